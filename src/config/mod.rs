@@ -1,0 +1,357 @@
+//! The configuration, parsed and valid: a [`Config`] that exists can be run.
+//!
+//! defaults < `--config FILE` (TOML) < environment (`LOGIN_PIPELINE__KAFKA__BROKERS=...`) < flags
+
+mod units;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use units::{ByteSize, ParseByteSizeError};
+
+/// Everything the program can be told.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Config {
+    /// How to reach the brokers.
+    pub kafka: Kafka,
+    /// What to read.
+    pub source: Source,
+    /// Where good records go.
+    pub output: Output,
+    /// Where bad records go.
+    pub dead_letter: DeadLetter,
+    /// Rules that send some records elsewhere, in order; the first that matches decides.
+    pub route: Vec<RouteRule>,
+    /// Which partitions this instance reads.
+    pub assignment: Assignment,
+    /// Where progress is kept.
+    pub offsets: Offsets,
+    /// The pipeline itself.
+    pub pipeline: Pipeline,
+    /// How failed requests are tried again.
+    pub retry: Retry,
+    /// The running counts in the log.
+    pub stats: Stats,
+    /// The port that operators watch.
+    pub admin: Admin,
+    /// The log.
+    pub log: Log,
+    /// Stopping.
+    pub shutdown: Shutdown,
+    /// Creating topics that are missing.
+    pub topics: Topics,
+}
+
+/// `kafka.*`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Kafka {
+    /// Bootstrap brokers, each `host:port`; at least one.
+    pub brokers: Vec<String>,
+    /// The client id that brokers log and count quotas by.
+    pub client_id: String,
+    /// Deadline of one request, its answer included.
+    #[serde(with = "humantime_text")]
+    pub request_timeout: Duration,
+    /// Deadline of one connection's set-up.
+    #[serde(with = "humantime_text")]
+    pub connect_timeout: Duration,
+    /// The largest answer taken from a broker.
+    pub max_frame_bytes: ByteSize,
+    /// How long a topic may be unknown before that counts as an error to be mended by hand.
+    #[serde(with = "humantime_text")]
+    pub unknown_topic_grace: Duration,
+}
+
+/// `source.*`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Source {
+    /// The topic to read.
+    pub topic: String,
+    /// Where a partition without a stored offset begins.
+    pub start: StartAt,
+    /// What to do where the stored offset no longer exists.
+    pub on_offset_out_of_range: OutOfRange,
+    /// The most bytes one fetch of one partition asks for.
+    pub max_fetch_bytes: ByteSize,
+    /// How long a broker may hold a fetch while there is nothing to read.
+    #[serde(with = "humantime_text")]
+    pub max_wait: Duration,
+}
+
+/// Where a partition without a stored offset begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartAt {
+    /// At the oldest record that is still kept.
+    Earliest,
+    /// At the end: only records written from now on.
+    Latest,
+}
+
+/// What to do where the stored offset no longer exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutOfRange {
+    /// Go on at the oldest record that is still kept.
+    Earliest,
+    /// Go on at the end.
+    Latest,
+    /// Stop that partition and turn unready until someone decides.
+    Fail,
+}
+
+/// `output.*`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Output {
+    /// The topic for good records.
+    pub topic: String,
+    /// How the output partition is chosen.
+    pub partitioner: Partitioner,
+    /// The codec of written batches.
+    pub compression: Compression,
+    /// The most bytes, before compression, in one written batch.
+    pub max_batch_bytes: ByteSize,
+}
+
+/// How the output partition is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Partitioner {
+    /// Source partition p goes to output partition p mod n.
+    Source,
+    /// murmur2 of the key, as Kafka's own clients do; p mod n where the key is null.
+    Key,
+}
+
+/// The codec of written batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// None.
+    None,
+    /// gzip.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+/// `dead_letter.*`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DeadLetter {
+    /// The topic for bad records.
+    pub topic: String,
+    /// The prefix of the headers that say why.
+    pub header_prefix: String,
+    /// What to do with a dead letter that the dead-letter topic refuses as too large.
+    pub oversize: Oversize,
+}
+
+/// What to do with a dead letter that its topic refuses as too large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Oversize {
+    /// Write as much of the value as fits, and a header that says how long it was.
+    Truncate,
+    /// Stop that partition and turn unready until the topic takes it.
+    Block,
+}
+
+/// One `[[route]]`: records whose field matches go to a topic of their own, or nowhere.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RouteRule {
+    /// Which records.
+    pub when: Condition,
+    /// Where they go.
+    #[serde(flatten)]
+    pub action: RouteAction,
+}
+
+/// A condition on one field of the event.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Condition {
+    /// The field's name, such as `device_type`.
+    pub field: String,
+    /// What its value must be.
+    #[serde(flatten)]
+    pub test: Test,
+}
+
+/// What a field's value must be.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Test {
+    /// Exactly this.
+    Equals(String),
+    /// One of these.
+    OneOf(Vec<String>),
+    /// A match of this regular expression, anywhere unless anchored. Checked when parsed.
+    Matches(String),
+}
+
+/// Where records that match a rule go.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteAction {
+    /// To this topic.
+    Topic(String),
+    /// Nowhere; counted.
+    Drop,
+}
+
+/// `assignment.*`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Assignment {
+    /// How partitions are shared between instances.
+    pub mode: AssignmentMode,
+    /// How often the source topic is asked for new partitions.
+    #[serde(with = "humantime_text")]
+    pub discovery_interval: Duration,
+}
+
+/// How partitions are shared between instances.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "mode")]
+pub enum AssignmentMode {
+    /// This instance reads these partitions; all of them, new ones included, where `None`.
+    Static {
+        /// The partitions, sorted, each once.
+        partitions: Option<Vec<i32>>,
+    },
+    /// Instance `ordinal` of `replicas` reads the partitions p with p mod replicas = ordinal.
+    Ordinal {
+        /// This instance's number, counted from 0.
+        ordinal: u32,
+        /// How many instances there are.
+        replicas: u32,
+    },
+}
+
+/// `offsets.*`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Offsets {
+    /// Which store.
+    pub store: OffsetStoreKind,
+    /// The folder of the file store.
+    pub path: PathBuf,
+    /// Checkpoints are written at most this often.
+    #[serde(with = "humantime_text")]
+    pub checkpoint_interval: Duration,
+}
+
+/// Where progress is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OffsetStoreKind {
+    /// One small file a partition.
+    File,
+}
+
+/// `pipeline.*`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Pipeline {
+    /// What is done to a record.
+    pub processor: ProcessorKind,
+    /// The most bytes of source records held whose outputs are not acknowledged, in this process.
+    pub max_in_flight_bytes: ByteSize,
+    /// Threads of the runtime; one a core where `None`.
+    pub worker_threads: Option<u16>,
+}
+
+/// The processors there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProcessorKind {
+    /// The login event.
+    Login,
+}
+
+/// `retry.*`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Retry {
+    /// The first pause after a failed request.
+    #[serde(with = "humantime_text")]
+    pub initial: Duration,
+    /// The longest pause.
+    #[serde(with = "humantime_text")]
+    pub max: Duration,
+}
+
+/// `stats.*`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Stats {
+    /// How often the running counts are logged.
+    #[serde(with = "humantime_text")]
+    pub interval: Duration,
+}
+
+/// `admin.*`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Admin {
+    /// The address of `/metrics`, `/livez`, `/readyz` and `/status`.
+    pub listen: SocketAddr,
+}
+
+/// `log.*`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// A level (`info`) or filter directives (`info,login_pipeline::worker=debug`).
+    pub level: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `shutdown.*`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Shutdown {
+    /// How long in-flight records may take to drain.
+    #[serde(with = "humantime_text")]
+    pub timeout: Duration,
+}
+
+/// `topics.*`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Topics {
+    /// Whether missing topics are created.
+    pub create: CreateTopics,
+    /// With how many partitions; as many as the source topic has where `None`.
+    pub partitions: Option<i32>,
+    /// With how many replicas.
+    pub replication: i16,
+}
+
+/// Whether missing topics are created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CreateTopics {
+    /// Never; a missing topic is waited for.
+    Never,
+    /// Those that are missing, at start.
+    Missing,
+}
+
+mod humantime_text {
+    use std::time::Duration;
+
+    use serde::Serializer;
+
+    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*value))
+    }
+}

@@ -1,0 +1,4 @@
+//! The `login-pipeline` program.
+#![forbid(unsafe_code)]
+
+fn main() {}
