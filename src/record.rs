@@ -10,9 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// A position in a partition's log, as Kafka counts it: the first record has offset 0.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Offset(pub i64);
 
@@ -68,14 +66,8 @@ impl<'a> Headers<'a> {
             Headers::Map(map) => (Some(map), None),
             Headers::List(list) => (None, Some(list)),
         };
-        let map = map
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| (name.as_str(), Some(value.as_slice())));
-        let list = list
-            .into_iter()
-            .flatten()
-            .map(|header| (header.name.as_str(), header.value.as_deref()));
+        let map = map.into_iter().flatten().map(|(name, value)| (name.as_str(), Some(value.as_slice())));
+        let list = list.into_iter().flatten().map(|header| (header.name.as_str(), header.value.as_deref()));
         map.chain(list)
     }
 

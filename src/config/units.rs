@@ -48,9 +48,7 @@ impl FromStr for ByteSize {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
-        let digits = text
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len());
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let number: u64 = number.parse().map_err(|_| ParseByteSizeError)?;
         let unit = unit.trim();
@@ -63,10 +61,7 @@ impl FromStr for ByteSize {
                 .map(|(_, factor)| *factor)
                 .ok_or(ParseByteSizeError)?
         };
-        number
-            .checked_mul(factor)
-            .map(Self)
-            .ok_or(ParseByteSizeError)
+        number.checked_mul(factor).map(Self).ok_or(ParseByteSizeError)
     }
 }
 
@@ -78,10 +73,7 @@ pub struct ParseByteSizeError;
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let binary = UNITS.iter().take(3);
-        match binary
-            .into_iter()
-            .find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor))
-        {
+        match binary.into_iter().find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor)) {
             Some((name, factor)) => write!(f, "{}{name}", self.0 / factor),
             None => write!(f, "{}B", self.0),
         }
