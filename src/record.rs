@@ -32,6 +32,22 @@ impl fmt::Display for Offset {
     }
 }
 
+/// A topic's id (KIP-516): a topic deleted and made anew has another. Shown in hexadecimal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TopicId(pub [u8; 16]);
+
+impl fmt::Display for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Serialize for TopicId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// One record, borrowed from whatever reader fetched it.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordView<'a> {
@@ -61,7 +77,7 @@ impl<'a> Headers<'a> {
     pub const NONE: Headers<'static> = Headers::List(&[]);
 
     /// Name and value of each header.
-    pub fn iter(self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> {
+    pub fn iter(self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone {
         let (map, list) = match self {
             Headers::Map(map) => (Some(map), None),
             Headers::List(list) => (None, Some(list)),

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use super::{Kind, MAX_DEPTH, Members, Names, Reason, Rejection, ScanError, Splice, Step, Value};
+use super::{Kind, MAX_DEPTH, Members, Names, Reason, Rejection, ScanError, Step, Value};
+use crate::splice::{Pieces, Splice};
 
 /// Whole seconds lie below this, milliseconds at or above it: it is the year 5138 in the one and
 /// 1973 in the other.
@@ -100,7 +101,7 @@ impl<'a> LoginEvent<'a> {
     /// The event with its enriched fields, every other byte as it came.
     ///
     /// `inserted` is room for what is new; what it held is lost.
-    pub fn enriched<'o>(&self, enrichment: &Enrichment<'_>, inserted: &'o mut Vec<u8>) -> super::Pieces<'o>
+    pub fn enriched<'o>(&self, enrichment: &Enrichment<'_>, inserted: &'o mut Vec<u8>) -> Pieces<'o>
     where
         'a: 'o,
     {

@@ -13,9 +13,7 @@
 mod json;
 mod login;
 mod reason;
-mod splice;
 
 pub use json::{Kind, MAX_DEPTH, Members, Names, ScanError, Step, Value};
 pub use login::{Enrichment, LoginEvent};
 pub use reason::{Reason, Rejection};
-pub use splice::{Pieces, Splice};

@@ -1,0 +1,102 @@
+//! rskafka's client on a short leash: it has no timeouts of its own and would try again for
+//! minutes, so every call gets a deadline here and none is tried again inside.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rskafka::BackoffConfig;
+use rskafka::client::error::Error as RskafkaError;
+use rskafka::client::partition::{PartitionClient, UnknownTopicHandling};
+use rskafka::client::{Client, ClientBuilder};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::{Cause, Error};
+use crate::config;
+
+/// One rskafka client for all partitions, made when first needed and made anew after it hung.
+#[derive(Debug)]
+pub struct Clients {
+    kafka: config::Kafka,
+    current: Mutex<Option<Arc<Client>>>,
+}
+
+impl Clients {
+    /// Connects to nothing yet.
+    pub fn new(kafka: config::Kafka) -> Self {
+        Self { kafka, current: Mutex::default() }
+    }
+
+    /// The client.
+    ///
+    /// # Errors
+    /// Where no broker answers.
+    pub async fn client(&self) -> Result<Arc<Client>, Error> {
+        let mut current = self.current.lock().await;
+        if let Some(client) = &*current {
+            return Ok(Arc::clone(client));
+        }
+        let on = self.kafka.brokers.join(",");
+        let build = ClientBuilder::new(self.kafka.brokers.clone())
+            .client_id(self.kafka.client_id.as_str())
+            .max_message_size(self.kafka.max_frame_bytes.as_usize())
+            .backoff_config(no_retries())
+            .build();
+        let client = within(self.kafka.connect_timeout, "connect to", &on, build).await?;
+        Ok(Arc::clone(current.insert(Arc::new(client))))
+    }
+
+    /// A client of one partition, connected to its leader.
+    ///
+    /// # Errors
+    /// Where there is no leader, or it can't be reached.
+    pub async fn partition(&self, topic: &str, partition: i32) -> Result<PartitionClient, Error> {
+        let client = self.client().await?;
+        let connect = client.partition_client(topic, partition, UnknownTopicHandling::Error);
+        let on = format!("{topic}/{partition}");
+        let connected = within(self.kafka.connect_timeout, "find the leader of", &on, connect).await;
+        if connected.as_ref().is_err_and(Error::breaks_connection) {
+            self.forget(&client).await;
+        }
+        connected
+    }
+
+    /// Lets go of a client that hung or broke, unless another has taken its place already.
+    pub async fn forget(&self, client: &Arc<Client>) {
+        let mut current = self.current.lock().await;
+        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, client)) {
+            *current = None;
+        }
+    }
+
+    /// Lets go of whichever client there is.
+    pub async fn forget_any(&self) {
+        *self.current.lock().await = None;
+    }
+}
+
+/// rskafka's own retries end after the first attempt: ours know the difference between transient,
+/// fatal and ambiguous.
+fn no_retries() -> BackoffConfig {
+    BackoffConfig {
+        init_backoff: Duration::from_millis(1),
+        max_backoff: Duration::from_millis(1),
+        base: 2.0,
+        deadline: Some(Duration::ZERO),
+    }
+}
+
+/// Runs a call of rskafka's against a deadline.
+pub(super) async fn within<T>(
+    deadline: Duration,
+    doing: &'static str,
+    on: &str,
+    call: impl Future<Output = Result<T, RskafkaError>>,
+) -> Result<T, Error> {
+    match timeout(deadline, call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Error::from_rskafka(doing, on, &error)),
+        Err(_) => Err(Error { doing, on: on.to_owned(), cause: Cause::Timeout(deadline) }),
+    }
+}

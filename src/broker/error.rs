@@ -1,0 +1,196 @@
+//! What goes wrong between us and the brokers, and what each means for trying again.
+
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+use rskafka::client::error::{Error as RskafkaError, ProtocolError, RequestError};
+
+use crate::retry::ErrorClass;
+
+/// A failed request: what was being done, on what, and why it failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} {on}: {cause}")]
+pub struct Error {
+    /// The operation, as in `fetch`.
+    pub doing: &'static str,
+    /// On what: a topic and partition, or a broker's address.
+    pub on: String,
+    /// Why it failed.
+    pub cause: Cause,
+}
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The broker answered with an error code.
+    #[error("{0} (code {code}){hint}", code = .0.code(), hint = hint(*.0))]
+    Code(ResponseError),
+    /// No answer came in time.
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    /// No connection could be made, so that nothing was asked.
+    #[error("can't connect: {0}")]
+    Connect(String),
+    /// The connection broke after the request was, perhaps, sent.
+    #[error("connection lost: {0}")]
+    Disconnected(String),
+    /// The answer is larger than we take.
+    #[error("the answer has {actual} bytes, kafka.max_frame_bytes allows {limit}: raise it")]
+    FrameTooLarge {
+        /// What we take.
+        limit: usize,
+        /// What came.
+        actual: usize,
+    },
+    /// The answer, or the records in it, can't be decoded.
+    #[error("can't decode the answer: {0}")]
+    Undecodable(String),
+    /// The broker speaks no version of this request that we know.
+    #[error("the broker offers no version of this request that we know: {0}")]
+    Unsupported(String),
+}
+
+/// What to do about an error code that lasts.
+fn hint(code: ResponseError) -> &'static str {
+    match code {
+        ResponseError::TopicAuthorizationFailed => {
+            ": grant this client Read and Describe on the source, Write and Describe on the outputs"
+        }
+        ResponseError::ClusterAuthorizationFailed => ": grant this client the cluster operation",
+        ResponseError::UnknownTopicOrPartition => ": create the topic, or set topics.create = \"missing\"",
+        ResponseError::InvalidReplicationFactor => ": set topics.replication to at most the number of brokers",
+        _ => "",
+    }
+}
+
+impl Error {
+    /// An error code that the broker gave for `on`.
+    pub fn code(doing: &'static str, on: impl Into<String>, code: ResponseError) -> Self {
+        Self { doing, on: on.into(), cause: Cause::Code(code) }
+    }
+
+    /// Whether the broker gave this code.
+    pub fn is(&self, code: ResponseError) -> bool {
+        matches!(self.cause, Cause::Code(found) if found == code)
+    }
+
+    /// Whether it makes sense to keep the client that met this error.
+    pub fn breaks_connection(&self) -> bool {
+        !matches!(self.cause, Cause::Code(_) | Cause::Undecodable(_))
+    }
+
+    /// What the error means for trying again.
+    pub fn class(&self) -> ErrorClass {
+        match &self.cause {
+            Cause::Code(code) => class_of(*code),
+            Cause::Connect(_) => ErrorClass::Transient,
+            Cause::Timeout(_) | Cause::Disconnected(_) | Cause::Undecodable(_) => ErrorClass::Ambiguous,
+            Cause::FrameTooLarge { .. } | Cause::Unsupported(_) => ErrorClass::Fatal,
+        }
+    }
+
+    /// What rskafka's error says, for an operation on something.
+    pub fn from_rskafka(doing: &'static str, on: impl Into<String>, error: &RskafkaError) -> Self {
+        Self { doing, on: on.into(), cause: cause_of(error) }
+    }
+}
+
+fn class_of(code: ResponseError) -> ErrorClass {
+    use ResponseError as Code;
+    match code {
+        Code::RequestTimedOut | Code::NotEnoughReplicasAfterAppend => ErrorClass::Ambiguous,
+        Code::MessageTooLarge | Code::RecordListTooLarge | Code::InvalidRecord | Code::InvalidTimestamp => {
+            ErrorClass::Poison
+        }
+        // Kafka calls these final, but each passes when the broker recovers.
+        Code::UnknownServerError | Code::BrokerNotAvailable | Code::InvalidFetchSize | Code::StaleBrokerEpoch => {
+            ErrorClass::Transient
+        }
+        code if code.is_retriable() => ErrorClass::Transient,
+        _ => ErrorClass::Fatal,
+    }
+}
+
+fn cause_of(error: &RskafkaError) -> Cause {
+    match error {
+        RskafkaError::Connection(error) => Cause::Connect(error.to_string()),
+        RskafkaError::Request(error) => cause_of_request(error),
+        RskafkaError::InvalidResponse(text) => Cause::Undecodable(text.clone()),
+        RskafkaError::ServerError { protocol_error, .. } => Cause::Code(response_error(*protocol_error)),
+        // rskafka gave up after its own short deadline: what counts is what it met last.
+        RskafkaError::RetryFailed(rskafka_gave_up) => {
+            let last = std::error::Error::source(rskafka_gave_up);
+            match last.map(|last| (last.downcast_ref(), last.downcast_ref())) {
+                Some((Some(error), _)) => cause_of(error),
+                Some((_, Some(error))) => cause_of_request(error),
+                _ => Cause::Connect(rskafka_gave_up.to_string()),
+            }
+        }
+        error => Cause::Undecodable(error.to_string()),
+    }
+}
+
+fn cause_of_request(error: &RequestError) -> Cause {
+    match error {
+        RequestError::Poisoned(error) => cause_of_request(error),
+        RequestError::NoVersionMatch { .. } => Cause::Unsupported(error.to_string()),
+        RequestError::ReadFramedMessageError(frame) => frame_too_large(&frame.to_string()),
+        RequestError::IO(_) | RequestError::WriteMessageError(_) => Cause::Disconnected(error.to_string()),
+        error => Cause::Undecodable(error.to_string()),
+    }
+}
+
+/// rskafka keeps its frame error private; its text is the only way to tell a frame that is too
+/// large from a broken connection. A test against the sandbox fails should the text change.
+fn frame_too_large(text: &str) -> Cause {
+    let numbers = text.strip_prefix("Message too large, limit is ").and_then(|rest| {
+        let (limit, rest) = rest.split_once(" bytes but got ")?;
+        let (actual, _) = rest.split_once(' ')?;
+        Some((limit.parse().ok()?, actual.parse().ok()?))
+    });
+    match numbers {
+        Some((limit, actual)) => Cause::FrameTooLarge { limit, actual },
+        None => Cause::Disconnected(text.to_owned()),
+    }
+}
+
+/// rskafka's codes and kafka-protocol's bear the same names, after Kafka's own.
+fn response_error(error: ProtocolError) -> ResponseError {
+    if let ProtocolError::Unknown(code) = error {
+        return ResponseError::Unknown(code);
+    }
+    let name = format!("{error:?}");
+    let known = (-1..=200).filter_map(ResponseError::try_from_code);
+    known.into_iter().find(|code| code.to_string() == name).unwrap_or(ResponseError::UnknownServerError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rskafka_codes_keep_their_names() {
+        for (ours, theirs) in [
+            (ProtocolError::OffsetOutOfRange, ResponseError::OffsetOutOfRange),
+            (ProtocolError::NotLeaderOrFollower, ResponseError::NotLeaderOrFollower),
+            (ProtocolError::UnknownServerError, ResponseError::UnknownServerError),
+            (ProtocolError::TopicAuthorizationFailed, ResponseError::TopicAuthorizationFailed),
+            (ProtocolError::KafkaStorageError, ResponseError::KafkaStorageError),
+            (ProtocolError::Unknown(133), ResponseError::Unknown(133)),
+        ] {
+            assert_eq!(response_error(ours), theirs);
+        }
+    }
+
+    #[test]
+    fn classes_follow_what_can_be_done() {
+        let class = |code| Error::code("produce", "t/0", code).class();
+        assert_eq!(class(ResponseError::NotEnoughReplicas), ErrorClass::Transient);
+        assert_eq!(class(ResponseError::KafkaStorageError), ErrorClass::Transient);
+        assert_eq!(class(ResponseError::ThrottlingQuotaExceeded), ErrorClass::Transient);
+        assert_eq!(class(ResponseError::RequestTimedOut), ErrorClass::Ambiguous);
+        assert_eq!(class(ResponseError::MessageTooLarge), ErrorClass::Poison);
+        assert_eq!(class(ResponseError::TopicAuthorizationFailed), ErrorClass::Fatal);
+        assert_eq!(class(ResponseError::Unknown(999)), ErrorClass::Fatal);
+    }
+}

@@ -1,0 +1,13 @@
+//! All that speaks Kafka. [`PartitionReader`] reads through rskafka's partition clients and, where
+//! those can't, through [`wire`], a small client of our own, which also writes.
+
+mod client;
+mod error;
+mod output;
+mod reader;
+pub mod wire;
+
+pub use client::Clients;
+pub use error::{Cause, Error};
+pub use output::{Destination, OutputBatch, Part};
+pub use reader::{Entry, PartitionReader, SourceBatch};

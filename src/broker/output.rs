@@ -1,0 +1,105 @@
+//! A stage's output: batches under construction, one or more for each partition written to.
+
+use crate::broker::wire::batch::{BatchBuilder, Outgoing};
+
+/// A partition that is written to. The topic is an index into the writer's topics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Destination {
+    /// Which of the writer's topics.
+    pub topic: usize,
+    /// Which of its partitions.
+    pub partition: i32,
+}
+
+/// The outputs of one source batch, encoded where they stay.
+#[derive(Debug)]
+pub struct OutputBatch {
+    parts: Vec<Part>,
+    /// The part that the last record went to: most often the next one's too.
+    last: usize,
+    max_batch_bytes: usize,
+}
+
+/// One record batch for one partition.
+#[derive(Debug)]
+pub struct Part {
+    /// Where it goes.
+    pub to: Destination,
+    /// The records.
+    pub batch: BatchBuilder,
+    /// Of each record, its source's index in the source batch.
+    pub sources: Vec<usize>,
+}
+
+impl OutputBatch {
+    /// Empty; a part is closed before it grows past `max_batch_bytes`.
+    pub fn new(max_batch_bytes: usize) -> Self {
+        Self { parts: Vec::new(), last: 0, max_batch_bytes }
+    }
+
+    /// Writes a record, which came of the source record at index `source`, at the end of what
+    /// goes to `to`.
+    pub fn append<'h>(
+        &mut self,
+        to: Destination,
+        source: usize,
+        record: &Outgoing<'_>,
+        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone,
+    ) {
+        let bytes = BatchBuilder::bytes_of(record, headers.clone());
+        let part = self.part(to, bytes);
+        part.batch.append(record, headers);
+        part.sources.push(source);
+    }
+
+    /// The parts, those for one partition in the order they must be written in.
+    pub fn into_parts(self) -> Vec<Part> {
+        self.parts
+    }
+
+    /// The part of `to` that has room for `bytes` more, or a new one.
+    fn part(&mut self, to: Destination, bytes: usize) -> &mut Part {
+        let last = self.parts.get(self.last).is_some_and(|part| part.to == to);
+        if !last {
+            let found = self.parts.iter().rposition(|part| part.to == to);
+            self.last = found.unwrap_or(self.parts.len());
+        }
+        let has_room = |part: &Part| part.batch.count() == 0 || part.batch.bytes() + bytes <= self.max_batch_bytes;
+        if !self.parts.get(self.last).is_some_and(has_room) {
+            self.last = self.parts.len();
+            self.parts.push(Part { to, batch: BatchBuilder::default(), sources: Vec::new() });
+        }
+        let last = self.last;
+        &mut self.parts[last]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Headers;
+    use crate::splice::Pieces;
+
+    fn append(batch: &mut OutputBatch, topic: usize, source: usize) {
+        let record = Outgoing { timestamp_ms: 1, key: None, value: Some(Pieces::whole(&[7; 100])) };
+        batch.append(Destination { topic, partition: 0 }, source, &record, Headers::NONE.iter());
+    }
+
+    #[test]
+    fn parts_are_split_by_destination_and_size_and_keep_their_order() {
+        let mut batch = OutputBatch::new(300);
+        for source in 0..6 {
+            append(&mut batch, source % 2, source);
+        }
+        let parts: Vec<_> = batch.into_parts().into_iter().map(|part| (part.to.topic, part.sources)).collect();
+        assert_eq!(parts, [(0, vec![0, 2]), (1, vec![1, 3]), (0, vec![4]), (1, vec![5])]);
+    }
+
+    #[test]
+    fn a_record_larger_than_the_limit_has_a_part_of_its_own() {
+        let mut batch = OutputBatch::new(10);
+        append(&mut batch, 0, 0);
+        append(&mut batch, 0, 1);
+        assert_eq!(batch.into_parts().len(), 2);
+    }
+}

@@ -1,0 +1,264 @@
+//! A record batch (format 2) under construction: each record is written once, where it stays.
+//!
+//! Layout: <https://kafka.apache.org/documentation/#recordbatch>
+
+use bytes::Bytes;
+
+use super::compression;
+use crate::broker::Error;
+use crate::config::Compression;
+use crate::splice::Pieces;
+
+/// Length of a batch's header; the records follow.
+pub(super) const HEADER_BYTES: usize = 61;
+/// Where the part that the length counts begins.
+pub(super) const AFTER_LENGTH: usize = 12;
+/// Where the part that the checksum covers begins.
+pub(super) const AFTER_CRC: usize = 21;
+
+/// A record to write.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// Its timestamp, milliseconds since the Unix epoch.
+    pub timestamp_ms: i64,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value.
+    pub value: Option<Pieces<'a>>,
+}
+
+/// The records of one batch, encoded as they come.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    bytes: Vec<u8>,
+    count: i32,
+    first_timestamp: i64,
+    max_timestamp: i64,
+}
+
+impl Default for BatchBuilder {
+    fn default() -> Self {
+        Self { bytes: vec![0; HEADER_BYTES], count: 0, first_timestamp: 0, max_timestamp: i64::MIN }
+    }
+}
+
+impl BatchBuilder {
+    /// Writes a record at the end, with its headers.
+    pub fn append<'h>(
+        &mut self,
+        record: &Outgoing<'_>,
+        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone,
+    ) {
+        if self.count == 0 {
+            self.first_timestamp = record.timestamp_ms;
+        }
+        self.max_timestamp = self.max_timestamp.max(record.timestamp_ms);
+        let timestamp_delta = record.timestamp_ms.wrapping_sub(self.first_timestamp);
+        let offset_delta = i64::from(self.count);
+        let value_bytes = record.value.as_ref().map(Pieces::bytes);
+        let header_count = headers.clone().count();
+
+        let length = 1
+            + varint_bytes(timestamp_delta)
+            + varint_bytes(offset_delta)
+            + field_bytes(record.key.map(<[u8]>::len))
+            + field_bytes(value_bytes)
+            + varint_bytes(signed(header_count))
+            + headers
+                .clone()
+                .map(|(name, value)| field_bytes(Some(name.len())) + field_bytes(value.map(<[u8]>::len)))
+                .sum::<usize>();
+
+        let out = &mut self.bytes;
+        out.reserve(length + 5);
+        put_varint(out, signed(length));
+        out.push(0); // attributes: none are defined
+        put_varint(out, timestamp_delta);
+        put_varint(out, offset_delta);
+        put_field(out, record.key);
+        put_varint(out, value_bytes.map_or(-1, signed));
+        record.value.iter().flat_map(Pieces::iter).for_each(|piece| out.extend_from_slice(piece));
+        put_varint(out, signed(header_count));
+        for (name, value) in headers {
+            put_field(out, Some(name.as_bytes()));
+            put_field(out, value);
+        }
+        self.count += 1;
+    }
+
+    /// About how many bytes a record adds: the varints in front of it are taken at their longest.
+    pub fn bytes_of<'h>(record: &Outgoing<'_>, headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>) -> usize {
+        const VARINTS: usize = 25;
+        let fields = record.key.map_or(0, <[u8]>::len) + record.value.as_ref().map_or(0, Pieces::bytes);
+        let headers = headers.map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len) + 10);
+        VARINTS + fields + headers.sum::<usize>()
+    }
+
+    /// Bytes so far, before compression.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Records so far.
+    pub fn count(&self) -> i32 {
+        self.count
+    }
+
+    /// The whole batch, ready to be sent as often as it takes.
+    ///
+    /// # Errors
+    /// Where the codec fails, which it does for want of memory only.
+    pub fn finish(self, codec: Compression) -> Result<Bytes, Error> {
+        let Self { mut bytes, count, first_timestamp, max_timestamp } = self;
+        if codec != Compression::None {
+            let records = bytes.get(HEADER_BYTES..).unwrap_or_default();
+            let mut compressed = vec![0; HEADER_BYTES];
+            compression::compress(codec, records, &mut compressed)?;
+            bytes = compressed;
+        }
+        let length = i32::try_from(bytes.len() - AFTER_LENGTH).unwrap_or(i32::MAX);
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        header.extend_from_slice(&0_i64.to_be_bytes()); // base offset: the broker's to give
+        header.extend_from_slice(&length.to_be_bytes());
+        header.extend_from_slice(&(-1_i32).to_be_bytes()); // partition leader epoch
+        header.push(2); // magic: the format's version
+        header.extend_from_slice(&[0; 4]); // checksum, below
+        header.extend_from_slice(&compression::attribute(codec).to_be_bytes());
+        header.extend_from_slice(&(count - 1).to_be_bytes()); // last offset delta
+        header.extend_from_slice(&first_timestamp.to_be_bytes());
+        header.extend_from_slice(&max_timestamp.to_be_bytes());
+        header.extend_from_slice(&(-1_i64).to_be_bytes()); // producer id
+        header.extend_from_slice(&(-1_i16).to_be_bytes()); // producer epoch
+        header.extend_from_slice(&(-1_i32).to_be_bytes()); // base sequence
+        header.extend_from_slice(&count.to_be_bytes());
+        bytes[..HEADER_BYTES].copy_from_slice(&header);
+        let crc = crc32c::crc32c(&bytes[AFTER_CRC..]);
+        bytes[AFTER_CRC - 4..AFTER_CRC].copy_from_slice(&crc.to_be_bytes());
+        Ok(bytes.into())
+    }
+}
+
+fn put_field(out: &mut Vec<u8>, field: Option<&[u8]>) {
+    put_varint(out, field.map_or(-1, |field| signed(field.len())));
+    out.extend_from_slice(field.unwrap_or_default());
+}
+
+fn field_bytes(length: Option<usize>) -> usize {
+    varint_bytes(length.map_or(-1, signed)) + length.unwrap_or(0)
+}
+
+/// A length in memory never exceeds what an `i64` holds.
+fn signed(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}
+
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+fn varint_bytes(value: i64) -> usize {
+    let bits = 64 - (zigzag(value) | 1).leading_zeros();
+    usize::try_from(bits.div_ceil(7)).unwrap_or(10)
+}
+
+fn put_varint(out: &mut Vec<u8>, value: i64) {
+    let mut rest = zigzag(value);
+    while rest >= 0x80 {
+        out.push(low_bits(rest) | 0x80);
+        rest >>= 7;
+    }
+    out.push(low_bits(rest));
+}
+
+fn low_bits(value: u64) -> u8 {
+    (value & 0x7f).to_le_bytes()[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::broker::wire::records::{self, Decoded};
+    use crate::record::{Header, Headers};
+
+    type Plain = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>);
+
+    fn records() -> impl Strategy<Value = Vec<Plain>> {
+        let bytes = || prop::option::of(prop::collection::vec(any::<u8>(), 0..200));
+        let headers = prop::collection::vec(("[a-c]{0,3}", bytes()), 0..4);
+        prop::collection::vec((0..i64::MAX / 2, bytes(), bytes(), headers), 1..40)
+    }
+
+    fn encoded(records: &[Plain], codec: Compression) -> Bytes {
+        let mut builder = BatchBuilder::default();
+        for (timestamp_ms, key, value, headers) in records {
+            let headers: Vec<_> = headers
+                .iter()
+                .map(|(name, value)| Header { name: name.clone(), value: value.clone().map(Bytes::from) })
+                .collect();
+            let value = value.as_deref().map(Pieces::whole);
+            let record = Outgoing { timestamp_ms: *timestamp_ms, key: key.as_deref(), value };
+            builder.append(&record, Headers::List(&headers).iter());
+        }
+        builder.finish(codec).unwrap()
+    }
+
+    fn decoded(batch: &Bytes) -> Vec<Plain> {
+        let mut batches = records::batches(batch.clone());
+        let batch = batches.next().unwrap().unwrap();
+        assert!(batches.next().is_none());
+        let Decoded::Records(records) = batch.decode(1 << 20).unwrap() else { panic!("a control batch") };
+        let vec = |bytes: Bytes| bytes.to_vec();
+        records
+            .into_iter()
+            .map(|record| {
+                let headers = record.headers.into_iter().map(|header| (header.name, header.value.map(vec))).collect();
+                (record.timestamp_ms, record.key.map(vec), record.value.map(vec), headers)
+            })
+            .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn reads_what_it_writes_in_every_codec(records in records()) {
+            for codec in [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+                prop_assert_eq!(&decoded(&encoded(&records, codec)), &records);
+            }
+        }
+
+        #[test]
+        fn a_flipped_bit_under_the_checksum_is_found(records in records(), at in any::<prop::sample::Index>(), bit in 0..8_u8) {
+            let mut bytes = encoded(&records, Compression::None).to_vec();
+            let at = AFTER_CRC - 4 + at.index(bytes.len() - AFTER_CRC + 4);
+            bytes[at] ^= 1 << bit;
+            let batch = records::batches(bytes.into()).next().unwrap().unwrap();
+            prop_assert!(batch.decode(1 << 20).is_err());
+        }
+
+        #[test]
+        fn varints_take_the_room_they_say(value in any::<i64>()) {
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            prop_assert_eq!(out.len(), varint_bytes(value));
+        }
+    }
+
+    #[test]
+    fn agrees_with_kafka_protocol() {
+        use kafka_protocol::records::RecordBatchDecoder;
+        let records = vec![
+            (1_000, Some(b"k".to_vec()), Some(vec![7; 300]), vec![("h".to_owned(), None)]),
+            (900, None, None, vec![]),
+        ];
+        let mut batch = encoded(&records, Compression::None);
+        let set = RecordBatchDecoder::decode(&mut batch).unwrap();
+        assert_eq!(set.records.len(), 2);
+        assert_eq!(set.records[0].timestamp, 1_000);
+        assert_eq!(set.records[1].timestamp, 900);
+        assert_eq!(set.records[0].value.as_deref(), Some(&[7; 300][..]));
+        assert_eq!(set.records[0].headers.len(), 1);
+        assert_eq!(set.records[1].offset, 1);
+    }
+}

@@ -1,0 +1,242 @@
+//! What the cluster looks like, and one shared connection to each broker.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::{MetadataResponseBroker, MetadataResponseTopic};
+use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use tokio::sync::Mutex;
+
+use super::Connection;
+use crate::broker::{Cause, Error};
+use crate::config;
+use crate::record::TopicId;
+
+/// How connections are made.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where to begin, each `host:port`.
+    pub bootstrap: Vec<String>,
+    /// What brokers log and count quotas by.
+    pub client_id: String,
+    /// Deadline of a connection's set-up.
+    pub connect_timeout: Duration,
+    /// Deadline of a request.
+    pub request_timeout: Duration,
+    /// The largest answer taken.
+    pub max_frame_bytes: usize,
+}
+
+impl From<&config::Kafka> for Options {
+    fn from(kafka: &config::Kafka) -> Self {
+        Self {
+            bootstrap: kafka.brokers.clone(),
+            client_id: kafka.client_id.clone(),
+            connect_timeout: kafka.connect_timeout,
+            request_timeout: kafka.request_timeout,
+            max_frame_bytes: kafka.max_frame_bytes.as_usize(),
+        }
+    }
+}
+
+/// A topic as the cluster describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Its id, where the broker tells one.
+    pub id: Option<TopicId>,
+    /// Its partitions, sorted.
+    pub partitions: Vec<Partition>,
+    /// What this client may do with it, as KIP-430's bit field; `None` where the broker does not
+    /// say.
+    pub authorized_operations: Option<i32>,
+}
+
+impl Topic {
+    /// How many partitions it has.
+    pub fn partition_count(&self) -> i32 {
+        i32::try_from(self.partitions.len()).unwrap_or(i32::MAX)
+    }
+}
+
+/// A partition as the cluster describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Its number.
+    pub index: i32,
+    /// The node that leads it; `None` during an election.
+    pub leader: Option<i32>,
+}
+
+/// The brokers, reached by bootstrap and then by what they say of each other.
+#[derive(Debug)]
+pub struct Cluster {
+    options: Options,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Where each node listens, as last told.
+    nodes: HashMap<i32, String>,
+    /// Open connections by address.
+    connections: HashMap<String, Arc<Connection>>,
+    /// Leaders as last told.
+    leaders: HashMap<(String, i32), i32>,
+}
+
+impl Cluster {
+    /// Connects to nothing yet.
+    pub fn new(options: Options) -> Self {
+        Self { options, state: Mutex::default() }
+    }
+
+    /// Asks any broker about topics.
+    ///
+    /// # Errors
+    /// Where no broker answers. What is wrong with a single topic is that topic's result.
+    pub async fn topics(&self, names: &[&str]) -> Result<HashMap<String, Result<Topic, Error>>, Error> {
+        let request = MetadataRequest::default()
+            .with_topics(Some(names.iter().map(|name| asked(name)).collect()))
+            .with_allow_auto_topic_creation(false);
+        let response = self.metadata(request).await?;
+        Ok(response.topics.iter().filter_map(described).collect())
+    }
+
+    /// A connection to the leader of a partition, and whose leader it is as far as is known.
+    ///
+    /// # Errors
+    /// Where there is no leader, or it can't be reached.
+    pub async fn leader(&self, topic: &str, partition: i32) -> Result<Arc<Connection>, Error> {
+        let failed = |code| Error::code("find the leader of", format!("{topic}/{partition}"), code);
+        let key = (topic.to_owned(), partition);
+        let known = self.state.lock().await.leaders.get(&key).copied();
+        let leader = match known {
+            Some(leader) => leader,
+            None => {
+                let found = self.topics(&[topic]).await?.remove(topic);
+                let found = found.unwrap_or(Err(failed(ResponseError::UnknownTopicOrPartition)))?;
+                let partition = found.partitions.iter().find(|found| found.index == partition);
+                let partition = partition.ok_or_else(|| failed(ResponseError::UnknownTopicOrPartition))?;
+                partition.leader.ok_or_else(|| failed(ResponseError::LeaderNotAvailable))?
+            }
+        };
+        let address = self.state.lock().await.nodes.get(&leader).cloned();
+        let address = address.ok_or_else(|| failed(ResponseError::LeaderNotAvailable))?;
+        let connection = self.connection(&address).await;
+        if connection.is_err() {
+            self.forget_leader(topic, partition).await;
+        }
+        connection
+    }
+
+    /// Forgets who leads a partition, so that the next request asks anew.
+    pub async fn forget_leader(&self, topic: &str, partition: i32) {
+        self.state.lock().await.leaders.remove(&(topic.to_owned(), partition));
+    }
+
+    async fn metadata(&self, request: MetadataRequest) -> Result<MetadataResponse, Error> {
+        let mut last = None;
+        for address in self.addresses().await {
+            let answer = match self.connection(&address).await {
+                Ok(connection) => connection.request("ask for metadata of", &request).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(response) => {
+                    self.learn(&response).await;
+                    return Ok(response);
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            let cause = Cause::Connect("no broker is configured".to_owned());
+            Error { doing: "connect to", on: "the cluster".to_owned(), cause }
+        }))
+    }
+
+    /// Every address to try: those with a connection first, then what the brokers told, then the
+    /// configured ones, in case the whole cluster has moved.
+    async fn addresses(&self) -> Vec<String> {
+        let state = self.state.lock().await;
+        let connected = state.connections.keys();
+        let mut addresses: Vec<String> = Vec::new();
+        for address in connected.chain(state.nodes.values()).chain(&self.options.bootstrap) {
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
+        addresses
+    }
+
+    async fn connection(&self, address: &str) -> Result<Arc<Connection>, Error> {
+        let open = self.state.lock().await.connections.get(address).cloned();
+        if let Some(connection) = open.filter(|connection| !connection.is_broken()) {
+            return Ok(connection);
+        }
+        let opened = Connection::open(address, &self.options).await;
+        let mut state = self.state.lock().await;
+        match opened {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                state.connections.insert(address.to_owned(), Arc::clone(&connection));
+                Ok(connection)
+            }
+            Err(error) => {
+                state.connections.retain(|_, connection| !connection.is_broken());
+                Err(error)
+            }
+        }
+    }
+
+    async fn learn(&self, response: &MetadataResponse) {
+        let mut state = self.state.lock().await;
+        state.nodes = response.brokers.iter().map(node).collect();
+        for topic in &response.topics {
+            let Some(name) = &topic.name else { continue };
+            for partition in &topic.partitions {
+                let key = (name.0.to_string(), partition.partition_index);
+                if partition.leader_id.0 >= 0 {
+                    state.leaders.insert(key, partition.leader_id.0);
+                } else {
+                    state.leaders.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+fn asked(name: &str) -> MetadataRequestTopic {
+    MetadataRequestTopic::default().with_name(Some(TopicName(StrBytes::from_string(name.to_owned()))))
+}
+
+fn node(broker: &MetadataResponseBroker) -> (i32, String) {
+    let host = broker.host.as_str();
+    let address =
+        if host.contains(':') { format!("[{host}]:{}", broker.port) } else { format!("{host}:{}", broker.port) };
+    (broker.node_id.0, address)
+}
+
+fn described(topic: &MetadataResponseTopic) -> Option<(String, Result<Topic, Error>)> {
+    let name = topic.name.as_ref()?.0.to_string();
+    if let Some(code) = ResponseError::try_from_code(topic.error_code) {
+        let error = Error::code("look up topic", name.clone(), code);
+        return Some((name, Err(error)));
+    }
+    let mut partitions: Vec<_> = topic
+        .partitions
+        .iter()
+        .map(|partition| Partition {
+            index: partition.partition_index,
+            leader: Some(partition.leader_id.0).filter(|leader| *leader >= 0),
+        })
+        .collect();
+    partitions.sort_by_key(|partition| partition.index);
+    let id = Some(TopicId(*topic.topic_id.as_bytes())).filter(|id| id.0 != [0; 16]);
+    let authorized_operations = Some(topic.topic_authorized_operations).filter(|bits| *bits != i32::MIN);
+    Some((name, Ok(Topic { id, partitions, authorized_operations })))
+}

@@ -1,0 +1,23 @@
+//! A small Kafka client for what rskafka lacks, on the messages of the `kafka-protocol` crate.
+//!
+//! ```text
+//! Cluster ── metadata, leaders ──► Connection ── one request, one deadline ──► broker
+//!    │                                 ▲
+//!    ├── produce (batches encoded in place, acks=all, no hidden retry)
+//!    └── fetch   (raw batches: control batches, null headers, corrupt ones)
+//! ```
+//!
+//! Nothing here tries again: each call says what happened, and the caller's retry loop decides.
+
+pub mod batch;
+mod cluster;
+mod compression;
+mod connection;
+mod fetch;
+mod produce;
+pub mod records;
+
+pub use cluster::{Cluster, Options, Partition, Topic};
+pub use connection::Connection;
+pub use fetch::{Damaged, Fetched, Stretch};
+pub use produce::Produced;

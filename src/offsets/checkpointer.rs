@@ -1,0 +1,200 @@
+//! Writes one partition's progress, at most once an interval: flash wears out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Checkpoint, OffsetStore, StoreError};
+use crate::record::Offset;
+
+/// What became of an attempt to store a checkpoint.
+pub type Outcome<'a> = Result<&'a Checkpoint, &'a StoreError>;
+
+/// The task that stores one partition's checkpoints, and the way to tell it of progress.
+///
+/// Dropped, it stores what it was last told and ends; [`Checkpointer::finish`] waits for that.
+#[derive(Debug)]
+pub struct Checkpointer {
+    progress: watch::Sender<Offset>,
+    task: JoinHandle<Result<(), StoreError>>,
+}
+
+impl Checkpointer {
+    /// Starts the task. `stored` holds the partition's names and where its work begins, which is
+    /// taken as stored already; `report` hears of every attempt.
+    pub fn spawn(
+        store: Arc<dyn OffsetStore>,
+        stored: Checkpoint,
+        interval: Duration,
+        report: impl FnMut(Outcome<'_>) + Send + 'static,
+    ) -> Self {
+        let (progress, watched) = watch::channel(stored.next_offset);
+        let keeper = Keeper { store, stored, interval, report };
+        Self { progress, task: tokio::spawn(keeper.run(watched)) }
+    }
+
+    /// Notes that every record below `next_offset` is done. Steps back are ignored.
+    pub fn advance(&self, next_offset: Offset) {
+        self.progress.send_if_modified(|offset| {
+            let ahead = next_offset > *offset;
+            *offset = next_offset.max(*offset);
+            ahead
+        });
+    }
+
+    /// Stores what is not stored yet, now.
+    ///
+    /// # Errors
+    /// Where that fails; what was stored before stays.
+    pub async fn finish(self) -> Result<(), StoreError> {
+        drop(self.progress);
+        self.task.await.unwrap_or_else(|error| {
+            let source = std::io::Error::other(error);
+            Err(StoreError::Io { doing: "store the last checkpoint in", path: "the offset store".into(), source })
+        })
+    }
+}
+
+struct Keeper<R> {
+    store: Arc<dyn OffsetStore>,
+    stored: Checkpoint,
+    interval: Duration,
+    report: R,
+}
+
+impl<R: FnMut(Outcome<'_>)> Keeper<R> {
+    async fn run(mut self, mut progress: watch::Receiver<Offset>) -> Result<(), StoreError> {
+        let mut due = Instant::now() + self.interval;
+        loop {
+            let open = progress.changed().await.is_ok();
+            let open = open
+                && tokio::select! {
+                    () = sleep_until(due) => true,
+                    () = closed(&mut progress) => false,
+                };
+            let next_offset = *progress.borrow_and_update();
+            let result = self.keep(next_offset).await;
+            due = Instant::now() + self.interval;
+            match result {
+                _ if open => {
+                    // What failed is tried again with the next progress, or now where there is none.
+                    if result.is_err() {
+                        progress.mark_changed();
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn keep(&mut self, next_offset: Offset) -> Result<(), StoreError> {
+        if next_offset <= self.stored.next_offset {
+            return Ok(());
+        }
+        let checkpoint = Checkpoint { next_offset, ..self.stored.clone() };
+        let result = self.store.store(&checkpoint).await;
+        (self.report)(result.as_ref().map(|()| &checkpoint));
+        if result.is_ok() {
+            self.stored = checkpoint;
+        }
+        result
+    }
+}
+
+/// Waits until nobody can tell of progress any more, whatever is told before.
+async fn closed(progress: &mut watch::Receiver<Offset>) {
+    while progress.changed().await.is_ok() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Mutex;
+
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+
+    use super::*;
+
+    /// Keeps what it is given, and fails as often as it is told to.
+    #[derive(Default)]
+    struct Memory {
+        stored: Mutex<Vec<i64>>,
+        failures: Mutex<u32>,
+    }
+
+    impl OffsetStore for Memory {
+        fn load<'a>(&'a self, _: &'a str, _: i32) -> BoxFuture<'a, Result<Option<Checkpoint>, StoreError>> {
+            async { Ok(None) }.boxed()
+        }
+
+        fn store<'a>(&'a self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<(), StoreError>> {
+            let mut failures = self.failures.lock().unwrap();
+            let result = if *failures > 0 {
+                *failures -= 1;
+                Err(StoreError::Io { doing: "write", path: "x".into(), source: io::ErrorKind::StorageFull.into() })
+            } else {
+                self.stored.lock().unwrap().push(checkpoint.next_offset.0);
+                Ok(())
+            };
+            async { result }.boxed()
+        }
+    }
+
+    fn spawn(store: &Arc<Memory>) -> Checkpointer {
+        let first =
+            Checkpoint { topic: "t".into(), topic_id: None, partition: 0, next_offset: Offset(10), leader_epoch: None };
+        Checkpointer::spawn(store.clone(), first, Duration::from_secs(1), |_| ())
+    }
+
+    fn stored(store: &Memory) -> Vec<i64> {
+        store.stored.lock().unwrap().clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stores_the_latest_once_an_interval() {
+        let store = Arc::new(Memory::default());
+        let checkpointer = spawn(&store);
+        for offset in 11..=20 {
+            checkpointer.advance(Offset(offset));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(stored(&store).is_empty());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(stored(&store), [20]);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(stored(&store), [20], "nothing new, nothing written");
+        checkpointer.advance(Offset(15));
+        checkpointer.finish().await.unwrap();
+        assert_eq!(stored(&store), [20], "never a step back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn finishing_stores_at_once() {
+        let store = Arc::new(Memory::default());
+        let checkpointer = spawn(&store);
+        checkpointer.advance(Offset(11));
+        tokio::task::yield_now().await;
+        checkpointer.advance(Offset(12));
+        let before = Instant::now();
+        checkpointer.finish().await.unwrap();
+        assert_eq!(stored(&store), [12]);
+        assert!(before.elapsed() < Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_are_tried_again_and_the_last_is_told() {
+        let store = Arc::new(Memory::default());
+        let checkpointer = spawn(&store);
+        *store.failures.lock().unwrap() = 3;
+        checkpointer.advance(Offset(11));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(stored(&store), [11]);
+        *store.failures.lock().unwrap() = 1;
+        checkpointer.advance(Offset(12));
+        assert!(checkpointer.finish().await.is_err());
+    }
+}

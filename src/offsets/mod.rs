@@ -1,0 +1,89 @@
+//! Where progress is kept: an offset is stored only after every output below it is acknowledged,
+//! so that whatever dies goes on where it must.
+
+mod checkpointer;
+mod codec;
+mod file;
+
+use std::path::PathBuf;
+
+use futures::future::BoxFuture;
+use serde::Serialize;
+
+use crate::record::{Offset, TopicId};
+
+pub use checkpointer::{Checkpointer, Outcome};
+pub use codec::CodecError;
+pub use file::FileStore;
+
+/// How far one partition is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Checkpoint {
+    /// The source topic.
+    pub topic: String,
+    /// The topic's id, where the broker tells one.
+    pub topic_id: Option<TopicId>,
+    /// The source partition.
+    pub partition: i32,
+    /// The first offset that is not done.
+    pub next_offset: Offset,
+    /// The leader epoch of the last record done, where it is known.
+    pub leader_epoch: Option<i32>,
+}
+
+/// A place that keeps checkpoints.
+pub trait OffsetStore: Send + Sync {
+    /// The checkpoint of a partition; `None` where none was ever stored.
+    ///
+    /// # Errors
+    /// Where it can't be read, or what is there is damaged: never a silent zero.
+    fn load<'a>(&'a self, topic: &'a str, partition: i32) -> BoxFuture<'a, Result<Option<Checkpoint>, StoreError>>;
+
+    /// Keeps a checkpoint; when this returns, it survives a crash.
+    ///
+    /// # Errors
+    /// Where it can't be written; the one before stays.
+    fn store<'a>(&'a self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<(), StoreError>>;
+}
+
+/// A checkpoint that can't be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system refused.
+    #[error("can't {doing} {path}: {source}", path = path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Another process works in the folder.
+    #[error("{path} is in use by another process: give each process an offsets.path of its own", path = path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The file is not a checkpoint.
+    #[error(
+        "{path} is not a whole checkpoint: {source}; move it away to begin anew by source.start, or set the offset with 'offsets set'",
+        path = path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: CodecError,
+    },
+    /// The file is a checkpoint, but another partition's.
+    #[error("{path} holds the checkpoint of {topic}/{partition}: it was copied or renamed; move it back", path = path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        topic: String,
+        /// Whose it is.
+        partition: i32,
+    },
+}
