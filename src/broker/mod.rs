@@ -1,13 +1,19 @@
 //! All that speaks Kafka. [`PartitionReader`] reads through rskafka's partition clients and, where
 //! those can't, through [`wire`], a small client of our own, which also writes.
 
+mod admin;
 mod client;
 mod error;
 mod output;
 mod reader;
+mod trouble;
+mod writer;
 pub mod wire;
 
+pub use admin::Admin;
 pub use client::Clients;
 pub use error::{Cause, Error};
 pub use output::{Destination, OutputBatch, Part};
 pub use reader::{Entry, PartitionReader, SourceBatch};
+pub use trouble::{Trouble, Watch};
+pub use writer::{Refused, Writer};

@@ -45,6 +45,11 @@ impl Checkpointer {
         });
     }
 
+    /// Begins anew at an offset, which may lie before what is stored: the log has changed.
+    pub fn restart_at(&self, offset: Offset) {
+        self.progress.send_replace(offset);
+    }
+
     /// Stores what is not stored yet, now.
     ///
     /// # Errors
@@ -91,7 +96,7 @@ impl<R: FnMut(Outcome<'_>)> Keeper<R> {
     }
 
     async fn keep(&mut self, next_offset: Offset) -> Result<(), StoreError> {
-        if next_offset <= self.stored.next_offset {
+        if next_offset == self.stored.next_offset {
             return Ok(());
         }
         let checkpoint = Checkpoint { next_offset, ..self.stored.clone() };
@@ -170,6 +175,15 @@ mod tests {
         checkpointer.advance(Offset(15));
         checkpointer.finish().await.unwrap();
         assert_eq!(stored(&store), [20], "never a step back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_may_step_back() {
+        let store = Arc::new(Memory::default());
+        let checkpointer = spawn(&store);
+        checkpointer.restart_at(Offset(3));
+        checkpointer.finish().await.unwrap();
+        assert_eq!(stored(&store), [3]);
     }
 
     #[tokio::test(start_paused = true)]

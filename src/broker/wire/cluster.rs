@@ -8,7 +8,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{MetadataResponseBroker, MetadataResponseTopic};
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::sync::Mutex;
 
 use super::Connection;
@@ -99,10 +99,22 @@ impl Cluster {
     /// # Errors
     /// Where no broker answers. What is wrong with a single topic is that topic's result.
     pub async fn topics(&self, names: &[&str]) -> Result<HashMap<String, Result<Topic, Error>>, Error> {
+        self.describe(names, false).await
+    }
+
+    /// The same, and what this client may do with each topic, where the broker tells (KIP-430).
+    ///
+    /// # Errors
+    /// As [`Cluster::topics`].
+    pub async fn permissions(&self, names: &[&str]) -> Result<HashMap<String, Result<Topic, Error>>, Error> {
+        self.describe(names, true).await
+    }
+
+    async fn describe(&self, names: &[&str], permissions: bool) -> Result<HashMap<String, Result<Topic, Error>>, Error> {
         let request = MetadataRequest::default()
             .with_topics(Some(names.iter().map(|name| asked(name)).collect()))
             .with_allow_auto_topic_creation(false);
-        let response = self.metadata(request).await?;
+        let response = self.metadata(request, permissions).await?;
         Ok(response.topics.iter().filter_map(described).collect())
     }
 
@@ -138,11 +150,15 @@ impl Cluster {
         self.state.lock().await.leaders.remove(&(topic.to_owned(), partition));
     }
 
-    async fn metadata(&self, request: MetadataRequest) -> Result<MetadataResponse, Error> {
+    async fn metadata(&self, request: MetadataRequest, permissions: bool) -> Result<MetadataResponse, Error> {
         let mut last = None;
         for address in self.addresses().await {
             let answer = match self.connection(&address).await {
-                Ok(connection) => connection.request("ask for metadata of", &request).await,
+                Ok(connection) => {
+                    let told = permissions && connection.version(MetadataRequest::KEY).is_ok_and(|version| version >= 8);
+                    let request = request.clone().with_include_topic_authorized_operations(told);
+                    connection.request("ask for metadata of", &request).await
+                }
                 Err(error) => Err(error),
             };
             match answer {

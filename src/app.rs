@@ -1,0 +1,204 @@
+//! A valid configuration, wired into a running pipeline.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::broker::wire::{self, Cluster, Topic};
+use crate::broker::{Admin, Clients, PartitionReader, Watch, Writer};
+use crate::config::{Config, OffsetStoreKind, ProcessorKind};
+use crate::dead_letter::Envelope;
+use crate::observe::{AdminServer, BindError, Observe, Snapshot, stats};
+use crate::offsets::{FileStore, OffsetStore, StoreError};
+use crate::stages::{Login, Processor, ProcessorStages, Routes, Stages};
+use crate::supervisor::{MakeWorker, Supervisor};
+use crate::worker::{Budget, PartitionWorker, Sink, SinkParts, Source, SourceParts};
+
+/// Why the pipeline could not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The admin port is not to be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The offset store is not to be had, or did not take the last checkpoint.
+    #[error(transparent)]
+    Offsets(#[from] StoreError),
+    /// A rule's expression; the configuration has checked it.
+    #[error("a route's expression: {0}")]
+    Route(#[from] regex_lite::Error),
+}
+
+/// What the pipeline did, told when it has ended.
+#[derive(Debug)]
+pub struct Summary {
+    /// All it counted.
+    pub counted: Snapshot,
+}
+
+/// A pipeline that has its admin port and its offset store, and has asked no broker yet.
+pub struct App {
+    config: Arc<Config>,
+    observe: Observe,
+    admin: AdminServer,
+    store: Arc<dyn OffsetStore>,
+    routes: Arc<Routes>,
+}
+
+impl App {
+    /// Takes what can be had once only: the admin port and the lock of the offset store.
+    ///
+    /// # Errors
+    /// Where either is not to be had.
+    pub async fn open(config: Config) -> Result<Self, AppError> {
+        let routes = Arc::new(Routes::new(&config)?);
+        let store: Arc<dyn OffsetStore> = match config.offsets.store {
+            OffsetStoreKind::File => Arc::new(FileStore::open(&config.offsets.path)?),
+        };
+        let dimensions = match config.pipeline.processor {
+            ProcessorKind::Login => Login::DIMENSIONS,
+        };
+        let observe = Observe::new(env!("CARGO_PKG_VERSION"), dimensions);
+        let admin = AdminServer::bind(config.admin.listen).await?;
+        Ok(Self { config: Arc::new(config), observe, admin, store, routes })
+    }
+
+    /// Where `/metrics` and its siblings are.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.local_addr()
+    }
+
+    /// What it counts and shows.
+    pub fn observe(&self) -> &Observe {
+        &self.observe
+    }
+
+    /// Runs until `stop`, then drains.
+    ///
+    /// # Errors
+    /// Where the last checkpoint of a partition could not be stored: its records since the one
+    /// before will be processed again.
+    pub async fn run(self, stop: CancellationToken) -> Result<Summary, AppError> {
+        let Self { config, observe, admin, store, routes } = self;
+        let watched_until = CancellationToken::new();
+        let shown = serde_json::to_value(&*config).unwrap_or_default();
+        let serving = tokio::spawn(admin.serve(observe.clone(), shown, watched_until.clone()));
+        let reporting = tokio::spawn(stats::report(observe.tallies.clone(), config.stats.interval, watched_until.clone()));
+        info!(admin = %config.admin.listen, source = config.source.topic, output = config.output.topic, "started");
+
+        let clients = Arc::new(Clients::new(config.kafka.clone()));
+        let cluster = Arc::new(Cluster::new(wire::Options::from(&config.kafka)));
+        let watch = Watch::new(observe.clone(), &config);
+        let writer = Writer::new(&config, routes.topics(), Arc::clone(&cluster), watch.clone(), &observe);
+        let budget = Budget::new(
+            config.pipeline.max_in_flight_bytes.as_usize(),
+            config.source.max_fetch_bytes.as_usize(),
+        );
+        let admin = Admin::new(Arc::clone(&clients), Arc::clone(&cluster), config.kafka.request_timeout);
+        let outputs = routes.topics().to_vec();
+        let workshop = Workshop {
+            config: Arc::clone(&config),
+            observe: observe.clone(),
+            watch: watch.clone(),
+            clients,
+            cluster,
+            writer: Arc::new(writer),
+            store,
+            routes,
+            budget,
+        };
+        observe.health.started();
+        let draining = drain_note(observe.clone(), stop.clone());
+        let drained = Supervisor::new(config, admin, outputs, watch, workshop).run(&stop).await;
+        draining.abort();
+
+        watched_until.cancel();
+        let _ = tokio::join!(serving, reporting); // both end with the token; a panic is logged already
+        if drained.unfinished > 0 {
+            warn!(partitions = drained.unfinished, "not drained in time: what was in flight will be read again");
+        }
+        match drained.unstored.into_iter().next() {
+            Some(error) => Err(error.into()),
+            None => Ok(Summary { counted: observe.tallies.snapshot() }),
+        }
+    }
+}
+
+/// Says so, in log and readiness, when draining begins.
+fn drain_note(observe: Observe, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        observe.health.draining();
+        info!("stopping: draining what is in flight");
+    })
+}
+
+/// Makes workers of shared parts.
+struct Workshop {
+    config: Arc<Config>,
+    observe: Observe,
+    watch: Watch,
+    clients: Arc<Clients>,
+    cluster: Arc<Cluster>,
+    writer: Arc<Writer>,
+    store: Arc<dyn OffsetStore>,
+    routes: Arc<Routes>,
+    budget: Budget,
+}
+
+impl Workshop {
+    fn stages(&self, partition: i32) -> Box<dyn Stages> {
+        let dead_letter = &self.config.dead_letter;
+        let application = &self.config.kafka.client_id;
+        let envelope = Envelope::new(&dead_letter.header_prefix, application, &self.config.source.topic, partition);
+        match self.config.pipeline.processor {
+            ProcessorKind::Login => Box::new(ProcessorStages::new(Login, Arc::clone(&self.routes), envelope, partition)),
+        }
+    }
+}
+
+impl MakeWorker for Workshop {
+    fn make(&self, found: &Topic, partition: i32) -> PartitionWorker {
+        let Self { config, observe, watch, clients, cluster, writer, store, budget, .. } = self;
+        let topic = &config.source.topic;
+        let metrics = observe.metrics.partition(topic, partition);
+        let status = Arc::new(observe.status.partition(topic, partition));
+        let reader = PartitionReader::new(
+            topic,
+            partition,
+            Arc::clone(clients),
+            Arc::clone(cluster),
+            &config.kafka,
+            config.source.max_wait,
+        );
+        let source = Source::new(SourceParts {
+            topic: topic.clone(),
+            topic_id: found.id,
+            partition,
+            reader,
+            store: Arc::clone(store),
+            start: config.source.start,
+            out_of_range: config.source.on_offset_out_of_range,
+            share: budget.join(),
+            watch: watch.clone(),
+            metrics: metrics.clone(),
+            status: Arc::clone(&status),
+        });
+        let sink = Sink::new(SinkParts {
+            name: format!("{topic}/{partition}"),
+            stages: self.stages(partition),
+            writer: Arc::clone(writer),
+            max_batch_bytes: config.output.max_batch_bytes.as_usize(),
+            oversize: config.dead_letter.oversize,
+            store: Arc::clone(store),
+            checkpoint_interval: config.offsets.checkpoint_interval,
+            watch: watch.clone(),
+            observe: observe.clone(),
+            metrics,
+            tally: observe.tallies.join(),
+            status,
+        });
+        PartitionWorker { source, sink }
+    }
+}

@@ -1,0 +1,115 @@
+//! An operation in trouble: how long to wait before the next attempt, and what people see of it.
+//!
+//! Each failure is counted. The log has the first of a row, a change of class, and a reminder a
+//! minute; readiness has it as long as it lasts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::Error;
+use crate::config::Config;
+use crate::observe::{ComponentHandle, Observe};
+use crate::retry::{ErrorClass, Pauses, Policy};
+
+/// How often a failure that lasts is said again.
+const REMINDER: Duration = Duration::from_secs(60);
+
+/// What all operations share: the policy, and who is told.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    observe: Observe,
+    policy: Policy,
+    unknown_topic_grace: Duration,
+}
+
+impl Watch {
+    /// As the configuration says.
+    pub fn new(observe: Observe, config: &Config) -> Self {
+        let unknown_topic_grace = config.kafka.unknown_topic_grace;
+        Self { observe, policy: Policy::new(&config.retry), unknown_topic_grace }
+    }
+
+    /// An operation that is not in trouble yet. `name` is what readiness calls it.
+    pub fn operation(&self, operation: &'static str, name: impl Into<Arc<str>>) -> Trouble {
+        let pauses = self.policy.pauses();
+        Trouble { watch: self.clone(), operation, name: name.into(), pauses, row: None }
+    }
+}
+
+/// One operation, and the row of failures that it may be in.
+#[derive(Debug)]
+pub struct Trouble {
+    watch: Watch,
+    operation: &'static str,
+    name: Arc<str>,
+    pauses: Pauses,
+    row: Option<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    since: Instant,
+    said: Instant,
+    class: ErrorClass,
+    component: ComponentHandle,
+}
+
+impl Trouble {
+    /// Notes a failure and says how long to wait before the next attempt.
+    pub fn failed(&mut self, error: &Error) -> Duration {
+        self.failed_as(self.class_of(error), error)
+    }
+
+    /// Notes a failure that is not a request's.
+    pub fn failed_as(&mut self, class: ErrorClass, error: &dyn std::fmt::Display) -> Duration {
+        self.watch.observe.metrics.retried(self.operation, class.as_str());
+        let pause = self.pauses.after(class);
+        let now = Instant::now();
+        let say = self.row.as_ref().is_none_or(|row| row.class != class || now - row.said >= REMINDER);
+        let row = self.row.get_or_insert_with(|| Row {
+            since: now,
+            said: now,
+            class,
+            component: self.watch.observe.health.component(&self.name),
+        });
+        row.class = class;
+        row.component.degraded(&error.to_string(), class.as_str());
+        if say {
+            row.said = now;
+            let (name, attempts, class) = (&*self.name, self.pauses.attempts(), class.as_str());
+            let failing_for = humantime::format_duration(Duration::from_secs((now - row.since).as_secs()));
+            match row.class {
+                ErrorClass::Fatal => error!(class, attempts, %failing_for, "{name}: {error}"),
+                _ => warn!(class, attempts, %failing_for, "{name}: {error}; trying again"),
+            }
+        }
+        pause
+    }
+
+    /// Notes a success.
+    pub fn passed(&mut self) {
+        if let Some(row) = self.row.take() {
+            let after = humantime::format_duration(Duration::from_secs(row.since.elapsed().as_secs()));
+            info!(attempts = self.pauses.attempts(), %after, "{}: works again", self.name);
+            self.pauses.reset();
+        }
+    }
+
+    /// Whether the last attempt failed.
+    pub fn is_failing(&self) -> bool {
+        self.row.is_some()
+    }
+
+    /// A topic that is unknown may be new; one that stays unknown must be made.
+    fn class_of(&self, error: &Error) -> ErrorClass {
+        let lasted = self.row.as_ref().map_or(Duration::ZERO, |row| row.since.elapsed());
+        if error.is(ResponseError::UnknownTopicOrPartition) && lasted >= self.watch.unknown_topic_grace {
+            return ErrorClass::Fatal;
+        }
+        error.class()
+    }
+}

@@ -1,0 +1,151 @@
+//! Writing output batches: one record batch at a time to each partition, in order, each tried
+//! until it is acknowledged or refused for good.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use kafka_protocol::ResponseError;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+
+use super::output::{Destination, OutputBatch, Part};
+use super::wire::Cluster;
+use super::{Error, Trouble, Watch};
+use crate::config::{Compression, Config};
+use crate::observe::{Observe, RouteMetrics};
+use crate::retry::ErrorClass;
+
+/// How long the number of a topic's partitions is taken for granted.
+const METADATA_MAX_AGE: Duration = Duration::from_secs(60);
+
+/// Writes to the output topics of this process; shared by all workers.
+#[derive(Debug)]
+pub struct Writer {
+    cluster: Arc<Cluster>,
+    topics: Vec<Topic>,
+    compression: Compression,
+    request_timeout: Duration,
+    watch: Watch,
+    partition_counts: Mutex<Option<(Arc<[i32]>, Instant)>>,
+}
+
+#[derive(Debug)]
+struct Topic {
+    name: String,
+    metrics: RouteMetrics,
+}
+
+/// A record batch that its topic will never take: too large, or against its rules.
+#[derive(Debug)]
+pub struct Refused {
+    /// Where it was to go.
+    pub to: Destination,
+    /// The sources of its records.
+    pub sources: Vec<usize>,
+    /// The sources of what was to follow it there, not written either.
+    pub behind: Vec<usize>,
+    /// Why.
+    pub error: Error,
+}
+
+impl Writer {
+    /// Writes to `topics`, whose places are what [`Destination::topic`] means.
+    pub fn new(config: &Config, topics: &[String], cluster: Arc<Cluster>, watch: Watch, observe: &Observe) -> Self {
+        let topic = |name: &String| Topic { name: name.clone(), metrics: observe.metrics.route(name) };
+        Self {
+            cluster,
+            topics: topics.iter().map(topic).collect(),
+            compression: config.output.compression,
+            request_timeout: config.kafka.request_timeout,
+            watch,
+            partition_counts: Mutex::default(),
+        }
+    }
+
+    /// How many partitions each topic has, as learned within the last minute or so.
+    ///
+    /// # Errors
+    /// Where that is not known, and no broker answers or a topic is not there.
+    pub async fn partition_counts(&self) -> Result<Arc<[i32]>, Error> {
+        let mut known = self.partition_counts.lock().await;
+        match &mut *known {
+            Some((counts, learned)) if learned.elapsed() < METADATA_MAX_AGE => Ok(Arc::clone(counts)),
+            Some((counts, learned)) => {
+                // What was known serves until the brokers answer again.
+                if let Ok(found) = self.ask_partition_counts().await {
+                    *counts = found;
+                }
+                *learned = Instant::now();
+                Ok(Arc::clone(counts))
+            }
+            None => {
+                let found = self.ask_partition_counts().await?;
+                *known = Some((Arc::clone(&found), Instant::now()));
+                Ok(found)
+            }
+        }
+    }
+
+    async fn ask_partition_counts(&self) -> Result<Arc<[i32]>, Error> {
+        let names: Vec<_> = self.topics.iter().map(|topic| topic.name.as_str()).collect();
+        let mut found: HashMap<_, _> = self.cluster.topics(&names).await?;
+        let unknown = |name: &str| Error::code("look up topic", name, ResponseError::UnknownTopicOrPartition);
+        names.iter().map(|name| Ok(found.remove(*name).unwrap_or_else(|| Err(unknown(name)))?.partition_count())).collect()
+    }
+
+    /// Writes a whole output batch: partitions side by side, and to each one batch after another.
+    /// Returns when everything is acknowledged by all in-sync replicas, or refused for good;
+    /// anything else is tried again for as long as it takes.
+    pub async fn write(&self, batch: OutputBatch) -> Vec<Refused> {
+        let mut lanes: BTreeMap<Destination, Vec<Part>> = BTreeMap::new();
+        for part in batch.into_parts() {
+            lanes.entry(part.to).or_default().push(part);
+        }
+        let lanes = lanes.into_iter().map(|(to, parts)| self.write_in_order(to, parts));
+        join_all(lanes).await.into_iter().flatten().collect()
+    }
+
+    async fn write_in_order(&self, to: Destination, parts: Vec<Part>) -> Option<Refused> {
+        let mut parts = parts.into_iter();
+        while let Some(Part { batch, sources, .. }) = parts.next() {
+            let records = sources.len();
+            let written = match batch.finish(self.compression) {
+                Ok(encoded) => self.write_batch(to, records, encoded).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = written {
+                let behind = parts.flat_map(|part| part.sources).collect();
+                return Some(Refused { to, sources, behind, error });
+            }
+        }
+        None
+    }
+
+    /// Writes one batch, however often it takes.
+    ///
+    /// # Errors
+    /// Only those of class poison: the broker will never take this batch.
+    async fn write_batch(&self, to: Destination, records: usize, encoded: Bytes) -> Result<(), Error> {
+        let Topic { name, metrics } = &self.topics[to.topic];
+        let mut trouble: Option<Trouble> = None;
+        loop {
+            let begun = Instant::now();
+            let error = match self.cluster.produce(name, to.partition, encoded.clone(), self.request_timeout).await {
+                Ok(_) => {
+                    metrics.acknowledged(records, encoded.len(), begun.elapsed());
+                    trouble.iter_mut().for_each(Trouble::passed);
+                    return Ok(());
+                }
+                Err(error) if error.class() == ErrorClass::Poison => return Err(error),
+                Err(error) => error,
+            };
+            let trouble =
+                trouble.get_or_insert_with(|| self.watch.operation("produce", format!("write to {name}/{}", to.partition)));
+            sleep(trouble.failed(&error)).await;
+        }
+    }
+}

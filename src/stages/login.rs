@@ -1,0 +1,45 @@
+//! The login event as a [`Processor`].
+
+use std::borrow::Cow;
+
+use super::{Enriched, Now, Processor};
+use crate::event::{Enrichment, LoginEvent, Reason, Rejection};
+use crate::observe::Tally;
+use crate::record::RecordView;
+
+/// Validates login events and adds `processed_at` and `latency_ms`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Login;
+
+impl Processor for Login {
+    type Event<'a> = LoginEvent<'a>;
+
+    const DIMENSIONS: &'static [&'static str] = &["device_type", "app_version", "locale"];
+
+    fn validate<'a>(&self, record: &RecordView<'a>) -> Result<LoginEvent<'a>, Rejection> {
+        match record.value {
+            Some(value) => LoginEvent::parse(value),
+            None => Err(Rejection::record(Reason::Tombstone, "the value is null")),
+        }
+    }
+
+    fn enrich<'o, 'a: 'o>(&self, event: &LoginEvent<'a>, now: &Now, inserted: &'o mut Vec<u8>) -> Enriched<'o> {
+        let latency_ms = now.unix_ms.saturating_sub(event.timestamp_ms);
+        let enrichment = Enrichment { processed_at: &now.rfc3339, latency_ms: latency_ms.max(0) };
+        Enriched { value: event.enriched(&enrichment, inserted), clock_skewed: latency_ms < 0 }
+    }
+
+    fn field<'e>(&self, event: &'e LoginEvent<'_>, name: &str) -> Option<Cow<'e, str>> {
+        match name {
+            "device_type" => Some(Cow::Borrowed(&event.device_type)),
+            name => event.field(name),
+        }
+    }
+
+    fn count(&self, event: &LoginEvent<'_>, tally: &mut Tally) {
+        let values = [&event.device_type, &event.app_version, &event.locale];
+        for (dimension, value) in values.into_iter().enumerate() {
+            tally.count(dimension, value);
+        }
+    }
+}

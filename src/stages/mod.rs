@@ -1,0 +1,184 @@
+//! What happens to a record between reading and writing: validate, enrich, route. Pure and
+//! synchronous: no clock, no I/O.
+//!
+//! ```text
+//! record ──► validate ──► enrich ──► route ──► a batch under construction
+//!               │            │         └─ drop, where a rule says so: counted
+//!               └────────────┴─ dead letter: the record as it came, and why
+//! ```
+
+mod login;
+mod processor;
+pub mod route;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::broker::wire::batch::Outgoing;
+use crate::broker::{Destination, Entry, OutputBatch};
+use crate::dead_letter::{Envelope, Stage};
+use crate::event::{Reason, Rejection};
+use crate::observe::Tally;
+use crate::record::RecordView;
+use crate::splice::Pieces;
+
+pub use login::Login;
+pub use processor::{Enriched, Now, Processor};
+pub use route::{DEAD_LETTER, OUTPUT, Route, Routes};
+
+/// What the stages count of a batch, beside the tally.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Dead letters by reason, in the order of [`Reason::ALL`].
+    pub dead: [u64; Reason::ALL.len()],
+    /// Records that a rule dropped.
+    pub dropped: u64,
+    /// Events that claim to come from the future.
+    pub clock_skewed: u64,
+}
+
+impl Counts {
+    /// Counts a dead letter.
+    pub fn died(&mut self, reason: Reason) {
+        let index = Reason::ALL.iter().position(|known| *known == reason);
+        if let Some(count) = index.and_then(|index| self.dead.get_mut(index)) {
+            *count += 1;
+        }
+    }
+
+    /// Dead letters by reason, where there are any.
+    pub fn dead(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL.into_iter().zip(self.dead).filter(|(_, count)| *count > 0)
+    }
+}
+
+/// The stages of one source partition, whatever the event type.
+pub trait Stages: Send {
+    /// Processes one entry, the one at `index` of its batch, and appends what comes of it. Of a
+    /// dead letter, with a `limit`, the value is cut to so many bytes.
+    fn process(&mut self, entry: &Entry<'_>, index: usize, limit: Option<usize>, batch: &mut Batch<'_>);
+
+    /// Appends a dead letter for an entry that the output refuses.
+    fn refuse(&mut self, entry: &Entry<'_>, index: usize, rejection: &Rejection, limit: Option<usize>, batch: &mut Batch<'_>);
+}
+
+/// A batch while it is processed.
+#[derive(Debug)]
+pub struct Batch<'b> {
+    /// When.
+    pub now: &'b Now,
+    /// How many partitions each of [`Routes::topics`] has.
+    pub partitions: &'b [i32],
+    /// Where outputs go.
+    pub out: &'b mut OutputBatch,
+    /// What is counted.
+    pub counts: &'b mut Counts,
+    /// What is counted by value.
+    pub tally: &'b mut Tally,
+}
+
+/// The stages around one [`Processor`].
+#[derive(Debug)]
+pub struct ProcessorStages<P> {
+    processor: P,
+    routes: std::sync::Arc<Routes>,
+    envelope: Envelope,
+    source_partition: i32,
+    inserted: Vec<u8>,
+}
+
+/// What is to be done with a record.
+enum Outcome<'o> {
+    Send { topic: usize, value: Pieces<'o> },
+    Drop,
+    Dead(Stage, Rejection),
+}
+
+impl<P: Processor> ProcessorStages<P> {
+    /// For the records of one source partition.
+    pub fn new(processor: P, routes: std::sync::Arc<Routes>, envelope: Envelope, source_partition: i32) -> Self {
+        Self { processor, routes, envelope, source_partition, inserted: Vec::new() }
+    }
+
+    fn destination(&self, topic: usize, key: Option<&[u8]>, partitions: &[i32]) -> Destination {
+        let count = partitions.get(topic).copied().unwrap_or(1);
+        let partition = match topic {
+            DEAD_LETTER => self.source_partition % count.max(1),
+            _ => self.routes.partition(self.source_partition, key, count),
+        };
+        Destination { topic, partition }
+    }
+
+    fn bury(
+        &self,
+        entry: &Entry<'_>,
+        index: usize,
+        (stage, rejection): (Stage, &Rejection),
+        limit: Option<usize>,
+        batch: &mut Batch<'_>,
+    ) {
+        let record = &entry.record;
+        let whole = record.value.map_or(0, <[u8]>::len);
+        let value = record.value.map(|value| value.get(..limit.unwrap_or(whole)).unwrap_or(value));
+        let letter = self.envelope.letter(record, stage, rejection, limit.is_some());
+        let to = self.destination(DEAD_LETTER, record.key, batch.partitions);
+        let outgoing = Outgoing { timestamp_ms: record.timestamp_ms, key: record.key, value: value.map(Pieces::whole) };
+        batch.out.append(to, index, &outgoing, letter.headers());
+        batch.counts.died(rejection.reason);
+    }
+}
+
+impl<P: Processor> Stages for ProcessorStages<P> {
+    fn process(&mut self, entry: &Entry<'_>, index: usize, limit: Option<usize>, batch: &mut Batch<'_>) {
+        let mut inserted = std::mem::take(&mut self.inserted);
+        let outcome = match entry.damage {
+            Some(why) => Outcome::Dead(Stage::Fetch, Rejection::record(Reason::CorruptBatch, why.to_owned())),
+            None => catch_unwind(AssertUnwindSafe(|| {
+                decide(&self.processor, &self.routes, &entry.record, batch, &mut inserted)
+            }))
+            .unwrap_or_else(|_| Outcome::Dead(Stage::Enrich, panicked())),
+        };
+        match outcome {
+            Outcome::Send { topic, value } => {
+                let RecordView { timestamp_ms, key, headers, .. } = entry.record;
+                let to = self.destination(topic, key, batch.partitions);
+                batch.out.append(to, index, &Outgoing { timestamp_ms, key, value: Some(value) }, headers.iter());
+            }
+            Outcome::Drop => batch.counts.dropped += 1,
+            Outcome::Dead(stage, rejection) => self.bury(entry, index, (stage, &rejection), limit, batch),
+        }
+        self.inserted = inserted;
+    }
+
+    fn refuse(&mut self, entry: &Entry<'_>, index: usize, rejection: &Rejection, limit: Option<usize>, batch: &mut Batch<'_>) {
+        self.bury(entry, index, (Stage::Produce, rejection), limit, batch);
+    }
+}
+
+/// Everything that the processor does with a record.
+fn decide<'o, 'a: 'o, P: Processor>(
+    processor: &P,
+    routes: &Routes,
+    record: &RecordView<'a>,
+    batch: &mut Batch<'_>,
+    inserted: &'o mut Vec<u8>,
+) -> Outcome<'o> {
+    let event = match processor.validate(record) {
+        Ok(event) => event,
+        Err(rejection) => return Outcome::Dead(Stage::Validate, rejection),
+    };
+    let topic = match routes.route(|field| processor.field(&event, field)) {
+        Route::Topic(topic) => topic,
+        Route::Drop => return Outcome::Drop,
+    };
+    let enriched = processor.enrich(&event, batch.now, inserted);
+    processor.count(&event, batch.tally);
+    batch.counts.clock_skewed += u64::from(enriched.clock_skewed);
+    Outcome::Send { topic, value: enriched.value }
+}
+
+fn panicked() -> Rejection {
+    Rejection::record(Reason::ProcessorPanic, "the processor panicked on this record")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::*;
+use crate::broker::wire::records::{self, Decoded};
+use crate::config::{Compression, Config, Condition, RouteAction, RouteRule, Test};
+use crate::observe::Tally;
+use crate::record::{Headers, Offset};
+
+const GOOD: &str = r#"{"user_id":"u","app_version":"2.3.0","ip":"10.0.0.1","locale":"RU","device_id":"d","timestamp":1694479551,"device_type":"iOS"}"#;
+
+fn entry(value: &[u8]) -> Entry<'_> {
+    let record = RecordView { offset: Offset(7), timestamp_ms: 5, key: Some(b"k"), value: Some(value), headers: Headers::NONE };
+    Entry { record, damage: None }
+}
+
+fn routes(rules: Vec<RouteRule>) -> Arc<Routes> {
+    Arc::new(Routes::new(&Config { route: rules, ..Config::default() }).unwrap())
+}
+
+fn envelope() -> Envelope {
+    Envelope::new("__dlq.errors.", "login-pipeline", "user-login", 5)
+}
+
+struct Staged {
+    /// (topic, partition, value, headers) of each record.
+    records: Vec<(usize, i32, String, Vec<String>)>,
+    counts: Counts,
+}
+
+/// Runs entries through the stages of source partition 5, with outputs of 4, 3 and 2 partitions.
+fn run(stages: &mut dyn Stages, entries: &[Entry<'_>]) -> Staged {
+    let now = Now::from_unix_ms(1_694_479_552_500);
+    let mut out = OutputBatch::new(1 << 20);
+    let mut counts = Counts::default();
+    let mut tally = Tally::new(Login::DIMENSIONS);
+    let mut batch = Batch { now: &now, partitions: &[4, 3, 2], out: &mut out, counts: &mut counts, tally: &mut tally };
+    for (index, entry) in entries.iter().enumerate() {
+        stages.process(entry, index, None, &mut batch);
+    }
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut found = Vec::new();
+    for part in out.into_parts() {
+        let encoded = part.batch.finish(Compression::None).unwrap();
+        let Ok(Decoded::Records(records)) = records::batches(encoded).next().unwrap().unwrap().decode(1 << 20) else {
+            panic!("not a batch of records");
+        };
+        for record in records {
+            let header = |header: crate::record::Header| format!("{}={}", header.name, text(&header.value.unwrap_or_default()));
+            let value = text(&record.value.unwrap_or_default());
+            found.push((part.to.topic, part.to.partition, value, record.headers.into_iter().map(header).collect()));
+        }
+    }
+    Staged { records: found, counts }
+}
+
+#[test]
+fn good_records_go_to_the_output_and_bad_ones_to_the_dead_letters() {
+    let mut stages = ProcessorStages::new(Login, routes(vec![]), envelope(), 5);
+    let staged = run(&mut stages, &[entry(GOOD.as_bytes()), entry(b"{}"), entry(GOOD.as_bytes())]);
+    let places: Vec<_> = staged.records.iter().map(|(topic, partition, ..)| (*topic, *partition)).collect();
+    assert_eq!(places, [(OUTPUT, 1), (OUTPUT, 1), (DEAD_LETTER, 2)], "partition 5 mod 4, and 5 mod 3");
+    assert!(staged.records[0].2.ends_with(r#""device_type":"ios","processed_at":"2023-09-12T00:45:52.500Z","latency_ms":1500}"#));
+    assert!(staged.records[0].3.is_empty());
+    let (.., value, headers) = &staged.records[2];
+    assert_eq!(value, "{}");
+    assert!(headers.contains(&"__dlq.errors.reason=missing_field".to_owned()));
+    assert!(headers.contains(&"__dlq.errors.stage=validate".to_owned()));
+    assert_eq!(staged.counts.dead().collect::<Vec<_>>(), [(Reason::MissingField, 1)]);
+}
+
+#[test]
+fn rules_send_elsewhere_or_drop_and_drops_are_counted() {
+    let rule = |text: &str, action| {
+        let when = Condition { field: "device_type".to_owned(), test: Test::Equals(text.to_owned()) };
+        RouteRule { when, action }
+    };
+    let rules = vec![rule("ios", RouteAction::Topic("apple".to_owned())), rule("unknown", RouteAction::Drop)];
+    let mut stages = ProcessorStages::new(Login, routes(rules), envelope(), 5);
+    let nameless = GOOD.replace("iOS", "");
+    let staged = run(&mut stages, &[entry(GOOD.as_bytes()), entry(nameless.as_bytes())]);
+    assert_eq!(staged.records.len(), 1);
+    assert_eq!((staged.records[0].0, staged.records[0].1), (2, 1));
+    assert_eq!(staged.counts.dropped, 1);
+}
+
+#[test]
+fn an_event_from_the_future_is_clamped_and_counted() {
+    let mut stages = ProcessorStages::new(Login, routes(vec![]), envelope(), 5);
+    let future = GOOD.replace("1694479551", "1999999999");
+    let staged = run(&mut stages, &[entry(future.as_bytes())]);
+    assert!(staged.records[0].2.contains(r#""latency_ms":0}"#));
+    assert_eq!(staged.counts.clock_skewed, 1);
+}
+
+#[test]
+fn bytes_that_are_no_records_are_dead_letters_too() {
+    let mut stages = ProcessorStages::new(Login, routes(vec![]), envelope(), 5);
+    let staged = run(&mut stages, &[Entry { damage: Some("its checksum is wrong"), ..entry(b"raw") }]);
+    let (topic, _, value, headers) = &staged.records[0];
+    assert_eq!((*topic, value.as_str()), (DEAD_LETTER, "raw"));
+    for expected in ["reason=corrupt_batch", "stage=fetch", "message=its checksum is wrong", "offset=7"] {
+        assert!(headers.contains(&format!("__dlq.errors.{expected}")), "{expected} in {headers:?}");
+    }
+}
+
+#[test]
+fn a_refused_record_is_buried_with_its_reason_and_cut() {
+    let mut stages = ProcessorStages::new(Login, routes(vec![]), envelope(), 5);
+    let now = Now::from_unix_ms(0);
+    let (mut out, mut counts, mut tally) = (OutputBatch::new(1 << 20), Counts::default(), Tally::new(Login::DIMENSIONS));
+    let mut batch = Batch { now: &now, partitions: &[4, 3], out: &mut out, counts: &mut counts, tally: &mut tally };
+    let rejection = Rejection::record(Reason::TooLarge, "too large");
+    stages.refuse(&entry(b"0123456789"), 0, &rejection, Some(4), &mut batch);
+    let part = out.into_parts().remove(0);
+    assert_eq!(part.to, Destination { topic: DEAD_LETTER, partition: 2 });
+    let encoded = part.batch.finish(Compression::None).unwrap();
+    let Ok(Decoded::Records(records)) = records::batches(encoded).next().unwrap().unwrap().decode(1 << 20) else { panic!() };
+    assert_eq!(records[0].value.as_deref(), Some(&b"0123"[..]));
+    let truncated = records[0].headers.iter().find(|header| header.name.ends_with("truncated.from")).unwrap();
+    assert_eq!(truncated.value.as_deref(), Some(&b"10"[..]));
+}
+
+/// Panics where it is told to.
+struct Panicky;
+
+impl Processor for Panicky {
+    type Event<'a> = &'a [u8];
+    const DIMENSIONS: &'static [&'static str] = &[];
+
+    fn validate<'a>(&self, record: &RecordView<'a>) -> Result<&'a [u8], Rejection> {
+        let value = record.value.unwrap_or_default();
+        assert_ne!(value, b"validate", "told to");
+        Ok(value)
+    }
+
+    fn enrich<'o, 'a: 'o>(&self, event: &&'a [u8], _: &Now, _: &'o mut Vec<u8>) -> Enriched<'o> {
+        assert_ne!(*event, b"enrich", "told to");
+        Enriched { value: Pieces::whole(event), clock_skewed: false }
+    }
+
+    fn field<'e>(&self, _: &'e &[u8], _: &str) -> Option<Cow<'e, str>> {
+        None
+    }
+
+    fn count(&self, event: &&[u8], _: &mut Tally) {
+        assert_ne!(*event, b"count", "told to");
+    }
+}
+
+#[test]
+fn a_panic_costs_one_record() {
+    let mut stages = ProcessorStages::new(Panicky, routes(vec![]), envelope(), 5);
+    let staged = run(&mut stages, &[entry(b"a"), entry(b"validate"), entry(b"enrich"), entry(b"count"), entry(b"b")]);
+    let out: Vec<_> = staged.records.iter().map(|(topic, _, value, _)| (*topic, value.as_str())).collect();
+    assert_eq!(out, [(OUTPUT, "a"), (OUTPUT, "b"), (DEAD_LETTER, "validate"), (DEAD_LETTER, "enrich"), (DEAD_LETTER, "count")]);
+    assert_eq!(staged.counts.dead().collect::<Vec<_>>(), [(Reason::ProcessorPanic, 3)]);
+}

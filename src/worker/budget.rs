@@ -1,0 +1,131 @@
+//! How many bytes of source records the process may hold, shared out between its workers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The bound on the bytes in flight.
+///
+/// Half of it is shared out evenly: each worker may always fetch that much, so that none starves.
+/// The other half is for fetching ahead, on first come, first served.
+#[derive(Debug, Clone)]
+pub struct Budget(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limit: usize,
+    max_fetch: usize,
+    workers: AtomicUsize,
+    held: AtomicUsize,
+}
+
+/// The smallest fetch: many partitions on a small budget still make progress.
+const MIN_FETCH: usize = 4 * 1024;
+
+impl Budget {
+    /// At most `limit` bytes in all, and `max_fetch` in one fetch.
+    pub fn new(limit: usize, max_fetch: usize) -> Self {
+        Self(Arc::new(Inner { limit, max_fetch, workers: AtomicUsize::new(0), held: AtomicUsize::new(0) }))
+    }
+
+    /// A worker's part, for as long as it is kept.
+    pub fn join(&self) -> Share {
+        self.0.workers.fetch_add(1, Ordering::Relaxed);
+        Share { budget: self.clone(), held: 0, expansion: 1.0 }
+    }
+
+    /// Bytes held now.
+    pub fn held(&self) -> usize {
+        self.0.held.load(Ordering::Relaxed)
+    }
+}
+
+/// One worker's part of the budget.
+#[derive(Debug)]
+pub struct Share {
+    budget: Budget,
+    held: usize,
+    /// Bytes of records that a fetched byte became lately: compression makes it grow.
+    expansion: f64,
+}
+
+impl Share {
+    /// How many bytes to ask for so that about the share's worth of records comes.
+    pub fn fetch_bytes(&self) -> usize {
+        let share = self.bytes().max(MIN_FETCH);
+        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate")]
+        let asked = (share as f64 / self.expansion) as usize;
+        asked.clamp(MIN_FETCH, self.budget.0.max_fetch.max(MIN_FETCH))
+    }
+
+    /// Notes what a fetch of `asked` bytes brought.
+    pub fn take(&mut self, asked: usize, bytes: usize) {
+        self.held += bytes;
+        self.budget.0.held.fetch_add(bytes, Ordering::Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let seen = bytes as f64 / asked.max(1) as f64;
+        // Up at once, for memory's sake; down slowly.
+        self.expansion = seen.max(self.expansion * 0.9).clamp(1.0, 1000.0);
+    }
+
+    /// Gives back what is written.
+    pub fn give_back(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.held);
+        self.held -= bytes;
+        self.budget.0.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether one more fetch fits, beside what is held.
+    pub fn has_room_ahead(&self) -> bool {
+        self.budget.held().saturating_add(self.bytes()) <= self.budget.0.limit
+    }
+
+    fn bytes(&self) -> usize {
+        let workers = self.budget.0.workers.load(Ordering::Relaxed).max(1);
+        (self.budget.0.limit / 2 / workers).min(self.budget.0.max_fetch)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.give_back(self.held);
+        self.budget.0.workers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIB: usize = 1024;
+
+    #[test]
+    fn half_is_shared_out_and_half_is_for_the_first() {
+        let budget = Budget::new(1024 * KIB, 512 * KIB);
+        let mut first = budget.join();
+        assert_eq!(first.fetch_bytes(), 512 * KIB);
+        let shares: Vec<_> = (0..3).map(|_| budget.join()).collect();
+        assert_eq!(first.fetch_bytes(), 128 * KIB);
+        first.take(128 * KIB, 128 * KIB);
+        assert!(shares[0].has_room_ahead());
+        first.take(128 * KIB, 900 * KIB);
+        assert!(!shares[0].has_room_ahead());
+        assert!(shares[0].fetch_bytes() > 0, "but one fetch is always allowed");
+        drop(first);
+        assert_eq!(budget.held(), 0);
+        assert!(shares[0].fetch_bytes() > 128 * KIB, "what a worker had goes to the others");
+    }
+
+    #[test]
+    fn compressed_records_are_asked_for_in_smaller_fetches() {
+        let budget = Budget::new(1024 * KIB, 512 * KIB);
+        let mut share = budget.join();
+        share.take(512 * KIB, 5 * 1024 * KIB);
+        share.give_back(5 * 1024 * KIB);
+        assert_eq!(share.fetch_bytes(), 512 * KIB / 10);
+        for _ in 0..100 {
+            share.take(50 * KIB, 50 * KIB);
+            share.give_back(50 * KIB);
+        }
+        assert_eq!(share.fetch_bytes(), 512 * KIB);
+    }
+}

@@ -1,0 +1,277 @@
+//! Where a worker's records go: through the stages, to the brokers, and into a checkpoint.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::sleep;
+use tracing::error;
+
+use crate::broker::{Destination, OutputBatch, Refused, SourceBatch, Watch, Writer};
+use crate::config::Oversize;
+use crate::event::{Reason, Rejection};
+use crate::observe::{Observe, PartitionMetrics, PartitionStatus, SharedTally, Tally};
+use crate::offsets::{Checkpoint, Checkpointer, OffsetStore, StoreError};
+use crate::record::Offset;
+use crate::retry::ErrorClass;
+use crate::stages::{Batch, Counts, DEAD_LETTER, Now, Stages};
+use crate::tracker::Tracker;
+
+/// Delivers a partition's batches and keeps its progress.
+pub struct Sink {
+    parts: SinkParts,
+    progress: Option<Progress>,
+}
+
+/// What a sink is made of.
+pub struct SinkParts {
+    /// Names the partition in logs.
+    pub name: String,
+    /// What is done to records.
+    pub stages: Box<dyn Stages>,
+    /// Who writes.
+    pub writer: Arc<Writer>,
+    /// The most bytes of one written batch.
+    pub max_batch_bytes: usize,
+    /// What to do with a dead letter that is too large for its topic.
+    pub oversize: Oversize,
+    /// Where checkpoints go.
+    pub store: Arc<dyn OffsetStore>,
+    /// How often at most.
+    pub checkpoint_interval: Duration,
+    /// Who is told of failures.
+    pub watch: Watch,
+    /// Who is told of everything.
+    pub observe: Observe,
+    /// What is counted.
+    pub metrics: PartitionMetrics,
+    /// What is counted by value.
+    pub tally: SharedTally,
+    /// What people see.
+    pub status: Arc<PartitionStatus>,
+}
+
+#[derive(Debug)]
+struct Progress {
+    tracker: Tracker,
+    checkpointer: Checkpointer,
+}
+
+/// Records to be staged and written again, because the batch that they were in was refused.
+#[derive(Debug)]
+struct Redo {
+    sources: Vec<usize>,
+    /// Set once a record alone was refused by its output: it is buried for this.
+    rejection: Option<Rejection>,
+    /// The most bytes of a dead letter's value.
+    limit: Option<usize>,
+}
+
+impl Sink {
+    /// A sink that does not know where its partition begins yet.
+    pub fn new(parts: SinkParts) -> Self {
+        Self { parts, progress: None }
+    }
+
+    /// Begins where the source begins; `start` is stored already.
+    pub fn begin_at(&mut self, start: Checkpoint) {
+        let tracker = Tracker::starting_at(start.next_offset);
+        let (metrics, status) = (self.parts.metrics.clone(), Arc::clone(&self.parts.status));
+        status.committed(start.next_offset);
+        metrics.checkpointed();
+        let mut trouble = self.parts.watch.operation("checkpoint", format!("store the offset of {}", self.parts.name));
+        let report = move |outcome: Result<&Checkpoint, &StoreError>| match outcome {
+            Ok(checkpoint) => {
+                trouble.passed();
+                metrics.checkpointed();
+                status.committed(checkpoint.next_offset);
+            }
+            Err(error) => drop(trouble.failed_as(ErrorClass::Transient, error)),
+        };
+        let store = Arc::clone(&self.parts.store);
+        let checkpointer = Checkpointer::spawn(store, start, self.parts.checkpoint_interval, report);
+        self.progress = Some(Progress { tracker, checkpointer });
+    }
+
+    /// Takes a batch through the stages and to the brokers. Returns when every record of it is
+    /// acknowledged, whatever that takes.
+    pub async fn deliver(&mut self, batch: &SourceBatch) {
+        self.note_begin(batch);
+        let now = now();
+        let partitions = self.partition_counts().await;
+        let mut counts = Counts::default();
+        let mut tally = self.parts.tally.fresh();
+        let all: Vec<usize> = (0..batch.len()).collect();
+        let out = self.stage(batch, &Redo::of(all), &now, &partitions, &mut counts, &mut tally);
+        for refused in self.parts.writer.write(out).await {
+            self.redo(batch, refused, &now, &partitions, &mut counts).await;
+        }
+        self.note_done(batch, &counts, tally);
+    }
+
+    /// Stores the last checkpoint.
+    ///
+    /// # Errors
+    /// Where that fails.
+    pub async fn finish(self) -> Result<(), StoreError> {
+        match self.progress {
+            Some(progress) => progress.checkpointer.finish().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Stages some of a batch's records. Stages are pure, so that doing it again gives the same.
+    fn stage(
+        &mut self,
+        batch: &SourceBatch,
+        redo: &Redo,
+        now: &Now,
+        partitions: &[i32],
+        counts: &mut Counts,
+        tally: &mut Tally,
+    ) -> OutputBatch {
+        let mut out = OutputBatch::new(self.parts.max_batch_bytes);
+        let mut staged = Batch { now, partitions, out: &mut out, counts, tally };
+        for index in &redo.sources {
+            let Some(entry) = batch.entry(*index) else { continue };
+            match &redo.rejection {
+                Some(rejection) => self.parts.stages.refuse(&entry, *index, rejection, redo.limit, &mut staged),
+                None => self.parts.stages.process(&entry, *index, redo.limit, &mut staged),
+            }
+        }
+        out
+    }
+
+    /// Writes what was refused in smaller and smaller batches, until the records that are the
+    /// reason stand alone: those are buried. What was to follow them follows them.
+    async fn redo(&mut self, batch: &SourceBatch, refused: Refused, now: &Now, partitions: &[i32], counts: &mut Counts) {
+        let mut stack = Vec::new();
+        self.split(batch, refused, None, &mut stack, counts).await;
+        while let Some(redo) = stack.pop() {
+            let mut tally = self.parts.tally.fresh(); // counted the first time
+            let out = self.stage(batch, &redo, now, partitions, &mut Counts::default(), &mut tally);
+            for refused in self.parts.writer.write(out).await {
+                self.split(batch, refused, Some(&redo), &mut stack, counts).await;
+            }
+        }
+    }
+
+    /// What to do instead of what was refused, the first of it on top of the stack.
+    async fn split(
+        &self,
+        batch: &SourceBatch,
+        refused: Refused,
+        before: Option<&Redo>,
+        stack: &mut Vec<Redo>,
+        counts: &mut Counts,
+    ) {
+        let Refused { to, sources, behind, error } = refused;
+        let rejection = before.and_then(|redo| redo.rejection.clone());
+        let limit = before.and_then(|redo| redo.limit);
+        let again = |sources: Vec<usize>| Redo { sources, rejection: rejection.clone(), limit };
+        if !behind.is_empty() {
+            stack.push(again(behind));
+        }
+        match &sources[..] {
+            [alone] => stack.push(self.without(batch, *alone, to, error, again(vec![*alone]), counts).await),
+            several => {
+                let (first, second) = several.split_at(several.len() / 2);
+                stack.push(again(second.to_vec()));
+                stack.push(again(first.to_vec()));
+            }
+        }
+    }
+
+    /// What to do with one record that was refused alone: an output is buried, a dead letter is
+    /// cut shorter, or waited for.
+    async fn without(
+        &self,
+        batch: &SourceBatch,
+        alone: usize,
+        to: Destination,
+        error: crate::broker::Error,
+        before: Redo,
+        counts: &mut Counts,
+    ) -> Redo {
+        if to.topic != DEAD_LETTER {
+            let rejection = Rejection::record(Reason::TooLarge, format!("the output topic refuses the record: {}", error.cause));
+            counts.died(rejection.reason);
+            return Redo { rejection: Some(rejection), ..before };
+        }
+        let whole = batch.entry(alone).and_then(|entry| entry.record.value).map_or(0, <[u8]>::len);
+        let limit = before.limit.unwrap_or(whole);
+        if self.parts.oversize == Oversize::Truncate && limit > 0 {
+            return Redo { limit: Some(limit / 2), ..before };
+        }
+        let name = format!("dead letters of {}", self.parts.name);
+        let mut trouble = self.parts.watch.operation("dead_letter", name);
+        sleep(trouble.failed_as(ErrorClass::Fatal, &error)).await;
+        before
+    }
+
+    /// How many partitions each output topic has, however long it takes to learn.
+    async fn partition_counts(&self) -> Arc<[i32]> {
+        let mut trouble = self.parts.watch.operation("metadata", format!("look up the outputs of {}", self.parts.name));
+        loop {
+            match self.parts.writer.partition_counts().await {
+                Ok(counts) => {
+                    trouble.passed();
+                    return counts;
+                }
+                Err(error) => sleep(trouble.failed(&error)).await,
+            }
+        }
+    }
+
+    fn note_begin(&mut self, batch: &SourceBatch) {
+        let Some(Progress { tracker, checkpointer }) = &mut self.progress else { return };
+        if batch.range.start != tracker.next() {
+            // The source went on elsewhere; nothing is in flight, so that nothing is passed over
+            // but what the log no longer has.
+            *tracker = Tracker::starting_at(batch.range.start);
+            checkpointer.restart_at(batch.range.start);
+        }
+        if let Err(error) = tracker.begin(batch.range.clone()) {
+            error!(partition = self.parts.name, %error, "a mistake of this program: the offset stays where it is");
+        }
+        self.parts.metrics.in_flight(batch.bytes());
+        self.parts.status.in_flight(batch.bytes());
+    }
+
+    fn note_done(&mut self, batch: &SourceBatch, counts: &Counts, tally: Tally) {
+        let Some(Progress { tracker, checkpointer }) = &mut self.progress else { return };
+        match tracker.acknowledge(batch.range.clone()) {
+            Ok(()) => checkpointer.advance(tracker.done()),
+            Err(error) => error!(partition = self.parts.name, %error, "a mistake of this program: the offset stays where it is"),
+        }
+        self.parts.metrics.done(batch.len(), batch.bytes(), oldest_ms(batch));
+        for (reason, count) in counts.dead() {
+            self.parts.observe.metrics.dead(reason.code(), count);
+        }
+        self.parts.metrics.dropped(counts.dropped);
+        self.parts.metrics.clock_skewed(counts.clock_skewed);
+        self.parts.status.done(tracker.done(), 0);
+        self.parts.tally.publish(tally);
+    }
+}
+
+impl Redo {
+    fn of(sources: Vec<usize>) -> Self {
+        Self { sources, rejection: None, limit: None }
+    }
+}
+
+/// The time, for the stages, which have no clock.
+fn now() -> Now {
+    Now::from_unix_ms(unix_ms())
+}
+
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// How long ago the oldest record of a batch was written, in milliseconds.
+fn oldest_ms(batch: &SourceBatch) -> Option<Duration> {
+    let first = batch.entry(0)?.record.timestamp_ms;
+    u64::try_from(unix_ms().saturating_sub(first)).ok().map(Duration::from_millis)
+}

@@ -1,0 +1,181 @@
+//! Where a worker's records come from, and at which offset.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::budget::Share;
+use crate::broker::{Error, PartitionReader, SourceBatch, Trouble, Watch};
+use crate::config::{OutOfRange, StartAt};
+use crate::observe::{PartitionMetrics, PartitionStatus};
+use crate::offsets::{Checkpoint, OffsetStore};
+use crate::record::{Offset, TopicId};
+use crate::retry::ErrorClass;
+
+/// Reads a partition from where its checkpoint says, through every trouble.
+pub struct Source {
+    parts: SourceParts,
+    trouble: Trouble,
+    position: Offset,
+}
+
+/// What a source is made of.
+pub struct SourceParts {
+    /// The partition's topic.
+    pub topic: String,
+    /// The topic's id, where the broker tells one.
+    pub topic_id: Option<TopicId>,
+    /// The partition.
+    pub partition: i32,
+    /// Who reads.
+    pub reader: PartitionReader,
+    /// Where checkpoints are.
+    pub store: Arc<dyn OffsetStore>,
+    /// Where to begin without one.
+    pub start: StartAt,
+    /// What to do where the position no longer exists.
+    pub out_of_range: OutOfRange,
+    /// How much may be fetched.
+    pub share: Share,
+    /// Who is told of failures.
+    pub watch: Watch,
+    /// What is counted.
+    pub metrics: PartitionMetrics,
+    /// What people see.
+    pub status: Arc<PartitionStatus>,
+}
+
+impl Source {
+    /// A source that knows nothing of its position yet.
+    pub fn new(parts: SourceParts) -> Self {
+        let trouble = parts.watch.operation("fetch", format!("read {}/{}", parts.topic, parts.partition));
+        Self { parts, trouble, position: Offset(0) }
+    }
+
+    /// Finds where to begin, and makes sure that this is stored: a partition that begins at the
+    /// end must not begin at a later end after a crash.
+    pub async fn start(&mut self) -> Checkpoint {
+        loop {
+            match self.try_start().await {
+                Ok(checkpoint) => {
+                    self.trouble.passed();
+                    self.position = checkpoint.next_offset;
+                    info!(topic = checkpoint.topic, partition = checkpoint.partition, offset = checkpoint.next_offset.0, "reading");
+                    return checkpoint;
+                }
+                Err(pause) => sleep(pause).await,
+            }
+        }
+    }
+
+    async fn try_start(&mut self) -> Result<Checkpoint, Duration> {
+        let SourceParts { topic, partition, store, topic_id, .. } = &self.parts;
+        let stored = store.load(topic, *partition).await;
+        let stored = stored.map_err(|error| self.trouble.failed_as(ErrorClass::Fatal, &error))?;
+        let same_topic = |stored: &Checkpoint| stored.topic_id.zip(*topic_id).is_none_or(|(old, new)| old == new);
+        let next_offset = match &stored {
+            Some(stored) if same_topic(stored) => return Ok(Checkpoint { topic_id: topic_id.or(stored.topic_id), ..stored.clone() }),
+            Some(stored) => {
+                warn!(topic, partition, offset = stored.next_offset.0, "the topic was deleted and made anew: the stored offset is another log's");
+                self.policy_offset(stored.next_offset).await
+            }
+            None => self.first_offset().await,
+        };
+        let next_offset = next_offset.map_err(|error| self.trouble.failed(&error))?;
+        let SourceParts { topic, partition, store, topic_id, .. } = &self.parts;
+        let checkpoint =
+            Checkpoint { topic: topic.clone(), topic_id: *topic_id, partition: *partition, next_offset, leader_epoch: None };
+        match store.store(&checkpoint).await {
+            Ok(()) => Ok(checkpoint),
+            Err(error) => Err(self.trouble.failed_as(ErrorClass::Transient, &error)),
+        }
+    }
+
+    async fn first_offset(&mut self) -> Result<Offset, Error> {
+        match self.parts.start {
+            StartAt::Earliest => self.parts.reader.earliest().await,
+            StartAt::Latest => self.parts.reader.latest().await,
+        }
+    }
+
+    /// The next records; `None` once `stop` is called. Fetches that bring nothing are not told.
+    pub async fn fetch(&mut self, stop: &CancellationToken) -> Option<SourceBatch> {
+        stop.run_until_cancelled(self.fetch_some()).await
+    }
+
+    async fn fetch_some(&mut self) -> SourceBatch {
+        loop {
+            let asked = self.parts.share.fetch_bytes();
+            let begun = Instant::now();
+            let fetched = self.parts.reader.fetch(self.position, i32::try_from(asked).unwrap_or(i32::MAX)).await;
+            self.parts.metrics.undecodable(self.parts.reader.take_undecodable());
+            match fetched {
+                Ok(batch) => {
+                    self.trouble.passed();
+                    self.parts.metrics.fetched(begun.elapsed());
+                    self.parts.status.high_watermark(batch.high_watermark);
+                    self.parts.metrics.lag(batch.high_watermark.since(batch.range.end));
+                    if !batch.range.is_empty() {
+                        self.position = batch.range.end;
+                        self.parts.metrics.position(self.position);
+                        self.parts.share.take(asked, batch.bytes());
+                        return batch;
+                    }
+                }
+                Err(error) if error.is(ResponseError::OffsetOutOfRange) => self.out_of_range(error).await,
+                Err(error) => sleep(self.trouble.failed(&error)).await,
+            }
+        }
+    }
+
+    /// Goes on where the policy says; or waits, where it says to fail.
+    async fn out_of_range(&mut self, error: Error) {
+        match self.policy_offset(self.position).await {
+            Ok(offset) if offset == self.position => sleep(self.trouble.failed(&error)).await,
+            Ok(offset) => {
+                let (topic, partition) = (&self.parts.topic, self.parts.partition);
+                let expired = offset.since(self.position);
+                warn!(topic, partition, from = self.position.0, to = offset.0, expired, "the position no longer exists: going on elsewhere");
+                self.parts.metrics.expired(expired);
+                self.position = offset;
+            }
+            Err(error) => sleep(self.trouble.failed(&error)).await,
+        }
+    }
+
+    /// Where to go on instead of at `position`.
+    ///
+    /// # Errors
+    /// Where that can't be asked, or the policy is to fail.
+    async fn policy_offset(&mut self, position: Offset) -> Result<Offset, Error> {
+        let (earliest, latest) = (self.parts.reader.earliest().await?, self.parts.reader.latest().await?);
+        match self.parts.out_of_range {
+            _ if (earliest..=latest).contains(&position) && position == self.position => Ok(position),
+            OutOfRange::Earliest => Ok(earliest),
+            OutOfRange::Latest => Ok(latest),
+            OutOfRange::Fail => {
+                let on = format!(
+                    "{}/{} at offset {position}, which is not within {earliest}..={latest} (source.on_offset_out_of_range is \"fail\": \
+                     set another, or the offset with 'offsets set')",
+                    self.parts.topic, self.parts.partition
+                );
+                let failed = Error::code("read", on, ResponseError::OffsetOutOfRange);
+                Err(failed)
+            }
+        }
+    }
+
+    /// Whether another batch may be fetched while one is written.
+    pub fn has_room_ahead(&self) -> bool {
+        self.parts.share.has_room_ahead()
+    }
+
+    /// Gives back the room of a batch that is written.
+    pub fn release(&mut self, batch: &SourceBatch) {
+        self.parts.share.give_back(batch.bytes());
+    }
+}
