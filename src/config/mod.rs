@@ -1,8 +1,37 @@
 //! The configuration, parsed and valid: a [`Config`] that exists can be run.
 //!
 //! defaults < `--config FILE` (TOML) < environment (`LOGIN_PIPELINE__KAFKA__BROKERS=...`) < flags
+//!
+//! ```text
+//! schema ──► layers ──figment──► settings ──► build ──► rules ──► Config
+//! (what may   (file, env,        (each key    (typed)   (keys that
+//!  be said)    flags)             parsed)                contradict)
+//! ```
+//!
+//! Every step notes its [`Problems`] and goes on, so that all of them are told at once.
+//!
+//! ```
+//! use login_pipeline::config::{Config, Sources};
+//!
+//! let flags = vec![("kafka.brokers".to_owned(), "broker-1:9092,broker-2:9092".to_owned())];
+//! let config = Config::load(Sources { flags, ..Sources::default() })?;
+//! assert_eq!(config.kafka.brokers.len(), 2);
+//! # Ok::<(), login_pipeline::config::Problems>(())
+//! ```
 
+mod build;
+mod layers;
+mod load;
+mod parse;
+mod print;
+mod problem;
+mod route;
+mod rules;
+pub mod schema;
+mod settings;
+mod suggest;
 mod units;
+mod words;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +39,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use load::Sources;
+pub use problem::{Found, Problem, Problems};
 pub use units::{ByteSize, ParseByteSizeError};
 
 /// Everything the program can be told.
@@ -202,6 +233,7 @@ pub enum RouteAction {
     /// To this topic.
     Topic(String),
     /// Nowhere; counted.
+    #[serde(serialize_with = "drop_true")]
     Drop,
 }
 
@@ -209,6 +241,7 @@ pub enum RouteAction {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Assignment {
     /// How partitions are shared between instances.
+    #[serde(flatten)]
     pub mode: AssignmentMode,
     /// How often the source topic is asked for new partitions.
     #[serde(with = "humantime_text")]
@@ -344,6 +377,11 @@ pub enum CreateTopics {
     Never,
     /// Those that are missing, at start.
     Missing,
+}
+
+/// `drop = true`, as the file has it.
+fn drop_true<S: serde::Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(true)
 }
 
 mod humantime_text {

@@ -1,0 +1,160 @@
+//! Settings into a [`Config`], each in its place.
+
+use super::parse::Setting;
+use super::problem::{Problem, Problems};
+use super::settings::Settings;
+use super::{Admin, Assignment, AssignmentMode, Config, DeadLetter, Kafka, Log, Offsets, Output};
+use super::{Pipeline, Retry, Shutdown, Source, Stats, Topics, route, schema};
+
+/// The configuration that `settings` make; to be used only if `problems` is empty afterwards.
+pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut Problems) -> Config {
+    let s = settings;
+    Config {
+        kafka: Kafka {
+            brokers: s.at("kafka.brokers"),
+            client_id: s.at("kafka.client_id"),
+            request_timeout: s.at("kafka.request_timeout"),
+            connect_timeout: s.at("kafka.connect_timeout"),
+            max_frame_bytes: s.at("kafka.max_frame_bytes"),
+            unknown_topic_grace: s.at("kafka.unknown_topic_grace"),
+        },
+        source: Source {
+            topic: s.at("source.topic"),
+            start: s.at("source.start"),
+            on_offset_out_of_range: s.at("source.on_offset_out_of_range"),
+            max_fetch_bytes: s.at("source.max_fetch_bytes"),
+            max_wait: s.at("source.max_wait"),
+        },
+        output: Output {
+            topic: s.at("output.topic"),
+            partitioner: s.at("output.partitioner"),
+            compression: s.at("output.compression"),
+            max_batch_bytes: s.at("output.max_batch_bytes"),
+        },
+        dead_letter: DeadLetter {
+            topic: s.at("dead_letter.topic"),
+            header_prefix: s.at("dead_letter.header_prefix"),
+            oversize: s.at("dead_letter.oversize"),
+        },
+        route: route::rules(s, problems),
+        assignment: Assignment {
+            mode: assignment_mode(s, hostname, problems),
+            discovery_interval: s.at("assignment.discovery_interval"),
+        },
+        offsets: Offsets {
+            store: s.at("offsets.store"),
+            path: s.at("offsets.path"),
+            checkpoint_interval: s.at("offsets.checkpoint_interval"),
+        },
+        pipeline: Pipeline {
+            processor: s.at("pipeline.processor"),
+            max_in_flight_bytes: s.at("pipeline.max_in_flight_bytes"),
+            worker_threads: s.at("pipeline.worker_threads"),
+        },
+        retry: Retry { initial: s.at("retry.initial"), max: s.at("retry.max") },
+        stats: Stats { interval: s.at("stats.interval") },
+        admin: Admin { listen: s.at("admin.listen") },
+        log: Log { format: s.at("log.format"), level: s.at("log.level") },
+        shutdown: Shutdown { timeout: s.at("shutdown.timeout") },
+        topics: Topics {
+            create: s.at("topics.create"),
+            partitions: s.at("topics.partitions"),
+            replication: s.at("topics.replication"),
+        },
+    }
+}
+
+const MODE: &str = "assignment.mode";
+const PARTITIONS: &str = "assignment.partitions";
+const ORDINAL: &str = "assignment.ordinal";
+const REPLICAS: &str = "assignment.replicas";
+
+/// Each mode has keys of its own; one of the other mode is a contradiction, not a spare.
+fn assignment_mode(settings: &Settings, hostname: Option<&str>, problems: &mut Problems) -> AssignmentMode {
+    let mut foreign = |key: &'static str, wrong: &str, allowed: &str| {
+        let mut problem = Problem::new(key, wrong).allowed(allowed);
+        problem.found.extend([key, MODE].into_iter().filter_map(|key| settings.found(key)));
+        problems.push(problem);
+    };
+    match settings.setting(MODE) {
+        Some(Setting::Word("ordinal")) => {
+            if settings.is_given(PARTITIONS) && settings.setting(PARTITIONS) != Some(&Setting::AllPartitions) {
+                foreign(PARTITIONS, "a list of partitions in ordinal mode", "nothing, or assignment.mode = static");
+            }
+            ordinal_mode(settings, hostname, problems)
+        }
+        Some(_) => {
+            for key in [ORDINAL, REPLICAS].into_iter().filter(|key| settings.is_given(key)) {
+                foreign(key, "only ordinal mode has this", "nothing, or assignment.mode = ordinal");
+            }
+            AssignmentMode::Static { partitions: settings.at(PARTITIONS) }
+        }
+        None => AssignmentMode::Static { partitions: None },
+    }
+}
+
+fn ordinal_mode(settings: &Settings, hostname: Option<&str>, problems: &mut Problems) -> AssignmentMode {
+    let replicas: Option<u32> = settings.at(REPLICAS);
+    if replicas.is_none() && settings.is_sound(REPLICAS) {
+        problems.push(missing(settings, REPLICAS, "ordinal mode needs the number of instances"));
+    }
+    let from_host = || hostname.and_then(trailing_number);
+    let ordinal = if settings.is_given(ORDINAL) { settings.at(ORDINAL) } else { from_host() };
+    if ordinal.is_none() && settings.is_sound(ORDINAL) {
+        let why = match hostname {
+            Some(name) => format!("host name {name:?} does not end in one"),
+            None => "there is no host name to take it from".to_owned(),
+        };
+        let wrong = format!("ordinal mode needs this instance's number, and {why}");
+        problems.push(missing(settings, ORDINAL, &wrong));
+    }
+    if let (Some(ordinal), Some(replicas)) = (ordinal, replicas)
+        && ordinal >= replicas
+    {
+        let mut problem = Problem::new(ORDINAL, format!("instance {ordinal} of {replicas} does not exist"))
+            .allowed(format!("0 to {}, or more assignment.replicas", replicas - 1));
+        problem.found.extend([ORDINAL, REPLICAS].into_iter().filter_map(|key| settings.found(key)));
+        if !settings.is_given(ORDINAL) {
+            problem = problem.found(format!("{:?}", hostname.unwrap_or_default()), "host name");
+        }
+        problems.push(problem);
+    }
+    AssignmentMode::Ordinal { ordinal: ordinal.unwrap_or_default(), replicas: replicas.unwrap_or_default() }
+}
+
+/// A key that the mode needs and nobody set.
+fn missing(settings: &Settings, path: &'static str, wrong: &str) -> Problem {
+    let mut problem = Problem::new(path, wrong);
+    problem.found.extend(settings.found(MODE));
+    problem.allowed = schema::key(path).map(|key| key.kind.to_string());
+    problem
+}
+
+/// The ordinal of a StatefulSet's pod: 3 of `login-pipeline-3` and of `login-pipeline-3.svc.local`.
+/// The random end of a Deployment's pod (`-x2k49`) is none.
+fn trailing_number(hostname: &str) -> Option<u32> {
+    let (label, _) = hostname.trim().split_once('.').unwrap_or((hostname.trim(), ""));
+    let (_, number) = label.rsplit_once('-')?;
+    number.bytes().all(|b| b.is_ascii_digit()).then(|| number.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pods_ordinal_ends_its_host_name() {
+        for (hostname, ordinal) in [
+            ("login-pipeline-3", Some(3)),
+            ("login-pipeline-12.login.svc.cluster.local\n", Some(12)),
+            ("login-pipeline", None),
+            ("login-pipeline-", None),
+            ("login-pipeline-x2k49", None),
+            ("login-pipeline-99999999999", None),
+            ("web3", None),
+            ("", None),
+        ] {
+            assert_eq!(trailing_number(hostname), ordinal, "{hostname}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What each source says, as one layer for figment. A layer holds known keys only: unknown ones
+//! become problems here, where it is still known who set them.
+
+use std::path::Path;
+
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Metadata, Profile, Provider};
+
+use super::problem::{Problem, Problems, segment, show_at, show_plain};
+use super::schema::{self, ENV_PREFIX, KEYS, Key};
+use super::suggest::{closest, closest_key};
+
+/// The key of the `[[route]]` tables, the only one that is not in the schema.
+pub(super) const ROUTE: &str = "route";
+
+/// Known keys from one origin.
+pub(super) struct Layer {
+    origin: String,
+    values: Dict,
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.origin.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(self.values.clone()))
+    }
+}
+
+/// What holds where nobody says otherwise.
+pub(super) fn defaults() -> Vec<Layer> {
+    let text = |key: &'static Key| match key.default {
+        schema::Default::Text(text) => Some(single(DEFAULT.to_owned(), key, text)),
+        schema::Default::Unset(_) => None,
+    };
+    KEYS.iter().filter_map(text).collect()
+}
+
+/// The origin of defaults.
+pub(super) const DEFAULT: &str = "default";
+
+/// The TOML file at `path`.
+pub(super) fn file(path: &Path, problems: &mut Problems) -> Result<Layer, Problem> {
+    let name = show_plain(&path.display().to_string());
+    let bytes = std::fs::read(path).map_err(|error| Problem::new(&name, format!("can't be read: {error}")))?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let (line, column) = position(&bytes, error.valid_up_to());
+        Problem::new(format!("{name}:{line}:{column}"), "not UTF-8")
+    })?;
+    let values = Toml::from_str::<Dict>(text).map_err(|error| {
+        let wrong = format!("not TOML: {}", error.message().trim().replace('\n', ", "));
+        let Some(span) = error.span() else { return Problem::new(&name, wrong) };
+        let (line, column) = position(&bytes, span.start);
+        let found = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+        Problem::new(format!("{name}:{line}:{column}"), wrong).found(show_plain(found.trim()), &format!("line {line}"))
+    })?;
+    let origin = format!("file {name}");
+    let values = known(values, "", &origin, problems);
+    Ok(Layer { origin, values })
+}
+
+/// Line and column, both from 1, of the byte at `offset`.
+fn position(text: &[u8], offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |newline| newline + 1);
+    let characters = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().count();
+    let lines = before.iter().filter(|b| **b == b'\n').count();
+    (lines + 1, characters(before.get(line_start..).unwrap_or_default()) + 1)
+}
+
+/// `dict` without the keys that do not exist, each a problem.
+fn known(dict: Dict, prefix: &str, origin: &str, problems: &mut Problems) -> Dict {
+    let mut kept = Dict::new();
+    for (name, value) in dict {
+        let path = format!("{prefix}{}", segment(&name));
+        if schema::key(&path).is_some() || path == ROUTE {
+            kept.insert(name, value);
+        } else if !schema::sections().any(|section| section == path) {
+            problems.push(unknown(&path, &value, origin, Key::path_text));
+        } else if let Value::Dict(tag, inner) = value {
+            let inner = known(inner, &format!("{path}."), origin, problems);
+            kept.insert(name, Value::Dict(tag, inner));
+        } else {
+            let wrong = Problem::new(&path, "a section, not a key").found(show_at(&path, &value), origin);
+            problems.push(wrong.allowed(format!("keys below [{path}]")));
+        }
+    }
+    kept
+}
+
+fn unknown(path: &str, value: &Value, origin: &str, called: impl Fn(&Key) -> String) -> Problem {
+    let is_section = match value {
+        Value::Dict(..) => !path.contains('.'),
+        Value::Array(_, items) => matches!(items.first(), Some(Value::Dict(..))),
+        _ => false,
+    };
+    let wrong = if is_section { "no such section" } else { "no such key" };
+    let problem = Problem::new(path, wrong).found(show_at(path, value), origin);
+    if !is_section {
+        return problem.did_you_mean(closest_key(path).map(called));
+    }
+    let sections: Vec<_> = schema::sections().chain([ROUTE]).collect();
+    let meant = closest(path, sections.iter().copied());
+    problem.allowed(sections.join(", ")).did_you_mean(meant)
+}
+
+impl Key {
+    fn path_text(&self) -> String {
+        self.path.to_owned()
+    }
+}
+
+/// One layer a variable, in the order of their names.
+pub(super) fn environment(mut variables: Vec<(String, String)>, problems: &mut Problems) -> Vec<Layer> {
+    variables.sort();
+    let mut layers = Vec::new();
+    for (name, text) in variables {
+        let origin = format!("environment variable {}", show_plain(&name));
+        match name.strip_prefix(ENV_PREFIX) {
+            Some(rest) => {
+                let path = rest.to_lowercase().replace("__", ".");
+                layers.extend(one(origin, &path, &text, problems, Key::env));
+            }
+            None => {
+                let Some(key) = misspelt(&name) else { continue };
+                let wrong = "the environment variable is spelt in another way";
+                let problem = Problem::new(key.path, wrong).found(show_at(key.path, &text.into()), &origin);
+                problems.push(problem.did_you_mean(Some(key.env())));
+            }
+        }
+    }
+    layers
+}
+
+/// The key that a variable with single underscores stands for: `LOGIN_PIPELINE_KAFKA_BROKERS`
+/// would otherwise be ignored without a word. Others that begin so are left alone: Kubernetes
+/// makes `LOGIN_PIPELINE_SERVICE_HOST` and more for a service of this name.
+fn misspelt(name: &str) -> Option<&'static Key> {
+    let squeezed = |name: &str| name.to_uppercase().replace("__", "_");
+    let name = squeezed(name);
+    KEYS.iter().find(|key| squeezed(&key.env()) == name)
+}
+
+/// One layer a flag, in the order given.
+pub(super) fn flags(flags: Vec<(String, String)>, problems: &mut Problems) -> Vec<Layer> {
+    let layer = |(path, text): (String, String)| {
+        let origin = format!("flag --{}", show_plain(&path));
+        one(origin, &path, &text, problems, |key| format!("--{}", key.path))
+    };
+    flags.into_iter().filter_map(layer).collect()
+}
+
+/// The layer that sets one key by text, unless there is no such key.
+fn one(
+    origin: String,
+    path: &str,
+    text: &str,
+    problems: &mut Problems,
+    called: impl Fn(&Key) -> String,
+) -> Option<Layer> {
+    if let Some(key) = schema::key(path) {
+        return Some(single(origin, key, text));
+    }
+    let path = show_plain(path);
+    let value = Value::from(text);
+    problems.push(if path == ROUTE || path.starts_with("route.") {
+        Problem::new(ROUTE, "routes are set in the file only").found(show_at(&path, &value), &origin)
+    } else {
+        unknown(&path, &value, &origin, called)
+    });
+    None
+}
+
+fn single(origin: String, key: &Key, text: &str) -> Layer {
+    let section = Dict::from([(key.name().to_owned(), Value::from(text))]);
+    Layer { origin, values: Dict::from([(key.section().to_owned(), Value::from(section))]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_lines_and_columns_from_one() {
+        assert_eq!(position(b"", 0), (1, 1));
+        assert_eq!(position("a\nü b".as_bytes(), 5), (2, 3));
+        assert_eq!(position(b"a", 9), (1, 2));
+    }
+
+    #[test]
+    fn variables_of_a_kubernetes_service_are_left_alone() {
+        let mut problems = Problems::default();
+        let variables =
+            [("LOGIN_PIPELINE_SERVICE_HOST", "10.0.0.1"), ("LOGIN_PIPELINE_CONFIG", "/x"), ("PATH", "/bin")];
+        let variables = variables.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert!(environment(variables.into(), &mut problems).is_empty());
+        assert!(problems.is_empty());
+    }
+}

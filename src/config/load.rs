@@ -1,0 +1,61 @@
+//! Where a configuration comes from, and how it becomes one.
+
+use std::path::PathBuf;
+
+use super::problem::Problems;
+use super::settings::Settings;
+use super::{Config, build, layers, rules};
+
+/// What there is to load, each over the one before it; nothing is read from the process itself.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// A TOML file.
+    pub file: Option<PathBuf>,
+    /// Environment variables; those that do not begin with `LOGIN_PIPELINE__` are other programs'.
+    pub env: Vec<(String, String)>,
+    /// Keys and their texts, such as `kafka.brokers` and `localhost:9092`.
+    pub flags: Vec<(String, String)>,
+    /// The host's name, whose number is the default of `assignment.ordinal`.
+    pub hostname: Option<String>,
+}
+
+impl Config {
+    /// Loads defaults, file, environment and flags, the later over the earlier. A value that a
+    /// later source replaces is not looked at; an unknown key is a problem wherever it stands.
+    ///
+    /// # Errors
+    ///
+    /// All the problems there are, not the first.
+    pub fn load(sources: Sources) -> Result<Self, Problems> {
+        let Sources { file, env, flags, hostname } = sources;
+        let mut problems = Problems::default();
+        let mut all = layers::defaults();
+        let file = file.map(|path| layers::file(&path, &mut problems)).transpose();
+        let over_file = [layers::environment(env, &mut problems), layers::flags(flags, &mut problems)];
+        match file {
+            Ok(file) => all.extend(file),
+            Err(problem) => {
+                // Keys that are each right may contradict each other only for want of the file.
+                problems.push(problem);
+                Settings::read(over_file.into_iter().flatten().collect(), &mut problems);
+                return Err(problems.sorted());
+            }
+        }
+        all.extend(over_file.into_iter().flatten());
+        let settings = Settings::read(all, &mut problems);
+        let config = build::config(&settings, hostname.as_deref(), &mut problems);
+        rules::check(&config, &settings, &mut problems);
+        problems.or(config)
+    }
+}
+
+/// What loading nothing gives.
+impl Default for Config {
+    fn default() -> Self {
+        let mut problems = Problems::default();
+        let settings = Settings::read(layers::defaults(), &mut problems);
+        let config = build::config(&settings, None, &mut problems);
+        debug_assert!(problems.is_empty(), "{problems}");
+        config
+    }
+}

@@ -1,0 +1,75 @@
+//! A configuration as the TOML that loads as it.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::schema::{self, Default, KEYS};
+use super::{Config, RouteRule};
+
+impl Config {
+    /// This configuration in TOML, in the schema's order, keys that are unset as comments. Loading it gives
+    /// an equal one.
+    ///
+    /// # Errors
+    ///
+    /// If a value can't be written as text; values that were loaded can.
+    pub fn to_toml(&self) -> Result<String, serde_json::Error> {
+        let values = serde_json::to_value(self)?;
+        let mut toml = String::new();
+        for section in schema::sections() {
+            let blank = if toml.is_empty() { "" } else { "\n" };
+            line(&mut toml, format_args!("{blank}[{section}]"));
+            for key in KEYS.iter().filter(|key| key.section() == section) {
+                match values.get(section).and_then(|values| values.get(key.name())) {
+                    // A key of the other mode of assignment.
+                    None => {}
+                    Some(Value::Null) => match key.default {
+                        Default::Text(text) => {
+                            line(&mut toml, format_args!("{} = {}", key.name(), scalar(&text.into())))
+                        }
+                        Default::Unset(meaning) => {
+                            line(&mut toml, format_args!("# {} is unset: {meaning}", key.name()))
+                        }
+                    },
+                    Some(value) => line(&mut toml, format_args!("{} = {}", key.name(), scalar(value))),
+                }
+            }
+        }
+        for rule in &self.route {
+            route(&mut toml, rule)?;
+        }
+        Ok(toml)
+    }
+}
+
+fn route(toml: &mut String, rule: &RouteRule) -> Result<(), serde_json::Error> {
+    line(toml, format_args!("\n[[route]]"));
+    if let Value::Object(rule) = serde_json::to_value(rule)? {
+        for (name, value) in &rule {
+            line(toml, format_args!("{name} = {}", inline(value)));
+        }
+    }
+    Ok(())
+}
+
+fn inline(value: &Value) -> String {
+    match value {
+        Value::Object(table) => {
+            let entries: Vec<_> = table.iter().map(|(name, value)| format!("{name} = {}", scalar(value))).collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
+        _ => scalar(value),
+    }
+}
+
+/// JSON's texts, numbers, booleans and lists of them are TOML's too, but for the one control
+/// character that JSON leaves as it is.
+fn scalar(value: &Value) -> String {
+    value.to_string().replace('\u{7f}', "\\u007F")
+}
+
+fn line(toml: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a String can't fail.
+    let _ = writeln!(toml, "{text}");
+}

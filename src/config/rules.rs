@@ -1,0 +1,71 @@
+//! Settings that are each allowed and contradict each other.
+
+use super::Config;
+use super::problem::{Problem, Problems};
+use super::settings::Settings;
+
+/// What must hold between keys.
+struct Rule {
+    /// The keys it is about, the one to name first.
+    keys: &'static [&'static str],
+    broken: fn(&Config) -> bool,
+    wrong: &'static str,
+    allowed: &'static str,
+}
+
+static RULES: &[Rule] = &[
+    Rule {
+        keys: &["output.topic", "source.topic"],
+        broken: |c| c.output.topic == c.source.topic,
+        wrong: "good records would go back to the source topic and be read again for ever",
+        allowed: "a topic other than source.topic",
+    },
+    Rule {
+        keys: &["dead_letter.topic", "source.topic"],
+        broken: |c| c.dead_letter.topic == c.source.topic,
+        wrong: "dead letters would go back to the source topic and be read again for ever",
+        allowed: "a topic other than source.topic",
+    },
+    Rule {
+        keys: &["dead_letter.topic", "output.topic"],
+        broken: |c| c.dead_letter.topic == c.output.topic,
+        wrong: "dead letters would lie among the good records",
+        allowed: "a topic other than output.topic",
+    },
+    Rule {
+        keys: &["source.max_wait", "kafka.request_timeout"],
+        broken: |c| c.source.max_wait >= c.kafka.request_timeout,
+        wrong: "a fetch that waits for records would pass its own deadline",
+        allowed: "less than kafka.request_timeout",
+    },
+    Rule {
+        keys: &["source.max_fetch_bytes", "kafka.max_frame_bytes"],
+        broken: |c| c.source.max_fetch_bytes > c.kafka.max_frame_bytes,
+        wrong: "a full fetch would not fit into the largest answer taken",
+        allowed: "at most kafka.max_frame_bytes",
+    },
+    Rule {
+        keys: &["source.max_fetch_bytes", "pipeline.max_in_flight_bytes"],
+        broken: |c| c.source.max_fetch_bytes > c.pipeline.max_in_flight_bytes,
+        wrong: "a full fetch would not fit into what may be in flight",
+        allowed: "at most pipeline.max_in_flight_bytes",
+    },
+    Rule {
+        keys: &["retry.initial", "retry.max"],
+        broken: |c| c.retry.initial > c.retry.max,
+        wrong: "the first pause would be longer than the longest",
+        allowed: "at most retry.max",
+    },
+];
+
+/// Notes every rule that `config` breaks, of those whose keys are sound.
+pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problems) {
+    for rule in RULES {
+        if rule.keys.iter().all(|key| settings.is_sound(key)) && (rule.broken)(config) {
+            let [path, ..] = rule.keys else { continue };
+            let mut problem = Problem::new(*path, rule.wrong).allowed(rule.allowed);
+            problem.found.extend(rule.keys.iter().filter_map(|key| settings.found(key)));
+            problems.push(problem);
+        }
+    }
+}

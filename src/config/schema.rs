@@ -1,0 +1,279 @@
+//! Every key of the configuration, once. Parsing, the environment's names, the flags and their
+//! help, "did you mean" and `docs/CONFIGURATION.md` all come from [`KEYS`].
+
+use std::fmt;
+use std::time::Duration;
+
+use super::words::{ASSIGNMENT_MODES, Word};
+use super::{ByteSize, Compression, CreateTopics, LogFormat, OffsetStoreKind, OutOfRange};
+use super::{Oversize, Partitioner, ProcessorKind, StartAt};
+
+/// The environment variables that carry keys begin with this; `__` stands between levels.
+pub const ENV_PREFIX: &str = "LOGIN_PIPELINE__";
+
+/// One key of the configuration.
+#[derive(Debug)]
+pub struct Key {
+    /// Section and name, such as `kafka.brokers`. Its flag has the same name.
+    pub path: &'static str,
+    /// What its value must be.
+    pub kind: Kind,
+    /// What holds where nobody sets it.
+    pub default: Default,
+    /// What it does, in one line.
+    pub doc: &'static str,
+}
+
+impl Key {
+    /// The part before the dot.
+    pub fn section(&self) -> &'static str {
+        self.path.split_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// The part after the dot.
+    pub fn name(&self) -> &'static str {
+        self.path.split_once('.').map_or(self.path, |(_, name)| name)
+    }
+
+    /// The environment variable that sets it.
+    pub fn env(&self) -> String {
+        format!("{ENV_PREFIX}{}", self.path.replace('.', "__").to_uppercase())
+    }
+}
+
+/// What a key is where nobody sets it.
+#[derive(Debug)]
+pub enum Default {
+    /// This text, read as any other.
+    Text(&'static str),
+    /// Nothing; what that means, in words.
+    Unset(&'static str),
+}
+
+/// What a value must be.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// Text: not empty, at most 255 bytes, no control characters.
+    Text,
+    /// A topic's name, by Kafka's rule.
+    Topic,
+    /// One or more `host:port`.
+    Brokers,
+    /// A length of time from the first to the second.
+    Duration(Duration, Duration),
+    /// A number of bytes from the first to the second.
+    Size(ByteSize, ByteSize),
+    /// One of a few words.
+    Words(&'static [&'static str]),
+    /// A whole number from the first to the second.
+    Integer(i64, i64),
+    /// An address and port to listen on.
+    Address,
+    /// A path in the file system.
+    Path,
+    /// `all`, or the numbers of partitions.
+    Partitions,
+    /// A log level, or filter directives.
+    LogFilter,
+}
+
+impl Kind {
+    /// The placeholder for a value in a flag's help.
+    pub fn value_name(&self) -> &'static str {
+        match self {
+            Self::Text => "TEXT",
+            Self::Topic => "TOPIC",
+            Self::Brokers => "HOST:PORT,...",
+            Self::Duration(..) => "DURATION",
+            Self::Size(..) => "SIZE",
+            Self::Words(_) => "WORD",
+            Self::Integer(..) => "N",
+            Self::Address => "IP:PORT",
+            Self::Path => "PATH",
+            Self::Partitions => "PARTITIONS",
+            Self::LogFilter => "FILTER",
+        }
+    }
+}
+
+/// What is allowed, in words.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text => f.write_str("1 to 255 bytes of text without control characters"),
+            Self::Topic => f.write_str("1 to 249 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`; not `.` or `..`"),
+            Self::Brokers => f.write_str("a list of host:port, such as broker-1:9092, 10.0.0.7:9092 or [::1]:9092"),
+            Self::Duration(from, to) => {
+                let (from, to) = (humantime::format_duration(*from), humantime::format_duration(*to));
+                write!(f, "a duration from {from} to {to}, such as 500ms, 30s or 1m 30s")
+            }
+            Self::Size(from, to) => write!(f, "a size from {from} to {to}, such as 512KiB, 4MiB or 1048576"),
+            Self::Words(words) => {
+                for (i, word) in words.iter().enumerate() {
+                    let before = match i {
+                        0 => "",
+                        _ if i + 1 == words.len() => " or ",
+                        _ => ", ",
+                    };
+                    write!(f, "{before}{word}")?;
+                }
+                Ok(())
+            }
+            Self::Integer(from, to) => write!(f, "a whole number from {from} to {to}"),
+            Self::Address => f.write_str("an IP address and port, such as 127.0.0.1:9464 or [::]:9464"),
+            Self::Path => f.write_str("a path"),
+            Self::Partitions => f.write_str("all, or numbers and ranges such as [0, 2, 5] or 0,2,5-7"),
+            Self::LogFilter => f.write_str(
+                "off, error, warn, info, debug or trace, alone or for a target: info,login_pipeline::worker=debug",
+            ),
+        }
+    }
+}
+
+/// The key at `path`.
+pub fn key(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// The sections, in the order of [`KEYS`].
+pub fn sections() -> impl Iterator<Item = &'static str> {
+    KEYS.chunk_by(|a, b| a.section() == b.section()).filter_map(|keys| keys.first()).map(Key::section)
+}
+
+const KIB: ByteSize = ByteSize::kib(1);
+const GIB: ByteSize = ByteSize::mib(1024);
+const MILLISECOND: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Up to an hour, never zero.
+const WAIT: Kind = Kind::Duration(MILLISECOND, HOUR);
+
+const fn row(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { path, kind, default: Default::Text(default), doc }
+}
+
+const fn unset(path: &'static str, kind: Kind, meaning: &'static str, doc: &'static str) -> Key {
+    Key { path, kind, default: Default::Unset(meaning), doc }
+}
+
+/// All keys, those of a section together.
+#[rustfmt::skip] // a table reads best as one
+pub static KEYS: &[Key] = &[
+    row("kafka.brokers", Kind::Brokers, "localhost:9092",
+        "Bootstrap brokers; the rest of the cluster is found through them"),
+    row("kafka.client_id", Kind::Text, "login-pipeline",
+        "The client id that brokers log and count quotas by"),
+    row("kafka.request_timeout", WAIT, "30s",
+        "Deadline of one request, its answer included"),
+    row("kafka.connect_timeout", WAIT, "10s",
+        "Deadline of setting up one connection"),
+    row("kafka.max_frame_bytes", Kind::Size(KIB, GIB), "16MiB",
+        "The largest answer taken from a broker"),
+    row("kafka.unknown_topic_grace", Kind::Duration(MILLISECOND, DAY), "30s",
+        "How long a topic may be unknown before that is an error for people to mend"),
+
+    row("source.topic", Kind::Topic, "user-login",
+        "The topic to read"),
+    row("source.start", Kind::Words(StartAt::WORDS), "earliest",
+        "Where a partition without a stored offset begins"),
+    row("source.on_offset_out_of_range", Kind::Words(OutOfRange::WORDS), "earliest",
+        "Where to go on if the stored offset no longer exists; fail stops that partition"),
+    row("source.max_fetch_bytes", Kind::Size(KIB, GIB), "512KiB",
+        "The most bytes that one fetch of one partition asks for"),
+    row("source.max_wait", WAIT, "500ms",
+        "How long a broker may hold a fetch while there is nothing to read"),
+
+    row("output.topic", Kind::Topic, "processed-user-login",
+        "The topic for good records"),
+    row("output.partitioner", Kind::Words(Partitioner::WORDS), "source",
+        "Output partition by source partition (p mod n), or by the key's murmur2 hash"),
+    row("output.compression", Kind::Words(Compression::WORDS), "none",
+        "The codec of written batches"),
+    row("output.max_batch_bytes", Kind::Size(KIB, ByteSize::mib(100)), "900KiB",
+        "The most bytes, before compression, in one written batch"),
+
+    row("dead_letter.topic", Kind::Topic, "user-login-dlq",
+        "The topic for bad records"),
+    row("dead_letter.header_prefix", Kind::Text, "__dlq.errors.",
+        "The prefix of the headers that say why a record is there"),
+    row("dead_letter.oversize", Kind::Words(Oversize::WORDS), "truncate",
+        "What to do with a dead letter that its topic refuses as too large"),
+
+    row("assignment.mode", Kind::Words(ASSIGNMENT_MODES), "static",
+        "How instances share partitions: by list, or instance i of n takes each p with p mod n = i"),
+    row("assignment.partitions", Kind::Partitions, "all",
+        "Static mode: the partitions that this instance reads"),
+    unset("assignment.ordinal", Kind::Integer(0, 99_999), "the number that ends the host name",
+        "Ordinal mode: this instance's number, counted from 0"),
+    unset("assignment.replicas", Kind::Integer(1, 100_000), "required in ordinal mode",
+        "Ordinal mode: how many instances there are"),
+    row("assignment.discovery_interval", Kind::Duration(MILLISECOND, DAY), "10s",
+        "How often the source topic is asked for new partitions"),
+
+    row("offsets.store", Kind::Words(OffsetStoreKind::WORDS), "file",
+        "Where progress is kept"),
+    row("offsets.path", Kind::Path, "./offsets",
+        "The folder of the file store"),
+    row("offsets.checkpoint_interval", WAIT, "1s",
+        "Progress is stored at most this often; a crash repeats at most this much"),
+
+    row("pipeline.processor", Kind::Words(ProcessorKind::WORDS), "login",
+        "What is done to a record"),
+    row("pipeline.max_in_flight_bytes", Kind::Size(KIB, GIB), "4MiB",
+        "The most bytes of source records held whose outputs are not acknowledged yet"),
+    unset("pipeline.worker_threads", Kind::Integer(1, 1024), "one a core",
+        "Threads of the runtime"),
+
+    row("retry.initial", WAIT, "100ms",
+        "The first pause after a failed request"),
+    row("retry.max", WAIT, "10s",
+        "The longest pause"),
+
+    row("stats.interval", Kind::Duration(MILLISECOND, DAY), "30s",
+        "How often the running counts are logged"),
+
+    row("admin.listen", Kind::Address, "127.0.0.1:9464",
+        "The address of /metrics, /livez, /readyz and /status"),
+
+    row("log.format", Kind::Words(LogFormat::WORDS), "text",
+        "Log lines for people, or one JSON object a line"),
+    row("log.level", Kind::LogFilter, "info",
+        "A level, or filter directives"),
+
+    row("shutdown.timeout", Kind::Duration(MILLISECOND, HOUR), "30s",
+        "How long records in flight may take to drain"),
+
+    row("topics.create", Kind::Words(CreateTopics::WORDS), "never",
+        "Whether topics that are missing at start are created"),
+    unset("topics.partitions", Kind::Integer(1, 100_000), "as many as the source topic has",
+        "With how many partitions topics are created"),
+    row("topics.replication", Kind::Integer(1, 1000), "1",
+        "With how many replicas topics are created"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_stands_once_in_one_section() {
+        let mut paths: Vec<_> = KEYS.iter().map(|key| key.path).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        assert_eq!(paths.len(), KEYS.len());
+        let mut names: Vec<_> = sections().collect();
+        assert!(names.iter().all(|name| !name.is_empty()));
+        let runs = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), runs, "a section is spread over the table");
+    }
+
+    #[test]
+    fn names_its_flag_and_variable() {
+        let key = key("dead_letter.header_prefix").unwrap();
+        assert_eq!((key.section(), key.name()), ("dead_letter", "header_prefix"));
+        assert_eq!(key.env(), "LOGIN_PIPELINE__DEAD_LETTER__HEADER_PREFIX");
+    }
+}

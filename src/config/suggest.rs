@@ -1,0 +1,60 @@
+//! "Did you mean".
+
+use super::schema::{KEYS, Key};
+
+/// The candidate most like `given`, if one is like enough to be meant.
+pub(super) fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let given = given.to_lowercase();
+    best(candidates.into_iter().map(|candidate| (alike(&given, candidate), candidate)))
+}
+
+/// The key most likely meant by the unknown `path`: one spelled like it, or of the same name in
+/// another section.
+pub(super) fn closest_key(path: &str) -> Option<&'static Key> {
+    let path = path.to_lowercase();
+    best(KEYS.iter().map(|key| (alike(&path, key.path).max(same_name(&path, key)), key)))
+}
+
+fn best<T>(scored: impl Iterator<Item = (f64, T)>) -> Option<T> {
+    scored.filter(|(score, _)| *score >= 0.7).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, candidate)| candidate)
+}
+
+fn alike(a: &str, b: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(a, b)
+}
+
+/// High where the last parts are the same, or one holds the other within the same section.
+fn same_name(path: &str, key: &Key) -> f64 {
+    let (section, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let part_of = name.len() > 3 && (key.name().contains(name) || name.contains(key.name()));
+    let base = if name == key.name() || (section == key.section() && part_of) { 0.7 } else { 0.0 };
+    base + 0.2 * alike(path, key.path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_was_meant() {
+        for (given, meant) in [
+            ("kafka.broker", Some("kafka.brokers")),
+            ("Kafka.Brokers", Some("kafka.brokers")),
+            ("brokers", Some("kafka.brokers")),
+            ("kafka_brokers", Some("kafka.brokers")),
+            ("source.partitioner", Some("output.partitioner")),
+            ("kafka.timeout", Some("kafka.request_timeout")),
+            ("source.maxwait", Some("source.max_wait")),
+            ("source.offset_out_of_range", Some("source.on_offset_out_of_range")),
+            ("security.protocol", None),
+            ("x", None),
+        ] {
+            let found = closest_key(given).map(|key| key.path);
+            // Two timeouts are as likely; either helps.
+            let found = found.map(|path| path.replace("connect_timeout", "request_timeout"));
+            assert_eq!(found.as_deref(), meant, "{given}");
+        }
+        assert_eq!(closest("earlyest", ["earliest", "latest"]), Some("earliest"));
+        assert_eq!(closest("yes", ["earliest", "latest"]), None);
+    }
+}

@@ -1,0 +1,72 @@
+//! The words that stand for the variants of the configuration's enums, each written once.
+
+use super::{Compression, CreateTopics, LogFormat, OffsetStoreKind, OutOfRange};
+use super::{Oversize, Partitioner, ProcessorKind, StartAt};
+
+/// A type that the configuration names by one of a few words.
+pub(super) trait Word: Copy + 'static {
+    /// All of them, in the order they are offered in.
+    const WORDS: &'static [&'static str];
+    /// What the first word stands for.
+    const FIRST: Self;
+
+    /// What `word` stands for.
+    fn of_word(word: &str) -> Option<Self>;
+}
+
+/// `assignment.mode` has no enum of its own: its variants carry what the mode needs.
+pub(super) const ASSIGNMENT_MODES: &[&str] = &["static", "ordinal"];
+
+macro_rules! words {
+    ($($type:ident { $first:ident = $first_word:literal $(, $variant:ident = $word:literal)* })+) => {$(
+        impl Word for $type {
+            const WORDS: &'static [&'static str] = &[$first_word $(, $word)*];
+            const FIRST: Self = Self::$first;
+
+            fn of_word(word: &str) -> Option<Self> {
+                match word {
+                    $first_word => Some(Self::$first),
+                    $($word => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    )+};
+}
+
+words! {
+    StartAt { Earliest = "earliest", Latest = "latest" }
+    OutOfRange { Earliest = "earliest", Latest = "latest", Fail = "fail" }
+    Partitioner { Source = "source", Key = "key" }
+    Compression { None = "none", Gzip = "gzip", Snappy = "snappy", Lz4 = "lz4", Zstd = "zstd" }
+    Oversize { Truncate = "truncate", Block = "block" }
+    OffsetStoreKind { File = "file" }
+    ProcessorKind { Login = "login" }
+    LogFormat { Text = "text", Json = "json" }
+    CreateTopics { Never = "never", Missing = "missing" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prints_as_read<T: Word + serde::Serialize>() {
+        for word in T::WORDS {
+            let value = T::of_word(word).unwrap();
+            assert_eq!(serde_json::to_value(value).unwrap(), *word);
+        }
+    }
+
+    #[test]
+    fn every_word_is_what_its_variant_prints() {
+        prints_as_read::<StartAt>();
+        prints_as_read::<OutOfRange>();
+        prints_as_read::<Partitioner>();
+        prints_as_read::<Compression>();
+        prints_as_read::<Oversize>();
+        prints_as_read::<OffsetStoreKind>();
+        prints_as_read::<ProcessorKind>();
+        prints_as_read::<LogFormat>();
+        prints_as_read::<CreateTopics>();
+    }
+}
