@@ -1,11 +1,19 @@
 //! Moves records through validation and enrichment from one Kafka topic to another, losing none.
 #![forbid(unsafe_code)]
 
+pub mod app;
+pub mod assignment;
 pub mod broker;
+pub mod cli;
 pub mod config;
+pub mod dead_letter;
 pub mod event;
+pub mod observe;
 pub mod offsets;
 pub mod record;
 pub mod retry;
 pub mod splice;
+pub mod stages;
+pub mod supervisor;
 pub mod tracker;
+pub mod worker;

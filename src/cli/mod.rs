@@ -1,0 +1,268 @@
+//! The command line, parsed into types. Each subcommand's body is a file of its own.
+//!
+//! Every key of the configuration is a flag of the same name, made from
+//! [`schema::KEYS`](crate::config::schema::KEYS).
+
+pub mod check;
+pub mod completions;
+mod settings;
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use settings::Settings;
+
+/// The exit code for a wrong command line or configuration: `EX_USAGE` of sysexits.h.
+pub const EXIT_USAGE: u8 = 64;
+
+/// Moves login events from one Kafka topic to another: validated, enriched, none lost.
+#[derive(Debug, Parser)]
+#[command(name = "login-pipeline", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the pipeline until SIGTERM or SIGINT
+    Run(Run),
+    /// Check the configuration and print what it amounts to
+    Check(Check),
+    /// Write made-up login events to the source topic
+    Generate(Generate),
+    /// Run the whole pipeline, generator and broker included, in this process
+    Demo(Demo),
+    /// Show or move stored offsets
+    Offsets(Offsets),
+    /// Print a shell's completion script
+    Completions(Completions),
+}
+
+/// `run`
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// `check`
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Also ask the brokers: reachable, topics there, partitions enough
+    #[arg(long)]
+    pub connect: bool,
+
+    /// The configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// `generate`
+#[derive(Debug, Args)]
+pub struct Generate {
+    /// Events a second [default: as many as go]
+    #[arg(long, value_name = "N")]
+    pub rate: Option<NonZeroU64>,
+
+    /// Stop after so many events [default: never]
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+
+    /// The share of bad events, from 0 to 1
+    #[arg(long, value_name = "RATIO", default_value_t = 0.0, value_parser = ratio)]
+    pub bad: f64,
+
+    /// Make the same events again [default: others each time]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// Give each record its user's id as key
+    #[arg(long)]
+    pub keyed: bool,
+
+    /// Create the source topic with so many partitions if it is missing, and write to so many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=100_000))]
+    pub partitions: Option<i32>,
+
+    /// The configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// `demo`
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Events a second
+    #[arg(long, value_name = "N", default_value = "500")]
+    pub rate: NonZeroU64,
+
+    /// The share of bad events, from 0 to 1
+    #[arg(long, value_name = "RATIO", default_value_t = 0.02, value_parser = ratio)]
+    pub bad: f64,
+
+    /// Stop after this long, such as 30s [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+
+    /// The configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// `offsets`
+#[derive(Debug, Args)]
+pub struct Offsets {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub action: OffsetsAction,
+}
+
+/// What to do with stored offsets.
+#[derive(Debug, Subcommand)]
+pub enum OffsetsAction {
+    /// Print the stored offset of each partition
+    Show(ShowOffsets),
+    /// Store an offset, from which the next run goes on
+    Set(SetOffsets),
+}
+
+/// `offsets show`
+#[derive(Debug, Args)]
+pub struct ShowOffsets {
+    /// The configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// `offsets set`
+#[derive(Debug, Args)]
+pub struct SetOffsets {
+    /// A partition, or all of them; may be repeated
+    #[arg(long, value_name = "P", required = true, value_parser = partition)]
+    pub partition: Vec<PartitionArg>,
+
+    /// The offset of the next record to read
+    #[arg(long, value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
+    pub to: i64,
+
+    /// The configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+impl SetOffsets {
+    /// The partitions chosen; all of them where `None`.
+    pub fn partitions(&self) -> Option<BTreeSet<i32>> {
+        let number = |arg: &PartitionArg| match arg {
+            PartitionArg::All => None,
+            PartitionArg::One(number) => Some(*number),
+        };
+        self.partition.iter().map(number).collect()
+    }
+}
+
+/// One `--partition`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartitionArg {
+    /// All partitions.
+    All,
+    /// This one.
+    One(i32),
+}
+
+/// `completions`
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
+        _ => Err("not a number from 0 to 1".to_owned()),
+    }
+}
+
+fn partition(text: &str) -> Result<PartitionArg, String> {
+    match text.parse() {
+        _ if text == "all" => Ok(PartitionArg::All),
+        Ok(number @ 0..) => Ok(PartitionArg::One(number)),
+        _ => Err("neither a partition's number nor `all`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Command, clap::Error> {
+        Cli::try_parse_from([&["login-pipeline"], args].concat()).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn keys_are_flags_in_the_order_given() {
+        let args = ["run", "--config", "x.toml", "--source.topic=a", "--kafka.brokers", "b:1"];
+        let Ok(Command::Run(run)) = parse(&args) else { panic!("not run") };
+        assert_eq!(run.settings.file.as_deref(), Some("x.toml".as_ref()));
+        let flags = [("kafka.brokers", "b:1"), ("source.topic", "a")];
+        assert_eq!(run.settings.flags, flags.map(|(key, text)| (key.to_owned(), text.to_owned())));
+    }
+
+    #[test]
+    fn every_command_that_loads_takes_every_key() {
+        for command in ["run", "check", "generate", "demo", "offsets show", "offsets set --partition all --to 0"] {
+            for key in crate::config::schema::KEYS {
+                let flag = format!("--{}", key.path);
+                let mut args: Vec<_> = command.split(' ').collect();
+                args.extend([flag.as_str(), "text"]);
+                assert!(parse(&args).is_ok(), "{command} {flag}");
+            }
+        }
+    }
+
+    #[test]
+    fn generate_and_demo_have_their_own_flags() {
+        let args = "generate --rate 10 --count 5 --bad 0.5 --seed 7 --keyed --partitions 3";
+        let Ok(Command::Generate(generate)) = parse(&args.split(' ').collect::<Vec<_>>()) else {
+            panic!("not generate")
+        };
+        assert_eq!((generate.rate.map(NonZeroU64::get), generate.count, generate.seed), (Some(10), Some(5), Some(7)));
+        assert_eq!((generate.bad, generate.keyed, generate.partitions), (0.5, true, Some(3)));
+
+        let Ok(Command::Demo(demo)) = parse(&["demo"]) else { panic!("not demo") };
+        assert_eq!((demo.rate.get(), demo.bad, demo.duration), (500, 0.02, None));
+        for wrong in ["--rate 0", "--bad 1.5", "--bad NaN", "--duration 5"] {
+            let args: Vec<_> = std::iter::once("demo").chain(wrong.split(' ')).collect();
+            assert!(parse(&args).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn offsets_are_set_for_some_partitions_or_all() {
+        let set = |args: &str| match parse(&args.split(' ').collect::<Vec<_>>()) {
+            Ok(Command::Offsets(Offsets { action: OffsetsAction::Set(set) })) => Some(set.partitions()),
+            _ => None,
+        };
+        assert_eq!(set("offsets set --partition 2 --partition 0 --to 7"), Some(Some(BTreeSet::from([0, 2]))));
+        assert_eq!(set("offsets set --partition 2 --partition all --to 7"), Some(None));
+        assert_eq!(set("offsets set --partition 2"), None);
+        assert_eq!(set("offsets set --to 7"), None);
+        assert_eq!(set("offsets set --partition -1 --to 7"), None);
+        assert_eq!(set("offsets set --partition 1 --to -7"), None);
+    }
+}

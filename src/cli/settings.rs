@@ -1,0 +1,122 @@
+//! `--config` and one flag a key, made from the schema.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+
+use crate::config::schema::{Default, KEYS, Key, Kind};
+use crate::config::{Config, Problems, Sources};
+
+/// What the command line says of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, std::default::Default)]
+pub struct Settings {
+    /// `--config`, or `LOGIN_PIPELINE_CONFIG`.
+    pub file: Option<PathBuf>,
+    /// Keys and their texts, in the schema's order.
+    pub flags: Vec<(String, String)>,
+}
+
+impl Settings {
+    /// Loads the configuration with this process's environment and host name.
+    ///
+    /// # Errors
+    ///
+    /// All the problems there are.
+    pub fn load(&self) -> Result<Config, Problems> {
+        Config::load(Sources {
+            file: self.file.clone(),
+            env: environment(),
+            flags: self.flags.clone(),
+            hostname: hostname(),
+        })
+    }
+}
+
+/// Names that are not UTF-8 are not ours; values that are not are refused by their U+FFFD.
+fn environment() -> Vec<(String, String)> {
+    let utf8 =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned()));
+    std::env::vars_os().filter_map(utf8).collect()
+}
+
+/// What the kernel calls this host (in Kubernetes: the pod), else what the environment does.
+fn hostname() -> Option<String> {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = kernel.or_else(|| std::env::var("HOSTNAME").ok())?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+const CONFIG: &str = "config";
+
+impl Args for Settings {
+    fn augment_args(command: Command) -> Command {
+        let config = Arg::new(CONFIG)
+            .long(CONFIG)
+            .env("LOGIN_PIPELINE_CONFIG")
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .help("A configuration file (TOML); the environment and flags override it");
+        let variables = "Each key is a variable too: --kafka.brokers is LOGIN_PIPELINE__KAFKA__BROKERS.\n\
+             What counts: defaults < file < environment < flags.";
+        command.arg(config).args(KEYS.iter().map(flag)).after_long_help(variables)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+fn flag(key: &'static Key) -> Arg {
+    let default = match key.default {
+        Default::Text(text) => text,
+        Default::Unset(meaning) => meaning,
+    };
+    let words = match key.kind {
+        Kind::Words(words) => words,
+        _ => &[],
+    };
+    Arg::new(key.path)
+        .long(key.path)
+        .value_name(key.kind.value_name())
+        .value_parser(Words(words))
+        .help(format!("{} [default: {default}]", key.doc))
+        .help_heading(key.section())
+        .hide_short_help(true)
+}
+
+/// Offers words to help and completions and takes any text: what is wrong with it is told with all
+/// else that is wrong with the configuration.
+#[derive(Debug, Clone)]
+struct Words(&'static [&'static str]);
+
+impl TypedValueParser for Words {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, text: &OsStr) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, text)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        match self.0 {
+            [] => None,
+            words => Some(Box::new(words.iter().map(PossibleValue::new))),
+        }
+    }
+}
+
+impl FromArgMatches for Settings {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut settings = Self::default();
+        settings.update_from_arg_matches(matches)?;
+        Ok(settings)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.file = matches.get_one(CONFIG).cloned();
+        let text = |key: &Key| matches.get_one::<String>(key.path).map(|text| (key.path.to_owned(), text.clone()));
+        self.flags = KEYS.iter().filter_map(text).collect();
+        Ok(())
+    }
+}
