@@ -1,0 +1,444 @@
+//! The configuration from outside: ten broken files whose every mistake is told, and what sources
+//! mean together.
+// Tests all of it, helpers too; clippy.toml's permission reaches only the functions marked so.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use login_pipeline::config::schema::KEYS;
+use login_pipeline::config::{AssignmentMode, Config, Problems, Sources, StartAt};
+
+/// The program with nothing in its environment but `env`.
+fn check(args: &[&str], env: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_login-pipeline"));
+    command.arg("check").args(args).env_clear().envs(env.iter().copied()).output().unwrap()
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/configs").join(name)
+}
+
+/// `check --config FILE` exits 64, prints nothing to stdout, and its problems begin with exactly
+/// these lines, in this order.
+fn assert_told(name: &str, problems: &[&str]) -> String {
+    let path = file(name);
+    let output = check(&["--config", path.to_str().unwrap()], &[]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{stderr}");
+    assert!(output.stdout.is_empty());
+    let told: Vec<_> = stderr.split("\n\n").skip(1).filter_map(|block| block.lines().next()).collect();
+    assert_eq!(told, problems, "{stderr}");
+    stderr
+}
+
+#[test]
+fn typos() {
+    let stderr = assert_told(
+        "typos.toml",
+        &[
+            "assignment.partition: no such key",
+            "brokers: no such key",
+            "kafka.\"client id\": no such key",
+            "kafka.broker: no such key",
+            "kafka.request_timout: no such key",
+            "outputs: no such section",
+            "security: no such section",
+            "source.partitioner: no such key",
+            "source.topik: no such key",
+        ],
+    );
+    for meant in ["assignment.partitions", "kafka.brokers", "kafka.client_id", "kafka.request_timeout", "output"] {
+        assert!(stderr.contains(&format!("did you mean: {meant}\n")), "{meant} in {stderr}");
+    }
+    assert!(!stderr.contains("hunter2"), "{stderr}");
+}
+
+#[test]
+fn types() {
+    let stderr = assert_told(
+        "types.toml",
+        &[
+            "admin: a section, not a key",
+            "assignment.partitions: wrong type: a boolean instead of all or a list of partitions",
+            "kafka.brokers: wrong type: a number instead of text or a list of texts",
+            "kafka.client_id: wrong type: a number instead of text",
+            "kafka.connect_timeout: wrong type: a boolean instead of text",
+            "kafka.max_frame_bytes: wrong type: a list instead of a size",
+            "offsets.path: wrong type: a table instead of text",
+            "pipeline.worker_threads: wrong type: a number with a fraction instead of a whole number",
+            "source.start: wrong type: a date instead of text",
+            "source.topic: wrong type: a table instead of text",
+            "topics.partitions: wrong type: a boolean instead of a whole number",
+        ],
+    );
+    for found in ["9092", "[\"16MiB\"]", "1979-05-27T07:32:00Z", "{ name = \"user-login\" }"] {
+        assert!(stderr.contains(&format!("found: {found} (file ")), "{found} in {stderr}");
+    }
+}
+
+#[test]
+fn durations() {
+    let stderr = assert_told(
+        "durations.toml",
+        &[
+            "kafka.connect_timeout: a duration needs a unit",
+            "kafka.request_timeout: a duration needs a unit",
+            "kafka.unknown_topic_grace: not a duration",
+            "offsets.checkpoint_interval: not a duration",
+            "retry.initial: out of range",
+            "retry.max: out of range",
+            "shutdown.timeout: not a duration",
+            "source.max_wait: can't be zero",
+            "stats.interval: not a duration",
+        ],
+    );
+    assert!(stderr.contains("did you mean: 30s\n"), "{stderr}");
+    assert!(stderr.contains("allowed: a duration from 1ms to 1h, such as 500ms, 30s or 1m 30s\n"), "{stderr}");
+}
+
+#[test]
+fn sizes_and_numbers() {
+    let stderr = assert_told(
+        "sizes.toml",
+        &[
+            "kafka.max_frame_bytes: not a size in bytes",
+            "output.max_batch_bytes: out of range",
+            "pipeline.max_in_flight_bytes: not a size in bytes",
+            "pipeline.worker_threads: out of range",
+            "source.max_fetch_bytes: out of range",
+            "topics.partitions: out of range",
+            "topics.replication: out of range",
+        ],
+    );
+    assert!(stderr.contains("allowed: a size from 1KiB to 100MiB, such as"), "{stderr}");
+    assert!(stderr.contains("allowed: a whole number from 1 to 1024\n"), "{stderr}");
+}
+
+#[test]
+fn words() {
+    let stderr = assert_told(
+        "words.toml",
+        &[
+            "assignment.mode: not one of the words",
+            "dead_letter.oversize: not one of the words",
+            "log.format: not one of the words",
+            "log.level: not a level",
+            "offsets.store: not one of the words",
+            "output.compression: not one of the words",
+            "output.partitioner: not one of the words",
+            "pipeline.processor: not one of the words",
+            "source.on_offset_out_of_range: not one of the words",
+            "source.start: not one of the words",
+            "topics.create: not one of the words",
+        ],
+    );
+    for meant in ["earliest", "zstd", "key", "login", "info,info"] {
+        assert!(stderr.contains(&format!("did you mean: {meant}\n")), "{meant} in {stderr}");
+    }
+    assert!(stderr.contains("allowed: earliest, latest or fail\n"), "{stderr}");
+}
+
+#[test]
+fn names_and_addresses() {
+    let stderr = assert_told(
+        "names.toml",
+        &[
+            "admin.listen: not an IP address and port",
+            "assignment.partitions: a range that ends before it begins",
+            "dead_letter.header_prefix: empty",
+            "dead_letter.topic: a topic's name can't be empty",
+            "kafka.brokers: a broker's address has no user name or password",
+            "kafka.client_id: empty",
+            "log.level: not filter directives",
+            "offsets.path: empty",
+            "output.topic: Kafka reserves this topic name",
+            "source.topic: a character that topic names can't have",
+        ],
+    );
+    assert!(stderr.contains("\"***@broker:9092\""), "{stderr}");
+    assert!(!stderr.contains("hunter2"), "{stderr}");
+}
+
+#[test]
+fn contradictions() {
+    let stderr = assert_told(
+        "contradictions.toml",
+        &[
+            "assignment.ordinal: only ordinal mode has this",
+            "assignment.replicas: only ordinal mode has this",
+            "dead_letter.topic: dead letters would go back to the source topic and be read again for ever",
+            "dead_letter.topic: dead letters would lie among the good records",
+            "output.topic: good records would go back to the source topic and be read again for ever",
+            "retry.initial: the first pause would be longer than the longest",
+            "source.max_fetch_bytes: a full fetch would not fit into the largest answer taken",
+            "source.max_fetch_bytes: a full fetch would not fit into what may be in flight",
+            "source.max_wait: a fetch that waits for records would pass its own deadline",
+        ],
+    );
+    assert!(stderr.contains("found: retry.initial = \"11s\" (file "), "{stderr}");
+    assert!(stderr.contains("found: retry.max = \"10s\" (default)\n"), "{stderr}");
+}
+
+#[test]
+fn ordinal_mode() {
+    assert_told(
+        "ordinal.toml",
+        &[
+            "assignment.discovery_interval: can't be zero",
+            "assignment.ordinal: instance 3 of 3 does not exist",
+            "assignment.partitions: a list of partitions in ordinal mode",
+        ],
+    );
+}
+
+#[test]
+fn routes() {
+    let stderr = assert_told(
+        "routes.toml",
+        &[
+            "route[1].topic: a character that topic names can't have",
+            "route[1].when: more than one of a kind",
+            "route[2]: more than one of a kind",
+            "route[2].when.matches: not a regular expression: found open group without closing ')'",
+            "route[3]: no condition",
+            "route[3].drop: a route that does not drop needs a topic",
+            "route[3].whne: no such key",
+            "route[4].topic: records would go back to the source topic and be read again for ever",
+            "route[4].when.field: empty",
+            "route[4].when.one_of: an empty list",
+            "route[5].topic: good records would lie among the dead letters",
+            "route[5].when: no field",
+            "route[5].when.feild: no such key",
+            "route[5].when.one_of: wrong type: a number instead of text",
+            "route[6]: no destination",
+            "route[6].when: wrong type: text instead of a table",
+            "route[7].drop: wrong type: text instead of true",
+            "route[7].when.equals: wrong type: a number instead of text",
+        ],
+    );
+    for meant in ["when", "field"] {
+        assert!(stderr.contains(&format!("did you mean: {meant}\n")), "{meant} in {stderr}");
+    }
+}
+
+#[test]
+fn syntax() {
+    let path = file("syntax.toml");
+    let at = format!("{}:5:9: not TOML: ", path.display());
+    let output = check(&["--config", path.to_str().unwrap()], &[("LOGIN_PIPELINE__KAFKA__BROKER", "x:1")]);
+    assert_eq!(output.status.code(), Some(64));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains(&at), "{at} in {stderr}");
+    assert!(stderr.contains("found: topic = user-login (line 5)\n"), "{stderr}");
+    // What is known without the file is told all the same.
+    assert!(stderr.contains("kafka.broker: no such key"), "{stderr}");
+    assert!(stderr.contains("did you mean: LOGIN_PIPELINE__KAFKA__BROKERS"), "{stderr}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read() {
+    let output = check(&["--config", "/nowhere/x.toml"], &[]);
+    assert_eq!(output.status.code(), Some(64));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("/nowhere/x.toml: can't be read: No such file"), "{stderr}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("binary.toml");
+    std::fs::write(&binary, b"[kafka]\nclient_id = \"\xff\"\n").unwrap();
+    let problems = load(Sources { file: Some(binary.clone()), ..Sources::default() }).unwrap_err();
+    assert_eq!(problems.to_string().lines().last().unwrap(), format!("{}:2:14: not UTF-8", binary.display()));
+    // A folder is no file; the environment's name for it counts too.
+    let output = check(&[], &[("LOGIN_PIPELINE_CONFIG", folder.path().to_str().unwrap())]);
+    assert_eq!(output.status.code(), Some(64));
+}
+
+#[test]
+fn a_good_file_prints_what_loads_back() {
+    let path = file("good.toml");
+    let output = check(&["--config", path.to_str().unwrap()], &[("LOGIN_PIPELINE__RETRY__MAX", "20s")]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty());
+
+    let printed = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(printed.path(), &output.stdout).unwrap();
+    let again = load(Sources { file: Some(printed.path().into()), ..Sources::default() }).unwrap();
+    let env = texts(&[("LOGIN_PIPELINE__RETRY__MAX", "20s")]);
+    assert_eq!(again, load(Sources { file: Some(path), env, ..Sources::default() }).unwrap());
+    assert_eq!(again.kafka.brokers, ["broker-1:9092", "[::1]:9093"]);
+    assert_eq!(again.assignment.mode, AssignmentMode::Static { partitions: Some(vec![0, 2, 5, 6, 7]) });
+    assert_eq!(again.route.len(), 3);
+}
+
+#[test]
+fn every_key_survives_printing() {
+    let values = [
+        ("kafka.brokers", "[::1]:1,b:2"),
+        ("kafka.client_id", "a \"quoted\" \\ name"),
+        ("kafka.request_timeout", "1h"),
+        ("kafka.connect_timeout", "1s 1ms 1us"),
+        ("kafka.max_frame_bytes", "1000001"),
+        ("kafka.unknown_topic_grace", "1day"),
+        ("source.topic", "a"),
+        ("source.start", "latest"),
+        ("source.on_offset_out_of_range", "fail"),
+        ("source.max_fetch_bytes", "2kB"),
+        ("source.max_wait", "1ms"),
+        ("output.topic", "b"),
+        ("output.partitioner", "key"),
+        ("output.compression", "zstd"),
+        ("output.max_batch_bytes", "100MiB"),
+        ("dead_letter.topic", "c"),
+        ("dead_letter.header_prefix", "\u{e9}."),
+        ("dead_letter.oversize", "block"),
+        ("assignment.mode", "ordinal"),
+        ("assignment.ordinal", "2"),
+        ("assignment.replicas", "3"),
+        ("assignment.discovery_interval", "1m"),
+        ("offsets.path", "./off\u{7f}\" \\ \n\u{1f600}sets"),
+        ("offsets.checkpoint_interval", "2s"),
+        ("pipeline.max_in_flight_bytes", "1GiB"),
+        ("pipeline.worker_threads", "1024"),
+        ("retry.initial", "1ms"),
+        ("retry.max", "1ms"),
+        ("stats.interval", "1day"),
+        ("admin.listen", "[::]:0"),
+        ("log.format", "json"),
+        ("log.level", "debug,a=off"),
+        ("shutdown.timeout", "1h"),
+        ("topics.create", "missing"),
+        ("topics.partitions", "7"),
+        ("topics.replication", "3"),
+    ];
+    // These have one value only, or belong to the other mode.
+    let not_here = ["offsets.store", "pipeline.processor", "assignment.partitions"];
+    for key in KEYS {
+        assert!(values.iter().any(|(path, _)| *path == key.path) || not_here.contains(&key.path), "{}", key.path);
+    }
+    let config = load(Sources { flags: texts(&values), ..Sources::default() }).unwrap();
+    assert_round_trip(&config);
+    assert_round_trip(&Config::default());
+}
+
+fn assert_round_trip(config: &Config) {
+    let printed = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(printed.path(), config.to_toml().unwrap()).unwrap();
+    let again = load(Sources { file: Some(printed.path().into()), ..Sources::default() }).unwrap();
+    assert_eq!(&again, config);
+}
+
+#[test]
+fn the_default_is_what_loading_nothing_gives() {
+    let config = Config::default();
+    assert_eq!(load(Sources::default()), Ok(config.clone()));
+    assert_eq!(config.kafka.brokers, ["localhost:9092"]);
+    assert_eq!(config.source.start, StartAt::Earliest);
+    assert_eq!(config.assignment.mode, AssignmentMode::Static { partitions: None });
+    assert_eq!((config.pipeline.worker_threads, config.topics.partitions), (None, None));
+}
+
+#[test]
+fn flags_go_over_environment_over_file_over_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, "kafka = { client_id = \"file\", brokers = [\"a:1\", \"b:1\"] }\n[source]\ntopic = \"file\"\n[output]\ntopic = \"file-out\"").unwrap();
+    let sources = Sources {
+        file: Some(file),
+        env: texts(&[("LOGIN_PIPELINE__KAFKA__CLIENT_ID", "env"), ("LOGIN_PIPELINE__SOURCE__TOPIC", "env")]),
+        flags: vec![("kafka.client_id".into(), "flag".into())],
+        hostname: None,
+    };
+    let config = load(sources).unwrap();
+    assert_eq!(config.kafka.client_id, "flag");
+    assert_eq!(config.source.topic, "env");
+    assert_eq!(config.output.topic, "file-out");
+    assert_eq!(config.kafka.brokers, ["a:1", "b:1"]);
+    assert_eq!(config.dead_letter.topic, "user-login-dlq");
+}
+
+#[test]
+fn a_problem_names_who_set_it() {
+    let variables = [
+        ("LOGIN_PIPELINE__KAFKA__BROKER", "x:1"),
+        ("LOGIN_PIPELINE__KAFKA__CONNECT_TIMEOUT", "\u{1b}[2J"),
+        ("LOGIN_PIPELINE_SOURCE_TOPIC", "t"),
+        ("LOGIN_PIPELINE__ROUTE", "x"),
+        ("LOGIN_PIPELINE__KAFKA", "x"),
+    ];
+    let flags = vec![("output.topics".to_owned(), "x".to_owned()), ("stats.interval".to_owned(), "x".repeat(1000))];
+    let problems = load(Sources { env: texts(&variables), flags, ..Sources::default() }).unwrap_err();
+    let told: Vec<_> = problems
+        .iter()
+        .map(|p| (p.path.as_str(), p.found[0].origin.as_str(), p.did_you_mean.as_deref().unwrap_or_default()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("kafka", "environment variable LOGIN_PIPELINE__KAFKA", ""),
+            ("kafka.broker", "environment variable LOGIN_PIPELINE__KAFKA__BROKER", "LOGIN_PIPELINE__KAFKA__BROKERS"),
+            ("kafka.connect_timeout", "environment variable LOGIN_PIPELINE__KAFKA__CONNECT_TIMEOUT", ""),
+            ("output.topics", "flag --output.topics", "--output.topic"),
+            ("route", "environment variable LOGIN_PIPELINE__ROUTE", ""),
+            ("source.topic", "environment variable LOGIN_PIPELINE_SOURCE_TOPIC", "LOGIN_PIPELINE__SOURCE__TOPIC"),
+            ("stats.interval", "flag --stats.interval", ""),
+        ]
+    );
+    let text = problems.to_string();
+    assert!(!text.contains('\u{1b}') && text.lines().all(|line| line.chars().count() < 150), "{text}");
+}
+
+#[test]
+fn ordinal_mode_counts_by_the_host_name() {
+    let ordinal = |hostname: Option<&str>, more: &[(&str, &str)]| {
+        let flags = [("assignment.mode", "ordinal")].iter().chain(more).map(|(k, v)| (k.to_string(), v.to_string()));
+        load(Sources { flags: flags.collect(), hostname: hostname.map(str::to_owned), ..Sources::default() })
+            .map(|config| config.assignment.mode)
+            .map_err(|problems| problems.iter().map(|problem| problem.wrong.clone()).collect::<Vec<_>>())
+    };
+    let replicas = ("assignment.replicas", "4");
+    let mode = |ordinal| Ok(AssignmentMode::Ordinal { ordinal, replicas: 4 });
+    assert_eq!(ordinal(Some("login-pipeline-3"), &[replicas]), mode(3));
+    assert_eq!(ordinal(Some("login-pipeline-3"), &[replicas, ("assignment.ordinal", "0")]), mode(0));
+    let wrong = |wrong: &str| Err(vec![wrong.to_owned()]);
+    assert_eq!(ordinal(Some("login-pipeline-4"), &[replicas]), wrong("instance 4 of 4 does not exist"));
+    assert_eq!(ordinal(Some("a-1"), &[]), wrong("ordinal mode needs the number of instances"));
+    assert_eq!(
+        ordinal(Some("laptop"), &[replicas]),
+        wrong("ordinal mode needs this instance's number, and host name \"laptop\" does not end in one")
+    );
+    assert_eq!(
+        ordinal(None, &[replicas]),
+        wrong("ordinal mode needs this instance's number, and there is no host name to take it from")
+    );
+    assert_eq!(ordinal(Some("a-1"), &[("assignment.replicas", "none")]), wrong("not a whole number"));
+}
+
+#[test]
+fn wrong_usage_exits_64_and_help_0() {
+    for (args, code) in [
+        (&["--kafka.broker", "x"][..], 64),
+        (&["--log.level"], 64),
+        (&["--log.level", "info", "--log.level", "info"], 64),
+        (&["--help"], 0),
+    ] {
+        assert_eq!(check(args, &[]).status.code(), Some(code), "{args:?}");
+    }
+    let help = String::from_utf8(check(&["--help"], &[]).stdout).unwrap();
+    for key in KEYS {
+        assert!(help.contains(&format!("--{} <", key.path)), "{}", key.path);
+    }
+}
+
+#[test]
+fn the_example_loads() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/local.toml");
+    load(Sources { file: Some(file), ..Sources::default() }).unwrap();
+}
+
+fn load(sources: Sources) -> Result<Config, Problems> {
+    Config::load(sources)
+}
+
+fn texts(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+}
