@@ -1,0 +1,95 @@
+//! `docs/CONFIGURATION.md` is made from the schema. After a change of the schema:
+//!
+//! ```sh
+//! UPDATE_DOCS=1 cargo test --test config_docs
+//! ```
+// Tests all of it, helpers too; clippy.toml's permission reaches only the functions marked so.
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Write;
+use std::path::Path;
+
+use login_pipeline::config::schema::{self, Default, KEYS, Key, Kind};
+
+#[test]
+fn the_documentation_is_the_schemas() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/CONFIGURATION.md");
+    let rendered = render();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &rendered).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        written == rendered,
+        "docs/CONFIGURATION.md is behind the schema: UPDATE_DOCS=1 cargo test --test config_docs"
+    );
+}
+
+fn render() -> String {
+    let mut text = HEAD.to_owned();
+    for section in schema::sections() {
+        write!(text, "\n## `{section}`\n\n| key | what it does | allowed | default |\n|---|---|---|---|\n").unwrap();
+        for key in KEYS.iter().filter(|key| key.section() == section) {
+            let default = match key.default {
+                Default::Text(default) => format!("`{default}`"),
+                Default::Unset(meaning) => meaning.to_owned(),
+            };
+            writeln!(text, "| `{}` | {} | {} | {default} |", key.path, key.doc, allowed(key)).unwrap();
+        }
+    }
+    text.push_str(TAIL);
+    text
+}
+
+fn allowed(key: &Key) -> String {
+    match key.kind {
+        Kind::Words(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+        kind => kind.to_string(),
+    }
+}
+
+const HEAD: &str = "\
+# Configuration
+
+<!-- Made from src/config/schema.rs by tests/config_docs.rs; edit there. -->
+
+Each key can be set in four places, the later over the earlier:
+
+1. its default;
+2. a TOML file, `--config FILE` or `LOGIN_PIPELINE_CONFIG=FILE`: `brokers = [\"localhost:9092\"]` under `[kafka]`;
+3. the environment: `LOGIN_PIPELINE__KAFKA__BROKERS=localhost:9092`, with `__` between section and name;
+4. a flag: `--kafka.brokers localhost:9092`.
+
+Lists are TOML arrays in the file and separated by commas elsewhere. Durations are written as `500ms`, `30s` or
+`1m 30s`, sizes as `512KiB`, `4MiB` or a number of bytes.
+
+`login-pipeline check` prints what it all amounts to, as TOML. A wrong configuration never starts: every mistake
+is told at once, and the exit code is 64.
+";
+
+const TAIL: &str = "
+## `[[route]]`
+
+Rules that send some of the good records elsewhere, in the file only. They are tried in order; the first that matches
+decides, and a record that none matches goes to `output.topic`.
+
+```toml
+[[route]]
+when = { field = \"device_type\", equals = \"ios\" }
+topic = \"processed-user-login-ios\"
+
+[[route]]
+when = { field = \"locale\", one_of = [\"RU\", \"CA\"] }
+topic = \"processed-user-login-abroad\"
+
+[[route]]
+when = { field = \"app_version\", matches = '^1\\.' }
+drop = true
+```
+
+| key | what it does |
+|---|---|
+| `when.field` | The field of the event to look at |
+| `when.equals`, `when.one_of`, `when.matches` | Exactly one: the value, a list of values, or a regular expression that matches anywhere unless anchored |
+| `topic`, `drop` | Exactly one: the topic that such records go to (neither the source nor the dead-letter topic), or `drop = true` to drop and count them |
+";
