@@ -54,8 +54,11 @@ pub(super) fn file(path: &Path, problems: &mut Problems) -> Result<Layer, Proble
         let wrong = format!("not TOML: {}", error.message().trim().replace('\n', ", "));
         let Some(span) = error.span() else { return Problem::new(&name, wrong) };
         let (line, column) = position(&bytes, span.start);
-        let found = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-        Problem::new(format!("{name}:{line}:{column}"), wrong).found(show_plain(found.trim()), &format!("line {line}"))
+        let problem = Problem::new(format!("{name}:{line}:{column}"), wrong);
+        match text.lines().nth(line - 1).map(str::trim) {
+            None | Some("") => problem,
+            Some(found) => problem.found(show_plain(found), &format!("line {line}")),
+        }
     })?;
     let origin = format!("file {name}");
     let values = known(values, "", &origin, problems);
