@@ -1,5 +1,6 @@
 //! The configuration from outside: ten broken files whose every mistake is told, and what sources
 //! mean together.
+
 // Tests all of it, helpers too; clippy.toml's permission reaches only the functions marked so.
 #![allow(clippy::unwrap_used)]
 
@@ -8,6 +9,7 @@ use std::process::{Command, Output};
 
 use login_pipeline::config::schema::KEYS;
 use login_pipeline::config::{AssignmentMode, Config, Problems, Sources, StartAt};
+use proptest::prelude::{prop_assert, proptest};
 
 /// The program with nothing in its environment but `env`.
 fn check(args: &[&str], env: &[(&str, &str)]) -> Output {
@@ -433,6 +435,20 @@ fn wrong_usage_exits_64_and_help_0() {
 fn the_example_loads() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/local.toml");
     load(Sources { file: Some(file), ..Sources::default() }).unwrap();
+}
+
+proptest! {
+    /// No text panics, fills the screen or reaches the terminal raw; what is accepted prints as what loads back.
+    #[test]
+    fn any_text_is_told_or_survives(key in 0..KEYS.len(), text in "\\PC*|[0-9]{1,20}|[0-9]{1,9} ?[a-zA-Z]{0,3}|[\\[\\]a-c0-9:,.=@-]{1,12}|.*") {
+        let flags = vec![(KEYS[key].path.to_owned(), text)];
+        match load(Sources { flags, ..Sources::default() }) {
+            Ok(config) => assert_round_trip(&config),
+            Err(problems) => for line in problems.to_string().lines() {
+                prop_assert!(line.chars().count() < 200 && !line.chars().any(char::is_control), "{line}");
+            },
+        }
+    }
 }
 
 fn load(sources: Sources) -> Result<Config, Problems> {

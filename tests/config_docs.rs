@@ -3,6 +3,7 @@
 //! ```sh
 //! UPDATE_DOCS=1 cargo test --test config_docs
 //! ```
+
 // Tests all of it, helpers too; clippy.toml's permission reaches only the functions marked so.
 #![allow(clippy::unwrap_used)]
 

@@ -31,7 +31,7 @@ pub struct Found {
 
 impl Problem {
     pub(super) fn new(path: impl Into<String>, wrong: impl Into<String>) -> Self {
-        let (path, wrong) = (path.into(), wrong.into());
+        let (path, wrong) = (path.into(), cut(escaped(&wrong.into()).chars(), 2 * SHOWN));
         Self { path, wrong, found: Vec::new(), allowed: None, did_you_mean: None }
     }
 
@@ -46,7 +46,8 @@ impl Problem {
     }
 
     pub(super) fn did_you_mean(mut self, meant: Option<impl Into<String>>) -> Self {
-        self.did_you_mean = meant.map(Into::into);
+        // A suggestion made of text that can't be shown as it is would not help.
+        self.did_you_mean = meant.map(Into::into).filter(|meant| show_plain(meant) == *meant);
         self
     }
 }
@@ -121,7 +122,7 @@ const SHOWN: usize = 80;
 
 /// `value` as a problem shows it: as TOML writes it, but on one line, escaped and cut.
 pub(super) fn show(value: &Value) -> String {
-    cut(written(value).chars())
+    cut(written(value).chars(), SHOWN)
 }
 
 /// The value of `path`, which may be a key that does not exist yet: nothing secret is shown.
@@ -144,18 +145,22 @@ pub(super) fn segment(name: &str) -> String {
 
 /// `text` on one line, without quotes, escaped and cut.
 pub(super) fn show_plain(text: &str) -> String {
-    let mut shown = String::new();
-    for c in text.chars() {
-        match c {
-            '\'' | '"' | '\\' => shown.push(c),
-            _ => shown.extend(c.escape_debug()),
-        }
-    }
-    cut(shown.chars())
+    cut(escaped(text).chars(), SHOWN)
 }
 
-fn cut(mut chars: impl Iterator<Item = char>) -> String {
-    let mut shown: String = chars.by_ref().take(SHOWN).collect();
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in text.chars() {
+        match c {
+            '\'' | '"' | '\\' => escaped.push(c),
+            _ => escaped.extend(c.escape_debug()),
+        }
+    }
+    escaped
+}
+
+fn cut(mut chars: impl Iterator<Item = char>, most: usize) -> String {
+    let mut shown: String = chars.by_ref().take(most).collect();
     if chars.next().is_some() {
         shown.push('…');
     }
@@ -225,6 +230,14 @@ mod tests {
         let table = Value::from(vec![("sasl_password", "hunter2"), ("user", "me")].into_iter().collect::<Map<_, _>>());
         assert_eq!(show(&table), r#"{ sasl_password = ***, user = "me" }"#);
         assert_eq!(show_plain("tab\there 'quoted'"), r"tab\there 'quoted'");
+    }
+
+    #[test]
+    fn suggests_only_what_can_be_shown() {
+        let meant = |meant: &str| Problem::new("a", "b").did_you_mean(Some(meant)).did_you_mean;
+        assert_eq!(meant("host:9092").as_deref(), Some("host:9092"));
+        assert_eq!(meant("\0:9092"), None);
+        assert_eq!(Problem::new("a", "key `\u{1b}`").wrong, r"key `\u{1b}`");
     }
 
     #[test]
