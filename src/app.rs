@@ -162,7 +162,7 @@ impl MakeWorker for Workshop {
     fn make(&self, found: &Topic, partition: i32) -> PartitionWorker {
         let Self { config, observe, watch, clients, cluster, writer, store, budget, .. } = self;
         let topic = &config.source.topic;
-        let metrics = observe.metrics.partition(topic, partition);
+        let metrics = Arc::new(observe.metrics.partition(topic, partition));
         let status = Arc::new(observe.status.partition(topic, partition));
         let reader = PartitionReader::new(
             topic,
@@ -182,7 +182,7 @@ impl MakeWorker for Workshop {
             out_of_range: config.source.on_offset_out_of_range,
             share: budget.join(),
             watch: watch.clone(),
-            metrics: metrics.clone(),
+            metrics: Arc::clone(&metrics),
             status: Arc::clone(&status),
         });
         let sink = Sink::new(SinkParts {
@@ -196,7 +196,7 @@ impl MakeWorker for Workshop {
             watch: watch.clone(),
             observe: observe.clone(),
             metrics,
-            tally: observe.tallies.join(),
+            tally: observe.tallies.register(),
             status,
         });
         PartitionWorker { source, sink }

@@ -66,7 +66,7 @@ impl Trouble {
 
     /// Notes a failure that is not a request's.
     pub fn failed_as(&mut self, class: ErrorClass, error: &dyn std::fmt::Display) -> Duration {
-        self.watch.observe.metrics.retried(self.operation, class.as_str());
+        self.watch.observe.metrics.retry(self.operation, class.as_str());
         let pause = self.pauses.after(class);
         let now = Instant::now();
         let say = self.row.as_ref().is_none_or(|row| row.class != class || now - row.said >= REMINDER);

@@ -16,7 +16,7 @@ use super::output::{Destination, OutputBatch, Part};
 use super::wire::Cluster;
 use super::{Error, Trouble, Watch};
 use crate::config::{Compression, Config};
-use crate::observe::{Observe, RouteMetrics};
+use crate::observe::{DurationHistogram, Observe, RouteMetrics};
 use crate::retry::ErrorClass;
 
 /// How long the number of a topic's partitions is taken for granted.
@@ -37,6 +37,7 @@ pub struct Writer {
 struct Topic {
     name: String,
     metrics: RouteMetrics,
+    latency: DurationHistogram,
 }
 
 /// A record batch that its topic will never take: too large, or against its rules.
@@ -55,7 +56,11 @@ pub struct Refused {
 impl Writer {
     /// Writes to `topics`, whose places are what [`Destination::topic`] means.
     pub fn new(config: &Config, topics: &[String], cluster: Arc<Cluster>, watch: Watch, observe: &Observe) -> Self {
-        let topic = |name: &String| Topic { name: name.clone(), metrics: observe.metrics.route(name) };
+        let topic = |name: &String| Topic {
+            name: name.clone(),
+            metrics: observe.metrics.route(name),
+            latency: observe.metrics.produce(name),
+        };
         Self {
             cluster,
             topics: topics.iter().map(topic).collect(),
@@ -130,13 +135,14 @@ impl Writer {
     /// # Errors
     /// Only those of class poison: the broker will never take this batch.
     async fn write_batch(&self, to: Destination, records: usize, encoded: Bytes) -> Result<(), Error> {
-        let Topic { name, metrics } = &self.topics[to.topic];
+        let Topic { name, metrics, latency } = &self.topics[to.topic];
         let mut trouble: Option<Trouble> = None;
         loop {
             let begun = Instant::now();
             let error = match self.cluster.produce(name, to.partition, encoded.clone(), self.request_timeout).await {
                 Ok(_) => {
-                    metrics.acknowledged(records, encoded.len(), begun.elapsed());
+                    metrics.count(count(records), count(encoded.len()));
+                    latency.observe(begun.elapsed());
                     trouble.iter_mut().for_each(Trouble::passed);
                     return Ok(());
                 }
@@ -148,4 +154,8 @@ impl Writer {
             sleep(trouble.failed(&error)).await;
         }
     }
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Enriched, Now, Processor};
 use crate::event::{Enrichment, LoginEvent, Reason, Rejection};
-use crate::observe::Tally;
+use crate::observe::{Dimensions, Tally};
 use crate::record::RecordView;
 
 /// Validates login events and adds `processed_at` and `latency_ms`.
@@ -14,7 +14,7 @@ pub struct Login;
 impl Processor for Login {
     type Event<'a> = LoginEvent<'a>;
 
-    const DIMENSIONS: &'static [&'static str] = &["device_type", "app_version", "locale"];
+    const DIMENSIONS: Dimensions = &["device_type", "app_version", "locale"];
 
     fn validate<'a>(&self, record: &RecordView<'a>) -> Result<LoginEvent<'a>, Rejection> {
         match record.value {

@@ -17,7 +17,7 @@ use crate::broker::wire::batch::Outgoing;
 use crate::broker::{Destination, Entry, OutputBatch};
 use crate::dead_letter::{Envelope, Stage};
 use crate::event::{Reason, Rejection};
-use crate::observe::Tally;
+use crate::observe::{Dimensions, Tally};
 use crate::record::RecordView;
 use crate::splice::Pieces;
 
@@ -53,6 +53,9 @@ impl Counts {
 
 /// The stages of one source partition, whatever the event type.
 pub trait Stages: Send {
+    /// The names of what is counted by value.
+    fn dimensions(&self) -> Dimensions;
+
     /// Processes one entry, the one at `index` of its batch, and appends what comes of it. Of a
     /// dead letter, with a `limit`, the value is cut to so many bytes.
     fn process(&mut self, entry: &Entry<'_>, index: usize, limit: Option<usize>, batch: &mut Batch<'_>);
@@ -128,6 +131,10 @@ impl<P: Processor> ProcessorStages<P> {
 }
 
 impl<P: Processor> Stages for ProcessorStages<P> {
+    fn dimensions(&self) -> Dimensions {
+        P::DIMENSIONS
+    }
+
     fn process(&mut self, entry: &Entry<'_>, index: usize, limit: Option<usize>, batch: &mut Batch<'_>) {
         let mut inserted = std::mem::take(&mut self.inserted);
         let outcome = match entry.damage {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::event::Rejection;
-use crate::observe::Tally;
+use crate::observe::{Dimensions, Tally};
 use crate::record::RecordView;
 use crate::splice::Pieces;
 
@@ -16,7 +16,7 @@ pub trait Processor: Send + Sync + 'static {
     type Event<'a>;
 
     /// The names of what [`Processor::count`] counts, in its order.
-    const DIMENSIONS: &'static [&'static str];
+    const DIMENSIONS: Dimensions;
 
     /// Parses a record and checks every rule.
     ///

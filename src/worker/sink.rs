@@ -11,7 +11,6 @@ use crate::config::Oversize;
 use crate::event::{Reason, Rejection};
 use crate::observe::{Observe, PartitionMetrics, PartitionStatus, SharedTally, Tally};
 use crate::offsets::{Checkpoint, Checkpointer, OffsetStore, StoreError};
-use crate::record::Offset;
 use crate::retry::ErrorClass;
 use crate::stages::{Batch, Counts, DEAD_LETTER, Now, Stages};
 use crate::tracker::Tracker;
@@ -43,7 +42,7 @@ pub struct SinkParts {
     /// Who is told of everything.
     pub observe: Observe,
     /// What is counted.
-    pub metrics: PartitionMetrics,
+    pub metrics: Arc<PartitionMetrics>,
     /// What is counted by value.
     pub tally: SharedTally,
     /// What people see.
@@ -75,15 +74,15 @@ impl Sink {
     /// Begins where the source begins; `start` is stored already.
     pub fn begin_at(&mut self, start: Checkpoint) {
         let tracker = Tracker::starting_at(start.next_offset);
-        let (metrics, status) = (self.parts.metrics.clone(), Arc::clone(&self.parts.status));
-        status.committed(start.next_offset);
+        let (metrics, status) = (Arc::clone(&self.parts.metrics), Arc::clone(&self.parts.status));
+        status.set_committed(start.next_offset);
         metrics.checkpointed();
         let mut trouble = self.parts.watch.operation("checkpoint", format!("store the offset of {}", self.parts.name));
         let report = move |outcome: Result<&Checkpoint, &StoreError>| match outcome {
             Ok(checkpoint) => {
                 trouble.passed();
                 metrics.checkpointed();
-                status.committed(checkpoint.next_offset);
+                status.set_committed(checkpoint.next_offset);
             }
             Err(error) => drop(trouble.failed_as(ErrorClass::Transient, error)),
         };
@@ -99,13 +98,15 @@ impl Sink {
         let now = now();
         let partitions = self.partition_counts().await;
         let mut counts = Counts::default();
-        let mut tally = self.parts.tally.fresh();
-        let all: Vec<usize> = (0..batch.len()).collect();
-        let out = self.stage(batch, &Redo::of(all), &now, &partitions, &mut counts, &mut tally);
+        let out = {
+            let parts = &mut self.parts;
+            let mut tally = parts.tally.lock();
+            parts.stage(batch, &Redo::of((0..batch.len()).collect()), &now, &partitions, &mut counts, &mut tally)
+        };
         for refused in self.parts.writer.write(out).await {
             self.redo(batch, refused, &now, &partitions, &mut counts).await;
         }
-        self.note_done(batch, &counts, tally);
+        self.note_done(batch, &counts);
     }
 
     /// Stores the last checkpoint.
@@ -119,36 +120,15 @@ impl Sink {
         }
     }
 
-    /// Stages some of a batch's records. Stages are pure, so that doing it again gives the same.
-    fn stage(
-        &mut self,
-        batch: &SourceBatch,
-        redo: &Redo,
-        now: &Now,
-        partitions: &[i32],
-        counts: &mut Counts,
-        tally: &mut Tally,
-    ) -> OutputBatch {
-        let mut out = OutputBatch::new(self.parts.max_batch_bytes);
-        let mut staged = Batch { now, partitions, out: &mut out, counts, tally };
-        for index in &redo.sources {
-            let Some(entry) = batch.entry(*index) else { continue };
-            match &redo.rejection {
-                Some(rejection) => self.parts.stages.refuse(&entry, *index, rejection, redo.limit, &mut staged),
-                None => self.parts.stages.process(&entry, *index, redo.limit, &mut staged),
-            }
-        }
-        out
-    }
-
     /// Writes what was refused in smaller and smaller batches, until the records that are the
     /// reason stand alone: those are buried. What was to follow them follows them.
     async fn redo(&mut self, batch: &SourceBatch, refused: Refused, now: &Now, partitions: &[i32], counts: &mut Counts) {
         let mut stack = Vec::new();
         self.split(batch, refused, None, &mut stack, counts).await;
         while let Some(redo) = stack.pop() {
-            let mut tally = self.parts.tally.fresh(); // counted the first time
-            let out = self.stage(batch, &redo, now, partitions, &mut Counts::default(), &mut tally);
+            // Counted the first time already.
+            let mut tally = Tally::new(self.parts.stages.dimensions());
+            let out = self.parts.stage(batch, &redo, now, partitions, &mut Counts::default(), &mut tally);
             for refused in self.parts.writer.write(out).await {
                 self.split(batch, refused, Some(&redo), &mut stack, counts).await;
             }
@@ -233,24 +213,71 @@ impl Sink {
         if let Err(error) = tracker.begin(batch.range.clone()) {
             error!(partition = self.parts.name, %error, "a mistake of this program: the offset stays where it is");
         }
-        self.parts.metrics.in_flight(batch.bytes());
-        self.parts.status.in_flight(batch.bytes());
+        self.note_in_flight(batch.bytes());
     }
 
-    fn note_done(&mut self, batch: &SourceBatch, counts: &Counts, tally: Tally) {
+    fn note_done(&mut self, batch: &SourceBatch, counts: &Counts) {
         let Some(Progress { tracker, checkpointer }) = &mut self.progress else { return };
         match tracker.acknowledge(batch.range.clone()) {
             Ok(()) => checkpointer.advance(tracker.done()),
-            Err(error) => error!(partition = self.parts.name, %error, "a mistake of this program: the offset stays where it is"),
+            Err(error) => {
+                error!(partition = self.parts.name, %error, "a mistake of this program: the offset stays where it is");
+            }
         }
-        self.parts.metrics.done(batch.len(), batch.bytes(), oldest_ms(batch));
+        self.note_in_flight(0);
+        self.note_counts(batch, counts);
+    }
+
+    fn note_in_flight(&self, bytes: usize) {
+        self.parts.metrics.in_flight_bytes(count(bytes));
+        self.parts.status.set_in_flight_bytes(count(bytes));
+    }
+
+    fn note_counts(&self, batch: &SourceBatch, counts: &Counts) {
+        let SinkParts { observe, metrics, tally, .. } = &self.parts;
+        let records = count(batch.len());
+        if let Some(first) = batch.entry(0) {
+            metrics.acknowledged(first.record.timestamp_ms, unix_ms(), records);
+        }
+        metrics.clock_skew.inc_by(counts.clock_skewed);
+        observe.metrics.route("dropped").count(counts.dropped, 0);
+        let mut tally = tally.lock();
+        let mut dead = 0;
         for (reason, count) in counts.dead() {
-            self.parts.observe.metrics.dead(reason.code(), count);
+            dead += count;
+            observe.metrics.dead(reason.code(), count);
+            tally.error(reason.code(), count);
         }
-        self.parts.metrics.dropped(counts.dropped);
-        self.parts.metrics.clock_skewed(counts.clock_skewed);
-        self.parts.status.done(tracker.done(), 0);
-        self.parts.tally.publish(tally);
+        let totals = tally.totals();
+        totals.records_in += records;
+        totals.bytes_in += count(batch.bytes());
+        totals.records_dead += dead;
+        totals.records_dropped += counts.dropped;
+        totals.records_out += records.saturating_sub(dead + counts.dropped);
+    }
+}
+
+impl SinkParts {
+    /// Stages some of a batch's records. Stages are pure, so that doing it again gives the same.
+    fn stage(
+        &mut self,
+        batch: &SourceBatch,
+        redo: &Redo,
+        now: &Now,
+        partitions: &[i32],
+        counts: &mut Counts,
+        tally: &mut Tally,
+    ) -> OutputBatch {
+        let mut out = OutputBatch::new(self.max_batch_bytes);
+        let mut staged = Batch { now, partitions, out: &mut out, counts, tally };
+        for index in &redo.sources {
+            let Some(entry) = batch.entry(*index) else { continue };
+            match &redo.rejection {
+                Some(rejection) => self.stages.refuse(&entry, *index, rejection, redo.limit, &mut staged),
+                None => self.stages.process(&entry, *index, redo.limit, &mut staged),
+            }
+        }
+        out
     }
 }
 
@@ -270,8 +297,6 @@ fn unix_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// How long ago the oldest record of a batch was written, in milliseconds.
-fn oldest_ms(batch: &SourceBatch) -> Option<Duration> {
-    let first = batch.entry(0)?.record.timestamp_ms;
-    u64::try_from(unix_ms().saturating_sub(first)).ok().map(Duration::from_millis)
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }

@@ -44,7 +44,7 @@ pub struct SourceParts {
     /// Who is told of failures.
     pub watch: Watch,
     /// What is counted.
-    pub metrics: PartitionMetrics,
+    pub metrics: Arc<PartitionMetrics>,
     /// What people see.
     pub status: Arc<PartitionStatus>,
 }
@@ -112,16 +112,13 @@ impl Source {
             let asked = self.parts.share.fetch_bytes();
             let begun = Instant::now();
             let fetched = self.parts.reader.fetch(self.position, i32::try_from(asked).unwrap_or(i32::MAX)).await;
-            self.parts.metrics.undecodable(self.parts.reader.take_undecodable());
+            self.parts.metrics.undecodable.inc_by(self.parts.reader.take_undecodable());
             match fetched {
                 Ok(batch) => {
                     self.trouble.passed();
-                    self.parts.metrics.fetched(begun.elapsed());
-                    self.parts.status.high_watermark(batch.high_watermark);
-                    self.parts.metrics.lag(batch.high_watermark.since(batch.range.end));
+                    self.note_fetched(&batch, begun.elapsed());
                     if !batch.range.is_empty() {
                         self.position = batch.range.end;
-                        self.parts.metrics.position(self.position);
                         self.parts.share.take(asked, batch.bytes());
                         return batch;
                     }
@@ -132,6 +129,16 @@ impl Source {
         }
     }
 
+    fn note_fetched(&self, batch: &SourceBatch, took: Duration) {
+        let SourceParts { metrics, status, .. } = &self.parts;
+        if !batch.is_empty() {
+            metrics.fetch.observe(took); // a fetch that waited in vain says nothing of the broker
+        }
+        metrics.fetched(count(batch.len()), count(batch.bytes()));
+        metrics.position(batch.range.end, batch.high_watermark);
+        status.set_position(batch.range.end, batch.high_watermark);
+    }
+
     /// Goes on where the policy says; or waits, where it says to fail.
     async fn out_of_range(&mut self, error: Error) {
         match self.policy_offset(self.position).await {
@@ -140,7 +147,7 @@ impl Source {
                 let (topic, partition) = (&self.parts.topic, self.parts.partition);
                 let expired = offset.since(self.position);
                 warn!(topic, partition, from = self.position.0, to = offset.0, expired, "the position no longer exists: going on elsewhere");
-                self.parts.metrics.expired(expired);
+                self.parts.metrics.expired.inc_by(expired);
                 self.position = offset;
             }
             Err(error) => sleep(self.trouble.failed(&error)).await,
@@ -178,4 +185,8 @@ impl Source {
     pub fn release(&mut self, batch: &SourceBatch) {
         self.parts.share.give_back(batch.bytes());
     }
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }

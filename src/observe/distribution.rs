@@ -1,0 +1,269 @@
+//! How often each value of a field occurs, in bounded memory: the Space-Saving sketch of Metwally,
+//! Agrawal and El Abbadi ("Efficient computation of frequent and top-k elements in data streams").
+//!
+//! ```
+//! use login_pipeline::observe::Distribution;
+//!
+//! let mut locales = Distribution::default();
+//! for locale in ["RU", "CA", "RU"] {
+//!     locales.count(locale);
+//! }
+//! assert_eq!(locales.top(1), [("RU".into(), 2)]);
+//! assert_eq!(locales.total(), 3);
+//! ```
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+/// The most values that a [`Distribution`] tells apart at a time.
+pub const CAPACITY: usize = 256;
+
+/// The most bytes of a value that are kept; longer ones are cut at a character's boundary.
+pub const MAX_VALUE_BYTES: usize = 64;
+
+/// Entries of the direct-mapped cache before the hash map.
+const HINTS: usize = 64;
+
+/// Counts of the values of one field.
+///
+/// What comes from senders decides the values, so a hostile one can send a new value each time. It
+/// then gets at most [`CAPACITY`] places, and each newcomer takes the place of the rarest value:
+/// any value that makes up more than one in [`CAPACITY`] of all keeps its place. Reported counts
+/// are lower bounds, and exact as long as no more than [`CAPACITY`] values have been seen.
+#[derive(Debug, Clone)]
+pub struct Distribution {
+    capacity: usize,
+    total: u64,
+    values: Vec<Arc<str>>,
+    /// Of each value, a number that its true count does not exceed. Apart from the values, since
+    /// an eviction scans these.
+    counts: Vec<u64>,
+    /// By how much `counts` may be too high: the count of the value whose place this one took.
+    errors: Vec<u64>,
+    places: HashMap<Arc<str>, usize>,
+    /// Where a value with this hint was last found; checked before use. Fields such as a device
+    /// type have a handful of values, which are found here without hashing.
+    hints: [usize; HINTS],
+}
+
+impl Default for Distribution {
+    fn default() -> Self {
+        Self::with_capacity(CAPACITY)
+    }
+}
+
+impl Distribution {
+    fn with_capacity(capacity: usize) -> Self {
+        Self {
+            capacity,
+            total: 0,
+            values: Vec::new(),
+            counts: Vec::new(),
+            errors: Vec::new(),
+            places: HashMap::new(),
+            hints: [0; HINTS],
+        }
+    }
+
+    /// Counts one occurrence of `value`. Allocates only where the value is new.
+    pub fn count(&mut self, value: &str) {
+        let value = &value[..value.floor_char_boundary(MAX_VALUE_BYTES)];
+        let hint = hint_of(value);
+        let mut place = self.hints[hint];
+        if self.values.get(place).is_none_or(|known| **known != *value) {
+            place = match self.places.get(value) {
+                Some(place) => *place,
+                None => self.make_place(value),
+            };
+            self.hints[hint] = place;
+        }
+        self.counts[place] += 1;
+        self.total += 1;
+    }
+
+    /// How many values were counted, each as often as it occurred.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The values that occur most and how often they do at least, the most frequent first.
+    pub fn top(&self, limit: usize) -> Vec<(Arc<str>, u64)> {
+        let certain = self.counts.iter().zip(&self.errors).map(|(count, error)| count - error);
+        let mut top: Vec<_> = self.values.iter().cloned().zip(certain).collect();
+        top.sort_unstable_by(|(a, at_a), (b, at_b)| at_b.cmp(at_a).then_with(|| a.cmp(b)));
+        top.truncate(limit);
+        top
+    }
+
+    /// Adds what another sketch counted; the bounds of both hold for the sum.
+    pub fn merge(&mut self, other: &Self) {
+        let (unseen_here, unseen_there) = (self.unseen(), other.unseen());
+        let mut sums: HashMap<Arc<str>, (u64, u64)> = HashMap::with_capacity(self.values.len() + other.values.len());
+        for (value, count, error) in self.entries() {
+            sums.insert(Arc::clone(value), (count + unseen_there, error + unseen_there));
+        }
+        for (value, count, error) in other.entries() {
+            match sums.entry(Arc::clone(value)) {
+                Entry::Occupied(mut sum) => {
+                    let (sum_count, sum_error) = sum.get_mut();
+                    *sum_count = *sum_count - unseen_there + count;
+                    *sum_error = *sum_error - unseen_there + error;
+                }
+                Entry::Vacant(sum) => {
+                    sum.insert((count + unseen_here, error + unseen_here));
+                }
+            }
+        }
+        let mut sums: Vec<_> = sums.into_iter().collect();
+        sums.sort_unstable_by(|(a, (count_a, _)), (b, (count_b, _))| count_b.cmp(count_a).then_with(|| a.cmp(b)));
+        sums.truncate(self.capacity);
+
+        let mut merged = Self::with_capacity(self.capacity);
+        merged.total = self.total + other.total;
+        for (place, (value, (count, error))) in sums.into_iter().enumerate() {
+            merged.values.push(Arc::clone(&value));
+            merged.counts.push(count);
+            merged.errors.push(error);
+            merged.places.insert(value, place);
+        }
+        *self = merged;
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (&Arc<str>, u64, u64)> {
+        let numbers = self.counts.iter().copied().zip(self.errors.iter().copied());
+        self.values.iter().zip(numbers).map(|(value, (count, error))| (value, count, error))
+    }
+
+    /// How often a value without a place may have occurred at most.
+    fn unseen(&self) -> u64 {
+        if self.values.len() < self.capacity { 0 } else { self.counts.iter().copied().min().unwrap_or(0) }
+    }
+
+    /// Gives a new value a place: a free one, or that of the rarest value.
+    fn make_place(&mut self, value: &str) -> usize {
+        let value: Arc<str> = value.into();
+        let place = if self.values.len() < self.capacity {
+            self.values.push(Arc::clone(&value));
+            self.counts.push(0);
+            self.errors.push(0);
+            self.values.len() - 1
+        } else {
+            let rarest = self.counts.iter().enumerate().min_by_key(|(_, count)| **count).map_or(0, |(place, _)| place);
+            self.places.remove(&self.values[rarest]);
+            self.values[rarest] = Arc::clone(&value);
+            self.errors[rarest] = self.counts[rarest];
+            rarest
+        };
+        self.places.insert(value, place);
+        place
+    }
+}
+
+/// FNV-1a of the length and the last eight bytes, where short values differ most. Values that
+/// collide on purpose cost a look into the hash map, no more.
+fn hint_of(value: &str) -> usize {
+    let bytes = value.as_bytes();
+    let tail = &bytes[bytes.len().saturating_sub(8)..];
+    let hash = tail.iter().fold(bytes.len(), |hash, byte| (hash ^ usize::from(*byte)).wrapping_mul(0x0100_0193));
+    (hash ^ (hash >> 8)) % HINTS
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn counted<'a>(capacity: usize, values: impl IntoIterator<Item = &'a str>) -> Distribution {
+        let mut distribution = Distribution::with_capacity(capacity);
+        values.into_iter().for_each(|value| distribution.count(value));
+        distribution
+    }
+
+    fn assert_bounds(distribution: &Distribution, stream: &[String]) -> Result<(), TestCaseError> {
+        let mut exact: HashMap<&str, u64> = HashMap::new();
+        stream.iter().for_each(|value| *exact.entry(value).or_default() += 1);
+
+        prop_assert_eq!(distribution.total(), u64::try_from(stream.len()).unwrap());
+        prop_assert!(distribution.values.len() <= distribution.capacity);
+        prop_assert_eq!(distribution.places.len(), distribution.values.len());
+        for (place, (value, count, error)) in distribution.entries().enumerate() {
+            prop_assert_eq!(distribution.places.get(value), Some(&place));
+            let exact = exact.get(&**value).copied().unwrap_or(0);
+            prop_assert!(count - error <= exact && exact <= count, "{value}: {exact} in {}..={count}", count - error);
+        }
+        for (value, count) in exact {
+            if !distribution.places.contains_key(value) {
+                prop_assert!(count <= distribution.unseen(), "{value} occurs {count} times and has no place");
+            }
+        }
+        Ok(())
+    }
+
+    /// Streams with a few frequent values among many rare ones.
+    fn streams() -> impl Strategy<Value = Vec<String>> {
+        let value = prop_oneof![3 => 0..4_u32, 2 => 0..40_u32, 1 => any::<u32>()];
+        prop::collection::vec(value.prop_map(|n| n.to_string()), 0..400)
+    }
+
+    proptest! {
+        #[test]
+        fn counts_are_bounds_of_the_exact_ones(stream in streams(), capacity in 1..32_usize) {
+            let distribution = counted(capacity, stream.iter().map(String::as_str));
+            assert_bounds(&distribution, &stream)?;
+            let sum: u64 = distribution.top(usize::MAX).iter().map(|(_, count)| count).sum();
+            prop_assert!(sum <= distribution.total());
+        }
+
+        #[test]
+        fn counts_are_exact_while_all_values_have_a_place(stream in streams()) {
+            let distribution = counted(400, stream.iter().map(String::as_str));
+            prop_assert!(distribution.errors.iter().all(|error| *error == 0));
+            assert_bounds(&distribution, &stream)?;
+        }
+
+        #[test]
+        fn bounds_hold_after_merging(parts in prop::collection::vec(streams(), 1..5), capacity in 1..32_usize) {
+            let mut merged = Distribution::with_capacity(capacity);
+            for part in &parts {
+                merged.merge(&counted(capacity, part.iter().map(String::as_str)));
+            }
+            assert_bounds(&merged, &parts.concat())?;
+        }
+    }
+
+    #[test]
+    fn random_values_do_not_push_out_frequent_ones() {
+        let mut distribution = Distribution::default();
+        for n in 0..200_000_u32 {
+            distribution.count(&format!("hostile-{}", n.wrapping_mul(2_654_435_761)));
+            if n % 10 == 0 {
+                distribution.count("android");
+            }
+        }
+        let (value, count) = distribution.top(1).remove(0);
+        assert_eq!(&*value, "android");
+        assert!((19_000..=20_000).contains(&count), "{count}");
+        assert_eq!(distribution.values.len(), CAPACITY);
+        assert_eq!(distribution.places.len(), CAPACITY);
+    }
+
+    #[test]
+    fn long_values_are_cut_between_characters() {
+        let mut distribution = Distribution::default();
+        distribution.count(&"é".repeat(1000));
+        distribution.count(&format!("x{}", "é".repeat(1000)));
+        distribution.count("");
+        let top = distribution.top(3);
+        let lengths: Vec<_> = top.iter().map(|(value, _)| value.len()).collect();
+        assert_eq!(lengths, [0, 63, 64]);
+    }
+
+    #[test]
+    fn colliding_hints_are_told_apart() {
+        let values: Vec<_> = (0..200).map(|n| format!("{n:03}-the-same-tail")).collect();
+        let distribution = counted(CAPACITY, values.iter().chain(&values).map(String::as_str));
+        assert!(distribution.counts.iter().all(|count| *count == 2));
+    }
+}

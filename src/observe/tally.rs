@@ -1,0 +1,276 @@
+//! What has been counted since the start: behind the statistics line and the status page.
+//!
+//! ```text
+//! worker 0 ──► SharedTally ──┐
+//! worker 1 ──► SharedTally ──┼──► TallyBoard ──► Snapshot
+//!  (gone)  ──►    base     ──┘
+//! ```
+//! Each worker counts into a tally of its own, under a lock that only a snapshot ever contends for
+//! and that it takes once per batch. A tally that is dropped leaves its counts on the board.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+use super::distribution::Distribution;
+
+/// The most values of a distribution that a [`Snapshot`] lists.
+pub const TOP: usize = 20;
+
+/// The names of the fields whose values are counted; an event type has its own.
+pub type Dimensions = &'static [&'static str];
+
+/// Counts of records, of errors by reason and of the values of some fields.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    dimensions: Dimensions,
+    distributions: Vec<Distribution>,
+    errors: BTreeMap<&'static str, u64>,
+    totals: Totals,
+}
+
+/// How many records came, and where they went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Totals {
+    /// Records read.
+    pub records_in: u64,
+    /// Bytes of the keys and values read.
+    pub bytes_in: u64,
+    /// Records acknowledged by an output topic.
+    pub records_out: u64,
+    /// Records acknowledged by the dead-letter topic.
+    pub records_dead: u64,
+    /// Records dropped because the configuration asked for it.
+    pub records_dropped: u64,
+}
+
+impl Totals {
+    /// Adds another's counts.
+    pub fn merge(&mut self, other: &Self) {
+        self.records_in += other.records_in;
+        self.bytes_in += other.bytes_in;
+        self.records_out += other.records_out;
+        self.records_dead += other.records_dead;
+        self.records_dropped += other.records_dropped;
+    }
+}
+
+impl Tally {
+    /// Nothing counted yet.
+    pub fn new(dimensions: Dimensions) -> Self {
+        Self {
+            dimensions,
+            distributions: vec![Distribution::default(); dimensions.len()],
+            errors: BTreeMap::new(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// Counts one value of the dimension with this index; an index that there is not counts nothing.
+    pub fn count(&mut self, dimension: usize, value: &str) {
+        debug_assert!(dimension < self.dimensions.len(), "there is no dimension {dimension}");
+        if let Some(distribution) = self.distributions.get_mut(dimension) {
+            distribution.count(value);
+        }
+    }
+
+    /// Counts one bad record. Reasons come from a closed set, so this stays small.
+    pub fn error(&mut self, reason: &'static str) {
+        *self.errors.entry(reason).or_default() += 1;
+    }
+
+    /// The counts of records, to add to.
+    pub fn totals(&mut self) -> &mut Totals {
+        &mut self.totals
+    }
+
+    /// Adds another's counts. Both have the same dimensions.
+    pub fn merge(&mut self, other: &Self) {
+        debug_assert_eq!(self.dimensions, other.dimensions, "tallies of different events");
+        self.totals.merge(&other.totals);
+        for (reason, count) in &other.errors {
+            *self.errors.entry(reason).or_default() += count;
+        }
+        for (mine, theirs) in self.distributions.iter_mut().zip(&other.distributions) {
+            mine.merge(theirs);
+        }
+    }
+
+    /// The counts as they are now, for people.
+    pub fn snapshot(&self) -> Snapshot {
+        let named = self.dimensions.iter().zip(&self.distributions);
+        Snapshot {
+            totals: self.totals,
+            errors: self.errors.clone(),
+            distributions: named.map(|(name, counts)| DistributionSnapshot::new(name, counts)).collect(),
+        }
+    }
+}
+
+/// What was counted up to a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Snapshot {
+    /// Records and bytes.
+    #[serde(flatten)]
+    pub totals: Totals,
+    /// Bad records by reason.
+    pub errors: BTreeMap<&'static str, u64>,
+    /// The values of each dimension.
+    pub distributions: Vec<DistributionSnapshot>,
+}
+
+/// The most frequent values of one dimension.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DistributionSnapshot {
+    /// The field's name.
+    pub name: &'static str,
+    /// How many values were counted.
+    pub total: u64,
+    /// At most [`TOP`] values, the most frequent first. Senders chose these texts.
+    pub top: Vec<ValueCount>,
+    /// What is counted and not in `top`.
+    pub other: u64,
+}
+
+/// How often a value occurs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ValueCount {
+    /// The value, cut after 64 bytes.
+    pub value: String,
+    /// How often it occurred at least.
+    pub count: u64,
+}
+
+impl DistributionSnapshot {
+    fn new(name: &'static str, counts: &Distribution) -> Self {
+        let top = counts.top(TOP).into_iter().map(|(value, count)| ValueCount { value: value.to_string(), count });
+        let top: Vec<_> = top.collect();
+        let listed: u64 = top.iter().map(|entry| entry.count).sum();
+        Self { name, total: counts.total(), top, other: counts.total().saturating_sub(listed) }
+    }
+}
+
+/// All workers' tallies, and what those who are gone have counted.
+#[derive(Debug, Clone)]
+pub struct TallyBoard {
+    inner: Arc<Mutex<Board>>,
+    dimensions: Dimensions,
+}
+
+#[derive(Debug)]
+struct Board {
+    /// The sum of the tallies that were dropped.
+    base: Tally,
+    live: Vec<Arc<Mutex<Tally>>>,
+}
+
+impl TallyBoard {
+    /// An empty board for events with these dimensions.
+    pub fn new(dimensions: Dimensions) -> Self {
+        let board = Board { base: Tally::new(dimensions), live: Vec::new() };
+        Self { inner: Arc::new(Mutex::new(board)), dimensions }
+    }
+
+    /// A worker's own tally, on the board until it is dropped.
+    pub fn register(&self) -> SharedTally {
+        let tally = Arc::new(Mutex::new(Tally::new(self.dimensions)));
+        lock(&self.inner).live.push(Arc::clone(&tally));
+        SharedTally { tally, board: self.clone() }
+    }
+
+    /// The sum of everything counted up to now.
+    pub fn snapshot(&self) -> Snapshot {
+        let board = lock(&self.inner);
+        let mut sum = board.base.clone();
+        let live = board.live.clone();
+        // The sum is complete without the board's lock: a tally that is dropped from now on is
+        // still held here, and merged once.
+        drop(board);
+        for tally in &live {
+            sum.merge(&lock(tally));
+        }
+        sum.snapshot()
+    }
+}
+
+/// One worker's tally. Its counts stay on the board when it is dropped.
+#[derive(Debug)]
+pub struct SharedTally {
+    tally: Arc<Mutex<Tally>>,
+    board: TallyBoard,
+}
+
+impl SharedTally {
+    /// The tally, to count a batch into. Hold it for the batch and not across an await.
+    pub fn lock(&self) -> MutexGuard<'_, Tally> {
+        lock(&self.tally)
+    }
+}
+
+impl Drop for SharedTally {
+    fn drop(&mut self) {
+        let mut board = lock(&self.board.inner);
+        board.live.retain(|live| !Arc::ptr_eq(live, &self.tally));
+        board.base.merge(&lock(&self.tally));
+    }
+}
+
+/// Counts stay usable after a panic elsewhere.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIMENSIONS: Dimensions = &["device_type", "locale"];
+
+    #[test]
+    fn a_snapshot_lists_the_top_and_sums_up_the_rest() {
+        let mut tally = Tally::new(DIMENSIONS);
+        for n in 0..30 {
+            for _ in 0..=n {
+                tally.count(1, &format!("L{n:02}"));
+            }
+        }
+        let snapshot = tally.snapshot();
+        let locale = &snapshot.distributions[1];
+        assert_eq!((locale.name, locale.total, locale.top.len()), ("locale", 465, TOP));
+        assert_eq!(locale.top[0], ValueCount { value: "L29".into(), count: 30 });
+        assert_eq!(locale.other, (1..=10).sum::<u64>());
+        assert_eq!(snapshot.distributions[0].total, 0);
+    }
+
+    #[test]
+    fn a_board_sums_live_and_dropped_tallies() {
+        let board = TallyBoard::new(DIMENSIONS);
+        let (first, second) = (board.register(), board.register());
+        first.lock().count(0, "android");
+        first.lock().error("malformed_json");
+        first.lock().totals().records_in += 2;
+        second.lock().count(0, "android");
+        second.lock().count(0, "ios");
+        second.lock().totals().records_in += 5;
+
+        let before = board.snapshot();
+        drop(first);
+        let after = board.snapshot();
+        assert_eq!(before, after);
+        assert_eq!(after.totals.records_in, 7);
+        assert_eq!(after.errors, BTreeMap::from([("malformed_json", 1)]));
+        assert_eq!(after.distributions[0].top[0].count, 2);
+        assert_eq!(lock(&board.inner).live.len(), 1);
+    }
+
+    #[test]
+    fn a_snapshot_in_json_is_flat_where_numbers_are() {
+        let mut tally = Tally::new(&["device_type"]);
+        tally.count(0, "ios");
+        tally.totals().records_out = 1;
+        let json = serde_json::to_value(tally.snapshot()).unwrap();
+        assert_eq!(json["records_out"], 1);
+        assert_eq!(json["distributions"][0]["top"][0], serde_json::json!({"value": "ios", "count": 1}));
+    }
+}
