@@ -8,10 +8,13 @@ pub mod cli;
 pub mod config;
 pub mod dead_letter;
 pub mod event;
+pub mod generator;
 pub mod observe;
 pub mod offsets;
 pub mod record;
 pub mod retry;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
 pub mod splice;
 pub mod stages;
 pub mod supervisor;

@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn random_values_do_not_push_out_frequent_ones() {
         let mut distribution = Distribution::default();
-        for n in 0..200_000_u32 {
+        for n in 0..40_000_u32 {
             distribution.count(&format!("hostile-{}", n.wrapping_mul(2_654_435_761)));
             if n % 10 == 0 {
                 distribution.count("android");
@@ -244,7 +244,7 @@ mod tests {
         }
         let (value, count) = distribution.top(1).remove(0);
         assert_eq!(&*value, "android");
-        assert!((19_000..=20_000).contains(&count), "{count}");
+        assert!((3_800..=4_000).contains(&count), "{count}");
         assert_eq!(distribution.values.len(), CAPACITY);
         assert_eq!(distribution.places.len(), CAPACITY);
     }

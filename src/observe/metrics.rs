@@ -13,10 +13,10 @@
 //! ```
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use std::{fmt, mem};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, text};
 use prometheus_client::metrics::counter::Counter;
@@ -335,7 +335,6 @@ impl Drop for PartitionMetrics {
                 families.checkpoint_age.remove(&self.labels);
             }
         }
-        mem::drop(handles);
     }
 }
 

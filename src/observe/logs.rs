@@ -1,0 +1,202 @@
+//! The log: lines on standard error, for people or for machines.
+//!
+//! In JSON each line is one object: `timestamp`, `level`, `target`, `message`, an event's own
+//! fields beside them, and `span` where there is one.
+
+use std::io::{self, IsTerminal};
+use std::panic::{self, PanicHookInfo};
+
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use crate::config::LogFormat;
+
+/// The log can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter is not one.
+    #[error(
+        "log.level is {directives:?}: {source}; a level (error, warn, info, debug, trace, off) or \
+             directives such as info,login_pipeline::worker=debug are allowed"
+    )]
+    Directives {
+        /// What was given.
+        directives: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// The process logs already.
+    #[error("the log is set up already")]
+    Again(#[source] TryInitError),
+}
+
+/// Sends all events that `directives` let through to standard error, and panics with them. Colours
+/// are for terminals, unless `NO_COLOR` is set.
+///
+/// # Errors
+/// [`LogError`] where the directives are wrong, or this is not the first call.
+pub fn init(format: LogFormat, directives: &str) -> Result<(), LogError> {
+    let filter = filter(directives)?;
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    subscriber(format, filter, io::stderr, colours).try_init().map_err(LogError::Again)?;
+    panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// The filter that `directives` ask for. rskafka logs an error each time something fails that we
+/// try again and report ourselves, so it is silent unless the directives name it.
+///
+/// # Errors
+/// [`LogError::Directives`], so that a configuration can be refused before anything is set up.
+pub fn filter(directives: &str) -> Result<EnvFilter, LogError> {
+    let parse = |text: &str| {
+        EnvFilter::builder()
+            .parse(text)
+            .map_err(|source| LogError::Directives { directives: directives.to_owned(), source })
+    };
+    let names_rskafka = directives.split(',').any(|directive| {
+        let rest = directive.trim().strip_prefix("rskafka");
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':', '[']))
+    });
+    if names_rskafka { parse(directives) } else { parse(&format!("{directives},rskafka=off")) }
+}
+
+fn subscriber<W>(format: LogFormat, filter: EnvFilter, writer: W, colours: bool) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    match format {
+        LogFormat::Text => Box::new(builder.with_ansi(colours).finish()),
+        LogFormat::Json => {
+            Box::new(builder.json().flatten_event(true).with_current_span(true).with_span_list(false).finish())
+        }
+    }
+}
+
+/// Logs where a panic happened and never what it says: its message may quote a record.
+fn log_panic(info: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    match info.location() {
+        Some(at) => tracing::error!(file = at.file(), line = at.line(), column = at.column(), thread, "panicked"),
+        None => tracing::error!(thread, "panicked"),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tracing::subscriber::DefaultGuard;
+
+    use super::{LogFormat, filter, subscriber};
+
+    /// What was logged.
+    #[derive(Debug, Clone, Default)]
+    pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+
+        pub(crate) fn json(&self) -> Vec<serde_json::Value> {
+            self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        }
+    }
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Collects what this thread logs, in JSON, until the guard is dropped.
+    pub(crate) fn captured() -> (Lines, DefaultGuard) {
+        captured_as(LogFormat::Json, "info")
+    }
+
+    pub(crate) fn captured_as(format: LogFormat, directives: &str) -> (Lines, DefaultGuard) {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = subscriber(format, filter(directives).unwrap(), move || writer.clone(), false);
+        (lines, tracing::subscriber::set_default(subscriber))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::captured_as;
+    use super::*;
+
+    #[test]
+    fn json_has_one_flat_object_a_line() {
+        let (lines, _guard) = captured_as(LogFormat::Json, "info");
+        tracing::info!(topic = "user-login", partition = 3, "two\nlines");
+        tracing::debug!("filtered");
+        let lines = lines.json();
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0]["message"], "two\nlines");
+        assert_eq!(lines[0]["partition"], 3);
+        assert_eq!(lines[0]["level"], "INFO");
+        assert!(lines[0]["target"].is_string() && lines[0]["timestamp"].is_string());
+    }
+
+    #[test]
+    fn rskafka_is_silent_unless_named() {
+        for (directives, heard) in [
+            ("info", 0),
+            ("trace,rskafka_like=debug", 0),
+            ("", 0),
+            ("info,rskafka=warn", 1),
+            ("info, rskafka::client=warn", 1),
+            ("rskafka", 1),
+        ] {
+            let (lines, _guard) = captured_as(LogFormat::Json, directives);
+            tracing::error!(target: "rskafka::client", "a request failed");
+            assert_eq!(lines.json().len(), heard, "{directives}");
+        }
+    }
+
+    #[test]
+    fn wrong_directives_are_refused_with_what_is_allowed() {
+        let error = filter("info,login_pipeline=loud").unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("log.level is \"info,login_pipeline=loud\": "), "{text}");
+        assert!(text.contains("error, warn, info"), "{text}");
+    }
+
+    #[test]
+    fn text_without_a_terminal_has_no_colours() {
+        let (lines, _guard) = captured_as(LogFormat::Text, "info");
+        tracing::warn!(value = "\u{1b}[31mred", "hello");
+        let text = lines.text();
+        assert!(text.contains(" WARN ") && text.contains("hello"), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn a_panic_is_logged_without_its_message() {
+        let (lines, _guard) = captured_as(LogFormat::Json, "info");
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(log_panic));
+        let caught = panic::catch_unwind(|| panic!("user_id 424cdd21"));
+        panic::set_hook(before);
+
+        assert!(caught.is_err());
+        assert!(!lines.text().contains("424cdd21"));
+        let line = &lines.json()[0];
+        assert_eq!((line["message"].as_str(), line["level"].as_str()), (Some("panicked"), Some("ERROR")));
+        assert_eq!(line["file"], file!());
+    }
+}

@@ -1,0 +1,207 @@
+//! The running counts in the log, and their sum at the end.
+
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::tally::{DistributionSnapshot, Snapshot, TallyBoard, ValueCount};
+
+/// Logs the counts every `interval`, with rates since the line before, and once more when
+/// `shutdown` is cancelled, with rates since the start. An interval of zero logs the last line only.
+pub async fn report(board: TallyBoard, interval: Duration, shutdown: CancellationToken) {
+    let started = Instant::now();
+    let mut last = (started, board.snapshot());
+    if !interval.is_zero() {
+        let mut ticks = tokio::time::interval_at(started + interval, interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while let Some(now) = shutdown.run_until_cancelled(ticks.tick()).await {
+            let snapshot = board.snapshot();
+            log("statistics", &snapshot, &last.1, now.duration_since(last.0));
+            last = (now, snapshot);
+        }
+    }
+    shutdown.cancelled().await;
+    log("final statistics", &board.snapshot(), &Snapshot::default(), started.elapsed());
+}
+
+fn log(what: &str, snapshot: &Snapshot, before: &Snapshot, elapsed: Duration) {
+    let (now, before) = (&snapshot.totals, &before.totals);
+    tracing::info!(
+        records_in = now.records_in,
+        bytes_in = now.bytes_in,
+        records_out = now.records_out,
+        records_dead = now.records_dead,
+        records_dropped = now.records_dropped,
+        records_in_per_second = per_second(now.records_in, before.records_in, elapsed),
+        bytes_in_per_second = per_second(now.bytes_in, before.bytes_in, elapsed),
+        records_out_per_second = per_second(now.records_out, before.records_out, elapsed),
+        "{what}{}",
+        Values(snapshot),
+    );
+}
+
+/// Rounded down; 0 where no time has passed.
+fn per_second(now: u64, before: u64, elapsed: Duration) -> u64 {
+    let gained = u128::from(now.saturating_sub(before));
+    let rate = (gained * 1_000_000).checked_div(elapsed.as_micros()).unwrap_or(0);
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}
+
+/// The counts for people, on a few lines without a last line end.
+pub fn summary(snapshot: &Snapshot) -> String {
+    let totals = &snapshot.totals;
+    let mut text = format!(
+        "read     {} records, {} bytes\nwritten  {}\ndead     {}\ndropped  {}",
+        totals.records_in, totals.bytes_in, totals.records_out, totals.records_dead, totals.records_dropped,
+    );
+    if !snapshot.errors.is_empty() {
+        let _ = write!(text, "\nerrors: {}", Errors(snapshot));
+    }
+    for distribution in &snapshot.distributions {
+        let _ = write!(text, "\n{}: {}", distribution.name, Top(distribution));
+    }
+    text
+}
+
+/// ` errors="..." device_type="..." ...`, what is empty left out.
+struct Values<'a>(&'a Snapshot);
+
+impl fmt::Display for Values<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.0.errors.is_empty() {
+            write!(f, " errors=\"{}\"", Errors(self.0))?;
+        }
+        for distribution in self.0.distributions.iter().filter(|distribution| distribution.total > 0) {
+            write!(f, " {}=\"{}\"", distribution.name, Top(distribution))?;
+        }
+        Ok(())
+    }
+}
+
+struct Errors<'a>(&'a Snapshot);
+
+impl fmt::Display for Errors<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "";
+        for (reason, count) in &self.0.errors {
+            write!(f, "{between}{reason}={count}")?;
+            between = " ";
+        }
+        Ok(())
+    }
+}
+
+struct Top<'a>(&'a DistributionSnapshot);
+
+impl fmt::Display for Top<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "";
+        for ValueCount { value, count } in &self.0.top {
+            write!(f, "{between}{}={count}", Escaped(value))?;
+            between = " ";
+        }
+        if self.0.other > 0 {
+            write!(f, "{between}(other)={}", self.0.other)?;
+        }
+        Ok(())
+    }
+}
+
+/// A sender's text, unable to end the line, colour the terminal, or look like something else.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("(empty)");
+        }
+        for c in self.0.chars() {
+            match c {
+                // What this line's own syntax is made of.
+                ' ' | '=' | '(' => write!(f, "{}", c.escape_unicode())?,
+                _ => write!(f, "{}", c.escape_debug())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Tally;
+    use crate::observe::logs::testing;
+
+    fn counted() -> Snapshot {
+        let mut tally = Tally::new(&["device_type", "locale"]);
+        for (value, times) in [("android", 5), ("ios", 4), ("unknown", 1)] {
+            (0..times).for_each(|_| tally.count(0, value));
+        }
+        tally.error("malformed_json");
+        tally.error("missing_field");
+        tally.error("missing_field");
+        *tally.totals() = crate::observe::Totals {
+            records_in: 13,
+            bytes_in: 2_600,
+            records_out: 10,
+            records_dead: 3,
+            records_dropped: 0,
+        };
+        tally.snapshot()
+    }
+
+    #[test]
+    fn a_summary_for_people() {
+        let expected = "read     13 records, 2600 bytes\nwritten  10\ndead     3\ndropped  0\n\
+                        errors: malformed_json=1 missing_field=2\n\
+                        device_type: android=5 ios=4 unknown=1\nlocale: ";
+        assert_eq!(summary(&counted()), expected);
+    }
+
+    #[test]
+    fn hostile_values_stay_inside_their_entry() {
+        let mut tally = Tally::new(&["locale"]);
+        for value in ["", "a b=1\"", "line\r\nfeed\u{1b}[31m", "\u{202e}left", "Zürich", "(other)"] {
+            tally.count(0, value);
+        }
+        let text = Values(&tally.snapshot()).to_string();
+        let expected = r#" locale="(empty)=1 \u{28}other)=1 Zürich=1 a\u{20}b\u{3d}1\"=1 line\r\nfeed\u{1b}[31m=1 \u{202e}left=1""#;
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn rates_do_not_overflow() {
+        assert_eq!(per_second(u64::MAX, 0, Duration::from_millis(1)), u64::MAX);
+        assert_eq!(per_second(10, 0, Duration::ZERO), 0);
+        assert_eq!(per_second(10, 20, Duration::from_secs(1)), 0);
+        assert_eq!(per_second(25, 0, Duration::from_secs(10)), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_each_interval_and_one_at_the_end() {
+        let (lines, _guard) = testing::captured();
+        let board = TallyBoard::new(&["device_type"]);
+        let tally = board.register();
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone();
+        let steps = async {
+            for _ in 0..2 {
+                tally.lock().totals().records_in += 500;
+                tally.lock().count(0, "ios");
+                tokio::time::sleep(Duration::from_secs(10)).await;
+            }
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            stop.cancel();
+        };
+        tokio::join!(report(board.clone(), Duration::from_secs(10), shutdown), steps);
+
+        let lines = lines.json();
+        let of = |name: &str| lines.iter().map(|line| line[name].clone()).collect::<Vec<_>>();
+        assert_eq!(of("records_in_per_second"), [50, 50, 40]);
+        assert_eq!(of("records_in").last().unwrap(), 1000);
+        let last = "final statistics device_type=\"ios=2\"";
+        assert_eq!(of("message").last().unwrap(), last);
+    }
+}

@@ -1,0 +1,326 @@
+//! What `/status` tells: every partition's place and trouble, the counts and the configuration.
+//!
+//! Workers write through a [`PartitionStatus`] of their own, atomics but for what changes rarely;
+//! only a request for the page reads them.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::health::Phase;
+use super::tally::Snapshot;
+use crate::record::Offset;
+
+/// The most bytes of an error's message that are kept.
+const MAX_MESSAGE_BYTES: usize = 512;
+
+/// In place of an offset that is not known yet.
+const UNKNOWN: i64 = -1;
+
+/// The whole page.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: Arc<str>,
+    /// When the process started, RFC 3339.
+    pub started_at: String,
+    /// How long ago that was.
+    pub uptime_seconds: u64,
+    /// Where the process is in its life.
+    pub state: Phase,
+    /// Each partition that this process reads, in order.
+    pub partitions: Vec<PartitionReport>,
+    /// What was counted since the start.
+    pub tally: Snapshot,
+    /// The configuration in force, secrets left out by whoever gave it.
+    pub configuration: Arc<Value>,
+}
+
+/// One partition on the page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartitionReport {
+    /// The source topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// What its worker is doing.
+    pub state: PartitionState,
+    /// The offset of the next record to read.
+    pub position: Option<Offset>,
+    /// The stored offset: everything below is done.
+    pub committed: Option<Offset>,
+    /// The offset after the last record that consumers may read.
+    pub high_watermark: Option<Offset>,
+    /// Records between the position and the high watermark.
+    pub lag: Option<u64>,
+    /// Bytes read and not yet acknowledged.
+    pub in_flight_bytes: u64,
+    /// The last thing that went wrong, even if it is mended since.
+    pub last_error: Option<LastError>,
+    /// Time since the last stored checkpoint; `None` before the first.
+    pub checkpoint_age_seconds: Option<u64>,
+}
+
+/// What a partition's worker is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartitionState {
+    /// Finding out where to begin.
+    Starting,
+    /// Reading and writing.
+    Running,
+    /// Trying again after a failure.
+    Retrying,
+    /// Waiting for someone to mend what it can't.
+    Blocked,
+    /// Finishing what it has begun.
+    Draining,
+}
+
+/// Something that went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastError {
+    /// `transient`, `fatal`, `ambiguous` or `poison`.
+    pub class: &'static str,
+    /// What happened. Carries no record data.
+    pub message: String,
+    /// When, RFC 3339.
+    pub at: String,
+}
+
+/// All partitions' status. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct StatusBoard {
+    inner: Arc<Board>,
+}
+
+#[derive(Debug)]
+struct Board {
+    version: Arc<str>,
+    configuration: Arc<Value>,
+    started_at: SystemTime,
+    started: Instant,
+    partitions: Mutex<Vec<Arc<Cell>>>,
+}
+
+impl StatusBoard {
+    /// The board of a process that starts now. `configuration` is shown to whoever asks.
+    pub fn new(version: &str, configuration: Value) -> Self {
+        let board = Board {
+            version: version.into(),
+            configuration: Arc::new(configuration),
+            started_at: SystemTime::now(),
+            started: Instant::now(),
+            partitions: Mutex::default(),
+        };
+        Self { inner: Arc::new(board) }
+    }
+
+    /// A partition's place on the page, until the handle is dropped.
+    pub fn partition(&self, topic: &str, partition: i32) -> PartitionStatus {
+        let cell = Arc::new(Cell::new(topic.into(), partition));
+        lock(&self.inner.partitions).push(Arc::clone(&cell));
+        PartitionStatus { cell, board: self.clone() }
+    }
+
+    /// The partitions as they are now, by topic and number.
+    pub fn partitions(&self) -> Vec<PartitionReport> {
+        let cells = lock(&self.inner.partitions).clone();
+        let mut reports: Vec<_> = cells.iter().map(|cell| cell.report()).collect();
+        reports.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        reports
+    }
+
+    /// The whole page, with what other boards know.
+    pub fn status(&self, state: Phase, tally: Snapshot) -> Status {
+        Status {
+            version: Arc::clone(&self.inner.version),
+            started_at: rfc3339(self.inner.started_at),
+            uptime_seconds: self.inner.started.elapsed().as_secs(),
+            state,
+            partitions: self.partitions(),
+            tally,
+            configuration: Arc::clone(&self.inner.configuration),
+        }
+    }
+}
+
+/// What a partition's worker writes its status through.
+#[derive(Debug)]
+pub struct PartitionStatus {
+    cell: Arc<Cell>,
+    board: StatusBoard,
+}
+
+impl PartitionStatus {
+    /// What the worker is doing now.
+    pub fn state(&self, state: PartitionState) {
+        lock(&self.cell.rare).state = state;
+    }
+
+    /// The offset of the next record to read.
+    pub fn position(&self, next: Offset) {
+        self.cell.position.store(next.0, Ordering::Relaxed);
+    }
+
+    /// The offset after the last record that consumers may read.
+    pub fn high_watermark(&self, offset: Offset) {
+        self.cell.high_watermark.store(offset.0, Ordering::Relaxed);
+    }
+
+    /// The offset that was found stored when the partition was taken.
+    pub fn committed(&self, offset: Offset) {
+        self.cell.committed.store(offset.0, Ordering::Relaxed);
+    }
+
+    /// A checkpoint with this offset has been stored now.
+    pub fn checkpointed(&self, offset: Offset) {
+        self.committed(offset);
+        lock(&self.cell.rare).checkpointed = Some(Instant::now());
+    }
+
+    /// How many bytes are read and not yet acknowledged.
+    pub fn in_flight_bytes(&self, bytes: u64) {
+        self.cell.in_flight_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Something went wrong. The message carries no record data, and is cut after 512 bytes.
+    pub fn failed(&self, class: &'static str, message: &str) {
+        let message = message[..message.floor_char_boundary(MAX_MESSAGE_BYTES)].to_owned();
+        let error = LastError { class, message, at: rfc3339(SystemTime::now()) };
+        lock(&self.cell.rare).last_error = Some(error);
+    }
+}
+
+impl Drop for PartitionStatus {
+    fn drop(&mut self) {
+        lock(&self.board.inner.partitions).retain(|cell| !Arc::ptr_eq(cell, &self.cell));
+    }
+}
+
+#[derive(Debug)]
+struct Cell {
+    topic: Arc<str>,
+    partition: i32,
+    position: AtomicI64,
+    committed: AtomicI64,
+    high_watermark: AtomicI64,
+    in_flight_bytes: AtomicU64,
+    rare: Mutex<Rare>,
+}
+
+/// What changes less than once per batch.
+#[derive(Debug)]
+struct Rare {
+    state: PartitionState,
+    checkpointed: Option<Instant>,
+    last_error: Option<LastError>,
+}
+
+impl Cell {
+    fn new(topic: Arc<str>, partition: i32) -> Self {
+        Self {
+            topic,
+            partition,
+            position: AtomicI64::new(UNKNOWN),
+            committed: AtomicI64::new(UNKNOWN),
+            high_watermark: AtomicI64::new(UNKNOWN),
+            in_flight_bytes: AtomicU64::new(0),
+            rare: Mutex::new(Rare { state: PartitionState::Starting, checkpointed: None, last_error: None }),
+        }
+    }
+
+    fn report(&self) -> PartitionReport {
+        let rare = lock(&self.rare);
+        let position = known(&self.position);
+        let high_watermark = known(&self.high_watermark);
+        PartitionReport {
+            topic: Arc::clone(&self.topic),
+            partition: self.partition,
+            state: rare.state,
+            position,
+            committed: known(&self.committed),
+            high_watermark,
+            lag: high_watermark.zip(position).map(|(end, position)| end.since(position)),
+            in_flight_bytes: self.in_flight_bytes.load(Ordering::Relaxed),
+            last_error: rare.last_error.clone(),
+            checkpoint_age_seconds: rare.checkpointed.map(|at| at.elapsed().as_secs()),
+        }
+    }
+}
+
+fn known(offset: &AtomicI64) -> Option<Offset> {
+    Some(offset.load(Ordering::Relaxed)).filter(|offset| *offset != UNKNOWN).map(Offset)
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// Status stays true after a panic elsewhere.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::observe::Tally;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_page_in_json() {
+        let board = StatusBoard::new("1.2.3", json!({"source": {"topic": "user-login"}}));
+        let second = board.partition("user-login", 10);
+        let first = board.partition("user-login", 2);
+        first.state(PartitionState::Running);
+        first.position(Offset(40));
+        first.high_watermark(Offset(100));
+        first.checkpointed(Offset(30));
+        first.in_flight_bytes(2_100);
+        second.failed("fatal", "not allowed to read");
+        tokio::time::advance(Duration::from_secs(61)).await;
+
+        let status = board.status(Phase::Running, Tally::new(&["device_type"]).snapshot());
+        let mut page = serde_json::to_value(status).unwrap();
+        assert_eq!(
+            page["partitions"][0],
+            json!({
+                "topic": "user-login", "partition": 2, "state": "running", "position": 40, "committed": 30,
+                "high_watermark": 100, "lag": 60, "in_flight_bytes": 2100, "last_error": null,
+                "checkpoint_age_seconds": 61,
+            })
+        );
+        assert!(page["partitions"][1]["last_error"]["at"].take().as_str().unwrap().ends_with('Z'));
+        assert_eq!(
+            page["partitions"][1],
+            json!({
+                "topic": "user-login", "partition": 10, "state": "starting", "position": null, "committed": null,
+                "high_watermark": null, "lag": null, "in_flight_bytes": 0,
+                "last_error": {"class": "fatal", "message": "not allowed to read", "at": null},
+                "checkpoint_age_seconds": null,
+            })
+        );
+        assert_eq!(page["state"], "running");
+        assert_eq!(page["uptime_seconds"], 61);
+        assert_eq!(page["configuration"]["source"]["topic"], "user-login");
+        assert_eq!(page["tally"]["records_in"], 0);
+    }
+
+    #[test]
+    fn a_dropped_partition_leaves_the_page() {
+        let board = StatusBoard::new("1.2.3", Value::Null);
+        let partition = board.partition("user-login", 0);
+        partition.failed("transient", &"é".repeat(400));
+        assert_eq!(board.partitions()[0].last_error.as_ref().unwrap().message.len(), MAX_MESSAGE_BYTES);
+        drop(partition);
+        assert!(board.partitions().is_empty());
+    }
+}

@@ -1,0 +1,180 @@
+//! Fetch: a long poll that a produce wakes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::messages::fetch_request::FetchPartition;
+use kafka_protocol::messages::fetch_response::{
+    AbortedTransaction, FetchableTopicResponse, PartitionData,
+};
+use kafka_protocol::messages::{FetchRequest, FetchResponse, ProducerId};
+use tokio::time::{Instant, timeout_at};
+
+use crate::sandbox::batch;
+use crate::sandbox::cluster::{Cluster, Partition, Shared};
+use crate::sandbox::codes;
+use crate::sandbox::fault::Plan;
+
+const READ_COMMITTED: i8 = 1;
+
+/// Answers at once if a partition errs or enough is there, else when it is, else at the deadline.
+pub(super) async fn answer(
+    shared: &Shared,
+    node: i32,
+    plan: &Plan,
+    request: &FetchRequest,
+) -> FetchResponse {
+    if plan.throttle_ms > 0 {
+        return throttled(plan, request);
+    }
+    let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let deadline = Instant::now() + max_wait;
+    let mut changes = shared.changes();
+    loop {
+        changes.borrow_and_update();
+        let attempt = Attempt::new(&mut shared.lock(), node, plan, request);
+        if attempt.suffices(request) || Instant::now() >= deadline {
+            let topics = attempt.corrupted(&mut shared.lock(), node);
+            return FetchResponse::default().with_responses(topics);
+        }
+        // The deadline or a change: both are answered by another look.
+        let _ = timeout_at(deadline, changes.changed()).await;
+    }
+}
+
+/// A throttled fetch gets no records, and is asked to come again.
+fn throttled(plan: &Plan, request: &FetchRequest) -> FetchResponse {
+    let topics = request.topics.iter().map(|topic| {
+        let empty = |p: &FetchPartition| no_records(p.partition, codes::NONE);
+        FetchableTopicResponse::default()
+            .with_topic(topic.topic.clone())
+            .with_partitions(topic.partitions.iter().map(empty).collect())
+    });
+    FetchResponse::default()
+        .with_responses(topics.collect())
+        .with_throttle_time_ms(plan.throttle_ms)
+}
+
+/// One look at all partitions of a request.
+struct Attempt {
+    topics: Vec<FetchableTopicResponse>,
+    bytes: usize,
+    failed: bool,
+}
+
+impl Attempt {
+    fn new(cluster: &mut Cluster, node: i32, plan: &Plan, request: &FetchRequest) -> Self {
+        let mut attempt = Self {
+            topics: Vec::with_capacity(request.topics.len()),
+            bytes: 0,
+            failed: false,
+        };
+        for topic in &request.topics {
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for wanted in &topic.partitions {
+                let data = attempt.partition(cluster, node, plan, request, &topic.topic, wanted);
+                attempt.bytes += data.records.as_ref().map_or(0, Bytes::len);
+                attempt.failed |= data.error_code != codes::NONE;
+                partitions.push(data);
+            }
+            let response = FetchableTopicResponse::default().with_topic(topic.topic.clone());
+            attempt.topics.push(response.with_partitions(partitions));
+        }
+        attempt
+    }
+
+    fn partition(
+        &self,
+        cluster: &mut Cluster,
+        node: i32,
+        plan: &Plan,
+        request: &FetchRequest,
+        topic: &str,
+        wanted: &FetchPartition,
+    ) -> PartitionData {
+        if let Some(code) = plan.partition_error(topic, wanted.partition) {
+            return no_records(wanted.partition, code);
+        }
+        let budget = usize::try_from(request.max_bytes)
+            .unwrap_or(0)
+            .saturating_sub(self.bytes)
+            .min(usize::try_from(wanted.partition_max_bytes).unwrap_or(0));
+        let found = cluster.led_by(node, topic, wanted.partition);
+        let read = found.and_then(|partition| {
+            read(partition, request, wanted, budget, self.bytes == 0)
+                .ok_or(codes::OFFSET_OUT_OF_RANGE)
+        });
+        read.unwrap_or_else(|code| no_records(wanted.partition, code))
+    }
+
+    fn suffices(&self, request: &FetchRequest) -> bool {
+        let enough = usize::try_from(request.min_bytes).unwrap_or(0);
+        self.failed || self.bytes >= enough || self.topics.is_empty()
+    }
+
+    /// The answer, its records flipped where a fault says so.
+    fn corrupted(self, cluster: &mut Cluster, node: i32) -> Vec<FetchableTopicResponse> {
+        let mut topics = self.topics;
+        if cluster.faults.is_empty() {
+            return topics;
+        }
+        for topic in &mut topics {
+            for partition in &mut topic.partitions {
+                let Some(records) = partition.records.as_mut().filter(|r| !r.is_empty()) else {
+                    continue;
+                };
+                let index = partition.partition_index;
+                if cluster.faults.corrupts(node, &topic.topic, index) {
+                    *records = batch::corrupted(records);
+                }
+            }
+        }
+        topics
+    }
+}
+
+fn read(
+    partition: &Partition,
+    request: &FetchRequest,
+    wanted: &FetchPartition,
+    max_bytes: usize,
+    at_least_one: bool,
+) -> Option<PartitionData> {
+    let log = &partition.log;
+    let committed = request.isolation_level == READ_COMMITTED;
+    let limit = if committed {
+        log.last_stable()
+    } else {
+        log.end()
+    };
+    let from = wanted.fetch_offset;
+    let records = log.read(from, limit, max_bytes, at_least_one).ok()?;
+    let aborted = committed.then(|| {
+        log.aborted_since(from)
+            .map(|aborted| {
+                AbortedTransaction::default()
+                    .with_producer_id(ProducerId(aborted.producer_id))
+                    .with_first_offset(aborted.first_offset)
+            })
+            .collect()
+    });
+    Some(
+        PartitionData::default()
+            .with_partition_index(wanted.partition)
+            .with_high_watermark(log.end())
+            .with_last_stable_offset(log.last_stable())
+            .with_log_start_offset(log.start())
+            .with_aborted_transactions(aborted)
+            .with_records(Some(records)),
+    )
+}
+
+fn no_records(partition: i32, code: i16) -> PartitionData {
+    PartitionData::default()
+        .with_partition_index(partition)
+        .with_error_code(code)
+        .with_high_watermark(-1)
+        .with_last_stable_offset(-1)
+        .with_aborted_transactions(None)
+        .with_records(Some(Bytes::new()))
+}

@@ -1,0 +1,516 @@
+//! Record batches as Kafka stores them: reading headers, patching offsets, building, decoding.
+//!
+//! ```text
+//! 0            8        12       16    17   21          23            27         61
+//! │ baseOffset │ length │ epoch  │ magic │ crc │ attributes │ lastOffsetDelta │ … │ records
+//! └── outside the CRC: patched by the broker ──┘└────────── covered by the CRC ──────────┘
+//! ```
+//!
+//! The broker never recompresses: a batch goes into the log as it came, but for its base offset and
+//! its leader epoch, which the checksum leaves out for this very reason.
+//! Format: <https://kafka.apache.org/documentation/#recordbatch>.
+
+use bytes::{Buf, Bytes};
+use thiserror::Error;
+
+use super::compression;
+use crate::record::Header;
+
+/// Bytes of a batch before its records.
+pub(super) const HEADER_BYTES: usize = 61;
+/// Bytes of a batch that its length field does not count: the base offset and the length itself.
+const LENGTH_OVERHEAD: usize = 12;
+const CRC_START: usize = 17;
+const CRC_COVERS_FROM: usize = 21;
+
+const ATTRIBUTE_CODEC: i16 = 0x07;
+const ATTRIBUTE_TRANSACTIONAL: i16 = 0x10;
+const ATTRIBUTE_CONTROL: i16 = 0x20;
+
+/// What is wrong with the bytes of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BatchError {
+    /// Fewer bytes than a batch has, or a length field that does not fit them.
+    #[error("{have} bytes are no whole record batch")]
+    Truncated {
+        /// The bytes at hand.
+        have: usize,
+    },
+    /// An old or unknown message format.
+    #[error("record batch of format {0}, only 2 is known")]
+    Magic(i8),
+    /// The checksum does not fit the bytes.
+    #[error("record batch with checksum {stated:#010x}, its bytes have {actual:#010x}")]
+    Checksum {
+        /// The checksum in the batch.
+        stated: u32,
+        /// The checksum of its bytes.
+        actual: u32,
+    },
+    /// The records inside could not be read.
+    #[error("records cannot be read: {0}")]
+    Records(&'static str),
+    /// The records could not be decompressed.
+    #[error("records cannot be decompressed: {0}")]
+    Compression(String),
+}
+
+/// The fixed part of a record batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BatchHeader {
+    pub base_offset: i64,
+    /// Bytes of the whole batch, base offset and length field included.
+    pub size: usize,
+    pub leader_epoch: i32,
+    pub crc: u32,
+    pub attributes: i16,
+    pub last_offset_delta: i32,
+    pub base_timestamp: i64,
+    pub max_timestamp: i64,
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub base_sequence: i32,
+    pub records: i32,
+}
+
+impl BatchHeader {
+    /// Reads the header of the batch that `bytes` begins with, and checks that all of it is there.
+    pub fn read(bytes: &[u8]) -> Result<Self, BatchError> {
+        let truncated = BatchError::Truncated { have: bytes.len() };
+        if bytes.len() < HEADER_BYTES {
+            return Err(truncated);
+        }
+        let mut at = bytes;
+        let base_offset = at.get_i64();
+        let length = usize::try_from(at.get_i32()).map_err(|_| truncated.clone())?;
+        let size = length.saturating_add(LENGTH_OVERHEAD);
+        let leader_epoch = at.get_i32();
+        let magic = at.get_i8();
+        if magic != 2 {
+            return Err(BatchError::Magic(magic));
+        }
+        if size < HEADER_BYTES || size > bytes.len() {
+            return Err(truncated);
+        }
+        Ok(Self {
+            base_offset,
+            size,
+            leader_epoch,
+            crc: at.get_u32(),
+            attributes: at.get_i16(),
+            last_offset_delta: at.get_i32(),
+            base_timestamp: at.get_i64(),
+            max_timestamp: at.get_i64(),
+            producer_id: at.get_i64(),
+            producer_epoch: at.get_i16(),
+            base_sequence: at.get_i32(),
+            records: at.get_i32(),
+        })
+    }
+
+    /// The codec's number: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
+    pub fn codec(&self) -> i16 {
+        self.attributes & ATTRIBUTE_CODEC
+    }
+
+    pub fn is_transactional(&self) -> bool {
+        self.attributes & ATTRIBUTE_TRANSACTIONAL != 0
+    }
+
+    pub fn is_control(&self) -> bool {
+        self.attributes & ATTRIBUTE_CONTROL != 0
+    }
+}
+
+/// Checks the checksum of the one batch that `bytes` is.
+pub(super) fn check_crc(header: &BatchHeader, bytes: &[u8]) -> Result<(), BatchError> {
+    let covered = bytes
+        .get(CRC_COVERS_FROM..header.size)
+        .ok_or(BatchError::Truncated { have: bytes.len() })?;
+    let actual = crc32c::crc32c(covered);
+    if actual == header.crc {
+        Ok(())
+    } else {
+        Err(BatchError::Checksum {
+            stated: header.crc,
+            actual,
+        })
+    }
+}
+
+/// The same batch at another place of the log; what the checksum covers stays untouched.
+pub(super) fn placed(bytes: &[u8], base_offset: i64, leader_epoch: i32) -> Bytes {
+    let mut placed = bytes.to_vec();
+    if placed.len() >= HEADER_BYTES {
+        placed[0..8].copy_from_slice(&base_offset.to_be_bytes());
+        placed[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
+    }
+    placed.into()
+}
+
+/// The same bytes with the last one flipped: a payload that its checksum does not fit.
+pub(super) fn corrupted(bytes: &[u8]) -> Bytes {
+    let mut bytes = bytes.to_vec();
+    if let Some(last) = bytes.last_mut() {
+        *last ^= 0xff;
+    }
+    bytes.into()
+}
+
+/// A record to be written straight into a log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NewRecord {
+    /// Its key, or null.
+    pub key: Option<Bytes>,
+    /// Its value; null is a tombstone.
+    pub value: Option<Bytes>,
+    /// Its headers, in this order; names may repeat and values may be null.
+    pub headers: Vec<Header>,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp_ms: i64,
+}
+
+impl NewRecord {
+    /// A record with a key and a value, no headers, timestamp 0.
+    pub fn new(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        Self {
+            key: Some(key.into()),
+            value: Some(value.into()),
+            ..Self::default()
+        }
+    }
+
+    /// With a header; `None` is a null value, legal in Kafka and fatal to rskafka 0.6.0.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: Option<&[u8]>) -> Self {
+        self.headers.push(Header {
+            name: name.to_owned(),
+            value: value.map(Bytes::copy_from_slice),
+        });
+        self
+    }
+
+    /// With a timestamp, milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn timestamp(mut self, timestamp_ms: i64) -> Self {
+        self.timestamp_ms = timestamp_ms;
+        self
+    }
+}
+
+/// A batch to be built, uncompressed; the log gives it its base offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewBatch {
+    /// Its records, at offsets base, base + 1, …
+    pub records: Vec<NewRecord>,
+    /// `None`: the delta of its last record. A larger one is what compaction leaves behind: offsets
+    /// that the batch takes and no record has.
+    pub last_offset_delta: Option<i32>,
+    /// The producer's id, or -1.
+    pub producer_id: i64,
+    /// The producer's epoch, or -1.
+    pub producer_epoch: i16,
+    /// The first record's sequence number, or -1.
+    pub base_sequence: i32,
+    /// Whether it belongs to a transaction, which only a control batch ends.
+    pub transactional: bool,
+    control: bool,
+}
+
+impl NewBatch {
+    /// A batch of a plain producer.
+    pub fn new(records: Vec<NewRecord>) -> Self {
+        Self {
+            records,
+            last_offset_delta: None,
+            producer_id: -1,
+            producer_epoch: -1,
+            base_sequence: -1,
+            transactional: false,
+            control: false,
+        }
+    }
+
+    /// A batch within a transaction of that producer, which `control` ends.
+    #[must_use]
+    pub fn in_transaction(mut self, producer_id: i64) -> Self {
+        self.producer_id = producer_id;
+        self.producer_epoch = 0;
+        self.transactional = true;
+        self
+    }
+
+    /// Taking offsets up to base + `delta`, records or none.
+    #[must_use]
+    pub fn last_offset_delta(mut self, delta: i32) -> Self {
+        self.last_offset_delta = Some(delta);
+        self
+    }
+
+    /// The marker that ends a producer's transaction, as Kafka 4.x writes it: key (version 0, type 0
+    /// abort or 1 commit), value (version 0, coordinator epoch). rskafka 0.6.0 takes the record's
+    /// length and attributes for the key, and fails with `version: 8192`.
+    pub fn control(producer_id: i64, commit: bool, timestamp_ms: i64) -> Self {
+        let key: &[u8] = if commit { &[0, 0, 0, 1] } else { &[0, 0, 0, 0] };
+        let value: &[u8] = &[0, 0, 0, 0, 0, 0];
+        let marker = NewRecord::new(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+        Self {
+            control: true,
+            ..Self::new(vec![marker.timestamp(timestamp_ms)]).in_transaction(producer_id)
+        }
+    }
+
+    /// The batch in bytes, at base offset 0.
+    pub(super) fn encode(&self) -> Bytes {
+        let base_timestamp = self.records.first().map_or(-1, |r| r.timestamp_ms);
+        let max_timestamp = self.records.iter().map(|r| r.timestamp_ms).max();
+        let mut attributes = 0;
+        if self.transactional {
+            attributes |= ATTRIBUTE_TRANSACTIONAL;
+        }
+        if self.control {
+            attributes |= ATTRIBUTE_CONTROL;
+        }
+        let records = i32::try_from(self.records.len()).unwrap_or(i32::MAX);
+
+        let mut covered = Vec::with_capacity(64 * self.records.len());
+        covered.extend_from_slice(&attributes.to_be_bytes());
+        let last = self.last_offset_delta.unwrap_or((records - 1).max(0));
+        covered.extend_from_slice(&last.to_be_bytes());
+        covered.extend_from_slice(&base_timestamp.to_be_bytes());
+        covered.extend_from_slice(&max_timestamp.unwrap_or(-1).to_be_bytes());
+        covered.extend_from_slice(&self.producer_id.to_be_bytes());
+        covered.extend_from_slice(&self.producer_epoch.to_be_bytes());
+        covered.extend_from_slice(&self.base_sequence.to_be_bytes());
+        covered.extend_from_slice(&records.to_be_bytes());
+        for (delta, record) in (0i64..).zip(&self.records) {
+            put_record(&mut covered, delta, base_timestamp, record);
+        }
+
+        let length = i32::try_from(covered.len() + CRC_COVERS_FROM - LENGTH_OVERHEAD);
+        let mut batch = Vec::with_capacity(covered.len() + CRC_COVERS_FROM);
+        batch.extend_from_slice(&0i64.to_be_bytes());
+        batch.extend_from_slice(&length.unwrap_or(i32::MAX).to_be_bytes());
+        batch.extend_from_slice(&0i32.to_be_bytes());
+        batch.push(2);
+        debug_assert_eq!(batch.len(), CRC_START);
+        batch.extend_from_slice(&crc32c::crc32c(&covered).to_be_bytes());
+        batch.extend_from_slice(&covered);
+        batch.into()
+    }
+}
+
+/// A record as it stands in a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// Its offset in the partition.
+    pub offset: i64,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp_ms: i64,
+    /// Its key, or null.
+    pub key: Option<Bytes>,
+    /// Its value; null is a tombstone.
+    pub value: Option<Bytes>,
+    /// Its headers, in the order of the log, repeated names and null values included.
+    pub headers: Vec<Header>,
+    /// The id of the producer that wrote it, or -1.
+    pub producer_id: i64,
+}
+
+/// Decodes the records of one batch; a control batch has none.
+pub(super) fn records(bytes: &Bytes) -> Result<Vec<StoredRecord>, BatchError> {
+    let header = BatchHeader::read(bytes)?;
+    check_crc(&header, bytes)?;
+    if header.is_control() {
+        return Ok(Vec::new());
+    }
+    let payload = bytes.slice(HEADER_BYTES..header.size);
+    let mut payload = compression::decompress(header.codec(), payload)?;
+    let mut records = Vec::new();
+    for _ in 0..header.records {
+        records.push(take_record(&header, &mut payload)?);
+    }
+    Ok(records)
+}
+
+fn take_record(header: &BatchHeader, payload: &mut Bytes) -> Result<StoredRecord, BatchError> {
+    let size = take_varint(payload)?;
+    let mut at = take(payload, size)?;
+    take(&mut at, 1)?; // attributes, unused by Kafka
+    let timestamp = take_varint(&mut at)?;
+    let delta = take_varint(&mut at)?;
+    let key = take_nullable(&mut at)?;
+    let value = take_nullable(&mut at)?;
+    let mut headers = Vec::new();
+    for _ in 0..take_varint(&mut at)? {
+        let name = take_nullable(&mut at)?.ok_or(BatchError::Records("a header without a name"))?;
+        let name = String::from_utf8(name.to_vec())
+            .map_err(|_| BatchError::Records("a header's name is no UTF-8"))?;
+        let value = take_nullable(&mut at)?;
+        headers.push(Header { name, value });
+    }
+    Ok(StoredRecord {
+        offset: header.base_offset.saturating_add(delta),
+        timestamp_ms: header.base_timestamp.saturating_add(timestamp),
+        key,
+        value,
+        headers,
+        producer_id: header.producer_id,
+    })
+}
+
+fn take(from: &mut Bytes, size: i64) -> Result<Bytes, BatchError> {
+    let size = usize::try_from(size).map_err(|_| BatchError::Records("a negative length"))?;
+    if size > from.len() {
+        return Err(BatchError::Records("a length past the end"));
+    }
+    Ok(from.split_to(size))
+}
+
+fn take_nullable(from: &mut Bytes) -> Result<Option<Bytes>, BatchError> {
+    match take_varint(from)? {
+        -1 => Ok(None),
+        size => take(from, size).map(Some),
+    }
+}
+
+fn take_varint(from: &mut Bytes) -> Result<i64, BatchError> {
+    let mut raw = 0u64;
+    for shift in (0..64).step_by(7) {
+        let byte = from
+            .try_get_u8()
+            .map_err(|_| BatchError::Records("a number past the end"))?;
+        raw |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            let magnitude = (raw >> 1).cast_signed();
+            return Ok(if raw & 1 == 0 { magnitude } else { !magnitude });
+        }
+    }
+    Err(BatchError::Records("a number of more than 64 bits"))
+}
+
+fn put_record(out: &mut Vec<u8>, offset_delta: i64, base_timestamp: i64, record: &NewRecord) {
+    let mut body = vec![0];
+    put_varint(
+        &mut body,
+        record.timestamp_ms.saturating_sub(base_timestamp),
+    );
+    put_varint(&mut body, offset_delta);
+    put_nullable(&mut body, record.key.as_deref());
+    put_nullable(&mut body, record.value.as_deref());
+    put_length(&mut body, record.headers.len());
+    for header in &record.headers {
+        put_nullable(&mut body, Some(header.name.as_bytes()));
+        put_nullable(&mut body, header.value.as_deref());
+    }
+    put_length(out, body.len());
+    out.extend_from_slice(&body);
+}
+
+fn put_nullable(out: &mut Vec<u8>, value: Option<&[u8]>) {
+    match value {
+        None => put_varint(out, -1),
+        Some(value) => {
+            put_length(out, value.len());
+            out.extend_from_slice(value);
+        }
+    }
+}
+
+fn put_length(out: &mut Vec<u8>, length: usize) {
+    put_varint(out, i64::try_from(length).unwrap_or(i64::MAX));
+}
+
+fn put_varint(out: &mut Vec<u8>, value: i64) {
+    let mut raw = ((value << 1) ^ (value >> 63)).cast_unsigned();
+    loop {
+        let [low, ..] = raw.to_le_bytes();
+        raw >>= 7;
+        if raw == 0 {
+            out.push(low & 0x7f);
+            return;
+        }
+        out.push(low | 0x80);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_built_is_read_back() {
+        let record = NewRecord::new("key", "value")
+            .timestamp(1_700_000_000_000)
+            .header("twice", Some(b"1"))
+            .header("twice", None);
+        let tombstone = NewRecord {
+            timestamp_ms: 1_699_999_999_000,
+            ..NewRecord::default()
+        };
+        let bytes = NewBatch::new(vec![record.clone(), tombstone]).encode();
+
+        let read = records(&placed(&bytes, 40, 7)).unwrap();
+
+        assert_eq!(read[0].offset, 40);
+        assert_eq!(read[0].headers, record.headers);
+        assert_eq!(read[1].offset, 41);
+        assert_eq!(read[1].timestamp_ms, 1_699_999_999_000);
+        assert_eq!((&read[1].key, &read[1].value), (&None, &None));
+    }
+
+    #[test]
+    fn placing_leaves_the_checksum_valid() {
+        let bytes = placed(
+            &NewBatch::new(vec![NewRecord::new("k", "v")]).encode(),
+            9,
+            3,
+        );
+        let header = BatchHeader::read(&bytes).unwrap();
+        assert_eq!((header.base_offset, header.leader_epoch), (9, 3));
+        assert_eq!(check_crc(&header, &bytes), Ok(()));
+    }
+
+    #[test]
+    fn a_flipped_byte_is_found() {
+        let bytes = corrupted(&NewBatch::new(vec![NewRecord::new("k", "v")]).encode());
+        assert!(matches!(records(&bytes), Err(BatchError::Checksum { .. })));
+    }
+
+    #[test]
+    fn no_prefix_of_a_batch_panics() {
+        let bytes = NewBatch::new(vec![NewRecord::new("k", "v")]).encode();
+        for end in 0..bytes.len() {
+            assert!(BatchHeader::read(&bytes[..end]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_control_batch_has_the_bytes_at_which_rskafka_fails() {
+        let bytes = NewBatch::control(1, true, 0).encode();
+        assert_eq!(
+            &bytes[HEADER_BYTES..HEADER_BYTES + 2],
+            8192i16.to_be_bytes()
+        );
+        assert!(BatchHeader::read(&bytes).unwrap().is_control());
+    }
+
+    #[test]
+    fn varints_round_trip() {
+        for value in [
+            0,
+            1,
+            -1,
+            63,
+            -64,
+            64,
+            i64::from(i32::MIN),
+            i64::MAX,
+            i64::MIN,
+        ] {
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            assert_eq!(take_varint(&mut out.into()), Ok(value));
+        }
+    }
+}

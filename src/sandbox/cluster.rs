@@ -1,0 +1,286 @@
+//! What all nodes share: who is up, who leads which partition, the logs, the armed faults.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::api::Api;
+use super::batch::{self, BatchHeader};
+use super::codes;
+use super::fault::FaultBook;
+use super::idempotence::{Producers, Verdict};
+use super::log::PartitionLog;
+
+/// Kafka's default of `max.message.bytes`.
+pub(super) const MAX_MESSAGE_BYTES: usize = 1_048_588;
+/// Kafka's limit, and a guard against a typing error in a test.
+const MAX_PARTITIONS: i32 = 10_000;
+const CODEC_ZSTD: i16 = 4;
+
+/// How a topic is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// How many partitions; led by the nodes in turn.
+    pub partitions: i32,
+    /// The largest batch that Produce takes, in bytes (`max.message.bytes`).
+    pub max_message_bytes: usize,
+    /// How many bytes a partition keeps before it drops its oldest batches; `None` keeps all.
+    pub retention_bytes: Option<usize>,
+}
+
+impl TopicConfig {
+    /// Kafka's defaults with so many partitions.
+    pub fn new(partitions: i32) -> Self {
+        Self {
+            partitions,
+            max_message_bytes: MAX_MESSAGE_BYTES,
+            retention_bytes: None,
+        }
+    }
+}
+
+/// The cluster behind its lock, and the bell that rings when something in it changes.
+#[derive(Debug)]
+pub(super) struct Shared {
+    cluster: Mutex<Cluster>,
+    changes: watch::Sender<()>,
+}
+
+impl Shared {
+    pub fn new(cluster: Cluster) -> Self {
+        Self {
+            cluster: Mutex::new(cluster),
+            changes: watch::Sender::new(()),
+        }
+    }
+
+    /// The cluster; a panic elsewhere does not take it away.
+    pub fn lock(&self) -> MutexGuard<'_, Cluster> {
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes whoever waits for records, leaders or topics.
+    pub fn ring(&self) {
+        self.changes.send_replace(());
+    }
+
+    /// Rings for every change after this call.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    pub nodes: BTreeMap<i32, NodeInfo>,
+    pub topics: BTreeMap<String, Topic>,
+    pub faults: FaultBook,
+    pub requests: BTreeMap<Api, u64>,
+    pub default_retention_bytes: Option<usize>,
+    next_producer_id: i64,
+    transactional: BTreeMap<String, (i64, i16)>,
+}
+
+/// A node, as the others know it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NodeInfo {
+    pub port: u16,
+    pub up: bool,
+}
+
+/// A topic and its partitions, in order.
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub partitions: Vec<Partition>,
+    pub config: TopicConfig,
+}
+
+/// A partition: its only replica's log, and who leads it.
+#[derive(Debug)]
+pub(super) struct Partition {
+    pub leader: i32,
+    pub leader_epoch: i32,
+    pub log: PartitionLog,
+    producers: Producers,
+}
+
+impl Cluster {
+    pub fn new(nodes: BTreeMap<i32, NodeInfo>, default_retention_bytes: Option<usize>) -> Self {
+        Self {
+            nodes,
+            topics: BTreeMap::new(),
+            faults: FaultBook::default(),
+            requests: BTreeMap::new(),
+            default_retention_bytes,
+            next_producer_id: 1000,
+            transactional: BTreeMap::new(),
+        }
+    }
+
+    /// The node that answers for the cluster: the first that is up.
+    pub fn controller(&self) -> i32 {
+        let up = self.nodes.iter().find(|(_, node)| node.up);
+        up.map_or(-1, |(id, _)| *id)
+    }
+
+    pub fn is_up(&self, node: i32) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.up)
+    }
+
+    /// A new producer id, or a known transactional id's own in its next epoch.
+    pub fn producer_id(&mut self, transactional_id: Option<&str>) -> (i64, i16) {
+        if let Some((id, epoch)) = transactional_id.and_then(|id| self.transactional.get_mut(id)) {
+            *epoch = epoch.saturating_add(1);
+            return (*id, *epoch);
+        }
+        self.next_producer_id += 1;
+        let new = (self.next_producer_id, 0);
+        if let Some(transactional_id) = transactional_id {
+            self.transactional.insert(transactional_id.to_owned(), new);
+        }
+        new
+    }
+
+    /// Whether a topic could be made so; the error code if not.
+    pub fn check_topic(&self, name: &str, partitions: i32) -> Result<(), i16> {
+        if !is_legal_name(name) {
+            return Err(codes::INVALID_TOPIC_EXCEPTION);
+        }
+        if self.topics.contains_key(name) {
+            return Err(codes::TOPIC_ALREADY_EXISTS);
+        }
+        if !(1..=MAX_PARTITIONS).contains(&partitions) {
+            return Err(codes::INVALID_PARTITIONS);
+        }
+        Ok(())
+    }
+
+    pub fn create_topic(&mut self, name: &str, config: TopicConfig) -> Result<(), i16> {
+        self.check_topic(name, config.partitions)?;
+        let total = config.partitions;
+        let topic = Topic {
+            partitions: Vec::new(),
+            config,
+        };
+        self.topics.insert(name.to_owned(), topic);
+        self.grow_topic(name, total)
+    }
+
+    /// Adds partitions until there are `total`; there are never fewer than before.
+    pub fn grow_topic(&mut self, name: &str, total: i32) -> Result<(), i16> {
+        let nodes: Vec<i32> = self.nodes.keys().copied().collect();
+        let topic = self
+            .topics
+            .get_mut(name)
+            .ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let wanted = usize::try_from(total).map_err(|_| codes::INVALID_PARTITIONS)?;
+        if total > MAX_PARTITIONS || wanted < topic.partitions.len() {
+            return Err(codes::INVALID_PARTITIONS);
+        }
+        for index in topic.partitions.len()..wanted {
+            topic.partitions.push(Partition {
+                leader: nodes.get(index % nodes.len().max(1)).copied().unwrap_or(-1),
+                leader_epoch: 0,
+                log: PartitionLog::new(topic.config.retention_bytes),
+                producers: Producers::default(),
+            });
+        }
+        topic.config.partitions = total;
+        Ok(())
+    }
+
+    /// A partition, whoever leads it.
+    pub fn partition(&mut self, topic: &str, partition: i32) -> Result<&mut Partition, i16> {
+        let index = usize::try_from(partition).unwrap_or(usize::MAX);
+        self.topics
+            .get_mut(topic)
+            .and_then(|topic| topic.partitions.get_mut(index))
+            .ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)
+    }
+
+    /// A partition, if that node leads it.
+    pub fn led_by(
+        &mut self,
+        node: i32,
+        topic: &str,
+        partition: i32,
+    ) -> Result<&mut Partition, i16> {
+        let found = self.partition(topic, partition)?;
+        if found.leader == node {
+            Ok(found)
+        } else {
+            Err(codes::NOT_LEADER_OR_FOLLOWER)
+        }
+    }
+
+    /// Appends the one batch of a producer as Kafka does: checked, placed, once. Returns its base
+    /// offset and the partition's log start.
+    pub fn produce(
+        &mut self,
+        node: i32,
+        topic: &str,
+        partition: i32,
+        version: i16,
+        bytes: &[u8],
+    ) -> Result<(i64, i64), i16> {
+        let limit = self
+            .topics
+            .get(topic)
+            .map_or(MAX_MESSAGE_BYTES, |topic| topic.config.max_message_bytes);
+        let partition = self.led_by(node, topic, partition)?;
+        let header = check_produced(bytes, version, limit)?;
+        let base_offset = match partition.producers.judge(&header) {
+            Verdict::Refuse(code) => return Err(code),
+            Verdict::Duplicate(base_offset) => base_offset,
+            Verdict::Append => partition.append(&header, bytes),
+        };
+        Ok((base_offset, partition.log.start()))
+    }
+}
+
+impl Partition {
+    /// Appends a batch that was checked, and remembers its producer.
+    pub fn append(&mut self, header: &BatchHeader, bytes: &[u8]) -> i64 {
+        let base_offset = self.log.append(header, bytes, self.leader_epoch);
+        self.producers.appended(header, base_offset);
+        base_offset
+    }
+
+    /// Gives the partition another leader, in a new epoch.
+    pub fn lead(&mut self, node: i32) {
+        self.leader = node;
+        self.leader_epoch += 1;
+    }
+}
+
+/// What `LogValidator` checks, in its order.
+fn check_produced(bytes: &[u8], version: i16, max_bytes: usize) -> Result<BatchHeader, i16> {
+    let header = BatchHeader::read(bytes).map_err(|error| match error {
+        batch::BatchError::Magic(_) => codes::INVALID_RECORD,
+        _ => codes::CORRUPT_MESSAGE,
+    })?;
+    if header.size != bytes.len() {
+        return Err(codes::INVALID_RECORD); // more than one batch
+    }
+    if header.size > max_bytes {
+        return Err(codes::MESSAGE_TOO_LARGE);
+    }
+    batch::check_crc(&header, bytes).map_err(|_| codes::CORRUPT_MESSAGE)?;
+    if header.codec() == CODEC_ZSTD && version < 7 {
+        return Err(codes::UNSUPPORTED_COMPRESSION_TYPE);
+    }
+    let counted = header.last_offset_delta.checked_add(1);
+    let sequenced = header.producer_id < 0 || header.base_sequence >= 0;
+    let whole = header.records > 0 && counted == Some(header.records);
+    if header.is_control() || !whole || !sequenced {
+        return Err(codes::INVALID_RECORD);
+    }
+    Ok(header)
+}
+
+fn is_legal_name(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !matches!(name, "" | "." | "..") && name.len() <= 249 && name.chars().all(legal)
+}

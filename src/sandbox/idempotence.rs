@@ -1,0 +1,146 @@
+//! What a partition remembers of its idempotent producers, so that a retried batch is written once.
+//! Pure. After Kafka's `ProducerStateManager` and `ProducerAppendInfo`.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::batch::BatchHeader;
+use super::codes;
+
+/// Kafka remembers the last five batches of a producer, and clients keep at most five in flight.
+const REMEMBERED: usize = 5;
+
+/// What is to be done with a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is new: append it.
+    Append,
+    /// It is in the log already, at this base offset.
+    Duplicate(i64),
+    /// It is refused with this error code.
+    Refuse(i16),
+}
+
+/// The producers of one partition.
+#[derive(Debug, Default)]
+pub(super) struct Producers {
+    known: HashMap<i64, Producer>,
+}
+
+#[derive(Debug, Default)]
+struct Producer {
+    epoch: i16,
+    batches: VecDeque<Written>,
+}
+
+#[derive(Debug)]
+struct Written {
+    first: i32,
+    last: i32,
+    base_offset: i64,
+}
+
+impl Producers {
+    /// Judges a batch before it is appended.
+    pub fn judge(&self, header: &BatchHeader) -> Verdict {
+        let Some(producer) = self.known.get(&header.producer_id) else {
+            return Verdict::Append;
+        };
+        let first = header.base_sequence;
+        if header.producer_epoch < producer.epoch {
+            return Verdict::Refuse(codes::INVALID_PRODUCER_EPOCH);
+        }
+        if header.producer_epoch > producer.epoch {
+            return if first == 0 {
+                Verdict::Append
+            } else {
+                Verdict::Refuse(codes::OUT_OF_ORDER_SEQUENCE_NUMBER)
+            };
+        }
+        let last = last_sequence(header);
+        let seen = |w: &&Written| w.first == first && w.last == last;
+        if let Some(written) = producer.batches.iter().find(seen) {
+            return Verdict::Duplicate(written.base_offset);
+        }
+        match producer.batches.back() {
+            Some(newest) if first != next_sequence(newest.last) => {
+                Verdict::Refuse(codes::OUT_OF_ORDER_SEQUENCE_NUMBER)
+            }
+            _ => Verdict::Append,
+        }
+    }
+
+    /// Remembers a batch that was appended.
+    pub fn appended(&mut self, header: &BatchHeader, base_offset: i64) {
+        if header.producer_id < 0 || header.base_sequence < 0 {
+            return;
+        }
+        let producer = self.known.entry(header.producer_id).or_default();
+        if header.producer_epoch != producer.epoch {
+            producer.batches.clear();
+            producer.epoch = header.producer_epoch;
+        }
+        producer.batches.push_back(Written {
+            first: header.base_sequence,
+            last: last_sequence(header),
+            base_offset,
+        });
+        if producer.batches.len() > REMEMBERED {
+            producer.batches.pop_front();
+        }
+    }
+}
+
+/// Sequence numbers wrap from `i32::MAX` to 0.
+fn next_sequence(sequence: i32) -> i32 {
+    sequence.checked_add(1).unwrap_or(0)
+}
+
+fn last_sequence(header: &BatchHeader) -> i32 {
+    let (first, delta) = (header.base_sequence, header.last_offset_delta);
+    first.checked_add(delta).unwrap_or_else(|| {
+        let left = i32::MAX - first;
+        delta - left - 1
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::{NewBatch, NewRecord};
+    use super::*;
+
+    fn header(epoch: i16, sequence: i32, records: usize) -> BatchHeader {
+        let mut batch = NewBatch::new(vec![NewRecord::default(); records]);
+        batch.producer_id = 1;
+        batch.producer_epoch = epoch;
+        batch.base_sequence = sequence;
+        BatchHeader::read(&batch.encode()).unwrap()
+    }
+
+    #[test]
+    fn a_retried_batch_is_known_and_a_gap_refused() {
+        let mut producers = Producers::default();
+        assert_eq!(producers.judge(&header(0, 0, 3)), Verdict::Append);
+        producers.appended(&header(0, 0, 3), 40);
+        assert_eq!(producers.judge(&header(0, 0, 3)), Verdict::Duplicate(40));
+        assert_eq!(producers.judge(&header(0, 3, 1)), Verdict::Append);
+        let gap = Verdict::Refuse(codes::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        assert_eq!(producers.judge(&header(0, 4, 1)), gap);
+        assert_eq!(producers.judge(&header(1, 4, 1)), gap);
+        assert_eq!(producers.judge(&header(1, 0, 1)), Verdict::Append);
+    }
+
+    #[test]
+    fn an_older_epoch_is_fenced() {
+        let mut producers = Producers::default();
+        producers.appended(&header(2, 0, 1), 0);
+        let fenced = Verdict::Refuse(codes::INVALID_PRODUCER_EPOCH);
+        assert_eq!(producers.judge(&header(1, 1, 1)), fenced);
+    }
+
+    #[test]
+    fn sequences_wrap() {
+        let mut producers = Producers::default();
+        producers.appended(&header(0, i32::MAX, 2), 0);
+        assert_eq!(producers.judge(&header(0, 1, 1)), Verdict::Append);
+    }
+}

@@ -1,0 +1,297 @@
+//! A Kafka broker inside this process, over real TCP, for `demo` and for tests.
+//!
+//! ```text
+//!   client ══TCP══► node 1 ─┐  one request after the other, as Kafka does
+//!   client ══TCP══► node 2 ─┤
+//!                           ▼
+//!                  faults armed by a test: error, delay, silence, disconnect, …
+//!                           ▼
+//!                  topics ► partitions ► log of whole batches, bytes untouched
+//!                           ▲
+//!   test ── produce, read, append_hole, corrupt_stored, move_leader, crash, restart
+//! ```
+//!
+//! It answers the versions that rskafka 0.6.0 negotiates (see [`Api::versions`]) and behaves as
+//! Kafka 4.x does there: checksums and sizes are checked, a batch of an idempotent producer is written
+//! once, a fetch waits for its bytes, nobody but the leader answers. What it lacks: groups,
+//! transactions' coordinator (but for their markers, see [`Sandbox::append_control_batch`]), TLS,
+//! replication, a disk. What passes only against this broker is not done.
+//!
+//! ```
+//! use login_pipeline::sandbox::{Action, Api, Fault, Sandbox};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let sandbox = Sandbox::start().await?;
+//! sandbox.create_topic("user-login", 6)?;
+//! sandbox.produce("user-login", 0, [("key", "value")])?;
+//!
+//! // The next two produces to partition 0 fail with NOT_LEADER_OR_FOLLOWER.
+//! let fault = Fault::on(Api::Produce).topic("user-login").partition(0).times(2);
+//! let handle = sandbox.fault(fault, Action::Error(6));
+//!
+//! // … point a client at sandbox.bootstrap(), then:
+//! assert_eq!(handle.fired(), 0);
+//! assert_eq!(sandbox.read("user-login", 0)?.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
+
+mod api;
+mod batch;
+mod cluster;
+mod codes;
+mod compression;
+mod fault;
+mod handle;
+mod idempotence;
+mod log;
+mod node;
+mod records;
+mod shape;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use thiserror::Error;
+
+pub use api::Api;
+pub use batch::{BatchError, NewBatch, NewRecord, StoredRecord};
+pub use cluster::TopicConfig;
+pub use fault::{Action, Fault};
+pub use handle::FaultHandle;
+
+use cluster::{Cluster, NodeInfo, Shared};
+use node::{Node, Reserved};
+
+const HOST: &str = "127.0.0.1";
+
+/// Why the sandbox did not do what a test asked of it.
+#[derive(Debug, Error)]
+pub enum SandboxError {
+    /// As a request would have been refused: 3 unknown topic or partition, 17 illegal name, 36 topic
+    /// exists, 37 impossible number of partitions.
+    #[error("refused with Kafka's error code {code}")]
+    Refused {
+        /// Kafka's error code.
+        code: i16,
+    },
+    /// There is no node of that id.
+    #[error("there is no node {0}")]
+    NoSuchNode(i32),
+    /// An offset that the log does not hold, or where it cannot continue.
+    #[error("the log has no place at offset {0}")]
+    OffsetOutOfRange(i64),
+    /// The batch at an offset is corrupt, raw or of an unknown codec.
+    #[error("the batch at offset {offset} cannot be decoded: {source}")]
+    Unreadable {
+        /// Its base offset.
+        offset: i64,
+        /// What is wrong with it.
+        source: BatchError,
+    },
+    /// A node's port could not be bound.
+    #[error("a node cannot listen: {0}")]
+    Listen(#[from] io::Error),
+}
+
+impl From<i16> for SandboxError {
+    fn from(code: i16) -> Self {
+        Self::Refused { code }
+    }
+}
+
+/// How many nodes, on which ports. See [`Sandbox::builder`].
+#[derive(Debug, Clone, Default)]
+pub struct SandboxBuilder {
+    nodes: usize,
+    ports: Vec<u16>,
+    retention_bytes: Option<usize>,
+}
+
+impl SandboxBuilder {
+    /// So many nodes, with ids 1, 2, …; at least one.
+    #[must_use]
+    pub fn nodes(mut self, nodes: usize) -> Self {
+        self.nodes = nodes;
+        self
+    }
+
+    /// The nodes' ports, in order; 0, or none given, is any free port.
+    #[must_use]
+    pub fn ports(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
+        self.ports = ports.into_iter().collect();
+        self
+    }
+
+    /// How many bytes a partition keeps unless its topic says otherwise; `None` keeps all.
+    #[must_use]
+    pub fn retention_bytes(mut self, bytes: Option<usize>) -> Self {
+        self.retention_bytes = bytes;
+        self
+    }
+
+    /// Starts the nodes on the current tokio runtime.
+    ///
+    /// # Errors
+    /// A port cannot be bound.
+    pub async fn start(self) -> io::Result<Sandbox> {
+        let mut reserved = BTreeMap::new();
+        let mut ports = self.ports.into_iter();
+        for (_, id) in (0..self.nodes.max(1)).zip(1i32..) {
+            reserved.insert(id, Reserved::new(ports.next().unwrap_or(0))?);
+        }
+        let info = |node: &Reserved| NodeInfo {
+            port: node.port(),
+            up: true,
+        };
+        let known = reserved.iter().map(|(id, node)| (*id, info(node)));
+        let cluster = Cluster::new(known.collect(), self.retention_bytes);
+        let shared = Arc::new(Shared::new(cluster));
+        let mut nodes = BTreeMap::new();
+        for (id, node) in reserved {
+            nodes.insert(id, Node::Up(node.listen(id, Arc::clone(&shared))?));
+        }
+        Ok(Sandbox {
+            shared,
+            nodes: Mutex::new(nodes),
+        })
+    }
+}
+
+/// The broker; see the module. Dropping it closes everything.
+#[derive(Debug)]
+pub struct Sandbox {
+    shared: Arc<Shared>,
+    nodes: Mutex<BTreeMap<i32, Node>>,
+}
+
+impl Sandbox {
+    /// One node on a free port, all defaults.
+    ///
+    /// # Errors
+    /// No port can be bound.
+    pub async fn start() -> io::Result<Self> {
+        Self::builder().start().await
+    }
+
+    /// One node on a free port, until told otherwise.
+    pub fn builder() -> SandboxBuilder {
+        SandboxBuilder::default()
+    }
+
+    /// All nodes' addresses, up or not: `127.0.0.1:port,…`.
+    pub fn bootstrap(&self) -> String {
+        let cluster = self.shared.lock();
+        let addresses: Vec<String> = cluster
+            .nodes
+            .values()
+            .map(|node| format!("{HOST}:{}", node.port))
+            .collect();
+        addresses.join(",")
+    }
+
+    /// The nodes' ids, in order.
+    pub fn nodes(&self) -> Vec<i32> {
+        self.shared.lock().nodes.keys().copied().collect()
+    }
+
+    /// How many requests of that API have arrived, faulty ones included.
+    pub fn requests(&self, api: Api) -> u64 {
+        let cluster = self.shared.lock();
+        cluster.requests.get(&api).copied().unwrap_or(0)
+    }
+
+    /// Arms a fault for requests that come from now on.
+    pub fn fault(&self, fault: Fault, action: Action) -> FaultHandle {
+        let (id, fired) = self.shared.lock().faults.arm(fault, action);
+        FaultHandle::new(id, fired, Arc::clone(&self.shared))
+    }
+
+    /// Disarms all faults.
+    pub fn clear_faults(&self) {
+        self.shared.lock().faults.clear();
+    }
+
+    /// Closes a node's listener and all its connections; its port refuses, its logs survive, and the
+    /// partitions that it leads have no leader. Nothing happens if it is down.
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub async fn crash(&self, node: i32) -> Result<(), SandboxError> {
+        let port = self.set_up(node, false)?;
+        let before = self
+            .network()
+            .insert(node, Node::Down(Reserved::later(port)));
+        let down = match before {
+            Some(Node::Up(listening)) => listening.crash(port).await,
+            Some(Node::Down(reserved)) => reserved,
+            None => return Err(SandboxError::NoSuchNode(node)),
+        };
+        self.network().insert(node, Node::Down(down));
+        self.shared.ring();
+        Ok(())
+    }
+
+    /// Starts a crashed node on its old port. Nothing happens if it is up.
+    ///
+    /// # Errors
+    /// There is no such node, or its port cannot be bound again.
+    pub async fn restart(&self, node: i32) -> Result<(), SandboxError> {
+        let port = self.port(node)?;
+        let mut network = self.network();
+        let before = network.insert(node, Node::Down(Reserved::later(port)));
+        let listening = match before {
+            Some(Node::Up(listening)) => listening,
+            Some(Node::Down(reserved)) => reserved.listen(node, Arc::clone(&self.shared))?,
+            None => return Err(SandboxError::NoSuchNode(node)),
+        };
+        network.insert(node, Node::Up(listening));
+        drop(network);
+        self.set_up(node, true)?;
+        self.shared.ring();
+        Ok(())
+    }
+
+    /// Gives a partition another leader, in a new leader epoch; the log goes with it.
+    ///
+    /// # Errors
+    /// There is no such node or partition.
+    pub fn move_leader(&self, topic: &str, partition: i32, node: i32) -> Result<(), SandboxError> {
+        let mut cluster = self.shared.lock();
+        if !cluster.nodes.contains_key(&node) {
+            return Err(SandboxError::NoSuchNode(node));
+        }
+        cluster.partition(topic, partition)?.lead(node);
+        drop(cluster);
+        self.shared.ring();
+        Ok(())
+    }
+
+    /// The node that leads a partition.
+    ///
+    /// # Errors
+    /// There is no such partition.
+    pub fn leader(&self, topic: &str, partition: i32) -> Result<i32, SandboxError> {
+        Ok(self.shared.lock().partition(topic, partition)?.leader)
+    }
+
+    fn port(&self, node: i32) -> Result<u16, SandboxError> {
+        let cluster = self.shared.lock();
+        let info = cluster.nodes.get(&node);
+        Ok(info.ok_or(SandboxError::NoSuchNode(node))?.port)
+    }
+
+    fn set_up(&self, node: i32, up: bool) -> Result<u16, SandboxError> {
+        let mut cluster = self.shared.lock();
+        let info = cluster.nodes.get_mut(&node);
+        let info = info.ok_or(SandboxError::NoSuchNode(node))?;
+        info.up = up;
+        Ok(info.port)
+    }
+
+    fn network(&self) -> MutexGuard<'_, BTreeMap<i32, Node>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
