@@ -1,0 +1,344 @@
+//! Writes generated events to a topic, at a steady rate or as fast as the brokers take them.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rskafka::BackoffConfig;
+use rskafka::chrono::DateTime;
+use rskafka::client::error::{Error as KafkaError, ProtocolError};
+use rskafka::client::{Client, ClientBuilder};
+use rskafka::record::Record;
+use thiserror::Error;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::event::{EventGenerator, GeneratedRecord, GeneratorConfig, InvalidRatio, RecordKind};
+use super::murmur2::partition_of;
+use super::sender::Senders;
+
+/// Deadline of a question about the cluster, its connection included.
+const ASK_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often a paced run writes what is due.
+const TICK: Duration = Duration::from_millis(100);
+/// How many records are made between two looks at the clock and at the shutdown token.
+const BURST: u64 = 1_000;
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// What to write, and where to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerateOptions {
+    /// Bootstrap brokers, each `host:port`.
+    pub brokers: Vec<String>,
+    /// The client id that brokers log and count quotas by.
+    pub client_id: String,
+    /// The topic to write to.
+    pub topic: String,
+    /// Records a second; as many as the brokers take where `None`.
+    pub rate: Option<f64>,
+    /// How many records; for ever, until shut down, where `None`.
+    pub count: Option<u64>,
+    /// The share of bad records, from 0 to 1.
+    pub bad: f64,
+    /// The same seed gives the same records, their times aside.
+    pub seed: u64,
+    /// Whether records have their user as key, which keeps a user in one partition.
+    pub keyed: bool,
+    /// Creates the topic with so many partitions where it is missing.
+    pub partitions: Option<i32>,
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Records that all in-sync replicas have.
+    pub records: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+    /// Since the first record was made.
+    pub elapsed: Duration,
+}
+
+/// What a run has written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Records that all in-sync replicas have.
+    pub records: u64,
+    /// How many of them are bad.
+    pub bad: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+    /// From the first record made to the last one acknowledged.
+    pub elapsed: Duration,
+}
+
+/// Why a run ended early. Records that were acknowledged before stay written.
+#[derive(Debug, Error)]
+pub enum GenerateError {
+    /// The share of bad records.
+    #[error(transparent)]
+    Ratio(#[from] InvalidRatio),
+    /// The rate.
+    #[error("the rate must be more than 0 and at most 1000000000 records a second, not {0}")]
+    Rate(f64),
+    /// The topic is not there, and was not to be created.
+    #[error("there is no topic {topic:?}; create it, or say with how many partitions to create it")]
+    NoTopic {
+        /// Which one.
+        topic: String,
+    },
+    /// No answer in time.
+    #[error("{doing} took longer than {}", humantime::format_duration(*.after))]
+    Timeout {
+        /// What was being done.
+        doing: String,
+        /// The deadline.
+        after: Duration,
+    },
+    /// The client or a broker refused.
+    #[error("{doing} failed: {source}")]
+    Kafka {
+        /// What was being done.
+        doing: String,
+        /// Why it failed.
+        source: KafkaError,
+    },
+    /// A sender ended without saying why.
+    #[error("the sender of a partition of {topic:?} broke down")]
+    Sender {
+        /// The topic it wrote to.
+        topic: String,
+    },
+}
+
+/// What senders have had acknowledged, for [`Progress`].
+#[derive(Debug, Default)]
+pub(super) struct Acknowledged {
+    pub(super) records: AtomicU64,
+    pub(super) bytes: AtomicU64,
+}
+
+/// Generates records and writes them until `count` are written or `shutdown` is cancelled; then
+/// writes out what it has made. `progress` is called about once a second.
+///
+/// # Errors
+/// Where an option is wrong, the topic is missing, or the brokers don't answer or refuse.
+pub async fn run(
+    options: GenerateOptions,
+    shutdown: CancellationToken,
+    mut progress: impl FnMut(Progress),
+) -> Result<Summary, GenerateError> {
+    let pace = options.rate.map(pace_of).transpose()?;
+    let mut source = Source::new(&options)?;
+    let client = connect(&options).await?;
+    let partitions = partitions(&client, &options).await?;
+    let acknowledged = Arc::new(Acknowledged::default());
+    let mut senders = Senders::start(&client, &options.topic, &partitions, Arc::clone(&acknowledged)).await?;
+
+    let started = Instant::now();
+    let so_far = || Progress {
+        records: acknowledged.records.load(Ordering::Relaxed),
+        bytes: acknowledged.bytes.load(Ordering::Relaxed),
+        elapsed: started.elapsed(),
+    };
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut told = Instant::now();
+    let limit = options.count.unwrap_or(u64::MAX);
+    while source.made < limit && !shutdown.is_cancelled() {
+        let due = pace.map_or(u64::MAX, |pace| due_after(started.elapsed(), pace)).min(limit);
+        source.set_clock();
+        for _ in source.made..due.min(source.made.saturating_add(BURST)) {
+            let (lane, record) = source.next(partitions.len());
+            if !senders.push(lane, record).await {
+                return Err(senders.failure().await);
+            }
+        }
+        if source.made >= due {
+            if !senders.flush().await {
+                return Err(senders.failure().await);
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                _ = ticks.tick() => {}
+            }
+        }
+        if told.elapsed() >= PROGRESS_EVERY {
+            told = Instant::now();
+            progress(so_far());
+        }
+    }
+    senders.finish().await?;
+    let Progress { records, bytes, elapsed } = so_far();
+    Ok(Summary { records, bad: source.bad, bytes, elapsed })
+}
+
+/// The records, each with the partition it goes to.
+struct Source {
+    events: EventGenerator,
+    made: u64,
+    bad: u64,
+    turn: usize,
+    now: DateTime<rskafka::chrono::Utc>,
+}
+
+impl Source {
+    fn new(options: &GenerateOptions) -> Result<Self, GenerateError> {
+        let config = GeneratorConfig {
+            seed: options.seed,
+            bad: options.bad,
+            keyed: options.keyed,
+            ..GeneratorConfig::default()
+        };
+        let mut source =
+            Self { events: EventGenerator::new(config)?, made: 0, bad: 0, turn: 0, now: DateTime::UNIX_EPOCH };
+        source.set_clock();
+        Ok(source)
+    }
+
+    fn set_clock(&mut self) {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let millis = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+        self.now = DateTime::from_timestamp_millis(millis).unwrap_or(DateTime::UNIX_EPOCH);
+        self.events.set_timestamp(self.now.timestamp());
+    }
+
+    fn next(&mut self, lanes: usize) -> (usize, Record) {
+        let GeneratedRecord { key, value, kind } = self.events.next_record();
+        self.made += 1;
+        self.bad += u64::from(kind != RecordKind::Good);
+        let lane = match &key {
+            Some(key) => partition_of(key, lanes),
+            None => {
+                self.turn = (self.turn + 1) % lanes;
+                self.turn
+            }
+        };
+        (lane, Record { key, value, headers: Default::default(), timestamp: self.now })
+    }
+}
+
+/// The time between two records.
+fn pace_of(rate: f64) -> Result<Duration, GenerateError> {
+    let valid = rate > 0.0 && rate <= 1e9;
+    let pace = if valid { Duration::try_from_secs_f64(rate.recip()).ok() } else { None };
+    pace.filter(|pace| !pace.is_zero()).ok_or(GenerateError::Rate(rate))
+}
+
+/// How many records are due after `elapsed`: the first at once.
+fn due_after(elapsed: Duration, pace: Duration) -> u64 {
+    let whole = elapsed.as_nanos() / pace.as_nanos().max(1);
+    u64::try_from(whole).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+async fn connect(options: &GenerateOptions) -> Result<Client, GenerateError> {
+    let builder = ClientBuilder::new(options.brokers.clone()).client_id(options.client_id.as_str()).backoff_config(
+        BackoffConfig {
+            init_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(1),
+            base: 2.0,
+            deadline: Some(Duration::from_secs(20)),
+        },
+    );
+    let doing = format!("asking {} for the cluster", options.brokers.join(", "));
+    within(ASK_TIMEOUT, doing, builder.build()).await
+}
+
+/// The partitions of the topic, which is created where that was asked for.
+async fn partitions(client: &Client, options: &GenerateOptions) -> Result<Vec<i32>, GenerateError> {
+    let topic = &options.topic;
+    if let Some(found) = find(client, topic).await? {
+        return Ok(found);
+    }
+    let Some(count) = options.partitions else {
+        return Err(GenerateError::NoTopic { topic: topic.clone() });
+    };
+    create(client, topic, count).await?;
+    // Created is not yet known to every broker.
+    let wanted = usize::try_from(count).unwrap_or(1);
+    let known = async {
+        loop {
+            match find(client, topic).await? {
+                Some(found) if found.len() >= wanted => return Ok(found),
+                _ => sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    timeout(ASK_TIMEOUT, known).await.unwrap_or_else(|_| {
+        let doing = format!("waiting for the new topic {topic:?} to be known");
+        Err(GenerateError::Timeout { doing, after: ASK_TIMEOUT })
+    })
+}
+
+async fn find(client: &Client, topic: &str) -> Result<Option<Vec<i32>>, GenerateError> {
+    let topics = within(ASK_TIMEOUT, "listing the topics".to_owned(), client.list_topics()).await?;
+    let found = topics.into_iter().find(|known| known.name == topic);
+    let partitions: Option<Vec<i32>> = found.map(|known| known.partitions.into_iter().collect());
+    Ok(partitions.filter(|partitions| !partitions.is_empty()))
+}
+
+async fn create(client: &Client, topic: &str, partitions: i32) -> Result<(), GenerateError> {
+    const BROKERS_DEFAULT: i16 = -1;
+    let doing = format!("creating the topic {topic:?}");
+    let controller = match client.controller_client() {
+        Ok(controller) => controller,
+        Err(source) => return Err(GenerateError::Kafka { doing, source }),
+    };
+    let created = controller.create_topic(topic, partitions, BROKERS_DEFAULT, 10_000);
+    match within(ASK_TIMEOUT, doing, created).await {
+        // Another one was quicker.
+        Err(GenerateError::Kafka {
+            source: KafkaError::ServerError { protocol_error: ProtocolError::TopicAlreadyExists, .. },
+            ..
+        }) => Ok(()),
+        other => other,
+    }
+}
+
+/// Waits for rskafka, which itself may wait for ever.
+pub(super) async fn within<T>(
+    after: Duration,
+    doing: String,
+    call: impl Future<Output = Result<T, KafkaError>>,
+) -> Result<T, GenerateError> {
+    match timeout(after, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(source)) => Err(GenerateError::Kafka { doing, source }),
+        Err(_) => Err(GenerateError::Timeout { doing, after }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_kept_by_counting_what_is_due() {
+        let pace = pace_of(1_000.0).unwrap();
+        assert_eq!(due_after(Duration::ZERO, pace), 1);
+        assert_eq!(due_after(Duration::from_millis(500), pace), 501);
+        assert_eq!(due_after(Duration::from_secs(10), pace_of(0.5).unwrap()), 6);
+        for rate in [0.0, -1.0, f64::NAN, f64::INFINITY, 2e9] {
+            assert!(matches!(pace_of(rate), Err(GenerateError::Rate(_))), "{rate}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_broker_is_a_clear_error() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = GenerateOptions {
+            brokers: vec![listener.local_addr().unwrap().to_string()],
+            client_id: "test".to_owned(),
+            topic: "t".to_owned(),
+            rate: None,
+            count: Some(1),
+            bad: 0.0,
+            seed: 0,
+            keyed: false,
+            partitions: None,
+        };
+        let error = run(options, CancellationToken::new(), |_| {}).await.unwrap_err();
+        assert!(error.to_string().ends_with("for the cluster took longer than 15s"), "{error}");
+    }
+}
