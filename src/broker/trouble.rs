@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::Error;
 use crate::config::Config;
-use crate::observe::{ComponentHandle, Observe};
+use crate::observe::{ComponentHandle, Observe, Severity};
 use crate::retry::{ErrorClass, Pauses, Policy};
 
 /// How often a failure that lasts is said again.
@@ -74,10 +74,10 @@ impl Trouble {
             since: now,
             said: now,
             class,
-            component: self.watch.observe.health.component(&self.name),
+            component: self.watch.observe.health.component(Arc::clone(&self.name)),
         });
         row.class = class;
-        row.component.degraded(&error.to_string(), class.as_str());
+        row.component.degraded(&error.to_string(), severity(class));
         if say {
             row.said = now;
             let (name, attempts, class) = (&*self.name, self.pauses.attempts(), class.as_str());
@@ -111,5 +111,13 @@ impl Trouble {
             return ErrorClass::Fatal;
         }
         error.class()
+    }
+}
+
+/// What lasts until someone mends it makes the process unready at once.
+fn severity(class: ErrorClass) -> Severity {
+    match class {
+        ErrorClass::Fatal | ErrorClass::Poison => Severity::Fatal,
+        ErrorClass::Transient | ErrorClass::Ambiguous => Severity::Passing,
     }
 }

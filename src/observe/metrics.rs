@@ -187,9 +187,9 @@ impl Metrics {
         self.inner.families.produce.get_or_create_owned(&TopicLabels { topic: topic.into() })
     }
 
-    /// Counts a dead letter. The reason is one of a closed set.
-    pub fn dead(&self, reason: &'static str) {
-        self.inner.families.dead.get_or_create(&ReasonLabels { reason }).inc();
+    /// Counts dead letters. The reason is one of a closed set.
+    pub fn dead(&self, reason: &'static str, count: u64) {
+        self.inner.families.dead.get_or_create(&ReasonLabels { reason }).inc_by(count);
     }
 
     /// Counts an attempt of `operation` that failed with an error of `class` and is made again.
@@ -415,7 +415,7 @@ mod tests {
         partition.fetch.observe(Duration::from_millis(20));
         partition.acknowledged(1_000, 1_040, 10);
         metrics.route("output").count(9, 2_400);
-        metrics.dead("malformed_json");
+        metrics.dead("malformed_json", 1);
         metrics.retry("produce", "transient");
         metrics.produce("processed-user-login").observe(Duration::from_millis(2));
 

@@ -75,9 +75,9 @@ impl Tally {
         }
     }
 
-    /// Counts one bad record. Reasons come from a closed set, so this stays small.
-    pub fn error(&mut self, reason: &'static str) {
-        *self.errors.entry(reason).or_default() += 1;
+    /// Counts bad records. Reasons come from a closed set, so this stays small.
+    pub fn errors(&mut self, reason: &'static str, count: u64) {
+        *self.errors.entry(reason).or_default() += count;
     }
 
     /// The counts of records, to add to.
@@ -248,7 +248,7 @@ mod tests {
         let board = TallyBoard::new(DIMENSIONS);
         let (first, second) = (board.register(), board.register());
         first.lock().count(0, "android");
-        first.lock().error("malformed_json");
+        first.lock().errors("malformed_json", 1);
         first.lock().totals().records_in += 2;
         second.lock().count(0, "android");
         second.lock().count(0, "ios");

@@ -52,7 +52,7 @@ impl Counts {
 }
 
 /// The stages of one source partition, whatever the event type.
-pub trait Stages: Send {
+pub trait Stages: Send + Sync {
     /// The names of what is counted by value.
     fn dimensions(&self) -> Dimensions;
 
@@ -137,12 +137,11 @@ impl<P: Processor> Stages for ProcessorStages<P> {
 
     fn process(&mut self, entry: &Entry<'_>, index: usize, limit: Option<usize>, batch: &mut Batch<'_>) {
         let mut inserted = std::mem::take(&mut self.inserted);
+        let (room, during) = (&mut inserted, &mut *batch);
         let outcome = match entry.damage {
             Some(why) => Outcome::Dead(Stage::Fetch, Rejection::record(Reason::CorruptBatch, why.to_owned())),
-            None => catch_unwind(AssertUnwindSafe(|| {
-                decide(&self.processor, &self.routes, &entry.record, batch, &mut inserted)
-            }))
-            .unwrap_or_else(|_| Outcome::Dead(Stage::Enrich, panicked())),
+            None => caught(|| decide(&self.processor, &self.routes, &entry.record, during, room))
+                .unwrap_or_else(|| Outcome::Dead(Stage::Enrich, panicked())),
         };
         match outcome {
             Outcome::Send { topic, value } => {
@@ -181,6 +180,12 @@ fn decide<'o, 'a: 'o, P: Processor>(
     processor.count(&event, batch.tally);
     batch.counts.clock_skewed += u64::from(enriched.clock_skewed);
     Outcome::Send { topic, value: enriched.value }
+}
+
+/// What `work` gives, or nothing where it panics. Nothing that it touched is used after a panic
+/// but counters and scratch room.
+fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
 fn panicked() -> Rejection {

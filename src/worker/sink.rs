@@ -75,14 +75,14 @@ impl Sink {
     pub fn begin_at(&mut self, start: Checkpoint) {
         let tracker = Tracker::starting_at(start.next_offset);
         let (metrics, status) = (Arc::clone(&self.parts.metrics), Arc::clone(&self.parts.status));
-        status.set_committed(start.next_offset);
+        status.committed(start.next_offset);
         metrics.checkpointed();
         let mut trouble = self.parts.watch.operation("checkpoint", format!("store the offset of {}", self.parts.name));
         let report = move |outcome: Result<&Checkpoint, &StoreError>| match outcome {
             Ok(checkpoint) => {
                 trouble.passed();
                 metrics.checkpointed();
-                status.set_committed(checkpoint.next_offset);
+                status.checkpointed(checkpoint.next_offset);
             }
             Err(error) => drop(trouble.failed_as(ErrorClass::Transient, error)),
         };
@@ -99,9 +99,10 @@ impl Sink {
         let partitions = self.partition_counts().await;
         let mut counts = Counts::default();
         let out = {
-            let parts = &mut self.parts;
-            let mut tally = parts.tally.lock();
-            parts.stage(batch, &Redo::of((0..batch.len()).collect()), &now, &partitions, &mut counts, &mut tally)
+            let SinkParts { stages, tally, max_batch_bytes, .. } = &mut self.parts;
+            let out = OutputBatch::new(*max_batch_bytes);
+            let whole = Redo::of((0..batch.len()).collect());
+            stage(&mut **stages, batch, &whole, out, (&now, &partitions), &mut counts, &mut tally.lock())
         };
         for refused in self.parts.writer.write(out).await {
             self.redo(batch, refused, &now, &partitions, &mut counts).await;
@@ -128,7 +129,9 @@ impl Sink {
         while let Some(redo) = stack.pop() {
             // Counted the first time already.
             let mut tally = Tally::new(self.parts.stages.dimensions());
-            let out = self.parts.stage(batch, &redo, now, partitions, &mut Counts::default(), &mut tally);
+            let SinkParts { stages, max_batch_bytes, .. } = &mut self.parts;
+            let out = OutputBatch::new(*max_batch_bytes);
+            let out = stage(&mut **stages, batch, &redo, out, (now, partitions), &mut Counts::default(), &mut tally);
             for refused in self.parts.writer.write(out).await {
                 self.split(batch, refused, Some(&redo), &mut stack, counts).await;
             }
@@ -230,7 +233,7 @@ impl Sink {
 
     fn note_in_flight(&self, bytes: usize) {
         self.parts.metrics.in_flight_bytes(count(bytes));
-        self.parts.status.set_in_flight_bytes(count(bytes));
+        self.parts.status.in_flight_bytes(count(bytes));
     }
 
     fn note_counts(&self, batch: &SourceBatch, counts: &Counts) {
@@ -246,7 +249,7 @@ impl Sink {
         for (reason, count) in counts.dead() {
             dead += count;
             observe.metrics.dead(reason.code(), count);
-            tally.error(reason.code(), count);
+            tally.errors(reason.code(), count);
         }
         let totals = tally.totals();
         totals.records_in += records;
@@ -257,28 +260,25 @@ impl Sink {
     }
 }
 
-impl SinkParts {
-    /// Stages some of a batch's records. Stages are pure, so that doing it again gives the same.
-    fn stage(
-        &mut self,
-        batch: &SourceBatch,
-        redo: &Redo,
-        now: &Now,
-        partitions: &[i32],
-        counts: &mut Counts,
-        tally: &mut Tally,
-    ) -> OutputBatch {
-        let mut out = OutputBatch::new(self.max_batch_bytes);
-        let mut staged = Batch { now, partitions, out: &mut out, counts, tally };
-        for index in &redo.sources {
-            let Some(entry) = batch.entry(*index) else { continue };
-            match &redo.rejection {
-                Some(rejection) => self.stages.refuse(&entry, *index, rejection, redo.limit, &mut staged),
-                None => self.stages.process(&entry, *index, redo.limit, &mut staged),
-            }
+/// Stages some of a batch's records. Stages are pure, so that doing it again gives the same.
+fn stage(
+    stages: &mut dyn Stages,
+    batch: &SourceBatch,
+    redo: &Redo,
+    mut out: OutputBatch,
+    (now, partitions): (&Now, &[i32]),
+    counts: &mut Counts,
+    tally: &mut Tally,
+) -> OutputBatch {
+    let mut staged = Batch { now, partitions, out: &mut out, counts, tally };
+    for index in &redo.sources {
+        let Some(entry) = batch.entry(*index) else { continue };
+        match &redo.rejection {
+            Some(rejection) => stages.refuse(&entry, *index, rejection, redo.limit, &mut staged),
+            None => stages.process(&entry, *index, redo.limit, &mut staged),
         }
-        out
     }
+    out
 }
 
 impl Redo {

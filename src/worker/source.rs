@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::budget::Share;
 use crate::broker::{Error, PartitionReader, SourceBatch, Trouble, Watch};
 use crate::config::{OutOfRange, StartAt};
-use crate::observe::{PartitionMetrics, PartitionStatus};
+use crate::observe::{PartitionMetrics, PartitionState, PartitionStatus};
 use crate::offsets::{Checkpoint, OffsetStore};
 use crate::record::{Offset, TopicId};
 use crate::retry::ErrorClass;
@@ -64,6 +64,7 @@ impl Source {
                 Ok(checkpoint) => {
                     self.trouble.passed();
                     self.position = checkpoint.next_offset;
+                    self.parts.status.state(PartitionState::Running);
                     info!(topic = checkpoint.topic, partition = checkpoint.partition, offset = checkpoint.next_offset.0, "reading");
                     return checkpoint;
                 }
@@ -136,7 +137,8 @@ impl Source {
         }
         metrics.fetched(count(batch.len()), count(batch.bytes()));
         metrics.position(batch.range.end, batch.high_watermark);
-        status.set_position(batch.range.end, batch.high_watermark);
+        status.position(batch.range.end);
+        status.high_watermark(batch.high_watermark);
     }
 
     /// Goes on where the policy says; or waits, where it says to fail.
