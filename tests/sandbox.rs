@@ -1,5 +1,10 @@
 //! The sandbox broker, seen by rskafka 0.6.0 and, where rskafka is in the way, by bare bytes.
 #![cfg(feature = "sandbox")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only"
+)]
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -506,6 +511,59 @@ async fn nothing_listens_after_a_drop() {
     assert!(again.is_err());
 }
 
+#[tokio::test]
+async fn an_idempotent_batch_is_written_once() {
+    let sandbox = with_topic().await;
+    let mut stream = TcpStream::connect(sandbox.bootstrap()).await.unwrap();
+    let mut batch = NewBatch::new(vec![NewRecord::new("k", "once")]);
+    (batch.producer_id, batch.producer_epoch, batch.base_sequence) = (1001, 0, 0);
+    let request = raw_produce(-1, &batch.to_bytes());
+
+    sandbox.fault(Fault::on(Api::Produce), Action::SilenceAfter);
+    send(&mut stream, &request).await;
+    for _ in 0..2 {
+        let answer = ask(&mut stream, &request).await;
+        assert_eq!(raw_outcome(&answer), (0, 0), "error code and base offset");
+    }
+    batch.base_sequence = 5;
+    let gap = ask(&mut stream, &raw_produce(-1, &batch.to_bytes())).await;
+    assert_eq!(raw_outcome(&gap), (45, -1), "OUT_OF_ORDER_SEQUENCE_NUMBER");
+    assert_eq!(values(&sandbox, 0), ["once"]);
+}
+
+#[tokio::test]
+async fn a_corrupt_produce_is_refused() {
+    let sandbox = with_topic().await;
+    let mut stream = TcpStream::connect(sandbox.bootstrap()).await.unwrap();
+    let mut bytes = NewBatch::new(vec![NewRecord::new("k", "v")])
+        .to_bytes()
+        .to_vec();
+    *bytes.last_mut().unwrap() ^= 1;
+    let answer = ask(&mut stream, &raw_produce(-1, &bytes)).await;
+    assert_eq!(raw_outcome(&answer), (2, -1), "CORRUPT_MESSAGE");
+}
+
+#[tokio::test]
+async fn acks_0_is_never_answered_and_an_error_closes() {
+    let sandbox = with_topic().await;
+    let mut stream = TcpStream::connect(sandbox.bootstrap()).await.unwrap();
+    let batch = NewBatch::new(vec![NewRecord::new("k", "v")]).to_bytes();
+    send(&mut stream, &raw_produce(0, &batch)).await;
+    assert_eq!(
+        soon(sandbox.until_end_offset(TOPIC, 0, 1)).await.unwrap(),
+        1
+    );
+    let next = ask(&mut stream, &raw_produce(1, &batch)).await;
+    assert_eq!(
+        raw_outcome(&next),
+        (0, 1),
+        "the first answer is the second request's"
+    );
+    sandbox.fault(Fault::on(Api::Produce), Action::Error(19));
+    send(&mut stream, &raw_produce(0, &batch)).await;
+    assert_eq!(soon(stream.read(&mut [0; 1])).await.unwrap(), 0);
+}
+
 /// One node with [`TOPIC`] of one partition.
 async fn with_topic() -> Sandbox {
     let sandbox = Sandbox::start().await.unwrap();
@@ -567,13 +625,38 @@ fn server_error<T: std::fmt::Debug>(result: Result<T, Error>) -> ProtocolError {
 }
 
 async fn ask(stream: &mut TcpStream, request: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(request.len()).unwrap();
-    stream.write_all(&length.to_be_bytes()).await.unwrap();
-    stream.write_all(request).await.unwrap();
+    send(stream, request).await;
     let size = soon(stream.read_u32()).await.unwrap();
     let mut answer = vec![0; usize::try_from(size).unwrap()];
     soon(stream.read_exact(&mut answer)).await.unwrap();
     answer
+}
+
+/// Produce version 7 to partition 0 of [`TOPIC`].
+fn raw_produce(acks: i16, batch: &[u8]) -> Vec<u8> {
+    let mut request = vec![0, 0, 0, 7, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff];
+    request.extend(acks.to_be_bytes());
+    request.extend(1000i32.to_be_bytes());
+    request.extend([0, 0, 0, 1, 0, 6]);
+    request.extend(TOPIC.as_bytes());
+    request.extend([0, 0, 0, 1, 0, 0, 0, 0]);
+    request.extend(u32::try_from(batch.len()).unwrap().to_be_bytes());
+    request.extend(batch);
+    request
+}
+
+/// Error code and base offset in the answer to [`raw_produce`].
+fn raw_outcome(answer: &[u8]) -> (i16, i64) {
+    let at = 4 + 4 + 2 + TOPIC.len() + 4 + 4;
+    let code = i16::from_be_bytes(answer[at..at + 2].try_into().unwrap());
+    let base_offset = i64::from_be_bytes(answer[at + 2..at + 10].try_into().unwrap());
+    (code, base_offset)
+}
+
+async fn send(stream: &mut TcpStream, request: &[u8]) {
+    let length = u32::try_from(request.len()).unwrap();
+    stream.write_all(&length.to_be_bytes()).await.unwrap();
+    stream.write_all(request).await.unwrap();
 }
 
 /// No call of a test takes longer; what would, hangs.

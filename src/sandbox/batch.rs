@@ -14,7 +14,7 @@ use bytes::{Buf, Bytes};
 use thiserror::Error;
 
 use super::compression;
-use crate::record::Header;
+use super::record::{self, NewRecord, StoredRecord};
 
 /// Bytes of a batch before its records.
 pub(super) const HEADER_BYTES: usize = 61;
@@ -157,47 +157,6 @@ pub(super) fn corrupted(bytes: &[u8]) -> Bytes {
     bytes.into()
 }
 
-/// A record to be written straight into a log.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct NewRecord {
-    /// Its key, or null.
-    pub key: Option<Bytes>,
-    /// Its value; null is a tombstone.
-    pub value: Option<Bytes>,
-    /// Its headers, in this order; names may repeat and values may be null.
-    pub headers: Vec<Header>,
-    /// Milliseconds since the Unix epoch.
-    pub timestamp_ms: i64,
-}
-
-impl NewRecord {
-    /// A record with a key and a value, no headers, timestamp 0.
-    pub fn new(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
-        Self {
-            key: Some(key.into()),
-            value: Some(value.into()),
-            ..Self::default()
-        }
-    }
-
-    /// With a header; `None` is a null value, legal in Kafka and fatal to rskafka 0.6.0.
-    #[must_use]
-    pub fn header(mut self, name: &str, value: Option<&[u8]>) -> Self {
-        self.headers.push(Header {
-            name: name.to_owned(),
-            value: value.map(Bytes::copy_from_slice),
-        });
-        self
-    }
-
-    /// With a timestamp, milliseconds since the Unix epoch.
-    #[must_use]
-    pub fn timestamp(mut self, timestamp_ms: i64) -> Self {
-        self.timestamp_ms = timestamp_ms;
-        self
-    }
-}
-
 /// A batch to be built, uncompressed; the log gives it its base offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewBatch {
@@ -260,8 +219,8 @@ impl NewBatch {
         }
     }
 
-    /// The batch in bytes, at base offset 0.
-    pub(super) fn encode(&self) -> Bytes {
+    /// The batch in bytes, at base offset 0, its checksum right.
+    pub fn to_bytes(&self) -> Bytes {
         let base_timestamp = self.records.first().map_or(-1, |r| r.timestamp_ms);
         let max_timestamp = self.records.iter().map(|r| r.timestamp_ms).max();
         let mut attributes = 0;
@@ -284,7 +243,7 @@ impl NewBatch {
         covered.extend_from_slice(&self.base_sequence.to_be_bytes());
         covered.extend_from_slice(&records.to_be_bytes());
         for (delta, record) in (0i64..).zip(&self.records) {
-            put_record(&mut covered, delta, base_timestamp, record);
+            record::put(&mut covered, delta, base_timestamp, record);
         }
 
         let length = i32::try_from(covered.len() + CRC_COVERS_FROM - LENGTH_OVERHEAD);
@@ -300,23 +259,6 @@ impl NewBatch {
     }
 }
 
-/// A record as it stands in a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredRecord {
-    /// Its offset in the partition.
-    pub offset: i64,
-    /// Milliseconds since the Unix epoch.
-    pub timestamp_ms: i64,
-    /// Its key, or null.
-    pub key: Option<Bytes>,
-    /// Its value; null is a tombstone.
-    pub value: Option<Bytes>,
-    /// Its headers, in the order of the log, repeated names and null values included.
-    pub headers: Vec<Header>,
-    /// The id of the producer that wrote it, or -1.
-    pub producer_id: i64,
-}
-
 /// Decodes the records of one batch; a control batch has none.
 pub(super) fn records(bytes: &Bytes) -> Result<Vec<StoredRecord>, BatchError> {
     let header = BatchHeader::read(bytes)?;
@@ -328,110 +270,9 @@ pub(super) fn records(bytes: &Bytes) -> Result<Vec<StoredRecord>, BatchError> {
     let mut payload = compression::decompress(header.codec(), payload)?;
     let mut records = Vec::new();
     for _ in 0..header.records {
-        records.push(take_record(&header, &mut payload)?);
+        records.push(record::take(&header, &mut payload)?);
     }
     Ok(records)
-}
-
-fn take_record(header: &BatchHeader, payload: &mut Bytes) -> Result<StoredRecord, BatchError> {
-    let size = take_varint(payload)?;
-    let mut at = take(payload, size)?;
-    take(&mut at, 1)?; // attributes, unused by Kafka
-    let timestamp = take_varint(&mut at)?;
-    let delta = take_varint(&mut at)?;
-    let key = take_nullable(&mut at)?;
-    let value = take_nullable(&mut at)?;
-    let mut headers = Vec::new();
-    for _ in 0..take_varint(&mut at)? {
-        let name = take_nullable(&mut at)?.ok_or(BatchError::Records("a header without a name"))?;
-        let name = String::from_utf8(name.to_vec())
-            .map_err(|_| BatchError::Records("a header's name is no UTF-8"))?;
-        let value = take_nullable(&mut at)?;
-        headers.push(Header { name, value });
-    }
-    Ok(StoredRecord {
-        offset: header.base_offset.saturating_add(delta),
-        timestamp_ms: header.base_timestamp.saturating_add(timestamp),
-        key,
-        value,
-        headers,
-        producer_id: header.producer_id,
-    })
-}
-
-fn take(from: &mut Bytes, size: i64) -> Result<Bytes, BatchError> {
-    let size = usize::try_from(size).map_err(|_| BatchError::Records("a negative length"))?;
-    if size > from.len() {
-        return Err(BatchError::Records("a length past the end"));
-    }
-    Ok(from.split_to(size))
-}
-
-fn take_nullable(from: &mut Bytes) -> Result<Option<Bytes>, BatchError> {
-    match take_varint(from)? {
-        -1 => Ok(None),
-        size => take(from, size).map(Some),
-    }
-}
-
-fn take_varint(from: &mut Bytes) -> Result<i64, BatchError> {
-    let mut raw = 0u64;
-    for shift in (0..64).step_by(7) {
-        let byte = from
-            .try_get_u8()
-            .map_err(|_| BatchError::Records("a number past the end"))?;
-        raw |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            let magnitude = (raw >> 1).cast_signed();
-            return Ok(if raw & 1 == 0 { magnitude } else { !magnitude });
-        }
-    }
-    Err(BatchError::Records("a number of more than 64 bits"))
-}
-
-fn put_record(out: &mut Vec<u8>, offset_delta: i64, base_timestamp: i64, record: &NewRecord) {
-    let mut body = vec![0];
-    put_varint(
-        &mut body,
-        record.timestamp_ms.saturating_sub(base_timestamp),
-    );
-    put_varint(&mut body, offset_delta);
-    put_nullable(&mut body, record.key.as_deref());
-    put_nullable(&mut body, record.value.as_deref());
-    put_length(&mut body, record.headers.len());
-    for header in &record.headers {
-        put_nullable(&mut body, Some(header.name.as_bytes()));
-        put_nullable(&mut body, header.value.as_deref());
-    }
-    put_length(out, body.len());
-    out.extend_from_slice(&body);
-}
-
-fn put_nullable(out: &mut Vec<u8>, value: Option<&[u8]>) {
-    match value {
-        None => put_varint(out, -1),
-        Some(value) => {
-            put_length(out, value.len());
-            out.extend_from_slice(value);
-        }
-    }
-}
-
-fn put_length(out: &mut Vec<u8>, length: usize) {
-    put_varint(out, i64::try_from(length).unwrap_or(i64::MAX));
-}
-
-fn put_varint(out: &mut Vec<u8>, value: i64) {
-    let mut raw = ((value << 1) ^ (value >> 63)).cast_unsigned();
-    loop {
-        let [low, ..] = raw.to_le_bytes();
-        raw >>= 7;
-        if raw == 0 {
-            out.push(low & 0x7f);
-            return;
-        }
-        out.push(low | 0x80);
-    }
 }
 
 #[cfg(test)]
@@ -448,7 +289,7 @@ mod tests {
             timestamp_ms: 1_699_999_999_000,
             ..NewRecord::default()
         };
-        let bytes = NewBatch::new(vec![record.clone(), tombstone]).encode();
+        let bytes = NewBatch::new(vec![record.clone(), tombstone]).to_bytes();
 
         let read = records(&placed(&bytes, 40, 7)).unwrap();
 
@@ -462,7 +303,7 @@ mod tests {
     #[test]
     fn placing_leaves_the_checksum_valid() {
         let bytes = placed(
-            &NewBatch::new(vec![NewRecord::new("k", "v")]).encode(),
+            &NewBatch::new(vec![NewRecord::new("k", "v")]).to_bytes(),
             9,
             3,
         );
@@ -473,13 +314,13 @@ mod tests {
 
     #[test]
     fn a_flipped_byte_is_found() {
-        let bytes = corrupted(&NewBatch::new(vec![NewRecord::new("k", "v")]).encode());
+        let bytes = corrupted(&NewBatch::new(vec![NewRecord::new("k", "v")]).to_bytes());
         assert!(matches!(records(&bytes), Err(BatchError::Checksum { .. })));
     }
 
     #[test]
     fn no_prefix_of_a_batch_panics() {
-        let bytes = NewBatch::new(vec![NewRecord::new("k", "v")]).encode();
+        let bytes = NewBatch::new(vec![NewRecord::new("k", "v")]).to_bytes();
         for end in 0..bytes.len() {
             assert!(BatchHeader::read(&bytes[..end]).is_err());
         }
@@ -487,30 +328,11 @@ mod tests {
 
     #[test]
     fn a_control_batch_has_the_bytes_at_which_rskafka_fails() {
-        let bytes = NewBatch::control(1, true, 0).encode();
+        let bytes = NewBatch::control(1, true, 0).to_bytes();
         assert_eq!(
             &bytes[HEADER_BYTES..HEADER_BYTES + 2],
             8192i16.to_be_bytes()
         );
         assert!(BatchHeader::read(&bytes).unwrap().is_control());
-    }
-
-    #[test]
-    fn varints_round_trip() {
-        for value in [
-            0,
-            1,
-            -1,
-            63,
-            -64,
-            64,
-            i64::from(i32::MIN),
-            i64::MAX,
-            i64::MIN,
-        ] {
-            let mut out = Vec::new();
-            put_varint(&mut out, value);
-            assert_eq!(take_varint(&mut out.into()), Ok(value));
-        }
     }
 }

@@ -105,7 +105,8 @@ fn last_sequence(header: &BatchHeader) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::batch::{NewBatch, NewRecord};
+    use super::super::batch::NewBatch;
+    use super::super::record::NewRecord;
     use super::*;
 
     fn header(epoch: i16, sequence: i32, records: usize) -> BatchHeader {
@@ -113,7 +114,7 @@ mod tests {
         batch.producer_id = 1;
         batch.producer_epoch = epoch;
         batch.base_sequence = sequence;
-        BatchHeader::read(&batch.encode()).unwrap()
+        BatchHeader::read(&batch.to_bytes()).unwrap()
     }
 
     #[test]

@@ -47,6 +47,7 @@ mod handle;
 mod idempotence;
 mod log;
 mod node;
+mod record;
 mod records;
 mod shape;
 
@@ -57,10 +58,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 
 pub use api::Api;
-pub use batch::{BatchError, NewBatch, NewRecord, StoredRecord};
+pub use batch::{BatchError, NewBatch};
 pub use cluster::TopicConfig;
 pub use fault::{Action, Fault};
 pub use handle::FaultHandle;
+pub use record::{NewRecord, StoredRecord};
 
 use cluster::{Cluster, NodeInfo, Shared};
 use node::{Node, Reserved};

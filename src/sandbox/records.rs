@@ -5,8 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use super::batch::{BatchHeader, NewBatch, NewRecord, StoredRecord};
+use super::batch::{BatchHeader, NewBatch};
 use super::cluster::{Partition, TopicConfig};
+use super::record::{NewRecord, StoredRecord};
 use super::{Sandbox, SandboxError};
 
 impl Sandbox {
@@ -93,7 +94,7 @@ impl Sandbox {
         partition: i32,
         batch: &NewBatch,
     ) -> Result<i64, SandboxError> {
-        let bytes = batch.encode();
+        let bytes = batch.to_bytes();
         let header = BatchHeader::read(&bytes)
             .map_err(|source| SandboxError::Unreadable { offset: -1, source })?;
         self.with(topic, partition, |p| Ok(p.append(&header, &bytes)))
