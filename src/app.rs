@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -15,6 +16,9 @@ use crate::offsets::{FileStore, OffsetStore, StoreError};
 use crate::stages::{Login, Processor, ProcessorStages, Routes, Stages};
 use crate::supervisor::{MakeWorker, Supervisor};
 use crate::worker::{Budget, PartitionWorker, Sink, SinkParts, Source, SourceParts};
+
+/// How long a partition may be in trouble before the process counts as unready: a blip is none.
+const READINESS_GRACE: Duration = Duration::from_secs(10);
 
 /// Why the pipeline could not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +63,8 @@ impl App {
         let dimensions = match config.pipeline.processor {
             ProcessorKind::Login => Login::DIMENSIONS,
         };
-        let observe = Observe::new(env!("CARGO_PKG_VERSION"), dimensions);
+        let shown = serde_json::to_value(&config).unwrap_or_default();
+        let observe = Observe::new(env!("CARGO_PKG_VERSION"), dimensions, READINESS_GRACE, shown);
         let admin = AdminServer::bind(config.admin.listen).await?;
         Ok(Self { config: Arc::new(config), observe, admin, store, routes })
     }
@@ -81,11 +86,11 @@ impl App {
     /// before will be processed again.
     pub async fn run(self, stop: CancellationToken) -> Result<Summary, AppError> {
         let Self { config, observe, admin, store, routes } = self;
+        let admin_address = admin.local_addr();
         let watched_until = CancellationToken::new();
-        let shown = serde_json::to_value(&*config).unwrap_or_default();
-        let serving = tokio::spawn(admin.serve(observe.clone(), shown, watched_until.clone()));
+        let serving = tokio::spawn(admin.serve(observe.clone(), watched_until.clone()));
         let reporting = tokio::spawn(stats::report(observe.tallies.clone(), config.stats.interval, watched_until.clone()));
-        info!(admin = %config.admin.listen, source = config.source.topic, output = config.output.topic, "started");
+        info!(admin = %admin_address, source = config.source.topic, output = config.output.topic, "started");
 
         let clients = Arc::new(Clients::new(config.kafka.clone()));
         let cluster = Arc::new(Cluster::new(wire::Options::from(&config.kafka)));
@@ -163,7 +168,7 @@ impl MakeWorker for Workshop {
         let Self { config, observe, watch, clients, cluster, writer, store, budget, .. } = self;
         let topic = &config.source.topic;
         let metrics = Arc::new(observe.metrics.partition(topic, partition));
-        let status = Arc::new(observe.status.partition(topic, partition));
+        let status = Arc::new(observe.partitions.partition(topic, partition));
         let reader = PartitionReader::new(
             topic,
             partition,

@@ -1,7 +1,7 @@
 //! Moves records through validation and enrichment from one Kafka topic to another, losing none.
 #![forbid(unsafe_code)]
 
-// pub mod app;
+pub mod app;
 pub mod assignment;
 pub mod broker;
 pub mod cli;

@@ -13,22 +13,27 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    match dispatch(&cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failure(error.as_ref()),
-    }
+    dispatch(&cli.command).unwrap_or_else(|error| failure(error.as_ref()))
 }
 
-fn dispatch(command: &Command) -> Result<(), Box<dyn Error>> {
-    let mut out = std::io::stdout().lock();
+fn dispatch(command: &Command) -> Result<ExitCode, Box<dyn Error>> {
+    let out = &mut std::io::stdout().lock();
     match command {
+        Command::Run(args) => cli::run::run(args),
         Command::Check(args) => {
-            cli::check::run(args, &mut out)?;
-            if args.connect { Err("--connect is not in this build".into()) } else { Ok(()) }
+            let config = cli::check::run(args, out)?;
+            if args.connect {
+                cli::check::connect(&config, out)?;
+            }
+            Ok(ExitCode::SUCCESS)
         }
-        Command::Completions(args) => Ok(cli::completions::run(args, &mut out)?),
-        Command::Run(_) | Command::Generate(_) | Command::Demo(_) | Command::Offsets(_) => {
-            Err("this command is not in this build".into())
+        Command::Generate(args) => cli::generate::run(args),
+        #[cfg(feature = "sandbox")]
+        Command::Demo(args) => cli::demo::run(args),
+        Command::Offsets(args) => cli::offsets::run(args, out),
+        Command::Completions(args) => {
+            cli::completions::run(args, out)?;
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

@@ -42,26 +42,24 @@ fn module_of(file: &Path) -> String {
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// The top modules that a text names by `crate::`, `login_pipeline::` or `crate::{...}`.
+/// The top modules that a text names by `crate::` or `crate::{...}`.
 fn named(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-    for prefix in ["crate::", "login_pipeline::"] {
-        for (at, _) in code.match_indices(prefix) {
-            let rest = &code[at + prefix.len()..];
-            if let Some(group) = rest.strip_prefix('{') {
-                let group = &group[..group.find("};").unwrap_or(group.len())];
-                let mut depth = 0;
-                for item in group.split_inclusive([',', '{', '}']) {
-                    if depth == 0 {
-                        found.insert(identifier(item.trim()));
-                    }
-                    depth += item.matches('{').count();
-                    depth -= item.matches('}').count().min(depth);
-                }
-            } else {
-                found.insert(identifier(rest));
+    for (at, path) in code.match_indices("crate::") {
+        let rest = &code[at + path.len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            found.insert(identifier(rest));
+            continue;
+        };
+        let group = &group[..group.find("};").unwrap_or(group.len())];
+        let mut depth = 0;
+        for item in group.split_inclusive([',', '{', '}']) {
+            if depth == 0 {
+                found.insert(identifier(item.trim()));
             }
+            depth += item.matches('{').count();
+            depth -= item.matches('}').count().min(depth);
         }
     }
     found.remove("");
@@ -104,7 +102,7 @@ fn every_layered_module_exists() {
 
 #[test]
 fn links_are_found_in_all_their_forms() {
-    let text = "use crate::{a::{b, c}, d};\nuse crate::e::F; // crate::\n// crate::no\nlet x = login_pipeline::g();";
+    let text = "use crate::{a::{b, c}, d};\nuse crate::e::F; // crate::\n// crate::no\nlet x = crate::g();";
     let found: Vec<_> = named(text).into_iter().collect();
     assert_eq!(found, ["a", "d", "e", "g"]);
 }

@@ -5,6 +5,12 @@
 
 pub mod check;
 pub mod completions;
+#[cfg(feature = "sandbox")]
+pub mod demo;
+pub mod generate;
+pub mod offsets;
+pub mod run;
+pub mod runtime;
 mod settings;
 
 use std::collections::BTreeSet;
@@ -17,6 +23,9 @@ pub use settings::Settings;
 
 /// The exit code for a wrong command line or configuration: `EX_USAGE` of sysexits.h.
 pub const EXIT_USAGE: u8 = 64;
+
+/// The exit code after a second signal: 128 and the number of SIGINT, as shells have it.
+pub const EXIT_FORCED: u8 = 130;
 
 /// Moves login events from one Kafka topic to another: validated, enriched, none lost.
 #[derive(Debug, Parser)]
@@ -37,6 +46,7 @@ pub enum Command {
     /// Write made-up login events to the source topic
     Generate(Generate),
     /// Run the whole pipeline, generator and broker included, in this process
+    #[cfg(feature = "sandbox")]
     Demo(Demo),
     /// Show or move stored offsets
     Offsets(Offsets),
@@ -97,6 +107,7 @@ pub struct Generate {
 }
 
 /// `demo`
+#[cfg(feature = "sandbox")]
 #[derive(Debug, Args)]
 pub struct Demo {
     /// Events a second

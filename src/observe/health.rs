@@ -9,11 +9,13 @@
 //! flap; trouble that lasts until someone mends it does so at once.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
+
+use super::lock;
 
 /// Health of the whole process. Clones are the same.
 #[derive(Debug, Clone)]
@@ -154,7 +156,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { component, state, reason, age } = self;
         write!(f, "{component}: {state}")?;
-        if !age.is_zero() {
+        if age.as_secs() > 0 {
             write!(f, " for {}s", age.as_secs())?;
         }
         write!(f, ": {}", reason.escape_debug())
@@ -245,11 +247,6 @@ impl State {
             Self::Dead => "dead",
         }
     }
-}
-
-/// States stay true after a panic elsewhere.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -159,7 +159,7 @@ mod tests {
             ("trace,rskafka_like=debug", 0),
             ("", 0),
             ("info,rskafka=warn", 1),
-            ("info, rskafka::client=warn", 1),
+            ("info,rskafka::client=warn", 1),
             ("rskafka", 1),
         ] {
             let (lines, _guard) = captured_as(LogFormat::Json, directives);

@@ -15,7 +15,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, text};
@@ -28,6 +28,7 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 use tokio::time::Instant;
 
 use super::histogram::DurationHistogram;
+use super::lock;
 use crate::record::Offset;
 
 /// The content type of [`Metrics::encode`].
@@ -198,7 +199,7 @@ impl Metrics {
     }
 
     fn handles(&self) -> MutexGuard<'_, HashMap<PartitionLabels, usize>> {
-        self.inner.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner.partitions)
     }
 }
 

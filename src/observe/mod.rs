@@ -1,30 +1,89 @@
-//! Being watched.
+//! How operators see into the process: metrics, health, counts, the status page and the log.
+//!
+//! ```text
+//!                 ┌─► Metrics ─────► /metrics ──┐
+//! worker, app ────┼─► Health ──────► /livez     │
+//!  (through       │                  /readyz    ├──► AdminServer
+//!   handles that  ├─► StatusBoard ─► /status ───┘
+//!   they own)     └─► TallyBoard ──┬─► /status
+//!                                  └─► stats::report ──► the log
+//! ```
+//! [`Observe`] holds the four of them. Whoever does work asks each for a handle of its own when it
+//! begins; writing through it is an atomic or an uncontended lock, and dropping it takes what it
+//! showed off the page again. Nothing here carries a record's personal data: labels and reasons
+//! come from closed sets, and only the values of the dimensions that an event type names are
+//! counted.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use login_pipeline::observe::Observe;
+//!
+//! let observe = Observe::new("1.2.3", &["device_type"], Duration::from_secs(10), serde_json::json!({}));
+//! let partition = observe.metrics.partition("user-login", 0);
+//! let tally = observe.tallies.register();
+//! partition.fetched(1, 210);
+//! tally.lock().count(0, "android");
+//!
+//! observe.health.started();
+//! assert!(observe.health.is_ready().is_ok());
+//! assert_eq!(observe.status().tally.distributions[0].total, 1);
+//! ```
 
 mod distribution;
 mod health;
 mod histogram;
+mod http;
 pub mod logs;
 mod metrics;
 pub mod stats;
 mod status;
 mod tally;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
 pub use distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
 pub use health::{ComponentHandle, Health, Phase, Reason, Severity};
 pub use histogram::DurationHistogram;
+pub use http::{AdminServer, BindError, Limits};
 pub use metrics::{CONTENT_TYPE, Metrics, PartitionMetrics, RouteMetrics};
 pub use status::{LastError, PartitionReport, PartitionState, PartitionStatus, Status, StatusBoard};
 pub use tally::{Dimensions, DistributionSnapshot, SharedTally, Snapshot, TOP, Tally, TallyBoard, Totals, ValueCount};
 
-/// Everything that people watch, in one hand. Clones are the same.
+/// Everything that the process shows of itself. Clones show the same.
 #[derive(Debug, Clone)]
 pub struct Observe {
-    /// For Prometheus.
+    /// Numbers for Prometheus.
     pub metrics: Metrics,
-    /// For whoever restarts and routes.
+    /// Liveness and readiness.
     pub health: Health,
-    /// The running counts.
+    /// Counts for people.
     pub tallies: TallyBoard,
-    /// Each partition as it is.
-    pub status: StatusBoard,
+    /// The partitions on the status page.
+    pub partitions: StatusBoard,
+}
+
+impl Observe {
+    /// A process of this version that is starting. The values of `dimensions` are counted; trouble
+    /// makes it unready after `grace`; `configuration` is shown to whoever asks, so it carries no
+    /// secrets.
+    pub fn new(version: &str, dimensions: Dimensions, grace: Duration, configuration: serde_json::Value) -> Self {
+        Self {
+            metrics: Metrics::new(version),
+            health: Health::new(grace),
+            tallies: TallyBoard::new(dimensions),
+            partitions: StatusBoard::new(version, configuration),
+        }
+    }
+
+    /// The status page as it is now.
+    pub fn status(&self) -> Status {
+        self.partitions.status(self.health.phase(), self.tallies.snapshot())
+    }
+}
+
+/// Nothing here is left half-changed by a panic, so what is behind a lock stays true after one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -139,9 +139,9 @@ mod tests {
         for (value, times) in [("android", 5), ("ios", 4), ("unknown", 1)] {
             (0..times).for_each(|_| tally.count(0, value));
         }
-        tally.error("malformed_json");
-        tally.error("missing_field");
-        tally.error("missing_field");
+        tally.errors("malformed_json", 1);
+        tally.errors("missing_field", 1);
+        tally.errors("missing_field", 1);
         *tally.totals() = crate::observe::Totals {
             records_in: 13,
             bytes_in: 2_600,
@@ -187,12 +187,12 @@ mod tests {
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
         let steps = async {
-            for _ in 0..2 {
+            for pause in [5, 10] {
+                tokio::time::sleep(Duration::from_secs(pause)).await;
                 tally.lock().totals().records_in += 500;
                 tally.lock().count(0, "ios");
-                tokio::time::sleep(Duration::from_secs(10)).await;
             }
-            tokio::time::sleep(Duration::from_secs(5)).await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
             stop.cancel();
         };
         tokio::join!(report(board.clone(), Duration::from_secs(10), shutdown), steps);

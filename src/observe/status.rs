@@ -4,7 +4,7 @@
 //! only a request for the page reads them.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::health::Phase;
+use super::lock;
 use super::tally::Snapshot;
 use crate::record::Offset;
 
@@ -25,7 +26,7 @@ const UNKNOWN: i64 = -1;
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
     /// The program's version.
-    pub version: Arc<str>,
+    pub version: String,
     /// When the process started, RFC 3339.
     pub started_at: String,
     /// How long ago that was.
@@ -37,14 +38,14 @@ pub struct Status {
     /// What was counted since the start.
     pub tally: Snapshot,
     /// The configuration in force, secrets left out by whoever gave it.
-    pub configuration: Arc<Value>,
+    pub configuration: Value,
 }
 
 /// One partition on the page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PartitionReport {
     /// The source topic.
-    pub topic: Arc<str>,
+    pub topic: String,
     /// The partition.
     pub partition: i32,
     /// What its worker is doing.
@@ -100,8 +101,8 @@ pub struct StatusBoard {
 
 #[derive(Debug)]
 struct Board {
-    version: Arc<str>,
-    configuration: Arc<Value>,
+    version: String,
+    configuration: Value,
     started_at: SystemTime,
     started: Instant,
     partitions: Mutex<Vec<Arc<Cell>>>,
@@ -112,7 +113,7 @@ impl StatusBoard {
     pub fn new(version: &str, configuration: Value) -> Self {
         let board = Board {
             version: version.into(),
-            configuration: Arc::new(configuration),
+            configuration,
             started_at: SystemTime::now(),
             started: Instant::now(),
             partitions: Mutex::default(),
@@ -138,13 +139,13 @@ impl StatusBoard {
     /// The whole page, with what other boards know.
     pub fn status(&self, state: Phase, tally: Snapshot) -> Status {
         Status {
-            version: Arc::clone(&self.inner.version),
+            version: self.inner.version.clone(),
             started_at: rfc3339(self.inner.started_at),
             uptime_seconds: self.inner.started.elapsed().as_secs(),
             state,
             partitions: self.partitions(),
             tally,
-            configuration: Arc::clone(&self.inner.configuration),
+            configuration: self.inner.configuration.clone(),
         }
     }
 }
@@ -204,7 +205,7 @@ impl Drop for PartitionStatus {
 
 #[derive(Debug)]
 struct Cell {
-    topic: Arc<str>,
+    topic: String,
     partition: i32,
     position: AtomicI64,
     committed: AtomicI64,
@@ -222,7 +223,7 @@ struct Rare {
 }
 
 impl Cell {
-    fn new(topic: Arc<str>, partition: i32) -> Self {
+    fn new(topic: String, partition: i32) -> Self {
         Self {
             topic,
             partition,
@@ -239,7 +240,7 @@ impl Cell {
         let position = known(&self.position);
         let high_watermark = known(&self.high_watermark);
         PartitionReport {
-            topic: Arc::clone(&self.topic),
+            topic: self.topic.clone(),
             partition: self.partition,
             state: rare.state,
             position,
@@ -259,11 +260,6 @@ fn known(offset: &AtomicI64) -> Option<Offset> {
 
 fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
-}
-
-/// Status stays true after a panic elsewhere.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

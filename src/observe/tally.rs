@@ -9,11 +9,12 @@
 //! and that it takes once per batch. A tally that is dropped leaves its counts on the board.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::Serialize;
 
 use super::distribution::Distribution;
+use super::lock;
 
 /// The most values of a distribution that a [`Snapshot`] lists.
 pub const TOP: usize = 20;
@@ -214,11 +215,6 @@ impl Drop for SharedTally {
         board.live.retain(|live| !Arc::ptr_eq(live, &self.tally));
         board.base.merge(&lock(&self.tally));
     }
-}
-
-/// Counts stay usable after a panic elsewhere.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

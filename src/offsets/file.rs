@@ -13,8 +13,9 @@ use super::{Checkpoint, OffsetStore, StoreError, codec};
 #[derive(Debug, Clone)]
 pub struct FileStore {
     folder: PathBuf,
-    /// Held as long as any clone of the store lives; closing it frees the lock.
-    _lock: std::sync::Arc<File>,
+    /// Held as long as any clone of the store lives; closing it frees the lock. None where the
+    /// store is only looked at.
+    _lock: Option<std::sync::Arc<File>>,
 }
 
 impl FileStore {
@@ -28,10 +29,16 @@ impl FileStore {
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let lock = lock.map_err(io_error("open the lock file", &path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: lock.into() }),
+            Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: Some(lock.into()) }),
             Err(fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path }),
             Err(fs::TryLockError::Error(source)) => Err(StoreError::Io { doing: "lock", path, source }),
         }
+    }
+
+    /// Looks at a folder that another process may work in: each file is whole at any time. Write
+    /// nothing through this.
+    pub fn peek(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), _lock: None }
     }
 
     /// Every checkpoint of a topic, by partition; damaged ones among them as errors.

@@ -1,0 +1,64 @@
+//! `generate`: made-up login events, good and bad, into the source topic.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use super::{EXIT_FORCED, Generate, runtime};
+use crate::config::Config;
+use crate::generator::{self, GenerateOptions, Progress};
+use crate::observe::logs;
+
+/// Writes events until there are enough, or a signal.
+///
+/// # Errors
+/// Where the configuration is wrong, or the brokers don't take the events.
+pub fn run(args: &Generate) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let config = args.settings.load()?;
+    logs::init(config.log.format, &config.log.level)?;
+    let options = options(args, &config);
+    let progress = progress();
+    let ended = runtime::run(config.pipeline.worker_threads, |stop| generator::run(options, stop, progress))?;
+    let runtime::Ended::InOrder(summary) = ended else { return Ok(ExitCode::from(EXIT_FORCED)) };
+    let summary = summary?;
+    if std::io::stderr().is_terminal() {
+        eprintln!();
+    }
+    println!(
+        "{} events written to {}, {} of them bad, {} bytes, in {:.1} s",
+        summary.records,
+        config.source.topic,
+        summary.bad,
+        summary.bytes,
+        summary.elapsed.as_secs_f64()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate is no count")]
+fn options(args: &Generate, config: &Config) -> GenerateOptions {
+    GenerateOptions {
+        brokers: config.kafka.brokers.clone(),
+        client_id: config.kafka.client_id.clone(),
+        topic: config.source.topic.clone(),
+        rate: args.rate.map(|rate| rate.get() as f64),
+        count: args.count,
+        bad: args.bad,
+        seed: args.seed.unwrap_or_else(|| fastrand::u64(..)),
+        keyed: args.keyed,
+        partitions: args.partitions,
+    }
+}
+
+/// Shows progress in one line of a terminal, and nothing elsewhere.
+fn progress() -> impl FnMut(Progress) {
+    let terminal = std::io::stderr().is_terminal();
+    move |progress| {
+        if terminal {
+            let seconds = progress.elapsed.as_secs_f64().max(0.001);
+            #[expect(clippy::cast_precision_loss, reason = "for people")]
+            let rate = progress.records as f64 / seconds;
+            eprint!("\r{} events, {rate:.0}/s, {seconds:.0} s ", progress.records);
+            let _ = std::io::stderr().flush(); // a terminal that is gone is told by the next write
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The runtime and the signals that stop it.
+
+use std::future::Future;
+use std::io;
+
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Ended<T> {
+    /// By itself, or in order after the first signal.
+    InOrder(T),
+    /// At once, because a second signal came.
+    Forced,
+}
+
+/// Runs `work` on `threads` threads, one a core where `None`. SIGTERM and SIGINT call its token,
+/// and a second of either ends it at once: what is stored stays whole.
+///
+/// # Errors
+/// Where the system gives no threads or no signals.
+pub fn run<T, F: Future<Output = T>>(
+    threads: Option<u16>,
+    work: impl FnOnce(CancellationToken) -> F,
+) -> io::Result<Ended<T>> {
+    let mut builder = Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads.max(1).into());
+    }
+    let runtime = builder.enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let stop = CancellationToken::new();
+        let mut work = std::pin::pin!(work(stop.clone()));
+        tokio::select! {
+            ended = &mut work => return Ok(Ended::InOrder(ended)),
+            () = either(&mut signals) => stop.cancel(),
+        }
+        tokio::select! {
+            ended = &mut work => Ok(Ended::InOrder(ended)),
+            () = either(&mut signals) => Ok(Ended::Forced),
+        }
+    });
+    runtime.shutdown_background();
+    ended
+}
+
+async fn either((terminate, interrupt): &mut (Signal, Signal)) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

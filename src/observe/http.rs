@@ -1,0 +1,255 @@
+//! The admin port: a small HTTP/1.1 server for probes, Prometheus and people.
+//!
+//! It serves whoever reaches it, so it holds little for anyone: few connections, small heads, no
+//! request bodies, and a deadline on everything a client can be slow with.
+
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Observe, Reason, metrics};
+
+/// The largest request head: the least that hyper allows as a buffer.
+const MAX_HEAD_BYTES: usize = 8 * 1024;
+
+/// The most header lines of a request.
+const MAX_HEADERS: usize = 64;
+
+/// How long accepting rests after it failed for want of resources.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const OPEN_METRICS: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
+
+const INDEX: &str = "login-pipeline\n\n\
+                     /livez    whether the process is worth keeping\n\
+                     /readyz   whether it does its work\n\
+                     /metrics  numbers for Prometheus\n\
+                     /status   partitions, counts and configuration, in JSON\n";
+
+/// What a connection beyond the limit gets before it is closed.
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// The admin server's socket, bound and not yet served.
+#[derive(Debug)]
+pub struct AdminServer {
+    listener: TcpListener,
+    address: SocketAddr,
+    limits: Limits,
+}
+
+/// What one client, or all of them, may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at a time; those beyond are closed with a 503.
+    pub connections: usize,
+    /// How long a client may take over a request's head, and how long a kept-alive connection may
+    /// be idle before the next.
+    pub head: Duration,
+    /// How long a connection may serve requests. Then it finishes the one at hand and is closed.
+    pub age: Duration,
+    /// How long that last request may take, when stopping too. A client that does not read its
+    /// answer is cut off then.
+    pub closing: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 64,
+            head: Duration::from_secs(5),
+            age: Duration::from_secs(60),
+            closing: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The admin server can't listen.
+#[derive(Debug, thiserror::Error)]
+#[error("admin.listen: can't listen on {address}: {source}")]
+pub struct BindError {
+    /// Where.
+    pub address: SocketAddr,
+    /// Why not.
+    pub source: io::Error,
+}
+
+impl AdminServer {
+    /// Binds the port. Port 0 takes a free one, which [`AdminServer::local_addr`] tells.
+    ///
+    /// # Errors
+    /// [`BindError`] where the address is taken, not this host's, or not allowed.
+    pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
+        let at = |source| BindError { address, source };
+        let listener = TcpListener::bind(address).await.map_err(at)?;
+        let address = listener.local_addr().map_err(at)?;
+        Ok(Self { listener, address, limits: Limits::default() })
+    }
+
+    /// The same with other limits.
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The address that is listened on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` is cancelled, then finishes the requests at hand and returns.
+    pub async fn serve(self, observe: Observe, shutdown: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(self.limits.connections));
+        let connections = TaskTracker::new();
+        while let Some(accepted) = shutdown.run_until_cancelled(self.listener.accept()).await {
+            match accepted {
+                Ok((stream, _)) => match Arc::clone(&slots).try_acquire_owned() {
+                    Ok(slot) => {
+                        let (observe, shutdown) = (observe.clone(), shutdown.clone());
+                        connections.spawn(converse(stream, slot, observe, self.limits, shutdown));
+                    }
+                    Err(_) => refuse(stream),
+                },
+                Err(error) if is_the_clients(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "the admin port can't accept a connection");
+                    let _ = shutdown.run_until_cancelled(sleep(ACCEPT_PAUSE)).await;
+                }
+            }
+        }
+        drop(self.listener);
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+/// Whether an accept failed because the client is gone already.
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+/// As much of a refusal as fits into the socket's empty buffer, which is all of it. tokio does not
+/// know yet that the socket is writable and would put a write off.
+fn refuse(stream: TcpStream) {
+    let written = stream.into_std().and_then(|mut stream| stream.write(REFUSAL));
+    tracing::debug!(error = written.err().map(tracing::field::display), "too many connections to the admin port");
+}
+
+/// Serves one connection, and holds its slot for as long.
+async fn converse(
+    stream: TcpStream,
+    _slot: OwnedSemaphorePermit,
+    observe: Observe,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    let service = service_fn(|request| {
+        let response = answer(&observe, &request);
+        async { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = shutdown.cancelled() => None,
+        () = sleep(limits.age) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            timeout(limits.closing, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection to the admin port broke");
+    }
+}
+
+/// The answer to one request. For HEAD, hyper sends the same head and no body.
+fn answer<B>(observe: &Observe, request: &Request<B>) -> Response<Full<Bytes>> {
+    let page: fn(&Observe) -> Page = match request.uri().path() {
+        "/" => |_| Page::ok(TEXT, INDEX),
+        "/livez" => |observe| Page::verdict("live\n", observe.health.is_live()),
+        "/readyz" => |observe| Page::verdict("ready\n", observe.health.is_ready()),
+        "/metrics" => |observe| Page::ok(OPEN_METRICS, observe.metrics.encode()),
+        "/status" => Page::status,
+        _ => return Page::error(StatusCode::NOT_FOUND, "not found\n").into_response(),
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = Page::error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n").into_response();
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    page(observe).into_response()
+}
+
+struct Page {
+    code: StatusCode,
+    content_type: HeaderValue,
+    body: Bytes,
+}
+
+impl Page {
+    fn ok(content_type: HeaderValue, body: impl Into<Bytes>) -> Self {
+        Self { code: StatusCode::OK, content_type, body: body.into() }
+    }
+
+    fn error(code: StatusCode, body: impl Into<Bytes>) -> Self {
+        Self { code, content_type: TEXT, body: body.into() }
+    }
+
+    /// 200, or 503 with a reason on each line.
+    fn verdict(good: &'static str, verdict: Result<(), Vec<Reason>>) -> Self {
+        match verdict {
+            Ok(()) => Self::ok(TEXT, good),
+            Err(reasons) => {
+                let lines: String = reasons.iter().map(|reason| format!("{reason}\n")).collect();
+                Self::error(StatusCode::SERVICE_UNAVAILABLE, lines)
+            }
+        }
+    }
+
+    fn status(observe: &Observe) -> Self {
+        match serde_json::to_vec(&observe.status()) {
+            Ok(json) => Self::ok(JSON, json),
+            Err(error) => {
+                tracing::error!(%error, "the status can't be written as JSON");
+                Self::error(StatusCode::INTERNAL_SERVER_ERROR, "the status can't be written as JSON\n")
+            }
+        }
+    }
+
+    fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(self.body));
+        *response.status_mut() = self.code;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, self.content_type);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
+    }
+}

@@ -1,0 +1,260 @@
+//! The admin port, over real connections.
+//!
+//! Tests of deadlines run on tokio's paused clock, which jumps ahead as soon as nothing else can
+//! happen; the others on the real one, so that no deadline passes while bytes are on their way.
+#![allow(clippy::unwrap_used, reason = "clippy does not count a test's helpers as tests")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use login_pipeline::observe::{AdminServer, CONTENT_TYPE, Limits, Observe, Severity};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+struct Admin {
+    address: SocketAddr,
+    observe: Observe,
+    shutdown: CancellationToken,
+    server: JoinHandle<()>,
+}
+
+impl Admin {
+    async fn start() -> Self {
+        Self::start_with(Limits::default(), json!({"source": {"topic": "user-login"}})).await
+    }
+
+    async fn start_with(limits: Limits, configuration: Value) -> Self {
+        let server = AdminServer::bind(([127, 0, 0, 1], 0).into()).await.unwrap().with_limits(limits);
+        let address = server.local_addr();
+        let observe = Observe::new("1.2.3", &["device_type"], Duration::from_secs(10), configuration);
+        let shutdown = CancellationToken::new();
+        let server = tokio::spawn(server.serve(observe.clone(), shutdown.clone()));
+        Self { address, observe, shutdown, server }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    async fn request(&self, method: &str, path: &str) -> Answer {
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        self.send(request.as_bytes()).await
+    }
+
+    async fn send(&self, bytes: &[u8]) -> Answer {
+        let mut stream = self.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        Answer::read(stream).await
+    }
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    /// Whatever comes until the server closes; status 0 where that is nothing.
+    async fn read(mut stream: TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        // A server that closes with unread bytes resets the connection; what came before counts.
+        let _ = stream.read_to_end(&mut bytes).await;
+        let text = String::from_utf8(bytes).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        Self { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+}
+
+#[tokio::test]
+async fn every_page_answers() {
+    let admin = Admin::start().await;
+    let partition = admin.observe.metrics.partition("user-login", 3);
+    partition.fetched(7, 1_470);
+    let status = admin.observe.partitions.partition("user-login", 3);
+
+    let index = admin.request("GET", "/").await;
+    assert_eq!(index.status, 200);
+    assert!(index.body.contains("/metrics"));
+
+    let metrics = admin.request("GET", "/metrics?ignored=1").await;
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.head.contains(&format!("content-type: {CONTENT_TYPE}")), "{}", metrics.head);
+    let expected = "login_pipeline_source_records_total{topic=\"user-login\",partition=\"3\"} 7\n";
+    assert!(metrics.body.contains(expected) && metrics.body.ends_with("# EOF\n"));
+
+    let page = admin.request("GET", "/status").await;
+    assert!(page.head.contains("content-type: application/json") && page.head.contains("no-store"));
+    let page: Value = serde_json::from_str(&page.body).unwrap();
+    assert_eq!((&page["version"], &page["state"]), (&json!("1.2.3"), &json!("starting")));
+    assert_eq!(page["partitions"][0]["partition"], 3);
+    assert_eq!(page["configuration"]["source"]["topic"], "user-login");
+    drop((partition, status));
+
+    let metrics = admin.request("GET", "/metrics").await;
+    assert!(!metrics.body.contains("partition=\"3\""));
+}
+
+#[tokio::test]
+async fn probes_tell_why_not() {
+    let admin = Admin::start().await;
+    let starting = admin.request("GET", "/readyz").await;
+    assert_eq!((starting.status, &*starting.body), (503, "process: starting: startup is not finished\n"));
+    assert_eq!(admin.request("GET", "/livez").await.status, 200);
+
+    admin.observe.health.started();
+    let ready = admin.request("GET", "/readyz").await;
+    assert_eq!((ready.status, &*ready.body), (200, "ready\n"));
+
+    let component = admin.observe.health.component("output");
+    component.degraded("not allowed to write", Severity::Fatal);
+    let unready = admin.request("GET", "/readyz").await;
+    assert_eq!((unready.status, &*unready.body), (503, "output: degraded: not allowed to write\n"));
+    assert_eq!(admin.request("GET", "/livez").await.status, 200);
+
+    component.dead("the disk is gone");
+    let dead = admin.request("GET", "/livez").await;
+    assert_eq!((dead.status, &*dead.body), (503, "output: dead: the disk is gone\n"));
+}
+
+#[tokio::test]
+async fn head_is_get_without_the_body() {
+    let admin = Admin::start().await;
+    for path in ["/", "/livez", "/readyz", "/metrics", "/status"] {
+        let get = admin.request("GET", path).await;
+        let head = admin.request("HEAD", path).await;
+        assert_eq!((head.status, &*head.body), (get.status, ""), "{path}");
+        if !["/status", "/metrics"].contains(&path) {
+            let length = format!("content-length: {}", get.body.len());
+            assert!(head.head.contains(&length), "{path}: {}", head.head);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_there_is_not_is_refused() {
+    let admin = Admin::start().await;
+    for path in ["/nothing", "/metrics/", "//metrics", "/..%2fstatus"] {
+        assert_eq!(admin.request("GET", path).await.status, 404, "{path}");
+    }
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"] {
+        let answer = admin.request(method, "/metrics").await;
+        assert_eq!(answer.status, 405, "{method}");
+        assert!(answer.head.contains("allow: get, head"), "{}", answer.head);
+    }
+    let with_body = b"POST /status HTTP/1.1\r\nhost: admin\r\ncontent-length: 1000000\r\n\r\n";
+    assert_eq!(admin.send(with_body).await.status, 405, "answered without waiting for the body");
+}
+
+#[tokio::test]
+async fn garbage_breaks_only_its_own_connection() {
+    let admin = Admin::start().await;
+    for garbage in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"[..], b"\0\0\0\0\r\n\r\n", b"GET\r\n\r\n"] {
+        assert!([0, 400].contains(&admin.send(garbage).await.status), "{garbage:?}");
+    }
+    assert_eq!(admin.request("GET", "/livez").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_head_has_a_largest_size() {
+    let admin = Admin::start().await;
+    let long_line = format!("GET /livez HTTP/1.1\r\nhost: admin\r\nx: {}\r\n\r\n", "x".repeat(64 * 1024));
+    let many_lines = format!("GET /livez HTTP/1.1\r\nhost: admin\r\n{}\r\n", "x: y\r\n".repeat(500));
+    let long_path = format!("GET /{} HTTP/1.1\r\nhost: admin\r\n\r\n", "x".repeat(64 * 1024));
+    for request in [long_line, many_lines, long_path] {
+        let mut stream = admin.connect().await;
+        let _ = stream.write_all(request.as_bytes()).await;
+        let status = Answer::read(stream).await.status;
+        assert!([0, 414, 431].contains(&status), "{status}");
+    }
+    assert_eq!(admin.request("GET", "/livez").await.status, 200);
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_refused() {
+    let admin = Admin::start_with(Limits { connections: 3, ..Limits::default() }, Value::Null).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(admin.connect().await);
+    }
+    let refused = Answer::read(admin.connect().await).await;
+    assert_eq!(refused.status, 503);
+
+    held.pop();
+    let served = async { while admin.request("GET", "/livez").await.status != 200 {} };
+    timeout(Duration::from_secs(10), served).await.expect("the slot that is free again serves");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_head_loses_its_slot() {
+    let admin = Admin::start_with(Limits { connections: 1, ..Limits::default() }, Value::Null).await;
+    let mut slow = admin.connect().await;
+    let begun = Instant::now();
+    slow.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+    let trickle = async {
+        while slow.write_all(b"x: y\r\n").await.is_ok() {
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), trickle).await.expect("the server closes");
+    assert!(begun.elapsed() >= Duration::from_secs(5) && begun.elapsed() < Duration::from_secs(10));
+    assert_eq!(admin.request("GET", "/livez").await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_says_nothing_is_closed() {
+    let admin = Admin::start().await;
+    let begun = Instant::now();
+    let silent = Answer::read(admin.connect().await).await;
+    assert_eq!(silent.status, 0);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+
+    let begun = Instant::now();
+    let mut kept = admin.connect().await;
+    kept.write_all(b"GET /livez HTTP/1.1\r\nhost: admin\r\n\r\n").await.unwrap();
+    assert_eq!(Answer::read(kept).await.status, 200);
+    let idle = begun.elapsed();
+    assert!(idle >= Duration::from_secs(5) && idle < Duration::from_secs(10), "{idle:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_reads_loses_its_slot() {
+    let large = json!("x".repeat(32 << 20));
+    let admin = Admin::start_with(Limits { connections: 1, ..Limits::default() }, large).await;
+    let mut deaf = admin.connect().await;
+    deaf.write_all(b"GET /status HTTP/1.1\r\nhost: admin\r\n\r\n").await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(Answer::read(admin.connect().await).await.status, 503);
+    sleep(Duration::from_secs(65)).await;
+    assert_eq!(admin.request("GET", "/livez").await.status, 200);
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn stopping_closes_what_is_idle_and_the_port() {
+    let admin = Admin::start().await;
+    let mut kept = admin.connect().await;
+    kept.write_all(b"GET /livez HTTP/1.1\r\nhost: admin\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    kept.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+
+    admin.shutdown.cancel();
+    timeout(Duration::from_secs(4), admin.server).await.expect("no deadline has to pass").unwrap();
+    let _ = Answer::read(kept).await;
+    assert!(TcpStream::connect(admin.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_taken_address_is_named() {
+    let admin = Admin::start().await;
+    let error = AdminServer::bind(admin.address).await.unwrap_err().to_string();
+    let expected = format!("admin.listen: can't listen on {}: ", admin.address);
+    assert!(error.starts_with(&expected), "{error}");
+}
