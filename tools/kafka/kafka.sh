@@ -45,7 +45,7 @@ have_java() {
     command -v java >/dev/null && major=$(java_major) && ((major >= 17))
 }
 
-have_jars() { [[ -f $libs/.complete-$version ]]; }
+have_jars() { [[ -f $libs/.complete-$version || -n ${KAFKA_LIBS:-} && -f $libs/kafka_2.13-$version.jar ]]; }
 
 have_docker() { command -v docker >/dev/null && docker info >/dev/null 2>&1; }
 
