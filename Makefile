@@ -1,0 +1,33 @@
+# What there is to do here. `make` alone says so.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check kafka-up kafka-down bench build
+
+NODES ?= 1
+PORT ?= 9092
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## the whole pipeline in one process, nothing to install: watch it work
+	cargo run --release -- demo
+
+test: ## all tests, those against a real Kafka included where Java and Maven are there
+	cargo test
+
+check: ## what must hold before a commit: format, lints, layers, and licences where cargo-deny is installed
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo test --test layering
+	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: its check was left out"; fi
+
+kafka-up: ## a real Kafka on this machine: NODES=1 (or 3) PORT=9092
+	tools/kafka/kafka.sh up --nodes $(NODES) --port $(PORT)
+
+kafka-down: ## stop it; its data stays, unless tools/kafka/kafka.sh down --wipe
+	tools/kafka/kafka.sh down
+
+bench: ## 1,000,000 events against a plain copy loop, on a real Kafka; BENCH="--repeat 3" for more
+	bench/run.sh $(BENCH)
+
+build: ## the release binary
+	cargo build --release
