@@ -89,17 +89,16 @@ impl App {
         let admin_address = admin.local_addr();
         let watched_until = CancellationToken::new();
         let serving = tokio::spawn(admin.serve(observe.clone(), watched_until.clone()));
-        let reporting = tokio::spawn(stats::report(observe.tallies.clone(), config.stats.interval, watched_until.clone()));
+        let reporting =
+            tokio::spawn(stats::report(observe.tallies.clone(), config.stats.interval, watched_until.clone()));
         info!(admin = %admin_address, source = config.source.topic, output = config.output.topic, "started");
 
         let clients = Arc::new(Clients::new(config.kafka.clone()));
         let cluster = Arc::new(Cluster::new(wire::Options::from(&config.kafka)));
         let watch = Watch::new(observe.clone(), &config);
         let writer = Writer::new(&config, routes.topics(), Arc::clone(&cluster), watch.clone(), &observe);
-        let budget = Budget::new(
-            config.pipeline.max_in_flight_bytes.as_usize(),
-            config.source.max_fetch_bytes.as_usize(),
-        );
+        let budget =
+            Budget::new(config.pipeline.max_in_flight_bytes.as_usize(), config.source.max_fetch_bytes.as_usize());
         let admin = Admin::new(Arc::clone(&clients), Arc::clone(&cluster), config.kafka.request_timeout);
         let outputs = routes.topics().to_vec();
         let workshop = Workshop {
@@ -158,7 +157,9 @@ impl Workshop {
         let application = &self.config.kafka.client_id;
         let envelope = Envelope::new(&dead_letter.header_prefix, application, &self.config.source.topic, partition);
         match self.config.pipeline.processor {
-            ProcessorKind::Login => Box::new(ProcessorStages::new(Login, Arc::clone(&self.routes), envelope, partition)),
+            ProcessorKind::Login => {
+                Box::new(ProcessorStages::new(Login, Arc::clone(&self.routes), envelope, partition))
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The modules depend downwards only: docs/ARCHITECTURE.md draws the layers, this test holds them.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

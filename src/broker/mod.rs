@@ -7,8 +7,8 @@ mod error;
 mod output;
 mod reader;
 mod trouble;
-mod writer;
 pub mod wire;
+mod writer;
 
 pub use admin::Admin;
 pub use client::Clients;

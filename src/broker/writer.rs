@@ -99,7 +99,10 @@ impl Writer {
         let names: Vec<_> = self.topics.iter().map(|topic| topic.name.as_str()).collect();
         let mut found: HashMap<_, _> = self.cluster.topics(&names).await?;
         let unknown = |name: &str| Error::code("look up topic", name, ResponseError::UnknownTopicOrPartition);
-        names.iter().map(|name| Ok(found.remove(*name).unwrap_or_else(|| Err(unknown(name)))?.partition_count())).collect()
+        names
+            .iter()
+            .map(|name| Ok(found.remove(*name).unwrap_or_else(|| Err(unknown(name)))?.partition_count()))
+            .collect()
     }
 
     /// Writes a whole output batch: partitions side by side, and to each one batch after another.
@@ -149,8 +152,8 @@ impl Writer {
                 Err(error) if error.class() == ErrorClass::Poison => return Err(error),
                 Err(error) => error,
             };
-            let trouble =
-                trouble.get_or_insert_with(|| self.watch.operation("produce", format!("write to {name}/{}", to.partition)));
+            let trouble = trouble
+                .get_or_insert_with(|| self.watch.operation("produce", format!("write to {name}/{}", to.partition)));
             sleep(trouble.failed(&error)).await;
         }
     }

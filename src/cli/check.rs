@@ -64,7 +64,8 @@ async fn ask(config: &Config) -> Result<Vec<(String, bool)>, Box<dyn std::error:
                 (format!("{role} {name}: {} partitions, {may_text}", topic.partition_count()), may != Some(false))
             }
             Some(Err(error)) => {
-                let made = config.topics.create == CreateTopics::Missing && error.is(ResponseError::UnknownTopicOrPartition);
+                let made =
+                    config.topics.create == CreateTopics::Missing && error.is(ResponseError::UnknownTopicOrPartition);
                 let text = if made { "missing, run will create it".to_owned() } else { error.cause.to_string() };
                 (format!("{role} {name}: {text}"), made)
             }

@@ -92,7 +92,8 @@ struct OffsetsFolder(std::path::PathBuf);
 
 impl OffsetsFolder {
     fn new() -> std::io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("login-pipeline-demo-{}-{:08x}", std::process::id(), fastrand::u32(..)));
+        let path =
+            std::env::temp_dir().join(format!("login-pipeline-demo-{}-{:08x}", std::process::id(), fastrand::u32(..)));
         std::fs::create_dir(&path)?;
         Ok(Self(path))
     }

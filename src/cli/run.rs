@@ -14,7 +14,8 @@ use crate::observe::{logs, stats};
 pub fn run(args: &Run) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let config = args.settings.load()?;
     logs::init(config.log.format, &config.log.level)?;
-    let ended = runtime::run(config.pipeline.worker_threads, |stop| async move { App::open(config).await?.run(stop).await })?;
+    let ended =
+        runtime::run(config.pipeline.worker_threads, |stop| async move { App::open(config).await?.run(stop).await })?;
     match ended {
         runtime::Ended::InOrder(summary) => {
             tracing::info!("ended: {}", stats::summary(&summary?.counted));

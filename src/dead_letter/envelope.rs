@@ -47,8 +47,19 @@ pub struct Envelope {
     application: String,
 }
 
-const NAMES: [&str; 11] =
-    ["topic", "partition", "offset", "timestamp", "reason", "field", "message", "stage", "application", "version", "replay.count"];
+const NAMES: [&str; 11] = [
+    "topic",
+    "partition",
+    "offset",
+    "timestamp",
+    "reason",
+    "field",
+    "message",
+    "stage",
+    "application",
+    "version",
+    "replay.count",
+];
 
 /// The headers of one dead letter.
 #[derive(Debug)]
@@ -187,13 +198,20 @@ mod tests {
 
     #[test]
     fn a_second_round_replaces_and_keeps_the_count() {
-        let own = [header("__dlq.errors.offset", Some("7")), header("__dlq.errors.replay.count", Some("2")), header("__dlq.errors.x", None)];
+        let own = [
+            header("__dlq.errors.offset", Some("7")),
+            header("__dlq.errors.replay.count", Some("2")),
+            header("__dlq.errors.x", None),
+        ];
         let found = headers_of(&record(&own), false);
         assert_eq!(found.len(), NAMES.len());
         assert!(found.contains(&("__dlq.errors.offset".to_owned(), Some("42".to_owned()))));
         assert!(found.contains(&("__dlq.errors.replay.count".to_owned(), Some("2".to_owned()))));
         let hostile = [header("__dlq.errors.replay.count", Some("many, so many"))];
-        assert!(headers_of(&record(&hostile), false).contains(&("__dlq.errors.replay.count".to_owned(), Some("0".to_owned()))));
+        assert!(
+            headers_of(&record(&hostile), false)
+                .contains(&("__dlq.errors.replay.count".to_owned(), Some("0".to_owned())))
+        );
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub struct FileStore {
     _lock: Option<std::sync::Arc<File>>,
 }
 
+/// A partition and its checkpoint, or why that can't be read.
+pub type Listed = (i32, Result<Checkpoint, StoreError>);
+
 impl FileStore {
     /// Opens the folder, making it where it is missing, and locks it.
     ///
@@ -45,7 +48,7 @@ impl FileStore {
     ///
     /// # Errors
     /// Where the folder can't be listed.
-    pub fn list(&self, topic: &str) -> Result<Vec<(i32, Result<Checkpoint, StoreError>)>, StoreError> {
+    pub fn list(&self, topic: &str) -> Result<Vec<Listed>, StoreError> {
         let folder = self.folder.join(topic);
         let entries = match fs::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

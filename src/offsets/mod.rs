@@ -14,7 +14,7 @@ use crate::record::{Offset, TopicId};
 
 pub use checkpointer::{Checkpointer, Outcome};
 pub use codec::CodecError;
-pub use file::FileStore;
+pub use file::{FileStore, Listed};
 
 /// How far one partition is done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

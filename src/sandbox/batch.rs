@@ -124,18 +124,9 @@ impl BatchHeader {
 
 /// Checks the checksum of the one batch that `bytes` is.
 pub(super) fn check_crc(header: &BatchHeader, bytes: &[u8]) -> Result<(), BatchError> {
-    let covered = bytes
-        .get(CRC_COVERS_FROM..header.size)
-        .ok_or(BatchError::Truncated { have: bytes.len() })?;
+    let covered = bytes.get(CRC_COVERS_FROM..header.size).ok_or(BatchError::Truncated { have: bytes.len() })?;
     let actual = crc32c::crc32c(covered);
-    if actual == header.crc {
-        Ok(())
-    } else {
-        Err(BatchError::Checksum {
-            stated: header.crc,
-            actual,
-        })
-    }
+    if actual == header.crc { Ok(()) } else { Err(BatchError::Checksum { stated: header.crc, actual }) }
 }
 
 /// The same batch at another place of the log; what the checksum covers stays untouched.
@@ -213,10 +204,7 @@ impl NewBatch {
         let key: &[u8] = if commit { &[0, 0, 0, 1] } else { &[0, 0, 0, 0] };
         let value: &[u8] = &[0, 0, 0, 0, 0, 0];
         let marker = NewRecord::new(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
-        Self {
-            control: true,
-            ..Self::new(vec![marker.timestamp(timestamp_ms)]).in_transaction(producer_id)
-        }
+        Self { control: true, ..Self::new(vec![marker.timestamp(timestamp_ms)]).in_transaction(producer_id) }
     }
 
     /// The batch in bytes, at base offset 0, its checksum right.
@@ -285,10 +273,7 @@ mod tests {
             .timestamp(1_700_000_000_000)
             .header("twice", Some(b"1"))
             .header("twice", None);
-        let tombstone = NewRecord {
-            timestamp_ms: 1_699_999_999_000,
-            ..NewRecord::default()
-        };
+        let tombstone = NewRecord { timestamp_ms: 1_699_999_999_000, ..NewRecord::default() };
         let bytes = NewBatch::new(vec![record.clone(), tombstone]).to_bytes();
 
         let read = records(&placed(&bytes, 40, 7)).unwrap();
@@ -302,11 +287,7 @@ mod tests {
 
     #[test]
     fn placing_leaves_the_checksum_valid() {
-        let bytes = placed(
-            &NewBatch::new(vec![NewRecord::new("k", "v")]).to_bytes(),
-            9,
-            3,
-        );
+        let bytes = placed(&NewBatch::new(vec![NewRecord::new("k", "v")]).to_bytes(), 9, 3);
         let header = BatchHeader::read(&bytes).unwrap();
         assert_eq!((header.base_offset, header.leader_epoch), (9, 3));
         assert_eq!(check_crc(&header, &bytes), Ok(()));
@@ -329,10 +310,7 @@ mod tests {
     #[test]
     fn a_control_batch_has_the_bytes_at_which_rskafka_fails() {
         let bytes = NewBatch::control(1, true, 0).to_bytes();
-        assert_eq!(
-            &bytes[HEADER_BYTES..HEADER_BYTES + 2],
-            8192i16.to_be_bytes()
-        );
+        assert_eq!(&bytes[HEADER_BYTES..HEADER_BYTES + 2], 8192i16.to_be_bytes());
         assert!(BatchHeader::read(&bytes).unwrap().is_control());
     }
 }

@@ -32,11 +32,7 @@ pub struct TopicConfig {
 impl TopicConfig {
     /// Kafka's defaults with so many partitions.
     pub fn new(partitions: i32) -> Self {
-        Self {
-            partitions,
-            max_message_bytes: MAX_MESSAGE_BYTES,
-            retention_bytes: None,
-        }
+        Self { partitions, max_message_bytes: MAX_MESSAGE_BYTES, retention_bytes: None }
     }
 }
 
@@ -49,10 +45,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub fn new(cluster: Cluster) -> Self {
-        Self {
-            cluster: Mutex::new(cluster),
-            changes: watch::Sender::new(()),
-        }
+        Self { cluster: Mutex::new(cluster), changes: watch::Sender::new(()) }
     }
 
     /// The cluster; a panic elsewhere does not take it away.
@@ -160,10 +153,7 @@ impl Cluster {
     pub fn create_topic(&mut self, name: &str, config: TopicConfig) -> Result<(), i16> {
         self.check_topic(name, config.partitions)?;
         let total = config.partitions;
-        let topic = Topic {
-            partitions: Vec::new(),
-            config,
-        };
+        let topic = Topic { partitions: Vec::new(), config };
         self.topics.insert(name.to_owned(), topic);
         self.grow_topic(name, total)
     }
@@ -171,10 +161,7 @@ impl Cluster {
     /// Adds partitions until there are `total`; there are never fewer than before.
     pub fn grow_topic(&mut self, name: &str, total: i32) -> Result<(), i16> {
         let nodes: Vec<i32> = self.nodes.keys().copied().collect();
-        let topic = self
-            .topics
-            .get_mut(name)
-            .ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let topic = self.topics.get_mut(name).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
         let wanted = usize::try_from(total).map_err(|_| codes::INVALID_PARTITIONS)?;
         if total > MAX_PARTITIONS || wanted < topic.partitions.len() {
             return Err(codes::INVALID_PARTITIONS);
@@ -201,18 +188,9 @@ impl Cluster {
     }
 
     /// A partition, if that node leads it.
-    pub fn led_by(
-        &mut self,
-        node: i32,
-        topic: &str,
-        partition: i32,
-    ) -> Result<&mut Partition, i16> {
+    pub fn led_by(&mut self, node: i32, topic: &str, partition: i32) -> Result<&mut Partition, i16> {
         let found = self.partition(topic, partition)?;
-        if found.leader == node {
-            Ok(found)
-        } else {
-            Err(codes::NOT_LEADER_OR_FOLLOWER)
-        }
+        if found.leader == node { Ok(found) } else { Err(codes::NOT_LEADER_OR_FOLLOWER) }
     }
 
     /// Appends the one batch of a producer as Kafka does: checked, placed, once. Returns its base
@@ -225,10 +203,7 @@ impl Cluster {
         version: i16,
         bytes: &[u8],
     ) -> Result<(i64, i64), i16> {
-        let limit = self
-            .topics
-            .get(topic)
-            .map_or(MAX_MESSAGE_BYTES, |topic| topic.config.max_message_bytes);
+        let limit = self.topics.get(topic).map_or(MAX_MESSAGE_BYTES, |topic| topic.config.max_message_bytes);
         let partition = self.led_by(node, topic, partition)?;
         let header = check_produced(bytes, version, limit)?;
         let base_offset = match partition.producers.judge(&header) {

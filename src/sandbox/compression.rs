@@ -23,9 +23,7 @@ pub(super) fn decompress(codec: i16, payload: Bytes) -> Result<Bytes, BatchError
         4 => zstd::Decoder::new(payload.reader()).and_then(read_all),
         _ => Err(io::Error::other(format!("unknown codec {codec}"))),
     };
-    plain
-        .map(Bytes::from)
-        .map_err(|error| BatchError::Compression(error.to_string()))
+    plain.map(Bytes::from).map_err(|error| BatchError::Compression(error.to_string()))
 }
 
 fn read_all(decoder: impl Read) -> io::Result<Vec<u8>> {
@@ -58,7 +56,5 @@ fn block(compressed: &[u8]) -> io::Result<Vec<u8>> {
     if u64::try_from(size).unwrap_or(u64::MAX) > MAX_DECOMPRESSED {
         return Err(io::Error::other("a snappy block of more than 256 MiB"));
     }
-    snap::raw::Decoder::new()
-        .decompress_vec(compressed)
-        .map_err(io::Error::other)
+    snap::raw::Decoder::new().decompress_vec(compressed).map_err(io::Error::other)
 }

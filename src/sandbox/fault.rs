@@ -29,22 +29,12 @@ pub struct Fault {
 impl Fault {
     /// The next request of that API.
     pub fn on(api: Api) -> Self {
-        Self {
-            api: Some(api),
-            ..Self::any()
-        }
+        Self { api: Some(api), ..Self::any() }
     }
 
     /// The next request, whatever it asks.
     pub fn any() -> Self {
-        Self {
-            api: None,
-            node: None,
-            topic: None,
-            partition: None,
-            skip: 0,
-            times: Some(1),
-        }
+        Self { api: None, node: None, topic: None, partition: None, skip: 0, times: Some(1) }
     }
 
     /// Only requests to that node.
@@ -138,23 +128,14 @@ pub(super) struct Target {
 
 impl Target {
     /// For a request that names neither topic nor partition.
-    pub const REQUEST: Self = Self {
-        topic: None,
-        partition: None,
-    };
+    pub const REQUEST: Self = Self { topic: None, partition: None };
 
     pub fn topic(topic: &str) -> Self {
-        Self {
-            topic: Some(topic.to_owned()),
-            partition: None,
-        }
+        Self { topic: Some(topic.to_owned()), partition: None }
     }
 
     pub fn partition(topic: &str, partition: i32) -> Self {
-        Self {
-            topic: Some(topic.to_owned()),
-            partition: Some(partition),
-        }
+        Self { topic: Some(topic.to_owned()), partition: Some(partition) }
     }
 }
 
@@ -187,9 +168,7 @@ pub(super) struct Plan {
 impl Plan {
     /// The error code with which to answer that partition, if any.
     pub fn partition_error(&self, topic: &str, partition: i32) -> Option<i16> {
-        self.error(|target| {
-            target.topic.as_deref() == Some(topic) && target.partition == Some(partition)
-        })
+        self.error(|target| target.topic.as_deref() == Some(topic) && target.partition == Some(partition))
     }
 
     /// The error code with which to answer that topic, if any.
@@ -263,12 +242,7 @@ impl FaultBook {
     pub fn arm(&mut self, fault: Fault, action: Action) -> (u64, watch::Receiver<u64>) {
         let (fired, firings) = watch::channel(0);
         self.next_id += 1;
-        let armed = Armed {
-            id: self.next_id,
-            fault,
-            action,
-            fired,
-        };
+        let armed = Armed { id: self.next_id, fault, action, fired };
         if !armed.is_spent() {
             self.armed.push(armed);
         }
@@ -297,11 +271,8 @@ impl FaultBook {
             if armed.action == Action::CorruptRecords {
                 continue;
             }
-            let hit: Vec<Target> = targets
-                .iter()
-                .filter(|target| armed.fault.matches(api, node, target))
-                .cloned()
-                .collect();
+            let hit: Vec<Target> =
+                targets.iter().filter(|target| armed.fault.matches(api, node, target)).cloned().collect();
             if !hit.is_empty() && armed.trigger() {
                 targets.retain(|target| !hit.contains(target));
                 plan.add(&armed.action, hit);
@@ -315,9 +286,7 @@ impl FaultBook {
     pub fn corrupts(&mut self, node: i32, topic: &str, partition: i32) -> bool {
         let target = Target::partition(topic, partition);
         let fires = self.armed.iter_mut().any(|armed| {
-            armed.action == Action::CorruptRecords
-                && armed.fault.matches(Api::Fetch, node, &target)
-                && armed.trigger()
+            armed.action == Action::CorruptRecords && armed.fault.matches(Api::Fetch, node, &target) && armed.trigger()
         });
         self.armed.retain(|armed| !armed.is_spent());
         fires

@@ -50,11 +50,7 @@ impl Producers {
             return Verdict::Refuse(codes::INVALID_PRODUCER_EPOCH);
         }
         if header.producer_epoch > producer.epoch {
-            return if first == 0 {
-                Verdict::Append
-            } else {
-                Verdict::Refuse(codes::OUT_OF_ORDER_SEQUENCE_NUMBER)
-            };
+            return if first == 0 { Verdict::Append } else { Verdict::Refuse(codes::OUT_OF_ORDER_SEQUENCE_NUMBER) };
         }
         let last = last_sequence(header);
         let seen = |w: &&Written| w.first == first && w.last == last;
@@ -62,9 +58,7 @@ impl Producers {
             return Verdict::Duplicate(written.base_offset);
         }
         match producer.batches.back() {
-            Some(newest) if first != next_sequence(newest.last) => {
-                Verdict::Refuse(codes::OUT_OF_ORDER_SEQUENCE_NUMBER)
-            }
+            Some(newest) if first != next_sequence(newest.last) => Verdict::Refuse(codes::OUT_OF_ORDER_SEQUENCE_NUMBER),
             _ => Verdict::Append,
         }
     }
@@ -79,11 +73,7 @@ impl Producers {
             producer.batches.clear();
             producer.epoch = header.producer_epoch;
         }
-        producer.batches.push_back(Written {
-            first: header.base_sequence,
-            last: last_sequence(header),
-            base_offset,
-        });
+        producer.batches.push_back(Written { first: header.base_sequence, last: last_sequence(header), base_offset });
         if producer.batches.len() > REMEMBERED {
             producer.batches.pop_front();
         }

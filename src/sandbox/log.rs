@@ -52,10 +52,7 @@ pub(super) struct PartitionLog {
 
 impl PartitionLog {
     pub fn new(retention_bytes: Option<usize>) -> Self {
-        Self {
-            retention_bytes,
-            ..Self::default()
-        }
+        Self { retention_bytes, ..Self::default() }
     }
 
     pub fn start(&self) -> i64 {
@@ -68,10 +65,7 @@ impl PartitionLog {
 
     pub fn last_stable(&self) -> i64 {
         let oldest_open = self.open_transactions.values().min().copied();
-        self.pinned_last_stable
-            .or(oldest_open)
-            .unwrap_or(self.end)
-            .min(self.end)
+        self.pinned_last_stable.or(oldest_open).unwrap_or(self.end).min(self.end)
     }
 
     pub fn pin_last_stable(&mut self, offset: Option<i64>) {
@@ -81,9 +75,7 @@ impl PartitionLog {
     /// Appends one checked batch at the end and returns its base offset.
     pub fn append(&mut self, header: &BatchHeader, bytes: &[u8], leader_epoch: i32) -> i64 {
         let base = self.end;
-        let next = base
-            .saturating_add(i64::from(header.last_offset_delta.max(0)))
-            .saturating_add(1);
+        let next = base.saturating_add(i64::from(header.last_offset_delta.max(0))).saturating_add(1);
         if header.is_transactional() {
             self.note_transaction(header, bytes, base);
         }
@@ -101,11 +93,7 @@ impl PartitionLog {
             return Err(OutOfRange);
         }
         let max_timestamp = BatchHeader::read(&bytes).map_or(-1, |header| header.max_timestamp);
-        self.push(StoredBatch {
-            offsets,
-            max_timestamp,
-            bytes,
-        });
+        self.push(StoredBatch { offsets, max_timestamp, bytes });
         Ok(())
     }
 
@@ -116,13 +104,7 @@ impl PartitionLog {
 
     /// Whole batches from the one that holds `from`, or the next after it, below `limit`: as many as
     /// fit into `max_bytes`, and one whatever its size if `at_least_one`.
-    pub fn read(
-        &self,
-        from: i64,
-        limit: i64,
-        max_bytes: usize,
-        at_least_one: bool,
-    ) -> Result<Bytes, OutOfRange> {
+    pub fn read(&self, from: i64, limit: i64, max_bytes: usize, at_least_one: bool) -> Result<Bytes, OutOfRange> {
         if from < self.start || from > self.end {
             return Err(OutOfRange);
         }
@@ -141,9 +123,7 @@ impl PartitionLog {
             return Ok((*one).clone());
         }
         let mut joined = BytesMut::with_capacity(chosen.iter().map(|b| b.len()).sum());
-        chosen
-            .iter()
-            .for_each(|bytes| joined.extend_from_slice(bytes));
+        chosen.iter().for_each(|bytes| joined.extend_from_slice(bytes));
         Ok(joined.freeze())
     }
 
@@ -156,8 +136,7 @@ impl PartitionLog {
     pub fn records(&self) -> Result<Vec<StoredRecord>, (i64, BatchError)> {
         let mut all = Vec::new();
         for stored in &self.batches {
-            let records =
-                batch::records(&stored.bytes).map_err(|error| (stored.offsets.start, error))?;
+            let records = batch::records(&stored.bytes).map_err(|error| (stored.offsets.start, error))?;
             all.extend(records.into_iter().filter(|r| r.offset >= self.start));
         }
         Ok(all)
@@ -165,9 +144,7 @@ impl PartitionLog {
 
     /// Offset and timestamp of the first record that is not older than `timestamp`.
     pub fn first_since(&self, timestamp: i64) -> Option<(i64, i64)> {
-        let batch = self
-            .from(self.start)
-            .find(|b| b.max_timestamp >= timestamp)?;
+        let batch = self.from(self.start).find(|b| b.max_timestamp >= timestamp)?;
         let found = batch::records(&batch.bytes).ok().and_then(|records| {
             records
                 .iter()
@@ -184,11 +161,7 @@ impl PartitionLog {
             return Err(OutOfRange);
         }
         self.start = self.start.max(offset);
-        while self
-            .batches
-            .front()
-            .is_some_and(|batch| batch.offsets.end <= self.start)
-        {
+        while self.batches.front().is_some_and(|batch| batch.offsets.end <= self.start) {
             self.drop_oldest();
         }
         Ok(self.start)
@@ -196,11 +169,7 @@ impl PartitionLog {
 
     /// Flips a byte of the stored batch that holds `offset`.
     pub fn corrupt(&mut self, offset: i64) -> Result<(), OutOfRange> {
-        let holder = self
-            .batches
-            .iter_mut()
-            .find(|batch| batch.offsets.contains(&offset))
-            .ok_or(OutOfRange)?;
+        let holder = self.batches.iter_mut().find(|batch| batch.offsets.contains(&offset)).ok_or(OutOfRange)?;
         holder.bytes = batch::corrupted(&holder.bytes);
         Ok(())
     }
@@ -241,11 +210,7 @@ impl PartitionLog {
         // The marker's key ends in its type: 0 abort, 1 commit. Five bytes of record come before it.
         let abort = bytes.get(batch::HEADER_BYTES + 8) == Some(&0);
         if abort {
-            self.aborted.push(Aborted {
-                producer_id,
-                first_offset,
-                last_offset: base,
-            });
+            self.aborted.push(Aborted { producer_id, first_offset, last_offset: base });
         }
     }
 }
@@ -338,11 +303,7 @@ mod tests {
         append(&mut log, &NewBatch::control(7, false, 0));
         assert_eq!(log.last_stable(), 4);
         let aborted: Vec<_> = log.aborted_since(0).copied().collect();
-        let expected = Aborted {
-            producer_id: 7,
-            first_offset: 2,
-            last_offset: 3,
-        };
+        let expected = Aborted { producer_id: 7, first_offset: 2, last_offset: 3 };
         assert_eq!(aborted, [expected]);
         append(&mut log, &batch_of(1).in_transaction(7));
         append(&mut log, &NewBatch::control(7, true, 0));

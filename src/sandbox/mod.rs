@@ -144,10 +144,7 @@ impl SandboxBuilder {
         for (_, id) in (0..self.nodes.max(1)).zip(1i32..) {
             reserved.insert(id, Reserved::new(ports.next().unwrap_or(0))?);
         }
-        let info = |node: &Reserved| NodeInfo {
-            port: node.port(),
-            up: true,
-        };
+        let info = |node: &Reserved| NodeInfo { port: node.port(), up: true };
         let known = reserved.iter().map(|(id, node)| (*id, info(node)));
         let cluster = Cluster::new(known.collect(), self.retention_bytes);
         let shared = Arc::new(Shared::new(cluster));
@@ -155,10 +152,7 @@ impl SandboxBuilder {
         for (id, node) in reserved {
             nodes.insert(id, Node::Up(node.listen(id, Arc::clone(&shared))?));
         }
-        Ok(Sandbox {
-            shared,
-            nodes: Mutex::new(nodes),
-        })
+        Ok(Sandbox { shared, nodes: Mutex::new(nodes) })
     }
 }
 
@@ -186,11 +180,7 @@ impl Sandbox {
     /// All nodes' addresses, up or not: `127.0.0.1:port,…`.
     pub fn bootstrap(&self) -> String {
         let cluster = self.shared.lock();
-        let addresses: Vec<String> = cluster
-            .nodes
-            .values()
-            .map(|node| format!("{HOST}:{}", node.port))
-            .collect();
+        let addresses: Vec<String> = cluster.nodes.values().map(|node| format!("{HOST}:{}", node.port)).collect();
         addresses.join(",")
     }
 
@@ -223,9 +213,7 @@ impl Sandbox {
     /// There is no such node.
     pub async fn crash(&self, node: i32) -> Result<(), SandboxError> {
         let port = self.set_up(node, false)?;
-        let before = self
-            .network()
-            .insert(node, Node::Down(Reserved::later(port)));
+        let before = self.network().insert(node, Node::Down(Reserved::later(port)));
         let down = match before {
             Some(Node::Up(listening)) => listening.crash(port).await,
             Some(Node::Down(reserved)) => reserved,

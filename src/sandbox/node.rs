@@ -57,10 +57,7 @@ impl Reserved {
     pub fn new(port: u16) -> io::Result<Self> {
         let socket = bind(port)?;
         let port = socket.local_addr()?.port();
-        Ok(Self {
-            port,
-            socket: Some(socket),
-        })
+        Ok(Self { port, socket: Some(socket) })
     }
 
     /// A port to be bound when it is listened to.
@@ -92,9 +89,7 @@ impl Listening {
         if let Err(error) = (&mut self.task).await {
             debug!(%error, "the listener had ended before");
         }
-        let socket = bind(port)
-            .inspect_err(|error| debug!(%error, port, "the port is not reserved"))
-            .ok();
+        let socket = bind(port).inspect_err(|error| debug!(%error, port, "the port is not reserved")).ok();
         Reserved { port, socket }
     }
 }
@@ -171,15 +166,9 @@ async fn read_frame(stream: &mut TcpStream) -> io::Result<Option<Bytes>> {
     let rest = async {
         stream.read_exact(&mut length[1..]).await?;
         let claimed = i32::from_be_bytes(length);
-        let length = usize::try_from(claimed)
-            .ok()
-            .filter(|n| *n <= MAX_FRAME_BYTES);
-        let length = length.ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("a frame of {claimed} bytes"),
-            )
-        })?;
+        let length = usize::try_from(claimed).ok().filter(|n| *n <= MAX_FRAME_BYTES);
+        let length =
+            length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {claimed} bytes")))?;
         // Grows with what arrives, not with what is claimed.
         let mut frame = Vec::new();
         let limit = u64::try_from(length).unwrap_or(u64::MAX);

@@ -23,20 +23,13 @@ pub struct NewRecord {
 impl NewRecord {
     /// A record with a key and a value, no headers, timestamp 0.
     pub fn new(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
-        Self {
-            key: Some(key.into()),
-            value: Some(value.into()),
-            ..Self::default()
-        }
+        Self { key: Some(key.into()), value: Some(value.into()), ..Self::default() }
     }
 
     /// With a header; `None` is a null value, legal in Kafka and fatal to rskafka 0.6.0.
     #[must_use]
     pub fn header(mut self, name: &str, value: Option<&[u8]>) -> Self {
-        self.headers.push(Header {
-            name: name.to_owned(),
-            value: value.map(Bytes::copy_from_slice),
-        });
+        self.headers.push(Header { name: name.to_owned(), value: value.map(Bytes::copy_from_slice) });
         self
     }
 
@@ -77,8 +70,7 @@ pub(super) fn take(header: &BatchHeader, payload: &mut Bytes) -> Result<StoredRe
     let mut headers = Vec::new();
     for _ in 0..take_varint(&mut at)? {
         let name = take_nullable(&mut at)?.ok_or(BatchError::Records("a header without a name"))?;
-        let name = String::from_utf8(name.to_vec())
-            .map_err(|_| BatchError::Records("a header's name is no UTF-8"))?;
+        let name = String::from_utf8(name.to_vec()).map_err(|_| BatchError::Records("a header's name is no UTF-8"))?;
         let value = take_nullable(&mut at)?;
         headers.push(Header { name, value });
     }
@@ -110,9 +102,7 @@ fn take_nullable(from: &mut Bytes) -> Result<Option<Bytes>, BatchError> {
 fn take_varint(from: &mut Bytes) -> Result<i64, BatchError> {
     let mut raw = 0u64;
     for shift in (0..64).step_by(7) {
-        let byte = from
-            .try_get_u8()
-            .map_err(|_| BatchError::Records("a number past the end"))?;
+        let byte = from.try_get_u8().map_err(|_| BatchError::Records("a number past the end"))?;
         raw |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             let magnitude = (raw >> 1).cast_signed();
@@ -125,10 +115,7 @@ fn take_varint(from: &mut Bytes) -> Result<i64, BatchError> {
 /// Appends a record as it stands in a batch.
 pub(super) fn put(out: &mut Vec<u8>, offset_delta: i64, base_timestamp: i64, record: &NewRecord) {
     let mut body = vec![0];
-    put_varint(
-        &mut body,
-        record.timestamp_ms.saturating_sub(base_timestamp),
-    );
+    put_varint(&mut body, record.timestamp_ms.saturating_sub(base_timestamp));
     put_varint(&mut body, offset_delta);
     put_nullable(&mut body, record.key.as_deref());
     put_nullable(&mut body, record.value.as_deref());
@@ -174,17 +161,7 @@ mod tests {
 
     #[test]
     fn varints_round_trip() {
-        for value in [
-            0,
-            1,
-            -1,
-            63,
-            -64,
-            64,
-            i64::from(i32::MIN),
-            i64::MAX,
-            i64::MIN,
-        ] {
+        for value in [0, 1, -1, 63, -64, 64, i64::from(i32::MIN), i64::MAX, i64::MIN] {
             let mut out = Vec::new();
             put_varint(&mut out, value);
             assert_eq!(take_varint(&mut out.into()), Ok(value));

@@ -77,10 +77,7 @@ impl Sandbox {
         records: impl IntoIterator<Item = (K, V)>,
     ) -> Result<i64, SandboxError> {
         let now = now_ms();
-        let records = records
-            .into_iter()
-            .map(|(key, value)| NewRecord::new(key, value).timestamp(now))
-            .collect();
+        let records = records.into_iter().map(|(key, value)| NewRecord::new(key, value).timestamp(now)).collect();
         self.append_batch(topic, partition, &NewBatch::new(records))
     }
 
@@ -88,15 +85,9 @@ impl Sandbox {
     ///
     /// # Errors
     /// There is no such partition.
-    pub fn append_batch(
-        &self,
-        topic: &str,
-        partition: i32,
-        batch: &NewBatch,
-    ) -> Result<i64, SandboxError> {
+    pub fn append_batch(&self, topic: &str, partition: i32, batch: &NewBatch) -> Result<i64, SandboxError> {
         let bytes = batch.to_bytes();
-        let header = BatchHeader::read(&bytes)
-            .map_err(|source| SandboxError::Unreadable { offset: -1, source })?;
+        let header = BatchHeader::read(&bytes).map_err(|source| SandboxError::Unreadable { offset: -1, source })?;
         self.with(topic, partition, |p| Ok(p.append(&header, &bytes)))
     }
 
@@ -138,12 +129,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// There is no such partition.
-    pub fn append_hole(
-        &self,
-        topic: &str,
-        partition: i32,
-        offsets: u32,
-    ) -> Result<(), SandboxError> {
+    pub fn append_hole(&self, topic: &str, partition: i32, offsets: u32) -> Result<(), SandboxError> {
         self.with(topic, partition, |p| {
             p.log.append_hole(offsets);
             Ok(())
@@ -154,12 +140,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// There is no such partition, or no batch with that offset.
-    pub fn corrupt_stored(
-        &self,
-        topic: &str,
-        partition: i32,
-        offset: i64,
-    ) -> Result<(), SandboxError> {
+    pub fn corrupt_stored(&self, topic: &str, partition: i32, offset: i64) -> Result<(), SandboxError> {
         self.with(topic, partition, |p| {
             let corrupted = p.log.corrupt(offset);
             corrupted.map_err(|_| SandboxError::OffsetOutOfRange(offset))
@@ -170,12 +151,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// There is no such partition, or it ends before that offset.
-    pub fn delete_records(
-        &self,
-        topic: &str,
-        partition: i32,
-        before: i64,
-    ) -> Result<i64, SandboxError> {
+    pub fn delete_records(&self, topic: &str, partition: i32, before: i64) -> Result<i64, SandboxError> {
         self.with(topic, partition, |p| {
             let deleted = p.log.delete_before(before);
             deleted.map_err(|_| SandboxError::OffsetOutOfRange(before))
@@ -186,12 +162,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// There is no such partition.
-    pub fn set_last_stable_offset(
-        &self,
-        topic: &str,
-        partition: i32,
-        offset: Option<i64>,
-    ) -> Result<(), SandboxError> {
+    pub fn set_last_stable_offset(&self, topic: &str, partition: i32, offset: Option<i64>) -> Result<(), SandboxError> {
         self.with(topic, partition, |p| {
             p.log.pin_last_stable(offset);
             Ok(())
@@ -210,19 +181,14 @@ impl Sandbox {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn read_committed(
-        &self,
-        topic: &str,
-        partition: i32,
-    ) -> Result<Vec<StoredRecord>, SandboxError> {
+    pub fn read_committed(&self, topic: &str, partition: i32) -> Result<Vec<StoredRecord>, SandboxError> {
         let mut cluster = self.shared.lock();
         let partition = cluster.partition(topic, partition)?;
         let log = &partition.log;
         let visible = |record: &StoredRecord| {
             let mut aborted = log.aborted_since(record.offset);
             record.offset < log.last_stable()
-                && !aborted
-                    .any(|a| a.producer_id == record.producer_id && a.first_offset <= record.offset)
+                && !aborted.any(|a| a.producer_id == record.producer_id && a.first_offset <= record.offset)
         };
         Ok(stored(partition)?.into_iter().filter(visible).collect())
     }
@@ -247,12 +213,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// There is no such partition, or it is deleted meanwhile.
-    pub async fn until_end_offset(
-        &self,
-        topic: &str,
-        partition: i32,
-        offset: i64,
-    ) -> Result<i64, SandboxError> {
+    pub async fn until_end_offset(&self, topic: &str, partition: i32, offset: i64) -> Result<i64, SandboxError> {
         let mut changes = self.shared.changes();
         loop {
             changes.borrow_and_update();

@@ -62,21 +62,13 @@ fn step(field: &Field, flexible: bool, at: &mut Bytes) -> Option<()> {
             let length = at.try_get_i32().ok()?;
             skip(at, usize::try_from(length).unwrap_or(0))
         }
-        Field::Structs(fields) => {
-            (0..items(flexible, at)?).try_for_each(|_| walk(fields, flexible, at))
-        }
-        Field::Values(field) => {
-            (0..items(flexible, at)?).try_for_each(|_| step(field, flexible, at))
-        }
+        Field::Structs(fields) => (0..items(flexible, at)?).try_for_each(|_| walk(fields, flexible, at)),
+        Field::Values(field) => (0..items(flexible, at)?).try_for_each(|_| step(field, flexible, at)),
     }
 }
 
 fn items(flexible: bool, at: &mut Bytes) -> Option<usize> {
-    let items = if flexible {
-        compact_length(at)?
-    } else {
-        usize::try_from(at.try_get_i32().ok()?).unwrap_or(0)
-    };
+    let items = if flexible { compact_length(at)? } else { usize::try_from(at.try_get_i32().ok()?).unwrap_or(0) };
     (items <= MAX_ITEMS.min(at.len())).then_some(items)
 }
 
@@ -129,16 +121,8 @@ mod tests {
 
     #[test]
     fn a_claim_of_billions_is_refused() {
-        assert!(!fits(
-            TOPICS,
-            false,
-            Bytes::from_static(b"\x7f\xff\xff\xff\0\x01x!")
-        ));
-        assert!(!fits(
-            TOPICS,
-            true,
-            Bytes::from_static(b"\xff\xff\xff\xff\x0f\x02x!")
-        ));
+        assert!(!fits(TOPICS, false, Bytes::from_static(b"\x7f\xff\xff\xff\0\x01x!")));
+        assert!(!fits(TOPICS, true, Bytes::from_static(b"\xff\xff\xff\xff\x0f\x02x!")));
     }
 
     #[test]

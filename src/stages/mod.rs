@@ -61,7 +61,14 @@ pub trait Stages: Send + Sync {
     fn process(&mut self, entry: &Entry<'_>, index: usize, limit: Option<usize>, batch: &mut Batch<'_>);
 
     /// Appends a dead letter for an entry that the output refuses.
-    fn refuse(&mut self, entry: &Entry<'_>, index: usize, rejection: &Rejection, limit: Option<usize>, batch: &mut Batch<'_>);
+    fn refuse(
+        &mut self,
+        entry: &Entry<'_>,
+        index: usize,
+        rejection: &Rejection,
+        limit: Option<usize>,
+        batch: &mut Batch<'_>,
+    );
 }
 
 /// A batch while it is processed.
@@ -155,7 +162,14 @@ impl<P: Processor> Stages for ProcessorStages<P> {
         self.inserted = inserted;
     }
 
-    fn refuse(&mut self, entry: &Entry<'_>, index: usize, rejection: &Rejection, limit: Option<usize>, batch: &mut Batch<'_>) {
+    fn refuse(
+        &mut self,
+        entry: &Entry<'_>,
+        index: usize,
+        rejection: &Rejection,
+        limit: Option<usize>,
+        batch: &mut Batch<'_>,
+    ) {
         self.bury(entry, index, (Stage::Produce, rejection), limit, batch);
     }
 }

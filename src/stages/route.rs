@@ -80,10 +80,12 @@ impl Rule {
     fn new(rule: &RouteRule, topics: &mut Vec<String>) -> Result<Self, regex_lite::Error> {
         let route = match &rule.action {
             RouteAction::Drop => Route::Drop,
-            RouteAction::Topic(topic) => Route::Topic(topics.iter().position(|known| known == topic).unwrap_or_else(|| {
-                topics.push(topic.clone());
-                topics.len() - 1
-            })),
+            RouteAction::Topic(topic) => {
+                Route::Topic(topics.iter().position(|known| known == topic).unwrap_or_else(|| {
+                    topics.push(topic.clone());
+                    topics.len() - 1
+                }))
+            }
         };
         let test = match &rule.when.test {
             Test::Equals(text) => Matcher::Equals(text.clone()),

@@ -3,14 +3,15 @@ use std::sync::Arc;
 
 use super::*;
 use crate::broker::wire::records::{self, Decoded};
-use crate::config::{Compression, Config, Condition, RouteAction, RouteRule, Test};
+use crate::config::{Compression, Condition, Config, RouteAction, RouteRule, Test};
 use crate::observe::Tally;
 use crate::record::{Headers, Offset};
 
 const GOOD: &str = r#"{"user_id":"u","app_version":"2.3.0","ip":"10.0.0.1","locale":"RU","device_id":"d","timestamp":1694479551,"device_type":"iOS"}"#;
 
 fn entry(value: &[u8]) -> Entry<'_> {
-    let record = RecordView { offset: Offset(7), timestamp_ms: 5, key: Some(b"k"), value: Some(value), headers: Headers::NONE };
+    let record =
+        RecordView { offset: Offset(7), timestamp_ms: 5, key: Some(b"k"), value: Some(value), headers: Headers::NONE };
     Entry { record, damage: None }
 }
 
@@ -46,7 +47,8 @@ fn run(stages: &mut dyn Stages, entries: &[Entry<'_>]) -> Staged {
             panic!("not a batch of records");
         };
         for record in records {
-            let header = |header: crate::record::Header| format!("{}={}", header.name, text(&header.value.unwrap_or_default()));
+            let header =
+                |header: crate::record::Header| format!("{}={}", header.name, text(&header.value.unwrap_or_default()));
             let value = text(&record.value.unwrap_or_default());
             found.push((part.to.topic, part.to.partition, value, record.headers.into_iter().map(header).collect()));
         }
@@ -60,7 +62,11 @@ fn good_records_go_to_the_output_and_bad_ones_to_the_dead_letters() {
     let staged = run(&mut stages, &[entry(GOOD.as_bytes()), entry(b"{}"), entry(GOOD.as_bytes())]);
     let places: Vec<_> = staged.records.iter().map(|(topic, partition, ..)| (*topic, *partition)).collect();
     assert_eq!(places, [(OUTPUT, 1), (OUTPUT, 1), (DEAD_LETTER, 2)], "partition 5 mod 4, and 5 mod 3");
-    assert!(staged.records[0].2.ends_with(r#""device_type":"ios","processed_at":"2023-09-12T00:45:52.500Z","latency_ms":1500}"#));
+    assert!(
+        staged.records[0]
+            .2
+            .ends_with(r#""device_type":"ios","processed_at":"2023-09-12T00:45:52.500Z","latency_ms":1500}"#)
+    );
     assert!(staged.records[0].3.is_empty());
     let (.., value, headers) = &staged.records[2];
     assert_eq!(value, "{}");
@@ -108,14 +114,17 @@ fn bytes_that_are_no_records_are_dead_letters_too() {
 fn a_refused_record_is_buried_with_its_reason_and_cut() {
     let mut stages = ProcessorStages::new(Login, routes(vec![]), envelope(), 5);
     let now = Now::from_unix_ms(0);
-    let (mut out, mut counts, mut tally) = (OutputBatch::new(1 << 20), Counts::default(), Tally::new(Login::DIMENSIONS));
+    let (mut out, mut counts, mut tally) =
+        (OutputBatch::new(1 << 20), Counts::default(), Tally::new(Login::DIMENSIONS));
     let mut batch = Batch { now: &now, partitions: &[4, 3], out: &mut out, counts: &mut counts, tally: &mut tally };
     let rejection = Rejection::record(Reason::TooLarge, "too large");
     stages.refuse(&entry(b"0123456789"), 0, &rejection, Some(4), &mut batch);
     let part = out.into_parts().remove(0);
     assert_eq!(part.to, Destination { topic: DEAD_LETTER, partition: 2 });
     let encoded = part.batch.finish(Compression::None).unwrap();
-    let Ok(Decoded::Records(records)) = records::batches(encoded).next().unwrap().unwrap().decode(1 << 20) else { panic!() };
+    let Ok(Decoded::Records(records)) = records::batches(encoded).next().unwrap().unwrap().decode(1 << 20) else {
+        panic!()
+    };
     assert_eq!(records[0].value.as_deref(), Some(&b"0123"[..]));
     let truncated = records[0].headers.iter().find(|header| header.name.ends_with("truncated.from")).unwrap();
     assert_eq!(truncated.value.as_deref(), Some(&b"10"[..]));
@@ -153,6 +162,9 @@ fn a_panic_costs_one_record() {
     let mut stages = ProcessorStages::new(Panicky, routes(vec![]), envelope(), 5);
     let staged = run(&mut stages, &[entry(b"a"), entry(b"validate"), entry(b"enrich"), entry(b"count"), entry(b"b")]);
     let out: Vec<_> = staged.records.iter().map(|(topic, _, value, _)| (*topic, value.as_str())).collect();
-    assert_eq!(out, [(OUTPUT, "a"), (OUTPUT, "b"), (DEAD_LETTER, "validate"), (DEAD_LETTER, "enrich"), (DEAD_LETTER, "count")]);
+    assert_eq!(
+        out,
+        [(OUTPUT, "a"), (OUTPUT, "b"), (DEAD_LETTER, "validate"), (DEAD_LETTER, "enrich"), (DEAD_LETTER, "count")]
+    );
     assert_eq!(staged.counts.dead().collect::<Vec<_>>(), [(Reason::ProcessorPanic, 3)]);
 }

@@ -52,7 +52,12 @@ impl Share {
     /// How many bytes to ask for so that about the share's worth of records comes.
     pub fn fetch_bytes(&self) -> usize {
         let share = self.bytes().max(MIN_FETCH);
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate")]
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an estimate"
+        )]
         let asked = (share as f64 / self.expansion) as usize;
         asked.clamp(MIN_FETCH, self.budget.0.max_fetch.max(MIN_FETCH))
     }

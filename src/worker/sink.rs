@@ -123,7 +123,14 @@ impl Sink {
 
     /// Writes what was refused in smaller and smaller batches, until the records that are the
     /// reason stand alone: those are buried. What was to follow them follows them.
-    async fn redo(&mut self, batch: &SourceBatch, refused: Refused, now: &Now, partitions: &[i32], counts: &mut Counts) {
+    async fn redo(
+        &mut self,
+        batch: &SourceBatch,
+        refused: Refused,
+        now: &Now,
+        partitions: &[i32],
+        counts: &mut Counts,
+    ) {
         let mut stack = Vec::new();
         self.split(batch, refused, None, &mut stack, counts).await;
         while let Some(redo) = stack.pop() {
@@ -176,7 +183,8 @@ impl Sink {
         counts: &mut Counts,
     ) -> Redo {
         if to.topic != DEAD_LETTER {
-            let rejection = Rejection::record(Reason::TooLarge, format!("the output topic refuses the record: {}", error.cause));
+            let rejection =
+                Rejection::record(Reason::TooLarge, format!("the output topic refuses the record: {}", error.cause));
             counts.died(rejection.reason);
             return Redo { rejection: Some(rejection), ..before };
         }

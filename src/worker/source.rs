@@ -65,7 +65,12 @@ impl Source {
                     self.trouble.passed();
                     self.position = checkpoint.next_offset;
                     self.parts.status.state(PartitionState::Running);
-                    info!(topic = checkpoint.topic, partition = checkpoint.partition, offset = checkpoint.next_offset.0, "reading");
+                    info!(
+                        topic = checkpoint.topic,
+                        partition = checkpoint.partition,
+                        offset = checkpoint.next_offset.0,
+                        "reading"
+                    );
                     return checkpoint;
                 }
                 Err(pause) => sleep(pause).await,
@@ -79,17 +84,29 @@ impl Source {
         let stored = stored.map_err(|error| self.trouble.failed_as(ErrorClass::Fatal, &error))?;
         let same_topic = |stored: &Checkpoint| stored.topic_id.zip(*topic_id).is_none_or(|(old, new)| old == new);
         let next_offset = match &stored {
-            Some(stored) if same_topic(stored) => return Ok(Checkpoint { topic_id: topic_id.or(stored.topic_id), ..stored.clone() }),
+            Some(stored) if same_topic(stored) => {
+                return Ok(Checkpoint { topic_id: topic_id.or(stored.topic_id), ..stored.clone() });
+            }
             Some(stored) => {
-                warn!(topic, partition, offset = stored.next_offset.0, "the topic was deleted and made anew: the stored offset is another log's");
+                warn!(
+                    topic,
+                    partition,
+                    offset = stored.next_offset.0,
+                    "the topic was deleted and made anew: the stored offset is another log's"
+                );
                 self.policy_offset(stored.next_offset).await
             }
             None => self.first_offset().await,
         };
         let next_offset = next_offset.map_err(|error| self.trouble.failed(&error))?;
         let SourceParts { topic, partition, store, topic_id, .. } = &self.parts;
-        let checkpoint =
-            Checkpoint { topic: topic.clone(), topic_id: *topic_id, partition: *partition, next_offset, leader_epoch: None };
+        let checkpoint = Checkpoint {
+            topic: topic.clone(),
+            topic_id: *topic_id,
+            partition: *partition,
+            next_offset,
+            leader_epoch: None,
+        };
         match store.store(&checkpoint).await {
             Ok(()) => Ok(checkpoint),
             Err(error) => Err(self.trouble.failed_as(ErrorClass::Transient, &error)),
@@ -148,7 +165,14 @@ impl Source {
             Ok(offset) => {
                 let (topic, partition) = (&self.parts.topic, self.parts.partition);
                 let expired = offset.since(self.position);
-                warn!(topic, partition, from = self.position.0, to = offset.0, expired, "the position no longer exists: going on elsewhere");
+                warn!(
+                    topic,
+                    partition,
+                    from = self.position.0,
+                    to = offset.0,
+                    expired,
+                    "the position no longer exists: going on elsewhere"
+                );
                 self.parts.metrics.expired.inc_by(expired);
                 self.position = offset;
             }

@@ -7,9 +7,7 @@ use rskafka::client::error::ProtocolError;
 use rskafka::client::partition::{OffsetAt, UnknownTopicHandling};
 use tokio::time::timeout;
 
-use crate::support::{
-    TOPIC, client, fetch, partition, produce, server_error, soon, values, with_topic,
-};
+use crate::support::{TOPIC, client, fetch, partition, produce, server_error, soon, values, with_topic};
 
 #[tokio::test]
 async fn an_error_is_answered_and_nothing_done() {
@@ -87,13 +85,7 @@ async fn corrupt_records_are_sent_once_and_the_log_is_whole() {
     assert_eq!(fetch(&partition, 0).await.unwrap().0.len(), 0);
     assert_eq!(corrupt.fired(), 0, "an empty answer has nothing to corrupt");
     sandbox.produce(TOPIC, 0, [("k", "v")]).unwrap();
-    assert!(
-        fetch(&partition, 0)
-            .await
-            .unwrap_err()
-            .to_string()
-            .contains("CRC")
-    );
+    assert!(fetch(&partition, 0).await.unwrap_err().to_string().contains("CRC"));
     assert_eq!(fetch(&partition, 0).await.unwrap().0.len(), 1);
     assert_eq!(corrupt.fired(), 1);
 }
@@ -103,10 +95,7 @@ async fn a_delay_delays_and_a_throttle_is_told() {
     let sandbox = with_topic().await;
     let partition = partition(&sandbox).await;
     let begun = Instant::now();
-    sandbox.fault(
-        Fault::on(Api::ListOffsets),
-        Action::Delay(Duration::from_millis(40)),
-    );
+    sandbox.fault(Fault::on(Api::ListOffsets), Action::Delay(Duration::from_millis(40)));
     soon(partition.get_offset(OffsetAt::Latest)).await.unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(40));
 
@@ -137,12 +126,7 @@ async fn metadata_faults_reach_one_topic() {
     let client = client(&sandbox).await;
     let handling = UnknownTopicHandling::Error;
     sandbox.fault(Fault::on(Api::Metadata).topic(TOPIC), Action::Error(29));
-    soon(client.partition_client("other", 0, handling))
-        .await
-        .unwrap();
+    soon(client.partition_client("other", 0, handling)).await.unwrap();
     let failed = soon(client.partition_client(TOPIC, 0, handling)).await;
-    assert_eq!(
-        server_error(failed),
-        ProtocolError::TopicAuthorizationFailed
-    );
+    assert_eq!(server_error(failed), ProtocolError::TopicAuthorizationFailed);
 }

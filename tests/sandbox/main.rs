@@ -13,29 +13,20 @@ mod support;
 use std::time::Duration;
 
 use chrono::DateTime;
-use login_pipeline::sandbox::{
-    Action, Api, Fault, NewBatch, NewRecord, Sandbox, SandboxError, TopicConfig,
-};
+use login_pipeline::sandbox::{Action, Api, Fault, NewBatch, NewRecord, Sandbox, SandboxError, TopicConfig};
 use rskafka::client::error::{Error, ProtocolError};
 use rskafka::client::partition::{Compression, OffsetAt, UnknownTopicHandling};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use support::{
-    TOPIC, client, fetch, partition, produce, record, server_error, soon, values, with_topic,
-};
+use support::{TOPIC, client, fetch, partition, produce, record, server_error, soon, values, with_topic};
 
 #[tokio::test]
 async fn every_codec_passes_untouched() {
     let sandbox = with_topic().await;
     let partition = partition(&sandbox).await;
-    let codecs = [
-        Compression::NoCompression,
-        Compression::Gzip,
-        Compression::Lz4,
-        Compression::Snappy,
-        Compression::Zstd,
-    ];
+    let codecs =
+        [Compression::NoCompression, Compression::Gzip, Compression::Lz4, Compression::Snappy, Compression::Zstd];
     for (n, codec) in codecs.into_iter().enumerate() {
         let records = (0..20).map(|i| record(&format!("{n}-{i}"))).collect();
         let offsets = soon(partition.produce(records, codec)).await.unwrap();
@@ -50,10 +41,7 @@ async fn every_codec_passes_untouched() {
         assert_eq!(ours.offset, theirs.offset);
         assert_eq!(ours.key.as_deref(), theirs.record.key.as_deref());
         assert_eq!(ours.value.as_deref(), theirs.record.value.as_deref());
-        assert_eq!(
-            ours.timestamp_ms,
-            theirs.record.timestamp.timestamp_millis()
-        );
+        assert_eq!(ours.timestamp_ms, theirs.record.timestamp.timestamp_millis());
         assert_eq!(ours.headers[0].value.as_deref(), Some(&b"h"[..]));
     }
 }
@@ -63,9 +51,7 @@ async fn topics_are_made_listed_and_deleted() {
     let sandbox = Sandbox::start().await.unwrap();
     let client = client(&sandbox).await;
     let controller = client.controller_client().unwrap();
-    soon(controller.create_topic("a", 3, 1, 1000))
-        .await
-        .unwrap();
+    soon(controller.create_topic("a", 3, 1, 1000)).await.unwrap();
     let again = soon(controller.create_topic("a", 3, 1, 1000)).await;
     assert_eq!(server_error(again), ProtocolError::TopicAlreadyExists);
     let many = soon(controller.create_topic("b", 1, 2, 1000)).await;
@@ -81,10 +67,7 @@ async fn topics_are_made_listed_and_deleted() {
     let gone = soon(controller.delete_topic("a", 1000)).await;
     assert_eq!(server_error(gone), ProtocolError::UnknownTopicOrPartition);
     let unknown = soon(client.partition_client("a", 0, UnknownTopicHandling::Error)).await;
-    assert_eq!(
-        server_error(unknown),
-        ProtocolError::UnknownTopicOrPartition
-    );
+    assert_eq!(server_error(unknown), ProtocolError::UnknownTopicOrPartition);
     assert!(sandbox.topics().is_empty(), "Metadata makes no topics");
 }
 
@@ -192,19 +175,13 @@ async fn a_control_batch_fails_rskafka_as_on_kafka() {
     let partition = partition(&sandbox).await;
     let records = || NewBatch::new(vec![NewRecord::new("k", "v")]).in_transaction(7);
     sandbox.append_batch(TOPIC, 0, &records()).unwrap();
-    assert_eq!(
-        soon(partition.get_offset(OffsetAt::Latest)).await.unwrap(),
-        0
-    );
+    assert_eq!(soon(partition.get_offset(OffsetAt::Latest)).await.unwrap(), 0);
     sandbox.append_control_batch(TOPIC, 0, 7, false).unwrap();
     sandbox.append_batch(TOPIC, 0, &records()).unwrap();
     sandbox.append_control_batch(TOPIC, 0, 7, true).unwrap();
 
     let error = fetch(&partition, 0).await.unwrap_err().to_string();
-    assert!(
-        error.contains("Unknown control batch record version: 8192"),
-        "{error}"
-    );
+    assert!(error.contains("Unknown control batch record version: 8192"), "{error}");
     assert_eq!(sandbox.read(TOPIC, 0).unwrap().len(), 2);
     let committed = sandbox.read_committed(TOPIC, 0).unwrap();
     assert_eq!(committed.iter().map(|r| r.offset).collect::<Vec<_>>(), [2]);
@@ -215,9 +192,7 @@ async fn a_null_header_fails_rskafka_as_on_kafka() {
     let sandbox = with_topic().await;
     let partition = partition(&sandbox).await;
     let poison = NewRecord::new("k", "v").header("null", None);
-    sandbox
-        .append_batch(TOPIC, 0, &NewBatch::new(vec![poison]))
-        .unwrap();
+    sandbox.append_batch(TOPIC, 0, &NewBatch::new(vec![poison])).unwrap();
     let failed = fetch(&partition, 0).await;
     assert!(matches!(failed, Err(Error::Request(_))), "{failed:?}");
     assert_eq!(sandbox.read(TOPIC, 0).unwrap()[0].headers[0].value, None);
@@ -234,14 +209,9 @@ async fn corrupt_and_raw_batches_stay_in_the_log() {
         assert!(error.contains("CRC"), "{error}");
     }
     let unreadable = sandbox.read(TOPIC, 0);
-    assert!(matches!(
-        unreadable,
-        Err(SandboxError::Unreadable { offset: 0, .. })
-    ));
+    assert!(matches!(unreadable, Err(SandboxError::Unreadable { offset: 0, .. })));
 
-    sandbox
-        .append_raw(TOPIC, 0, 1..5, &b"no batch at all"[..])
-        .unwrap();
+    sandbox.append_raw(TOPIC, 0, 1..5, &b"no batch at all"[..]).unwrap();
     assert_eq!(sandbox.end_offset(TOPIC, 0).unwrap(), 5);
     assert!(sandbox.append_raw(TOPIC, 0, 4..6, &b"twice"[..]).is_err());
 }
@@ -254,18 +224,13 @@ async fn two_nodes_share_the_partitions_and_leaders_move() {
     assert_eq!(leaders, [1, 2, 1, 2]);
     let client = client(&sandbox).await;
     let handling = UnknownTopicHandling::Error;
-    let partition = soon(client.partition_client(TOPIC, 1, handling))
-        .await
-        .unwrap();
+    let partition = soon(client.partition_client(TOPIC, 1, handling)).await.unwrap();
     produce(&partition, "before").await.unwrap();
 
     sandbox.move_leader(TOPIC, 1, 1).unwrap();
     produce(&partition, "after").await.unwrap();
     assert_eq!(values(&sandbox, 1), ["before", "after"]);
-    assert!(matches!(
-        sandbox.move_leader(TOPIC, 1, 9),
-        Err(SandboxError::NoSuchNode(9))
-    ));
+    assert!(matches!(sandbox.move_leader(TOPIC, 1, 9), Err(SandboxError::NoSuchNode(9))));
 }
 
 #[tokio::test]
@@ -301,11 +266,7 @@ async fn the_other_node_takes_over_from_a_crashed_one() {
 
 #[tokio::test]
 async fn retention_moves_the_start() {
-    let sandbox = Sandbox::builder()
-        .retention_bytes(Some(300))
-        .start()
-        .await
-        .unwrap();
+    let sandbox = Sandbox::builder().retention_bytes(Some(300)).start().await.unwrap();
     sandbox.create_topic(TOPIC, 1).unwrap();
     for n in 0..10 {
         sandbox.produce(TOPIC, 0, [("k", n.to_string())]).unwrap();
@@ -313,10 +274,7 @@ async fn retention_moves_the_start() {
     let start = sandbox.log_start_offset(TOPIC, 0).unwrap();
     assert!((1..10).contains(&start));
     assert_eq!(sandbox.read(TOPIC, 0).unwrap()[0].offset, start);
-    assert_eq!(
-        soon(sandbox.until_end_offset(TOPIC, 0, 10)).await.unwrap(),
-        10
-    );
+    assert_eq!(soon(sandbox.until_end_offset(TOPIC, 0, 10)).await.unwrap(), 10);
 }
 
 #[tokio::test]

@@ -28,11 +28,11 @@ async fn a_future_api_versions_is_told_what_is_known() {
 async fn bad_bytes_close_their_connection_only() {
     let sandbox = with_topic().await;
     let bad: [&[u8]; 6] = [
-        &[0x7f, 0xff, 0xff, 0xff],                           // a frame of 2 GiB
-        &[0xff, 0xff, 0xff, 0xff],                           // of -1
-        &[0, 0, 0, 2, 0, 0],                                 // too short for a header
-        &[0, 0, 0, 10, 0, 99, 0, 0, 0, 0, 0, 0, 0xff, 0xff], // an unknown API
-        &[0, 0, 0, 10, 0, 1, 0, 12, 0, 0, 0, 0, 0xff, 0xff], // Fetch 12
+        &[0x7f, 0xff, 0xff, 0xff],                                 // a frame of 2 GiB
+        &[0xff, 0xff, 0xff, 0xff],                                 // of -1
+        &[0, 0, 0, 2, 0, 0],                                       // too short for a header
+        &[0, 0, 0, 10, 0, 99, 0, 0, 0, 0, 0, 0, 0xff, 0xff],       // an unknown API
+        &[0, 0, 0, 10, 0, 1, 0, 12, 0, 0, 0, 0, 0xff, 0xff],       // Fetch 12
         b"\0\0\0\x0e\0\x03\0\x04\0\0\0\0\xff\xff\x7f\xff\xff\xff", // 2^31-1 topics
     ];
     for bytes in bad {
@@ -45,9 +45,7 @@ async fn bad_bytes_close_their_connection_only() {
     }
     let mut half_open = TcpStream::connect(sandbox.bootstrap()).await.unwrap();
     half_open.write_all(&[0, 0, 0, 50, 0, 3]).await.unwrap();
-    produce(&partition(&sandbox).await, "still served")
-        .await
-        .unwrap();
+    produce(&partition(&sandbox).await, "still served").await.unwrap();
 }
 
 #[tokio::test]
@@ -74,9 +72,7 @@ async fn an_idempotent_batch_is_written_once() {
 async fn a_corrupt_produce_is_refused() {
     let sandbox = with_topic().await;
     let mut stream = TcpStream::connect(sandbox.bootstrap()).await.unwrap();
-    let mut bytes = NewBatch::new(vec![NewRecord::new("k", "v")])
-        .to_bytes()
-        .to_vec();
+    let mut bytes = NewBatch::new(vec![NewRecord::new("k", "v")]).to_bytes().to_vec();
     *bytes.last_mut().unwrap() ^= 1;
     let answer = ask(&mut stream, &raw_produce(-1, &bytes)).await;
     assert_eq!(raw_outcome(&answer), (2, -1), "CORRUPT_MESSAGE");
@@ -88,16 +84,9 @@ async fn acks_0_is_never_answered_and_an_error_closes() {
     let mut stream = TcpStream::connect(sandbox.bootstrap()).await.unwrap();
     let batch = NewBatch::new(vec![NewRecord::new("k", "v")]).to_bytes();
     send(&mut stream, &raw_produce(0, &batch)).await;
-    assert_eq!(
-        soon(sandbox.until_end_offset(TOPIC, 0, 1)).await.unwrap(),
-        1
-    );
+    assert_eq!(soon(sandbox.until_end_offset(TOPIC, 0, 1)).await.unwrap(), 1);
     let next = ask(&mut stream, &raw_produce(1, &batch)).await;
-    assert_eq!(
-        raw_outcome(&next),
-        (0, 1),
-        "the first answer is the second request's"
-    );
+    assert_eq!(raw_outcome(&next), (0, 1), "the first answer is the second request's");
     sandbox.fault(Fault::on(Api::Produce), Action::Error(19));
     send(&mut stream, &raw_produce(0, &batch)).await;
     assert_eq!(soon(stream.read(&mut [0; 1])).await.unwrap(), 0);

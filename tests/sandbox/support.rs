@@ -37,19 +37,14 @@ pub async fn client(sandbox: &Sandbox) -> Client {
 pub async fn partition(sandbox: &Sandbox) -> PartitionClient {
     let client = client(sandbox).await;
     let handling = UnknownTopicHandling::Error;
-    soon(client.partition_client(TOPIC, 0, handling))
-        .await
-        .unwrap()
+    soon(client.partition_client(TOPIC, 0, handling)).await.unwrap()
 }
 
 pub async fn produce(partition: &PartitionClient, value: &str) -> Result<Vec<i64>, Error> {
     soon(partition.produce(vec![record(value)], Compression::NoCompression)).await
 }
 
-pub async fn fetch(
-    partition: &PartitionClient,
-    offset: i64,
-) -> Result<(Vec<RecordAndOffset>, i64), Error> {
+pub async fn fetch(partition: &PartitionClient, offset: i64) -> Result<(Vec<RecordAndOffset>, i64), Error> {
     soon(partition.fetch_records(offset, 0..1_000_000, 1000)).await
 }
 
@@ -77,7 +72,5 @@ pub fn server_error<T: std::fmt::Debug>(result: Result<T, Error>) -> ProtocolErr
 
 /// No call of a test takes longer; what would, hangs.
 pub async fn soon<T>(call: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(10), call)
-        .await
-        .expect("it hangs")
+    timeout(Duration::from_secs(10), call).await.expect("it hangs")
 }

@@ -110,7 +110,11 @@ impl Cluster {
         self.describe(names, true).await
     }
 
-    async fn describe(&self, names: &[&str], permissions: bool) -> Result<HashMap<String, Result<Topic, Error>>, Error> {
+    async fn describe(
+        &self,
+        names: &[&str],
+        permissions: bool,
+    ) -> Result<HashMap<String, Result<Topic, Error>>, Error> {
         let request = MetadataRequest::default()
             .with_topics(Some(names.iter().map(|name| asked(name)).collect()))
             .with_allow_auto_topic_creation(false);
@@ -155,7 +159,8 @@ impl Cluster {
         for address in self.addresses().await {
             let answer = match self.connection(&address).await {
                 Ok(connection) => {
-                    let told = permissions && connection.version(MetadataRequest::KEY).is_ok_and(|version| version >= 8);
+                    let told =
+                        permissions && connection.version(MetadataRequest::KEY).is_ok_and(|version| version >= 8);
                     let request = request.clone().with_include_topic_authorized_operations(told);
                     connection.request("ask for metadata of", &request).await
                 }

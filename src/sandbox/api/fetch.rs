@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::FetchPartition;
-use kafka_protocol::messages::fetch_response::{
-    AbortedTransaction, FetchableTopicResponse, PartitionData,
-};
+use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse, ProducerId};
 use tokio::time::{Instant, timeout_at};
 
@@ -18,12 +16,7 @@ use crate::sandbox::fault::Plan;
 const READ_COMMITTED: i8 = 1;
 
 /// Answers at once if a partition errs or enough is there, else when it is, else at the deadline.
-pub(super) async fn answer(
-    shared: &Shared,
-    node: i32,
-    plan: &Plan,
-    request: &FetchRequest,
-) -> FetchResponse {
+pub(super) async fn answer(shared: &Shared, node: i32, plan: &Plan, request: &FetchRequest) -> FetchResponse {
     if plan.throttle_ms > 0 {
         return throttled(plan, request);
     }
@@ -50,9 +43,7 @@ fn throttled(plan: &Plan, request: &FetchRequest) -> FetchResponse {
             .with_topic(topic.topic.clone())
             .with_partitions(topic.partitions.iter().map(empty).collect())
     });
-    FetchResponse::default()
-        .with_responses(topics.collect())
-        .with_throttle_time_ms(plan.throttle_ms)
+    FetchResponse::default().with_responses(topics.collect()).with_throttle_time_ms(plan.throttle_ms)
 }
 
 /// One look at all partitions of a request.
@@ -64,11 +55,7 @@ struct Attempt {
 
 impl Attempt {
     fn new(cluster: &mut Cluster, node: i32, plan: &Plan, request: &FetchRequest) -> Self {
-        let mut attempt = Self {
-            topics: Vec::with_capacity(request.topics.len()),
-            bytes: 0,
-            failed: false,
-        };
+        let mut attempt = Self { topics: Vec::with_capacity(request.topics.len()), bytes: 0, failed: false };
         for topic in &request.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for wanted in &topic.partitions {
@@ -101,8 +88,7 @@ impl Attempt {
             .min(usize::try_from(wanted.partition_max_bytes).unwrap_or(0));
         let found = cluster.led_by(node, topic, wanted.partition);
         let read = found.and_then(|partition| {
-            read(partition, request, wanted, budget, self.bytes == 0)
-                .ok_or(codes::OFFSET_OUT_OF_RANGE)
+            read(partition, request, wanted, budget, self.bytes == 0).ok_or(codes::OFFSET_OUT_OF_RANGE)
         });
         read.unwrap_or_else(|code| no_records(wanted.partition, code))
     }
@@ -142,11 +128,7 @@ fn read(
 ) -> Option<PartitionData> {
     let log = &partition.log;
     let committed = request.isolation_level == READ_COMMITTED;
-    let limit = if committed {
-        log.last_stable()
-    } else {
-        log.end()
-    };
+    let limit = if committed { log.last_stable() } else { log.end() };
     let from = wanted.fetch_offset;
     let records = log.read(from, limit, max_bytes, at_least_one).ok()?;
     let aborted = committed.then(|| {

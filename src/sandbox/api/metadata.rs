@@ -4,9 +4,7 @@ use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use kafka_protocol::messages::{
-    ApiVersionsResponse, BrokerId, MetadataRequest, MetadataResponse, TopicName,
-};
+use kafka_protocol::messages::{ApiVersionsResponse, BrokerId, MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
 use super::Api;
@@ -26,12 +24,7 @@ pub(super) fn wanted(version: i16, request: &MetadataRequest) -> Option<Vec<&str
 }
 
 /// The nodes that are up, and the topics that are wanted; none is made on the way.
-pub(super) fn answer(
-    cluster: &Cluster,
-    version: i16,
-    plan: &Plan,
-    request: MetadataRequest,
-) -> MetadataResponse {
+pub(super) fn answer(cluster: &Cluster, version: i16, plan: &Plan, request: MetadataRequest) -> MetadataResponse {
     let up = cluster.nodes.iter().filter(|(_, node)| node.up);
     let brokers = up.map(|(id, node)| {
         MetadataResponseBroker::default()
@@ -53,8 +46,7 @@ pub(super) fn answer(
 }
 
 fn topic(cluster: &Cluster, plan: &Plan, name: &str) -> MetadataResponseTopic {
-    let topic = MetadataResponseTopic::default()
-        .with_name(Some(TopicName(StrBytes::from_string(name.to_owned()))));
+    let topic = MetadataResponseTopic::default().with_name(Some(TopicName(StrBytes::from_string(name.to_owned()))));
     if let Some(code) = plan.topic_error(name) {
         return topic.with_error_code(code);
     }
@@ -75,13 +67,9 @@ fn partition(cluster: &Cluster, index: i32, partition: &Partition) -> MetadataRe
         .with_leader_epoch(partition.leader_epoch)
         .with_replica_nodes(replicas.clone());
     if cluster.is_up(partition.leader) {
-        response
-            .with_leader_id(BrokerId(partition.leader))
-            .with_isr_nodes(replicas)
+        response.with_leader_id(BrokerId(partition.leader)).with_isr_nodes(replicas)
     } else {
-        response
-            .with_error_code(codes::LEADER_NOT_AVAILABLE)
-            .with_leader_id(BrokerId(-1))
+        response.with_error_code(codes::LEADER_NOT_AVAILABLE).with_leader_id(BrokerId(-1))
     }
 }
 
@@ -103,8 +91,5 @@ pub(super) fn unsupported_versions() -> ApiVersionsResponse {
 
 fn version_range(api: Api) -> ApiVersion {
     let (lowest, highest) = api.versions();
-    ApiVersion::default()
-        .with_api_key(api.key() as i16)
-        .with_min_version(lowest)
-        .with_max_version(highest)
+    ApiVersion::default().with_api_key(api.key() as i16).with_min_version(lowest).with_max_version(highest)
 }

@@ -14,8 +14,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::delete_records_request::DeleteRecordsPartition;
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use kafka_protocol::messages::{
-    ApiKey, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest,
-    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest, ResponseHeader,
+    ApiKey, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest, InitProducerIdRequest,
+    ListOffsetsRequest, MetadataRequest, ProduceRequest, ResponseHeader,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use thiserror::Error;
@@ -98,15 +98,8 @@ impl Api {
     fn shape(self, version: i16) -> &'static [Field] {
         use Field::{Blob, Fixed, Structs, Text, Values};
         match (self, version) {
-            (Self::Produce, _) => &[
-                Text,
-                Fixed(2 + 4),
-                Structs(&[Text, Structs(&[Fixed(4), Blob])]),
-            ],
-            (Self::Fetch, _) => &[
-                Fixed(4 * 4 + 1),
-                Structs(&[Text, Structs(&[Fixed(4 + 8 + 4)])]),
-            ],
+            (Self::Produce, _) => &[Text, Fixed(2 + 4), Structs(&[Text, Structs(&[Fixed(4), Blob])])],
+            (Self::Fetch, _) => &[Fixed(4 * 4 + 1), Structs(&[Text, Structs(&[Fixed(4 + 8 + 4)])])],
             (Self::ListOffsets, 1) => &[Fixed(4), Structs(&[Text, Structs(&[Fixed(4 + 8)])])],
             (Self::ListOffsets, _) => &[Fixed(4 + 1), Structs(&[Text, Structs(&[Fixed(4 + 8)])])],
             (Self::Metadata, ..=3) => &[Structs(&[Text])],
@@ -114,12 +107,7 @@ impl Api {
             (Self::ApiVersions, ..=2) => &[],
             (Self::ApiVersions, _) => &[Text, Text],
             (Self::CreateTopics, _) => &[
-                Structs(&[
-                    Text,
-                    Fixed(4 + 2),
-                    Structs(&[Fixed(4), Values(&Fixed(4))]),
-                    Structs(&[Text, Text]),
-                ]),
+                Structs(&[Text, Fixed(4 + 2), Structs(&[Fixed(4), Values(&Fixed(4))]), Structs(&[Text, Text])]),
                 Fixed(4 + 1),
             ],
             (Self::DeleteTopics, _) => &[Values(&Text), Fixed(4)],
@@ -185,12 +173,7 @@ impl Incoming {
         let (lowest, highest) = api.versions();
         if api == Api::ApiVersions && version > highest {
             let request = Request::UnsupportedApiVersions;
-            return Ok(Self {
-                api,
-                version,
-                correlation_id,
-                request,
-            });
+            return Ok(Self { api, version, correlation_id, request });
         }
         if !(lowest..=highest).contains(&version) {
             return Err(Refusal::UnknownVersion { api, version });
@@ -200,14 +183,8 @@ impl Incoming {
         if !shape::fits(api.shape(version), flexible, body.clone()) {
             return Err(Refusal::Malformed { api, version });
         }
-        let request =
-            Request::decode(api, version, body).ok_or(Refusal::Malformed { api, version })?;
-        Ok(Self {
-            api,
-            version,
-            correlation_id,
-            request,
-        })
+        let request = Request::decode(api, version, body).ok_or(Refusal::Malformed { api, version })?;
+        Ok(Self { api, version, correlation_id, request })
     }
 
     /// Counts the request and says what goes wrong with it.
@@ -221,12 +198,7 @@ impl Incoming {
     }
 
     /// Does what is asked. `None` where no answer is due.
-    pub async fn answer(
-        self,
-        shared: &Shared,
-        node: i32,
-        plan: &Plan,
-    ) -> Result<Option<BytesMut>, Refusal> {
+    pub async fn answer(self, shared: &Shared, node: i32, plan: &Plan) -> Result<Option<BytesMut>, Refusal> {
         let (api, version, id) = (self.api, self.version, self.correlation_id);
         let answer = match self.request {
             Request::Produce(request) => {
@@ -250,9 +222,7 @@ impl Incoming {
                 encode(api, version, id, &response)
             }
             Request::ApiVersions => encode(api, version, id, &metadata::versions(plan)),
-            Request::UnsupportedApiVersions => {
-                encode(api, 0, id, &metadata::unsupported_versions())
-            }
+            Request::UnsupportedApiVersions => encode(api, 0, id, &metadata::unsupported_versions()),
             Request::CreateTopics(request) => {
                 let response = topics::create(shared, plan, request);
                 encode(api, version, id, &response)
@@ -296,17 +266,11 @@ impl Incoming {
             }
             Request::Metadata(r) => match metadata::wanted(self.version, r) {
                 Some(names) => names.iter().map(|name| Target::topic(name)).collect(),
-                None => cluster
-                    .topics
-                    .keys()
-                    .map(|name| Target::topic(name))
-                    .collect(),
+                None => cluster.topics.keys().map(|name| Target::topic(name)).collect(),
             },
             Request::CreateTopics(r) => r.topics.iter().map(|t| Target::topic(&t.name)).collect(),
             Request::DeleteTopics(r) => r.topic_names.iter().map(|n| Target::topic(n)).collect(),
-            Request::ApiVersions | Request::UnsupportedApiVersions | Request::InitProducerId(_) => {
-                Vec::new()
-            }
+            Request::ApiVersions | Request::UnsupportedApiVersions | Request::InitProducerId(_) => Vec::new(),
         }
     }
 }
@@ -322,34 +286,21 @@ impl Request {
             Api::ApiVersions => Ok(Self::ApiVersions),
             Api::CreateTopics => CreateTopicsRequest::decode(at, version).map(Self::CreateTopics),
             Api::DeleteTopics => DeleteTopicsRequest::decode(at, version).map(Self::DeleteTopics),
-            Api::DeleteRecords => {
-                DeleteRecordsRequest::decode(at, version).map(Self::DeleteRecords)
-            }
-            Api::InitProducerId => {
-                InitProducerIdRequest::decode(at, version).map(Self::InitProducerId)
-            }
+            Api::DeleteRecords => DeleteRecordsRequest::decode(at, version).map(Self::DeleteRecords),
+            Api::InitProducerId => InitProducerIdRequest::decode(at, version).map(Self::InitProducerId),
         }
         .ok()
     }
 }
 
-fn partitions<'a, P: Iterator<Item = i32>>(
-    topics: impl Iterator<Item = (&'a StrBytes, P)>,
-) -> Vec<Target> {
+fn partitions<'a, P: Iterator<Item = i32>>(topics: impl Iterator<Item = (&'a StrBytes, P)>) -> Vec<Target> {
     topics
-        .flat_map(|(topic, partitions)| {
-            partitions.map(move |partition| Target::partition(topic, partition))
-        })
+        .flat_map(|(topic, partitions)| partitions.map(move |partition| Target::partition(topic, partition)))
         .collect()
 }
 
 /// Header and body of an answer, without the frame's length.
-fn encode(
-    api: Api,
-    version: i16,
-    correlation_id: i32,
-    response: &impl Encodable,
-) -> Result<BytesMut, Refusal> {
+fn encode(api: Api, version: i16, correlation_id: i32, response: &impl Encodable) -> Result<BytesMut, Refusal> {
     let mut out = BytesMut::new();
     let header_version = api.key().response_header_version(version);
     ResponseHeader::default()

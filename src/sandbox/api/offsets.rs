@@ -1,14 +1,8 @@
 //! `ListOffsets` and `DeleteRecords`.
 
-use kafka_protocol::messages::delete_records_response::{
-    DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
-};
-use kafka_protocol::messages::list_offsets_response::{
-    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
-};
-use kafka_protocol::messages::{
-    DeleteRecordsRequest, DeleteRecordsResponse, ListOffsetsRequest, ListOffsetsResponse,
-};
+use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
+use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse, ListOffsetsRequest, ListOffsetsResponse};
 
 use crate::sandbox::cluster::{Cluster, Shared};
 use crate::sandbox::codes;
@@ -20,12 +14,7 @@ const EARLIEST: i64 = -2;
 const READ_COMMITTED: i8 = 1;
 
 /// The first and last offsets, or those of a timestamp.
-pub(super) fn list(
-    cluster: &mut Cluster,
-    node: i32,
-    plan: &Plan,
-    request: ListOffsetsRequest,
-) -> ListOffsetsResponse {
+pub(super) fn list(cluster: &mut Cluster, node: i32, plan: &Plan, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let committed = request.isolation_level == READ_COMMITTED;
     let mut look = |topic: &str, partition: i32, timestamp: i64| {
         if let Some(code) = plan.partition_error(topic, partition) {
@@ -44,13 +33,9 @@ pub(super) fn list(
             }
         });
         let partitions = partitions.collect();
-        ListOffsetsTopicResponse::default()
-            .with_name(topic.name)
-            .with_partitions(partitions)
+        ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions)
     });
-    ListOffsetsResponse::default()
-        .with_topics(topics.collect())
-        .with_throttle_time_ms(plan.throttle_ms)
+    ListOffsetsResponse::default().with_topics(topics.collect()).with_throttle_time_ms(plan.throttle_ms)
 }
 
 fn offset_at(log: &PartitionLog, timestamp: i64, committed: bool) -> (i64, i64) {
@@ -88,14 +73,10 @@ pub(super) fn delete_records(
             }
         });
         let partitions = partitions.collect();
-        DeleteRecordsTopicResult::default()
-            .with_name(topic.name)
-            .with_partitions(partitions)
+        DeleteRecordsTopicResult::default().with_name(topic.name).with_partitions(partitions)
     });
     let topics = topics.collect();
     drop(cluster);
     shared.ring();
-    DeleteRecordsResponse::default()
-        .with_topics(topics)
-        .with_throttle_time_ms(plan.throttle_ms)
+    DeleteRecordsResponse::default().with_topics(topics).with_throttle_time_ms(plan.throttle_ms)
 }

@@ -34,9 +34,7 @@ pub(super) fn answer(
         };
         let response = PartitionProduceResponse::default().with_index(data.index);
         match appended {
-            Ok((base_offset, log_start)) => response
-                .with_base_offset(base_offset)
-                .with_log_start_offset(log_start),
+            Ok((base_offset, log_start)) => response.with_base_offset(base_offset).with_log_start_offset(log_start),
             Err(code) => response.with_error_code(code).with_base_offset(-1),
         }
     };
@@ -46,24 +44,17 @@ pub(super) fn answer(
         .map(|topic| {
             let (name, data) = (topic.name, topic.partition_data);
             let partitions = data.into_iter().map(|data| append(&name, data)).collect();
-            TopicProduceResponse::default()
-                .with_name(name)
-                .with_partition_responses(partitions)
+            TopicProduceResponse::default().with_name(name).with_partition_responses(partitions)
         })
         .collect();
     drop(cluster);
     shared.ring();
-    ProduceResponse::default()
-        .with_responses(responses)
-        .with_throttle_time_ms(plan.throttle_ms)
+    ProduceResponse::default().with_responses(responses).with_throttle_time_ms(plan.throttle_ms)
 }
 
 /// A producer with acks=0 hears of an error only by its connection closing.
 pub(super) fn unacknowledged(response: &ProduceResponse) -> Result<(), Refusal> {
-    let mut partitions = response
-        .responses
-        .iter()
-        .flat_map(|t| &t.partition_responses);
+    let mut partitions = response.responses.iter().flat_map(|t| &t.partition_responses);
     if partitions.any(|partition| partition.error_code != codes::NONE) {
         return Err(Refusal::RefusedUnacknowledged);
     }
@@ -78,16 +69,11 @@ pub(super) fn producer_id(
 ) -> InitProducerIdResponse {
     let response = InitProducerIdResponse::default().with_throttle_time_ms(plan.throttle_ms);
     match plan.request_error() {
-        Some(code) => response
-            .with_error_code(code)
-            .with_producer_id(ProducerId(-1))
-            .with_producer_epoch(-1),
+        Some(code) => response.with_error_code(code).with_producer_id(ProducerId(-1)).with_producer_epoch(-1),
         None => {
             let transactional_id = request.transactional_id.as_ref().map(|id| id.as_str());
             let (id, epoch) = cluster.producer_id(transactional_id);
-            response
-                .with_producer_id(ProducerId(id))
-                .with_producer_epoch(epoch)
+            response.with_producer_id(ProducerId(id)).with_producer_epoch(epoch)
         }
     }
 }

@@ -3,20 +3,14 @@
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
-use kafka_protocol::messages::{
-    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-};
+use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse};
 
 use crate::sandbox::cluster::{Cluster, Shared, TopicConfig};
 use crate::sandbox::codes;
 use crate::sandbox::fault::Plan;
 
 /// Makes topics. Of their settings `max.message.bytes` and `retention.bytes` are heeded.
-pub(super) fn create(
-    shared: &Shared,
-    plan: &Plan,
-    request: CreateTopicsRequest,
-) -> CreateTopicsResponse {
+pub(super) fn create(shared: &Shared, plan: &Plan, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let mut cluster = shared.lock();
     let only_check = request.validate_only;
     let topics = request.topics.into_iter().map(|wanted| {
@@ -34,9 +28,7 @@ pub(super) fn create(
     let topics = topics.collect();
     drop(cluster);
     shared.ring();
-    CreateTopicsResponse::default()
-        .with_topics(topics)
-        .with_throttle_time_ms(plan.throttle_ms)
+    CreateTopicsResponse::default().with_topics(topics).with_throttle_time_ms(plan.throttle_ms)
 }
 
 fn create_one(
@@ -75,11 +67,7 @@ fn topic_config(cluster: &Cluster, wanted: &CreatableTopic) -> TopicConfig {
 }
 
 /// Deletes topics and all that is in them.
-pub(super) fn delete(
-    shared: &Shared,
-    plan: &Plan,
-    request: DeleteTopicsRequest,
-) -> DeleteTopicsResponse {
+pub(super) fn delete(shared: &Shared, plan: &Plan, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
     let mut cluster = shared.lock();
     let responses = request.topic_names.into_iter().map(|name| {
         let code = match plan.topic_error(&name) {
@@ -87,14 +75,10 @@ pub(super) fn delete(
             None if cluster.topics.remove(name.as_str()).is_some() => codes::NONE,
             None => codes::UNKNOWN_TOPIC_OR_PARTITION,
         };
-        DeletableTopicResult::default()
-            .with_name(Some(name))
-            .with_error_code(code)
+        DeletableTopicResult::default().with_name(Some(name)).with_error_code(code)
     });
     let responses = responses.collect();
     drop(cluster);
     shared.ring();
-    DeleteTopicsResponse::default()
-        .with_responses(responses)
-        .with_throttle_time_ms(plan.throttle_ms)
+    DeleteTopicsResponse::default().with_responses(responses).with_throttle_time_ms(plan.throttle_ms)
 }
