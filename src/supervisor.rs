@@ -51,8 +51,10 @@ impl<M: MakeWorker> Supervisor<M> {
 
     /// Runs workers until `stop`, then drains them within the configured time.
     pub async fn run(mut self, stop: &CancellationToken) -> Drained {
-        let workers_stop = stop.child_token();
+        // A token of their own: a worker that ends before is no worker that was stopped.
+        let workers_stop = CancellationToken::new();
         stop.run_until_cancelled(self.keep_workers(&workers_stop)).await;
+        workers_stop.cancel();
         self.drain().await
     }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{EXIT_FORCED, Run, runtime};
 use crate::app::App;
-use crate::observe::{logs, stats};
+use crate::observe::logs;
 
 /// Runs the pipeline.
 ///
@@ -18,7 +18,8 @@ pub fn run(args: &Run) -> Result<ExitCode, Box<dyn std::error::Error>> {
         runtime::run(config.pipeline.worker_threads, |stop| async move { App::open(config).await?.run(stop).await })?;
     match ended {
         runtime::Ended::InOrder(summary) => {
-            tracing::info!("ended: {}", stats::summary(&summary?.counted));
+            summary?;
+            tracing::info!("ended");
             Ok(ExitCode::SUCCESS)
         }
         runtime::Ended::Forced => {
