@@ -1,5 +1,6 @@
 //! The harness itself: a real Kafka that starts, dies and comes back, the generator against it,
 //! and an audit that finds what it is there to find.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod support;
 
@@ -7,7 +8,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use login_pipeline::generator::{GenerateOptions, Summary, run};
+use support::audit::AuditPlan;
 use support::kafka::KafkaCluster;
+use support::pipeline::PipelineProcess;
 use support::wire;
 use tokio_util::sync::CancellationToken;
 
@@ -119,4 +122,33 @@ async fn nodes_die_and_come_back_with_their_data() {
         wire::read_partition(&cluster.bootstrap(), "replicated", partition, |_| read += 1).await.unwrap();
     }
     assert!(read >= 6_000, "{read} records after a broker's death");
+}
+
+#[tokio::test]
+async fn the_program_and_the_audit_agree_on_a_real_kafka() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let cluster = KafkaCluster::shared().await;
+    for topic in ["whole-in", "whole-out", "whole-dead"] {
+        cluster.create_topic(topic, 3, &[]).await;
+    }
+    generate(GenerateOptions { bad: 0.1, keyed: true, ..options(cluster, "whole-in", 20_000) }).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let brokers = cluster.bootstrap();
+    let args =
+        PipelineProcess::usual_args(&brokers, "whole-in", "whole-out", "whole-dead", &folder.path().join("offsets"));
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut pipeline = PipelineProcess::start(folder.path(), &args);
+    pipeline.wait_ready(Duration::from_secs(30)).await;
+    let done = |it: &PipelineProcess| it.metric("login_pipeline_routed_records_total") >= 20_000.0;
+    pipeline.wait_for("all records to be routed", Duration::from_secs(60), done).await;
+    assert!(pipeline.peak_rss_bytes() > 1 << 20 && pipeline.cpu() > Duration::ZERO);
+    pipeline.sigterm();
+    assert!(pipeline.wait(Duration::from_secs(20)).await.success(), "{}", pipeline.log());
+
+    let audit = AuditPlan::new(&brokers, "whole-in", "whole-out", "whole-dead").run().await.unwrap();
+    audit.assert_clean();
+    assert_eq!((audit.source, audit.output + audit.dead), (20_000, 20_000), "{audit}");
 }
