@@ -209,6 +209,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline]
     fn slot(&mut self, name: &str) -> Option<(&'static str, &mut Option<Value<'a>>)> {
         Some(match name {
             "user_id" => ("user_id", &mut self.user_id),
@@ -239,6 +240,7 @@ fn invalid(field: &'static str, message: impl Into<Cow<'static, str>>) -> Reject
     Rejection::field(Reason::InvalidValue, field, message)
 }
 
+#[inline]
 fn required<'a>(field: &'static str, value: Option<Value<'a>>) -> Result<Value<'a>, Rejection> {
     match value {
         None => Err(Rejection::field(Reason::MissingField, field, format!("{field} is missing"))),
@@ -250,6 +252,7 @@ fn required<'a>(field: &'static str, value: Option<Value<'a>>) -> Result<Value<'
 }
 
 /// The text of a required field that is 1 to `most` bytes long.
+#[inline]
 fn text_of<'a>(field: &'static str, value: Option<Value<'a>>, most: usize) -> Result<Cow<'a, str>, Rejection> {
     let text = string_of(field, required(field, value)?)?;
     if text.is_empty() || text.len() > most {
@@ -268,6 +271,7 @@ fn optional_text<'a>(field: &'static str, value: Option<Value<'a>>) -> Result<Op
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
+#[inline]
 fn string_of<'a>(field: &'static str, value: Value<'a>) -> Result<Cow<'a, str>, Rejection> {
     if !matches!(value.kind, Kind::String { .. }) {
         return Err(Rejection::field(Reason::WrongType, field, format!("{field} is not a string")));
@@ -286,11 +290,15 @@ fn lower_cased(text: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 fn is_version(text: &str) -> bool {
-    let mut parts = 0;
-    text.split('.').all(|part| {
-        parts += 1;
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit())
-    }) && (2..=4).contains(&parts)
+    let (mut dots, mut digits) = (0, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'0'..=b'9' => digits += 1,
+            b'.' if digits > 0 => (dots, digits) = (dots + 1, 0),
+            _ => return false,
+        }
+    }
+    digits > 0 && (1..=3).contains(&dots)
 }
 
 fn timestamp_of(value: Option<Value<'_>>) -> Result<i64, Rejection> {

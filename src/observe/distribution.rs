@@ -17,13 +17,13 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 /// The most values that a [`Distribution`] tells apart at a time.
-pub const CAPACITY: usize = 256;
+pub const CAPACITY: usize = 512;
 
 /// The most bytes of a value that are kept; longer ones are cut at a character's boundary.
 pub const MAX_VALUE_BYTES: usize = 64;
 
 /// Entries of the direct-mapped cache before the hash map.
-const HINTS: usize = 64;
+const HINTS: usize = 512;
 
 /// Counts of the values of one field.
 ///
@@ -44,7 +44,11 @@ pub struct Distribution {
     places: HashMap<Arc<str>, usize>,
     /// Where a value with this hint was last found; checked before use. Fields such as a device
     /// type have a handful of values, which are found here without hashing.
-    hints: [usize; HINTS],
+    hints: Box<[usize]>,
+    /// No value is rarer than this.
+    floor: u64,
+    /// Where the search for the next value to evict goes on.
+    cursor: usize,
 }
 
 impl Default for Distribution {
@@ -62,7 +66,9 @@ impl Distribution {
             counts: Vec::new(),
             errors: Vec::new(),
             places: HashMap::new(),
-            hints: [0; HINTS],
+            hints: vec![0; HINTS].into(),
+            floor: 0,
+            cursor: 0,
         }
     }
 
@@ -149,7 +155,7 @@ impl Distribution {
             self.errors.push(0);
             self.values.len() - 1
         } else {
-            let rarest = self.counts.iter().enumerate().min_by_key(|(_, count)| **count).map_or(0, |(place, _)| place);
+            let rarest = self.rarest();
             self.places.remove(&self.values[rarest]);
             self.values[rarest] = Arc::clone(&value);
             self.errors[rarest] = self.counts[rarest];
@@ -157,6 +163,24 @@ impl Distribution {
         };
         self.places.insert(value, place);
         place
+    }
+}
+
+impl Distribution {
+    /// The place of a value that none is rarer than. Goes round and round: counts only grow, so
+    /// that a round which finds none at the floor raises it, and a look costs little on average.
+    fn rarest(&mut self) -> usize {
+        let mut least = u64::MAX;
+        for _ in 0..self.counts.len() {
+            self.cursor = (self.cursor + 1) % self.counts.len();
+            let count = self.counts[self.cursor];
+            if count <= self.floor {
+                return self.cursor;
+            }
+            least = least.min(count);
+        }
+        self.floor = least;
+        self.counts.iter().position(|count| *count == least).unwrap_or(0)
     }
 }
 
