@@ -77,8 +77,9 @@ impl<R: FnMut(Outcome<'_>)> Keeper<R> {
             let open = progress.changed().await.is_ok();
             let open = open
                 && tokio::select! {
-                    () = sleep_until(due) => true,
+                    biased;
                     () = closed(&mut progress) => false,
+                    () = sleep_until(due) => true,
                 };
             let next_offset = *progress.borrow_and_update();
             let result = self.keep(next_offset).await;
