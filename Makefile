@@ -17,6 +17,7 @@ test: ## all tests, those against a real Kafka included where Java and Maven are
 check: ## what must hold before a commit: format, lints, layers, and licences where cargo-deny is installed
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --no-default-features -- -D warnings
 	cargo test --test layering
 	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: its check was left out"; fi
 

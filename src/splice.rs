@@ -26,7 +26,7 @@ impl<'a> Pieces<'a> {
 
     /// The pieces in order.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
-        self.pieces.iter().take(self.len).copied()
+        self.pieces[..self.len].iter().copied()
     }
 
     /// Bytes in all.

@@ -46,8 +46,7 @@ impl OutputBatch {
         record: &Outgoing<'_>,
         headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone,
     ) {
-        let bytes = BatchBuilder::bytes_of(record, headers.clone());
-        let part = self.part(to, bytes);
+        let part = self.part(to, BatchBuilder::bytes_of(record));
         part.batch.append(record, headers);
         part.sources.push(source);
     }

@@ -101,7 +101,7 @@ impl<'a> Members<'a> {
     }
 
     /// The next member, or the end.
-    #[inline]
+    #[inline(always)]
     pub fn step(&mut self) -> Result<Step<'a>, ScanError> {
         self.skip_white_space();
         if self.peek() == Some(b'}') && self.first {
@@ -138,7 +138,7 @@ impl<'a> Members<'a> {
     }
 
     /// A member's name and the colon behind it.
-    #[inline]
+    #[inline(always)]
     fn name(&mut self) -> Result<Cow<'a, str>, ScanError> {
         let start = self.at;
         let escaped = self.string()?;
@@ -152,7 +152,7 @@ impl<'a> Members<'a> {
         Ok(serde_json::from_str(raw).map_or(Cow::Borrowed(unquoted(raw)), Cow::Owned))
     }
 
-    #[inline]
+    #[inline(always)]
     fn value(&mut self) -> Result<Value<'a>, ScanError> {
         self.skip_white_space();
         let start = self.at;
@@ -163,7 +163,7 @@ impl<'a> Members<'a> {
         Ok(Value { kind, raw: self.slice(start), start })
     }
 
-    #[inline]
+    #[inline(always)]
     fn scalar(&mut self) -> Result<Kind, ScanError> {
         match self.peek() {
             Some(b'"') => Ok(Kind::String { escaped: self.string()? }),
@@ -232,7 +232,7 @@ impl<'a> Members<'a> {
     }
 
     /// A string with its quotes; whether it holds an escape.
-    #[inline]
+    #[inline(always)]
     fn string(&mut self) -> Result<bool, ScanError> {
         self.expect(b'"')?;
         let mut escaped = false;
@@ -255,7 +255,7 @@ impl<'a> Members<'a> {
     }
 
     /// Skips bytes that mean nothing in a string, eight at a time.
-    #[inline]
+    #[inline(always)]
     fn skip_plain(&mut self) {
         while let Some(chunk) = self.text.as_bytes().get(self.at..).and_then(|rest| rest.first_chunk()) {
             let special = special_bytes(u64::from_le_bytes(*chunk));
@@ -284,7 +284,6 @@ impl<'a> Members<'a> {
         Ok(())
     }
 
-    #[inline]
     fn number(&mut self) -> Result<(), ScanError> {
         if self.peek() == Some(b'-') {
             self.at += 1;
@@ -307,7 +306,6 @@ impl<'a> Members<'a> {
         Ok(())
     }
 
-    #[inline]
     fn digits(&mut self) -> Result<(), ScanError> {
         let start = self.at;
         while let Some(b'0'..=b'9') = self.peek() {
@@ -325,7 +323,7 @@ impl<'a> Members<'a> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn expect(&mut self, byte: u8) -> Result<(), ScanError> {
         if self.peek() != Some(byte) {
             return Err(self.malformed());
@@ -334,23 +332,24 @@ impl<'a> Members<'a> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn skip_white_space(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    #[inline]
+    #[inline(always)]
     fn slice(&self, start: usize) -> &'a str {
         self.text.get(start..self.at).unwrap_or_default()
     }
 
+    #[cold]
     fn malformed(&self) -> ScanError {
         ScanError::Malformed(self.at)
     }

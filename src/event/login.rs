@@ -190,7 +190,7 @@ impl<'a> Fields<'a> {
     /// A duplicate is told only when the whole text has proved to be JSON.
     fn scan(&mut self, text: &'a str) -> Result<usize, Rejection> {
         let mut members = Members::of(text).map_err(unreadable)?;
-        let mut others = Names::default();
+        let mut others: Option<Names<'_>> = None;
         let mut duplicate = None;
         loop {
             match members.step().map_err(unreadable)? {
@@ -198,7 +198,7 @@ impl<'a> Fields<'a> {
                 Step::Member(name, value) => {
                     let twice = match self.slot(&name) {
                         Some((known, slot)) => slot.replace(value).is_some().then_some(Some(known)),
-                        None => (!others.insert(name)).then_some(None),
+                        None => (!others.get_or_insert_default().insert(name)).then_some(None),
                     };
                     if let (Some(field), None) = (twice, &duplicate) {
                         let message = Cow::Borrowed("a field occurs twice");
@@ -209,7 +209,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn slot(&mut self, name: &str) -> Option<(&'static str, &mut Option<Value<'a>>)> {
         Some(match name {
             "user_id" => ("user_id", &mut self.user_id),
@@ -240,7 +240,7 @@ fn invalid(field: &'static str, message: impl Into<Cow<'static, str>>) -> Reject
     Rejection::field(Reason::InvalidValue, field, message)
 }
 
-#[inline]
+#[inline(always)]
 fn required<'a>(field: &'static str, value: Option<Value<'a>>) -> Result<Value<'a>, Rejection> {
     match value {
         None => Err(Rejection::field(Reason::MissingField, field, format!("{field} is missing"))),
@@ -252,7 +252,7 @@ fn required<'a>(field: &'static str, value: Option<Value<'a>>) -> Result<Value<'
 }
 
 /// The text of a required field that is 1 to `most` bytes long.
-#[inline]
+#[inline(always)]
 fn text_of<'a>(field: &'static str, value: Option<Value<'a>>, most: usize) -> Result<Cow<'a, str>, Rejection> {
     let text = string_of(field, required(field, value)?)?;
     if text.is_empty() || text.len() > most {
@@ -271,7 +271,7 @@ fn optional_text<'a>(field: &'static str, value: Option<Value<'a>>) -> Result<Op
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
-#[inline]
+#[inline(always)]
 fn string_of<'a>(field: &'static str, value: Value<'a>) -> Result<Cow<'a, str>, Rejection> {
     if !matches!(value.kind, Kind::String { .. }) {
         return Err(Rejection::field(Reason::WrongType, field, format!("{field} is not a string")));
@@ -305,19 +305,23 @@ fn timestamp_of(value: Option<Value<'_>>) -> Result<i64, Rejection> {
     const FIELD: &str = "timestamp";
     let value = required(FIELD, value)?;
     let text = match value.kind {
-        Kind::Number if value.raw.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') => Cow::Borrowed(value.raw),
+        Kind::Number if !value.raw.contains(['.', 'e', 'E']) => Cow::Borrowed(value.raw),
         Kind::String { .. } => string_of(FIELD, value)?,
         _ => return Err(Rejection::field(Reason::WrongType, FIELD, "timestamp is not an integer")),
     };
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(invalid(FIELD, "timestamp is not a positive integer"));
-    }
-    let number: i64 = text.parse().map_err(|_| invalid(FIELD, "timestamp is empty or past all time"))?;
+    let number = decimal(&text).ok_or_else(|| invalid(FIELD, "timestamp is not a positive integer below 2^63"))?;
     match number {
         0 => Err(invalid(FIELD, "timestamp is zero")),
         FIRST_MILLISECONDS.. => Ok(number),
         seconds => Ok(seconds.saturating_mul(1000)),
     }
+}
+
+/// The number that digits, and nothing else, write.
+fn decimal(text: &str) -> Option<i64> {
+    let mut digits = text.bytes().map(|byte| byte.is_ascii_digit().then(|| i64::from(byte - b'0')));
+    let number = digits.try_fold(0_i64, |number, digit| number.checked_mul(10)?.checked_add(digit?));
+    number.filter(|_| !text.is_empty())
 }
 
 #[cfg(test)]

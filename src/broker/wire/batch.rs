@@ -56,7 +56,9 @@ impl BatchBuilder {
         let timestamp_delta = record.timestamp_ms.wrapping_sub(self.first_timestamp);
         let offset_delta = i64::from(self.count);
         let value_bytes = record.value.as_ref().map(Pieces::bytes);
-        let header_count = headers.clone().count();
+        let (header_count, header_bytes) = headers.clone().fold((0, 0), |(count, bytes), (name, value)| {
+            (count + 1, bytes + field_bytes(Some(name.len())) + field_bytes(value.map(<[u8]>::len)))
+        });
 
         let length = 1
             + varint_bytes(timestamp_delta)
@@ -64,10 +66,7 @@ impl BatchBuilder {
             + field_bytes(record.key.map(<[u8]>::len))
             + field_bytes(value_bytes)
             + varint_bytes(signed(header_count))
-            + headers
-                .clone()
-                .map(|(name, value)| field_bytes(Some(name.len())) + field_bytes(value.map(<[u8]>::len)))
-                .sum::<usize>();
+            + header_bytes;
 
         let out = &mut self.bytes;
         out.reserve(length + 5);
@@ -79,19 +78,19 @@ impl BatchBuilder {
         put_varint(out, value_bytes.map_or(-1, signed));
         record.value.iter().flat_map(Pieces::iter).for_each(|piece| out.extend_from_slice(piece));
         put_varint(out, signed(header_count));
-        for (name, value) in headers {
-            put_field(out, Some(name.as_bytes()));
-            put_field(out, value);
+        if header_count > 0 {
+            for (name, value) in headers {
+                put_field(out, Some(name.as_bytes()));
+                put_field(out, value);
+            }
         }
         self.count += 1;
     }
 
-    /// About how many bytes a record adds: the varints in front of it are taken at their longest.
-    pub fn bytes_of<'h>(record: &Outgoing<'_>, headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>) -> usize {
-        const VARINTS: usize = 25;
-        let fields = record.key.map_or(0, <[u8]>::len) + record.value.as_ref().map_or(0, Pieces::bytes);
-        let headers = headers.map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len) + 10);
-        VARINTS + fields + headers.sum::<usize>()
+    /// About how many bytes a record adds, its headers left out.
+    pub fn bytes_of(record: &Outgoing<'_>) -> usize {
+        const AROUND: usize = 25; // lengths and deltas at their longest
+        AROUND + record.key.map_or(0, <[u8]>::len) + record.value.as_ref().map_or(0, Pieces::bytes)
     }
 
     /// Bytes so far, before compression.
@@ -156,11 +155,13 @@ fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
+#[inline]
 fn varint_bytes(value: i64) -> usize {
     let bits = 64 - (zigzag(value) | 1).leading_zeros();
     usize::try_from(bits.div_ceil(7)).unwrap_or(10)
 }
 
+#[inline]
 fn put_varint(out: &mut Vec<u8>, value: i64) {
     let mut rest = zigzag(value);
     while rest >= 0x80 {
