@@ -1,0 +1,233 @@
+//! The contract, on a real Apache Kafka, with the real program: every record accounted for.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+
+use login_pipeline::broker::wire::batch::{BatchBuilder, Outgoing};
+use login_pipeline::broker::wire::{Cluster, Options};
+use login_pipeline::config::{Compression, Config};
+use login_pipeline::generator::{GenerateOptions, run};
+use login_pipeline::record::{Header, Headers};
+use login_pipeline::splice::Pieces;
+use support::audit::{Audit, AuditPlan};
+use support::kafka::KafkaCluster;
+use support::pipeline::PipelineProcess;
+use support::wire;
+use tokio_util::sync::CancellationToken;
+
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A source, an output and a dead-letter topic of one test.
+struct Topics {
+    brokers: String,
+    names: [String; 3],
+}
+
+impl Topics {
+    async fn create(cluster: &KafkaCluster, test: &str, partitions: i32) -> Self {
+        let names = ["in", "out", "dead"].map(|role| format!("{test}-{role}"));
+        for name in &names {
+            cluster.create_topic(name, partitions, &[]).await;
+        }
+        Self { brokers: cluster.bootstrap(), names }
+    }
+
+    async fn generate(&self, count: u64, seed: u64) {
+        let options = GenerateOptions {
+            brokers: self.brokers.split(',').map(str::to_owned).collect(),
+            client_id: "generator".to_owned(),
+            topic: self.names[0].clone(),
+            rate: None,
+            count: Some(count),
+            bad: 0.02,
+            seed,
+            keyed: true,
+            partitions: None,
+        };
+        run(options, CancellationToken::new(), |_| ()).await.unwrap();
+    }
+
+    fn pipeline(&self, folder: &Path, more: &[&str]) -> PipelineProcess {
+        let [source, output, dead] = &self.names;
+        let usual = PipelineProcess::usual_args(&self.brokers, source, output, dead, &folder.join("offsets"));
+        let args: Vec<&str> = usual.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        PipelineProcess::start(folder, &args)
+    }
+
+    async fn audit(&self) -> Audit {
+        let [source, output, dead] = &self.names;
+        let audit = AuditPlan::new(&self.brokers, source, output, dead).run().await.unwrap();
+        println!("{audit}");
+        audit
+    }
+}
+
+/// Waits until the pipeline has read up to `position`, over all partitions, and written it all.
+async fn drained(pipeline: &mut PipelineProcess, position: f64) {
+    let done = |it: &PipelineProcess| {
+        it.metric("login_pipeline_source_next_offset") >= position
+            && it.metric("login_pipeline_source_lag_records") == 0.0
+            && it.metric("login_pipeline_in_flight_bytes") == 0.0
+    };
+    pipeline.wait_for("everything to be written", PATIENCE, done).await;
+}
+
+async fn ended_in_order(mut pipeline: PipelineProcess) {
+    pipeline.sigterm();
+    assert!(pipeline.wait(Duration::from_secs(40)).await.success(), "{}", pipeline.log());
+}
+
+#[tokio::test]
+async fn every_one_of_200_000_events_is_accounted_for() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let topics = Topics::create(KafkaCluster::shared().await, "all", 6).await;
+    topics.generate(200_000, 1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut pipeline = topics.pipeline(folder.path(), &[]);
+    drained(&mut pipeline, 200_000.0).await;
+    ended_in_order(pipeline).await;
+    let audit = topics.audit().await;
+    audit.assert_clean();
+    assert_eq!((audit.source, audit.output + audit.dead), (200_000, 200_000));
+}
+
+#[tokio::test]
+async fn five_kills_lose_nothing() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let topics = Topics::create(KafkaCluster::shared().await, "kills", 6).await;
+    topics.generate(200_000, 2).await;
+    let folder = tempfile::tempdir().unwrap();
+    let interval = ["--offsets.checkpoint_interval", "200ms"];
+    for _ in 0..5 {
+        let mut pipeline = topics.pipeline(folder.path(), &interval);
+        let begun = |it: &PipelineProcess| it.metric("login_pipeline_routed_records_total") >= 15_000.0;
+        pipeline.wait_for("some records to be written", PATIENCE, begun).await;
+        pipeline.sigkill();
+        pipeline.wait(Duration::from_secs(10)).await;
+    }
+    let mut pipeline = topics.pipeline(folder.path(), &interval);
+    drained(&mut pipeline, 200_000.0).await;
+    ended_in_order(pipeline).await;
+    let audit = topics.audit().await;
+    // Each life ends after some 15,000 records, and may have stored none of its last interval.
+    audit.assert_doubled_at_most(5 * 40_000);
+}
+
+#[tokio::test]
+async fn waits_for_its_broker_and_outlives_20_s_without_it() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let cluster = KafkaCluster::start(1).await;
+    let topics = Topics::create(&cluster, "outage", 6).await;
+    topics.generate(200_000, 3).await;
+    cluster.stop(1).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut pipeline = topics.pipeline(folder.path(), &["--kafka.request_timeout", "5s"]);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(pipeline.runs(), "{}", pipeline.log());
+    assert_eq!(pipeline.get("/livez").unwrap().0, 200);
+    cluster.start_node(1).await;
+
+    let begun = |it: &PipelineProcess| it.metric("login_pipeline_routed_records_total") >= 20_000.0;
+    pipeline.wait_for("some records to be written", PATIENCE, begun).await;
+    cluster.kill(1).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(pipeline.runs(), "{}", pipeline.log());
+    let (status, body) = pipeline.get("/readyz").unwrap();
+    assert_eq!(status, 503, "{body}");
+    cluster.start_node(1).await;
+
+    drained(&mut pipeline, 200_000.0).await;
+    ended_in_order(pipeline).await;
+    let audit = topics.audit().await;
+    // What the broker had written when it died unanswered is written again: one batch a partition.
+    audit.assert_doubled_at_most(6 * 5_000);
+}
+
+#[tokio::test]
+async fn a_transactional_topic_is_read_to_its_end() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let cluster = KafkaCluster::shared().await;
+    let topics = Topics::create(cluster, "transactions", 1).await;
+    cluster.create_topic("transactions-plain", 1, &[]).await;
+    let plain = Topics { names: topics.names.clone().map(|_| "transactions-plain".to_owned()), ..topics };
+    plain.generate(5_000, 4).await;
+    let topics =
+        Topics { brokers: plain.brokers.clone(), names: ["in", "out", "dead"].map(|r| format!("transactions-{r}")) };
+    let arguments = [
+        "--broker-list",
+        &topics.brokers,
+        "--input-topic",
+        "transactions-plain",
+        "--input-partition",
+        "0",
+        "--output-topic",
+        &topics.names[0],
+        "--max-messages",
+        "5000",
+        "--consumer-group",
+        "copier",
+        "--transaction-size",
+        "100",
+        "--transactional-id",
+        "copier",
+    ];
+    let copied = cluster.cli("org.apache.kafka.tools.TransactionalMessageCopier", &arguments).await;
+    assert!(copied.status.success(), "{copied:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut pipeline = topics.pipeline(folder.path(), &[]);
+    let done = |it: &PipelineProcess| it.metric("login_pipeline_routed_records_total") >= 5_000.0;
+    pipeline.wait_for("all records to be written", PATIENCE, done).await;
+    drained(&mut pipeline, 5_050.0).await;
+    ended_in_order(pipeline).await;
+    topics.audit().await.assert_clean();
+}
+
+#[tokio::test]
+async fn null_and_repeated_headers_come_through() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let topics = Topics::create(KafkaCluster::shared().await, "poison", 1).await;
+    let cluster = Cluster::new(Options::from(&config_for(&topics.brokers)));
+    topics.generate(1_000, 5).await;
+    let null = Header { name: "trace".to_owned(), value: None };
+    let twice = Header { name: "trace".to_owned(), value: Some("x".into()) };
+    let mut batch = BatchBuilder::default();
+    let record = Outgoing { timestamp_ms: 1_700_000_000_000, key: None, value: Some(Pieces::whole(b"{}")) };
+    batch.append(&record, Headers::List(&[null, twice]).iter());
+    let batch = batch.finish(Compression::Zstd).unwrap();
+    cluster.produce(&topics.names[0], 0, batch, Duration::from_secs(10)).await.unwrap();
+    topics.generate(1_000, 6).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut pipeline = topics.pipeline(folder.path(), &[]);
+    drained(&mut pipeline, 2_001.0).await;
+    ended_in_order(pipeline).await;
+    let audit = topics.audit().await;
+    audit.assert_clean();
+    assert_eq!(audit.source, 2_001);
+    let mut null_headers = 0;
+    let count = |record: support::records::RawRecord| {
+        null_headers += record.headers.iter().filter(|(name, value)| name == "trace" && value.is_none()).count();
+    };
+    wire::read_partition(&topics.brokers, &topics.names[2], 0, count).await.unwrap();
+    assert_eq!(null_headers, 1);
+}
+
+fn config_for(brokers: &str) -> login_pipeline::config::Kafka {
+    let brokers = brokers.split(',').map(str::to_owned).collect();
+    login_pipeline::config::Kafka { brokers, ..Config::default().kafka }
+}
