@@ -165,7 +165,8 @@ async fn a_transactional_topic_is_read_to_its_end() {
     plain.generate(5_000, 4).await;
     let topics =
         Topics { brokers: plain.brokers.clone(), names: ["in", "out", "dead"].map(|r| format!("transactions-{r}")) };
-    let arguments = [
+    let copier = [
+        "org.apache.kafka.tools.TransactionalMessageCopier",
         "--broker-list",
         &topics.brokers,
         "--input-topic",
@@ -183,7 +184,7 @@ async fn a_transactional_topic_is_read_to_its_end() {
         "--transactional-id",
         "copier",
     ];
-    let copied = cluster.cli("org.apache.kafka.tools.TransactionalMessageCopier", &arguments).await;
+    let copied = cluster.java(&copier).await;
     assert!(copied.status.success(), "{copied:?}");
 
     let folder = tempfile::tempdir().unwrap();

@@ -207,8 +207,13 @@ impl KafkaCluster {
     /// Runs one of Kafka's own tools, such as `org.apache.kafka.tools.ConfigCommand`, with
     /// `--bootstrap-server` added.
     pub async fn cli(&self, tool: &str, args: &[&str]) -> Output {
+        self.java(&[&[tool, "--bootstrap-server", &self.bootstrap()], args].concat()).await
+    }
+
+    /// Runs a program of Kafka's jars: its class, and its arguments.
+    pub async fn java(&self, program: &[&str]) -> Output {
         let mut command = java(&self.libs, "WARN");
-        command.args([tool, "--bootstrap-server", &self.bootstrap()]).args(args);
+        command.args(program);
         tokio::task::spawn_blocking(move || command.output().expect("java runs")).await.expect("a tool")
     }
 
