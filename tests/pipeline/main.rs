@@ -1,0 +1,18 @@
+//! The whole pipeline in this process against the sandbox broker, with faults injected.
+//!
+//! ```text
+//! World ── appends, and remembers what it appended ──► sandbox ◄── faults
+//!   │                                                    ▲
+//!   │                     App::open(config).run(stop) ───┘
+//!   └── audit: every record is where it must be, once, in order, and looks as it must
+//! ```
+#![cfg(feature = "sandbox")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only"
+)]
+
+mod audit;
+mod flow;
+mod support;
