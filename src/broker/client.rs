@@ -56,7 +56,9 @@ impl Clients {
         let connect = client.partition_client(topic, partition, UnknownTopicHandling::Error);
         let on = format!("{topic}/{partition}");
         let connected = within(self.kafka.connect_timeout, "find the leader of", &on, connect).await;
-        if connected.as_ref().is_err_and(Error::breaks_connection) {
+        // rskafka keeps what it once heard of topics: a partition that was new, or without a leader,
+        // would stay so for this client whatever the brokers say since.
+        if connected.is_err() {
             self.forget(&client).await;
         }
         connected
