@@ -15,4 +15,7 @@
 
 mod audit;
 mod flow;
+mod log;
+mod network;
+mod refused;
 mod support;

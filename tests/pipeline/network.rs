@@ -1,0 +1,312 @@
+//! Brokers that are away, silent, slow, in another place, or that break off.
+
+use std::time::Duration;
+
+use login_pipeline::sandbox::{Action, Api, Fault};
+
+use crate::support::{DLQ, OUTPUT, Pipeline, SOURCE, World};
+
+/// Fills a world of two partitions, runs a pipeline, and fills it again once it works.
+async fn running() -> (World, Pipeline) {
+    running_on(1).await
+}
+
+async fn running_on(nodes: usize) -> (World, Pipeline) {
+    let world = World::with_nodes(nodes, 2).await;
+    world.fill(20);
+    let pipeline = world.start().await;
+    world.until_done(&pipeline).await;
+    (world, pipeline)
+}
+
+/// Runs with a fault, of which nothing may be doubled, armed when it works already.
+async fn once_despite(fault: Fault, times: u64, action: Action) {
+    let (world, pipeline) = running().await;
+    let armed = world.sandbox.fault(fault.times(times), action);
+    world.fill(60);
+    pipeline.until("the fault is spent", || armed.fired() == times).await;
+    world.fill(20);
+    world.finish(pipeline).await.0.assert_once();
+}
+
+#[tokio::test]
+async fn silence_on_fetch_ends_with_the_request_timeout() {
+    once_despite(Fault::on(Api::Fetch).topic(SOURCE), 3, Action::Silence).await;
+}
+
+#[tokio::test]
+async fn silence_on_fetch_from_the_first_request_on() {
+    let world = World::new(2).await;
+    world.fill(50);
+    let silence = world.sandbox.fault(Fault::on(Api::Fetch).times(4), Action::Silence);
+    world.run_and_audit().await.0.assert_once();
+    assert_eq!(silence.fired(), 4);
+}
+
+#[tokio::test]
+async fn silence_on_metadata_and_on_versions_and_on_offsets() {
+    for api in [Api::Metadata, Api::ApiVersions, Api::ListOffsets] {
+        let world = World::new(2).await;
+        world.fill(20);
+        let silence = world.sandbox.fault(Fault::on(api).times(3), Action::Silence);
+        world.run_and_audit().await.0.assert_once();
+        assert!(silence.fired() >= 2, "{api:?}");
+    }
+}
+
+#[tokio::test]
+async fn silence_on_produce_of_one_partition_doubles_nothing_there() {
+    // One partition only: its connection carries no other's batch that would be given up with it.
+    let world = World::new(1).await;
+    world.fill(20);
+    let pipeline = world.start().await;
+    world.until_done(&pipeline).await;
+    let silence = world.sandbox.fault(Fault::on(Api::Produce).topic(OUTPUT).times(2), Action::Silence);
+    world.fill(60);
+    let (audit, _) = world.finish(pipeline).await;
+    assert_eq!(silence.fired(), 2);
+    assert!(audit.doubled <= audit.dead, "only what went out beside it, on the same connection: {audit:?}");
+}
+
+#[tokio::test]
+async fn an_answer_to_a_produce_that_never_comes_doubles_at_most_that_batch() {
+    let (world, pipeline) = running().await;
+    let lost = world.sandbox.fault(Fault::on(Api::Produce).topic(OUTPUT).partition(0), Action::SilenceAfter);
+    let before = world.sandbox.end_offset(OUTPUT, 0).unwrap();
+    world.append(0, (0..10).map(|_| world.good()).collect());
+    lost.until_fired(1).await;
+    world.until_done(&pipeline).await;
+    pipeline.until("it is written again", || world.sandbox.end_offset(OUTPUT, 0).unwrap() >= before + 20).await;
+    let (audit, _) = world.finish(pipeline).await;
+    assert_eq!((lost.fired(), audit.doubled), (1, 10));
+}
+
+#[tokio::test]
+async fn a_crashed_node_refuses_connections_and_comes_back() {
+    let (world, pipeline) = running().await;
+    world.sandbox.crash(1).await.unwrap();
+    world.fill(40);
+    pipeline.until("it has noticed", || pipeline.metric("login_pipeline_retries_total", "fetch") > 3).await;
+    world.sandbox.restart(1).await.unwrap();
+    let (audit, _) = world.finish(pipeline).await;
+    audit.assert_once();
+}
+
+#[tokio::test]
+async fn a_node_that_crashes_again_and_again_loses_nothing() {
+    let (world, pipeline) = running().await;
+    for _ in 0..5 {
+        let produced = world.sandbox.requests(Api::Produce);
+        world.fill(20);
+        pipeline.until("it writes", || world.sandbox.requests(Api::Produce) > produced).await;
+        world.sandbox.crash(1).await.unwrap();
+        world.sandbox.restart(1).await.unwrap();
+    }
+    let (audit, _) = world.finish(pipeline).await;
+    assert!(audit.doubled <= 100 * 2, "{audit:?}");
+}
+
+#[tokio::test]
+async fn a_pipeline_may_start_before_the_broker() {
+    let world = World::new(2).await;
+    world.fill(30);
+    world.sandbox.crash(1).await.unwrap();
+    let pipeline = world.start().await;
+    pipeline.until("it has tried", || pipeline.metric("login_pipeline_retries_total", "metadata") > 3).await;
+    world.sandbox.restart(1).await.unwrap();
+    world.finish(pipeline).await.0.assert_once();
+}
+
+#[tokio::test]
+async fn a_pipeline_may_start_while_a_partition_has_no_leader() {
+    let world = World::with_nodes(2, 2).await;
+    world.fill(30);
+    let second = world.sandbox.leader(SOURCE, 1).unwrap();
+    world.sandbox.crash(second).await.unwrap();
+    let pipeline = world.start().await;
+    pipeline.until("it has asked", || pipeline.metric("login_pipeline_retries_total", "fetch") > 3).await;
+    world.sandbox.restart(second).await.unwrap();
+    world.finish(pipeline).await.0.assert_once();
+}
+
+#[tokio::test]
+async fn one_node_of_two_is_enough_to_begin_with() {
+    let world = World::with_nodes(2, 2).await;
+    world.fill(30);
+    for topic in [SOURCE, OUTPUT, DLQ] {
+        for partition in 0..2 {
+            world.sandbox.move_leader(topic, partition, 2).unwrap();
+        }
+    }
+    world.sandbox.crash(1).await.unwrap();
+    world.run_and_audit().await.0.assert_once();
+}
+
+#[tokio::test]
+async fn the_sources_leader_moves() {
+    let (world, pipeline) = running_on(2).await;
+    let (from, to) = (world.sandbox.leader(SOURCE, 0).unwrap(), world.sandbox.leader(SOURCE, 1).unwrap());
+    world.sandbox.move_leader(SOURCE, 0, to).unwrap();
+    world.fill(40);
+    world.until_done(&pipeline).await;
+    world.sandbox.move_leader(SOURCE, 0, from).unwrap();
+    world.fill(40);
+    let (audit, _) = world.finish(pipeline).await;
+    assert_ne!(from, to);
+    audit.assert_once();
+}
+
+#[tokio::test]
+async fn the_outputs_leader_moves() {
+    let (world, pipeline) = running_on(2).await;
+    for node in [2, 1, 2] {
+        for topic in [OUTPUT, DLQ] {
+            world.sandbox.move_leader(topic, 0, node).unwrap();
+        }
+        world.fill(30);
+        world.until_done(&pipeline).await;
+    }
+    assert!(pipeline.metric("login_pipeline_retries_total", "produce") > 0);
+    world.finish(pipeline).await.0.assert_once();
+}
+
+#[tokio::test]
+async fn a_leader_moves_because_its_node_crashed() {
+    let (world, pipeline) = running_on(2).await;
+    world.sandbox.crash(1).await.unwrap();
+    world.fill(30);
+    for topic in [SOURCE, OUTPUT, DLQ] {
+        for partition in 0..2 {
+            world.sandbox.move_leader(topic, partition, 2).unwrap();
+        }
+    }
+    world.finish(pipeline).await.0.assert_once();
+}
+
+/// NOT_LEADER_OR_FOLLOWER, REQUEST_TIMED_OUT, NOT_ENOUGH_REPLICAS, KAFKA_STORAGE_ERROR,
+/// UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, UNKNOWN_SERVER_ERROR, CORRUPT_MESSAGE and
+/// THROTTLING_QUOTA_EXCEEDED.
+const PASSING: [i16; 9] = [6, 7, 19, 56, 3, 5, -1, 2, 89];
+
+#[tokio::test]
+async fn passing_errors_on_produce_are_tried_again() {
+    for code in PASSING {
+        once_despite(Fault::on(Api::Produce), 5, Action::Error(code)).await;
+    }
+}
+
+#[tokio::test]
+async fn passing_errors_on_fetch_are_tried_again() {
+    for code in PASSING {
+        once_despite(Fault::on(Api::Fetch), 5, Action::Error(code)).await;
+    }
+}
+
+#[tokio::test]
+async fn passing_errors_on_metadata_are_tried_again() {
+    for code in [3, 5, -1] {
+        let world = World::new(2).await;
+        world.fill(20);
+        let armed = world.sandbox.fault(Fault::on(Api::Metadata).topic(SOURCE).times(3), Action::Error(code));
+        let output = world.sandbox.fault(Fault::on(Api::Metadata).topic(OUTPUT).times(3), Action::Error(code));
+        world.run_and_audit().await.0.assert_once();
+        assert_eq!((armed.fired(), output.fired()), (3, 3), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_throttled_produce_is_done_and_not_sent_again() {
+    once_despite(Fault::on(Api::Produce), 4, Action::Throttle(50)).await;
+}
+
+#[tokio::test]
+async fn a_throttle_longer_than_the_request_timeout_is_sat_out() {
+    let (world, pipeline) = running().await;
+    let throttle = world.sandbox.fault(Fault::on(Api::Produce).topic(OUTPUT).partition(0), Action::Throttle(900));
+    world.fill(20);
+    world.until_done(&pipeline).await;
+    world.fill(20);
+    let (audit, _) = world.finish(pipeline).await;
+    assert_eq!(throttle.fired(), 1);
+    audit.assert_once();
+}
+
+#[tokio::test]
+async fn a_throttled_fetch_comes_again() {
+    once_despite(Fault::on(Api::Fetch), 4, Action::Throttle(50)).await;
+}
+
+#[tokio::test]
+async fn a_disconnect_before_a_produce_is_done_doubles_nothing_of_it() {
+    let world = World::new(1).await;
+    world.fill(20);
+    let pipeline = world.start().await;
+    world.until_done(&pipeline).await;
+    let cut = world.sandbox.fault(Fault::on(Api::Produce).topic(OUTPUT).times(2), Action::DisconnectBefore);
+    world.append(0, (0..30).map(|_| world.good()).collect());
+    let (audit, _) = world.finish(pipeline).await;
+    assert_eq!(cut.fired(), 2);
+    audit.assert_once();
+}
+
+#[tokio::test]
+async fn a_disconnect_after_a_produce_is_done_doubles_at_most_that_batch() {
+    let (world, pipeline) = running().await;
+    let cut = world.sandbox.fault(Fault::on(Api::Produce).topic(OUTPUT).partition(0), Action::DisconnectAfter);
+    world.append(0, (0..15).map(|_| world.good()).collect());
+    let (audit, _) = world.finish(pipeline).await;
+    assert_eq!(cut.fired(), 1);
+    assert!(audit.doubled <= 15, "{audit:?}");
+}
+
+#[tokio::test]
+async fn disconnects_of_fetches_double_nothing() {
+    for action in [Action::DisconnectBefore, Action::DisconnectAfter, Action::TruncatedFrame] {
+        once_despite(Fault::on(Api::Fetch), 4, action).await;
+    }
+}
+
+#[tokio::test]
+async fn half_an_answer_to_a_produce_doubles_at_most_that_batch() {
+    let (world, pipeline) = running().await;
+    let cut = world.sandbox.fault(Fault::on(Api::Produce).topic(OUTPUT).partition(0), Action::TruncatedFrame);
+    world.append(0, (0..15).map(|_| world.good()).collect());
+    let (audit, _) = world.finish(pipeline).await;
+    assert_eq!(cut.fired(), 1);
+    assert!(audit.doubled <= 15, "{audit:?}");
+}
+
+#[tokio::test]
+async fn half_an_answer_to_anything_else_does_no_harm() {
+    for api in [Api::Metadata, Api::ApiVersions, Api::ListOffsets] {
+        let world = World::new(2).await;
+        world.fill(20);
+        let cut = world.sandbox.fault(Fault::on(api).times(3), Action::TruncatedFrame);
+        world.run_and_audit().await.0.assert_once();
+        assert!(cut.fired() >= 2, "{api:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_broker_is_waited_for() {
+    once_despite(Fault::on(Api::Produce), 4, Action::Delay(Duration::from_millis(150))).await;
+}
+
+#[tokio::test]
+async fn an_answer_larger_than_allowed_names_the_key_and_goes_on_when_it_passes() {
+    let mut world = World::new(1).await;
+    world.config.kafka.max_frame_bytes = "256KiB".parse().unwrap();
+    world.fill(20);
+    let pipeline = world.start().await;
+    world.until_done(&pipeline).await;
+    for api in [Api::Fetch, Api::Metadata] {
+        let huge = world.sandbox.fault(Fault::on(api).forever(), Action::Oversize(300 * 1024));
+        world.fill(20);
+        pipeline.until_unready("kafka.max_frame_bytes allows 262144: raise it").await;
+        assert!(huge.fired() > 0);
+        huge.remove();
+        pipeline.until_ready().await;
+        world.until_done(&pipeline).await;
+    }
+    world.finish(pipeline).await.0.assert_once();
+}
