@@ -37,7 +37,31 @@ pub struct SourceBatch {
 #[derive(Debug)]
 enum Entries {
     Rskafka(Vec<RecordAndOffset>),
-    Wire(Stretch),
+    Wire(Vec<Piece>),
+}
+
+/// A part of a stretch that was read by the wire.
+#[derive(Debug)]
+enum Piece {
+    Record(wire::records::Record),
+    Damaged(wire::Damaged),
+}
+
+impl Piece {
+    fn offset(&self) -> Offset {
+        match self {
+            Self::Record(record) => record.offset,
+            Self::Damaged(damaged) => damaged.offset,
+        }
+    }
+}
+
+/// Records and damage in the order of the log, which dead letters keep too.
+fn pieces(stretch: Stretch) -> Vec<Piece> {
+    let records = stretch.records.into_iter().map(Piece::Record);
+    let mut pieces: Vec<_> = records.chain(stretch.damaged.into_iter().map(Piece::Damaged)).collect();
+    pieces.sort_by_key(Piece::offset);
+    pieces
 }
 
 /// One thing that was fetched: a record, or bytes that are none.
@@ -57,11 +81,16 @@ impl SourceBatch {
         batch
     }
 
+    /// Nothing at all, at the offset where reading goes on.
+    pub fn empty_at(offset: Offset) -> Self {
+        Self::new(offset..offset, offset, Entries::Wire(Vec::new()))
+    }
+
     /// How many entries.
     pub fn len(&self) -> usize {
         match &self.entries {
             Entries::Rskafka(records) => records.len(),
-            Entries::Wire(stretch) => stretch.records.len() + stretch.damaged.len(),
+            Entries::Wire(pieces) => pieces.len(),
         }
     }
 
@@ -75,14 +104,14 @@ impl SourceBatch {
         self.bytes
     }
 
-    /// An entry; damaged ones come last.
+    /// An entry, in the order of the log.
     pub fn entry(&self, index: usize) -> Option<Entry<'_>> {
         match &self.entries {
             Entries::Rskafka(records) => records.get(index).map(|record| Entry { record: view(record), damage: None }),
-            Entries::Wire(stretch) => match stretch.records.get(index) {
-                Some(record) => Some(Entry { record: record.view(), damage: None }),
-                None => stretch.damaged.get(index.checked_sub(stretch.records.len())?).map(damaged),
-            },
+            Entries::Wire(pieces) => pieces.get(index).map(|piece| match piece {
+                Piece::Record(record) => Entry { record: record.view(), damage: None },
+                Piece::Damaged(found) => damaged(found),
+            }),
         }
     }
 }
@@ -248,7 +277,7 @@ impl PartitionReader {
         if stretch.baffles_rskafka() {
             self.suspicion = SUSPICION;
         }
-        Ok(SourceBatch::new(position..next, fetched.high_watermark, Entries::Wire(stretch)))
+        Ok(SourceBatch::new(position..next, fetched.high_watermark, Entries::Wire(pieces(stretch))))
     }
 
     /// A stretch whose damage, if any, was found twice: it lies in the log, not on the way.

@@ -141,7 +141,11 @@ impl Source {
                         return batch;
                     }
                 }
-                Err(error) if error.is(ResponseError::OffsetOutOfRange) => self.out_of_range(error).await,
+                Err(error) if error.is(ResponseError::OffsetOutOfRange) => {
+                    if let Some(batch) = self.out_of_range(error).await {
+                        return batch;
+                    }
+                }
                 Err(error) => sleep(self.trouble.failed(&error)).await,
             }
         }
@@ -158,8 +162,10 @@ impl Source {
         status.high_watermark(batch.high_watermark);
     }
 
-    /// Goes on where the policy says; or waits, where it says to fail.
-    async fn out_of_range(&mut self, error: Error) {
+    /// Goes on where the policy says; or waits, where it says to fail. What is returned has no
+    /// records: it lets the place where reading goes on be stored, or a crash before the next
+    /// record would ask the policy again, and a later end would pass over what came in between.
+    async fn out_of_range(&mut self, error: Error) -> Option<SourceBatch> {
         match self.policy_offset(self.position).await {
             Ok(offset) if offset == self.position => sleep(self.trouble.failed(&error)).await,
             Ok(offset) => {
@@ -175,9 +181,11 @@ impl Source {
                 );
                 self.parts.metrics.expired.inc_by(expired);
                 self.position = offset;
+                return Some(SourceBatch::empty_at(offset));
             }
             Err(error) => sleep(self.trouble.failed(&error)).await,
         }
+        None
     }
 
     /// Where to go on instead of at `position`.
