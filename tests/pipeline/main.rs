@@ -18,4 +18,6 @@ mod flow;
 mod log;
 mod network;
 mod refused;
+mod stopping;
 mod support;
+mod watching;

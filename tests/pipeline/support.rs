@@ -231,7 +231,16 @@ impl World {
 
     /// How many records are not delivered yet.
     pub fn missing(&self) -> usize {
-        audit::missing(self)
+        let delivered = audit::delivered(self);
+        let wanted = |sent: &&Sent| sent.fate != Fate::Dropped && !delivered.contains(&(sent.partition, sent.offset));
+        self.ledger().iter().filter(wanted).count()
+    }
+
+    /// How many delivered records lie at or behind the stored offsets: a crash now repeats these.
+    pub fn unstored(&self) -> usize {
+        let unstored =
+            |(partition, offset): &(i32, i64)| self.stored(*partition).is_none_or(|stored| stored <= *offset);
+        audit::delivered(self).iter().filter(|place| unstored(place)).count()
     }
 
     fn all_stored(&self) -> bool {
