@@ -19,7 +19,6 @@
 mod bad;
 mod driver;
 mod event;
-mod murmur2;
 mod sender;
 
 pub use bad::BadKind;

@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["dead_letter", "broker", "generator", "offsets", "sandbox", "tracker"],
     &["event"],
     &["observe"],
-    &["retry", "record", "splice"],
+    &["murmur2", "record", "retry", "splice"],
     &["config"],
 ];
 

@@ -2,6 +2,11 @@
 
 use crate::broker::wire::batch::{BatchBuilder, Outgoing};
 
+/// The output topic's place among the writer's topics.
+pub const OUTPUT: usize = 0;
+/// The dead-letter topic's place among the writer's topics.
+pub const DEAD_LETTER: usize = 1;
+
 /// A partition that is written to. The topic is an index into the writer's topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Destination {

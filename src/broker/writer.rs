@@ -12,7 +12,7 @@ use kafka_protocol::ResponseError;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::output::{Destination, OutputBatch, Part};
+use super::output::{DEAD_LETTER, Destination, OUTPUT, OutputBatch, Part};
 use super::wire::Cluster;
 use super::{Error, Trouble, Watch};
 use crate::config::{Compression, Config};
@@ -56,14 +56,14 @@ pub struct Refused {
 impl Writer {
     /// Writes to `topics`, whose places are what [`Destination::topic`] means.
     pub fn new(config: &Config, topics: &[String], cluster: Arc<Cluster>, watch: Watch, observe: &Observe) -> Self {
-        let topic = |name: &String| Topic {
+        let topic = |(place, name): (usize, &String)| Topic {
             name: name.clone(),
-            metrics: observe.metrics.route(name),
+            metrics: observe.metrics.route(route_label(place, name)),
             latency: observe.metrics.produce(name),
         };
         Self {
             cluster,
-            topics: topics.iter().map(topic).collect(),
+            topics: topics.iter().enumerate().map(topic).collect(),
             compression: config.output.compression,
             request_timeout: config.kafka.request_timeout,
             watch,
@@ -156,6 +156,15 @@ impl Writer {
                 .get_or_insert_with(|| self.watch.operation("produce", format!("write to {name}/{}", to.partition)));
             sleep(trouble.failed(&error)).await;
         }
+    }
+}
+
+/// How metrics name a destination: by its role where it has one.
+fn route_label(place: usize, topic: &str) -> &str {
+    match place {
+        OUTPUT => "output",
+        DEAD_LETTER => "dead_letter",
+        _ => topic,
     }
 }
 

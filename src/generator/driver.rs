@@ -15,8 +15,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::event::{EventGenerator, GeneratedRecord, GeneratorConfig, InvalidRatio, RecordKind};
-use super::murmur2::partition_of;
 use super::sender::Senders;
+use crate::murmur2::partition_of;
 
 /// Deadline of a question about the cluster, its connection included.
 const ASK_TIMEOUT: Duration = Duration::from_secs(15);
@@ -209,7 +209,7 @@ impl Source {
         self.made += 1;
         self.bad += u64::from(kind != RecordKind::Good);
         let lane = match &key {
-            Some(key) => partition_of(key, lanes),
+            Some(key) => lane_of(partition_of(key, i32::try_from(lanes).unwrap_or(i32::MAX))),
             None => {
                 self.turn = (self.turn + 1) % lanes;
                 self.turn
@@ -217,6 +217,11 @@ impl Source {
         };
         (lane, Record { key, value, headers: Default::default(), timestamp: self.now })
     }
+}
+
+/// A partition's place among the lanes: the same number, and never negative.
+fn lane_of(partition: i32) -> usize {
+    usize::try_from(partition).unwrap_or(0)
 }
 
 /// The time between two records.

@@ -215,7 +215,10 @@ impl Families {
             in_flight: made.unit("in_flight", Unit::Bytes, "Bytes read and not yet acknowledged"),
             checkpoint_age: made.unit("checkpoint_age", Unit::Seconds, "Time since the last stored checkpoint"),
             expired: made.plain("source_records_expired", "Records that retention deleted before they were read"),
-            undecodable: made.plain("source_undecodable_stretches", "Stretches of the log that no reader understood"),
+            undecodable: made.plain(
+                "source_undecodable_stretches",
+                "Fetches that rskafka could not decode, read again batch by batch",
+            ),
             routed_records: made.plain("routed_records", "Records done with, by where they went"),
             routed_bytes: made.unit("routed", Unit::Bytes, "Bytes written, by where they went"),
             dead: made.plain("dead_letters", "Records sent to the dead-letter topic"),
@@ -276,7 +279,7 @@ pub struct PartitionMetrics {
     pub clock_skew: Counter,
     /// Records that retention deleted before they were read. One series a topic.
     pub expired: Counter,
-    /// Stretches of the log that no reader understood. One series a topic.
+    /// Fetches that rskafka could not decode, read again batch by batch. One series a topic.
     pub undecodable: Counter,
     lag: Gauge,
     next_offset: Gauge,

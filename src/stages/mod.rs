@@ -21,9 +21,10 @@ use crate::observe::{Dimensions, Tally};
 use crate::record::RecordView;
 use crate::splice::Pieces;
 
+pub use crate::broker::{DEAD_LETTER, OUTPUT};
 pub use login::Login;
 pub use processor::{Enriched, Now, Processor};
-pub use route::{DEAD_LETTER, OUTPUT, Route, Routes};
+pub use route::{Route, Routes};
 
 /// What the stages count of a batch, beside the tally.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -4,12 +4,9 @@ use std::borrow::Cow;
 
 use regex_lite::Regex;
 
+use crate::broker::OUTPUT;
 use crate::config::{Config, Partitioner, RouteAction, RouteRule, Test};
-
-/// The output topic's place among the [`Routes::topics`].
-pub const OUTPUT: usize = 0;
-/// The dead-letter topic's place among the [`Routes::topics`].
-pub const DEAD_LETTER: usize = 1;
+use crate::murmur2::partition_of;
 
 /// The rules, and the topics that they name.
 #[derive(Debug)]
@@ -70,7 +67,7 @@ impl Routes {
     /// The partition, of `count`, that a record with this key goes to.
     pub fn partition(&self, source: i32, key: Option<&[u8]>, count: i32) -> i32 {
         match (self.partitioner, key) {
-            (Partitioner::Key, Some(key)) => (murmur2(key) & i32::MAX) % count.max(1),
+            (Partitioner::Key, Some(key)) => partition_of(key, count),
             _ => source % count.max(1),
         }
     }
@@ -104,29 +101,6 @@ impl Matcher {
             Self::Matches(expression) => expression.is_match(text),
         }
     }
-}
-
-/// The hash by which Kafka's own clients choose a partition for a key.
-pub fn murmur2(key: &[u8]) -> i32 {
-    const SEED: u32 = 0x9747_b28c;
-    const M: u32 = 0x5bd1_e995;
-    let length = u32::try_from(key.len()).unwrap_or(u32::MAX);
-    let mut hash = SEED ^ length;
-    let (blocks, tail) = key.as_chunks();
-    for block in blocks {
-        let mut k = u32::from_le_bytes(*block).wrapping_mul(M);
-        k ^= k >> 24;
-        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
-    }
-    for (index, byte) in tail.iter().enumerate() {
-        hash ^= u32::from(*byte) << (8 * index);
-    }
-    if !tail.is_empty() {
-        hash = hash.wrapping_mul(M);
-    }
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(M);
-    (hash ^ hash >> 15).cast_signed()
 }
 
 #[cfg(test)]
@@ -164,21 +138,6 @@ mod tests {
         assert_eq!(routes.route(ios), Route::Topic(2));
         assert_eq!(routes.route(|_| Some(Cow::Borrowed("android"))), Route::Drop);
         assert_eq!(routes.topics().len(), 3, "a topic that is named twice is one topic");
-    }
-
-    /// The values of `Utils.murmur2` in Kafka's own UtilsTest.
-    #[test]
-    fn murmur2_is_kafkas() {
-        for (key, hash) in [
-            ("21", -973_932_308),
-            ("foobar", -790_332_482),
-            ("a-little-bit-long-string", -985_981_536),
-            ("a-little-bit-longer-string", -1_486_304_829),
-            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
-            ("abc", 479_470_107),
-        ] {
-            assert_eq!(murmur2(key.as_bytes()), hash, "{key}");
-        }
     }
 
     #[test]

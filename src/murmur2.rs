@@ -1,9 +1,10 @@
 //! The partition that Kafka's own clients choose for a key.
 
-/// `murmur2(key) mod partitions`, as the Java client's default partitioner.
-pub(super) fn partition_of(key: &[u8], partitions: usize) -> usize {
-    let positive = murmur2(key) & 0x7fff_ffff;
-    usize::try_from(positive).unwrap_or(0) % partitions.max(1)
+/// The partition, of `count`, that records with this key go to: what the Java client's default
+/// partitioner chooses. 0 where there are no partitions.
+pub fn partition_of(key: &[u8], count: i32) -> i32 {
+    let positive = (murmur2(key) & 0x7fff_ffff).cast_signed();
+    positive % count.max(1)
 }
 
 fn murmur2(key: &[u8]) -> u32 {
