@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use login_pipeline::config::{
-    Compression, Condition, CreateTopics, Partitioner, RouteAction, RouteRule, StartAt, Test,
+    AssignmentMode, Compression, Condition, CreateTopics, Partitioner, RouteAction, RouteRule, StartAt, Test,
 };
 use login_pipeline::sandbox::{Api, NewRecord};
 use rskafka::client::ClientBuilder;
@@ -199,6 +199,42 @@ async fn latest_begins_at_the_end_and_keeps_that_place() {
     world.until_done(&pipeline).await;
     world.fill(5);
     world.finish(pipeline).await.0.assert_once();
+}
+
+#[tokio::test]
+async fn instances_share_the_partitions_by_ordinal() {
+    let mut world = World::new(5).await;
+    world.fill(40);
+    let folders: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let mut instances = Vec::new();
+    for (ordinal, folder) in (0..3).zip(&folders) {
+        world.config.assignment.mode = AssignmentMode::Ordinal { ordinal, replicas: 3 };
+        world.config.offsets.path = folder.path().to_owned();
+        instances.push(world.start().await);
+    }
+    instances[0].until("all is delivered", || world.missing() == 0).await;
+    for instance in instances {
+        assert!(instance.stop().await.counted.totals.records_in > 0);
+    }
+    world.audit().assert_once();
+}
+
+#[tokio::test]
+async fn only_the_listed_partitions_are_read() {
+    let mut world = World::new(4).await;
+    world.config.assignment.mode = AssignmentMode::Static { partitions: Some(vec![1, 3]) };
+    world.fill(30);
+    world.forget(|sent| sent.partition % 2 == 0);
+    world.run_and_audit().await.0.assert_once();
+    assert_eq!((world.stored(0), world.stored(2)), (None, None));
+}
+
+#[tokio::test]
+async fn many_partitions_share_a_small_budget() {
+    let mut world = World::new(24).await;
+    world.config.pipeline.max_in_flight_bytes = "16KiB".parse().unwrap();
+    world.fill(60);
+    world.run_and_audit().await.0.assert_once();
 }
 
 #[tokio::test]

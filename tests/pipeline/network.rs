@@ -310,3 +310,34 @@ async fn an_answer_larger_than_allowed_names_the_key_and_goes_on_when_it_passes(
     }
     world.finish(pipeline).await.0.assert_once();
 }
+
+#[tokio::test]
+async fn an_answer_to_a_produce_that_is_too_large_doubles_at_most_that_batch() {
+    let (world, pipeline) = running().await;
+    let huge = Action::Oversize(17 << 20);
+    let huge = world.sandbox.fault(Fault::on(Api::Produce).topic(OUTPUT).partition(0), huge);
+    world.append(0, (0..15).map(|_| world.good()).collect());
+    let (audit, _) = world.finish(pipeline).await;
+    assert_eq!(huge.fired(), 1);
+    assert!(audit.doubled <= 15, "{audit:?}");
+}
+
+#[tokio::test]
+async fn a_partition_that_is_stuck_holds_no_other_up() {
+    let (world, pipeline) = running().await;
+    for fault in [Fault::on(Api::Fetch).topic(SOURCE).partition(0), Fault::on(Api::Produce).topic(OUTPUT).partition(0)]
+    {
+        let stuck = world.sandbox.fault(fault.forever(), Action::Error(56));
+        // A fetch that waited already still brings this one.
+        world.append(0, vec![world.good()]);
+        pipeline.until("it is stuck", || stuck.fired() > 0).await;
+        let end = world.sandbox.end_offset(SOURCE, 1).unwrap() + 40;
+        world.fill(40);
+        pipeline.until("the other goes on", || world.stored(1) == Some(end)).await;
+        pipeline.until("it is tried again", || stuck.fired() > 2).await;
+        assert!(world.missing() > 0);
+        stuck.remove();
+        world.until_done(&pipeline).await;
+    }
+    world.finish(pipeline).await.0.assert_once();
+}
