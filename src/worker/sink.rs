@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kafka_protocol::ResponseError;
 use tokio::time::sleep;
 use tracing::error;
 
@@ -190,7 +191,9 @@ impl Sink {
         }
         let whole = batch.entry(alone).and_then(|entry| entry.record.value).map_or(0, <[u8]>::len);
         let limit = before.limit.unwrap_or(whole);
-        if self.parts.oversize == Oversize::Truncate && limit > 0 {
+        // Cutting helps against size only; for any other reason the value would be lost in vain.
+        let too_large = error.is(ResponseError::MessageTooLarge) || error.is(ResponseError::RecordListTooLarge);
+        if too_large && self.parts.oversize == Oversize::Truncate && limit > 0 {
             return Redo { limit: Some(limit / 2), ..before };
         }
         let name = format!("dead letters of {}", self.parts.name);

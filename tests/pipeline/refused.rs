@@ -7,6 +7,7 @@ use crate::support::{DLQ, Dead, Fate, GOOD, OUTPUT, SOURCE, World, dead};
 
 const UNKNOWN_TOPIC: i16 = 3;
 const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+const INVALID_TIMESTAMP: i16 = 32;
 const LARGE: usize = 1 << 20;
 
 /// A good record made this much larger.
@@ -81,6 +82,18 @@ async fn a_dead_letter_that_must_stay_whole_blocks_and_says_so() {
     let dead: Vec<_> = larger.iter().filter_map(|record| record.headers[0].value.clone()).collect();
     world.forget(|sent| sent.record.headers[0].value.as_ref().is_some_and(|id| dead.contains(id)));
     pipeline.until_ready().await;
+    world.finish(pipeline).await.0.assert_once();
+}
+
+#[tokio::test]
+async fn a_dead_letter_refused_for_another_reason_is_not_cut() {
+    let world = World::new(1).await;
+    world.send(0, 40);
+    let refused = world.sandbox.fault(Fault::on(Api::Produce).topic(DLQ).forever(), Action::Error(INVALID_TIMESTAMP));
+    let pipeline = world.start().await;
+    pipeline.until_unready("InvalidTimestamp").await;
+    pipeline.until("it is tried again and again", || refused.fired() > 12).await;
+    refused.remove();
     world.finish(pipeline).await.0.assert_once();
 }
 
