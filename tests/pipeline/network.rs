@@ -289,7 +289,7 @@ async fn half_an_answer_to_anything_else_does_no_harm() {
 
 #[tokio::test]
 async fn a_slow_broker_is_waited_for() {
-    once_despite(Fault::on(Api::Produce), 4, Action::Delay(Duration::from_millis(150))).await;
+    once_despite(Fault::on(Api::Produce), 4, Action::Delay(Duration::from_millis(50))).await;
 }
 
 #[tokio::test]
