@@ -296,6 +296,7 @@ async fn a_slow_broker_is_waited_for() {
 async fn an_answer_larger_than_allowed_names_the_key_and_goes_on_when_it_passes() {
     let mut world = World::new(1).await;
     world.config.kafka.max_frame_bytes = "256KiB".parse().unwrap();
+    world.config.kafka.request_timeout = Duration::from_secs(5);
     world.fill(20);
     let pipeline = world.start().await;
     world.until_done(&pipeline).await;
