@@ -29,11 +29,13 @@ pub enum Reason {
     ProcessorPanic,
     /// The bytes in the log can't be decoded as records.
     CorruptBatch,
+    /// The output topic refuses the record, for another reason than its size.
+    RefusedByTopic,
 }
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Tombstone,
         Self::TooLarge,
         Self::InvalidUtf8,
@@ -46,6 +48,7 @@ impl Reason {
         Self::InvalidValue,
         Self::ProcessorPanic,
         Self::CorruptBatch,
+        Self::RefusedByTopic,
     ];
 
     /// The short code, as it stands in headers and metric labels.
@@ -63,6 +66,7 @@ impl Reason {
             Self::InvalidValue => "invalid_value",
             Self::ProcessorPanic => "processor_panic",
             Self::CorruptBatch => "corrupt_batch",
+            Self::RefusedByTopic => "refused_by_topic",
         }
     }
 }

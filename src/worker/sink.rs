@@ -7,7 +7,7 @@ use kafka_protocol::ResponseError;
 use tokio::time::sleep;
 use tracing::error;
 
-use crate::broker::{Destination, OutputBatch, Refused, SourceBatch, Watch, Writer};
+use crate::broker::{Destination, Error, OutputBatch, Refused, SourceBatch, Trouble, Watch, Writer};
 use crate::config::Oversize;
 use crate::event::{Reason, Rejection};
 use crate::observe::{Observe, PartitionMetrics, PartitionStatus, SharedTally, Tally};
@@ -20,6 +20,8 @@ use crate::tracker::Tracker;
 pub struct Sink {
     parts: SinkParts,
     progress: Option<Progress>,
+    /// In trouble while a dead letter is refused by its own topic.
+    dead_letters: Trouble,
 }
 
 /// What a sink is made of.
@@ -69,7 +71,8 @@ struct Redo {
 impl Sink {
     /// A sink that does not know where its partition begins yet.
     pub fn new(parts: SinkParts) -> Self {
-        Self { parts, progress: None }
+        let dead_letters = parts.watch.operation("dead_letter", format!("dead letters of {}", parts.name));
+        Self { parts, progress: None, dead_letters }
     }
 
     /// Begins where the source begins; `start` is stored already.
@@ -144,11 +147,12 @@ impl Sink {
                 self.split(batch, refused, Some(&redo), &mut stack, counts).await;
             }
         }
+        self.dead_letters.passed();
     }
 
     /// What to do instead of what was refused, the first of it on top of the stack.
     async fn split(
-        &self,
+        &mut self,
         batch: &SourceBatch,
         refused: Refused,
         before: Option<&Redo>,
@@ -163,7 +167,7 @@ impl Sink {
             stack.push(again(behind));
         }
         match &sources[..] {
-            [alone] => stack.push(self.without(batch, *alone, to, error, again(vec![*alone]), counts).await),
+            [alone] => stack.push(self.without(batch, *alone, to, &error, again(vec![*alone]), counts).await),
             several => {
                 let (first, second) = several.split_at(several.len() / 2);
                 stack.push(again(second.to_vec()));
@@ -175,30 +179,28 @@ impl Sink {
     /// What to do with one record that was refused alone: an output is buried, a dead letter is
     /// cut shorter, or waited for.
     async fn without(
-        &self,
+        &mut self,
         batch: &SourceBatch,
         alone: usize,
         to: Destination,
-        error: crate::broker::Error,
+        error: &Error,
         before: Redo,
         counts: &mut Counts,
     ) -> Redo {
+        let too_large = error.is(ResponseError::MessageTooLarge) || error.is(ResponseError::RecordListTooLarge);
         if to.topic != DEAD_LETTER {
-            let rejection =
-                Rejection::record(Reason::TooLarge, format!("the output topic refuses the record: {}", error.cause));
-            counts.died(rejection.reason);
+            let reason = if too_large { Reason::TooLarge } else { Reason::RefusedByTopic };
+            counts.died(reason);
+            let rejection = Rejection::record(reason, format!("the output topic refuses the record: {}", error.cause));
             return Redo { rejection: Some(rejection), ..before };
         }
         let whole = batch.entry(alone).and_then(|entry| entry.record.value).map_or(0, <[u8]>::len);
         let limit = before.limit.unwrap_or(whole);
         // Cutting helps against size only; for any other reason the value would be lost in vain.
-        let too_large = error.is(ResponseError::MessageTooLarge) || error.is(ResponseError::RecordListTooLarge);
         if too_large && self.parts.oversize == Oversize::Truncate && limit > 0 {
             return Redo { limit: Some(limit / 2), ..before };
         }
-        let name = format!("dead letters of {}", self.parts.name);
-        let mut trouble = self.parts.watch.operation("dead_letter", name);
-        sleep(trouble.failed_as(ErrorClass::Fatal, &error)).await;
+        sleep(self.dead_letters.failed_as(ErrorClass::Fatal, error)).await;
         before
     }
 
