@@ -228,6 +228,45 @@ async fn null_and_repeated_headers_come_through() {
     assert_eq!(null_headers, 1);
 }
 
+/// With the program of a release build (`LOGIN_PIPELINE_BIN`) this also holds the bound on memory;
+/// a debug build is larger by itself.
+#[tokio::test]
+async fn a_stalled_dead_letter_broker_is_backpressure_in_bounded_memory() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let cluster = KafkaCluster::start(3).await;
+    let topics =
+        Topics { brokers: cluster.bootstrap(), names: ["in", "out", "dead"].map(|role| format!("stall-{role}")) };
+    for (name, nodes) in topics.names.iter().zip(["1,2,1,2,1,2", "2,1,2,1,2,1", "3,3,3,3,3,3"]) {
+        let create = ["--create", "--topic", name, "--replica-assignment", nodes];
+        let created = cluster.cli("org.apache.kafka.tools.TopicCommand", &create).await;
+        assert!(created.status.success(), "{created:?}");
+    }
+    let count = if std::env::var_os("LOGIN_PIPELINE_BIN").is_some() { 1_000_000 } else { 100_000 };
+    topics.generate(count, 7).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut pipeline = topics.pipeline(folder.path(), &[]);
+    let begun = |it: &PipelineProcess| it.metric("login_pipeline_routed_records_total") >= 5_000.0;
+    pipeline.wait_for("some records to be written", PATIENCE, begun).await;
+    cluster.pause(3);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let (status, reasons) = pipeline.get("/readyz").unwrap();
+    cluster.resume(3);
+    assert_eq!(status, 503, "{reasons}");
+    #[expect(clippy::cast_precision_loss, reason = "a count of records")]
+    drained(&mut pipeline, count as f64).await;
+    let peak = pipeline.peak_rss_bytes() / 1024;
+    println!("peak RSS {peak} KiB");
+    if std::env::var_os("LOGIN_PIPELINE_BIN").is_some() {
+        assert!(peak <= 32 * 1024, "{peak} KiB");
+    }
+    ended_in_order(pipeline).await;
+    let audit = topics.audit().await;
+    audit.assert_doubled_at_most(6 * 5_000);
+}
+
 fn config_for(brokers: &str) -> login_pipeline::config::Kafka {
     let brokers = brokers.split(',').map(str::to_owned).collect();
     login_pipeline::config::Kafka { brokers, ..Config::default().kafka }

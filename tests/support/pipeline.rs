@@ -20,6 +20,12 @@ pub struct PipelineProcess {
     admin: SocketAddr,
 }
 
+/// The program of this build, or another that `LOGIN_PIPELINE_BIN` names: a release, a cross build.
+fn program() -> PathBuf {
+    let other = std::env::var_os("LOGIN_PIPELINE_BIN").map(PathBuf::from);
+    other.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_login-pipeline")))
+}
+
 impl PipelineProcess {
     /// Starts `login-pipeline run` with `args`, such as `["--kafka.brokers", "127.0.0.1:9092"]`.
     /// `--admin.listen` is added, with a free port. Its log goes to a file of its own in `folder`.
@@ -27,7 +33,7 @@ impl PipelineProcess {
         let admin = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
         let log = folder.join(format!("pipeline-{}.log", admin.port()));
         let file = File::create(&log).expect("a log");
-        let child = Command::new(env!("CARGO_BIN_EXE_login-pipeline"))
+        let child = Command::new(program())
             .arg("run")
             .args(args)
             .args(["--admin.listen", &admin.to_string()])
