@@ -247,7 +247,8 @@ async fn a_stalled_dead_letter_broker_is_backpressure_in_bounded_memory() {
     topics.generate(count, 7).await;
 
     let folder = tempfile::tempdir().unwrap();
-    let mut pipeline = topics.pipeline(folder.path(), &[]);
+    // Silence shows in readiness once a request has waited in vain.
+    let mut pipeline = topics.pipeline(folder.path(), &["--kafka.request_timeout", "8s"]);
     let begun = |it: &PipelineProcess| it.metric("login_pipeline_routed_records_total") >= 5_000.0;
     pipeline.wait_for("some records to be written", PATIENCE, begun).await;
     cluster.pause(3);
