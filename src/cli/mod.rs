@@ -15,7 +15,6 @@ mod settings;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -120,7 +119,7 @@ pub struct Demo {
 
     /// Stop after this long, such as 30s [default: never]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    pub duration: Option<Duration>,
+    pub duration: Option<std::time::Duration>,
 
     /// The configuration.
     #[command(flatten)]
