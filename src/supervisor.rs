@@ -81,15 +81,17 @@ impl<M: MakeWorker> Supervisor<M> {
     /// missing.
     async fn look_up(&self) -> Result<Topic, Error> {
         let topics = &self.config.topics;
-        if topics.create == CreateTopics::Missing {
-            let source = &self.config.source.topic;
+        let source = &self.config.source.topic;
+        let create = topics.create == CreateTopics::Missing;
+        if create {
             self.admin.ensure_topic(source, topics.partitions.unwrap_or(-1), topics.replication).await?;
-            let there = self.admin.topic(source).await?.partition_count();
-            for output in &self.outputs {
-                self.admin.ensure_topic(output, topics.partitions.unwrap_or(there), topics.replication).await?;
-            }
         }
-        self.admin.topic(&self.config.source.topic).await
+        let found = self.admin.topic(source).await?;
+        for output in self.outputs.iter().filter(|_| create) {
+            let partitions = topics.partitions.unwrap_or(found.partition_count());
+            self.admin.ensure_topic(output, partitions, topics.replication).await?;
+        }
+        Ok(found)
     }
 
     fn start_new(&mut self, topic: &Topic, stop: &CancellationToken) {

@@ -99,11 +99,6 @@ impl Trouble {
         }
     }
 
-    /// Whether the last attempt failed.
-    pub fn is_failing(&self) -> bool {
-        self.row.is_some()
-    }
-
     /// A topic that is unknown may be new; one that stays unknown must be made.
     fn class_of(&self, error: &Error) -> ErrorClass {
         let lasted = self.row.as_ref().map_or(Duration::ZERO, |row| row.since.elapsed());

@@ -16,7 +16,7 @@ use super::output::{DEAD_LETTER, Destination, OUTPUT, OutputBatch, Part};
 use super::wire::Cluster;
 use super::{Error, Trouble, Watch};
 use crate::config::{Compression, Config};
-use crate::observe::{DurationHistogram, Observe, RouteMetrics};
+use crate::observe::{DurationHistogram, Observe, RouteMetrics, count};
 use crate::retry::ErrorClass;
 
 /// How long the number of a topic's partitions is taken for granted.
@@ -166,8 +166,4 @@ fn route_label(place: usize, topic: &str) -> &str {
         DEAD_LETTER => "dead_letter",
         _ => topic,
     }
-}
-
-fn count(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
 }

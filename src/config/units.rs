@@ -36,11 +36,6 @@ impl ByteSize {
     pub fn as_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
-
-    /// As Kafka's protocol carries lengths; the largest there is where it does not fit.
-    pub fn as_i32(self) -> i32 {
-        i32::try_from(self.0).unwrap_or(i32::MAX)
-    }
 }
 
 impl FromStr for ByteSize {

@@ -83,6 +83,11 @@ impl Observe {
     }
 }
 
+/// A length in memory as counters take it.
+pub fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
 /// Nothing here is left half-changed by a panic, so what is behind a lock stays true after one.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -10,7 +10,7 @@ use tracing::error;
 use crate::broker::{Destination, Error, OutputBatch, Refused, SourceBatch, Trouble, Watch, Writer};
 use crate::config::Oversize;
 use crate::event::{Reason, Rejection};
-use crate::observe::{Observe, PartitionMetrics, PartitionStatus, SharedTally, Tally};
+use crate::observe::{Observe, PartitionMetrics, PartitionStatus, RouteMetrics, SharedTally, Tally, count};
 use crate::offsets::{Checkpoint, Checkpointer, OffsetStore, StoreError};
 use crate::retry::ErrorClass;
 use crate::stages::{Batch, Counts, DEAD_LETTER, Now, Stages};
@@ -22,6 +22,10 @@ pub struct Sink {
     progress: Option<Progress>,
     /// In trouble while a dead letter is refused by its own topic.
     dead_letters: Trouble,
+    /// In trouble while nobody says how many partitions the outputs have.
+    outputs: Trouble,
+    /// Counts what rules drop.
+    dropped: RouteMetrics,
 }
 
 /// What a sink is made of.
@@ -72,7 +76,9 @@ impl Sink {
     /// A sink that does not know where its partition begins yet.
     pub fn new(parts: SinkParts) -> Self {
         let dead_letters = parts.watch.operation("dead_letter", format!("dead letters of {}", parts.name));
-        Self { parts, progress: None, dead_letters }
+        let outputs = parts.watch.operation("metadata", format!("look up the outputs of {}", parts.name));
+        let dropped = parts.observe.metrics.route("dropped");
+        Self { parts, progress: None, dead_letters, outputs, dropped }
     }
 
     /// Begins where the source begins; `start` is stored already.
@@ -136,7 +142,7 @@ impl Sink {
         counts: &mut Counts,
     ) {
         let mut stack = Vec::new();
-        self.split(batch, refused, None, &mut stack, counts).await;
+        self.split(batch, refused, &Redo::of(Vec::new()), &mut stack, counts).await;
         while let Some(redo) = stack.pop() {
             // Counted the first time already.
             let mut tally = Tally::new(self.parts.stages.dimensions());
@@ -144,7 +150,7 @@ impl Sink {
             let out = OutputBatch::new(*max_batch_bytes);
             let out = stage(&mut **stages, batch, &redo, out, (now, partitions), &mut Counts::default(), &mut tally);
             for refused in self.parts.writer.write(out).await {
-                self.split(batch, refused, Some(&redo), &mut stack, counts).await;
+                self.split(batch, refused, &redo, &mut stack, counts).await;
             }
         }
         self.dead_letters.passed();
@@ -155,14 +161,12 @@ impl Sink {
         &mut self,
         batch: &SourceBatch,
         refused: Refused,
-        before: Option<&Redo>,
+        before: &Redo,
         stack: &mut Vec<Redo>,
         counts: &mut Counts,
     ) {
         let Refused { to, sources, behind, error } = refused;
-        let rejection = before.and_then(|redo| redo.rejection.clone());
-        let limit = before.and_then(|redo| redo.limit);
-        let again = |sources: Vec<usize>| Redo { sources, rejection: rejection.clone(), limit };
+        let again = |sources| Redo { sources, rejection: before.rejection.clone(), limit: before.limit };
         if !behind.is_empty() {
             stack.push(again(behind));
         }
@@ -205,15 +209,14 @@ impl Sink {
     }
 
     /// How many partitions each output topic has, however long it takes to learn.
-    async fn partition_counts(&self) -> Arc<[i32]> {
-        let mut trouble = self.parts.watch.operation("metadata", format!("look up the outputs of {}", self.parts.name));
+    async fn partition_counts(&mut self) -> Arc<[i32]> {
         loop {
             match self.parts.writer.partition_counts().await {
                 Ok(counts) => {
-                    trouble.passed();
+                    self.outputs.passed();
                     return counts;
                 }
-                Err(error) => sleep(trouble.failed(&error)).await,
+                Err(error) => sleep(self.outputs.failed(&error)).await,
             }
         }
     }
@@ -256,7 +259,7 @@ impl Sink {
             metrics.acknowledged(first.record.timestamp_ms, unix_ms(), records);
         }
         metrics.clock_skew.inc_by(counts.clock_skewed);
-        observe.metrics.route("dropped").count(counts.dropped, 0);
+        self.dropped.count(counts.dropped, 0);
         let mut tally = tally.lock();
         let mut dead = 0;
         for (reason, count) in counts.dead() {
@@ -308,8 +311,4 @@ fn now() -> Now {
 fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn count(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
 }

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::budget::Share;
 use crate::broker::{Error, PartitionReader, SourceBatch, Trouble, Watch};
 use crate::config::{OutOfRange, StartAt};
-use crate::observe::{PartitionMetrics, PartitionState, PartitionStatus};
+use crate::observe::{PartitionMetrics, PartitionState, PartitionStatus, count};
 use crate::offsets::{Checkpoint, OffsetStore};
 use crate::record::{Offset, TopicId};
 use crate::retry::ErrorClass;
@@ -219,8 +219,4 @@ impl Source {
     pub fn release(&mut self, batch: &SourceBatch) {
         self.parts.share.give_back(batch.bytes());
     }
-}
-
-fn count(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
 }
