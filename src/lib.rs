@@ -16,7 +16,6 @@ pub mod record;
 pub mod retry;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
-pub mod splice;
 pub mod stages;
 pub mod supervisor;
 pub mod tracker;

@@ -11,7 +11,6 @@ use login_pipeline::broker::wire::{Cluster, Options};
 use login_pipeline::config::{Compression, Config};
 use login_pipeline::generator::{GenerateOptions, run};
 use login_pipeline::record::{Header, Headers};
-use login_pipeline::splice::Pieces;
 use support::audit::{Audit, AuditPlan};
 use support::kafka::KafkaCluster;
 use support::pipeline::PipelineProcess;
@@ -207,7 +206,7 @@ async fn null_and_repeated_headers_come_through() {
     let null = Header { name: "trace".to_owned(), value: None };
     let twice = Header { name: "trace".to_owned(), value: Some("x".into()) };
     let mut batch = BatchBuilder::default();
-    let record = Outgoing { timestamp_ms: 1_700_000_000_000, key: None, value: Some(Pieces::whole(b"{}")) };
+    let record = Outgoing { timestamp_ms: 1_700_000_000_000, key: None, value: Some(b"{}") };
     batch.append(&record, Headers::List(&[null, twice]).iter());
     let batch = batch.finish(Compression::Zstd).unwrap();
     cluster.produce(&topics.names[0], 0, batch, Duration::from_secs(10)).await.unwrap();

@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["dead_letter", "broker", "generator", "offsets", "sandbox", "tracker"],
     &["event"],
     &["observe"],
-    &["murmur2", "record", "retry", "splice"],
+    &["murmur2", "record", "retry"],
     &["config"],
 ];
 

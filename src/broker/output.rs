@@ -82,10 +82,9 @@ impl OutputBatch {
 mod tests {
     use super::*;
     use crate::record::Headers;
-    use crate::splice::Pieces;
 
     fn append(batch: &mut OutputBatch, topic: usize, source: usize) {
-        let record = Outgoing { timestamp_ms: 1, key: None, value: Some(Pieces::whole(&[7; 100])) };
+        let record = Outgoing { timestamp_ms: 1, key: None, value: Some(&[7; 100]) };
         batch.append(Destination { topic, partition: 0 }, source, &record, Headers::NONE.iter());
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use rskafka::client::partition::{OffsetAt, PartitionClient};
-use rskafka::record::RecordAndOffset;
+use rskafka::record::{Record, RecordAndOffset};
 use tracing::debug;
 
 use super::client::{Clients, within};
@@ -54,6 +54,16 @@ impl Piece {
             Self::Damaged(damaged) => damaged.offset,
         }
     }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Record(record) => {
+                let headers = record.headers.iter().map(|header| header.name.len() + length(header.value.as_deref()));
+                length(record.key.as_deref()) + length(record.value.as_deref()) + headers.sum::<usize>()
+            }
+            Self::Damaged(damaged) => damaged.bytes.len(),
+        }
+    }
 }
 
 /// Records and damage in the order of the log, which dead letters keep too.
@@ -75,10 +85,11 @@ pub struct Entry<'a> {
 
 impl SourceBatch {
     fn new(range: Range<Offset>, high_watermark: Offset, entries: Entries) -> Self {
-        let mut batch = Self { range, high_watermark, entries, bytes: 0 };
-        batch.bytes =
-            (0..batch.len()).filter_map(|index| batch.entry(index)).map(|entry| held_bytes(&entry.record)).sum();
-        batch
+        let bytes = match &entries {
+            Entries::Rskafka(records) => records.iter().map(held_bytes).sum(),
+            Entries::Wire(pieces) => pieces.iter().map(Piece::bytes).sum(),
+        };
+        Self { range, high_watermark, entries, bytes }
     }
 
     /// Nothing at all, at the offset where reading goes on.
@@ -132,9 +143,14 @@ fn damaged(damaged: &wire::Damaged) -> Entry<'_> {
     Entry { record, damage: Some(&damaged.why) }
 }
 
-fn held_bytes(record: &RecordView<'_>) -> usize {
-    let headers = record.headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len));
-    record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + headers.sum::<usize>()
+fn held_bytes(found: &RecordAndOffset) -> usize {
+    let Record { key, value, headers, .. } = &found.record;
+    let headers = headers.iter().map(|(name, value)| name.len() + value.len());
+    length(key.as_deref()) + length(value.as_deref()) + headers.sum::<usize>()
+}
+
+fn length(field: Option<&[u8]>) -> usize {
+    field.map_or(0, <[u8]>::len)
 }
 
 /// Reads one partition. Each call is one attempt; whoever calls decides about the next.

@@ -1,18 +1,15 @@
 //! The login event and its rules.
 
+mod fields;
+mod rules;
+
 use std::borrow::Cow;
-use std::net::IpAddr;
-use std::ops::Range;
 
-use super::{Kind, MAX_DEPTH, Members, Names, Reason, Rejection, ScanError, Step, Value};
-use crate::splice::{Pieces, Splice};
-
-/// Whole seconds lie below this, milliseconds at or above it: it is the year 5138 in the one and
-/// 1973 in the other.
-const FIRST_MILLISECONDS: i64 = 100_000_000_000;
-
-/// The longest of the three identifying texts, in bytes.
-const MAX_TEXT: usize = 256;
+use self::fields::{Field, Fields};
+use self::rules::{
+    MAX_TEXT, check_text, invalid, is_ip, is_version, lower_cased, optional_text, text_of, timestamp_of,
+};
+use super::{Members, Reason, Rejection, Span, Step};
 
 /// The longest locale, in bytes: what BCP 47 asks everyone to have room for.
 const MAX_LOCALE: usize = 35;
@@ -34,9 +31,9 @@ pub struct LoginEvent<'a> {
     text: &'a str,
     close: usize,
     device_type_stays: bool,
-    device_type_at: Option<Range<usize>>,
-    processed_at_at: Option<Range<usize>>,
-    latency_ms_at: Option<Range<usize>>,
+    device_type_at: Option<Span>,
+    processed_at_at: Option<Span>,
+    latency_ms_at: Option<Span>,
 }
 
 impl<'a> LoginEvent<'a> {
@@ -54,24 +51,25 @@ impl<'a> LoginEvent<'a> {
         })?;
         let mut fields = Fields::default();
         let close = fields.scan(text)?;
-        let Fields { user_id, app_version, device_type, ip, locale, device_id, timestamp, processed_at, latency_ms } =
-            fields;
+        let field = |field: Field| (field.name(), fields.get(field));
+        let span = |field: Field| fields.get(field).map(|value| value.span);
 
-        text_of("user_id", user_id, MAX_TEXT)?;
-        let app_version = text_of("app_version", app_version, MAX_VERSION)?;
+        check_text(text, field(Field::UserId), MAX_TEXT)?;
+        let app_version = text_of(text, field(Field::AppVersion), MAX_VERSION)?;
         if !is_version(&app_version) {
             return Err(invalid("app_version", "app_version is not major.minor[.patch[.build]] in digits"));
         }
-        let device_type_at = device_type.map(|value| value.span());
-        let came = optional_text("device_type", device_type)?;
-        let device_type = came.clone().map_or(Cow::Borrowed("unknown"), lower_cased);
-        let device_type_stays = came.as_ref() == Some(&device_type);
-        if text_of("ip", ip, MAX_TEXT)?.parse::<IpAddr>().is_err() {
+        let came = optional_text(text, field(Field::DeviceType))?;
+        let (device_type, device_type_stays) = match came {
+            Some(came) => lower_cased(came),
+            None => (Cow::Borrowed("unknown"), false),
+        };
+        if !is_ip(&text_of(text, field(Field::Ip), MAX_TEXT)?) {
             return Err(invalid("ip", "ip is neither an IPv4 nor an IPv6 address"));
         }
-        let locale = text_of("locale", locale, MAX_LOCALE)?;
-        text_of("device_id", device_id, MAX_TEXT)?;
-        let timestamp_ms = timestamp_of(timestamp)?;
+        let locale = text_of(text, field(Field::Locale), MAX_LOCALE)?;
+        check_text(text, field(Field::DeviceId), MAX_TEXT)?;
+        let timestamp_ms = timestamp_of(text, field(Field::Timestamp))?;
         Ok(Self {
             device_type,
             app_version,
@@ -80,9 +78,9 @@ impl<'a> LoginEvent<'a> {
             text,
             close,
             device_type_stays,
-            device_type_at,
-            processed_at_at: processed_at.map(|value| value.span()),
-            latency_ms_at: latency_ms.map(|value| value.span()),
+            device_type_at: span(Field::DeviceType),
+            processed_at_at: span(Field::ProcessedAt),
+            latency_ms_at: span(Field::LatencyMs),
         })
     }
 
@@ -92,236 +90,94 @@ impl<'a> LoginEvent<'a> {
         let mut members = Members::of(self.text).ok()?;
         while let Ok(Step::Member(found, value)) = members.step() {
             if found == name {
-                return value.text().or(Some(Cow::Borrowed(value.raw)));
+                return value.text(self.text).or(Some(Cow::Borrowed(value.raw(self.text))));
             }
         }
         None
     }
 
-    /// The event with its enriched fields, every other byte as it came.
-    ///
-    /// `inserted` is room for what is new; what it held is lost.
-    pub fn enriched<'o>(&self, enrichment: &Enrichment<'_>, inserted: &'o mut Vec<u8>) -> Pieces<'o>
-    where
-        'a: 'o,
-    {
-        inserted.clear();
-        let device_type = self.write_device_type(inserted);
-        let processed_at = written(inserted, |out| {
-            out.push(b'"');
-            out.extend_from_slice(enrichment.processed_at.as_bytes());
-            out.push(b'"');
-        });
-        let latency_ms = written(inserted, |out| {
-            out.extend_from_slice(itoa::Buffer::new().format(enrichment.latency_ms).as_bytes());
-        });
+    /// Appends the event with its enriched fields to `out`, every other byte as it came.
+    pub fn write_enriched(&self, enrichment: &Enrichment<'_>, out: &mut Vec<u8>) {
+        const ROOM: usize = 128; // for the new members, device_type as long as any usual one
+        out.reserve(self.text.len() + ROOM);
+        let text = self.text.as_bytes();
         let members = [
-            ("device_type", &self.device_type_at, device_type),
-            ("processed_at", &self.processed_at_at, Some(processed_at)),
-            ("latency_ms", &self.latency_ms_at, Some(latency_ms)),
+            (self.device_type_at, Added::DeviceType),
+            (self.processed_at_at, Added::ProcessedAt),
+            (self.latency_ms_at, Added::LatencyMs),
         ];
-        let appended = written(inserted, |out| {
-            for (name, at, value) in &members {
-                if let (None, Some(value)) = (at, value) {
-                    out.extend_from_slice(b",\"");
-                    out.extend_from_slice(name.as_bytes());
-                    out.extend_from_slice(b"\":");
-                    out.extend_from_within(value.clone());
-                }
-            }
-        });
-        let inserted: &'o [u8] = inserted;
-        let text: &'o str = self.text;
-        let mut splice = Splice::of(text).replace(self.close..self.close, &inserted[appended]);
-        for (_, at, value) in members {
-            if let (Some(at), Some(value)) = (at, value) {
-                splice = splice.replace(at.clone(), &inserted[value]);
-            }
+        let mut there = members;
+        if self.processed_at_at.is_some() || self.latency_ms_at.is_some() {
+            there.sort_by_key(|(at, _)| *at);
         }
-        splice.pieces()
+        let mut copied = 0;
+        for (at, member) in there {
+            let Some(at) = at.map(Span::range) else { continue };
+            if member == Added::DeviceType && self.device_type_stays {
+                continue;
+            }
+            out.extend_from_slice(&text[copied..at.start]);
+            self.write_value(member, enrichment, out);
+            copied = at.end;
+        }
+        out.extend_from_slice(&text[copied..self.close]);
+        for (_, member) in members.into_iter().filter(|(at, _)| at.is_none()) {
+            out.extend_from_slice(member.name());
+            self.write_value(member, enrichment, out);
+        }
+        out.extend_from_slice(&text[self.close..]);
     }
 
-    /// Writes the value that `device_type` must have, in JSON; `None` where it has it.
-    fn write_device_type(&self, out: &mut Vec<u8>) -> Option<Range<usize>> {
-        if self.device_type_stays {
-            return None;
+    #[inline]
+    fn write_value(&self, member: Added, enrichment: &Enrichment<'_>, out: &mut Vec<u8>) {
+        match member {
+            Added::DeviceType => write_string(&self.device_type, out),
+            Added::ProcessedAt => out.extend_from_slice(enrichment.processed_at.as_bytes()),
+            Added::LatencyMs => {
+                out.extend_from_slice(itoa::Buffer::new().format(enrichment.latency_ms).as_bytes());
+            }
         }
-        let start = out.len();
-        match serde_json::to_writer(&mut *out, &self.device_type) {
-            Ok(()) => Some(start..out.len()),
-            Err(_) => unreachable!("a string is always written to memory"),
+    }
+}
+
+/// The members that enrichment writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Added {
+    DeviceType,
+    ProcessedAt,
+    LatencyMs,
+}
+
+impl Added {
+    /// Its name as it follows another member.
+    fn name(self) -> &'static [u8] {
+        match self {
+            Self::DeviceType => b",\"device_type\":",
+            Self::ProcessedAt => b",\"processed_at\":",
+            Self::LatencyMs => b",\"latency_ms\":",
         }
+    }
+}
+
+/// Writes a JSON string.
+fn write_string(text: &str, out: &mut Vec<u8>) {
+    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else if serde_json::to_writer(&mut *out, text).is_err() {
+        unreachable!("a string is always written to memory");
     }
 }
 
 /// What enrichment adds to an event.
 #[derive(Debug, Clone, Copy)]
 pub struct Enrichment<'a> {
-    /// When the event was processed: RFC 3339, UTC, milliseconds.
+    /// When the event was processed: RFC 3339, UTC, milliseconds; as JSON writes it, in quotes.
     pub processed_at: &'a str,
     /// How long that was after the event's own timestamp; never negative.
     pub latency_ms: i64,
-}
-
-/// Runs `write` and says where in `out` its text lies.
-fn written(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
-    let start = out.len();
-    write(out);
-    start..out.len()
-}
-
-/// The members that the event knows, as they lie.
-#[derive(Debug, Default)]
-struct Fields<'a> {
-    user_id: Option<Value<'a>>,
-    app_version: Option<Value<'a>>,
-    device_type: Option<Value<'a>>,
-    ip: Option<Value<'a>>,
-    locale: Option<Value<'a>>,
-    device_id: Option<Value<'a>>,
-    timestamp: Option<Value<'a>>,
-    processed_at: Option<Value<'a>>,
-    latency_ms: Option<Value<'a>>,
-}
-
-impl<'a> Fields<'a> {
-    /// Finds the fields and returns the place of the closing brace.
-    ///
-    /// A duplicate is told only when the whole text has proved to be JSON.
-    fn scan(&mut self, text: &'a str) -> Result<usize, Rejection> {
-        let mut members = Members::of(text).map_err(unreadable)?;
-        let mut others: Option<Names<'_>> = None;
-        let mut duplicate = None;
-        loop {
-            match members.step().map_err(unreadable)? {
-                Step::End(close) => return duplicate.map_or(Ok(close), Err),
-                Step::Member(name, value) => {
-                    let twice = match self.slot(&name) {
-                        Some((known, slot)) => slot.replace(value).is_some().then_some(Some(known)),
-                        None => (!others.get_or_insert_default().insert(name)).then_some(None),
-                    };
-                    if let (Some(field), None) = (twice, &duplicate) {
-                        let message = Cow::Borrowed("a field occurs twice");
-                        duplicate = Some(Rejection { reason: Reason::DuplicateField, field, message });
-                    }
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn slot(&mut self, name: &str) -> Option<(&'static str, &mut Option<Value<'a>>)> {
-        Some(match name {
-            "user_id" => ("user_id", &mut self.user_id),
-            "app_version" => ("app_version", &mut self.app_version),
-            "device_type" => ("device_type", &mut self.device_type),
-            "ip" => ("ip", &mut self.ip),
-            "locale" => ("locale", &mut self.locale),
-            "device_id" => ("device_id", &mut self.device_id),
-            "timestamp" => ("timestamp", &mut self.timestamp),
-            "processed_at" => ("processed_at", &mut self.processed_at),
-            "latency_ms" => ("latency_ms", &mut self.latency_ms),
-            _ => return None,
-        })
-    }
-}
-
-fn unreadable(error: ScanError) -> Rejection {
-    match error {
-        ScanError::Malformed(at) => {
-            Rejection::record(Reason::MalformedJson, format!("the value is not JSON at byte {at}"))
-        }
-        ScanError::NotAnObject => Rejection::record(Reason::NotAnObject, "the value is JSON, but not an object"),
-        ScanError::TooDeep => Rejection::record(Reason::TooDeep, format!("the value nests deeper than {MAX_DEPTH}")),
-    }
-}
-
-fn invalid(field: &'static str, message: impl Into<Cow<'static, str>>) -> Rejection {
-    Rejection::field(Reason::InvalidValue, field, message)
-}
-
-#[inline(always)]
-fn required<'a>(field: &'static str, value: Option<Value<'a>>) -> Result<Value<'a>, Rejection> {
-    match value {
-        None => Err(Rejection::field(Reason::MissingField, field, format!("{field} is missing"))),
-        Some(value) if value.kind == Kind::Null => {
-            Err(Rejection::field(Reason::MissingField, field, format!("{field} is null")))
-        }
-        Some(value) => Ok(value),
-    }
-}
-
-/// The text of a required field that is 1 to `most` bytes long.
-#[inline(always)]
-fn text_of<'a>(field: &'static str, value: Option<Value<'a>>, most: usize) -> Result<Cow<'a, str>, Rejection> {
-    let text = string_of(field, required(field, value)?)?;
-    if text.is_empty() || text.len() > most {
-        return Err(invalid(field, format!("{field} is not 1 to {most} bytes long")));
-    }
-    Ok(text)
-}
-
-/// The text of an optional field; `None` where it is absent, null or empty.
-fn optional_text<'a>(field: &'static str, value: Option<Value<'a>>) -> Result<Option<Cow<'a, str>>, Rejection> {
-    let Some(value) = value.filter(|value| value.kind != Kind::Null) else { return Ok(None) };
-    let text = string_of(field, value)?;
-    if text.len() > MAX_TEXT {
-        return Err(invalid(field, format!("{field} is longer than {MAX_TEXT} bytes")));
-    }
-    Ok(Some(text).filter(|text| !text.is_empty()))
-}
-
-#[inline(always)]
-fn string_of<'a>(field: &'static str, value: Value<'a>) -> Result<Cow<'a, str>, Rejection> {
-    if !matches!(value.kind, Kind::String { .. }) {
-        return Err(Rejection::field(Reason::WrongType, field, format!("{field} is not a string")));
-    }
-    value.text().ok_or_else(|| invalid(field, format!("{field} holds half of a surrogate pair")))
-}
-
-fn lower_cased(text: Cow<'_, str>) -> Cow<'_, str> {
-    if text == "iOS" {
-        return Cow::Borrowed("ios"); // half of all events: spare the allocation
-    }
-    if text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
-        return text;
-    }
-    Cow::Owned(text.to_lowercase())
-}
-
-fn is_version(text: &str) -> bool {
-    let (mut dots, mut digits) = (0, 0);
-    for byte in text.bytes() {
-        match byte {
-            b'0'..=b'9' => digits += 1,
-            b'.' if digits > 0 => (dots, digits) = (dots + 1, 0),
-            _ => return false,
-        }
-    }
-    digits > 0 && (1..=3).contains(&dots)
-}
-
-fn timestamp_of(value: Option<Value<'_>>) -> Result<i64, Rejection> {
-    const FIELD: &str = "timestamp";
-    let value = required(FIELD, value)?;
-    let text = match value.kind {
-        Kind::Number if !value.raw.contains(['.', 'e', 'E']) => Cow::Borrowed(value.raw),
-        Kind::String { .. } => string_of(FIELD, value)?,
-        _ => return Err(Rejection::field(Reason::WrongType, FIELD, "timestamp is not an integer")),
-    };
-    let number = decimal(&text).ok_or_else(|| invalid(FIELD, "timestamp is not a positive integer below 2^63"))?;
-    match number {
-        0 => Err(invalid(FIELD, "timestamp is zero")),
-        FIRST_MILLISECONDS.. => Ok(number),
-        seconds => Ok(seconds.saturating_mul(1000)),
-    }
-}
-
-/// The number that digits, and nothing else, write.
-fn decimal(text: &str) -> Option<i64> {
-    let mut digits = text.bytes().map(|byte| byte.is_ascii_digit().then(|| i64::from(byte - b'0')));
-    let number = digits.try_fold(0_i64, |number, digit| number.checked_mul(10)?.checked_add(digit?));
-    number.filter(|_| !text.is_empty())
 }
 
 #[cfg(test)]

@@ -12,8 +12,10 @@
 
 mod json;
 mod login;
+mod names;
 mod reason;
 
-pub use json::{Kind, MAX_DEPTH, Members, Names, ScanError, Step, Value};
+pub use json::{Kind, MAX_DEPTH, Members, Opening, ScanError, Span, Step, Value};
 pub use login::{Enrichment, LoginEvent};
+pub use names::Names;
 pub use reason::{Reason, Rejection};

@@ -22,8 +22,9 @@ pub const CAPACITY: usize = 512;
 /// The most bytes of a value that are kept; longer ones are cut at a character's boundary.
 pub const MAX_VALUE_BYTES: usize = 64;
 
-/// Entries of the direct-mapped cache before the hash map.
-const HINTS: usize = 512;
+/// Entries of the direct-mapped cache before the hash map: enough that some hundred values seldom
+/// drive each other out.
+const HINTS: usize = 2048;
 
 /// Counts of the values of one field.
 ///
@@ -36,19 +37,56 @@ pub struct Distribution {
     capacity: usize,
     total: u64,
     values: Vec<Arc<str>>,
-    /// Of each value, a number that its true count does not exceed. Apart from the values, since
-    /// an eviction scans these.
-    counts: Vec<u64>,
-    /// By how much `counts` may be too high: the count of the value whose place this one took.
+    /// Of each value, its count, and enough of it to know nearly all values by without a look
+    /// elsewhere.
+    slots: Vec<Slot>,
+    /// By how much the counts may be too high: the count of the value whose place this one took.
     errors: Vec<u64>,
     places: HashMap<Arc<str>, usize>,
     /// Where a value with this hint was last found; checked before use. Fields such as a device
     /// type have a handful of values, which are found here without hashing.
-    hints: Box<[usize]>,
+    hints: Box<[u16]>,
     /// No value is rarer than this.
     floor: u64,
     /// Where the search for the next value to evict goes on.
     cursor: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    print: Print,
+    /// A number that the value's true count does not exceed.
+    count: u64,
+}
+
+/// A value's length, beginning and end: all of a value of up to [`Print::WHOLE`] bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Print {
+    head: u64,
+    tail: u64,
+    bytes: usize,
+}
+
+impl Print {
+    const WHOLE: usize = 16;
+
+    #[inline]
+    fn of(value: &str) -> Self {
+        let bytes = value.as_bytes();
+        let (head, tail) = match (bytes.first_chunk(), bytes.last_chunk()) {
+            (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
+            _ => (bytes.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)), 0),
+        };
+        Self { head, tail, bytes: bytes.len() }
+    }
+
+    /// Where to look for the value first. Values that collide on purpose cost a look into the hash
+    /// map, no more.
+    #[inline]
+    fn hint(self) -> usize {
+        let mixed = (self.head ^ self.tail.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        usize::try_from(mixed >> 40).unwrap_or(0) % HINTS
+    }
 }
 
 impl Default for Distribution {
@@ -63,7 +101,7 @@ impl Distribution {
             capacity,
             total: 0,
             values: Vec::new(),
-            counts: Vec::new(),
+            slots: Vec::new(),
             errors: Vec::new(),
             places: HashMap::new(),
             hints: vec![0; HINTS].into(),
@@ -74,17 +112,21 @@ impl Distribution {
 
     /// Counts one occurrence of `value`. Allocates only where the value is new.
     pub fn count(&mut self, value: &str) {
-        let value = &value[..value.floor_char_boundary(MAX_VALUE_BYTES)];
-        let hint = hint_of(value);
-        let mut place = self.hints[hint];
-        if self.values.get(place).is_none_or(|known| **known != *value) {
+        let value =
+            if value.len() > MAX_VALUE_BYTES { &value[..value.floor_char_boundary(MAX_VALUE_BYTES)] } else { value };
+        let print = Print::of(value);
+        let hint = print.hint();
+        let mut place = usize::from(self.hints[hint]);
+        let known = self.slots.get(place).is_some_and(|slot| slot.print == print)
+            && (print.bytes <= Print::WHOLE || *self.values[place] == *value);
+        if !known {
             place = match self.places.get(value) {
                 Some(place) => *place,
                 None => self.make_place(value),
             };
-            self.hints[hint] = place;
+            self.hints[hint] = u16::try_from(place).unwrap_or(0);
         }
-        self.counts[place] += 1;
+        self.slots[place].count += 1;
         self.total += 1;
     }
 
@@ -95,8 +137,7 @@ impl Distribution {
 
     /// The values that occur most and how often they do at least, the most frequent first.
     pub fn top(&self, limit: usize) -> Vec<(Arc<str>, u64)> {
-        let certain = self.counts.iter().zip(&self.errors).map(|(count, error)| count - error);
-        let mut top: Vec<_> = self.values.iter().cloned().zip(certain).collect();
+        let mut top: Vec<_> = self.entries().map(|(value, count, error)| (Arc::clone(value), count - error)).collect();
         top.sort_unstable_by(|(a, at_a), (b, at_b)| at_b.cmp(at_a).then_with(|| a.cmp(b)));
         top.truncate(limit);
         top
@@ -129,7 +170,7 @@ impl Distribution {
         merged.total = self.total + other.total;
         for (place, (value, (count, error))) in sums.into_iter().enumerate() {
             merged.values.push(Arc::clone(&value));
-            merged.counts.push(count);
+            merged.slots.push(Slot { print: Print::of(&value), count });
             merged.errors.push(error);
             merged.places.insert(value, place);
         }
@@ -137,28 +178,30 @@ impl Distribution {
     }
 
     fn entries(&self) -> impl Iterator<Item = (&Arc<str>, u64, u64)> {
-        let numbers = self.counts.iter().copied().zip(self.errors.iter().copied());
-        self.values.iter().zip(numbers).map(|(value, (count, error))| (value, count, error))
+        let numbers = self.slots.iter().zip(&self.errors);
+        self.values.iter().zip(numbers).map(|(value, (slot, error))| (value, slot.count, *error))
     }
 
     /// How often a value without a place may have occurred at most.
     fn unseen(&self) -> u64 {
-        if self.values.len() < self.capacity { 0 } else { self.counts.iter().copied().min().unwrap_or(0) }
+        if self.values.len() < self.capacity { 0 } else { self.slots.iter().map(|slot| slot.count).min().unwrap_or(0) }
     }
 
     /// Gives a new value a place: a free one, or that of the rarest value.
     fn make_place(&mut self, value: &str) -> usize {
+        let print = Print::of(value);
         let value: Arc<str> = value.into();
         let place = if self.values.len() < self.capacity {
             self.values.push(Arc::clone(&value));
-            self.counts.push(0);
+            self.slots.push(Slot { print, count: 0 });
             self.errors.push(0);
             self.values.len() - 1
         } else {
             let rarest = self.rarest();
             self.places.remove(&self.values[rarest]);
             self.values[rarest] = Arc::clone(&value);
-            self.errors[rarest] = self.counts[rarest];
+            self.slots[rarest].print = print;
+            self.errors[rarest] = self.slots[rarest].count;
             rarest
         };
         self.places.insert(value, place);
@@ -171,26 +214,17 @@ impl Distribution {
     /// that a round which finds none at the floor raises it, and a look costs little on average.
     fn rarest(&mut self) -> usize {
         let mut least = u64::MAX;
-        for _ in 0..self.counts.len() {
-            self.cursor = (self.cursor + 1) % self.counts.len();
-            let count = self.counts[self.cursor];
+        for _ in 0..self.slots.len() {
+            self.cursor = (self.cursor + 1) % self.slots.len();
+            let count = self.slots[self.cursor].count;
             if count <= self.floor {
                 return self.cursor;
             }
             least = least.min(count);
         }
         self.floor = least;
-        self.counts.iter().position(|count| *count == least).unwrap_or(0)
+        self.slots.iter().position(|slot| slot.count == least).unwrap_or(0)
     }
-}
-
-/// FNV-1a of the length and the last eight bytes, where short values differ most. Values that
-/// collide on purpose cost a look into the hash map, no more.
-fn hint_of(value: &str) -> usize {
-    let bytes = value.as_bytes();
-    let tail = &bytes[bytes.len().saturating_sub(8)..];
-    let hash = tail.iter().fold(bytes.len(), |hash, byte| (hash ^ usize::from(*byte)).wrapping_mul(0x0100_0193));
-    (hash ^ (hash >> 8)) % HINTS
 }
 
 #[cfg(test)]
@@ -288,6 +322,6 @@ mod tests {
     fn colliding_hints_are_told_apart() {
         let values: Vec<_> = (0..200).map(|n| format!("{n:03}-the-same-tail")).collect();
         let distribution = counted(CAPACITY, values.iter().chain(&values).map(String::as_str));
-        assert!(distribution.counts.iter().all(|count| *count == 2));
+        assert!(distribution.slots.iter().all(|slot| slot.count == 2));
     }
 }

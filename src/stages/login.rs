@@ -23,10 +23,10 @@ impl Processor for Login {
         }
     }
 
-    fn enrich<'o, 'a: 'o>(&self, event: &LoginEvent<'a>, now: &Now, inserted: &'o mut Vec<u8>) -> Enriched<'o> {
+    fn enrich(&self, event: &LoginEvent<'_>, now: &Now, out: &mut Vec<u8>) -> Enriched {
         let latency_ms = now.unix_ms.saturating_sub(event.timestamp_ms);
-        let enrichment = Enrichment { processed_at: &now.rfc3339, latency_ms: latency_ms.max(0) };
-        Enriched { value: event.enriched(&enrichment, inserted), clock_skewed: latency_ms < 0 }
+        event.write_enriched(&Enrichment { processed_at: &now.rfc3339_json, latency_ms: latency_ms.max(0) }, out);
+        Enriched { clock_skewed: latency_ms < 0 }
     }
 
     fn field<'e>(&self, event: &'e LoginEvent<'_>, name: &str) -> Option<Cow<'e, str>> {

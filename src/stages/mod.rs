@@ -19,7 +19,6 @@ use crate::dead_letter::{Envelope, Stage};
 use crate::event::{Reason, Rejection};
 use crate::observe::{Dimensions, Tally};
 use crate::record::RecordView;
-use crate::splice::Pieces;
 
 pub use crate::broker::{DEAD_LETTER, OUTPUT};
 pub use login::Login;
@@ -94,12 +93,16 @@ pub struct ProcessorStages<P> {
     routes: std::sync::Arc<Routes>,
     envelope: Envelope,
     source_partition: i32,
-    inserted: Vec<u8>,
+    /// Room for a value.
+    value: Vec<u8>,
 }
 
 /// What is to be done with a record.
-enum Outcome<'o> {
-    Send { topic: usize, value: Pieces<'o> },
+enum Outcome {
+    /// The value to send is in the room that was given for it.
+    Send {
+        topic: usize,
+    },
     Drop,
     Dead(Stage, Rejection),
 }
@@ -107,7 +110,7 @@ enum Outcome<'o> {
 impl<P: Processor> ProcessorStages<P> {
     /// For the records of one source partition.
     pub fn new(processor: P, routes: std::sync::Arc<Routes>, envelope: Envelope, source_partition: i32) -> Self {
-        Self { processor, routes, envelope, source_partition, inserted: Vec::new() }
+        Self { processor, routes, envelope, source_partition, value: Vec::new() }
     }
 
     fn destination(&self, topic: usize, key: Option<&[u8]>, partitions: &[i32]) -> Destination {
@@ -132,7 +135,7 @@ impl<P: Processor> ProcessorStages<P> {
         let value = record.value.map(|value| value.get(..limit.unwrap_or(whole)).unwrap_or(value));
         let letter = self.envelope.letter(record, stage, rejection, limit.is_some());
         let to = self.destination(DEAD_LETTER, record.key, batch.partitions);
-        let outgoing = Outgoing { timestamp_ms: record.timestamp_ms, key: record.key, value: value.map(Pieces::whole) };
+        let outgoing = Outgoing { timestamp_ms: record.timestamp_ms, key: record.key, value };
         batch.out.append(to, index, &outgoing, letter.headers());
         batch.counts.died(rejection.reason);
     }
@@ -144,23 +147,29 @@ impl<P: Processor> Stages for ProcessorStages<P> {
     }
 
     fn process(&mut self, entry: &Entry<'_>, index: usize, limit: Option<usize>, batch: &mut Batch<'_>) {
-        let mut inserted = std::mem::take(&mut self.inserted);
-        let (room, during) = (&mut inserted, &mut *batch);
+        let mut value = std::mem::take(&mut self.value);
+        value.clear();
+        let (room, during) = (&mut value, &mut *batch);
         let outcome = match entry.damage {
             Some(why) => Outcome::Dead(Stage::Fetch, Rejection::record(Reason::CorruptBatch, why.to_owned())),
             None => caught(|| decide(&self.processor, &self.routes, &entry.record, during, room))
                 .unwrap_or_else(|| Outcome::Dead(Stage::Enrich, panicked())),
         };
         match outcome {
-            Outcome::Send { topic, value } => {
+            Outcome::Send { topic } => {
                 let RecordView { timestamp_ms, key, headers, .. } = entry.record;
                 let to = self.destination(topic, key, batch.partitions);
-                batch.out.append(to, index, &Outgoing { timestamp_ms, key, value: Some(value) }, headers.iter());
+                let outgoing = Outgoing { timestamp_ms, key, value: Some(&value) };
+                if headers.is_empty() {
+                    batch.out.append(to, index, &outgoing, std::iter::empty());
+                } else {
+                    batch.out.append(to, index, &outgoing, headers.iter());
+                }
             }
             Outcome::Drop => batch.counts.dropped += 1,
             Outcome::Dead(stage, rejection) => self.bury(entry, index, (stage, &rejection), limit, batch),
         }
-        self.inserted = inserted;
+        self.value = value;
     }
 
     fn refuse(
@@ -176,13 +185,13 @@ impl<P: Processor> Stages for ProcessorStages<P> {
 }
 
 /// Everything that the processor does with a record.
-fn decide<'o, 'a: 'o, P: Processor>(
+fn decide<P: Processor>(
     processor: &P,
     routes: &Routes,
-    record: &RecordView<'a>,
+    record: &RecordView<'_>,
     batch: &mut Batch<'_>,
-    inserted: &'o mut Vec<u8>,
-) -> Outcome<'o> {
+    value: &mut Vec<u8>,
+) -> Outcome {
     let event = match processor.validate(record) {
         Ok(event) => event,
         Err(rejection) => return Outcome::Dead(Stage::Validate, rejection),
@@ -191,10 +200,10 @@ fn decide<'o, 'a: 'o, P: Processor>(
         Route::Topic(topic) => topic,
         Route::Drop => return Outcome::Drop,
     };
-    let enriched = processor.enrich(&event, batch.now, inserted);
+    let enriched = processor.enrich(&event, batch.now, value);
     processor.count(&event, batch.tally);
     batch.counts.clock_skewed += u64::from(enriched.clock_skewed);
-    Outcome::Send { topic, value: enriched.value }
+    Outcome::Send { topic }
 }
 
 /// What `work` gives, or nothing where it panics. Nothing that it touched is used after a panic

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use crate::event::Rejection;
 use crate::observe::{Dimensions, Tally};
 use crate::record::RecordView;
-use crate::splice::Pieces;
 
 /// The rules of one event type. Pure: no clock, no I/O, nothing remembered between records, so
 /// that a batch may be processed again and give the same.
@@ -24,9 +23,8 @@ pub trait Processor: Send + Sync + 'static {
     /// The first rule that is broken.
     fn validate<'a>(&self, record: &RecordView<'a>) -> Result<Self::Event<'a>, Rejection>;
 
-    /// The value to write, in pieces of the record and of `inserted`, which is room to write what
-    /// is new; what it held is lost.
-    fn enrich<'o, 'a: 'o>(&self, event: &Self::Event<'a>, now: &Now, inserted: &'o mut Vec<u8>) -> Enriched<'o>;
+    /// Appends the value to write to `out`.
+    fn enrich(&self, event: &Self::Event<'_>, now: &Now, out: &mut Vec<u8>) -> Enriched;
 
     /// The text of a field, for route rules; `None` where the event has none of that name.
     fn field<'e>(&self, event: &'e Self::Event<'_>, name: &str) -> Option<Cow<'e, str>>;
@@ -35,11 +33,9 @@ pub trait Processor: Send + Sync + 'static {
     fn count(&self, event: &Self::Event<'_>, tally: &mut Tally);
 }
 
-/// What a processor makes of a good event.
+/// What a processor says of a good event.
 #[derive(Debug, Clone, Copy)]
-pub struct Enriched<'o> {
-    /// The value to write.
-    pub value: Pieces<'o>,
+pub struct Enriched {
     /// Whether the event claims to come from the future.
     pub clock_skewed: bool,
 }
@@ -49,15 +45,15 @@ pub struct Enriched<'o> {
 pub struct Now {
     /// Milliseconds since the Unix epoch.
     pub unix_ms: i64,
-    /// The same as RFC 3339, UTC, with milliseconds.
-    pub rfc3339: String,
+    /// The same as RFC 3339, UTC, with milliseconds; a JSON string, quotes included.
+    pub rfc3339_json: String,
 }
 
 impl Now {
     /// The given time, milliseconds since the Unix epoch.
     pub fn from_unix_ms(unix_ms: i64) -> Self {
         let time = chrono::DateTime::from_timestamp_millis(unix_ms).unwrap_or_default();
-        Self { unix_ms, rfc3339: time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string() }
+        Self { unix_ms, rfc3339_json: time.format("\"%Y-%m-%dT%H:%M:%S%.3fZ\"").to_string() }
     }
 }
 
@@ -67,7 +63,7 @@ mod tests {
 
     #[test]
     fn time_has_milliseconds_always() {
-        assert_eq!(Now::from_unix_ms(1_694_479_551_000).rfc3339, "2023-09-12T00:45:51.000Z");
-        assert_eq!(Now::from_unix_ms(1_694_479_551_007).rfc3339, "2023-09-12T00:45:51.007Z");
+        assert_eq!(Now::from_unix_ms(1_694_479_551_000).rfc3339_json, "\"2023-09-12T00:45:51.000Z\"");
+        assert_eq!(Now::from_unix_ms(1_694_479_551_007).rfc3339_json, "\"2023-09-12T00:45:51.007Z\"");
     }
 }

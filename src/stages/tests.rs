@@ -143,9 +143,10 @@ impl Processor for Panicky {
         Ok(value)
     }
 
-    fn enrich<'o, 'a: 'o>(&self, event: &&'a [u8], _: &Now, _: &'o mut Vec<u8>) -> Enriched<'o> {
+    fn enrich(&self, event: &&[u8], _: &Now, out: &mut Vec<u8>) -> Enriched {
+        out.extend_from_slice(event);
         assert_ne!(*event, b"enrich", "told to");
-        Enriched { value: Pieces::whole(event), clock_skewed: false }
+        Enriched { clock_skewed: false }
     }
 
     fn field<'e>(&self, _: &'e &[u8], _: &str) -> Option<Cow<'e, str>> {

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use super::compression;
 use crate::broker::Error;
 use crate::config::Compression;
-use crate::splice::Pieces;
 
 /// Length of a batch's header; the records follow.
 pub(super) const HEADER_BYTES: usize = 61;
@@ -24,7 +23,7 @@ pub struct Outgoing<'a> {
     /// Its key.
     pub key: Option<&'a [u8]>,
     /// Its value.
-    pub value: Option<Pieces<'a>>,
+    pub value: Option<&'a [u8]>,
 }
 
 /// The records of one batch, encoded as they come.
@@ -55,16 +54,14 @@ impl BatchBuilder {
         self.max_timestamp = self.max_timestamp.max(record.timestamp_ms);
         let timestamp_delta = record.timestamp_ms.wrapping_sub(self.first_timestamp);
         let offset_delta = i64::from(self.count);
-        let value_bytes = record.value.as_ref().map(Pieces::bytes);
         let (header_count, header_bytes) = headers.clone().fold((0, 0), |(count, bytes), (name, value)| {
             (count + 1, bytes + field_bytes(Some(name.len())) + field_bytes(value.map(<[u8]>::len)))
         });
-
         let length = 1
             + varint_bytes(timestamp_delta)
             + varint_bytes(offset_delta)
             + field_bytes(record.key.map(<[u8]>::len))
-            + field_bytes(value_bytes)
+            + field_bytes(record.value.map(<[u8]>::len))
             + varint_bytes(signed(header_count))
             + header_bytes;
 
@@ -75,14 +72,11 @@ impl BatchBuilder {
         put_varint(out, timestamp_delta);
         put_varint(out, offset_delta);
         put_field(out, record.key);
-        put_varint(out, value_bytes.map_or(-1, signed));
-        record.value.iter().flat_map(Pieces::iter).for_each(|piece| out.extend_from_slice(piece));
+        put_field(out, record.value);
         put_varint(out, signed(header_count));
-        if header_count > 0 {
-            for (name, value) in headers {
-                put_field(out, Some(name.as_bytes()));
-                put_field(out, value);
-            }
+        for (name, value) in headers {
+            put_field(out, Some(name.as_bytes()));
+            put_field(out, value);
         }
         self.count += 1;
     }
@@ -90,7 +84,7 @@ impl BatchBuilder {
     /// About how many bytes a record adds, its headers left out.
     pub fn bytes_of(record: &Outgoing<'_>) -> usize {
         const AROUND: usize = 25; // lengths and deltas at their longest
-        AROUND + record.key.map_or(0, <[u8]>::len) + record.value.as_ref().map_or(0, Pieces::bytes)
+        AROUND + record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len)
     }
 
     /// Bytes so far, before compression.
@@ -198,7 +192,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| Header { name: name.clone(), value: value.clone().map(Bytes::from) })
                 .collect();
-            let value = value.as_deref().map(Pieces::whole);
+            let value = value.as_deref();
             let record = Outgoing { timestamp_ms: *timestamp_ms, key: key.as_deref(), value };
             builder.append(&record, Headers::List(&headers).iter());
         }

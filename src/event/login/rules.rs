@@ -1,0 +1,160 @@
+//! What the event's fields must be.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use crate::event::{Kind, Reason, Rejection, Value};
+
+/// Whole seconds lie below this, milliseconds at or above it: it is the year 5138 in the one and
+/// 1973 in the other.
+const FIRST_MILLISECONDS: i64 = 100_000_000_000;
+
+/// The longest of the three identifying texts, in bytes.
+pub(super) const MAX_TEXT: usize = 256;
+
+/// A field's name and its value, where it has one.
+pub(super) type Named = (&'static str, Option<Value>);
+
+pub(super) fn invalid(field: &'static str, message: impl Into<Cow<'static, str>>) -> Rejection {
+    Rejection::field(Reason::InvalidValue, field, message)
+}
+
+#[inline]
+fn required((field, value): Named) -> Result<Value, Rejection> {
+    match value {
+        Some(value) if value.kind != Kind::Null => Ok(value),
+        value => Err(missing(field, value)),
+    }
+}
+
+/// Whether a required field is a text of 1 to `most` bytes.
+#[inline(always)]
+pub(super) fn check_text(text: &str, named: Named, most: usize) -> Result<(), Rejection> {
+    match named.1 {
+        Some(value)
+            if value.kind == (Kind::String { escaped: false }) && (3..=most + 2).contains(&value.span.bytes()) =>
+        {
+            Ok(())
+        }
+        _ => text_of(text, named, most).map(drop),
+    }
+}
+
+/// The text of a required field that is 1 to `most` bytes long.
+#[inline(always)]
+pub(super) fn text_of(text: &str, named: Named, most: usize) -> Result<Cow<'_, str>, Rejection> {
+    let found = string_of(text, named.0, required(named)?)?;
+    if found.is_empty() || found.len() > most {
+        return Err(too_long_or_empty(named.0, most));
+    }
+    Ok(found)
+}
+
+/// The text of an optional field; `None` where it is absent, null or empty.
+#[inline]
+pub(super) fn optional_text(text: &str, (field, value): Named) -> Result<Option<Cow<'_, str>>, Rejection> {
+    let Some(value) = value.filter(|value| value.kind != Kind::Null) else { return Ok(None) };
+    let found = string_of(text, field, value)?;
+    if found.len() > MAX_TEXT {
+        return Err(invalid(field, format!("{field} is longer than {MAX_TEXT} bytes")));
+    }
+    Ok(Some(found).filter(|found| !found.is_empty()))
+}
+
+#[inline]
+fn string_of<'a>(text: &'a str, field: &'static str, value: Value) -> Result<Cow<'a, str>, Rejection> {
+    value.text(text).ok_or_else(|| not_text(field, value))
+}
+
+#[cold]
+fn missing(field: &'static str, value: Option<Value>) -> Rejection {
+    let message = if value.is_some() { "is null" } else { "is missing" };
+    Rejection::field(Reason::MissingField, field, format!("{field} {message}"))
+}
+
+#[cold]
+fn not_text(field: &'static str, value: Value) -> Rejection {
+    match value.kind {
+        Kind::String { .. } => invalid(field, format!("{field} holds half of a surrogate pair")),
+        _ => Rejection::field(Reason::WrongType, field, format!("{field} is not a string")),
+    }
+}
+
+#[cold]
+fn too_long_or_empty(field: &'static str, most: usize) -> Rejection {
+    invalid(field, format!("{field} is not 1 to {most} bytes long"))
+}
+
+/// The text in lower case, and whether it was.
+pub(super) fn lower_cased(text: Cow<'_, str>) -> (Cow<'_, str>, bool) {
+    if text == "iOS" {
+        return (Cow::Borrowed("ios"), false); // half of all events: spare the allocation
+    }
+    if text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        return (text, true);
+    }
+    let lower = text.to_lowercase();
+    let same = lower == text;
+    (Cow::Owned(lower), same)
+}
+
+pub(super) fn is_version(text: &str) -> bool {
+    let (mut dots, mut digits) = (0, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'0'..=b'9' => digits += 1,
+            b'.' if digits > 0 => (dots, digits) = (dots + 1, 0),
+            _ => return false,
+        }
+    }
+    digits > 0 && (1..=3).contains(&dots)
+}
+
+pub(super) fn timestamp_of(text: &str, named: Named) -> Result<i64, Rejection> {
+    const FIELD: &str = "timestamp";
+    let value = required(named)?;
+    let text = match value.kind {
+        Kind::Number { integer: true } => Cow::Borrowed(value.raw(text)),
+        Kind::String { .. } => string_of(text, FIELD, value)?,
+        _ => return Err(Rejection::field(Reason::WrongType, FIELD, "timestamp is not an integer")),
+    };
+    let number = decimal(&text).ok_or_else(|| invalid(FIELD, "timestamp is not a positive integer below 2^63"))?;
+    match number {
+        0 => Err(invalid(FIELD, "timestamp is zero")),
+        FIRST_MILLISECONDS.. => Ok(number),
+        seconds => Ok(seconds.saturating_mul(1000)),
+    }
+}
+
+/// The number that digits, and nothing else, write.
+fn decimal(text: &str) -> Option<i64> {
+    let number = text.bytes().try_fold(0_i64, |number, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 { None } else { number.checked_mul(10)?.checked_add(i64::from(digit)) }
+    });
+    number.filter(|_| !text.is_empty())
+}
+
+/// Whether the text is an address as the standard library reads them; nearly all are IPv4, which
+/// is told here at a fraction of the cost.
+pub(super) fn is_ip(text: &str) -> bool {
+    is_ipv4(text.as_bytes()) || text.parse::<IpAddr>().is_ok()
+}
+
+/// Four numbers up to 255 without leading zeros.
+pub(super) fn is_ipv4(text: &[u8]) -> bool {
+    let (mut octet, mut digits, mut dots) = (0_u32, 0, 0);
+    for byte in text {
+        match byte {
+            b'0'..=b'9' if digits == 0 || octet > 0 => {
+                (octet, digits) = (octet * 10 + u32::from(byte - b'0'), digits + 1)
+            }
+            b'.' if digits > 0 => (octet, digits, dots) = (0, 0, dots + 1),
+            _ => return false,
+        }
+        if octet > 255 {
+            return false;
+        }
+    }
+    dots == 3 && digits > 0
+}
