@@ -13,7 +13,7 @@ mod writer;
 pub use admin::Admin;
 pub use client::Clients;
 pub use error::{Cause, Error};
-pub use output::{DEAD_LETTER, Destination, OUTPUT, OutputBatch, Part};
+pub use output::{DEAD_LETTER, Destination, Expected, OUTPUT, OutputBatch, Part};
 pub use reader::{Entry, PartitionReader, SourceBatch};
 pub use trouble::{Trouble, Watch};
 pub use writer::{Refused, Writer};

@@ -23,6 +23,17 @@ pub struct OutputBatch {
     /// The part that the last record went to: most often the next one's too.
     last: usize,
     max_batch_bytes: usize,
+    /// About what the first part, which is nearly everything's, will hold.
+    expected: Expected,
+}
+
+/// How much is likely to come.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expected {
+    /// Records.
+    pub records: usize,
+    /// Bytes of their encoding.
+    pub bytes: usize,
 }
 
 /// One record batch for one partition.
@@ -38,8 +49,8 @@ pub struct Part {
 
 impl OutputBatch {
     /// Empty; a part is closed before it grows past `max_batch_bytes`.
-    pub fn new(max_batch_bytes: usize) -> Self {
-        Self { parts: Vec::new(), last: 0, max_batch_bytes }
+    pub fn new(max_batch_bytes: usize, expected: Expected) -> Self {
+        Self { parts: Vec::new(), last: 0, max_batch_bytes, expected }
     }
 
     /// Writes a record, which came of the source record at index `source`, at the end of what
@@ -71,7 +82,9 @@ impl OutputBatch {
         let has_room = |part: &Part| part.batch.count() == 0 || part.batch.bytes() + bytes <= self.max_batch_bytes;
         if !self.parts.get(self.last).is_some_and(has_room) {
             self.last = self.parts.len();
-            self.parts.push(Part { to, batch: BatchBuilder::default(), sources: Vec::new() });
+            let Expected { records, bytes } = std::mem::take(&mut self.expected);
+            let batch = BatchBuilder::with_capacity(bytes.min(self.max_batch_bytes));
+            self.parts.push(Part { to, batch, sources: Vec::with_capacity(records) });
         }
         let last = self.last;
         &mut self.parts[last]
@@ -90,7 +103,7 @@ mod tests {
 
     #[test]
     fn parts_are_split_by_destination_and_size_and_keep_their_order() {
-        let mut batch = OutputBatch::new(300);
+        let mut batch = OutputBatch::new(300, Expected::default());
         for source in 0..6 {
             append(&mut batch, source % 2, source);
         }
@@ -100,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_record_larger_than_the_limit_has_a_part_of_its_own() {
-        let mut batch = OutputBatch::new(10);
+        let mut batch = OutputBatch::new(10, Expected::default());
         append(&mut batch, 0, 0);
         append(&mut batch, 0, 1);
         assert_eq!(batch.into_parts().len(), 2);

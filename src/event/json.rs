@@ -322,6 +322,12 @@ impl<'a> Members<'a> {
 
     fn digits(&mut self) -> Result<(), ScanError> {
         let start = self.at;
+        while let Some(chunk) = self.text.as_bytes().get(self.at..).and_then(|rest| rest.first_chunk()) {
+            if !are_digits(u64::from_le_bytes(*chunk)) {
+                break;
+            }
+            self.at += 8;
+        }
         while let Some(b'0'..=b'9') = self.peek() {
             self.at += 1;
         }
@@ -362,6 +368,14 @@ impl<'a> Members<'a> {
     fn malformed(&self) -> ScanError {
         ScanError::Malformed(self.at)
     }
+}
+
+/// Whether eight bytes are decimal digits: each has 3 as its high half, and still has with 6 added.
+#[inline(always)]
+fn are_digits(bytes: u64) -> bool {
+    const HIGH_HALVES: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    (bytes & HIGH_HALVES) | ((bytes.wrapping_add(0x0606_0606_0606_0606) & HIGH_HALVES) >> 4) == (ZEROS | ZEROS >> 4)
 }
 
 /// The high bits of those of eight bytes that are a quote, a backslash or a control character. Above

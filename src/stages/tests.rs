@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::*;
+use crate::broker::Expected;
 use crate::broker::wire::records::{self, Decoded};
 use crate::config::{Compression, Condition, Config, RouteAction, RouteRule, Test};
 use crate::observe::Tally;
@@ -32,7 +33,7 @@ struct Staged {
 /// Runs entries through the stages of source partition 5, with outputs of 4, 3 and 2 partitions.
 fn run(stages: &mut dyn Stages, entries: &[Entry<'_>]) -> Staged {
     let now = Now::from_unix_ms(1_694_479_552_500);
-    let mut out = OutputBatch::new(1 << 20);
+    let mut out = OutputBatch::new(1 << 20, Expected::default());
     let mut counts = Counts::default();
     let mut tally = Tally::new(Login::DIMENSIONS);
     let mut batch = Batch { now: &now, partitions: &[4, 3, 2], out: &mut out, counts: &mut counts, tally: &mut tally };
@@ -115,7 +116,7 @@ fn a_refused_record_is_buried_with_its_reason_and_cut() {
     let mut stages = ProcessorStages::new(Login, routes(vec![]), envelope(), 5);
     let now = Now::from_unix_ms(0);
     let (mut out, mut counts, mut tally) =
-        (OutputBatch::new(1 << 20), Counts::default(), Tally::new(Login::DIMENSIONS));
+        (OutputBatch::new(1 << 20, Expected::default()), Counts::default(), Tally::new(Login::DIMENSIONS));
     let mut batch = Batch { now: &now, partitions: &[4, 3], out: &mut out, counts: &mut counts, tally: &mut tally };
     let rejection = Rejection::record(Reason::TooLarge, "too large");
     stages.refuse(&entry(b"0123456789"), 0, &rejection, Some(4), &mut batch);

@@ -7,7 +7,7 @@ use kafka_protocol::ResponseError;
 use tokio::time::sleep;
 use tracing::error;
 
-use crate::broker::{Destination, Error, OutputBatch, Refused, SourceBatch, Trouble, Watch, Writer};
+use crate::broker::{Destination, Error, Expected, OutputBatch, Refused, SourceBatch, Trouble, Watch, Writer};
 use crate::config::Oversize;
 use crate::event::{Reason, Rejection};
 use crate::observe::{Observe, PartitionMetrics, PartitionStatus, RouteMetrics, SharedTally, Tally, count};
@@ -110,7 +110,7 @@ impl Sink {
         let mut counts = Counts::default();
         let out = {
             let SinkParts { stages, tally, max_batch_bytes, .. } = &mut self.parts;
-            let out = OutputBatch::new(*max_batch_bytes);
+            let out = OutputBatch::new(*max_batch_bytes, expected(batch));
             let whole = Redo::of((0..batch.len()).collect());
             stage(&mut **stages, batch, &whole, out, (&now, &partitions), &mut counts, &mut tally.lock())
         };
@@ -147,7 +147,7 @@ impl Sink {
             // Counted the first time already.
             let mut tally = Tally::new(self.parts.stages.dimensions());
             let SinkParts { stages, max_batch_bytes, .. } = &mut self.parts;
-            let out = OutputBatch::new(*max_batch_bytes);
+            let out = OutputBatch::new(*max_batch_bytes, Expected::default());
             let out = stage(&mut **stages, batch, &redo, out, (now, partitions), &mut Counts::default(), &mut tally);
             for refused in self.parts.writer.write(out).await {
                 self.split(batch, refused, &redo, &mut stack, counts).await;
@@ -274,6 +274,12 @@ impl Sink {
         totals.records_dropped += counts.dropped;
         totals.records_out += records.saturating_sub(dead + counts.dropped);
     }
+}
+
+/// About what becomes of a whole batch: each record grows by some fields and a header.
+fn expected(batch: &SourceBatch) -> Expected {
+    const GROWTH: usize = 96;
+    Expected { records: batch.len(), bytes: batch.bytes() + batch.len() * GROWTH }
 }
 
 /// Stages some of a batch's records. Stages are pure, so that doing it again gives the same.

@@ -37,11 +37,18 @@ pub struct BatchBuilder {
 
 impl Default for BatchBuilder {
     fn default() -> Self {
-        Self { bytes: vec![0; HEADER_BYTES], count: 0, first_timestamp: 0, max_timestamp: i64::MIN }
+        Self::with_capacity(0)
     }
 }
 
 impl BatchBuilder {
+    /// Empty, with room for records of so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut header = Vec::with_capacity(HEADER_BYTES + bytes);
+        header.resize(HEADER_BYTES, 0);
+        Self { bytes: header, count: 0, first_timestamp: 0, max_timestamp: i64::MIN }
+    }
+
     /// Writes a record at the end, with its headers.
     pub fn append<'h>(
         &mut self,

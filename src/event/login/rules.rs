@@ -128,11 +128,18 @@ pub(super) fn timestamp_of(text: &str, named: Named) -> Result<i64, Rejection> {
 
 /// The number that digits, and nothing else, write.
 fn decimal(text: &str) -> Option<i64> {
-    let number = text.bytes().try_fold(0_i64, |number, byte| {
+    const NEVER_TOO_LARGE: usize = 18;
+    if text.len() <= NEVER_TOO_LARGE {
+        let (number, digits) = text.bytes().fold((0_i64, true), |(number, digits), byte| {
+            let digit = byte.wrapping_sub(b'0');
+            (number.wrapping_mul(10).wrapping_add(i64::from(digit)), digits & (digit <= 9))
+        });
+        return Some(number).filter(|_| digits && !text.is_empty());
+    }
+    text.bytes().try_fold(0_i64, |number, byte| {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 { None } else { number.checked_mul(10)?.checked_add(i64::from(digit)) }
-    });
-    number.filter(|_| !text.is_empty())
+    })
 }
 
 /// Whether the text is an address as the standard library reads them; nearly all are IPv4, which
