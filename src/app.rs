@@ -7,14 +7,17 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::broker::wire::{self, Cluster, Topic};
+use crate::assignment::{AssignmentError, Changes, Topics, fixed, group};
+use crate::broker::wire::{self, Cluster, Coordinator};
 use crate::broker::{Admin, Clients, PartitionReader, Watch, Writer};
-use crate::config::{Config, OffsetStoreKind, ProcessorKind};
+use crate::config::{AssignmentMode, Config, OffsetStoreKind, ProcessorKind};
 use crate::dead_letter::Envelope;
 use crate::observe::{AdminServer, BindError, Observe, Snapshot, stats};
-use crate::offsets::{FileStore, OffsetStore, StoreError};
+use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError};
+use crate::record::TopicId;
 use crate::stages::{Login, Processor, ProcessorStages, Routes, Stages};
 use crate::supervisor::{MakeWorker, Supervisor};
+use crate::tenure::Tenure;
 use crate::worker::{Budget, PartitionWorker, Sink, SinkParts, Source, SourceParts};
 
 /// How long a partition may be in trouble before the process counts as unready: a blip is none.
@@ -29,6 +32,9 @@ pub enum AppError {
     /// The offset store is not to be had, or did not take the last checkpoint.
     #[error(transparent)]
     Offsets(#[from] StoreError),
+    /// There will be no partitions for this instance any more.
+    #[error(transparent)]
+    Assignment(#[from] AssignmentError),
     /// A rule's expression; the configuration has checked it.
     #[error("a route's expression: {0}")]
     Route(#[from] regex_lite::Error),
@@ -46,7 +52,8 @@ pub struct App {
     config: Arc<Config>,
     observe: Observe,
     admin: AdminServer,
-    store: Arc<dyn OffsetStore>,
+    /// The store, where it is one that only one process may have.
+    store: Option<FileStore>,
     routes: Arc<Routes>,
 }
 
@@ -57,8 +64,9 @@ impl App {
     /// Where either is not to be had.
     pub async fn open(config: Config) -> Result<Self, AppError> {
         let routes = Arc::new(Routes::new(&config)?);
-        let store: Arc<dyn OffsetStore> = match config.offsets.store {
-            OffsetStoreKind::File => Arc::new(FileStore::open(&config.offsets.path)?),
+        let store = match config.offsets.store {
+            OffsetStoreKind::File => Some(FileStore::open(&config.offsets.path)?),
+            OffsetStoreKind::Group => None,
         };
         let dimensions = match config.pipeline.processor {
             ProcessorKind::Login => Login::DIMENSIONS,
@@ -100,11 +108,17 @@ impl App {
         let budget =
             Budget::new(config.pipeline.max_in_flight_bytes.as_usize(), config.source.max_fetch_bytes.as_usize());
         let admin = Admin::new(Arc::clone(&clients), Arc::clone(&cluster), config.kafka.request_timeout);
-        let outputs = routes.topics().to_vec();
+        let topics = Topics::new(admin, &config.source.topic, routes.topics(), config.topics.clone());
+        let (changes, committer) = assignment(&config, topics, &cluster, &watch, &observe);
+        let store: Arc<dyn OffsetStore> = match store {
+            Some(store) => Arc::new(store),
+            None => Arc::new(GroupStore::new(Coordinator::new(Arc::clone(&cluster), &config.group.id), committer)),
+        };
+        let timeout = config.shutdown.timeout;
         let workshop = Workshop {
-            config: Arc::clone(&config),
+            config,
             observe: observe.clone(),
-            watch: watch.clone(),
+            watch,
             clients,
             cluster,
             writer: Arc::new(writer),
@@ -114,7 +128,7 @@ impl App {
         };
         observe.health.started();
         let draining = drain_note(observe.clone(), stop.clone());
-        let drained = Supervisor::new(config, admin, outputs, watch, workshop).run(&stop).await;
+        let drained = Supervisor::new(workshop).run(changes, &stop, timeout).await;
         draining.abort();
 
         watched_until.cancel();
@@ -122,10 +136,39 @@ impl App {
         if drained.unfinished > 0 {
             warn!(partitions = drained.unfinished, "not drained in time: what was in flight will be read again");
         }
+        if let Some(failed) = drained.failed {
+            return Err(failed.into());
+        }
         match drained.unstored.into_iter().next() {
             Some(error) => Err(error.into()),
             None => Ok(Summary { counted: observe.tallies.snapshot() }),
         }
+    }
+}
+
+/// The assignment as configured, and as whom its offsets are committed to a group.
+fn assignment(
+    config: &Config,
+    topics: Topics,
+    cluster: &Arc<Cluster>,
+    watch: &Watch,
+    observe: &Observe,
+) -> (Changes, Committer) {
+    let interval = config.assignment.discovery_interval;
+    match &config.assignment.mode {
+        AssignmentMode::Group => {
+            let request_timeout = config.kafka.request_timeout;
+            group::join(group::Parts {
+                group: &config.group,
+                topics,
+                interval,
+                request_timeout,
+                cluster,
+                watch,
+                observe,
+            })
+        }
+        mode => (fixed::assign(mode.clone(), topics, interval, watch), Committer::Plain),
     }
 }
 
@@ -165,7 +208,7 @@ impl Workshop {
 }
 
 impl MakeWorker for Workshop {
-    fn make(&self, found: &Topic, partition: i32) -> PartitionWorker {
+    fn make(&self, topic_id: Option<TopicId>, partition: i32, tenure: Tenure) -> PartitionWorker {
         let Self { config, observe, watch, clients, cluster, writer, store, budget, .. } = self;
         let topic = &config.source.topic;
         let metrics = Arc::new(observe.metrics.partition(topic, partition));
@@ -180,10 +223,11 @@ impl MakeWorker for Workshop {
         );
         let source = Source::new(SourceParts {
             topic: topic.clone(),
-            topic_id: found.id,
+            topic_id,
             partition,
             reader,
             store: Arc::clone(store),
+            tenure: tenure.clone(),
             start: config.source.start,
             out_of_range: config.source.on_offset_out_of_range,
             share: budget.join(),
@@ -198,6 +242,7 @@ impl MakeWorker for Workshop {
             max_batch_bytes: config.output.max_batch_bytes.as_usize(),
             oversize: config.dead_letter.oversize,
             store: Arc::clone(store),
+            tenure: tenure.clone(),
             checkpoint_interval: config.offsets.checkpoint_interval,
             watch: watch.clone(),
             observe: observe.clone(),
@@ -205,6 +250,6 @@ impl MakeWorker for Workshop {
             tally: observe.tallies.register(),
             status,
         });
-        PartitionWorker { source, sink }
+        PartitionWorker { tenure, source, sink }
     }
 }

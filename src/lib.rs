@@ -18,5 +18,6 @@ pub mod retry;
 pub mod sandbox;
 pub mod stages;
 pub mod supervisor;
+pub mod tenure;
 pub mod tracker;
 pub mod worker;

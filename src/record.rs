@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,21 @@ pub struct TopicId(pub [u8; 16]);
 impl fmt::Display for TopicId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Text that is no topic id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a topic id has 32 hexadecimal digits")]
+pub struct ParseTopicIdError;
+
+impl FromStr for TopicId {
+    type Err = ParseTopicIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseTopicIdError> {
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = digits.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        number.map(|number| Self(number.to_be_bytes())).ok_or(ParseTopicIdError)
     }
 }
 

@@ -1,37 +1,49 @@
 //! Turns the assignment into running workers: starts those of new partitions, starts again what
-//! died, and drains all of them at the end.
+//! died, drains what is revoked, drops what is lost, and drains all of them at the end.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
-use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::assignment;
-use crate::broker::wire::Topic;
-use crate::broker::{Admin, Error, Watch};
-use crate::config::{Config, CreateTopics};
+use crate::assignment::{AssignmentError, Change, Changes};
 use crate::offsets::StoreError;
+use crate::record::TopicId;
+use crate::tenure::Tenure;
 use crate::worker::PartitionWorker;
+
+/// How long a worker that died waits before it is started again.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// How long leaving a group may take once all workers have ended.
+const LEAVE_GRACE: Duration = Duration::from_secs(2);
 
 /// Makes the worker of a partition.
 pub trait MakeWorker: Send + Sync {
-    /// A worker for this partition of the source topic.
-    fn make(&self, topic: &Topic, partition: i32) -> PartitionWorker;
+    /// A worker for this partition of the source topic, whose id is `topic_id` where the brokers
+    /// tell one.
+    fn make(&self, topic_id: Option<TopicId>, partition: i32, tenure: Tenure) -> PartitionWorker;
 }
 
 /// Keeps the workers of one source topic.
 pub struct Supervisor<M> {
-    config: Arc<Config>,
-    admin: Admin,
-    /// Every topic that is written to.
-    outputs: Vec<String>,
-    watch: Watch,
     make: M,
     workers: JoinSet<Result<(), StoreError>>,
-    partitions: HashMap<Id, i32>,
+    /// What each task works on.
+    tasks: HashMap<Id, i32>,
+    partitions: BTreeMap<i32, Partition>,
+}
+
+/// A partition that is this instance's, and its worker.
+struct Partition {
+    topic_id: Option<TopicId>,
+    tenure: Tenure,
+    stop: CancellationToken,
+    task: AbortHandle,
+    /// Set once it is to be given up.
+    revoked: bool,
 }
 
 /// How the workers ended.
@@ -41,97 +53,139 @@ pub struct Drained {
     pub unfinished: usize,
     /// Checkpoints that could not be stored at the end.
     pub unstored: Vec<StoreError>,
+    /// Why there will be no assignment any more, where that came before the stop.
+    pub failed: Option<AssignmentError>,
 }
 
 impl<M: MakeWorker> Supervisor<M> {
     /// Without workers yet.
-    pub fn new(config: Arc<Config>, admin: Admin, outputs: Vec<String>, watch: Watch, make: M) -> Self {
-        Self { config, admin, outputs, watch, make, workers: JoinSet::new(), partitions: HashMap::new() }
+    pub fn new(make: M) -> Self {
+        Self { make, workers: JoinSet::new(), tasks: HashMap::new(), partitions: BTreeMap::new() }
     }
 
-    /// Runs workers until `stop`, then drains them within the configured time.
-    pub async fn run(mut self, stop: &CancellationToken) -> Drained {
-        // A token of their own: a worker that ends before is no worker that was stopped.
-        let workers_stop = CancellationToken::new();
-        stop.run_until_cancelled(self.keep_workers(&workers_stop)).await;
-        workers_stop.cancel();
-        self.drain().await
-    }
-
-    async fn keep_workers(&mut self, stop: &CancellationToken) {
-        let topic = self.config.source.topic.clone();
-        let mut trouble = self.watch.operation("metadata", format!("look up topic {topic}"));
-        loop {
-            let pause = match self.look_up().await {
-                Ok(found) => {
-                    trouble.passed();
-                    self.start_new(&found, stop);
-                    self.config.assignment.discovery_interval
-                }
-                Err(error) => trouble.failed(&error),
-            };
-            tokio::select! {
-                () = sleep(pause) => {}
-                Some(ended) = self.workers.join_next_with_id(), if !self.workers.is_empty() => self.note_ended(ended),
-            }
-        }
-    }
-
-    /// The source topic, and with it, where the configuration wants that, all topics that are
-    /// missing.
-    async fn look_up(&self) -> Result<Topic, Error> {
-        let topics = &self.config.topics;
-        let source = &self.config.source.topic;
-        let create = topics.create == CreateTopics::Missing;
-        if create {
-            self.admin.ensure_topic(source, topics.partitions.unwrap_or(-1), topics.replication).await?;
-        }
-        let found = self.admin.topic(source).await?;
-        for output in self.outputs.iter().filter(|_| create) {
-            let partitions = topics.partitions.unwrap_or(found.partition_count());
-            self.admin.ensure_topic(output, partitions, topics.replication).await?;
-        }
-        Ok(found)
-    }
-
-    fn start_new(&mut self, topic: &Topic, stop: &CancellationToken) {
-        let mode = &self.config.assignment.mode;
-        let there: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
-        let missing = assignment::missing(mode, &there);
-        if !missing.is_empty() {
-            warn!(?missing, "assignment.partitions names partitions that the topic does not have");
-        }
-        for partition in assignment::assigned(mode, &there) {
-            if self.partitions.values().any(|running| *running == partition) {
-                continue;
-            }
-            let worker = self.make.make(topic, partition);
-            let task = self.workers.spawn(worker.run(stop.clone()));
-            self.partitions.insert(task.id(), partition);
-            info!(topic = self.config.source.topic, partition, "assigned");
-        }
-    }
-
-    /// A worker ends by itself only by a mistake of this program: the next look-up starts another,
-    /// which begins at the checkpoint.
-    fn note_ended(&mut self, ended: Result<(Id, Result<(), StoreError>), JoinError>) {
-        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
-        let partition = self.partitions.remove(&id);
-        error!(partition, "the worker of this partition ended unexpectedly; it will be started again");
-    }
-
-    async fn drain(mut self) -> Drained {
-        let deadline = Instant::now() + self.config.shutdown.timeout;
+    /// Runs workers for what is assigned until `stop`, then drains them within `timeout`. Ends
+    /// before only where the assignment does.
+    pub async fn run(mut self, mut changes: Changes, stop: &CancellationToken, timeout: Duration) -> Drained {
         let mut drained = Drained::default();
-        while let Ok(Some(ended)) = timeout_at(deadline, self.workers.join_next()).await {
-            match ended {
-                Ok(Ok(())) => {}
-                Ok(Err(unstored)) => drained.unstored.push(unstored),
-                Err(_) => drained.unfinished += 1,
+        let ended_by_itself = stop.run_until_cancelled(self.follow(&mut changes, &mut drained)).await.is_some();
+        changes.leave();
+        let deadline = sleep_until(Instant::now() + timeout);
+        tokio::select! {
+            () = self.follow(&mut changes, &mut drained) => {}
+            () = deadline => {
+                drained.unfinished = self.partitions.len();
+                self.workers.shutdown().await;
+                changes.released(std::mem::take(&mut self.partitions).into_keys().collect());
+                // The rest is the group's, which would else wait for this member's session to end.
+                let _ = tokio::time::timeout(LEAVE_GRACE, async { while changes.next().await.is_some() {} }).await;
             }
         }
-        drained.unfinished += self.workers.len();
-        self.workers.shutdown().await;
+        let ended = tokio::time::timeout(LEAVE_GRACE, changes.ended()).await.unwrap_or(Ok(()));
+        drained.failed = ended.err().filter(|_| ended_by_itself);
         drained
+    }
+
+    /// Follows the assignment until it ends, and all workers with it.
+    async fn follow(&mut self, changes: &mut Changes, drained: &mut Drained) {
+        let mut open = true;
+        while open || !self.workers.is_empty() {
+            tokio::select! {
+                change = changes.next(), if open => match change {
+                    Some(Change::Assigned { topic_id, partitions }) => self.assign(topic_id, partitions),
+                    Some(Change::Revoked(partitions)) => self.revoke(&partitions, changes),
+                    Some(Change::Lost(partitions)) => self.lose(&partitions),
+                    None => {
+                        open = false;
+                        let all = self.partitions.keys().copied().collect();
+                        self.revoke(&all, changes);
+                    }
+                },
+                Some(ended) = self.workers.join_next_with_id(), if !self.workers.is_empty() => {
+                    self.note_ended(ended, changes, drained);
+                }
+            }
+        }
+    }
+
+    fn assign(&mut self, topic_id: Option<TopicId>, partitions: BTreeMap<i32, Tenure>) {
+        for (partition, tenure) in partitions {
+            info!(partition, "assigned");
+            self.start(topic_id, partition, tenure, Duration::ZERO);
+        }
+    }
+
+    fn start(&mut self, topic_id: Option<TopicId>, partition: i32, tenure: Tenure, pause: Duration) {
+        let stop = CancellationToken::new();
+        let worker = self.make.make(topic_id, partition, tenure.clone());
+        let stopped = stop.clone();
+        let task = self.workers.spawn(async move {
+            match stopped.run_until_cancelled(sleep(pause)).await {
+                Some(()) => Box::pin(worker.run(stopped)).await,
+                None => Ok(()),
+            }
+        });
+        self.tasks.insert(task.id(), partition);
+        self.partitions.insert(partition, Partition { topic_id, tenure, stop, task, revoked: false });
+    }
+
+    fn revoke(&mut self, partitions: &BTreeSet<i32>, changes: &Changes) {
+        let (ours, others): (BTreeSet<i32>, BTreeSet<i32>) =
+            partitions.iter().partition(|partition| self.partitions.contains_key(partition));
+        for partition in &ours {
+            if let Some(found) = self.partitions.get_mut(partition) {
+                found.revoked = true;
+                found.stop.cancel();
+            }
+        }
+        if !ours.is_empty() {
+            info!(partitions = ?ours, "revoked: finishing what is in flight");
+        }
+        // Without a worker there is nothing to finish.
+        if !others.is_empty() {
+            changes.released(others);
+        }
+    }
+
+    /// The tenures have ended, and the workers with them; what they had in flight is dropped here.
+    fn lose(&mut self, partitions: &BTreeSet<i32>) {
+        if partitions.is_empty() {
+            return;
+        }
+        warn!(?partitions, "lost: what is in flight will be read again");
+        for lost in partitions.iter().filter_map(|partition| self.partitions.remove(partition)) {
+            lost.tenure.end();
+            lost.task.abort();
+        }
+    }
+
+    fn note_ended(
+        &mut self,
+        ended: Result<(Id, Result<(), StoreError>), JoinError>,
+        changes: &Changes,
+        drained: &mut Drained,
+    ) {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let Some(partition) = self.tasks.remove(&id) else { return };
+        // Lost meanwhile, perhaps assigned again to another task.
+        if self.partitions.get(&partition).is_none_or(|found| found.task.id() != id) {
+            return;
+        }
+        let Some(Partition { topic_id, tenure, revoked, .. }) = self.partitions.remove(&partition) else { return };
+        if !revoked {
+            error!(partition, "the worker of this partition ended unexpectedly; it will be started again");
+            self.start(topic_id, partition, tenure, RESTART_PAUSE);
+            return;
+        }
+        match ended {
+            Ok((_, Ok(()))) => {}
+            Ok((_, Err(error))) => {
+                warn!(partition, %error, "the last offset is not stored: what came after it will be read again");
+                drained.unstored.push(error);
+            }
+            Err(_) => drained.unfinished += 1,
+        }
+        tenure.end();
+        info!(partition, "given up");
+        changes.released(BTreeSet::from([partition]));
     }
 }

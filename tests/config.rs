@@ -124,6 +124,8 @@ fn words() {
         &[
             "assignment.mode: not one of the words",
             "dead_letter.oversize: not one of the words",
+            "group.assignors: not one of the words",
+            "group.protocol: not one of the words",
             "log.format: not one of the words",
             "log.level: not a level",
             "offsets.store: not one of the words",
@@ -297,6 +299,15 @@ fn every_key_survives_printing() {
         ("assignment.ordinal", "2"),
         ("assignment.replicas", "3"),
         ("assignment.discovery_interval", "1m"),
+        ("group.id", "a group"),
+        ("group.instance_id", "b"),
+        ("group.protocol", "classic"),
+        ("group.assignors", "roundrobin,range"),
+        ("group.server_assignor", "range"),
+        ("group.session_timeout", "1m"),
+        ("group.heartbeat_interval", "20s"),
+        ("group.rebalance_timeout", "2m"),
+        ("offsets.store", "group"),
         ("offsets.path", "./off\u{7f}\" \\ \n\u{1f600}sets"),
         ("offsets.checkpoint_interval", "2s"),
         ("pipeline.max_in_flight_bytes", "1GiB"),
@@ -313,7 +324,7 @@ fn every_key_survives_printing() {
         ("topics.replication", "3"),
     ];
     // These have one value only, or belong to the other mode.
-    let not_here = ["offsets.store", "pipeline.processor", "assignment.partitions"];
+    let not_here = ["pipeline.processor", "assignment.partitions"];
     for key in KEYS {
         assert!(values.iter().any(|(path, _)| *path == key.path) || not_here.contains(&key.path), "{}", key.path);
     }

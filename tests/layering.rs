@@ -13,10 +13,11 @@ const LAYERS: &[&[&str]] = &[
     &["supervisor"],
     &["assignment", "worker"],
     &["stages"],
-    &["dead_letter", "broker", "generator", "offsets", "sandbox", "tracker"],
+    &["dead_letter", "generator", "offsets", "sandbox", "tracker"],
+    &["broker"],
     &["event"],
     &["observe"],
-    &["murmur2", "record", "retry"],
+    &["murmur2", "record", "retry", "tenure"],
     &["config"],
 ];
 

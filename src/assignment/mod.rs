@@ -1,50 +1,104 @@
-//! Which partitions of the source topic this instance reads.
+//! Which partitions of the source topic this instance reads, and for how long.
+//!
+//! Each mode is a task that says what changes and hears what became of it:
+//!
+//! ```text
+//! fixed (static, ordinal) ─┐           Assigned, Revoked, Lost ─►
+//!                          ├─ Changes ─────────────────────────── supervisor
+//! group (Kafka's own)    ──┘           ◄─ released, leave
+//! ```
 
-use crate::config::AssignmentMode;
+pub mod fixed;
+pub mod group;
+mod topics;
 
-/// The partitions, of those that `there` are, that this instance reads.
-pub fn assigned(mode: &AssignmentMode, there: &[i32]) -> Vec<i32> {
-    there.iter().copied().filter(|partition| reads(mode, *partition)).collect()
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::record::TopicId;
+use crate::tenure::Tenure;
+
+pub use topics::Topics;
+
+/// What changes in the assignment.
+#[derive(Debug)]
+pub enum Change {
+    /// These partitions are this instance's from now on.
+    Assigned {
+        /// The source topic's id, where the brokers tell one.
+        topic_id: Option<TopicId>,
+        /// Each with its tenure.
+        partitions: BTreeMap<i32, Tenure>,
+    },
+    /// These are to be given up: finish what is in flight, store offsets, then say
+    /// [`Changes::released`].
+    Revoked(BTreeSet<i32>),
+    /// These are another's already; their tenures have ended. Nothing is to be finished.
+    Lost(BTreeSet<i32>),
 }
 
-/// The partitions that the configuration names and the topic does not have.
-pub fn missing(mode: &AssignmentMode, there: &[i32]) -> Vec<i32> {
-    match mode {
-        AssignmentMode::Static { partitions: Some(partitions) } => {
-            partitions.iter().copied().filter(|partition| !there.contains(partition)).collect()
-        }
-        _ => Vec::new(),
-    }
+/// Why no assignment will ever come any more.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct AssignmentError(pub String);
+
+/// The changes of one source topic's assignment, as they come.
+#[derive(Debug)]
+pub struct Changes {
+    changes: mpsc::Receiver<Change>,
+    orders: mpsc::UnboundedSender<Order>,
+    task: JoinHandle<Result<(), AssignmentError>>,
 }
 
-fn reads(mode: &AssignmentMode, partition: i32) -> bool {
-    match mode {
-        AssignmentMode::Static { partitions: None } => true,
-        AssignmentMode::Static { partitions: Some(partitions) } => partitions.contains(&partition),
-        AssignmentMode::Ordinal { ordinal, replicas } => {
-            u32::try_from(partition).is_ok_and(|partition| partition % (*replicas).max(1) == *ordinal)
-        }
-    }
+/// What the supervisor tells the task.
+#[derive(Debug)]
+enum Order {
+    Released(BTreeSet<i32>),
+    Leave,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The task's ends of the channels.
+#[derive(Debug)]
+struct Reporter {
+    changes: mpsc::Sender<Change>,
+    orders: mpsc::UnboundedReceiver<Order>,
+}
 
-    #[test]
-    fn all_or_those_named() {
-        assert_eq!(assigned(&AssignmentMode::Static { partitions: None }, &[0, 1, 2]), [0, 1, 2]);
-        let some = AssignmentMode::Static { partitions: Some(vec![1, 7]) };
-        assert_eq!(assigned(&some, &[0, 1, 2]), [1]);
-        assert_eq!(missing(&some, &[0, 1, 2]), [7]);
+impl Changes {
+    /// Starts the task that `run` makes of its ends.
+    fn of<F>(run: impl FnOnce(Reporter) -> F) -> Self
+    where
+        F: Future<Output = Result<(), AssignmentError>> + Send + 'static,
+    {
+        let (change, changes) = mpsc::channel(1);
+        let (orders, order) = mpsc::unbounded_channel();
+        let task = tokio::spawn(run(Reporter { changes: change, orders: order }));
+        Self { changes, orders, task }
     }
 
-    #[test]
-    fn every_partition_has_one_ordinal() {
-        let there: Vec<i32> = (0..13).collect();
-        let mut all: Vec<i32> =
-            (0..4).flat_map(|ordinal| assigned(&AssignmentMode::Ordinal { ordinal, replicas: 4 }, &there)).collect();
-        all.sort_unstable();
-        assert_eq!(all, there);
+    /// The next change; `None` once everything is given up.
+    pub async fn next(&mut self) -> Option<Change> {
+        self.changes.recv().await
+    }
+
+    /// These revoked partitions are finished: their offsets are stored, or never will be.
+    pub fn released(&self, partitions: BTreeSet<i32>) {
+        let _ = self.orders.send(Order::Released(partitions)); // a task that has ended needs no telling
+    }
+
+    /// Gives everything up, in order: what is still assigned is revoked first.
+    pub fn leave(&self) {
+        let _ = self.orders.send(Order::Leave); // as above
+    }
+
+    /// How it ended. To be asked when there are no more changes.
+    ///
+    /// # Errors
+    /// Where it ended by itself.
+    pub async fn ended(self) -> Result<(), AssignmentError> {
+        drop(self.changes);
+        self.task.await.unwrap_or_else(|error| Err(AssignmentError(format!("a mistake of this program: {error}"))))
     }
 }

@@ -8,7 +8,7 @@ use rskafka::client::error::{Error as RskafkaError, ProtocolError, RequestError}
 use crate::retry::ErrorClass;
 
 /// A failed request: what was being done, on what, and why it failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{doing} {on}: {cause}")]
 pub struct Error {
     /// The operation, as in `fetch`.
@@ -20,7 +20,7 @@ pub struct Error {
 }
 
 /// Why a request failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Cause {
     /// The broker answered with an error code.
     #[error("{0} (code {code}){hint}", code = .0.code(), hint = hint(*.0))]
@@ -56,6 +56,7 @@ fn hint(code: ResponseError) -> &'static str {
         ResponseError::TopicAuthorizationFailed => {
             ": grant this client Read and Describe on the source, Write and Describe on the outputs"
         }
+        ResponseError::GroupAuthorizationFailed => ": grant this client Read on the group (group.id)",
         ResponseError::ClusterAuthorizationFailed => ": grant this client the cluster operation",
         ResponseError::UnknownTopicOrPartition => ": create the topic, or set topics.create = \"missing\"",
         ResponseError::InvalidReplicationFactor => ": set topics.replication to at most the number of brokers",

@@ -18,6 +18,7 @@ use super::{Error, Trouble, Watch};
 use crate::config::{Compression, Config};
 use crate::observe::{DurationHistogram, Observe, RouteMetrics, count};
 use crate::retry::ErrorClass;
+use crate::tenure::Tenure;
 
 /// How long the number of a topic's partitions is taken for granted.
 const METADATA_MAX_AGE: Duration = Duration::from_secs(60);
@@ -107,22 +108,23 @@ impl Writer {
 
     /// Writes a whole output batch: partitions side by side, and to each one batch after another.
     /// Returns when everything is acknowledged by all in-sync replicas, or refused for good;
-    /// anything else is tried again for as long as it takes.
-    pub async fn write(&self, batch: OutputBatch) -> Vec<Refused> {
+    /// anything else is tried again for as long as it takes. Without `tenure` nothing is sent: then
+    /// this waits, for a lease that is renewed or for being dropped.
+    pub async fn write(&self, batch: OutputBatch, tenure: &Tenure) -> Vec<Refused> {
         let mut lanes: BTreeMap<Destination, Vec<Part>> = BTreeMap::new();
         for part in batch.into_parts() {
             lanes.entry(part.to).or_default().push(part);
         }
-        let lanes = lanes.into_iter().map(|(to, parts)| self.write_in_order(to, parts));
+        let lanes = lanes.into_iter().map(|(to, parts)| self.write_in_order(to, parts, tenure));
         join_all(lanes).await.into_iter().flatten().collect()
     }
 
-    async fn write_in_order(&self, to: Destination, parts: Vec<Part>) -> Option<Refused> {
+    async fn write_in_order(&self, to: Destination, parts: Vec<Part>, tenure: &Tenure) -> Option<Refused> {
         let mut parts = parts.into_iter();
         while let Some(Part { batch, sources, .. }) = parts.next() {
             let records = sources.len();
             let written = match batch.finish(self.compression) {
-                Ok(encoded) => self.write_batch(to, records, encoded).await,
+                Ok(encoded) => self.write_batch(to, records, encoded, tenure).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = written {
@@ -137,10 +139,11 @@ impl Writer {
     ///
     /// # Errors
     /// Only those of class poison: the broker will never take this batch.
-    async fn write_batch(&self, to: Destination, records: usize, encoded: Bytes) -> Result<(), Error> {
+    async fn write_batch(&self, to: Destination, records: usize, encoded: Bytes, tenure: &Tenure) -> Result<(), Error> {
         let Topic { name, metrics, latency } = &self.topics[to.topic];
         let mut trouble: Option<Trouble> = None;
         loop {
+            tenure.held().await;
             let begun = Instant::now();
             let error = match self.cluster.produce(name, to.partition, encoded.clone(), self.request_timeout).await {
                 Ok(_) => {

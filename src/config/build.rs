@@ -3,7 +3,9 @@
 use super::parse::Setting;
 use super::problem::{Problem, Problems};
 use super::settings::Settings;
-use super::{Admin, Assignment, AssignmentMode, Config, DeadLetter, Kafka, Log, Offsets, Output};
+use super::{
+    Admin, Assignment, AssignmentMode, Config, DeadLetter, Group, Kafka, Log, OffsetStoreKind, Offsets, Output,
+};
 use super::{Pipeline, Retry, Shutdown, Source, Stats, Topics, route, schema};
 
 /// The configuration that `settings` make; to be used only if `problems` is empty afterwards.
@@ -41,8 +43,18 @@ pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut
             mode: assignment_mode(s, hostname, problems),
             discovery_interval: s.at("assignment.discovery_interval"),
         },
+        group: Group {
+            id: s.at("group.id"),
+            instance_id: s.at("group.instance_id"),
+            protocol: s.at("group.protocol"),
+            assignors: s.at("group.assignors"),
+            server_assignor: s.at("group.server_assignor"),
+            session_timeout: s.at("group.session_timeout"),
+            heartbeat_interval: s.at("group.heartbeat_interval"),
+            rebalance_timeout: s.at("group.rebalance_timeout"),
+        },
         offsets: Offsets {
-            store: s.at("offsets.store"),
+            store: s.at::<Option<_>>("offsets.store").unwrap_or_else(|| default_store(s)),
             path: s.at("offsets.path"),
             checkpoint_interval: s.at("offsets.checkpoint_interval"),
         },
@@ -64,6 +76,14 @@ pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut
     }
 }
 
+/// Members of a group come and go on other machines: their offsets lie where all can see them.
+fn default_store(settings: &Settings) -> OffsetStoreKind {
+    match settings.setting(MODE) {
+        Some(Setting::Word("group")) => OffsetStoreKind::Group,
+        _ => OffsetStoreKind::File,
+    }
+}
+
 const MODE: &str = "assignment.mode";
 const PARTITIONS: &str = "assignment.partitions";
 const ORDINAL: &str = "assignment.ordinal";
@@ -82,6 +102,15 @@ fn assignment_mode(settings: &Settings, hostname: Option<&str>, problems: &mut P
                 foreign(PARTITIONS, "a list of partitions in ordinal mode", "nothing, or assignment.mode = static");
             }
             ordinal_mode(settings, hostname, problems)
+        }
+        Some(Setting::Word("group")) => {
+            if settings.is_given(PARTITIONS) && settings.setting(PARTITIONS) != Some(&Setting::AllPartitions) {
+                foreign(PARTITIONS, "a list of partitions in group mode", "nothing, or assignment.mode = static");
+            }
+            for key in [ORDINAL, REPLICAS].into_iter().filter(|key| settings.is_given(key)) {
+                foreign(key, "only ordinal mode has this", "nothing, or assignment.mode = ordinal");
+            }
+            AssignmentMode::Group
         }
         Some(_) => {
             for key in [ORDINAL, REPLICAS].into_iter().filter(|key| settings.is_given(key)) {

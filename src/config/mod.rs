@@ -58,6 +58,8 @@ pub struct Config {
     pub route: Vec<RouteRule>,
     /// Which partitions this instance reads.
     pub assignment: Assignment,
+    /// The consumer group.
+    pub group: Group,
     /// Where progress is kept.
     pub offsets: Offsets,
     /// The pipeline itself.
@@ -264,6 +266,58 @@ pub enum AssignmentMode {
         /// How many instances there are.
         replicas: u32,
     },
+    /// A consumer group's coordinator shares the partitions between the instances there are.
+    Group,
+}
+
+/// `group.*`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Group {
+    /// The group's id: also that of offsets kept in Kafka in the other modes.
+    pub id: String,
+    /// This instance's id across restarts (static membership).
+    pub instance_id: Option<String>,
+    /// Which of Kafka's protocols for groups.
+    pub protocol: GroupProtocol,
+    /// Classic protocol: how the leader shares partitions, in order of preference.
+    pub assignors: Vec<AssignorKind>,
+    /// KIP-848: which of the broker's assignors; the broker's default where `None`.
+    pub server_assignor: Option<String>,
+    /// A member not heard of for this long is expelled. KIP-848: the group's or broker's setting
+    /// counts, and this is what the member goes by when it hears nothing.
+    #[serde(with = "humantime_text")]
+    pub session_timeout: Duration,
+    /// Classic protocol: how often members are heard of.
+    #[serde(with = "humantime_text")]
+    pub heartbeat_interval: Duration,
+    /// How long a member may take to give up partitions.
+    #[serde(with = "humantime_text")]
+    pub rebalance_timeout: Duration,
+}
+
+/// Which of Kafka's protocols for groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupProtocol {
+    /// KIP-848 where the brokers offer it, else classic.
+    Auto,
+    /// KIP-848: the coordinator assigns, members change one at a time.
+    Consumer,
+    /// The members' leader assigns.
+    Classic,
+}
+
+/// How a classic group's leader shares partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AssignorKind {
+    /// Moves as few as it can, without stopping the others.
+    CooperativeSticky,
+    /// Neighbouring partitions to each member; all stop meanwhile.
+    Range,
+    /// One partition after another to the members in turn; all stop meanwhile.
+    #[serde(rename = "roundrobin")]
+    RoundRobin,
 }
 
 /// `offsets.*`
@@ -284,6 +338,8 @@ pub struct Offsets {
 pub enum OffsetStoreKind {
     /// One small file a partition.
     File,
+    /// The consumer group, where tools see the lag.
+    Group,
 }
 
 /// `pipeline.*`

@@ -20,6 +20,7 @@ pub(super) enum Setting {
     Text(String),
     Texts(Vec<String>),
     Word(&'static str),
+    WordList(Vec<&'static str>),
     Duration(Duration),
     Size(ByteSize),
     Integer(i64),
@@ -56,6 +57,7 @@ pub(super) fn parse(kind: Kind, value: &Value) -> Result<Setting, Refusal> {
         Kind::Duration(from, to) => duration(value, from, to).map(Setting::Duration),
         Kind::Size(from, to) => size(value, from, to).map(Setting::Size),
         Kind::Words(words) => text(value).and_then(|text| word(text, words)).map(Setting::Word),
+        Kind::WordList(words) => word_list(value, words).map(Setting::WordList),
         Kind::Integer(from, to) => integer(value, from, to).map(Setting::Integer),
         Kind::Address => text(value).and_then(address).map(Setting::Address),
         Kind::Path => text(value).and_then(path).map(Setting::Path),
@@ -116,6 +118,24 @@ fn path(text: &str) -> Result<PathBuf, Refusal> {
 /// meant.
 fn not_replaced(text: &str) -> Result<&str, Refusal> {
     if text.contains('\u{fffd}') { Err(Refusal::new("not UTF-8")) } else { Ok(text) }
+}
+
+fn word_list(value: &Value, words: &'static [&'static str]) -> Result<Vec<&'static str>, Refusal> {
+    let mut list = Vec::new();
+    let mut add = |text: &str| {
+        let found = word(text.trim(), words)?;
+        if list.contains(&found) {
+            return Err(Refusal::new(format!("{found} twice")));
+        }
+        list.push(found);
+        Ok(())
+    };
+    match value {
+        Value::String(_, text) => text.split(',').try_for_each(&mut add)?,
+        Value::Array(_, items) => items.iter().try_for_each(|item| add(text(item)?))?,
+        _ => return Err(wrong_type(value, "a list of words")),
+    }
+    if list.is_empty() { Err(Refusal::new("an empty list")) } else { Ok(list) }
 }
 
 fn duration(value: &Value, from: Duration, to: Duration) -> Result<Duration, Refusal> {

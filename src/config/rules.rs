@@ -1,8 +1,8 @@
 //! Settings that are each allowed and contradict each other.
 
-use super::Config;
 use super::problem::{Problem, Problems};
 use super::settings::Settings;
+use super::{AssignmentMode, Config, OffsetStoreKind};
 
 /// What must hold between keys.
 struct Rule {
@@ -49,6 +49,18 @@ static RULES: &[Rule] = &[
         broken: |c| c.source.max_fetch_bytes > c.pipeline.max_in_flight_bytes,
         wrong: "a full fetch would not fit into what may be in flight",
         allowed: "at most pipeline.max_in_flight_bytes",
+    },
+    Rule {
+        keys: &["offsets.store", "assignment.mode"],
+        broken: |c| c.assignment.mode == AssignmentMode::Group && c.offsets.store == OffsetStoreKind::File,
+        wrong: "a partition that moves to another instance would not find its offset there",
+        allowed: "group, in group mode",
+    },
+    Rule {
+        keys: &["group.heartbeat_interval", "group.session_timeout"],
+        broken: |c| c.group.heartbeat_interval >= c.group.session_timeout,
+        wrong: "the member would be expelled between two heartbeats",
+        allowed: "less than group.session_timeout, a third of it at most by custom",
     },
     Rule {
         keys: &["retry.initial", "retry.max"],

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::words::{ASSIGNMENT_MODES, Word};
-use super::{ByteSize, Compression, CreateTopics, LogFormat, OffsetStoreKind, OutOfRange};
+use super::{AssignorKind, ByteSize, Compression, CreateTopics, GroupProtocol, LogFormat, OffsetStoreKind, OutOfRange};
 use super::{Oversize, Partitioner, ProcessorKind, StartAt};
 
 /// The environment variables that carry keys begin with this; `__` stands between levels.
@@ -65,6 +65,8 @@ pub enum Kind {
     Size(ByteSize, ByteSize),
     /// One of a few words.
     Words(&'static [&'static str]),
+    /// One or more of a few words, each once.
+    WordList(&'static [&'static str]),
     /// A whole number from the first to the second.
     Integer(i64, i64),
     /// An address and port to listen on.
@@ -87,6 +89,7 @@ impl Kind {
             Self::Duration(..) => "DURATION",
             Self::Size(..) => "SIZE",
             Self::Words(_) => "WORD",
+            Self::WordList(_) => "WORD,...",
             Self::Integer(..) => "N",
             Self::Address => "IP:PORT",
             Self::Path => "PATH",
@@ -108,6 +111,7 @@ impl fmt::Display for Kind {
                 write!(f, "a duration from {from} to {to}, such as 500ms, 30s or 1m 30s")
             }
             Self::Size(from, to) => write!(f, "a size from {from} to {to}, such as 512KiB, 4MiB or 1048576"),
+            Self::WordList(words) => write!(f, "a list of {}", Self::Words(words)),
             Self::Words(words) => {
                 for (i, word) in words.iter().enumerate() {
                     let before = match i {
@@ -201,7 +205,7 @@ pub static KEYS: &[Key] = &[
         "What to do with a dead letter that its topic refuses as too large"),
 
     row("assignment.mode", Kind::Words(ASSIGNMENT_MODES), "static",
-        "How instances share partitions: by list, or instance i of n takes each p with p mod n = i"),
+        "How instances share partitions: by list; instance i of n takes each p with p mod n = i; or as a consumer group"),
     row("assignment.partitions", Kind::Partitions, "all",
         "Static mode: the partitions that this instance reads"),
     unset("assignment.ordinal", Kind::Integer(0, 99_999), "the number that ends the host name",
@@ -211,7 +215,24 @@ pub static KEYS: &[Key] = &[
     row("assignment.discovery_interval", Kind::Duration(MILLISECOND, DAY), "10s",
         "How often the source topic is asked for new partitions"),
 
-    row("offsets.store", Kind::Words(OffsetStoreKind::WORDS), "file",
+    row("group.id", Kind::Text, "login-pipeline",
+        "The consumer group, and whose offsets the group store keeps"),
+    unset("group.instance_id", Kind::Text, "dynamic membership",
+        "This instance's id across restarts: within the session timeout it gets its partitions back"),
+    row("group.protocol", Kind::Words(GroupProtocol::WORDS), "auto",
+        "Kafka's protocol for groups: KIP-848's (consumer), the older one (classic), or by what brokers offer"),
+    row("group.assignors", Kind::WordList(AssignorKind::WORDS), "cooperative-sticky",
+        "Classic protocol: how partitions are shared, in order of preference; all members need one in common"),
+    unset("group.server_assignor", Kind::Text, "the broker's default",
+        "KIP-848: the broker's assignor, such as uniform or range"),
+    row("group.session_timeout", WAIT, "45s",
+        "A member not heard of for this long loses its partitions"),
+    row("group.heartbeat_interval", WAIT, "3s",
+        "Classic protocol: how often a member is heard of; a third of the session timeout at most is usual"),
+    row("group.rebalance_timeout", WAIT, "60s",
+        "How long a member may take to finish what is in flight when a partition is taken from it"),
+
+    unset("offsets.store", Kind::Words(OffsetStoreKind::WORDS), "group in group mode, else file",
         "Where progress is kept"),
     row("offsets.path", Kind::Path, "./offsets",
         "The folder of the file store"),

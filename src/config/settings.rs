@@ -110,10 +110,29 @@ from_setting! {
     PathBuf: Setting::Path(path) => path.clone(), else Self::new();
     SocketAddr: Setting::Address(address) => *address, else Self::from((Ipv4Addr::LOCALHOST, 0));
     Option<Vec<i32>>: Setting::Partitions(partitions) => Some(partitions.clone()), else None;
+    Option<String>: Setting::Text(text) => Some(text.clone()), else None;
     Option<i32>: Setting::Integer(number) => (*number).try_into().ok(), else None;
     Option<u16>: Setting::Integer(number) => (*number).try_into().ok(), else None;
     Option<u32>: Setting::Integer(number) => (*number).try_into().ok(), else None;
     i16: Setting::Integer(number) => (*number).try_into().unwrap_or(Self::MAX), else 0;
+}
+
+impl<T: Word> FromSetting for Vec<T> {
+    fn from_setting(setting: Option<&Setting>) -> Self {
+        match setting {
+            Some(Setting::WordList(words)) => words.iter().filter_map(|word| T::of_word(word)).collect(),
+            _ => Self::new(),
+        }
+    }
+}
+
+impl<T: Word> FromSetting for Option<T> {
+    fn from_setting(setting: Option<&Setting>) -> Self {
+        match setting {
+            Some(Setting::Word(word)) => T::of_word(word),
+            _ => None,
+        }
+    }
 }
 
 impl<T: Word> FromSetting for T {

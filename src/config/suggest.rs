@@ -46,7 +46,7 @@ mod tests {
             ("kafka.timeout", Some("kafka.request_timeout")),
             ("source.maxwait", Some("source.max_wait")),
             ("source.offset_out_of_range", Some("source.on_offset_out_of_range")),
-            ("security.protocol", None),
+            ("security.mechanism", None),
             ("x", None),
         ] {
             let found = closest_key(given).map(|key| key.path);

@@ -1,6 +1,6 @@
 //! The words that stand for the variants of the configuration's enums, each written once.
 
-use super::{Compression, CreateTopics, LogFormat, OffsetStoreKind, OutOfRange};
+use super::{AssignorKind, Compression, CreateTopics, GroupProtocol, LogFormat, OffsetStoreKind, OutOfRange};
 use super::{Oversize, Partitioner, ProcessorKind, StartAt};
 
 /// A type that the configuration names by one of a few words.
@@ -15,7 +15,7 @@ pub(super) trait Word: Copy + 'static {
 }
 
 /// `assignment.mode` has no enum of its own: its variants carry what the mode needs.
-pub(super) const ASSIGNMENT_MODES: &[&str] = &["static", "ordinal"];
+pub(super) const ASSIGNMENT_MODES: &[&str] = &["static", "ordinal", "group"];
 
 macro_rules! words {
     ($($type:ident { $first:ident = $first_word:literal $(, $variant:ident = $word:literal)* })+) => {$(
@@ -40,7 +40,9 @@ words! {
     Partitioner { Source = "source", Key = "key" }
     Compression { None = "none", Gzip = "gzip", Snappy = "snappy", Lz4 = "lz4", Zstd = "zstd" }
     Oversize { Truncate = "truncate", Block = "block" }
-    OffsetStoreKind { File = "file" }
+    OffsetStoreKind { File = "file", Group = "group" }
+    GroupProtocol { Auto = "auto", Consumer = "consumer", Classic = "classic" }
+    AssignorKind { CooperativeSticky = "cooperative-sticky", Range = "range", RoundRobin = "roundrobin" }
     ProcessorKind { Login = "login" }
     LogFormat { Text = "text", Json = "json" }
     CreateTopics { Never = "never", Missing = "missing" }
@@ -65,6 +67,8 @@ mod tests {
         prints_as_read::<Compression>();
         prints_as_read::<Oversize>();
         prints_as_read::<OffsetStoreKind>();
+        prints_as_read::<GroupProtocol>();
+        prints_as_read::<AssignorKind>();
         prints_as_read::<ProcessorKind>();
         prints_as_read::<LogFormat>();
         prints_as_read::<CreateTopics>();

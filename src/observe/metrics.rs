@@ -78,6 +78,11 @@ struct Families {
     dead: Family<ReasonLabels, Counter>,
     retries: Family<RetryLabels, Counter>,
     fetch: Durations,
+    checkpoint: Durations,
+    rebalances: Family<RebalanceLabels, Counter>,
+    group_generation: Family<GroupLabels, Gauge>,
+    group_partitions: Family<GroupLabels, Gauge>,
+    heartbeat_age: Family<GroupLabels, SecondsSince>,
     produce: Durations,
     end_to_end: Durations,
     clock_skew: Counter,
@@ -104,6 +109,17 @@ struct RouteLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GroupLabels {
+    group: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RebalanceLabels {
+    group: Arc<str>,
+    cause: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -167,6 +183,7 @@ impl Metrics {
             expired: families.expired.get_or_create_owned(&of_topic),
             undecodable: families.undecodable.get_or_create_owned(&of_topic),
             fetch: families.fetch.get_or_create_owned(&of_topic),
+            checkpoint: families.checkpoint.get_or_create_owned(&of_topic),
             end_to_end: families.end_to_end.get_or_create_owned(&of_topic),
             clock_skew: families.clock_skew.clone(),
             labels,
@@ -180,6 +197,19 @@ impl Metrics {
         RouteMetrics {
             records: self.inner.families.routed_records.get_or_create_owned(&labels),
             bytes: self.inner.families.routed_bytes.get_or_create_owned(&labels),
+        }
+    }
+
+    /// The metrics of this process's membership in a consumer group.
+    pub fn group(&self, group: &str) -> GroupMetrics {
+        let labels = GroupLabels { group: group.into() };
+        let families = &self.inner.families;
+        GroupMetrics {
+            generation: families.group_generation.get_or_create_owned(&labels),
+            partitions: families.group_partitions.get_or_create_owned(&labels),
+            heartbeat_age: families.heartbeat_age.get_or_create_owned(&labels),
+            group: labels.group,
+            metrics: self.clone(),
         }
     }
 
@@ -224,6 +254,11 @@ impl Families {
             dead: made.plain("dead_letters", "Records sent to the dead-letter topic"),
             retries: made.plain("retries", "Failed attempts that are made again"),
             fetch: made.durations("fetch_duration", "How long a fetch takes, waiting included", requests),
+            checkpoint: made.durations("checkpoint_duration", "How long storing a checkpoint takes", requests),
+            rebalances: made.plain("group_rebalances", "Changes of the group that this member took part in"),
+            group_generation: made.plain("group_generation", "The group's generation, or the member's epoch"),
+            group_partitions: made.plain("group_assigned_partitions", "Partitions assigned to this member"),
+            heartbeat_age: made.unit("group_heartbeat_age", Unit::Seconds, "Time since the coordinator last answered"),
             produce: made.durations("produce_duration", "How long writing a batch takes", requests),
             end_to_end: made.durations("end_to_end_latency", END_TO_END_HELP, end_to_end),
             clock_skew: made.plain("clock_skew", "Events from the future, whose latency counts as 0"),
@@ -273,6 +308,8 @@ pub struct PartitionMetrics {
     pub bytes_in: Counter,
     /// How long fetches take. One series a topic.
     pub fetch: DurationHistogram,
+    /// How long storing checkpoints takes. One series a topic.
+    pub checkpoint: DurationHistogram,
     /// From a record's timestamp until it is acknowledged. One series a topic.
     pub end_to_end: DurationHistogram,
     /// Events whose time lies in the future. One series for all.
@@ -339,6 +376,39 @@ impl Drop for PartitionMetrics {
                 families.checkpoint_age.remove(&self.labels);
             }
         }
+    }
+}
+
+/// This process's membership in one consumer group.
+#[derive(Debug, Clone)]
+pub struct GroupMetrics {
+    generation: Gauge,
+    partitions: Gauge,
+    heartbeat_age: SecondsSince,
+    group: Arc<str>,
+    metrics: Metrics,
+}
+
+impl GroupMetrics {
+    /// The generation, or the member's epoch, as the coordinator last gave it.
+    pub fn generation(&self, generation: i32) {
+        self.generation.set(generation.into());
+    }
+
+    /// How many partitions this member has.
+    pub fn assigned(&self, partitions: usize) {
+        self.partitions.set(i64::try_from(partitions).unwrap_or(i64::MAX));
+    }
+
+    /// The coordinator has answered now.
+    pub fn heartbeat(&self) {
+        self.heartbeat_age.reset();
+    }
+
+    /// Counts a rebalance. The cause is one of a closed set.
+    pub fn rebalanced(&self, cause: &'static str) {
+        let labels = RebalanceLabels { group: Arc::clone(&self.group), cause };
+        self.metrics.inner.families.rebalances.get_or_create(&labels).inc();
     }
 }
 

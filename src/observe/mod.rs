@@ -47,8 +47,8 @@ pub use distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
 pub use health::{ComponentHandle, Health, Phase, Reason, Severity};
 pub use histogram::DurationHistogram;
 pub use http::{AdminServer, BindError, Limits};
-pub use metrics::{CONTENT_TYPE, Metrics, PartitionMetrics, RouteMetrics};
-pub use status::{LastError, PartitionReport, PartitionState, PartitionStatus, Status, StatusBoard};
+pub use metrics::{CONTENT_TYPE, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics};
+pub use status::{GroupReport, LastError, PartitionReport, PartitionState, PartitionStatus, Status, StatusBoard};
 pub use tally::{Dimensions, DistributionSnapshot, SharedTally, Snapshot, TOP, Tally, TallyBoard, Totals, ValueCount};
 
 /// Everything that the process shows of itself. Clones show the same.

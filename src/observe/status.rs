@@ -3,6 +3,7 @@
 //! Workers write through a [`PartitionStatus`] of their own, atomics but for what changes rarely;
 //! only a request for the page reads them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -35,10 +36,38 @@ pub struct Status {
     pub state: Phase,
     /// Each partition that this process reads, in order.
     pub partitions: Vec<PartitionReport>,
+    /// The consumer group, in group mode.
+    pub group: Option<GroupReport>,
     /// What was counted since the start.
     pub tally: Snapshot,
     /// The configuration in force, secrets left out by whoever gave it.
     pub configuration: Value,
+}
+
+/// This process's membership in a consumer group.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct GroupReport {
+    /// `group.id`.
+    pub id: String,
+    /// `classic` or `consumer` (KIP-848).
+    pub protocol: &'static str,
+    /// Where the member is in its protocol.
+    pub state: &'static str,
+    /// The member's id, once it has one.
+    pub member_id: Option<String>,
+    /// `group.instance_id`.
+    pub instance_id: Option<String>,
+    /// The generation, or the member's epoch.
+    pub generation: Option<i32>,
+    /// The partitions that it has.
+    pub partitions: Vec<i32>,
+    /// Rebalances since the start, by cause.
+    pub rebalances: BTreeMap<&'static str, u64>,
+    /// Time since the coordinator last answered.
+    pub heartbeat_age_seconds: Option<u64>,
+    /// When it last answered.
+    #[serde(skip)]
+    pub heartbeat: Option<Instant>,
 }
 
 /// One partition on the page.
@@ -106,6 +135,7 @@ struct Board {
     started_at: SystemTime,
     started: Instant,
     partitions: Mutex<Vec<Arc<Cell>>>,
+    group: Mutex<Option<GroupReport>>,
 }
 
 impl StatusBoard {
@@ -117,6 +147,7 @@ impl StatusBoard {
             started_at: SystemTime::now(),
             started: Instant::now(),
             partitions: Mutex::default(),
+            group: Mutex::default(),
         };
         Self { inner: Arc::new(board) }
     }
@@ -136,6 +167,11 @@ impl StatusBoard {
         reports
     }
 
+    /// The membership as it is now.
+    pub fn group(&self, report: GroupReport) {
+        *lock(&self.inner.group) = Some(report);
+    }
+
     /// The whole page, with what other boards know.
     pub fn status(&self, state: Phase, tally: Snapshot) -> Status {
         Status {
@@ -144,6 +180,10 @@ impl StatusBoard {
             uptime_seconds: self.inner.started.elapsed().as_secs(),
             state,
             partitions: self.partitions(),
+            group: lock(&self.inner.group).clone().map(|report| GroupReport {
+                heartbeat_age_seconds: report.heartbeat.map(|at| at.elapsed().as_secs()),
+                ..report
+            }),
             tally,
             configuration: self.inner.configuration.clone(),
         }

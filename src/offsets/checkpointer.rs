@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Checkpoint, OffsetStore, StoreError};
 use crate::record::Offset;
+use crate::tenure::Tenure;
 
 /// What became of an attempt to store a checkpoint.
 pub type Outcome<'a> = Result<&'a Checkpoint, &'a StoreError>;
@@ -23,16 +24,18 @@ pub struct Checkpointer {
 }
 
 impl Checkpointer {
-    /// Starts the task. `stored` holds the partition's names and where its work begins, which is
-    /// taken as stored already; `report` hears of every attempt.
+    /// Starts the task, which ends with `tenure` at the latest. `stored` holds the partition's names
+    /// and where its work begins, which is taken as stored already; `report` hears of every attempt,
+    /// how long it took, and says how long to wait after one that failed.
     pub fn spawn(
         store: Arc<dyn OffsetStore>,
+        tenure: Tenure,
         stored: Checkpoint,
         interval: Duration,
-        report: impl FnMut(Outcome<'_>) + Send + 'static,
+        report: impl FnMut(Outcome<'_>, Duration) -> Duration + Send + 'static,
     ) -> Self {
         let (progress, watched) = watch::channel(stored.next_offset);
-        let keeper = Keeper { store, stored, interval, report };
+        let keeper = Keeper { store, tenure, stored, stored_at: Instant::now(), interval, report };
         Self { progress, task: tokio::spawn(keeper.run(watched)) }
     }
 
@@ -50,7 +53,8 @@ impl Checkpointer {
         self.progress.send_replace(offset);
     }
 
-    /// Stores what is not stored yet, now.
+    /// Stores what is not stored yet, now; tried again for as long as the failure is a broker's and
+    /// passing.
     ///
     /// # Errors
     /// Where that fails; what was stored before stays.
@@ -65,48 +69,85 @@ impl Checkpointer {
 
 struct Keeper<R> {
     store: Arc<dyn OffsetStore>,
+    tenure: Tenure,
     stored: Checkpoint,
+    stored_at: Instant,
     interval: Duration,
     report: R,
 }
 
-impl<R: FnMut(Outcome<'_>)> Keeper<R> {
+impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
     async fn run(mut self, mut progress: watch::Receiver<Offset>) -> Result<(), StoreError> {
+        let tenure = self.tenure.clone();
+        tokio::select! {
+            biased;
+            () = tenure.ended() => Err(self.not_held()),
+            result = self.keep_up(&mut progress) => result,
+        }
+    }
+
+    async fn keep_up(&mut self, progress: &mut watch::Receiver<Offset>) -> Result<(), StoreError> {
         let mut due = Instant::now() + self.interval;
+        let mut failed = false;
         loop {
-            let open = progress.changed().await.is_ok();
-            let open = open
-                && tokio::select! {
-                    biased;
-                    () = closed(&mut progress) => false,
-                    () = sleep_until(due) => true,
-                };
+            let open = self.wait(progress, due, failed).await;
             let next_offset = *progress.borrow_and_update();
-            let result = self.keep(next_offset).await;
-            due = Instant::now() + self.interval;
-            match result {
-                _ if open => {
-                    // What failed is tried again with the next progress, or now where there is none.
-                    if result.is_err() {
-                        progress.mark_changed();
-                    }
+            match self.keep(next_offset).await {
+                Ok(()) if open => {
+                    failed = false;
+                    due = Instant::now() + self.interval;
                 }
-                result => return result,
+                // Tried again with the progress made meanwhile.
+                Err((_, pause)) if open => {
+                    failed = true;
+                    due = Instant::now() + pause.max(self.interval);
+                }
+                Err((error, pause)) if error.passes() => {
+                    failed = true;
+                    sleep(pause).await;
+                }
+                last => return last.map_err(|(error, _)| error),
             }
         }
     }
 
-    async fn keep(&mut self, next_offset: Offset) -> Result<(), StoreError> {
-        if next_offset == self.stored.next_offset {
+    /// Waits until something is to be stored, and not before `due`. False as soon as nobody can
+    /// tell of progress any more: what is stored then is the last.
+    async fn wait(&mut self, progress: &mut watch::Receiver<Offset>, due: Instant, failed: bool) -> bool {
+        if !failed {
+            let told = match self.store.refresh_interval() {
+                Some(interval) => timeout(interval, progress.changed()).await.unwrap_or(Ok(())),
+                None => progress.changed().await,
+            };
+            if told.is_err() {
+                return false;
+            }
+        }
+        tokio::select! {
+            biased;
+            () = closed(progress) => false,
+            () = sleep_until(due) => true,
+        }
+    }
+
+    /// Stores an offset that is not stored yet, or whose store will forget it soon.
+    async fn keep(&mut self, next_offset: Offset) -> Result<(), (StoreError, Duration)> {
+        let stale = self.store.refresh_interval().is_some_and(|interval| self.stored_at.elapsed() >= interval);
+        if next_offset == self.stored.next_offset && !stale {
             return Ok(());
         }
         let checkpoint = Checkpoint { next_offset, ..self.stored.clone() };
-        let result = self.store.store(&checkpoint).await;
-        (self.report)(result.as_ref().map(|()| &checkpoint));
-        if result.is_ok() {
-            self.stored = checkpoint;
-        }
-        result
+        let begun = Instant::now();
+        let result = self.store.store(&checkpoint, &self.tenure).await;
+        let pause = (self.report)(result.as_ref().map(|()| &checkpoint), begun.elapsed());
+        result.map_err(|error| (error, pause))?;
+        self.stored = checkpoint;
+        self.stored_at = Instant::now();
+        Ok(())
+    }
+
+    fn not_held(&self) -> StoreError {
+        StoreError::NotHeld { topic: self.stored.topic.clone(), partition: self.stored.partition }
     }
 }
 
@@ -137,7 +178,7 @@ mod tests {
             async { Ok(None) }.boxed()
         }
 
-        fn store<'a>(&'a self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<(), StoreError>> {
+        fn store<'a>(&'a self, checkpoint: &'a Checkpoint, _: &'a Tenure) -> BoxFuture<'a, Result<(), StoreError>> {
             let mut failures = self.failures.lock().unwrap();
             let result = if *failures > 0 {
                 *failures -= 1;
@@ -151,9 +192,13 @@ mod tests {
     }
 
     fn spawn(store: &Arc<Memory>) -> Checkpointer {
+        spawn_under(store, Tenure::unlimited())
+    }
+
+    fn spawn_under(store: &Arc<Memory>, tenure: Tenure) -> Checkpointer {
         let first =
             Checkpoint { topic: "t".into(), topic_id: None, partition: 0, next_offset: Offset(10), leader_epoch: None };
-        Checkpointer::spawn(store.clone(), first, Duration::from_secs(1), |_| ())
+        Checkpointer::spawn(store.clone(), tenure, first, Duration::from_secs(1), |_, _| Duration::from_millis(100))
     }
 
     fn stored(store: &Memory) -> Vec<i64> {
@@ -211,5 +256,16 @@ mod tests {
         *store.failures.lock().unwrap() = 1;
         checkpointer.advance(Offset(12));
         assert!(checkpointer.finish().await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stores_nothing_after_its_tenure() {
+        let store = Arc::new(Memory::default());
+        let tenure = Tenure::unlimited();
+        let checkpointer = spawn_under(&store, tenure.clone());
+        checkpointer.advance(Offset(11));
+        tenure.end();
+        assert!(matches!(checkpointer.finish().await, Err(StoreError::NotHeld { .. })));
+        assert!(stored(&store).is_empty());
     }
 }

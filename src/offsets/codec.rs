@@ -4,7 +4,7 @@
 //! refused: a truncation, a flipped bit, a later version.
 
 use super::Checkpoint;
-use crate::record::{Offset, TopicId};
+use crate::record::Offset;
 
 const HEAD: &str = "login-pipeline checkpoint v1";
 
@@ -56,7 +56,7 @@ fn fields(body: &str) -> Option<Checkpoint> {
     let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
     Some(Checkpoint {
         topic: field("topic")?.to_owned(),
-        topic_id: optional(field("topic_id")?, topic_id)?,
+        topic_id: optional(field("topic_id")?, |text| text.parse().ok())?,
         partition: field("partition")?.parse().ok()?,
         next_offset: Offset(field("next_offset")?.parse().ok().filter(|offset| *offset >= 0)?),
         leader_epoch: optional(field("leader_epoch")?, |text| text.parse().ok())?,
@@ -68,16 +68,12 @@ fn optional<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Option<T
     if text == "-" { Some(None) } else { parse(text).map(Some) }
 }
 
-fn topic_id(text: &str) -> Option<TopicId> {
-    let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32)?;
-    Some(TopicId(number.to_be_bytes()))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::record::TopicId;
 
     fn checkpoints() -> impl Strategy<Value = Checkpoint> {
         let id = prop::option::of(any::<[u8; 16]>().prop_map(TopicId));

@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::{Checkpoint, OffsetStore, StoreError, codec};
+use crate::tenure::Tenure;
 
 /// The file store: `<folder>/<topic>/<partition>`, and a lock file that keeps a second process out.
 #[derive(Debug, Clone)]
@@ -129,7 +130,8 @@ impl OffsetStore for FileStore {
         self.blocking(move |store| store.read(&topic, partition)).boxed()
     }
 
-    fn store<'a>(&'a self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<(), StoreError>> {
+    /// The lock keeps everybody else out, so that the tenure is not asked.
+    fn store<'a>(&'a self, checkpoint: &'a Checkpoint, _: &'a Tenure) -> BoxFuture<'a, Result<(), StoreError>> {
         let checkpoint = checkpoint.clone();
         self.blocking(move |store| store.write(&checkpoint)).boxed()
     }

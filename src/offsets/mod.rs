@@ -4,17 +4,23 @@
 mod checkpointer;
 mod codec;
 mod file;
+mod group;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde::Serialize;
 
+use crate::broker;
 use crate::record::{Offset, TopicId};
+use crate::retry::ErrorClass;
+use crate::tenure::Tenure;
 
 pub use checkpointer::{Checkpointer, Outcome};
 pub use codec::CodecError;
 pub use file::{FileStore, Listed};
+pub use group::{Committer, GroupStore};
 
 /// How far one partition is done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,11 +45,18 @@ pub trait OffsetStore: Send + Sync {
     /// Where it can't be read, or what is there is damaged: never a silent zero.
     fn load<'a>(&'a self, topic: &'a str, partition: i32) -> BoxFuture<'a, Result<Option<Checkpoint>, StoreError>>;
 
-    /// Keeps a checkpoint; when this returns, it survives a crash.
+    /// Keeps a checkpoint; when this returns, it survives a crash. Stores that several processes
+    /// share keep nothing once `tenure` has ended.
     ///
     /// # Errors
-    /// Where it can't be written; the one before stays.
-    fn store<'a>(&'a self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<(), StoreError>>;
+    /// Where it can't be written; the one before stays, unless the answer alone was lost.
+    fn store<'a>(&'a self, checkpoint: &'a Checkpoint, tenure: &'a Tenure) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// How often a checkpoint must be stored again though nothing has changed, because the store
+    /// forgets what is old.
+    fn refresh_interval(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// A checkpoint that can't be kept or read.
@@ -86,4 +99,34 @@ pub enum StoreError {
         /// Whose it is.
         partition: i32,
     },
+    /// The brokers did not take it, or did not tell it.
+    #[error(transparent)]
+    Broker(#[from] broker::Error),
+    /// The partition is no longer this instance's.
+    #[error("{topic}/{partition} is no longer this instance's: its offset is left to the next owner")]
+    NotHeld {
+        /// The partition's topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+    },
+}
+
+impl StoreError {
+    /// What the error means for trying again.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Io { .. } => ErrorClass::Transient,
+            Self::Locked { .. } | Self::Damaged { .. } | Self::Foreign { .. } | Self::NotHeld { .. } => {
+                ErrorClass::Fatal
+            }
+            Self::Broker(error) => group::class_of(error),
+        }
+    }
+
+    /// Whether waiting a little is worth it even while the program stops: brokers come back sooner
+    /// than disks are mended.
+    fn passes(&self) -> bool {
+        matches!(self, Self::Broker(_)) && self.class() != ErrorClass::Fatal
+    }
 }

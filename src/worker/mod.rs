@@ -16,6 +16,7 @@ mod source;
 use tokio_util::sync::CancellationToken;
 
 use crate::offsets::StoreError;
+use crate::tenure::Tenure;
 
 pub use budget::Budget;
 pub use sink::{Sink, SinkParts};
@@ -23,6 +24,8 @@ pub use source::{Source, SourceParts};
 
 /// The worker of one partition.
 pub struct PartitionWorker {
+    /// For how long the partition is this instance's.
+    pub tenure: Tenure,
     /// Where records come from.
     pub source: Source,
     /// Where they go.
@@ -31,12 +34,21 @@ pub struct PartitionWorker {
 
 impl PartitionWorker {
     /// Works until `stop`, then finishes what is in flight and stores the last checkpoint. Dropped
-    /// before, it leaves what is not acknowledged to whoever reads the partition next.
+    /// before, or at the end of its tenure, it leaves what is not acknowledged to whoever reads the
+    /// partition next.
     ///
     /// # Errors
     /// Where the last checkpoint can't be stored.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
-        let Self { mut source, mut sink } = self;
+        let Self { tenure, source, sink } = self;
+        tokio::select! {
+            biased;
+            () = tenure.ended() => Ok(()),
+            result = Self::work(source, sink, stop) => result,
+        }
+    }
+
+    async fn work(mut source: Source, mut sink: Sink, stop: CancellationToken) -> Result<(), StoreError> {
         let Some(start) = stop.run_until_cancelled(source.start()).await else { return Ok(()) };
         sink.begin_at(start);
         let mut fetched = source.fetch(&stop).await;

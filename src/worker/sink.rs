@@ -14,6 +14,7 @@ use crate::observe::{Observe, PartitionMetrics, PartitionStatus, RouteMetrics, S
 use crate::offsets::{Checkpoint, Checkpointer, OffsetStore, StoreError};
 use crate::retry::ErrorClass;
 use crate::stages::{Batch, Counts, DEAD_LETTER, Now, Stages};
+use crate::tenure::Tenure;
 use crate::tracker::Tracker;
 
 /// Delivers a partition's batches and keeps its progress.
@@ -42,6 +43,8 @@ pub struct SinkParts {
     pub oversize: Oversize,
     /// Where checkpoints go.
     pub store: Arc<dyn OffsetStore>,
+    /// For how long the partition is this instance's: nothing is written after.
+    pub tenure: Tenure,
     /// How often at most.
     pub checkpoint_interval: Duration,
     /// Who is told of failures.
@@ -88,16 +91,18 @@ impl Sink {
         status.committed(start.next_offset);
         metrics.checkpointed();
         let mut trouble = self.parts.watch.operation("checkpoint", format!("store the offset of {}", self.parts.name));
-        let report = move |outcome: Result<&Checkpoint, &StoreError>| match outcome {
+        let report = move |outcome: Result<&Checkpoint, &StoreError>, took| match outcome {
             Ok(checkpoint) => {
                 trouble.passed();
                 metrics.checkpointed();
+                metrics.checkpoint.observe(took);
                 status.checkpointed(checkpoint.next_offset);
+                Duration::ZERO
             }
-            Err(error) => drop(trouble.failed_as(ErrorClass::Transient, error)),
+            Err(error) => trouble.failed_as(error.class(), error),
         };
-        let store = Arc::clone(&self.parts.store);
-        let checkpointer = Checkpointer::spawn(store, start, self.parts.checkpoint_interval, report);
+        let SinkParts { store, tenure, checkpoint_interval, .. } = &self.parts;
+        let checkpointer = Checkpointer::spawn(Arc::clone(store), tenure.clone(), start, *checkpoint_interval, report);
         self.progress = Some(Progress { tracker, checkpointer });
     }
 
@@ -114,7 +119,7 @@ impl Sink {
             let whole = Redo::of((0..batch.len()).collect());
             stage(&mut **stages, batch, &whole, out, (&now, &partitions), &mut counts, &mut tally.lock())
         };
-        for refused in self.parts.writer.write(out).await {
+        for refused in self.parts.writer.write(out, &self.parts.tenure).await {
             self.redo(batch, refused, &now, &partitions, &mut counts).await;
         }
         self.note_done(batch, &counts);
@@ -149,7 +154,7 @@ impl Sink {
             let SinkParts { stages, max_batch_bytes, .. } = &mut self.parts;
             let out = OutputBatch::new(*max_batch_bytes, Expected::default());
             let out = stage(&mut **stages, batch, &redo, out, (now, partitions), &mut Counts::default(), &mut tally);
-            for refused in self.parts.writer.write(out).await {
+            for refused in self.parts.writer.write(out, &self.parts.tenure).await {
                 self.split(batch, refused, &redo, &mut stack, counts).await;
             }
         }

@@ -14,7 +14,7 @@ use crate::config::{OutOfRange, StartAt};
 use crate::observe::{PartitionMetrics, PartitionState, PartitionStatus, count};
 use crate::offsets::{Checkpoint, OffsetStore};
 use crate::record::{Offset, TopicId};
-use crate::retry::ErrorClass;
+use crate::tenure::Tenure;
 
 /// Reads a partition from where its checkpoint says, through every trouble.
 pub struct Source {
@@ -35,6 +35,8 @@ pub struct SourceParts {
     pub reader: PartitionReader,
     /// Where checkpoints are.
     pub store: Arc<dyn OffsetStore>,
+    /// For how long the partition is this instance's.
+    pub tenure: Tenure,
     /// Where to begin without one.
     pub start: StartAt,
     /// What to do where the position no longer exists.
@@ -81,7 +83,7 @@ impl Source {
     async fn try_start(&mut self) -> Result<Checkpoint, Duration> {
         let SourceParts { topic, partition, store, topic_id, .. } = &self.parts;
         let stored = store.load(topic, *partition).await;
-        let stored = stored.map_err(|error| self.trouble.failed_as(ErrorClass::Fatal, &error))?;
+        let stored = stored.map_err(|error| self.trouble.failed_as(error.class(), &error))?;
         let same_topic = |stored: &Checkpoint| stored.topic_id.zip(*topic_id).is_none_or(|(old, new)| old == new);
         let next_offset = match &stored {
             Some(stored) if same_topic(stored) => {
@@ -99,7 +101,7 @@ impl Source {
             None => self.first_offset().await,
         };
         let next_offset = next_offset.map_err(|error| self.trouble.failed(&error))?;
-        let SourceParts { topic, partition, store, topic_id, .. } = &self.parts;
+        let SourceParts { topic, partition, store, topic_id, tenure, .. } = &self.parts;
         let checkpoint = Checkpoint {
             topic: topic.clone(),
             topic_id: *topic_id,
@@ -107,9 +109,9 @@ impl Source {
             next_offset,
             leader_epoch: None,
         };
-        match store.store(&checkpoint).await {
+        match store.store(&checkpoint, tenure).await {
             Ok(()) => Ok(checkpoint),
-            Err(error) => Err(self.trouble.failed_as(ErrorClass::Transient, &error)),
+            Err(error) => Err(self.trouble.failed_as(error.class(), &error)),
         }
     }
 

@@ -155,22 +155,29 @@ impl Cluster {
     }
 
     async fn metadata(&self, request: MetadataRequest, permissions: bool) -> Result<MetadataResponse, Error> {
+        let ask = |connection: Arc<Connection>| {
+            let told = permissions && connection.version(MetadataRequest::KEY).is_ok_and(|version| version >= 8);
+            let request = request.clone().with_include_topic_authorized_operations(told);
+            async move { connection.request("ask for metadata of", &request).await }
+        };
+        let response = self.ask_any(ask).await?;
+        self.learn(&response).await;
+        Ok(response)
+    }
+
+    /// Asks one broker after another until one answers.
+    pub(super) async fn ask_any<R, F>(&self, ask: impl Fn(Arc<Connection>) -> F) -> Result<R, Error>
+    where
+        F: Future<Output = Result<R, Error>>,
+    {
         let mut last = None;
         for address in self.addresses().await {
             let answer = match self.connection(&address).await {
-                Ok(connection) => {
-                    let told =
-                        permissions && connection.version(MetadataRequest::KEY).is_ok_and(|version| version >= 8);
-                    let request = request.clone().with_include_topic_authorized_operations(told);
-                    connection.request("ask for metadata of", &request).await
-                }
+                Ok(connection) => ask(connection).await,
                 Err(error) => Err(error),
             };
             match answer {
-                Ok(response) => {
-                    self.learn(&response).await;
-                    return Ok(response);
-                }
+                Ok(answer) => return Ok(answer),
                 Err(error) => last = Some(error),
             }
         }
@@ -214,6 +221,14 @@ impl Cluster {
         }
     }
 
+    /// A connection that nobody else uses: what is asked on it waits for nobody.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub(super) async fn open(&self, address: &str) -> Result<Connection, Error> {
+        Connection::open(address, &self.options).await
+    }
+
     async fn learn(&self, response: &MetadataResponse) {
         let mut state = self.state.lock().await;
         state.nodes = response.brokers.iter().map(node).collect();
@@ -236,10 +251,12 @@ fn asked(name: &str) -> MetadataRequestTopic {
 }
 
 fn node(broker: &MetadataResponseBroker) -> (i32, String) {
-    let host = broker.host.as_str();
-    let address =
-        if host.contains(':') { format!("[{host}]:{}", broker.port) } else { format!("{host}:{}", broker.port) };
-    (broker.node_id.0, address)
+    (broker.node_id.0, address(&broker.host, broker.port))
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+pub(super) fn address(host: &str, port: i32) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 fn described(topic: &MetadataResponseTopic) -> Option<(String, Result<Topic, Error>)> {

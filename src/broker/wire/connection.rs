@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader, ResponseHeader};
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes, VersionRange};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -20,10 +20,21 @@ use super::Options;
 use crate::broker::{Cause, Error};
 
 /// The versions of each request that this program has been tested with.
-const KNOWN_VERSIONS: [(i16, VersionRange); 3] = [
-    (0, VersionRange { min: 3, max: 7 }),  // Produce
-    (1, VersionRange { min: 4, max: 11 }), // Fetch; topic ids begin at 13
-    (3, VersionRange { min: 1, max: 12 }), // Metadata
+const KNOWN_VERSIONS: [(ApiKey, VersionRange); 14] = [
+    (ApiKey::Produce, VersionRange { min: 3, max: 7 }),
+    (ApiKey::Fetch, VersionRange { min: 4, max: 11 }), // topic ids begin at 13
+    (ApiKey::ListOffsets, VersionRange { min: 1, max: 7 }),
+    (ApiKey::Metadata, VersionRange { min: 1, max: 12 }),
+    (ApiKey::OffsetCommit, VersionRange { min: 2, max: 9 }), // topic ids begin at 10
+    (ApiKey::OffsetFetch, VersionRange { min: 1, max: 9 }),
+    (ApiKey::FindCoordinator, VersionRange { min: 0, max: 4 }),
+    (ApiKey::JoinGroup, VersionRange { min: 2, max: 9 }),
+    (ApiKey::Heartbeat, VersionRange { min: 1, max: 4 }),
+    (ApiKey::LeaveGroup, VersionRange { min: 1, max: 5 }),
+    (ApiKey::SyncGroup, VersionRange { min: 1, max: 5 }),
+    (ApiKey::DescribeGroups, VersionRange { min: 0, max: 5 }),
+    (ApiKey::ConsumerGroupHeartbeat, VersionRange { min: 0, max: 1 }),
+    (ApiKey::ConsumerGroupDescribe, VersionRange { min: 0, max: 1 }),
 ];
 
 /// An open connection. Dropping it closes it; requests that wait then fail.
@@ -96,12 +107,25 @@ impl Connection {
     /// [`Cause::Timeout`] and [`Cause::Disconnected`] where the answer was lost: the request may
     /// have had its effect. After either the connection is of no use any more.
     pub async fn request<R: Request>(&self, doing: &'static str, request: &R) -> Result<R::Response, Error> {
+        self.request_within(doing, request, self.request_timeout).await
+    }
+
+    /// The same with a deadline of its own, for a request that the broker holds back by design.
+    ///
+    /// # Errors
+    /// As [`Connection::request`].
+    pub async fn request_within<R: Request>(
+        &self,
+        doing: &'static str,
+        request: &R,
+        deadline: Duration,
+    ) -> Result<R::Response, Error> {
         let version = self.version(R::KEY).map_err(|cause| self.error(doing, cause))?;
         let throttled_until = *self.throttled_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(until) = throttled_until {
             sleep_until(until).await;
         }
-        self.request_in(doing, request, version).await
+        self.request_in(doing, request, version, deadline).await
     }
 
     /// Holds back requests for as long as the broker asked in an answer.
@@ -115,7 +139,7 @@ impl Connection {
     /// # Errors
     /// [`Cause::Unsupported`] where there is none.
     pub fn version(&self, api_key: i16) -> Result<i16, Cause> {
-        let ours = KNOWN_VERSIONS.iter().find(|(key, _)| *key == api_key).map(|(_, range)| *range);
+        let ours = KNOWN_VERSIONS.iter().find(|(key, _)| *key as i16 == api_key).map(|(_, range)| *range);
         let both = ours.zip(self.versions.get(&api_key)).map(|(ours, theirs)| ours.intersect(theirs));
         match both {
             Some(range) if !range.is_empty() => Ok(range.max),
@@ -128,18 +152,19 @@ impl Connection {
         doing: &'static str,
         request: &R,
         version: i16,
+        deadline: Duration,
     ) -> Result<R::Response, Error> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let frame = self.frame(request, version, id);
         let frame = frame.map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))?;
-        match timeout(self.request_timeout, self.exchange(id, frame)).await {
+        match timeout(deadline, self.exchange(id, frame)).await {
             Ok(Ok(answer)) => {
                 decode::<R>(answer, version).map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))
             }
             Ok(Err(cause)) => Err(self.error(doing, cause)),
             Err(_) => {
                 self.waiting.fail(|| Cause::Disconnected("given up after a request without answer".to_owned()));
-                Err(self.error(doing, Cause::Timeout(self.request_timeout)))
+                Err(self.error(doing, Cause::Timeout(deadline)))
             }
         }
     }
@@ -178,11 +203,11 @@ impl Connection {
         let request = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_static_str("login-pipeline"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
-        let mut response = self.request_in(DOING, &request, 3).await;
+        let mut response = self.request_in(DOING, &request, 3, self.request_timeout).await;
         let unsupported = |error: &Error| matches!(error.cause, Cause::Undecodable(_));
         if response.as_ref().is_ok_and(|response| response.error_code != 0) || response.as_ref().is_err_and(unsupported)
         {
-            response = self.request_in(DOING, &ApiVersionsRequest::default(), 0).await;
+            response = self.request_in(DOING, &ApiVersionsRequest::default(), 0, self.request_timeout).await;
         }
         let response = response?;
         if let Some(code) = kafka_protocol::ResponseError::try_from_code(response.error_code) {

@@ -4,7 +4,10 @@
 //! Cluster ── metadata, leaders ──► Connection ── one request, one deadline ──► broker
 //!    │                                 ▲
 //!    ├── produce (batches encoded in place, acks=all, no hidden retry)
-//!    └── fetch   (raw batches: control batches, null headers, corrupt ones)
+//!    ├── fetch   (raw batches: control batches, null headers, corrupt ones)
+//!    └── Coordinator (a group's broker, on a connection of its own)
+//!           ├── group_offsets (OffsetCommit, OffsetFetch)
+//!           └── requests of the group's members, made elsewhere
 //! ```
 //!
 //! Nothing here tries again: each call says what happened, and the caller's retry loop decides.
@@ -13,11 +16,15 @@ pub mod batch;
 mod cluster;
 mod compression;
 mod connection;
+mod coordinator;
 mod fetch;
+mod group_offsets;
 mod produce;
 pub mod records;
 
 pub use cluster::{Cluster, Options, Partition, Topic};
 pub use connection::Connection;
+pub use coordinator::Coordinator;
 pub use fetch::{Damaged, Fetched, Stretch};
+pub use group_offsets::{GroupOffset, Identity};
 pub use produce::Produced;

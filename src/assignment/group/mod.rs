@@ -1,0 +1,19 @@
+//! Membership in one of Kafka's own consumer groups, which rskafka lacks.
+//!
+//! ```text
+//!             Classic ─┐ pure: poll ─► Send, Wait, Left
+//! Membership ◄─        ├──────────────────────────────── driver ── Coordinator ── broker
+//!             Consumer ┘ ◄─ answered, described, released   │
+//!            (KIP-848)                                      ├─► Changes ──► supervisor
+//!                                                           ├─► Identity ─► GroupStore
+//!                                                           └─► Lease ────► every write
+//! ```
+
+pub mod assignor;
+mod classic;
+mod consumer;
+mod driver;
+mod member;
+mod subscription;
+
+pub use driver::{Parts, join};

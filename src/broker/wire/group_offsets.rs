@@ -1,0 +1,197 @@
+//! `OffsetCommit` and `OffsetFetch`: the offsets that a group's coordinator keeps.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
+use kafka_protocol::messages::{GroupId, OffsetCommitRequest, OffsetFetchRequest, OffsetFetchResponse, TopicName};
+use kafka_protocol::protocol::{Request, StrBytes};
+
+use super::{Connection, Coordinator};
+use crate::broker::Error;
+use crate::record::Offset;
+
+/// Who commits: what the coordinator gave a member of the group, which it checks on each commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The member's id.
+    pub member_id: String,
+    /// The generation (classic) or the member's epoch (KIP-848).
+    pub generation_or_epoch: i32,
+    /// The id that survives restarts, where it has one.
+    pub instance_id: Option<String>,
+}
+
+/// A committed offset, with what is kept beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupOffset {
+    /// The next offset to read.
+    pub offset: Offset,
+    /// The leader epoch of the record before it, where it is known.
+    pub leader_epoch: Option<i32>,
+    /// What the committer noted.
+    pub metadata: String,
+}
+
+/// What became of each partition's commit.
+pub type Committed = BTreeMap<i32, Result<(), ResponseError>>;
+
+impl Coordinator {
+    /// Commits offsets of one topic; without an identity as a plain committer, which the
+    /// coordinator takes only while the group has no members.
+    ///
+    /// # Errors
+    /// Where there is no answer. What it says of each partition is that partition's result.
+    pub async fn commit(
+        &self,
+        identity: Option<&Identity>,
+        topic: &str,
+        offsets: &BTreeMap<i32, GroupOffset>,
+    ) -> Result<Committed, Error> {
+        let connection = self.connection().await?;
+        let request = commit_request(self.group(), identity, topic, offsets, &connection);
+        let answer = connection.request("commit offsets of group", &request).await;
+        let response = self.checked(&connection, answer).await?;
+        connection.throttle_ms(response.throttle_time_ms);
+        let told =
+            response.topics.iter().filter(|found| found.name.as_str() == topic).flat_map(|topic| &topic.partitions);
+        let told = told.map(|told| (told.partition_index, told.error_code));
+        let told: BTreeMap<i32, i16> = told.collect();
+        let outcome = |partition: &i32| match told.get(partition) {
+            Some(code) => ResponseError::try_from_code(*code).map_or(Ok(()), Err),
+            None => Err(ResponseError::UnknownServerError), // a broker that leaves out what it was asked
+        };
+        let committed: Committed = offsets.keys().map(|partition| (*partition, outcome(partition))).collect();
+        let moved = |code: &ResponseError| Coordinator::has_moved(&Error::code("", "", *code));
+        if committed.values().any(|outcome| outcome.as_ref().is_err_and(moved)) {
+            self.forget(&connection).await;
+        }
+        Ok(committed)
+    }
+
+    /// The committed offsets of some partitions of a topic; those without one are left out.
+    /// Offsets of transactions that are still open make this fail until they end.
+    ///
+    /// # Errors
+    /// Where there is no answer, or it is an error.
+    pub async fn committed(&self, topic: &str, partitions: &[i32]) -> Result<BTreeMap<i32, GroupOffset>, Error> {
+        const DOING: &str = "fetch offsets of group";
+        let connection = self.connection().await?;
+        let request = fetch_request(self.group(), topic, partitions, &connection);
+        let answer = connection.request(DOING, &request).await;
+        let response = self.checked(&connection, answer).await?;
+        connection.throttle_ms(response.throttle_time_ms);
+        let found = fetched(&response, topic);
+        let found = found.map_err(|code| Error::code(DOING, self.group(), code));
+        self.checked(&connection, found).await
+    }
+
+    /// Lets go of the connection where an error says that it leads nowhere.
+    async fn checked<T>(&self, connection: &std::sync::Arc<Connection>, result: Result<T, Error>) -> Result<T, Error> {
+        if result.as_ref().is_err_and(Coordinator::has_moved) {
+            self.forget(connection).await;
+        }
+        result
+    }
+}
+
+impl Connection {
+    /// Holds back requests for so many milliseconds, as the answer asked.
+    fn throttle_ms(&self, pause: i32) {
+        if let Ok(pause @ 1..) = u64::try_from(pause) {
+            self.throttle(Duration::from_millis(pause));
+        }
+    }
+}
+
+fn commit_request(
+    group: &str,
+    identity: Option<&Identity>,
+    topic: &str,
+    offsets: &BTreeMap<i32, GroupOffset>,
+    connection: &Connection,
+) -> OffsetCommitRequest {
+    let version = connection.version(OffsetCommitRequest::KEY).unwrap_or_default();
+    let partitions = offsets.iter().map(|(partition, found)| {
+        let committed = OffsetCommitRequestPartition::default()
+            .with_partition_index(*partition)
+            .with_committed_offset(found.offset.0)
+            .with_committed_metadata(Some(text(&found.metadata)));
+        if version >= 6 { committed.with_committed_leader_epoch(found.leader_epoch.unwrap_or(-1)) } else { committed }
+    });
+    let topic =
+        OffsetCommitRequestTopic::default().with_name(TopicName(text(topic))).with_partitions(partitions.collect());
+    let request = OffsetCommitRequest::default().with_group_id(GroupId(text(group))).with_topics(vec![topic]);
+    let Some(identity) = identity else { return request };
+    let request = request
+        .with_member_id(text(&identity.member_id))
+        .with_generation_id_or_member_epoch(identity.generation_or_epoch);
+    if version >= 7 { request.with_group_instance_id(identity.instance_id.as_deref().map(text)) } else { request }
+}
+
+fn fetch_request(group: &str, topic: &str, partitions: &[i32], connection: &Connection) -> OffsetFetchRequest {
+    let version = connection.version(OffsetFetchRequest::KEY).unwrap_or_default();
+    let request = OffsetFetchRequest::default().with_require_stable(version >= 7);
+    let (group, name, partitions) = (GroupId(text(group)), TopicName(text(topic)), partitions.to_vec());
+    if version >= 8 {
+        let topic = OffsetFetchRequestTopics::default().with_name(name).with_partition_indexes(partitions);
+        let group = OffsetFetchRequestGroup::default().with_group_id(group).with_topics(Some(vec![topic]));
+        request.with_groups(vec![group])
+    } else {
+        let topic = OffsetFetchRequestTopic::default().with_name(name).with_partition_indexes(partitions);
+        request.with_group_id(group).with_topics(Some(vec![topic]))
+    }
+}
+
+fn fetched(response: &OffsetFetchResponse, topic: &str) -> Result<BTreeMap<i32, GroupOffset>, ResponseError> {
+    let mut found = BTreeMap::new();
+    let mut note = |partition: i32, offset: i64, epoch: i32, metadata: Option<&StrBytes>, code: i16| {
+        if let Some(code) = ResponseError::try_from_code(code) {
+            return Err(code);
+        }
+        if offset >= 0 {
+            let metadata = metadata.map_or_else(String::new, |metadata| metadata.to_string());
+            let leader_epoch = Some(epoch).filter(|epoch| *epoch >= 0);
+            found.insert(partition, GroupOffset { offset: Offset(offset), leader_epoch, metadata });
+        }
+        Ok(())
+    };
+    match response.groups.first() {
+        Some(group) => {
+            ResponseError::try_from_code(group.error_code).map_or(Ok(()), Err)?;
+            for p in group.topics.iter().filter(|told| told.name.as_str() == topic).flat_map(|topic| &topic.partitions)
+            {
+                note(
+                    p.partition_index,
+                    p.committed_offset,
+                    p.committed_leader_epoch,
+                    p.metadata.as_ref(),
+                    p.error_code,
+                )?;
+            }
+        }
+        None => {
+            ResponseError::try_from_code(response.error_code).map_or(Ok(()), Err)?;
+            for p in
+                response.topics.iter().filter(|told| told.name.as_str() == topic).flat_map(|topic| &topic.partitions)
+            {
+                note(
+                    p.partition_index,
+                    p.committed_offset,
+                    p.committed_leader_epoch,
+                    p.metadata.as_ref(),
+                    p.error_code,
+                )?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
