@@ -3,81 +3,16 @@
 
 mod support;
 
-use std::path::Path;
 use std::time::Duration;
 
 use login_pipeline::broker::wire::batch::{BatchBuilder, Outgoing};
 use login_pipeline::broker::wire::{Cluster, Options};
 use login_pipeline::config::{Compression, Config};
-use login_pipeline::generator::{GenerateOptions, run};
 use login_pipeline::record::{Header, Headers};
-use support::audit::{Audit, AuditPlan};
 use support::kafka::KafkaCluster;
 use support::pipeline::PipelineProcess;
+use support::topics::{PATIENCE, Topics, drained, ended_in_order};
 use support::wire;
-use tokio_util::sync::CancellationToken;
-
-const PATIENCE: Duration = Duration::from_secs(180);
-
-/// A source, an output and a dead-letter topic of one test.
-struct Topics {
-    brokers: String,
-    names: [String; 3],
-}
-
-impl Topics {
-    async fn create(cluster: &KafkaCluster, test: &str, partitions: i32) -> Self {
-        let names = ["in", "out", "dead"].map(|role| format!("{test}-{role}"));
-        for name in &names {
-            cluster.create_topic(name, partitions, &[]).await;
-        }
-        Self { brokers: cluster.bootstrap(), names }
-    }
-
-    async fn generate(&self, count: u64, seed: u64) {
-        let options = GenerateOptions {
-            brokers: self.brokers.split(',').map(str::to_owned).collect(),
-            client_id: "generator".to_owned(),
-            topic: self.names[0].clone(),
-            rate: None,
-            count: Some(count),
-            bad: 0.02,
-            seed,
-            keyed: true,
-            partitions: None,
-        };
-        run(options, CancellationToken::new(), |_| ()).await.unwrap();
-    }
-
-    fn pipeline(&self, folder: &Path, more: &[&str]) -> PipelineProcess {
-        let [source, output, dead] = &self.names;
-        let usual = PipelineProcess::usual_args(&self.brokers, source, output, dead, &folder.join("offsets"));
-        let args: Vec<&str> = usual.iter().map(String::as_str).chain(more.iter().copied()).collect();
-        PipelineProcess::start(folder, &args)
-    }
-
-    async fn audit(&self) -> Audit {
-        let [source, output, dead] = &self.names;
-        let audit = AuditPlan::new(&self.brokers, source, output, dead).run().await.unwrap();
-        println!("{audit}");
-        audit
-    }
-}
-
-/// Waits until the pipeline has read up to `position`, over all partitions, and written it all.
-async fn drained(pipeline: &mut PipelineProcess, position: f64) {
-    let done = |it: &PipelineProcess| {
-        it.metric("login_pipeline_source_next_offset") >= position
-            && it.metric("login_pipeline_source_lag_records") == 0.0
-            && it.metric("login_pipeline_in_flight_bytes") == 0.0
-    };
-    pipeline.wait_for("everything to be written", PATIENCE, done).await;
-}
-
-async fn ended_in_order(mut pipeline: PipelineProcess) {
-    pipeline.sigterm();
-    assert!(pipeline.wait(Duration::from_secs(40)).await.success(), "{}", pipeline.log());
-}
 
 #[tokio::test]
 async fn every_one_of_200_000_events_is_accounted_for() {

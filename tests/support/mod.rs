@@ -14,6 +14,7 @@ pub mod kafka;
 pub mod oracle;
 pub mod pipeline;
 pub mod records;
+pub mod topics;
 pub mod wire;
 
 use std::net::TcpListener;
