@@ -390,7 +390,7 @@ async fn the_coordinators_broker_dies() {
         group.wait_assigned().await;
         let found = cluster.cli(GROUPS, &["--describe", "--state", "--group", id]).await;
         let found = String::from_utf8(found.stdout).unwrap();
-        let node = found.split_once('(').and_then(|(_, rest)| rest.split_once(')')).unwrap().0.parse().unwrap();
+        let node = found.rsplit_once('(').and_then(|(_, rest)| rest.split_once(')')).unwrap().0.parse().unwrap();
         tokio::join!(topics.generate_at(Some(4_000.0), records, sofar), async {
             sleep(Duration::from_secs(4)).await;
             println!("{id}: node {node} dies");
