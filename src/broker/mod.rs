@@ -16,4 +16,4 @@ pub use error::{Cause, Error};
 pub use output::{DEAD_LETTER, Destination, Expected, OUTPUT, OutputBatch, Part};
 pub use reader::{Entry, PartitionReader, SourceBatch};
 pub use trouble::{Trouble, Watch};
-pub use writer::{Refused, Writer};
+pub use writer::{Refused, Writer, Written};

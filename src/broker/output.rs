@@ -25,6 +25,8 @@ pub struct OutputBatch {
     max_batch_bytes: usize,
     /// About what the first part, which is nearly everything's, will hold.
     expected: Expected,
+    /// What the first part is written in.
+    buffer: Vec<u8>,
 }
 
 /// How much is likely to come.
@@ -50,7 +52,12 @@ pub struct Part {
 impl OutputBatch {
     /// Empty; a part is closed before it grows past `max_batch_bytes`.
     pub fn new(max_batch_bytes: usize, expected: Expected) -> Self {
-        Self { parts: Vec::new(), last: 0, max_batch_bytes, expected }
+        Self { parts: Vec::new(), last: 0, max_batch_bytes, expected, buffer: Vec::new() }
+    }
+
+    /// The same, within a buffer that has served before: memory that is mapped already.
+    pub fn within(self, buffer: Vec<u8>) -> Self {
+        Self { buffer, ..self }
     }
 
     /// Writes a record, which came of the source record at index `source`, at the end of what
@@ -83,7 +90,8 @@ impl OutputBatch {
         if !self.parts.get(self.last).is_some_and(has_room) {
             self.last = self.parts.len();
             let Expected { records, bytes } = std::mem::take(&mut self.expected);
-            let batch = BatchBuilder::with_capacity(bytes.min(self.max_batch_bytes));
+            let buffer = std::mem::take(&mut self.buffer);
+            let batch = BatchBuilder::within(buffer, bytes.min(self.max_batch_bytes));
             self.parts.push(Part { to, batch, sources: Vec::with_capacity(records) });
         }
         let last = self.last;

@@ -54,6 +54,29 @@ pub struct Refused {
     pub error: Error,
 }
 
+/// What became of an output batch.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// What is not written and never will be.
+    pub refused: Vec<Refused>,
+    /// The largest of the buffers that were written, for the next batch.
+    pub buffer: Vec<u8>,
+}
+
+impl Written {
+    fn and(mut self, other: Self) -> Self {
+        self.refused.extend(other.refused);
+        self.keep(other.buffer);
+        self
+    }
+
+    fn keep(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() > self.buffer.capacity() {
+            self.buffer = buffer;
+        }
+    }
+}
+
 impl Writer {
     /// Writes to `topics`, whose places are what [`Destination::topic`] means.
     pub fn new(config: &Config, topics: &[String], cluster: Arc<Cluster>, watch: Watch, observe: &Observe) -> Self {
@@ -110,36 +133,47 @@ impl Writer {
     /// Returns when everything is acknowledged by all in-sync replicas, or refused for good;
     /// anything else is tried again for as long as it takes. Without `tenure` nothing is sent: then
     /// this waits, for a lease that is renewed or for being dropped.
-    pub async fn write(&self, batch: OutputBatch, tenure: &Tenure) -> Vec<Refused> {
+    pub async fn write(&self, batch: OutputBatch, tenure: &Tenure) -> Written {
         let mut lanes: BTreeMap<Destination, Vec<Part>> = BTreeMap::new();
         for part in batch.into_parts() {
             lanes.entry(part.to).or_default().push(part);
         }
         let lanes = lanes.into_iter().map(|(to, parts)| self.write_in_order(to, parts, tenure));
-        join_all(lanes).await.into_iter().flatten().collect()
+        join_all(lanes).await.into_iter().fold(Written::default(), Written::and)
     }
 
-    async fn write_in_order(&self, to: Destination, parts: Vec<Part>, tenure: &Tenure) -> Option<Refused> {
+    async fn write_in_order(&self, to: Destination, parts: Vec<Part>, tenure: &Tenure) -> Written {
+        let mut written = Written::default();
         let mut parts = parts.into_iter();
         while let Some(Part { batch, sources, .. }) = parts.next() {
             let records = sources.len();
-            let written = match batch.finish(self.compression) {
+            let acknowledged = match batch.finish(self.compression) {
                 Ok(encoded) => self.write_batch(to, records, encoded, tenure).await,
                 Err(error) => Err(error),
             };
-            if let Err(error) = written {
-                let behind = parts.flat_map(|part| part.sources).collect();
-                return Some(Refused { to, sources, behind, error });
+            match acknowledged {
+                Ok(buffer) => written.keep(buffer),
+                Err(error) => {
+                    let behind = parts.flat_map(|part| part.sources).collect();
+                    written.refused.push(Refused { to, sources, behind, error });
+                    break;
+                }
             }
         }
-        None
+        written
     }
 
-    /// Writes one batch, however often it takes.
+    /// Writes one batch, however often it takes, and returns the buffer that it was in.
     ///
     /// # Errors
     /// Only those of class poison: the broker will never take this batch.
-    async fn write_batch(&self, to: Destination, records: usize, encoded: Bytes, tenure: &Tenure) -> Result<(), Error> {
+    async fn write_batch(
+        &self,
+        to: Destination,
+        records: usize,
+        encoded: Bytes,
+        tenure: &Tenure,
+    ) -> Result<Vec<u8>, Error> {
         let Topic { name, metrics, latency } = &self.topics[to.topic];
         let mut trouble: Option<Trouble> = None;
         loop {
@@ -150,7 +184,8 @@ impl Writer {
                     metrics.count(count(records), count(encoded.len()));
                     latency.observe(begun.elapsed());
                     trouble.iter_mut().for_each(Trouble::passed);
-                    return Ok(());
+                    // An attempt that was given up may still hold the bytes: then there is no buffer.
+                    return Ok(encoded.try_into_mut().map(Vec::from).unwrap_or_default());
                 }
                 Err(error) if error.class() == ErrorClass::Poison => return Err(error),
                 Err(error) => error,

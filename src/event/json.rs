@@ -372,7 +372,7 @@ impl<'a> Members<'a> {
 
 /// Whether eight bytes are decimal digits: each has 3 as its high half, and still has with 6 added.
 #[inline(always)]
-fn are_digits(bytes: u64) -> bool {
+pub fn are_digits(bytes: u64) -> bool {
     const HIGH_HALVES: u64 = 0xf0f0_f0f0_f0f0_f0f0;
     const ZEROS: u64 = 0x3030_3030_3030_3030;
     (bytes & HIGH_HALVES) | ((bytes.wrapping_add(0x0606_0606_0606_0606) & HIGH_HALVES) >> 4) == (ZEROS | ZEROS >> 4)

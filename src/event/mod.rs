@@ -15,7 +15,7 @@ mod login;
 mod names;
 mod reason;
 
-pub use json::{Kind, MAX_DEPTH, Members, Opening, ScanError, Span, Step, Value};
+pub use json::{Kind, MAX_DEPTH, Members, Opening, ScanError, Span, Step, Value, are_digits};
 pub use login::{Enrichment, LoginEvent};
 pub use names::Names;
 pub use reason::{Reason, Rejection};

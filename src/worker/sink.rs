@@ -27,6 +27,8 @@ pub struct Sink {
     outputs: Trouble,
     /// Counts what rules drop.
     dropped: RouteMetrics,
+    /// The buffer of the batch before.
+    buffer: Vec<u8>,
 }
 
 /// What a sink is made of.
@@ -81,7 +83,7 @@ impl Sink {
         let dead_letters = parts.watch.operation("dead_letter", format!("dead letters of {}", parts.name));
         let outputs = parts.watch.operation("metadata", format!("look up the outputs of {}", parts.name));
         let dropped = parts.observe.metrics.route("dropped");
-        Self { parts, progress: None, dead_letters, outputs, dropped }
+        Self { parts, progress: None, dead_letters, outputs, dropped, buffer: Vec::new() }
     }
 
     /// Begins where the source begins; `start` is stored already.
@@ -115,11 +117,14 @@ impl Sink {
         let mut counts = Counts::default();
         let out = {
             let SinkParts { stages, tally, max_batch_bytes, .. } = &mut self.parts;
-            let out = OutputBatch::new(*max_batch_bytes, expected(batch));
+            let buffer = std::mem::take(&mut self.buffer);
+            let out = OutputBatch::new(*max_batch_bytes, expected(batch)).within(buffer);
             let whole = Redo::of((0..batch.len()).collect());
             stage(&mut **stages, batch, &whole, out, (&now, &partitions), &mut counts, &mut tally.lock())
         };
-        for refused in self.parts.writer.write(out, &self.parts.tenure).await {
+        let written = self.parts.writer.write(out, &self.parts.tenure).await;
+        self.buffer = written.buffer;
+        for refused in written.refused {
             self.redo(batch, refused, &now, &partitions, &mut counts).await;
         }
         self.note_done(batch, &counts);
@@ -154,7 +159,7 @@ impl Sink {
             let SinkParts { stages, max_batch_bytes, .. } = &mut self.parts;
             let out = OutputBatch::new(*max_batch_bytes, Expected::default());
             let out = stage(&mut **stages, batch, &redo, out, (now, partitions), &mut Counts::default(), &mut tally);
-            for refused in self.parts.writer.write(out, &self.parts.tenure).await {
+            for refused in self.parts.writer.write(out, &self.parts.tenure).await.refused {
                 self.split(batch, refused, &redo, &mut stack, counts).await;
             }
         }

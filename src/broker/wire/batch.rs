@@ -37,16 +37,17 @@ pub struct BatchBuilder {
 
 impl Default for BatchBuilder {
     fn default() -> Self {
-        Self::with_capacity(0)
+        Self::within(Vec::new(), 0)
     }
 }
 
 impl BatchBuilder {
-    /// Empty, with room for records of so many bytes.
-    pub fn with_capacity(bytes: usize) -> Self {
-        let mut header = Vec::with_capacity(HEADER_BYTES + bytes);
-        header.resize(HEADER_BYTES, 0);
-        Self { bytes: header, count: 0, first_timestamp: 0, max_timestamp: i64::MIN }
+    /// Empty, within a buffer that has served before, with room for records of so many bytes.
+    pub fn within(mut buffer: Vec<u8>, bytes: usize) -> Self {
+        buffer.clear();
+        buffer.reserve(HEADER_BYTES + bytes);
+        buffer.resize(HEADER_BYTES, 0);
+        Self { bytes: buffer, count: 0, first_timestamp: 0, max_timestamp: i64::MIN }
     }
 
     /// Writes a record at the end, with its headers.

@@ -121,17 +121,38 @@ impl Connection {
         deadline: Duration,
     ) -> Result<R::Response, Error> {
         let version = self.version(R::KEY).map_err(|cause| self.error(doing, cause))?;
-        let throttled_until = *self.throttled_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(until) = throttled_until {
-            sleep_until(until).await;
-        }
-        self.request_in(doing, request, version, deadline).await
+        self.wait_while_throttled().await;
+        self.request_in(doing, request, Bytes::new(), version, deadline).await
+    }
+
+    /// As [`Connection::request`], where the request's last field is bytes that `request` leaves
+    /// empty: `tail` is sent in their place, and copied nowhere. Only for versions in which nothing
+    /// follows that field.
+    ///
+    /// # Errors
+    /// As [`Connection::request`].
+    pub async fn request_with_tail<R: Request>(
+        &self,
+        doing: &'static str,
+        request: &R,
+        tail: Bytes,
+    ) -> Result<R::Response, Error> {
+        let version = self.version(R::KEY).map_err(|cause| self.error(doing, cause))?;
+        self.wait_while_throttled().await;
+        self.request_in(doing, request, tail, version, self.request_timeout).await
     }
 
     /// Holds back requests for as long as the broker asked in an answer.
     pub fn throttle(&self, pause: Duration) {
         let until = Some(Instant::now() + pause);
         *self.throttled_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = until;
+    }
+
+    async fn wait_while_throttled(&self) {
+        let throttled_until = *self.throttled_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(until) = throttled_until {
+            sleep_until(until).await;
+        }
     }
 
     /// The latest version of a request that both sides know.
@@ -151,13 +172,14 @@ impl Connection {
         &self,
         doing: &'static str,
         request: &R,
+        tail: Bytes,
         version: i16,
         deadline: Duration,
     ) -> Result<R::Response, Error> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let frame = self.frame(request, version, id);
-        let frame = frame.map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))?;
-        match timeout(deadline, self.exchange(id, frame)).await {
+        let head = self.frame(request, tail.len(), version, id);
+        let head = head.map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))?;
+        match timeout(deadline, self.exchange(id, head.chain(tail))).await {
             Ok(Ok(answer)) => {
                 decode::<R>(answer, version).map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))
             }
@@ -169,7 +191,8 @@ impl Connection {
         }
     }
 
-    fn frame<R: Request>(&self, request: &R, version: i16, id: i32) -> anyhow::Result<Bytes> {
+    /// A request as it is sent, up to a tail of so many bytes.
+    fn frame<R: Request>(&self, request: &R, tail: usize, version: i16, id: i32) -> anyhow::Result<Bytes> {
         let header = RequestHeader::default()
             .with_request_api_key(R::KEY)
             .with_request_api_version(version)
@@ -178,18 +201,23 @@ impl Connection {
         let header_version = R::header_version(version);
         let size = header.compute_size(header_version)? + request.compute_size(version)?;
         let mut frame = BytesMut::with_capacity(4 + size);
-        frame.put_i32(i32::try_from(size)?);
+        frame.put_i32(i32::try_from(size + tail)?);
         header.encode(&mut frame, header_version)?;
         request.encode(&mut frame, version)?;
+        if tail > 0 {
+            let length = frame.last_chunk_mut().filter(|length| **length == [0; 4]);
+            let length = length.ok_or_else(|| anyhow::anyhow!("version {version} does not end in bytes"))?;
+            *length = i32::try_from(tail)?.to_be_bytes();
+        }
         Ok(frame.freeze())
     }
 
-    async fn exchange(&self, id: i32, frame: Bytes) -> Answer {
+    async fn exchange(&self, id: i32, mut frame: impl Buf) -> Answer {
         let answer = self.waiting.expect(id)?;
         {
             let mut writer = self.writer.lock().await;
             let unfinished = BreakOnDrop(&self.waiting);
-            if let Err(error) = writer.write_all(&frame).await {
+            if let Err(error) = writer.write_all_buf(&mut frame).await {
                 return Err(Cause::Disconnected(error.to_string()));
             }
             std::mem::forget(unfinished);
@@ -203,11 +231,12 @@ impl Connection {
         let request = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_static_str("login-pipeline"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
-        let mut response = self.request_in(DOING, &request, 3, self.request_timeout).await;
+        let mut response = self.request_in(DOING, &request, Bytes::new(), 3, self.request_timeout).await;
         let unsupported = |error: &Error| matches!(error.cause, Cause::Undecodable(_));
         if response.as_ref().is_ok_and(|response| response.error_code != 0) || response.as_ref().is_err_and(unsupported)
         {
-            response = self.request_in(DOING, &ApiVersionsRequest::default(), 0, self.request_timeout).await;
+            response =
+                self.request_in(DOING, &ApiVersionsRequest::default(), Bytes::new(), 0, self.request_timeout).await;
         }
         let response = response?;
         if let Some(code) = kafka_protocol::ResponseError::try_from_code(response.error_code) {

@@ -36,7 +36,7 @@ impl Cluster {
     ) -> Result<Produced, Error> {
         let failed = |cause| Error { doing: DOING, on: format!("{topic}/{partition}"), cause };
         let connection = self.leader(topic, partition).await?;
-        let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch));
+        let data = PartitionProduceData::default().with_index(partition).with_records(Some(Bytes::new()));
         let data = TopicProduceData::default()
             .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
             .with_partition_data(vec![data]);
@@ -44,7 +44,7 @@ impl Cluster {
             .with_acks(-1)
             .with_timeout_ms(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX))
             .with_topic_data(vec![data]);
-        let response = match connection.request(DOING, &request).await {
+        let response = match connection.request_with_tail(DOING, &request, batch).await {
             Ok(response) => response,
             Err(error) => {
                 self.forget_leader(topic, partition).await;

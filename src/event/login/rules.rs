@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use crate::event::{Kind, Reason, Rejection, Value};
+use crate::event::{Kind, Reason, Rejection, Value, are_digits};
 
 /// Whole seconds lie below this, milliseconds at or above it: it is the year 5138 in the one and
 /// 1973 in the other.
@@ -127,19 +127,34 @@ pub(super) fn timestamp_of(text: &str, named: Named) -> Result<i64, Rejection> {
 }
 
 /// The number that digits, and nothing else, write.
-fn decimal(text: &str) -> Option<i64> {
+pub(super) fn decimal(text: &str) -> Option<i64> {
     const NEVER_TOO_LARGE: usize = 18;
-    if text.len() <= NEVER_TOO_LARGE {
-        let (number, digits) = text.bytes().fold((0_i64, true), |(number, digits), byte| {
-            let digit = byte.wrapping_sub(b'0');
-            (number.wrapping_mul(10).wrapping_add(i64::from(digit)), digits & (digit <= 9))
-        });
-        return Some(number).filter(|_| digits && !text.is_empty());
+    let mut rest = text.as_bytes();
+    let mut number = 0_i64;
+    if rest.len() <= NEVER_TOO_LARGE
+        && let Some((eight, behind)) = rest.split_first_chunk()
+    {
+        number = eight_digits(u64::from_le_bytes(*eight))?;
+        rest = behind;
     }
-    text.bytes().try_fold(0_i64, |number, byte| {
+    let joined = rest.iter().try_fold(number, |number, byte| {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 { None } else { number.checked_mul(10)?.checked_add(i64::from(digit)) }
-    })
+    });
+    joined.filter(|_| !text.is_empty())
+}
+
+/// The number that eight digits write, the first in the lowest byte: pairs are joined, then pairs of
+/// pairs, then both halves.
+fn eight_digits(text: u64) -> Option<i64> {
+    if !are_digits(text) {
+        return None;
+    }
+    let digits = text & 0x0f0f_0f0f_0f0f_0f0f;
+    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    let number = (fours * 10_000 + (fours >> 32)) & 0xffff_ffff;
+    i64::try_from(number).ok()
 }
 
 /// Whether the text is an address as the standard library reads them; nearly all are IPv4, which
@@ -148,20 +163,40 @@ pub(super) fn is_ip(text: &str) -> bool {
     is_ipv4(text.as_bytes()) || text.parse::<IpAddr>().is_ok()
 }
 
-/// Four numbers up to 255 without leading zeros.
+/// Four numbers up to 255 without leading zeros. Without a branch on what the digits are, which no
+/// processor can foretell.
 pub(super) fn is_ipv4(text: &[u8]) -> bool {
-    let (mut octet, mut digits, mut dots) = (0_u32, 0, 0);
-    for byte in text {
-        match byte {
-            b'0'..=b'9' if digits == 0 || octet > 0 => {
-                (octet, digits) = (octet * 10 + u32::from(byte - b'0'), digits + 1)
-            }
-            b'.' if digits > 0 => (octet, digits, dots) = (0, 0, dots + 1),
-            _ => return false,
-        }
-        if octet > 255 {
+    const LONGEST: usize = 15;
+    const LEAST: usize = 7;
+    if !(LEAST..=LONGEST).contains(&text.len()) {
+        return false;
+    }
+    // What ends the last number, and room for a look at four bytes anywhere.
+    let mut padded = [b'.'; LONGEST + 5];
+    padded[..text.len()].copy_from_slice(text);
+    let mut dots = 0_u32;
+    let mut fine = true;
+    for (at, byte) in padded[..=LONGEST].iter().enumerate() {
+        let is_dot = *byte == b'.';
+        dots |= u32::from(is_dot) << at;
+        fine &= is_dot | byte.is_ascii_digit();
+    }
+    // Three within the text, and the one behind it.
+    fine &= (dots & ((1 << text.len()) - 1)).count_ones() == 3;
+    let mut start = 0;
+    for _ in 0..4 {
+        let length = (dots >> start).trailing_zeros();
+        let at = usize::try_from(start).unwrap_or(LONGEST);
+        let Some(four) = padded.get(at..).and_then(|rest| rest.first_chunk()) else { return false };
+        let four = u32::from_be_bytes(*four);
+        let number = four.checked_shr(32 - 8 * length.min(4)).unwrap_or(0);
+        let value = (number >> 16 & 0xf) * 100 + (number >> 8 & 0xf) * 10 + (number & 0xf);
+        let leading_zero = length > 1 && four >> 24 == u32::from(b'0');
+        fine &= (1..=3).contains(&length) & (value <= 255) & !leading_zero;
+        start += length.min(4) + 1;
+        if start > 16 {
             return false;
         }
     }
-    dots == 3 && digits > 0
+    fine
 }
