@@ -215,6 +215,7 @@ impl MakeWorker for Workshop {
         let status = Arc::new(observe.partitions.partition(topic, partition));
         let reader = PartitionReader::new(
             topic,
+            topic_id,
             partition,
             Arc::clone(clients),
             Arc::clone(cluster),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use support::kafka::KafkaCluster;
 use support::pipeline::PipelineProcess;
-use support::topics::{PATIENCE, Topics, ended_in_order};
+use support::topics::{Topics, drained_together, ended_in_order, wait_for_all};
 use support::wire;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
@@ -81,23 +81,9 @@ impl<'a> Group<'a> {
         self.topics.pipeline(self.folder, &args)
     }
 
-    async fn wait_for(&mut self, what: &str, done: impl Fn(&[PipelineProcess]) -> bool) {
-        let until = Instant::now() + PATIENCE;
-        while !done(&self.members) {
-            for member in &mut self.members {
-                assert!(member.runs(), "a member ended while waiting for {what}:\n{}", member.log());
-            }
-            if Instant::now() >= until {
-                let logs: Vec<_> = self.members.iter().map(PipelineProcess::log).collect();
-                panic!("{what} does not come:\n{}", logs.join("\n---\n"));
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
-    }
-
     /// Waits until every partition is someone's, and no one's twice.
     async fn wait_assigned(&mut self) {
-        self.wait_for("an assignment", |members| {
+        wait_for_all(&mut self.members, "an assignment", |members| {
             let mut all: Vec<i32> = members.iter().flat_map(assigned).collect();
             all.sort_unstable();
             all.len() == usize::try_from(PARTITIONS).unwrap() && all.windows(2).all(|pair| pair[0] != pair[1])
@@ -108,14 +94,7 @@ impl<'a> Group<'a> {
     /// Waits until the members together have read so much and written it all.
     async fn wait_drained(&mut self, records: u64) {
         #[expect(clippy::cast_precision_loss, reason = "a count of records")]
-        let records = records as f64;
-        let sum = |members: &[PipelineProcess], name| members.iter().map(|member| member.metric(name)).sum::<f64>();
-        self.wait_for("everything to be written", |members| {
-            sum(members, "login_pipeline_source_next_offset") >= records
-                && sum(members, "login_pipeline_source_lag_records") == 0.0
-                && sum(members, "login_pipeline_in_flight_bytes") == 0.0
-        })
-        .await;
+        drained_together(&mut self.members, records as f64).await;
     }
 
     async fn end(self) {

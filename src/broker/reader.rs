@@ -14,7 +14,7 @@ use super::client::{Clients, within};
 use super::wire::{self, Cluster, Stretch};
 use super::{Cause, Error};
 use crate::config;
-use crate::record::{Headers, Offset, RecordView};
+use crate::record::{Headers, Offset, RecordView, TopicId};
 
 /// After a stretch that rskafka could not decode, this many fetches go by the wire: control
 /// batches come in flocks.
@@ -157,6 +157,7 @@ fn length(field: Option<&[u8]>) -> usize {
 #[derive(Debug)]
 pub struct PartitionReader {
     topic: String,
+    topic_id: Option<TopicId>,
     partition: i32,
     clients: Arc<Clients>,
     cluster: Arc<Cluster>,
@@ -169,9 +170,10 @@ pub struct PartitionReader {
 }
 
 impl PartitionReader {
-    /// Connects to nothing yet.
+    /// Connects to nothing yet. With a `topic_id` it reads no topic of another id.
     pub fn new(
         topic: &str,
+        topic_id: Option<TopicId>,
         partition: i32,
         clients: Arc<Clients>,
         cluster: Arc<Cluster>,
@@ -180,6 +182,7 @@ impl PartitionReader {
     ) -> Self {
         Self {
             topic: topic.to_owned(),
+            topic_id,
             partition,
             clients,
             cluster,
@@ -199,6 +202,12 @@ impl PartitionReader {
     /// Whatever kept the leader from answering, every error code it gives, and bytes that are not
     /// even framed as batches.
     pub async fn fetch(&mut self, position: Offset, max_bytes: i32) -> Result<SourceBatch, Error> {
+        self.client().await?;
+        let fetched = self.fetch_either_way(position, max_bytes).await;
+        self.drop_broken(fetched).await
+    }
+
+    async fn fetch_either_way(&mut self, position: Offset, max_bytes: i32) -> Result<SourceBatch, Error> {
         if self.suspicion > 0 {
             self.suspicion -= 1;
             return self.stretch(position, max_bytes, self.max_wait_ms).await;
@@ -256,15 +265,29 @@ impl PartitionReader {
     ) -> Result<(Vec<RecordAndOffset>, Offset), Error> {
         let (deadline, on, wait) = (self.request_timeout, self.on(), self.max_wait_ms);
         let fetch = self.client().await?.fetch_records(position.0, 1..max_bytes.saturating_add(1), wait);
-        let result = within(deadline, "fetch", &on, fetch).await;
-        let (records, high_watermark) = self.drop_broken(result).await?;
+        let (records, high_watermark) = within(deadline, "fetch", &on, fetch).await?;
         Ok((records, Offset(high_watermark)))
     }
 
     async fn client(&mut self) -> Result<&PartitionClient, Error> {
+        if self.client.is_none() {
+            self.check_topic().await?;
+        }
         match self.client.take() {
             Some(client) => Ok(self.client.insert(client)),
             None => Ok(self.client.insert(self.clients.partition(&self.topic, self.partition).await?)),
+        }
+    }
+
+    /// Whether the topic is still the one that the position is of. Fetches go by its name: one that
+    /// was deleted and made anew would be read on in the middle. Until the assignment has noticed
+    /// that too, nothing is read.
+    async fn check_topic(&self) -> Result<(), Error> {
+        let Some(expected) = self.topic_id else { return Ok(()) };
+        let found = self.cluster.topics(&[&self.topic]).await?.remove(&self.topic).transpose()?;
+        match found.and_then(|found| found.id) {
+            Some(id) if id != expected => Err(Error::code("read", self.on(), ResponseError::InconsistentTopicId)),
+            _ => Ok(()),
         }
     }
 

@@ -41,7 +41,8 @@ struct Topic {
     latency: DurationHistogram,
 }
 
-/// A record batch that its topic will never take: too large, or against its rules.
+/// A record batch that its topic will never take: too large, against its rules, or for a partition
+/// that is no longer there.
 #[derive(Debug)]
 pub struct Refused {
     /// Where it was to go.
@@ -52,6 +53,13 @@ pub struct Refused {
     pub behind: Vec<usize>,
     /// Why.
     pub error: Error,
+}
+
+impl Refused {
+    /// Whether the topic was made anew with fewer partitions: its records have another place now.
+    pub fn has_gone(&self) -> bool {
+        self.error.is(ResponseError::UnknownTopicOrPartition)
+    }
 }
 
 /// What became of an output batch.
@@ -119,6 +127,14 @@ impl Writer {
         }
     }
 
+    /// Whether a topic has fewer partitions now than this one needs.
+    async fn has_gone(&self, to: Destination) -> bool {
+        let Ok(counts) = self.ask_partition_counts().await else { return false };
+        let gone = counts.get(to.topic).is_some_and(|count| to.partition >= *count);
+        *self.partition_counts.lock().await = Some((counts, Instant::now()));
+        gone
+    }
+
     async fn ask_partition_counts(&self) -> Result<Arc<[i32]>, Error> {
         let names: Vec<_> = self.topics.iter().map(|topic| topic.name.as_str()).collect();
         let mut found: HashMap<_, _> = self.cluster.topics(&names).await?;
@@ -166,7 +182,8 @@ impl Writer {
     /// Writes one batch, however often it takes, and returns the buffer that it was in.
     ///
     /// # Errors
-    /// Only those of class poison: the broker will never take this batch.
+    /// Only those of class poison: the broker will never take this batch; and that its partition is
+    /// no longer there.
     async fn write_batch(
         &self,
         to: Destination,
@@ -188,6 +205,9 @@ impl Writer {
                     return Ok(encoded.try_into_mut().map(Vec::from).unwrap_or_default());
                 }
                 Err(error) if error.class() == ErrorClass::Poison => return Err(error),
+                Err(error) if error.is(ResponseError::UnknownTopicOrPartition) && self.has_gone(to).await => {
+                    return Err(error);
+                }
                 Err(error) => error,
             };
             let trouble = trouble

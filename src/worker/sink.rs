@@ -125,7 +125,7 @@ impl Sink {
         let written = self.parts.writer.write(out, &self.parts.tenure).await;
         self.buffer = written.buffer;
         for refused in written.refused {
-            self.redo(batch, refused, &now, &partitions, &mut counts).await;
+            self.redo(batch, refused, &now, &mut counts).await;
         }
         self.note_done(batch, &counts);
     }
@@ -143,22 +143,16 @@ impl Sink {
 
     /// Writes what was refused in smaller and smaller batches, until the records that are the
     /// reason stand alone: those are buried. What was to follow them follows them.
-    async fn redo(
-        &mut self,
-        batch: &SourceBatch,
-        refused: Refused,
-        now: &Now,
-        partitions: &[i32],
-        counts: &mut Counts,
-    ) {
+    async fn redo(&mut self, batch: &SourceBatch, refused: Refused, now: &Now, counts: &mut Counts) {
         let mut stack = Vec::new();
         self.split(batch, refused, &Redo::of(Vec::new()), &mut stack, counts).await;
         while let Some(redo) = stack.pop() {
+            let partitions = self.partition_counts().await;
             // Counted the first time already.
             let mut tally = Tally::new(self.parts.stages.dimensions());
             let SinkParts { stages, max_batch_bytes, .. } = &mut self.parts;
             let out = OutputBatch::new(*max_batch_bytes, Expected::default());
-            let out = stage(&mut **stages, batch, &redo, out, (now, partitions), &mut Counts::default(), &mut tally);
+            let out = stage(&mut **stages, batch, &redo, out, (now, &partitions), &mut Counts::default(), &mut tally);
             for refused in self.parts.writer.write(out, &self.parts.tenure).await.refused {
                 self.split(batch, refused, &redo, &mut stack, counts).await;
             }
@@ -175,12 +169,14 @@ impl Sink {
         stack: &mut Vec<Redo>,
         counts: &mut Counts,
     ) {
+        let gone = refused.has_gone();
         let Refused { to, sources, behind, error } = refused;
         let again = |sources| Redo { sources, rejection: before.rejection.clone(), limit: before.limit };
         if !behind.is_empty() {
             stack.push(again(behind));
         }
         match &sources[..] {
+            _ if gone => stack.push(again(sources)),
             [alone] => stack.push(self.without(batch, *alone, to, &error, again(vec![*alone]), counts).await),
             several => {
                 let (first, second) = several.split_at(several.len() / 2);

@@ -3,12 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::{CreatePartitionsRequest, DeleteTopicsRequest};
 use login_pipeline::generator::{GenerateOptions, run};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::audit::{Audit, AuditPlan};
 use super::kafka::KafkaCluster;
 use super::pipeline::PipelineProcess;
+use super::wire;
 
 /// Whatever a test waits for comes within this time, or never.
 pub const PATIENCE: Duration = Duration::from_secs(180);
@@ -64,14 +69,70 @@ impl Topics {
     }
 }
 
+/// Deletes a topic, and waits until it is gone.
+pub async fn delete(brokers: &str, topic: &str) {
+    let named = DeleteTopicState::default().with_name(Some(wire::topic_name(topic)));
+    let request = DeleteTopicsRequest::default().with_topics(vec![named]).with_timeout_ms(15_000);
+    let mut connection = wire::Connection::any(brokers).await.unwrap();
+    let answer = connection.call(&request, 6).await.unwrap();
+    assert!(answer.responses.iter().all(|deleted| deleted.error_code == 0), "{answer:?}");
+    let until = Instant::now() + PATIENCE;
+    while wire::partitions(brokers, topic).await.is_ok() {
+        assert!(Instant::now() < until, "{topic} is still there");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Gives a topic more partitions, and waits until they have leaders.
+pub async fn grow(brokers: &str, topic: &str, partitions: i32) {
+    let grown = CreatePartitionsTopic::default()
+        .with_name(wire::topic_name(topic))
+        .with_count(partitions)
+        .with_assignments(None);
+    let request = CreatePartitionsRequest::default().with_topics(vec![grown]).with_timeout_ms(15_000);
+    let mut connection = wire::Connection::any(brokers).await.unwrap();
+    let answer = connection.call(&request, 3).await.unwrap();
+    assert!(answer.results.iter().all(|grown| grown.error_code == 0), "{answer:?}");
+    let until = Instant::now() + PATIENCE;
+    while wire::partitions(brokers, topic).await.unwrap().len() < usize::try_from(partitions).unwrap() {
+        assert!(Instant::now() < until, "{topic} does not grow");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Waits until the pipeline has read up to `position`, over all partitions, and written it all.
 pub async fn drained(pipeline: &mut PipelineProcess, position: f64) {
-    let done = |it: &PipelineProcess| {
-        it.metric("login_pipeline_source_next_offset") >= position
-            && it.metric("login_pipeline_source_lag_records") == 0.0
-            && it.metric("login_pipeline_in_flight_bytes") == 0.0
-    };
-    pipeline.wait_for("everything to be written", PATIENCE, done).await;
+    drained_together(std::slice::from_mut(pipeline), position).await;
+}
+
+/// The same of several pipelines that share the partitions.
+pub async fn drained_together(pipelines: &mut [PipelineProcess], position: f64) {
+    wait_for_all(pipelines, "everything to be written", |all| {
+        sum(all, "login_pipeline_source_next_offset") >= position
+            && sum(all, "login_pipeline_source_lag_records") == 0.0
+            && sum(all, "login_pipeline_in_flight_bytes") == 0.0
+    })
+    .await;
+}
+
+/// A metric over all pipelines.
+pub fn sum(pipelines: &[PipelineProcess], name: &str) -> f64 {
+    pipelines.iter().map(|pipeline| pipeline.metric(name)).sum()
+}
+
+/// Waits until `done`, while all of them run.
+pub async fn wait_for_all(pipelines: &mut [PipelineProcess], what: &str, done: impl Fn(&[PipelineProcess]) -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !done(pipelines) {
+        for pipeline in &mut *pipelines {
+            assert!(pipeline.runs(), "one ended while waiting for {what}:\n{}", pipeline.log());
+        }
+        if Instant::now() >= until {
+            let logs: Vec<_> = pipelines.iter().map(PipelineProcess::log).collect();
+            panic!("{what} does not come:\n{}", logs.join("\n---\n"));
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 pub async fn ended_in_order(mut pipeline: PipelineProcess) {
