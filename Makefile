@@ -1,6 +1,6 @@
 # What there is to do here. `make` alone says so.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check kafka-up kafka-down bench build
+.PHONY: help demo test chaos check kafka-up kafka-down bench build
 
 NODES ?= 1
 PORT ?= 9092
@@ -13,6 +13,9 @@ demo: ## the whole pipeline in one process, nothing to install: watch it work
 
 test: ## all tests, those against a real Kafka included where Java and Maven are there
 	cargo test
+
+chaos: ## the long form of the tests of groups, on a real Kafka: half an hour; CHAOS_SEED=N repeats one
+	CHAOS=long cargo test --test group -- --nocapture --test-threads=1
 
 check: ## what must hold before a commit: format, lints, layers, and licences where cargo-deny is installed
 	cargo fmt --check

@@ -80,6 +80,9 @@ pub struct Audit {
     pub lost: u64,
     /// Copies beyond the one that each source record has.
     pub doubled: u64,
+    /// Of the stretches of a partition that were written twice, how long the longest took the first
+    /// time, in milliseconds: what a crash repeated is one of these.
+    pub longest_repeat_ms: i64,
     /// Records that stand behind a later one of their source partition, repeats aside.
     pub out_of_order: u64,
     /// Outputs that are not what they had to become: fields, key, headers or timestamp.
@@ -119,7 +122,8 @@ impl Audit {
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "source {} = output {} + dead {}", self.source, self.output, self.dead)?;
-        writeln!(f, "lost {}, doubled {}, out of order {}", self.lost, self.doubled, self.out_of_order)?;
+        write!(f, "lost {}, doubled {}", self.lost, self.doubled)?;
+        writeln!(f, " (longest stretch {} ms), out of order {}", self.longest_repeat_ms, self.out_of_order)?;
         write!(f, "wrong fields {}, dead letters that differ {}", self.wrong_fields, self.dlq_bytes_differ)?;
         writeln!(f, ", unexpected {}, misplaced {}", self.unexpected, self.misplaced)?;
         self.examples.iter().try_for_each(|example| writeln!(f, "  {example}"))
@@ -159,6 +163,8 @@ struct Entry {
     whole: u64,
     outputs: u32,
     dead: u32,
+    /// When the first output was processed.
+    processed_at_ms: Option<i64>,
     /// The next source record of the same identity: a source may hold an event twice.
     twin: Option<usize>,
 }
@@ -189,6 +195,7 @@ impl<'a> Ledger<'a> {
             whole: whole(record, &self.plan.header_prefix),
             outputs: 0,
             dead: 0,
+            processed_at_ms: None,
             twin,
         });
     }
@@ -210,6 +217,7 @@ impl<'a> Ledger<'a> {
         self.check_order(place, at);
         let entry = &mut self.entries[at];
         entry.outputs += 1;
+        entry.processed_at_ms.get_or_insert(output.processed_at_ms);
         let (partition, offset) = (entry.partition, entry.offset);
         let mut right = entry.expected.as_ref().map_or(Ok(()), |expected| output.check(expected));
         if entry.envelope != envelope(record) {
@@ -262,6 +270,14 @@ impl<'a> Ledger<'a> {
             }
             self.audit.doubled += copies.saturating_sub(1);
         }
+        let again = |entry: &Entry| entry.outputs + entry.dead > 1;
+        let stretches = self.entries.chunk_by(|a, b| a.partition == b.partition && again(a) == again(b));
+        let took = stretches.filter(|stretch| again(&stretch[0])).filter_map(|stretch| {
+            let mut times = stretch.iter().filter_map(|entry| entry.processed_at_ms);
+            let first = times.next()?;
+            Some(times.next_back().unwrap_or(first) - first)
+        });
+        self.audit.longest_repeat_ms = took.max().unwrap_or(0);
         self.audit
     }
 
