@@ -86,6 +86,8 @@ struct State {
     connections: HashMap<String, Arc<Connection>>,
     /// Leaders as last told.
     leaders: HashMap<(String, i32), i32>,
+    /// The node to ask for changes of the cluster, as last told.
+    controller: Option<i32>,
 }
 
 impl Cluster {
@@ -152,6 +154,22 @@ impl Cluster {
     /// Forgets who leads a partition, so that the next request asks anew.
     pub async fn forget_leader(&self, topic: &str, partition: i32) {
         self.state.lock().await.leaders.remove(&(topic.to_owned(), partition));
+    }
+
+    /// A connection to the controller, which alone changes topics; in KRaft mode any broker stands
+    /// in for it.
+    ///
+    /// # Errors
+    /// Where nobody knows of a controller, or it can't be reached.
+    pub(super) async fn controller(&self) -> Result<Arc<Connection>, Error> {
+        let failed = || Error::code("find the controller of", "the cluster", ResponseError::NotController);
+        let nothing = MetadataRequest::default().with_topics(Some(Vec::new())).with_allow_auto_topic_creation(false);
+        self.metadata(nothing, false).await?;
+        let address = {
+            let state = self.state.lock().await;
+            state.controller.and_then(|controller| state.nodes.get(&controller).cloned())
+        };
+        self.connection(&address.ok_or_else(failed)?).await
     }
 
     async fn metadata(&self, request: MetadataRequest, permissions: bool) -> Result<MetadataResponse, Error> {
@@ -232,6 +250,7 @@ impl Cluster {
     async fn learn(&self, response: &MetadataResponse) {
         let mut state = self.state.lock().await;
         state.nodes = response.brokers.iter().map(node).collect();
+        state.controller = Some(response.controller_id.0).filter(|controller| *controller >= 0);
         for topic in &response.topics {
             let Some(name) = &topic.name else { continue };
             for partition in &topic.partitions {

@@ -20,7 +20,7 @@ use super::Options;
 use crate::broker::{Cause, Error};
 
 /// The versions of each request that this program has been tested with.
-const KNOWN_VERSIONS: [(ApiKey, VersionRange); 14] = [
+const KNOWN_VERSIONS: [(ApiKey, VersionRange); 16] = [
     (ApiKey::Produce, VersionRange { min: 3, max: 7 }),
     (ApiKey::Fetch, VersionRange { min: 4, max: 11 }), // topic ids begin at 13
     (ApiKey::ListOffsets, VersionRange { min: 1, max: 7 }),
@@ -33,6 +33,8 @@ const KNOWN_VERSIONS: [(ApiKey, VersionRange); 14] = [
     (ApiKey::LeaveGroup, VersionRange { min: 1, max: 5 }),
     (ApiKey::SyncGroup, VersionRange { min: 1, max: 5 }),
     (ApiKey::DescribeGroups, VersionRange { min: 0, max: 5 }),
+    (ApiKey::CreateTopics, VersionRange { min: 2, max: 7 }),
+    (ApiKey::DescribeConfigs, VersionRange { min: 1, max: 4 }),
     (ApiKey::ConsumerGroupHeartbeat, VersionRange { min: 0, max: 1 }),
     (ApiKey::ConsumerGroupDescribe, VersionRange { min: 0, max: 1 }),
 ];

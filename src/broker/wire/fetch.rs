@@ -16,8 +16,24 @@ use crate::record::Offset;
 
 const DOING: &str = "fetch batches of";
 
-/// Only what is committed, as rskafka asks too.
-const READ_COMMITTED: i8 = 1;
+/// Up to where a fetch reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// Up to the last stable offset, as rskafka asks too.
+    Committed,
+    /// Up to the high watermark, undecided transactions included.
+    Uncommitted,
+}
+
+impl Isolation {
+    /// Its number in the protocol.
+    fn level(self) -> i8 {
+        match self {
+            Self::Uncommitted => 0,
+            Self::Committed => 1,
+        }
+    }
+}
 
 /// What a fetch brought.
 #[derive(Debug)]
@@ -55,12 +71,28 @@ pub struct Damaged {
 }
 
 impl Cluster {
-    /// Fetches batches of a partition from `offset` on.
+    /// Fetches committed batches of a partition from `offset` on.
     ///
     /// # Errors
     /// Whatever keeps the leader from answering, and every error code it gives.
     pub async fn fetch(
         &self,
+        topic: &str,
+        partition: i32,
+        offset: Offset,
+        max_bytes: i32,
+        max_wait_ms: i32,
+    ) -> Result<Fetched, Error> {
+        self.fetch_as(Isolation::Committed, topic, partition, offset, max_bytes, max_wait_ms).await
+    }
+
+    /// The same, up to where `isolation` says.
+    ///
+    /// # Errors
+    /// As [`Cluster::fetch`].
+    pub async fn fetch_as(
+        &self,
+        isolation: Isolation,
         topic: &str,
         partition: i32,
         offset: Offset,
@@ -81,7 +113,7 @@ impl Cluster {
             .with_max_wait_ms(max_wait_ms)
             .with_min_bytes(1)
             .with_max_bytes(max_bytes)
-            .with_isolation_level(READ_COMMITTED)
+            .with_isolation_level(isolation.level())
             .with_topics(vec![asked]);
         let response = connection.request(DOING, &request).await?;
         if let Some(code) = ResponseError::try_from_code(response.error_code) {

@@ -91,7 +91,11 @@ impl Coordinator {
     }
 
     /// Lets go of the connection where an error says that it leads nowhere.
-    async fn checked<T>(&self, connection: &std::sync::Arc<Connection>, result: Result<T, Error>) -> Result<T, Error> {
+    pub(super) async fn checked<T>(
+        &self,
+        connection: &std::sync::Arc<Connection>,
+        result: Result<T, Error>,
+    ) -> Result<T, Error> {
         if result.as_ref().is_err_and(Coordinator::has_moved) {
             self.forget(connection).await;
         }

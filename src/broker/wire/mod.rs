@@ -5,8 +5,11 @@
 //!    │                                 ▲
 //!    ├── produce (batches encoded in place, acks=all, no hidden retry)
 //!    ├── fetch   (raw batches: control batches, null headers, corrupt ones)
+//!    ├── list_offsets (the ends of a log, the record of a time)
+//!    ├── topics (made with settings, and what settings they have)
 //!    └── Coordinator (a group's broker, on a connection of its own)
 //!           ├── group_offsets (OffsetCommit, OffsetFetch)
+//!           ├── groups (has it members?)
 //!           └── requests of the group's members, made elsewhere
 //! ```
 //!
@@ -19,12 +22,17 @@ mod connection;
 mod coordinator;
 mod fetch;
 mod group_offsets;
+mod groups;
+mod list_offsets;
 mod produce;
 pub mod records;
+mod topics;
 
 pub use cluster::{Cluster, Options, Partition, Topic};
 pub use connection::Connection;
 pub use coordinator::Coordinator;
-pub use fetch::{Damaged, Fetched, Stretch};
+pub use fetch::{Damaged, Fetched, Isolation, Stretch};
 pub use group_offsets::{GroupOffset, Identity};
+pub use groups::GroupDescription;
+pub use list_offsets::At;
 pub use produce::Produced;
