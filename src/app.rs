@@ -13,7 +13,7 @@ use crate::broker::{Admin, Clients, PartitionReader, Watch, Writer};
 use crate::config::{AssignmentMode, Config, OffsetStoreKind, ProcessorKind};
 use crate::dead_letter::Envelope;
 use crate::observe::{AdminServer, BindError, Observe, Snapshot, stats};
-use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError};
+use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore};
 use crate::record::TopicId;
 use crate::stages::{Login, Processor, ProcessorStages, Routes, Stages};
 use crate::supervisor::{MakeWorker, Supervisor};
@@ -22,6 +22,9 @@ use crate::worker::{Budget, PartitionWorker, Sink, SinkParts, Source, SourcePart
 
 /// How long a partition may be in trouble before the process counts as unready: a blip is none.
 const READINESS_GRACE: Duration = Duration::from_secs(10);
+
+/// How long it may take to tell the offset store of the end, once everything is stored.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
 /// Why the pipeline could not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +69,7 @@ impl App {
         let routes = Arc::new(Routes::new(&config)?);
         let store = match config.offsets.store {
             OffsetStoreKind::File => Some(FileStore::open(&config.offsets.path)?),
-            OffsetStoreKind::Group => None,
+            OffsetStoreKind::Group | OffsetStoreKind::Topic => None,
         };
         let dimensions = match config.pipeline.processor {
             ProcessorKind::Login => Login::DIMENSIONS,
@@ -112,6 +115,10 @@ impl App {
         let (changes, committer) = assignment(&config, topics, &cluster, &watch, &observe);
         let store: Arc<dyn OffsetStore> = match store {
             Some(store) => Arc::new(store),
+            None if config.offsets.store == OffsetStoreKind::Topic => {
+                let settings = TopicSettings::from(&*config);
+                Arc::new(TopicStore::new(Arc::clone(&cluster), &settings, observe.health.clone()))
+            }
             None => Arc::new(GroupStore::new(Coordinator::new(Arc::clone(&cluster), &config.group.id), committer)),
         };
         let timeout = config.shutdown.timeout;
@@ -122,7 +129,7 @@ impl App {
             clients,
             cluster,
             writer: Arc::new(writer),
-            store,
+            store: Arc::clone(&store),
             routes,
             budget,
         };
@@ -130,6 +137,7 @@ impl App {
         let draining = drain_note(observe.clone(), stop.clone());
         let drained = Supervisor::new(workshop).run(changes, &stop, timeout).await;
         draining.abort();
+        close(&*store).await;
 
         watched_until.cancel();
         let _ = tokio::join!(serving, reporting); // both end with the token; a panic is logged already
@@ -169,6 +177,15 @@ fn assignment(
             })
         }
         mode => (fixed::assign(mode.clone(), topics, interval, watch), Committer::Plain),
+    }
+}
+
+/// Tells others that nobody works here any more. Where that fails, `offsets set` asks for `--force`.
+async fn close(store: &dyn OffsetStore) {
+    match tokio::time::timeout(CLOSE_GRACE, store.close()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(%error, "nobody can be told that this instance has ended"),
+        Err(_) => warn!("nobody could be told in time that this instance has ended"),
     }
 }
 

@@ -309,6 +309,7 @@ fn every_key_survives_printing() {
         ("group.rebalance_timeout", "2m"),
         ("offsets.store", "group"),
         ("offsets.path", "./off\u{7f}\" \\ \n\u{1f600}sets"),
+        ("offsets.topic", "d"),
         ("offsets.checkpoint_interval", "2s"),
         ("pipeline.max_in_flight_bytes", "1GiB"),
         ("pipeline.worker_threads", "1024"),

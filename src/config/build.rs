@@ -56,6 +56,7 @@ pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut
         offsets: Offsets {
             store: s.at::<Option<_>>("offsets.store").unwrap_or_else(|| default_store(s)),
             path: s.at("offsets.path"),
+            topic: s.at("offsets.topic"),
             checkpoint_interval: s.at("offsets.checkpoint_interval"),
         },
         pipeline: Pipeline {

@@ -327,6 +327,8 @@ pub struct Offsets {
     pub store: OffsetStoreKind,
     /// The folder of the file store.
     pub path: PathBuf,
+    /// The topic of the topic store.
+    pub topic: String,
     /// Checkpoints are written at most this often.
     #[serde(with = "humantime_text")]
     pub checkpoint_interval: Duration,
@@ -340,6 +342,8 @@ pub enum OffsetStoreKind {
     File,
     /// The consumer group, where tools see the lag.
     Group,
+    /// A compacted topic of our own.
+    Topic,
 }
 
 /// `pipeline.*`

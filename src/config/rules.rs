@@ -57,6 +57,30 @@ static RULES: &[Rule] = &[
         allowed: "group, in group mode",
     },
     Rule {
+        keys: &["offsets.store", "assignment.mode"],
+        broken: |c| c.assignment.mode == AssignmentMode::Group && c.offsets.store == OffsetStoreKind::Topic,
+        wrong: "the group's coordinator and the owners in the offsets topic would each say who has a partition",
+        allowed: "group, in group mode",
+    },
+    Rule {
+        keys: &["offsets.topic", "offsets.store", "source.topic"],
+        broken: |c| keeps_offsets_in(c, &c.source.topic),
+        wrong: "offsets would be read as source records",
+        allowed: "a topic of its own",
+    },
+    Rule {
+        keys: &["offsets.topic", "offsets.store", "output.topic"],
+        broken: |c| keeps_offsets_in(c, &c.output.topic),
+        wrong: "offsets would lie among the good records",
+        allowed: "a topic of its own",
+    },
+    Rule {
+        keys: &["offsets.topic", "offsets.store", "dead_letter.topic"],
+        broken: |c| keeps_offsets_in(c, &c.dead_letter.topic),
+        wrong: "offsets would lie among the dead letters",
+        allowed: "a topic of its own",
+    },
+    Rule {
         keys: &["group.heartbeat_interval", "group.session_timeout"],
         broken: |c| c.group.heartbeat_interval >= c.group.session_timeout,
         wrong: "the member would be expelled between two heartbeats",
@@ -69,6 +93,10 @@ static RULES: &[Rule] = &[
         allowed: "at most retry.max",
     },
 ];
+
+fn keeps_offsets_in(config: &Config, topic: &str) -> bool {
+    config.offsets.store == OffsetStoreKind::Topic && config.offsets.topic == topic
+}
 
 /// Notes every rule that `config` breaks, of those whose keys are sound.
 pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problems) {

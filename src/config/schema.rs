@@ -216,7 +216,7 @@ pub static KEYS: &[Key] = &[
         "How often the source topic is asked for new partitions"),
 
     row("group.id", Kind::Text, "login-pipeline",
-        "The consumer group, and whose offsets the group store keeps"),
+        "The consumer group, and whose offsets the group and topic stores keep"),
     unset("group.instance_id", Kind::Text, "dynamic membership",
         "This instance's id across restarts: within the session timeout it gets its partitions back"),
     row("group.protocol", Kind::Words(GroupProtocol::WORDS), "auto",
@@ -236,6 +236,8 @@ pub static KEYS: &[Key] = &[
         "Where progress is kept"),
     row("offsets.path", Kind::Path, "./offsets",
         "The folder of the file store"),
+    row("offsets.topic", Kind::Topic, "login-pipeline-offsets",
+        "The topic of the topic store, which must be compacted; where topics.create allows it is made so"),
     row("offsets.checkpoint_interval", WAIT, "1s",
         "Progress is stored at most this often; a crash repeats at most this much"),
 

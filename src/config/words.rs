@@ -40,7 +40,7 @@ words! {
     Partitioner { Source = "source", Key = "key" }
     Compression { None = "none", Gzip = "gzip", Snappy = "snappy", Lz4 = "lz4", Zstd = "zstd" }
     Oversize { Truncate = "truncate", Block = "block" }
-    OffsetStoreKind { File = "file", Group = "group" }
+    OffsetStoreKind { File = "file", Group = "group", Topic = "topic" }
     GroupProtocol { Auto = "auto", Consumer = "consumer", Classic = "classic" }
     AssignorKind { CooperativeSticky = "cooperative-sticky", Range = "range", RoundRobin = "roundrobin" }
     ProcessorKind { Login = "login" }

@@ -12,8 +12,8 @@ const HEAD: &str = "login-pipeline checkpoint v1";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     /// It begins otherwise.
-    #[error("it does not begin with '{HEAD}': empty, foreign, or of another version")]
-    Head,
+    #[error("it does not begin with '{0}': empty, foreign, or of another version")]
+    Head(&'static str),
     /// It is cut short, or not as written.
     #[error("it is cut short or changed")]
     Shape,
@@ -30,8 +30,7 @@ pub fn encode(checkpoint: &Checkpoint) -> String {
     let body = format!(
         "{HEAD}\ntopic {topic}\ntopic_id {topic_id}\npartition {partition}\nnext_offset {next_offset}\nleader_epoch {leader_epoch}\n"
     );
-    let crc = crc32c::crc32c(body.as_bytes());
-    format!("{body}crc32c {crc:08x}\n")
+    seal(body)
 }
 
 /// The checkpoint that a text holds.
@@ -39,16 +38,24 @@ pub fn encode(checkpoint: &Checkpoint) -> String {
 /// # Errors
 /// Where the text is not exactly one that [`encode`] writes.
 pub fn decode(bytes: &[u8]) -> Result<Checkpoint, CodecError> {
+    let checkpoint = fields(unseal(HEAD, bytes)?).ok_or(CodecError::Shape)?;
+    if encode(&checkpoint).as_bytes() == bytes { Ok(checkpoint) } else { Err(CodecError::Shape) }
+}
+
+/// A text, and its checksum in a last line.
+pub(super) fn seal(body: String) -> String {
+    let crc = crc32c::crc32c(body.as_bytes());
+    body + &format!("crc32c {crc:08x}\n")
+}
+
+/// The text before the checksum of what [`seal`] has written.
+pub(super) fn unseal<'a>(head: &'static str, bytes: &'a [u8]) -> Result<&'a str, CodecError> {
     let text = std::str::from_utf8(bytes).map_err(|_| CodecError::Shape)?;
-    if text.lines().next() != Some(HEAD) {
-        return Err(CodecError::Head);
+    if text.lines().next() != Some(head) {
+        return Err(CodecError::Head(head));
     }
     let (body, crc) = text.rsplit_once("crc32c ").ok_or(CodecError::Shape)?;
-    if crc != format!("{:08x}\n", crc32c::crc32c(body.as_bytes())) {
-        return Err(CodecError::Checksum);
-    }
-    let checkpoint = fields(body).ok_or(CodecError::Shape)?;
-    if encode(&checkpoint).as_bytes() == bytes { Ok(checkpoint) } else { Err(CodecError::Shape) }
+    if crc == format!("{:08x}\n", crc32c::crc32c(body.as_bytes())) { Ok(body) } else { Err(CodecError::Checksum) }
 }
 
 fn fields(body: &str) -> Option<Checkpoint> {

@@ -67,6 +67,17 @@ impl GroupStore {
     }
 }
 
+impl GroupStore {
+    /// The checkpoints of these partitions; those without one are left out.
+    ///
+    /// # Errors
+    /// Where the coordinator does not tell them.
+    pub async fn list(&self, topic: &str, partitions: &[i32]) -> Result<BTreeMap<i32, Checkpoint>, StoreError> {
+        let found = self.coordinator.committed(topic, partitions).await?;
+        Ok(found.iter().map(|(partition, found)| (*partition, checkpoint(topic, *partition, found))).collect())
+    }
+}
+
 impl OffsetStore for GroupStore {
     fn load<'a>(&'a self, topic: &'a str, partition: i32) -> BoxFuture<'a, Result<Option<Checkpoint>, StoreError>> {
         async move {

@@ -5,10 +5,12 @@ mod checkpointer;
 mod codec;
 mod file;
 mod group;
+mod topic;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
 
@@ -21,6 +23,7 @@ pub use checkpointer::{Checkpointer, Outcome};
 pub use codec::CodecError;
 pub use file::{FileStore, Listed};
 pub use group::{Committer, GroupStore};
+pub use topic::{Missing, Owner, TopicAdmin, TopicError, TopicSettings, TopicStore};
 
 /// How far one partition is done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -56,6 +59,14 @@ pub trait OffsetStore: Send + Sync {
     /// forgets what is old.
     fn refresh_interval(&self) -> Option<Duration> {
         None
+    }
+
+    /// Gives everything up in order: nothing is loaded or stored any more.
+    ///
+    /// # Errors
+    /// Where others can't be told; all that was stored stays.
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        async { Ok(()) }.boxed()
     }
 }
 
@@ -102,6 +113,9 @@ pub enum StoreError {
     /// The brokers did not take it, or did not tell it.
     #[error(transparent)]
     Broker(#[from] broker::Error),
+    /// The offsets topic is not as it must be, or the partition is another instance's.
+    #[error(transparent)]
+    Topic(TopicError),
     /// The partition is no longer this instance's.
     #[error("{topic}/{partition} is no longer this instance's: its offset is left to the next owner")]
     NotHeld {
@@ -112,14 +126,25 @@ pub enum StoreError {
     },
 }
 
+impl From<TopicError> for StoreError {
+    fn from(error: TopicError) -> Self {
+        match error {
+            TopicError::Broker(error) => Self::Broker(error),
+            error => Self::Topic(error),
+        }
+    }
+}
+
 impl StoreError {
     /// What the error means for trying again.
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Io { .. } => ErrorClass::Transient,
-            Self::Locked { .. } | Self::Damaged { .. } | Self::Foreign { .. } | Self::NotHeld { .. } => {
-                ErrorClass::Fatal
-            }
+            Self::Locked { .. }
+            | Self::Damaged { .. }
+            | Self::Foreign { .. }
+            | Self::Topic(_)
+            | Self::NotHeld { .. } => ErrorClass::Fatal,
             Self::Broker(error) => group::class_of(error),
         }
     }

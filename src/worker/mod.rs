@@ -35,7 +35,7 @@ pub struct PartitionWorker {
 impl PartitionWorker {
     /// Works until `stop`, then finishes what is in flight and stores the last checkpoint. Dropped
     /// before, or at the end of its tenure, it leaves what is not acknowledged to whoever reads the
-    /// partition next.
+    /// partition next; in the latter case it does nothing more, and waits for `stop`.
     ///
     /// # Errors
     /// Where the last checkpoint can't be stored.
@@ -43,8 +43,12 @@ impl PartitionWorker {
         let Self { tenure, source, sink } = self;
         tokio::select! {
             biased;
-            () = tenure.ended() => Ok(()),
-            result = Self::work(source, sink, stop) => result,
+            // Not the end of this: whoever started it would start it again, under the same tenure.
+            () = tenure.ended() => {
+                stop.cancelled().await;
+                Ok(())
+            }
+            result = Self::work(source, sink, stop.clone()) => result,
         }
     }
 

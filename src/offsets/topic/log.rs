@@ -1,0 +1,183 @@
+//! The offsets topic as a log: opened, read on to its end, appended to. Thin: what the records mean
+//! is the ledger's.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kafka_protocol::ResponseError;
+use tracing::{info, warn};
+
+use super::ledger::{Ledger, Written};
+use super::{Missing, TopicError};
+use crate::broker::wire::batch::{BatchBuilder, Outgoing};
+use crate::broker::wire::{At, Cluster, Isolation};
+use crate::broker::{Cause, Error};
+use crate::config::Compression;
+use crate::record::{Headers, Offset};
+
+/// The one partition that is used: a log has one order.
+const PARTITION: i32 = 0;
+
+/// What a topic is made with. Small segments, since the last one is never compacted and is read at
+/// every start; what is compacted goes on being compacted though little is written.
+const SETTINGS: [(&str, &str); 3] =
+    [("cleanup.policy", "compact"), ("segment.bytes", "8388608"), ("segment.ms", "86400000")];
+
+const POLICY: &str = "cleanup.policy";
+
+/// The most bytes that one fetch asks for.
+const FETCH_BYTES: i32 = 1 << 20;
+/// The most bytes of a batch, unpacked: ours are not compressed, and no larger than this.
+const BATCH_LIMIT: usize = 16 << 20;
+/// The most bytes of records in a batch that is written; brokers take 1 MiB unless told otherwise.
+const APPEND_BYTES: usize = 512 << 10;
+
+/// The offsets topic, and how far it has been read.
+#[derive(Debug)]
+pub struct Log {
+    cluster: Arc<Cluster>,
+    topic: String,
+    missing: Missing,
+    timeout: Duration,
+    /// Whether the topic was found to be there, and compacted.
+    opened: bool,
+    /// The next offset to read; `None` before the first.
+    position: Option<Offset>,
+}
+
+impl Log {
+    /// Asks nobody yet.
+    pub fn new(cluster: Arc<Cluster>, topic: &str, missing: Missing, timeout: Duration) -> Self {
+        Self { cluster, topic: topic.to_owned(), missing, timeout, opened: false, position: None }
+    }
+
+    /// Reads all that is there at this moment into the ledger: what was acknowledged to anybody
+    /// before this is called is in it afterwards.
+    ///
+    /// # Errors
+    /// Where the topic is not there or not fit, or can't be read whole. Called again, it goes on
+    /// where it was.
+    pub async fn read_on(&mut self, ledger: &mut Ledger) -> Result<(), TopicError> {
+        if !self.opened {
+            self.opened = self.open().await?;
+        }
+        if !self.opened {
+            return Ok(());
+        }
+        let mut position = match self.position {
+            Some(position) => position,
+            None => {
+                ledger.clear();
+                self.cluster.offset_at(&self.topic, PARTITION, At::Earliest).await?.unwrap_or_default()
+            }
+        };
+        let mut end = None;
+        while end.is_none_or(|end| position < end) {
+            let fetched = self
+                .cluster
+                .fetch_as(Isolation::Uncommitted, &self.topic, PARTITION, position, FETCH_BYTES, 0)
+                .await
+                .inspect_err(|error| {
+                    // Made anew, or compacted away below us: what was read may be another log's.
+                    if error.is(ResponseError::OffsetOutOfRange) {
+                        self.position = None;
+                    }
+                })?;
+            end.get_or_insert(fetched.high_watermark);
+            if fetched.batches.is_empty() {
+                if position >= fetched.high_watermark {
+                    break;
+                }
+                return Err(self.undecodable("no batch where there must be one").into());
+            }
+            let stretch = fetched.stretch(position, BATCH_LIMIT).map_err(|why| self.undecodable(why))?;
+            if let Some(damaged) = stretch.damaged.first() {
+                let (log, at, why) = (self.topic.clone(), damaged.offset, damaged.why.clone());
+                return Err(TopicError::Batch { log, at, why });
+            }
+            for record in &stretch.records {
+                ledger.apply(record.offset, record.key.as_ref(), record.value.as_deref());
+            }
+            position = stretch.next.filter(|next| *next > position).ok_or_else(|| self.undecodable("no progress"))?;
+            self.position = Some(position);
+        }
+        self.position = Some(position);
+        Ok(())
+    }
+
+    /// Appends records in their order, acknowledged by all in-sync replicas.
+    ///
+    /// # Errors
+    /// Where the brokers don't take them, or their answer is lost.
+    pub async fn append(&self, records: &[Written]) -> Result<(), Error> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let timestamp_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        let mut batch = BatchBuilder::default();
+        for record in records {
+            let (key, value) = (Some(record.key.as_bytes()), record.value.as_ref().map(String::as_bytes));
+            batch.append(&Outgoing { timestamp_ms, key, value }, Headers::NONE.iter());
+            if batch.bytes() >= APPEND_BYTES {
+                self.produce(std::mem::take(&mut batch)).await?;
+            }
+        }
+        if batch.count() > 0 { self.produce(batch).await } else { Ok(()) }
+    }
+
+    async fn produce(&self, batch: BatchBuilder) -> Result<(), Error> {
+        let batch = batch.finish(Compression::None)?;
+        self.cluster.produce(&self.topic, PARTITION, batch, self.timeout).await.map(drop)
+    }
+
+    /// Makes sure that the topic is there, made where it may be, and that brokers delete nothing.
+    /// False where it is missing and need not be there.
+    async fn open(&self) -> Result<bool, TopicError> {
+        match self.look_up().await {
+            Err(error) if error.is(ResponseError::UnknownTopicOrPartition) => match self.missing {
+                Missing::Make { replication } => self.make(replication).await?,
+                Missing::Empty => return Ok(false),
+                Missing::Error => return Err(error.into()),
+            },
+            found => found?,
+        }
+        match self.cluster.topic_setting(&self.topic, POLICY).await {
+            Ok(Some(policy)) if policy == "compact" => Ok(true),
+            Ok(Some(policy)) => Err(TopicError::NotCompacted { log: self.topic.clone(), policy }),
+            Ok(None) => {
+                warn!(topic = self.topic, "the brokers don't tell its cleanup.policy: make sure that it is compact");
+                Ok(true)
+            }
+            // Reading and writing it is allowed, looking at its settings is a permission apart.
+            Err(error) if error.is(ResponseError::TopicAuthorizationFailed) => {
+                warn!(
+                    topic = self.topic,
+                    "not allowed to see its cleanup.policy (DescribeConfigs): make sure that it is compact"
+                );
+                Ok(true)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn look_up(&self) -> Result<(), Error> {
+        let unknown = || Error::code("look up topic", self.topic.as_str(), ResponseError::UnknownTopicOrPartition);
+        let found = self.cluster.topics(&[&self.topic]).await?.remove(&self.topic);
+        found.unwrap_or_else(|| Err(unknown())).map(drop)
+    }
+
+    async fn make(&self, replication: i16) -> Result<(), Error> {
+        match self.cluster.create_topic(&self.topic, 1, replication, &SETTINGS).await {
+            Ok(()) => info!(topic = self.topic, replication, "created, compacted, for offsets"),
+            Err(error) if error.is(ResponseError::TopicAlreadyExists) => {} // another instance was faster
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn undecodable(&self, why: impl Into<String>) -> Error {
+        Error {
+            doing: "read offsets in",
+            on: format!("{}/{PARTITION}", self.topic),
+            cause: Cause::Undecodable(why.into()),
+        }
+    }
+}
