@@ -6,7 +6,7 @@ use kafka_protocol::ResponseError;
 
 use super::{Check, runtime};
 use crate::broker::wire::{Cluster, Options};
-use crate::config::{Config, CreateTopics, Problems};
+use crate::config::{Config, CreateTopics, OffsetStoreKind, Problems};
 use crate::stages::Routes;
 
 /// Loads the configuration and writes it to `out` in TOML. Nothing is bound and no broker asked;
@@ -48,6 +48,9 @@ async fn ask(config: &Config) -> Result<Vec<(String, bool)>, Box<dyn std::error:
     let routes = Routes::new(config)?;
     let mut asked = vec![(config.source.topic.as_str(), "source", "Read", READ)];
     asked.extend(routes.topics().iter().map(|topic| (topic.as_str(), "output", "Write", WRITE)));
+    if config.offsets.store == OffsetStoreKind::Topic {
+        asked.push((&config.offsets.topic, "offsets", "Write", WRITE));
+    }
     let names: Vec<_> = asked.iter().map(|(name, ..)| *name).collect();
     let cluster = Cluster::new(Options::from(&config.kafka));
     let found = cluster.permissions(&names).await?;

@@ -13,11 +13,11 @@ pub mod run;
 pub mod runtime;
 mod settings;
 
-use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use offsets::{Offsets, OffsetsAction};
 pub use settings::Settings;
 
 /// The exit code for a wrong command line or configuration: `EX_USAGE` of sysexits.h.
@@ -47,7 +47,7 @@ pub enum Command {
     /// Run the whole pipeline, generator and broker included, in this process
     #[cfg(feature = "sandbox")]
     Demo(Demo),
-    /// Show or move stored offsets
+    /// Show, set, export or import stored offsets
     Offsets(Offsets),
     /// Print a shell's completion script
     Completions(Completions),
@@ -126,67 +126,6 @@ pub struct Demo {
     pub settings: Settings,
 }
 
-/// `offsets`
-#[derive(Debug, Args)]
-pub struct Offsets {
-    /// What to do with them.
-    #[command(subcommand)]
-    pub action: OffsetsAction,
-}
-
-/// What to do with stored offsets.
-#[derive(Debug, Subcommand)]
-pub enum OffsetsAction {
-    /// Print the stored offset of each partition
-    Show(ShowOffsets),
-    /// Store an offset, from which the next run goes on
-    Set(SetOffsets),
-}
-
-/// `offsets show`
-#[derive(Debug, Args)]
-pub struct ShowOffsets {
-    /// The configuration.
-    #[command(flatten)]
-    pub settings: Settings,
-}
-
-/// `offsets set`
-#[derive(Debug, Args)]
-pub struct SetOffsets {
-    /// A partition, or all of them; may be repeated
-    #[arg(long, value_name = "P", required = true, value_parser = partition)]
-    pub partition: Vec<PartitionArg>,
-
-    /// The offset of the next record to read
-    #[arg(long, value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
-    pub to: i64,
-
-    /// The configuration.
-    #[command(flatten)]
-    pub settings: Settings,
-}
-
-impl SetOffsets {
-    /// The partitions chosen; all of them where `None`.
-    pub fn partitions(&self) -> Option<BTreeSet<i32>> {
-        let number = |arg: &PartitionArg| match arg {
-            PartitionArg::All => None,
-            PartitionArg::One(number) => Some(*number),
-        };
-        self.partition.iter().map(number).collect()
-    }
-}
-
-/// One `--partition`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PartitionArg {
-    /// All partitions.
-    All,
-    /// This one.
-    One(i32),
-}
-
 /// `completions`
 #[derive(Debug, Args)]
 pub struct Completions {
@@ -201,16 +140,10 @@ fn ratio(text: &str) -> Result<f64, String> {
     }
 }
 
-fn partition(text: &str) -> Result<PartitionArg, String> {
-    match text.parse() {
-        _ if text == "all" => Ok(PartitionArg::All),
-        Ok(number @ 0..) => Ok(PartitionArg::One(number)),
-        _ => Err("neither a partition's number nor `all`".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -235,7 +168,8 @@ mod tests {
 
     #[test]
     fn every_command_that_loads_takes_every_key() {
-        for command in ["run", "check", "generate", "demo", "offsets show", "offsets set --partition all --to 0"] {
+        let offsets = ["offsets show", "offsets set --partition all --to 0", "offsets export", "offsets import x"];
+        for command in ["run", "check", "generate", "demo"].into_iter().chain(offsets) {
             for key in crate::config::schema::KEYS {
                 let flag = format!("--{}", key.path);
                 let mut args: Vec<_> = command.split(' ').collect();

@@ -1,0 +1,56 @@
+//! What the brokers say of the source topic: its id, its partitions, where their logs begin and end.
+
+use std::collections::BTreeMap;
+
+use kafka_protocol::ResponseError;
+
+use crate::broker::Error;
+use crate::broker::wire::{At, Cluster};
+use crate::record::{Offset, TopicId};
+
+/// The source topic.
+#[derive(Debug, Clone, Default)]
+pub struct LogEnds {
+    /// Its id, where the brokers tell one.
+    pub topic_id: Option<TopicId>,
+    /// Its partitions.
+    pub partitions: BTreeMap<i32, Ends>,
+}
+
+/// One partition's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// The oldest record that is still kept.
+    pub earliest: Offset,
+    /// Behind the last record that readers are given.
+    pub latest: Offset,
+}
+
+impl LogEnds {
+    /// Asks for them.
+    ///
+    /// # Errors
+    /// Where the brokers don't answer for every partition.
+    pub async fn ask(cluster: &Cluster, topic: &str) -> Result<Self, Error> {
+        let unknown = || Error::code("look up topic", topic, ResponseError::UnknownTopicOrPartition);
+        let found = cluster.topics(&[topic]).await?.remove(topic).unwrap_or_else(|| Err(unknown()))?;
+        let mut partitions = BTreeMap::new();
+        for partition in found.partitions.iter().map(|partition| partition.index) {
+            let earliest = offset_at(cluster, topic, partition, At::Earliest).await?;
+            let latest = offset_at(cluster, topic, partition, At::Latest).await?;
+            partitions.insert(partition, Ends { earliest, latest });
+        }
+        Ok(Self { topic_id: found.id, partitions })
+    }
+}
+
+/// The offset of a place; the log's end where no record is of that time or later.
+///
+/// # Errors
+/// Where the partition's leader does not answer.
+pub async fn offset_at(cluster: &Cluster, topic: &str, partition: i32, at: At) -> Result<Offset, Error> {
+    if let Some(found) = cluster.offset_at(topic, partition, at).await? {
+        return Ok(found);
+    }
+    Ok(cluster.offset_at(topic, partition, At::Latest).await?.unwrap_or_default())
+}

@@ -1,0 +1,76 @@
+//! `offsets`: the stored offsets, shown, set, and moved from one store to another.
+//!
+//! ```text
+//! show ────┐              ┌── FileStore (its lock keeps pipelines out)
+//! export ──┼── Store ─────┼── GroupStore (Kafka refuses while the group has members)
+//! set ─────┤   (listed,   └── TopicAdmin (takes over, which fences a running instance)
+//! import ──┘    set)
+//!   └─ Change: every new offset is checked before the first is written
+//! ```
+
+mod args;
+mod change;
+mod log_ends;
+mod set;
+mod show;
+mod store;
+mod target;
+mod transfer;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+pub use args::{ExportOffsets, ImportOffsets, Offsets, OffsetsAction, PartitionArg, SetOffsets, ShowOffsets};
+pub use target::{ParseTargetError, Target};
+
+use super::runtime;
+use crate::broker::wire::{Cluster, Options};
+use crate::config::Config;
+
+/// Why an operation failed, to be told as it is.
+type Failure = Box<dyn std::error::Error>;
+
+/// Shows, sets, exports or imports stored offsets.
+///
+/// # Errors
+/// Where the configuration is wrong, somebody works on the partitions, or the store can't be read or
+/// written.
+pub fn run(args: &Offsets, out: &mut impl Write) -> Result<ExitCode, Failure> {
+    let settings = match &args.action {
+        OffsetsAction::Show(args) => &args.settings,
+        OffsetsAction::Set(args) => &args.settings,
+        OffsetsAction::Export(args) => &args.settings,
+        OffsetsAction::Import(args) => &args.settings,
+    };
+    let config = settings.load()?;
+    let context = Context { cluster: Arc::new(Cluster::new(Options::from(&config.kafka))), config };
+    let ended = runtime::run(Some(1), |stop| async move {
+        let work = async {
+            match &args.action {
+                OffsetsAction::Show(args) => show::run(args, &context, out).await,
+                OffsetsAction::Set(args) => set::run(args, &context, out).await,
+                OffsetsAction::Export(args) => transfer::export(args, &context, out).await,
+                OffsetsAction::Import(args) => transfer::import(args, &context, out).await,
+            }
+        };
+        stop.run_until_cancelled(work).await
+    })?;
+    match ended {
+        runtime::Ended::InOrder(Some(result)) => result,
+        _ => Err("interrupted".into()),
+    }
+}
+
+/// What every operation needs.
+struct Context {
+    config: Config,
+    cluster: Arc<Cluster>,
+}
+
+impl Context {
+    /// The source topic's name.
+    fn topic(&self) -> &str {
+        &self.config.source.topic
+    }
+}
