@@ -44,7 +44,8 @@ impl Coordinator {
         let Some(group) = response.groups.first() else { return Ok(None) };
         match ResponseError::try_from_code(group.error_code) {
             None => Ok(Some(GroupDescription { state: group.group_state.to_string(), members: group.members.len() })),
-            Some(ResponseError::GroupIdNotFound) => Ok(None),
+            // The second: brokers that know KIP-848 and have it switched off.
+            Some(ResponseError::GroupIdNotFound | ResponseError::UnsupportedVersion) => Ok(None),
             Some(code) => self.checked(&connection, Err(Error::code(DOING, self.group(), code))).await,
         }
     }
