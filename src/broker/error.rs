@@ -54,7 +54,8 @@ pub enum Cause {
 fn hint(code: ResponseError) -> &'static str {
     match code {
         ResponseError::TopicAuthorizationFailed => {
-            ": grant this client Read and Describe on the source, Write and Describe on the outputs"
+            ": grant this client Read and Describe on the source, Write and Describe on the outputs, all three on an \
+             offsets topic"
         }
         ResponseError::GroupAuthorizationFailed => ": grant this client Read on the group (group.id)",
         ResponseError::ClusterAuthorizationFailed => ": grant this client the cluster operation",

@@ -1,5 +1,6 @@
 //! `check`: is the configuration right, and what does it amount to?
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use kafka_protocol::ResponseError;
@@ -49,9 +50,12 @@ async fn ask(config: &Config) -> Result<Vec<(String, bool)>, Box<dyn std::error:
     let mut asked = vec![(config.source.topic.as_str(), "source", "Read", READ)];
     asked.extend(routes.topics().iter().map(|topic| (topic.as_str(), "output", "Write", WRITE)));
     if config.offsets.store == OffsetStoreKind::Topic {
-        asked.push((&config.offsets.topic, "offsets", "Write", WRITE));
+        asked.extend(
+            [("Read", READ), ("Write", WRITE)].map(|(name, code)| (&*config.offsets.topic, "offsets", name, code)),
+        );
     }
-    let names: Vec<_> = asked.iter().map(|(name, ..)| *name).collect();
+    let names: BTreeSet<_> = asked.iter().map(|(name, ..)| *name).collect();
+    let names: Vec<_> = names.into_iter().collect();
     let cluster = Cluster::new(Options::from(&config.kafka));
     let found = cluster.permissions(&names).await?;
     let mut lines = vec![(format!("brokers: {} answer", config.kafka.brokers.join(",")), true)];
