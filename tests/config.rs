@@ -173,6 +173,9 @@ fn contradictions() {
             "assignment.replicas: only ordinal mode has this",
             "dead_letter.topic: dead letters would go back to the source topic and be read again for ever",
             "dead_letter.topic: dead letters would lie among the good records",
+            "offsets.topic: offsets would be read as source records",
+            "offsets.topic: offsets would lie among the good records",
+            "offsets.topic: offsets would lie among the dead letters",
             "output.topic: good records would go back to the source topic and be read again for ever",
             "retry.initial: the first pause would be longer than the longest",
             "source.max_fetch_bytes: a full fetch would not fit into the largest answer taken",
@@ -182,6 +185,21 @@ fn contradictions() {
     );
     assert!(stderr.contains("found: retry.initial = \"11s\" (file "), "{stderr}");
     assert!(stderr.contains("found: retry.max = \"10s\" (default)\n"), "{stderr}");
+}
+
+#[test]
+fn group_mode_keeps_its_offsets_in_the_group() {
+    for (store, wrong) in [
+        ("file", "a partition that moves to another instance would not find its offset there"),
+        ("topic", "the group's coordinator and the owners in the offsets topic would each say who has a partition"),
+    ] {
+        let flags = texts(&[("assignment.mode", "group"), ("offsets.store", store)]);
+        let error = load(Sources { flags, ..Sources::default() }).unwrap_err().to_string();
+        assert!(error.contains(&format!("offsets.store: {wrong}")), "{error}");
+        assert!(error.contains("allowed: group, in group mode"), "{error}");
+    }
+    let flags = texts(&[("offsets.store", "topic"), ("offsets.topic", "kept")]);
+    assert!(load(Sources { flags, ..Sources::default() }).is_ok());
 }
 
 #[test]
