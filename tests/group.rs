@@ -14,7 +14,7 @@ use support::pipeline::PipelineProcess;
 use support::topics::{Topics, drained_together, ended_in_order, wait_for_all};
 use support::wire;
 use tokio::sync::OnceCell;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 const PARTITIONS: i32 = 12;
 const SESSION: &str = "6s";
