@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::api::Api;
 use super::batch::{self, BatchHeader};
 use super::codes;
 use super::fault::FaultBook;
+use super::group::Groups;
 use super::idempotence::{Producers, Verdict};
 use super::log::PartitionLog;
 
@@ -72,6 +74,7 @@ pub(super) struct Cluster {
     pub faults: FaultBook,
     pub requests: BTreeMap<Api, u64>,
     pub default_retention_bytes: Option<usize>,
+    pub groups: Groups,
     next_producer_id: i64,
     transactional: BTreeMap<String, (i64, i16)>,
 }
@@ -86,6 +89,8 @@ pub(super) struct NodeInfo {
 /// A topic and its partitions, in order.
 #[derive(Debug)]
 pub(super) struct Topic {
+    /// Another one when it is made anew.
+    pub id: Uuid,
     pub partitions: Vec<Partition>,
     pub config: TopicConfig,
 }
@@ -107,6 +112,7 @@ impl Cluster {
             faults: FaultBook::default(),
             requests: BTreeMap::new(),
             default_retention_bytes,
+            groups: Groups::new(),
             next_producer_id: 1000,
             transactional: BTreeMap::new(),
         }
@@ -153,9 +159,45 @@ impl Cluster {
     pub fn create_topic(&mut self, name: &str, config: TopicConfig) -> Result<(), i16> {
         self.check_topic(name, config.partitions)?;
         let total = config.partitions;
-        let topic = Topic { partitions: Vec::new(), config };
+        let id = Uuid::from_u128(fastrand::u128(1..)); // 0 is none
+        let topic = Topic { id, partitions: Vec::new(), config };
         self.topics.insert(name.to_owned(), topic);
         self.grow_topic(name, total)
+    }
+
+    /// Deletes a topic, and the offsets that groups have committed for it, as Kafka does.
+    pub fn delete_topic(&mut self, name: &str) -> Result<(), i16> {
+        self.topics.remove(name).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
+        self.groups.forget_topic(name);
+        Ok(())
+    }
+
+    /// The node that keeps a group: where it was moved to, or by the group's name. It may be down,
+    /// and nobody takes its place by himself.
+    pub fn coordinator(&self, group: &str) -> Result<i32, i16> {
+        let moved = self.groups.find(group).and_then(|entry| entry.moved_to);
+        let node = moved.or_else(|| self.home(group));
+        node.filter(|node| self.is_up(*node)).ok_or(codes::COORDINATOR_NOT_AVAILABLE)
+    }
+
+    /// The node that keeps a group which was never moved.
+    pub fn home(&self, group: &str) -> Option<i32> {
+        let sum: usize = group.bytes().map(usize::from).sum();
+        self.nodes.keys().nth(sum % self.nodes.len().max(1)).copied()
+    }
+
+    /// Whether that node answers for a group now.
+    pub fn coordinates(&self, node: i32, group: &str) -> Result<(), i16> {
+        if group.is_empty() {
+            return Err(codes::INVALID_GROUP_ID);
+        }
+        if self.coordinator(group) != Ok(node) {
+            return Err(codes::NOT_COORDINATOR);
+        }
+        match self.groups.find(group) {
+            Some(entry) if entry.loading => Err(codes::COORDINATOR_LOAD_IN_PROGRESS),
+            _ => Ok(()),
+        }
     }
 
     /// Adds partitions until there are `total`; there are never fewer than before.

@@ -22,6 +22,7 @@ pub struct Fault {
     node: Option<i32>,
     topic: Option<String>,
     partition: Option<i32>,
+    group: Option<String>,
     skip: u64,
     times: Option<u64>,
 }
@@ -34,7 +35,7 @@ impl Fault {
 
     /// The next request, whatever it asks.
     pub fn any() -> Self {
-        Self { api: None, node: None, topic: None, partition: None, skip: 0, times: Some(1) }
+        Self { api: None, node: None, topic: None, partition: None, group: None, skip: 0, times: Some(1) }
     }
 
     /// Only requests to that node.
@@ -51,7 +52,15 @@ impl Fault {
         self
     }
 
-    /// Only requests that name that partition (Produce, Fetch, `ListOffsets`, `DeleteRecords`).
+    /// Only requests that name that group: those to its coordinator, and the question who that is.
+    #[must_use]
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// Only requests that name that partition (Produce, Fetch, `ListOffsets`, `DeleteRecords`,
+    /// `OffsetCommit`, `OffsetFetch`).
     #[must_use]
     pub fn partition(mut self, partition: i32) -> Self {
         self.partition = Some(partition);
@@ -88,6 +97,7 @@ impl Fault {
     fn covers(&self, target: &Target) -> bool {
         (self.topic.is_none() || self.topic == target.topic)
             && (self.partition.is_none() || self.partition == target.partition)
+            && (self.group.is_none() || self.group == target.group)
     }
 }
 
@@ -124,18 +134,28 @@ pub enum Action {
 pub(super) struct Target {
     pub topic: Option<String>,
     pub partition: Option<i32>,
+    pub group: Option<String>,
 }
 
 impl Target {
     /// For a request that names neither topic nor partition.
-    pub const REQUEST: Self = Self { topic: None, partition: None };
+    pub const REQUEST: Self = Self { topic: None, partition: None, group: None };
 
     pub fn topic(topic: &str) -> Self {
-        Self { topic: Some(topic.to_owned()), partition: None }
+        Self { topic: Some(topic.to_owned()), ..Self::REQUEST }
     }
 
     pub fn partition(topic: &str, partition: i32) -> Self {
-        Self { topic: Some(topic.to_owned()), partition: Some(partition) }
+        Self { partition: Some(partition), ..Self::topic(topic) }
+    }
+
+    pub fn group(group: &str) -> Self {
+        Self { group: Some(group.to_owned()), ..Self::REQUEST }
+    }
+
+    /// The same, named by a group's request.
+    pub fn of(self, group: &str) -> Self {
+        Self { group: Some(group.to_owned()), ..self }
     }
 }
 
@@ -179,6 +199,11 @@ impl Plan {
     /// The error code with which to answer a request that names nothing, if any.
     pub fn request_error(&self) -> Option<i16> {
         self.error(|target| *target == Target::REQUEST)
+    }
+
+    /// The error code with which to answer for that group, if any.
+    pub fn group_error(&self, group: &str) -> Option<i16> {
+        self.error(|target| target.topic.is_none() && target.group.as_deref() == Some(group))
     }
 
     fn error(&self, wanted: impl Fn(&Target) -> bool) -> Option<i16> {

@@ -7,14 +7,16 @@
 //!                  faults armed by a test: error, delay, silence, disconnect, …
 //!                           ▼
 //!                  topics ► partitions ► log of whole batches, bytes untouched
+//!                  groups ► members, sessions, rebalances; committed offsets
 //!                           ▲
-//!   test ── produce, read, append_hole, corrupt_stored, move_leader, crash, restart
+//!   test ── produce, read, append_hole, corrupt_stored, move_leader, crash, restart,
+//!           move_coordinator, set_loading, committed
 //! ```
 //!
-//! It answers the versions that rskafka 0.6.0 negotiates (see [`Api::versions`]) and behaves as
-//! Kafka 4.x does there: checksums and sizes are checked, a batch of an idempotent producer is written
-//! once, a fetch waits for its bytes, nobody but the leader answers. What it lacks: groups,
-//! transactions' coordinator (but for their markers, see [`Sandbox::append_control_batch`]), TLS,
+//! It answers the versions that rskafka 0.6.0 and our own client negotiate (see [`Api::versions`])
+//! and behaves as Kafka 4.x does there: checksums and sizes are checked, a batch of an idempotent
+//! producer is written once, a fetch waits for its bytes, nobody but the leader answers, groups
+//! rebalance by the classic protocol. What it lacks: KIP-848's groups, transactions' coordinator (but for their markers, see [`Sandbox::append_control_batch`]), TLS,
 //! replication, a disk. What passes only against this broker is not done.
 //!
 //! ```
@@ -43,6 +45,8 @@ mod cluster;
 mod codes;
 mod compression;
 mod fault;
+mod group;
+mod groups;
 mod handle;
 mod idempotence;
 mod log;
@@ -56,11 +60,13 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
+use tokio::task::JoinHandle;
 
 pub use api::Api;
 pub use batch::{BatchError, NewBatch};
 pub use cluster::TopicConfig;
 pub use fault::{Action, Fault};
+pub use group::{CommittedOffset, GroupDescription};
 pub use handle::FaultHandle;
 pub use record::{NewRecord, StoredRecord};
 
@@ -152,7 +158,8 @@ impl SandboxBuilder {
         for (id, node) in reserved {
             nodes.insert(id, Node::Up(node.listen(id, Arc::clone(&shared))?));
         }
-        Ok(Sandbox { shared, nodes: Mutex::new(nodes) })
+        let clock = tokio::spawn(group::keep_time(Arc::downgrade(&shared)));
+        Ok(Sandbox { shared, nodes: Mutex::new(nodes), clock })
     }
 }
 
@@ -161,6 +168,14 @@ impl SandboxBuilder {
 pub struct Sandbox {
     shared: Arc<Shared>,
     nodes: Mutex<BTreeMap<i32, Node>>,
+    /// Ends members' sessions.
+    clock: JoinHandle<()>,
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.clock.abort();
+    }
 }
 
 impl Sandbox {
@@ -213,6 +228,7 @@ impl Sandbox {
     /// There is no such node.
     pub async fn crash(&self, node: i32) -> Result<(), SandboxError> {
         let port = self.set_up(node, false)?;
+        self.reload_groups(node);
         let before = self.network().insert(node, Node::Down(Reserved::later(port)));
         let down = match before {
             Some(Node::Up(listening)) => listening.crash(port).await,
@@ -239,6 +255,7 @@ impl Sandbox {
         };
         network.insert(node, Node::Up(listening));
         drop(network);
+        self.reload_groups(node);
         self.set_up(node, true)?;
         self.shared.ring();
         Ok(())

@@ -46,12 +46,9 @@ impl Sandbox {
     /// # Errors
     /// There is no such topic.
     pub fn delete_topic(&self, name: &str) -> Result<(), SandboxError> {
-        let removed = self.shared.lock().topics.remove(name);
+        let removed = self.shared.lock().delete_topic(name);
         self.shared.ring();
-        match removed {
-            Some(_) => Ok(()),
-            None => Err(super::codes::UNKNOWN_TOPIC_OR_PARTITION.into()),
-        }
+        Ok(removed?)
     }
 
     /// The names of all topics, in order.

@@ -16,7 +16,7 @@ pub(super) enum Field {
     Fixed(usize),
     /// A string, null or not.
     Text,
-    /// Bytes with a length of 32 bits, null or not.
+    /// Bytes with a length of 32 bits (compact in flexible versions), null or not.
     Blob,
     /// An array of structures, each of these fields.
     Structs(&'static [Field]),
@@ -29,15 +29,18 @@ pub(super) fn fits(fields: &[Field], flexible: bool, mut body: Bytes) -> bool {
     walk(fields, flexible, &mut body).is_some() && body.is_empty()
 }
 
-/// The bytes after the client id (and the tags) of a request header.
-pub(super) fn after_client_id(flexible: bool, mut at: Bytes) -> Option<Bytes> {
+/// The client id of a request header, empty where it is null, and the bytes after it (and the tags).
+pub(super) fn client_id(flexible: bool, mut at: Bytes) -> Option<(String, Bytes)> {
     // The client id never became compact.
     let length = at.try_get_i16().ok()?;
-    skip(&mut at, usize::try_from(length).unwrap_or(0))?;
+    let length = usize::try_from(length).unwrap_or(0);
+    let id = at.get(..length)?;
+    let id = String::from_utf8_lossy(id).into_owned();
+    at.advance(length);
     if flexible {
         skip_tags(&mut at)?;
     }
-    Some(at)
+    Some((id, at))
 }
 
 fn walk(fields: &[Field], flexible: bool, at: &mut Bytes) -> Option<()> {
@@ -50,7 +53,7 @@ fn walk(fields: &[Field], flexible: bool, at: &mut Bytes) -> Option<()> {
 fn step(field: &Field, flexible: bool, at: &mut Bytes) -> Option<()> {
     match field {
         Field::Fixed(bytes) => skip(at, *bytes),
-        Field::Text if flexible => {
+        Field::Text | Field::Blob if flexible => {
             let length = compact_length(at)?;
             skip(at, length)
         }

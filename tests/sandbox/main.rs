@@ -7,8 +7,11 @@
 )]
 
 mod faults;
+mod groups;
 mod raw;
 mod support;
+mod topic_ids;
+mod typed;
 
 use std::time::Duration;
 

@@ -1,11 +1,13 @@
 //! Metadata and `ApiVersions`.
 
 use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{ApiVersionsResponse, BrokerId, MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
 use super::Api;
 use crate::sandbox::HOST;
@@ -13,18 +15,42 @@ use crate::sandbox::cluster::{Cluster, Partition};
 use crate::sandbox::codes;
 use crate::sandbox::fault::Plan;
 
-/// The topics that a request names; `None` is all of them, which version 0 says by naming none.
-pub(super) fn wanted(version: i16, request: &MetadataRequest) -> Option<Vec<&str>> {
-    let named = request.topics.as_ref()?;
-    if version == 0 && named.is_empty() {
-        return None;
+/// A topic that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Named(String),
+    /// By an id that no topic has, or no longer.
+    UnknownId(Uuid),
+}
+
+impl Wanted {
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Named(name) => Some(name),
+            Self::UnknownId(_) => None,
+        }
     }
-    let names = named.iter().filter_map(|topic| topic.name.as_ref());
-    Some(names.map(|name| name.as_str()).collect())
+}
+
+/// The topics that a request asks for, all of them where it names none: in version 0 by an empty
+/// list, later by null.
+pub(super) fn wanted(cluster: &Cluster, version: i16, request: &MetadataRequest) -> Vec<Wanted> {
+    let named = request.topics.as_ref().filter(|named| version > 0 || !named.is_empty());
+    let Some(named) = named else {
+        return cluster.topics.keys().cloned().map(Wanted::Named).collect();
+    };
+    let wanted = |topic: &MetadataRequestTopic| match &topic.name {
+        Some(name) => Wanted::Named(name.to_string()),
+        None => {
+            let found = cluster.topics.iter().find(|(_, found)| found.id == topic.topic_id);
+            found.map_or(Wanted::UnknownId(topic.topic_id), |(name, _)| Wanted::Named(name.clone()))
+        }
+    };
+    named.iter().map(wanted).collect()
 }
 
 /// The nodes that are up, and the topics that are wanted; none is made on the way.
-pub(super) fn answer(cluster: &Cluster, version: i16, plan: &Plan, request: MetadataRequest) -> MetadataResponse {
+pub(super) fn answer(cluster: &Cluster, version: i16, plan: &Plan, request: &MetadataRequest) -> MetadataResponse {
     let up = cluster.nodes.iter().filter(|(_, node)| node.up);
     let brokers = up.map(|(id, node)| {
         MetadataResponseBroker::default()
@@ -32,17 +58,19 @@ pub(super) fn answer(cluster: &Cluster, version: i16, plan: &Plan, request: Meta
             .with_host(StrBytes::from_static_str(HOST))
             .with_port(i32::from(node.port))
     });
-    let describe = |name: &str| topic(cluster, plan, name);
-    let topics = match wanted(version, &request) {
-        Some(names) => names.into_iter().map(describe).collect(),
-        None => cluster.topics.keys().map(|name| describe(name)).collect(),
-    };
+    let topics = wanted(cluster, version, request).into_iter().map(|wanted| match wanted {
+        Wanted::Named(name) => topic(cluster, plan, &name),
+        Wanted::UnknownId(id) => MetadataResponseTopic::default()
+            .with_name((version < 12).then(TopicName::default))
+            .with_topic_id(id)
+            .with_error_code(codes::UNKNOWN_TOPIC_ID),
+    });
     MetadataResponse::default()
         .with_throttle_time_ms(plan.throttle_ms)
         .with_brokers(brokers.collect())
         .with_cluster_id(Some(StrBytes::from_static_str("sandbox")))
         .with_controller_id(BrokerId(cluster.controller()))
-        .with_topics(topics)
+        .with_topics(topics.collect())
 }
 
 fn topic(cluster: &Cluster, plan: &Plan, name: &str) -> MetadataResponseTopic {
@@ -55,7 +83,7 @@ fn topic(cluster: &Cluster, plan: &Plan, name: &str) -> MetadataResponseTopic {
         Some(found) => {
             let partitions = (0i32..).zip(&found.partitions);
             let partitions = partitions.map(|(index, p)| partition(cluster, index, p));
-            topic.with_partitions(partitions.collect())
+            topic.with_topic_id(found.id).with_partitions(partitions.collect())
         }
     }
 }

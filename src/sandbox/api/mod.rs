@@ -5,6 +5,9 @@
 //! ```
 
 mod fetch;
+mod group_offsets;
+mod groups;
+mod kind;
 mod metadata;
 mod offsets;
 mod produce;
@@ -14,108 +17,19 @@ use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::delete_records_request::DeleteRecordsPartition;
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use kafka_protocol::messages::{
-    ApiKey, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest, InitProducerIdRequest,
-    ListOffsetsRequest, MetadataRequest, ProduceRequest, ResponseHeader,
+    CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeGroupsRequest, FetchRequest,
+    FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
+    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, ResponseHeader,
+    SyncGroupRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use thiserror::Error;
 
 use super::cluster::{Cluster, Shared};
 use super::fault::{Plan, Target};
-use super::shape::{self, Field};
+use super::shape;
 
-/// A request's API, as far as the sandbox knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Api {
-    /// Appends batches.
-    Produce,
-    /// Reads batches.
-    Fetch,
-    /// Asks for the first and last offset, or that of a timestamp.
-    ListOffsets,
-    /// Asks for nodes, topics and leaders.
-    Metadata,
-    /// Asks what the node understands; the first request of every connection.
-    ApiVersions,
-    /// Makes topics.
-    CreateTopics,
-    /// Deletes topics.
-    DeleteTopics,
-    /// Moves the start of logs.
-    DeleteRecords,
-    /// Asks for an id for an idempotent producer.
-    InitProducerId,
-}
-
-impl Api {
-    /// All of them, in the order of their keys.
-    pub const ALL: [Self; 9] = [
-        Self::Produce,
-        Self::Fetch,
-        Self::ListOffsets,
-        Self::Metadata,
-        Self::ApiVersions,
-        Self::CreateTopics,
-        Self::DeleteTopics,
-        Self::DeleteRecords,
-        Self::InitProducerId,
-    ];
-
-    /// The lowest and highest version that is answered.
-    pub fn versions(self) -> (i16, i16) {
-        match self {
-            Self::Produce => (3, 7),
-            Self::Fetch => (4, 4),
-            Self::ListOffsets => (1, 3),
-            Self::Metadata => (0, 4),
-            Self::ApiVersions => (0, 3),
-            Self::CreateTopics => (2, 5),
-            Self::DeleteTopics => (1, 5),
-            Self::DeleteRecords => (0, 2),
-            Self::InitProducerId => (0, 1),
-        }
-    }
-
-    fn key(self) -> ApiKey {
-        match self {
-            Self::Produce => ApiKey::Produce,
-            Self::Fetch => ApiKey::Fetch,
-            Self::ListOffsets => ApiKey::ListOffsets,
-            Self::Metadata => ApiKey::Metadata,
-            Self::ApiVersions => ApiKey::ApiVersions,
-            Self::CreateTopics => ApiKey::CreateTopics,
-            Self::DeleteTopics => ApiKey::DeleteTopics,
-            Self::DeleteRecords => ApiKey::DeleteRecords,
-            Self::InitProducerId => ApiKey::InitProducerId,
-        }
-    }
-
-    fn of(key: i16) -> Option<Self> {
-        Self::ALL.into_iter().find(|api| api.key() as i16 == key)
-    }
-
-    /// The fields of a request's body, in that version's order.
-    fn shape(self, version: i16) -> &'static [Field] {
-        use Field::{Blob, Fixed, Structs, Text, Values};
-        match (self, version) {
-            (Self::Produce, _) => &[Text, Fixed(2 + 4), Structs(&[Text, Structs(&[Fixed(4), Blob])])],
-            (Self::Fetch, _) => &[Fixed(4 * 4 + 1), Structs(&[Text, Structs(&[Fixed(4 + 8 + 4)])])],
-            (Self::ListOffsets, 1) => &[Fixed(4), Structs(&[Text, Structs(&[Fixed(4 + 8)])])],
-            (Self::ListOffsets, _) => &[Fixed(4 + 1), Structs(&[Text, Structs(&[Fixed(4 + 8)])])],
-            (Self::Metadata, ..=3) => &[Structs(&[Text])],
-            (Self::Metadata, _) => &[Structs(&[Text]), Fixed(1)],
-            (Self::ApiVersions, ..=2) => &[],
-            (Self::ApiVersions, _) => &[Text, Text],
-            (Self::CreateTopics, _) => &[
-                Structs(&[Text, Fixed(4 + 2), Structs(&[Fixed(4), Values(&Fixed(4))]), Structs(&[Text, Text])]),
-                Fixed(4 + 1),
-            ],
-            (Self::DeleteTopics, _) => &[Values(&Text), Fixed(4)],
-            (Self::DeleteRecords, _) => &[Structs(&[Text, Structs(&[Fixed(4 + 8)])]), Fixed(4)],
-            (Self::InitProducerId, _) => &[Text, Fixed(4)],
-        }
-    }
-}
+pub use kind::Api;
 
 /// Why a connection is closed on a client.
 #[derive(Debug, Error)]
@@ -140,6 +54,7 @@ pub(super) struct Incoming {
     pub api: Api,
     version: i16,
     correlation_id: i32,
+    client_id: String,
     request: Request,
 }
 
@@ -149,6 +64,14 @@ enum Request {
     Fetch(FetchRequest),
     ListOffsets(ListOffsetsRequest),
     Metadata(MetadataRequest),
+    OffsetCommit(OffsetCommitRequest),
+    OffsetFetch(OffsetFetchRequest),
+    FindCoordinator(FindCoordinatorRequest),
+    JoinGroup(JoinGroupRequest),
+    Heartbeat(HeartbeatRequest),
+    LeaveGroup(LeaveGroupRequest),
+    SyncGroup(SyncGroupRequest),
+    DescribeGroups(DescribeGroupsRequest),
     ApiVersions,
     /// Of a version that only the future knows.
     UnsupportedApiVersions,
@@ -173,18 +96,18 @@ impl Incoming {
         let (lowest, highest) = api.versions();
         if api == Api::ApiVersions && version > highest {
             let request = Request::UnsupportedApiVersions;
-            return Ok(Self { api, version, correlation_id, request });
+            return Ok(Self { api, version, correlation_id, client_id: String::new(), request });
         }
         if !(lowest..=highest).contains(&version) {
             return Err(Refusal::UnknownVersion { api, version });
         }
         let flexible = api.key().request_header_version(version) >= 2;
-        let body = shape::after_client_id(flexible, at).ok_or(Refusal::Header(size))?;
+        let (client_id, body) = shape::client_id(flexible, at).ok_or(Refusal::Header(size))?;
         if !shape::fits(api.shape(version), flexible, body.clone()) {
             return Err(Refusal::Malformed { api, version });
         }
         let request = Request::decode(api, version, body).ok_or(Refusal::Malformed { api, version })?;
-        Ok(Self { api, version, correlation_id, request })
+        Ok(Self { api, version, correlation_id, client_id, request })
     }
 
     /// Counts the request and says what goes wrong with it.
@@ -218,7 +141,40 @@ impl Incoming {
                 encode(api, version, id, &response)
             }
             Request::Metadata(request) => {
-                let response = metadata::answer(&shared.lock(), version, plan, request);
+                let response = metadata::answer(&shared.lock(), version, plan, &request);
+                encode(api, version, id, &response)
+            }
+            Request::OffsetCommit(request) => {
+                let response = group_offsets::commit(&mut shared.lock(), node, plan, request);
+                encode(api, version, id, &response)
+            }
+            Request::OffsetFetch(request) => {
+                let response = group_offsets::fetch(&shared.lock(), node, version, plan, request);
+                encode(api, version, id, &response)
+            }
+            Request::FindCoordinator(request) => {
+                let response = groups::find_coordinator(&shared.lock(), version, plan, request);
+                encode(api, version, id, &response)
+            }
+            Request::JoinGroup(request) => {
+                let response = groups::join(shared, node, version, plan, &self.client_id, request).await;
+                let Some(response) = response else { return Ok(None) };
+                encode(api, version, id, &response)
+            }
+            Request::Heartbeat(request) => {
+                let response = groups::heartbeat(&mut shared.lock(), node, plan, request);
+                encode(api, version, id, &response)
+            }
+            Request::LeaveGroup(request) => {
+                let response = groups::leave(&mut shared.lock(), node, version, plan, request);
+                encode(api, version, id, &response)
+            }
+            Request::SyncGroup(request) => {
+                let Some(response) = groups::sync(shared, node, plan, request).await else { return Ok(None) };
+                encode(api, version, id, &response)
+            }
+            Request::DescribeGroups(request) => {
+                let response = groups::describe(&shared.lock(), node, version, plan, request);
                 encode(api, version, id, &response)
             }
             Request::ApiVersions => encode(api, version, id, &metadata::versions(plan)),
@@ -264,13 +220,36 @@ impl Incoming {
                 let topics = r.topics.iter();
                 partitions(topics.map(|t| (&*t.name, t.partitions.iter().map(index))))
             }
-            Request::Metadata(r) => match metadata::wanted(self.version, r) {
-                Some(names) => names.iter().map(|name| Target::topic(name)).collect(),
-                None => cluster.topics.keys().map(|name| Target::topic(name)).collect(),
-            },
+            Request::Metadata(r) => {
+                let wanted = metadata::wanted(cluster, self.version, r);
+                wanted.iter().filter_map(|wanted| wanted.name()).map(Target::topic).collect()
+            }
+            Request::OffsetCommit(_)
+            | Request::OffsetFetch(_)
+            | Request::FindCoordinator(_)
+            | Request::JoinGroup(_)
+            | Request::Heartbeat(_)
+            | Request::LeaveGroup(_)
+            | Request::SyncGroup(_)
+            | Request::DescribeGroups(_) => self.group_targets(),
             Request::CreateTopics(r) => r.topics.iter().map(|t| Target::topic(&t.name)).collect(),
             Request::DeleteTopics(r) => r.topic_names.iter().map(|n| Target::topic(n)).collect(),
             Request::ApiVersions | Request::UnsupportedApiVersions | Request::InitProducerId(_) => Vec::new(),
+        }
+    }
+
+    /// The same of a request about groups.
+    fn group_targets(&self) -> Vec<Target> {
+        match &self.request {
+            Request::OffsetCommit(r) => group_offsets::committed_targets(r),
+            Request::OffsetFetch(r) => group_offsets::fetched_targets(self.version, r),
+            Request::FindCoordinator(r) => groups::keys(self.version, r).iter().map(|key| Target::group(key)).collect(),
+            Request::JoinGroup(r) => vec![Target::group(&r.group_id)],
+            Request::Heartbeat(r) => vec![Target::group(&r.group_id)],
+            Request::LeaveGroup(r) => vec![Target::group(&r.group_id)],
+            Request::SyncGroup(r) => vec![Target::group(&r.group_id)],
+            Request::DescribeGroups(r) => r.groups.iter().map(|group| Target::group(group)).collect(),
+            _ => Vec::new(),
         }
     }
 }
@@ -283,6 +262,14 @@ impl Request {
             Api::Fetch => FetchRequest::decode(at, version).map(Self::Fetch),
             Api::ListOffsets => ListOffsetsRequest::decode(at, version).map(Self::ListOffsets),
             Api::Metadata => MetadataRequest::decode(at, version).map(Self::Metadata),
+            Api::OffsetCommit => OffsetCommitRequest::decode(at, version).map(Self::OffsetCommit),
+            Api::OffsetFetch => OffsetFetchRequest::decode(at, version).map(Self::OffsetFetch),
+            Api::FindCoordinator => FindCoordinatorRequest::decode(at, version).map(Self::FindCoordinator),
+            Api::JoinGroup => JoinGroupRequest::decode(at, version).map(Self::JoinGroup),
+            Api::Heartbeat => HeartbeatRequest::decode(at, version).map(Self::Heartbeat),
+            Api::LeaveGroup => LeaveGroupRequest::decode(at, version).map(Self::LeaveGroup),
+            Api::SyncGroup => SyncGroupRequest::decode(at, version).map(Self::SyncGroup),
+            Api::DescribeGroups => DescribeGroupsRequest::decode(at, version).map(Self::DescribeGroups),
             Api::ApiVersions => Ok(Self::ApiVersions),
             Api::CreateTopics => CreateTopicsRequest::decode(at, version).map(Self::CreateTopics),
             Api::DeleteTopics => DeleteTopicsRequest::decode(at, version).map(Self::DeleteTopics),

@@ -72,8 +72,7 @@ pub(super) fn delete(shared: &Shared, plan: &Plan, request: DeleteTopicsRequest)
     let responses = request.topic_names.into_iter().map(|name| {
         let code = match plan.topic_error(&name) {
             Some(code) => code,
-            None if cluster.topics.remove(name.as_str()).is_some() => codes::NONE,
-            None => codes::UNKNOWN_TOPIC_OR_PARTITION,
+            None => cluster.delete_topic(&name).err().unwrap_or(codes::NONE),
         };
         DeletableTopicResult::default().with_name(Some(name)).with_error_code(code)
     });
