@@ -14,7 +14,7 @@ use kafka_protocol::messages::ConsumerGroupHeartbeatRequest;
 use kafka_protocol::protocol::Request as _;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::assignor::Assignor;
 use super::classic::Classic;
@@ -85,7 +85,7 @@ pub fn join(parts: Parts<'_>) -> (Changes, Committer) {
             identity,
             lease: Lease::unlimited(),
             topic_id: None,
-            tenures: BTreeMap::new(),
+            held: BTreeMap::new(),
             metrics: observe.metrics.group(&group.id),
             observe: observe.clone(),
             report,
@@ -313,12 +313,21 @@ struct View {
     identity: watch::Sender<Option<Identity>>,
     lease: Lease,
     topic_id: Option<TopicId>,
-    tenures: BTreeMap<i32, Tenure>,
+    held: BTreeMap<i32, Held>,
     metrics: GroupMetrics,
     observe: Observe,
     report: GroupReport,
     /// Why the membership ended for good.
     failed: Option<String>,
+}
+
+/// A partition that was assigned.
+struct Held {
+    tenure: Tenure,
+    /// The topic that its worker was told.
+    topic_id: Option<TopicId>,
+    /// It is being given up, or has been.
+    revoked: bool,
 }
 
 impl View {
@@ -334,20 +343,13 @@ impl View {
         while let Some(event) = machine.next_event() {
             match event {
                 Event::Identity(identity) => self.note_identity(identity),
-                Event::Assigned(partitions) => {
-                    let tenure = |partition| (partition, Tenure::under(&self.lease));
-                    let partitions: BTreeMap<_, _> = partitions.into_iter().map(tenure).collect();
-                    self.tenures.extend(partitions.clone());
-                    changes.send(Change::Assigned { topic_id: self.topic_id, partitions }).await?;
+                Event::Assigned(partitions) => self.assign(partitions, changes).await?,
+                Event::Revoked(partitions) => {
+                    let held = self.held.iter_mut().filter(|(partition, _)| partitions.contains(partition));
+                    held.for_each(|(_, held)| held.revoked = true);
+                    changes.send(Change::Revoked(partitions)).await?;
                 }
-                Event::Revoked(partitions) => changes.send(Change::Revoked(partitions)).await?,
-                Event::Lost(partitions) => {
-                    // Before anything else is sent: from here on no offset of theirs is stored.
-                    for partition in &partitions {
-                        self.tenures.remove(partition).iter().for_each(Tenure::end);
-                    }
-                    changes.send(Change::Lost(partitions)).await?;
-                }
+                Event::Lost(partitions) => self.lose(partitions, changes).await?,
                 Event::Rebalance(cause) => {
                     let (group, cause) = (&self.report.id, cause.as_str());
                     info!(group, cause, "rebalance");
@@ -360,7 +362,49 @@ impl View {
                 }
             }
         }
+        let anew = self.made_anew();
+        if !anew.is_empty() {
+            warn!(group = self.report.id, "the topic was deleted and made anew: its partitions begin again");
+            self.lose(anew.clone(), changes).await?;
+            self.assign(anew, changes).await?;
+        }
         Ok(())
+    }
+
+    async fn assign(
+        &mut self,
+        partitions: BTreeSet<i32>,
+        changes: &mpsc::Sender<Change>,
+    ) -> Result<(), mpsc::error::SendError<Change>> {
+        let topic_id = self.topic_id;
+        let tenure = |partition| (partition, Tenure::under(&self.lease));
+        let partitions: BTreeMap<_, _> = partitions.into_iter().map(tenure).collect();
+        let held = |(partition, tenure): (&i32, &Tenure)| {
+            (*partition, Held { tenure: tenure.clone(), topic_id, revoked: false })
+        };
+        self.held.extend(partitions.iter().map(held));
+        changes.send(Change::Assigned { topic_id, partitions }).await
+    }
+
+    async fn lose(
+        &mut self,
+        partitions: BTreeSet<i32>,
+        changes: &mpsc::Sender<Change>,
+    ) -> Result<(), mpsc::error::SendError<Change>> {
+        // Before anything else is sent: from here on no offset of theirs is stored.
+        for partition in &partitions {
+            self.held.remove(partition).iter().for_each(|held| held.tenure.end());
+        }
+        changes.send(Change::Lost(partitions)).await
+    }
+
+    /// What is read of a topic that is there no more, though its name is. The group knows names
+    /// only: the partitions stay this member's. One that is being given up is finished as it is, and
+    /// whoever has it next knows by the id beside its offset.
+    fn made_anew(&self) -> BTreeSet<i32> {
+        let old = |held: &Held| held.topic_id.zip(self.topic_id).is_some_and(|(old, new)| old != new);
+        let anew = self.held.iter().filter(|(_, held)| !held.revoked && old(held));
+        anew.map(|(partition, _)| *partition).collect()
     }
 
     fn note_identity(&mut self, identity: Option<Identity>) {
