@@ -23,6 +23,7 @@ pub struct Fault {
     topic: Option<String>,
     partition: Option<i32>,
     group: Option<String>,
+    client: Option<String>,
     skip: u64,
     times: Option<u64>,
 }
@@ -35,13 +36,20 @@ impl Fault {
 
     /// The next request, whatever it asks.
     pub fn any() -> Self {
-        Self { api: None, node: None, topic: None, partition: None, group: None, skip: 0, times: Some(1) }
+        Self { api: None, node: None, topic: None, partition: None, group: None, client: None, skip: 0, times: Some(1) }
     }
 
     /// Only requests to that node.
     #[must_use]
     pub fn node(mut self, node: i32) -> Self {
         self.node = Some(node);
+        self
+    }
+
+    /// Only requests of clients that call themselves so (`client.id`).
+    #[must_use]
+    pub fn client(mut self, client_id: impl Into<String>) -> Self {
+        self.client = Some(client_id.into());
         self
     }
 
@@ -88,9 +96,10 @@ impl Fault {
         self
     }
 
-    fn matches(&self, api: Api, node: i32, target: &Target) -> bool {
-        self.api.is_none_or(|wanted| wanted == api)
-            && self.node.is_none_or(|wanted| wanted == node)
+    fn matches(&self, asked: Asked<'_>, target: &Target) -> bool {
+        self.api.is_none_or(|wanted| wanted == asked.api)
+            && self.node.is_none_or(|wanted| wanted == asked.node)
+            && self.client.as_deref().is_none_or(|wanted| wanted == asked.client)
             && self.covers(target)
     }
 
@@ -127,6 +136,14 @@ pub enum Action {
     Throttle(i32),
     /// It is done, and the answer's frame is made this many bytes long with zeros at its end.
     Oversize(usize),
+}
+
+/// What is asked, of whom and by whom.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub api: Api,
+    pub node: i32,
+    pub client: &'a str,
 }
 
 /// One thing that a request names.
@@ -287,7 +304,7 @@ impl FaultBook {
     }
 
     /// What goes wrong with a request that names `targets`.
-    pub fn plan(&mut self, api: Api, node: i32, mut targets: Vec<Target>) -> Plan {
+    pub fn plan(&mut self, asked: Asked<'_>, mut targets: Vec<Target>) -> Plan {
         let mut plan = Plan::default();
         if targets.is_empty() {
             targets.push(Target::REQUEST);
@@ -297,7 +314,7 @@ impl FaultBook {
                 continue;
             }
             let hit: Vec<Target> =
-                targets.iter().filter(|target| armed.fault.matches(api, node, target)).cloned().collect();
+                targets.iter().filter(|target| armed.fault.matches(asked, target)).cloned().collect();
             if !hit.is_empty() && armed.trigger() {
                 targets.retain(|target| !hit.contains(target));
                 plan.add(&armed.action, hit);
@@ -308,10 +325,11 @@ impl FaultBook {
     }
 
     /// Whether the records of that partition, about to be sent, get a flipped byte.
-    pub fn corrupts(&mut self, node: i32, topic: &str, partition: i32) -> bool {
+    pub fn corrupts(&mut self, node: i32, client: &str, topic: &str, partition: i32) -> bool {
+        let asked = Asked { api: Api::Fetch, node, client };
         let target = Target::partition(topic, partition);
         let fires = self.armed.iter_mut().any(|armed| {
-            armed.action == Action::CorruptRecords && armed.fault.matches(Api::Fetch, node, &target) && armed.trigger()
+            armed.action == Action::CorruptRecords && armed.fault.matches(asked, &target) && armed.trigger()
         });
         self.armed.retain(|armed| !armed.is_spent());
         fires
@@ -321,6 +339,10 @@ impl FaultBook {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn asked(api: Api, node: i32) -> Asked<'static> {
+        Asked { api, node, client: "c" }
+    }
 
     fn two_partitions() -> Vec<Target> {
         vec![Target::partition("x", 0), Target::partition("x", 1)]
@@ -332,15 +354,15 @@ mod tests {
         let fault = Fault::on(Api::Produce).topic("x").partition(1);
         let (_, fired) = book.arm(fault, Action::Error(6));
 
-        let other = book.plan(Api::Fetch, 1, two_partitions());
+        let other = book.plan(asked(Api::Fetch, 1), two_partitions());
         assert_eq!(other, Plan::default());
 
-        let plan = book.plan(Api::Produce, 1, two_partitions());
+        let plan = book.plan(asked(Api::Produce, 1), two_partitions());
         assert_eq!(plan.partition_error("x", 0), None);
         assert_eq!(plan.partition_error("x", 1), Some(6));
         assert_eq!(*fired.borrow(), 1);
 
-        let later = book.plan(Api::Produce, 1, two_partitions());
+        let later = book.plan(asked(Api::Produce, 1), two_partitions());
         assert_eq!(later, Plan::default());
         assert!(book.is_empty());
     }
@@ -350,7 +372,7 @@ mod tests {
         let mut book = FaultBook::default();
         let fault = Fault::any().node(2).skip(1).times(2);
         let (_, fired) = book.arm(fault, Action::DisconnectBefore);
-        let mut fires = |node| book.plan(Api::Metadata, node, vec![]).before.is_some();
+        let mut fires = |node| book.plan(asked(Api::Metadata, node), vec![]).before.is_some();
         assert!(!fires(1));
         assert!(!fires(2));
         assert!(fires(2));
@@ -364,10 +386,10 @@ mod tests {
         let mut book = FaultBook::default();
         book.arm(Fault::on(Api::Produce), Action::Error(7));
         book.arm(Fault::on(Api::Produce), Action::Silence);
-        let first = book.plan(Api::Produce, 1, two_partitions());
+        let first = book.plan(asked(Api::Produce, 1), two_partitions());
         assert_eq!(first.partition_error("x", 1), Some(7));
         assert_eq!(first.before, None);
-        let second = book.plan(Api::Produce, 1, two_partitions());
+        let second = book.plan(asked(Api::Produce, 1), two_partitions());
         assert_eq!(second.before, Some(Before::Silence));
     }
 
@@ -376,7 +398,7 @@ mod tests {
         let mut book = FaultBook::default();
         book.arm(Fault::any().partition(0), Action::Error(6));
         book.arm(Fault::any().partition(1), Action::Error(7));
-        let plan = book.plan(Api::Fetch, 1, two_partitions());
+        let plan = book.plan(asked(Api::Fetch, 1), two_partitions());
         assert_eq!(plan.partition_error("x", 0), Some(6));
         assert_eq!(plan.partition_error("x", 1), Some(7));
     }
@@ -385,19 +407,33 @@ mod tests {
     fn a_removed_fault_fires_no_more() {
         let mut book = FaultBook::default();
         let (id, fired) = book.arm(Fault::any().forever(), Action::Silence);
-        assert!(book.plan(Api::Fetch, 1, vec![]).before.is_some());
+        assert!(book.plan(asked(Api::Fetch, 1), vec![]).before.is_some());
         book.remove(id);
-        assert!(book.plan(Api::Fetch, 1, vec![]).before.is_none());
+        assert!(book.plan(asked(Api::Fetch, 1), vec![]).before.is_none());
         assert_eq!(*fired.borrow(), 1);
+    }
+
+    #[test]
+    fn a_client_and_a_group_are_told_apart() {
+        let mut book = FaultBook::default();
+        book.arm(Fault::any().client("d"), Action::Error(1));
+        book.arm(Fault::any().group("g"), Action::Error(2));
+        let named = |group: &str| vec![Target::partition("x", 0).of(group), Target::group(group)];
+        let other = book.plan(asked(Api::OffsetFetch, 1), named("h"));
+        assert_eq!((other.group_error("h"), other.partition_error("x", 0)), (None, None));
+        let plan = book.plan(asked(Api::OffsetFetch, 1), named("g"));
+        assert_eq!((plan.group_error("g"), plan.partition_error("x", 0)), (Some(2), Some(2)));
+        let asked = Asked { client: "d", ..asked(Api::OffsetFetch, 1) };
+        assert_eq!(book.plan(asked, named("h")).group_error("h"), Some(1));
     }
 
     #[test]
     fn corruption_waits_for_an_answer_with_records() {
         let mut book = FaultBook::default();
         book.arm(Fault::on(Api::Fetch).topic("x"), Action::CorruptRecords);
-        assert_eq!(book.plan(Api::Fetch, 1, two_partitions()), Plan::default());
-        assert!(!book.corrupts(1, "y", 0));
-        assert!(book.corrupts(1, "x", 0));
-        assert!(!book.corrupts(1, "x", 0));
+        assert_eq!(book.plan(asked(Api::Fetch, 1), two_partitions()), Plan::default());
+        assert!(!book.corrupts(1, "c", "y", 0));
+        assert!(book.corrupts(1, "c", "x", 0));
+        assert!(!book.corrupts(1, "c", "x", 0));
     }
 }

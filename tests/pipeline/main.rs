@@ -15,9 +15,11 @@
 
 mod audit;
 mod flow;
+mod group;
 mod log;
 mod network;
 mod refused;
 mod stopping;
 mod support;
+mod topics;
 mod watching;

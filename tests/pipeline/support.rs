@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use login_pipeline::app::{App, AppError, Summary};
-use login_pipeline::config::Config;
+use login_pipeline::config::{Config, OffsetStoreKind};
 use login_pipeline::generator::{EventGenerator, GeneratedRecord, GeneratorConfig, RecordKind};
 use login_pipeline::observe::Observe;
 use login_pipeline::offsets::{FileStore, StoreError};
@@ -14,6 +14,7 @@ use login_pipeline::sandbox::{NewBatch, NewRecord, Sandbox, TopicConfig};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -201,6 +202,10 @@ impl World {
 
     /// The stored offset of a partition.
     pub fn stored(&self, partition: i32) -> Option<i64> {
+        if self.config.offsets.store == OffsetStoreKind::Group {
+            let committed = self.sandbox.committed(&self.config.group.id, SOURCE, partition);
+            return committed.map(|committed| committed.offset);
+        }
         let store = FileStore::peek(self.offsets());
         store.read(SOURCE, partition).unwrap().map(|checkpoint| checkpoint.next_offset.0)
     }
@@ -217,6 +222,20 @@ impl World {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// What a pipeline of that name calls itself before brokers.
+    pub fn client(&self, name: &str) -> String {
+        format!("{}-{name}", self.config.kafka.client_id)
+    }
+
+    /// Starts a pipeline of that name, on a runtime of its own: it can be killed.
+    pub async fn start_alone(&self, name: &str) -> Pipeline {
+        let mut config = self.config.clone();
+        config.kafka.client_id = self.client(name);
+        let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let opened = runtime.spawn(async { Pipeline::run(App::open(config).await.unwrap()) });
+        Pipeline { runtime: Alone(Some(runtime)), ..opened.await.unwrap() }
     }
 
     /// Waits until every record of the ledger is where it must be, and that is stored.
@@ -288,6 +307,18 @@ pub struct Pipeline {
     pub admin: SocketAddr,
     stop: CancellationToken,
     run: JoinHandle<Result<Summary, AppError>>,
+    runtime: Alone,
+}
+
+/// The runtime of one pipeline, where it has one. Dropped, it takes all tasks with it as they are.
+struct Alone(Option<runtime::Runtime>);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Pipeline {
@@ -295,7 +326,7 @@ impl Pipeline {
         let (observe, admin) = (app.observe().clone(), app.admin_address());
         let stop = CancellationToken::new();
         let run = tokio::spawn(app.run(stop.clone()));
-        Self { observe, admin, stop, run }
+        Self { observe, admin, stop, run, runtime: Alone(None) }
     }
 
     /// Stops it as SIGTERM would.
@@ -306,6 +337,28 @@ impl Pipeline {
     pub async fn try_stop(self) -> Result<Summary, AppError> {
         self.stop.cancel();
         timeout(DEADLINE, self.run).await.expect("it does not stop").unwrap()
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn ended(self) -> Result<Summary, AppError> {
+        timeout(DEADLINE, self.run).await.expect("it does not end").unwrap()
+    }
+
+    /// Ends it as SIGKILL would: nothing is drained, nothing said.
+    pub fn kill(mut self) {
+        assert!(self.runtime.0.is_some(), "only a pipeline that was started alone");
+        self.runtime = Alone(None);
+    }
+
+    /// The partitions that it has as a member of its group.
+    pub fn owned(&self) -> Vec<i32> {
+        self.observe.status().group.map(|group| group.partitions).unwrap_or_default()
+    }
+
+    /// How often its group has changed for that cause.
+    pub fn rebalances(&self, cause: &str) -> u64 {
+        let group = self.observe.status().group;
+        group.and_then(|group| group.rebalances.get(cause).copied()).unwrap_or(0)
     }
 
     /// Whether it runs on, whatever has happened.

@@ -16,7 +16,13 @@ use crate::sandbox::fault::Plan;
 const READ_COMMITTED: i8 = 1;
 
 /// Answers at once if a partition errs or enough is there, else when it is, else at the deadline.
-pub(super) async fn answer(shared: &Shared, node: i32, plan: &Plan, request: &FetchRequest) -> FetchResponse {
+pub(super) async fn answer(
+    shared: &Shared,
+    node: i32,
+    plan: &Plan,
+    client: &str,
+    request: &FetchRequest,
+) -> FetchResponse {
     if plan.throttle_ms > 0 {
         return throttled(plan, request);
     }
@@ -27,7 +33,7 @@ pub(super) async fn answer(shared: &Shared, node: i32, plan: &Plan, request: &Fe
         changes.borrow_and_update();
         let attempt = Attempt::new(&mut shared.lock(), node, plan, request);
         if attempt.suffices(request) || Instant::now() >= deadline {
-            let topics = attempt.corrupted(&mut shared.lock(), node);
+            let topics = attempt.corrupted(&mut shared.lock(), node, client);
             return FetchResponse::default().with_responses(topics);
         }
         // The deadline or a change: both are answered by another look.
@@ -99,7 +105,7 @@ impl Attempt {
     }
 
     /// The answer, its records flipped where a fault says so.
-    fn corrupted(self, cluster: &mut Cluster, node: i32) -> Vec<FetchableTopicResponse> {
+    fn corrupted(self, cluster: &mut Cluster, node: i32, client: &str) -> Vec<FetchableTopicResponse> {
         let mut topics = self.topics;
         if cluster.faults.is_empty() {
             return topics;
@@ -110,7 +116,7 @@ impl Attempt {
                     continue;
                 };
                 let index = partition.partition_index;
-                if cluster.faults.corrupts(node, &topic.topic, index) {
+                if cluster.faults.corrupts(node, client, &topic.topic, index) {
                     *records = batch::corrupted(records);
                 }
             }

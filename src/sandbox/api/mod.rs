@@ -26,7 +26,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use thiserror::Error;
 
 use super::cluster::{Cluster, Shared};
-use super::fault::{Plan, Target};
+use super::fault::{Asked, Plan, Target};
 use super::shape;
 
 pub use kind::Api;
@@ -117,7 +117,7 @@ impl Incoming {
             return Plan::default();
         }
         let targets = self.targets(cluster);
-        cluster.faults.plan(self.api, node, targets)
+        cluster.faults.plan(Asked { api: self.api, node, client: &self.client_id }, targets)
     }
 
     /// Does what is asked. `None` where no answer is due.
@@ -133,7 +133,7 @@ impl Incoming {
                 encode(api, version, id, &response)
             }
             Request::Fetch(request) => {
-                let response = fetch::answer(shared, node, plan, &request).await;
+                let response = fetch::answer(shared, node, plan, &self.client_id, &request).await;
                 encode(api, version, id, &response)
             }
             Request::ListOffsets(request) => {

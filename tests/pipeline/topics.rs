@@ -1,0 +1,78 @@
+//! A source topic that grows, comes late, or is made anew while the pipeline runs, with partitions
+//! by list and by a group.
+
+use std::time::Duration;
+
+use login_pipeline::config::OffsetStoreKind;
+use login_pipeline::sandbox::{Action, Api, Fault};
+use tokio::time::sleep;
+
+use crate::group::grouped;
+use crate::support::{DLQ, OUTPUT, SOURCE, World};
+
+/// The same world for each kind of assignment and offset store.
+async fn worlds(partitions: i32) -> [World; 3] {
+    let mut plain = World::new(partitions).await;
+    plain.config.offsets.store = OffsetStoreKind::Group;
+    [World::new(partitions).await, plain, grouped(World::new(partitions).await)]
+}
+
+#[tokio::test]
+async fn new_partitions_are_taken_up() {
+    for world in worlds(2).await {
+        let pipeline = world.start_alone("one").await;
+        world.fill(50);
+        world.until_done(&pipeline).await;
+        world.sandbox.add_partitions(SOURCE, 5).unwrap();
+        world.fill(50);
+        world.finish(pipeline).await.0.assert_once();
+    }
+}
+
+#[tokio::test]
+async fn new_partitions_are_shared_by_the_group() {
+    let world = grouped(World::new(2).await);
+    let (first, second) = (world.start_alone("first").await, world.start_alone("second").await);
+    first.until("both have one", || first.owned().len() == 1 && second.owned().len() == 1).await;
+    world.sandbox.add_partitions(SOURCE, 6).unwrap();
+    world.fill(50);
+    first.until("both have three", || first.owned().len() == 3 && second.owned().len() == 3).await;
+    world.until_done(&first).await;
+    second.stop().await;
+    world.finish(first).await.0.assert_once();
+}
+
+#[tokio::test]
+async fn a_topic_that_comes_late_is_read() {
+    for (group, world) in [(false, World::without_topics(1).await), (true, grouped(World::without_topics(1).await))] {
+        for topic in [OUTPUT, DLQ] {
+            world.sandbox.create_topic(topic, 2).unwrap();
+        }
+        let pipeline = world.start_alone("one").await;
+        sleep(Duration::from_millis(if group { 600 } else { 300 })).await;
+        world.sandbox.create_topic(SOURCE, 2).unwrap();
+        world.fill(50);
+        world.finish(pipeline).await.0.assert_once();
+    }
+}
+
+#[tokio::test]
+async fn a_topic_made_anew_is_begun_again_though_it_is_longer_than_before() {
+    for world in worlds(2).await {
+        let pipeline = world.start_alone("one").await;
+        world.fill(50);
+        world.until_done(&pipeline).await;
+        // It reads nothing before it is told of the new topic: what it read would be in disorder.
+        let unread = world.sandbox.fault(Fault::on(Api::Fetch).topic(SOURCE).forever(), Action::Error(3));
+        sleep(2 * world.config.source.max_wait).await;
+        for topic in [SOURCE, OUTPUT, DLQ] {
+            world.sandbox.delete_topic(topic).unwrap();
+            world.sandbox.create_topic(topic, 2).unwrap();
+        }
+        world.forget(|_| true);
+        world.fill(80);
+        sleep(Duration::from_millis(600)).await;
+        unread.remove();
+        world.finish(pipeline).await.0.assert_once();
+    }
+}
