@@ -121,9 +121,27 @@ pub struct Demo {
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub duration: Option<std::time::Duration>,
 
+    /// Run so many pipelines, which share the partitions as one consumer group
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub instances: u32,
+
+    /// With several instances: how often one is added, killed or ended, in turn; or never
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = upsets)]
+    pub upsets: Upsets,
+
     /// The configuration.
     #[command(flatten)]
     pub settings: Settings,
+}
+
+/// `--upsets`
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upsets {
+    /// Instances are left alone.
+    Never,
+    /// One comes or goes this often.
+    Every(std::time::Duration),
 }
 
 /// `completions`
@@ -137,6 +155,15 @@ fn ratio(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
         _ => Err("not a number from 0 to 1".to_owned()),
+    }
+}
+
+#[cfg(feature = "sandbox")]
+fn upsets(text: &str) -> Result<Upsets, String> {
+    match humantime::parse_duration(text) {
+        _ if text == "never" => Ok(Upsets::Never),
+        Ok(every) if !every.is_zero() => Ok(Upsets::Every(every)),
+        _ => Err("neither a duration such as 15s nor `never`".to_owned()),
     }
 }
 
@@ -190,7 +217,21 @@ mod tests {
 
         let Ok(Command::Demo(demo)) = parse(&["demo"]) else { panic!("not demo") };
         assert_eq!((demo.rate.get(), demo.bad, demo.duration), (500, 0.02, None));
-        for wrong in ["--rate 0", "--bad 1.5", "--bad NaN", "--duration 5"] {
+        assert_eq!((demo.instances, demo.upsets), (1, Upsets::Every(std::time::Duration::from_secs(15))));
+        let Ok(Command::Demo(demo)) = parse(&["demo", "--instances", "3", "--upsets", "never"]) else {
+            panic!("not demo")
+        };
+        assert_eq!((demo.instances, demo.upsets), (3, Upsets::Never));
+        for wrong in [
+            "--rate 0",
+            "--bad 1.5",
+            "--bad NaN",
+            "--duration 5",
+            "--instances 0",
+            "--instances 17",
+            "--upsets 0s",
+            "--upsets often",
+        ] {
             let args: Vec<_> = std::iter::once("demo").chain(wrong.split(' ')).collect();
             assert!(parse(&args).is_err(), "{wrong}");
         }

@@ -172,6 +172,12 @@ impl StatusBoard {
         *lock(&self.inner.group) = Some(report);
     }
 
+    /// The partitions that this process has as a member of its group.
+    pub fn group_partitions(&self) -> Vec<i32> {
+        let group = lock(&self.inner.group);
+        group.as_ref().map_or_else(Vec::new, |report| report.partitions.clone())
+    }
+
     /// The whole page, with what other boards know.
     pub fn status(&self, state: Phase, tally: Snapshot) -> Status {
         Status {

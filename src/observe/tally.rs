@@ -180,8 +180,13 @@ impl TallyBoard {
         SharedTally { tally, board: self.clone() }
     }
 
-    /// The sum of everything counted up to now.
+    /// The sum of everything counted up to now, for people.
     pub fn snapshot(&self) -> Snapshot {
+        self.sum().snapshot()
+    }
+
+    /// The sum of everything counted up to now.
+    pub fn sum(&self) -> Tally {
         let board = lock(&self.inner);
         let mut sum = board.base.clone();
         let live = board.live.clone();
@@ -191,7 +196,7 @@ impl TallyBoard {
         for tally in &live {
             sum.merge(&lock(tally));
         }
-        sum.snapshot()
+        sum
     }
 }
 

@@ -1,4 +1,9 @@
-//! `demo`: broker, generator and pipeline in one process, to see it work.
+//! `demo`: broker, generator and pipeline in one process, to see it work; with `--instances` several
+//! pipelines, to see partitions move.
+
+mod fleet;
+mod instance;
+mod orders;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,6 +16,7 @@ use crate::app::{App, AppError, Summary};
 use crate::config::Config;
 use crate::generator::{self, GenerateOptions};
 use crate::observe::{logs, stats};
+use crate::offsets::StoreError;
 use crate::sandbox::Sandbox;
 
 /// How many partitions each topic of the demo has.
@@ -31,30 +37,21 @@ pub fn run(args: &Demo) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let ended = runtime::run(config.pipeline.worker_threads, |stop| demo(args, config, stop))?;
     match ended {
         runtime::Ended::InOrder(summary) => {
-            println!("\n{}", stats::summary(&summary?.counted));
+            println!("\n{}", summary?);
             Ok(ExitCode::SUCCESS)
         }
         runtime::Ended::Forced => Ok(ExitCode::from(EXIT_FORCED)),
     }
 }
 
-async fn demo(args: &Demo, mut config: Config, stop: CancellationToken) -> Result<Summary, Box<dyn std::error::Error>> {
+/// Runs until `stop`; returns what is to be said of it.
+async fn demo(args: &Demo, mut config: Config, stop: CancellationToken) -> Result<String, Box<dyn std::error::Error>> {
     let sandbox = Sandbox::builder().retention_bytes(Some(RETENTION_BYTES)).start().await?;
     for topic in [&config.source.topic, &config.output.topic, &config.dead_letter.topic] {
         sandbox.create_topic(topic, PARTITIONS)?;
     }
     config.kafka.brokers = vec![sandbox.bootstrap()];
-    // The broker forgets when the process ends, and so must the offsets.
-    let folder = OffsetsFolder::new()?;
-    config.offsets.path = folder.0.clone();
-
-    let source = generate_options(args, &config);
-    let app = App::open(config).await?;
     println!("broker   {}", sandbox.bootstrap());
-    println!("status   http://{}/status", app.admin_address());
-    println!("metrics  http://{}/metrics", app.admin_address());
-    println!("Ctrl-C drains and ends\n");
-
     if let Some(duration) = args.duration {
         let stop = stop.clone();
         tokio::spawn(async move {
@@ -62,14 +59,40 @@ async fn demo(args: &Demo, mut config: Config, stop: CancellationToken) -> Resul
             stop.cancel();
         });
     }
-    let generating = generator::run(source, stop.clone(), |_| ());
-    let (summary, generated) = tokio::join!(app.run(stop.clone()), async {
-        let generated = generating.await;
-        stop.cancel(); // without events there is nothing to see
-        generated
-    });
+    let generating = generator::run(generate_options(args, &config), stop.clone(), |_| ());
+    let generating = ending(generating, &stop);
+    if args.instances > 1 {
+        let fleet = ending(fleet::run(args.instances, args.upsets, config, stop.clone()), &stop);
+        let (counted, generated) = tokio::join!(fleet, generating);
+        return Ok(format!("source   {} records\n{}", generated?.records, stats::summary(&counted?)));
+    }
+    let (summary, generated) = tokio::join!(ending(single(config, stop.clone()), &stop), generating);
     generated?;
-    Ok(summary.map_err(|error: AppError| error)?)
+    Ok(stats::summary(&summary?.counted))
+}
+
+/// Whoever ends first ends the others: without events there is nothing to see, and without a
+/// pipeline nothing to do.
+async fn ending<T>(work: impl Future<Output = T>, stop: &CancellationToken) -> T {
+    let ended = work.await;
+    stop.cancel();
+    ended
+}
+
+/// One pipeline, as configured.
+async fn single(mut config: Config, stop: CancellationToken) -> Result<Summary, AppError> {
+    // The broker forgets when the process ends, and so must the offsets.
+    let folder = OffsetsFolder::new().map_err(|source| StoreError::Io {
+        doing: "make a folder for the demo's offsets in",
+        path: std::env::temp_dir(),
+        source,
+    })?;
+    config.offsets.path = folder.0.clone();
+    let app = App::open(config).await?;
+    println!("status   http://{}/status", app.admin_address());
+    println!("metrics  http://{}/metrics", app.admin_address());
+    println!("Ctrl-C drains and ends\n");
+    app.run(stop).await
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate is no count")]

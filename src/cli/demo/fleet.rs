@@ -1,0 +1,216 @@
+//! Several pipelines of one consumer group in this process, which come and go while events flow.
+//!
+//! ```text
+//!   clock ──┐                    ┌─ instance 1 (its own threads, its own admin port)
+//!           ├─ Order ─► Fleet ───┼─ instance 2
+//!   stdin ──┘             │      └─ …
+//!                         └─► "partitions  1: 0-1  2: 2-3  …", whenever it changes
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::instance::{Instance, InstanceError};
+use super::orders::{self, Clock, Order};
+use crate::cli::Upsets;
+use crate::config::{AssignmentMode, Config, OffsetStoreKind, ProcessorKind};
+use crate::observe::{Snapshot, Tally};
+use crate::stages::{Login, Processor};
+
+/// More would have nothing to do, and threads all the same.
+const MOST: usize = 16;
+/// How often it is looked at who has what.
+const LOOK: Duration = Duration::from_millis(100);
+/// A member that was killed is noticed after this, or what is configured if that is less.
+const SESSION: Duration = Duration::from_secs(3);
+const HEARTBEAT: Duration = Duration::from_millis(300);
+const REBALANCE: Duration = Duration::from_secs(10);
+
+/// Runs `instances` pipelines until `stop`, and whatever happens to them on the way. Returns what all
+/// of them have counted, those that are gone included.
+///
+/// # Errors
+/// The first instances can't start, or the last ones did not end well.
+pub async fn run(
+    instances: u32,
+    upsets: Upsets,
+    mut config: Config,
+    stop: CancellationToken,
+) -> Result<Snapshot, Box<dyn std::error::Error>> {
+    config.assignment.mode = AssignmentMode::Group;
+    config.offsets.store = OffsetStoreKind::Group;
+    let group = &mut config.group;
+    group.session_timeout = group.session_timeout.min(SESSION);
+    group.heartbeat_interval = group.heartbeat_interval.min(HEARTBEAT);
+    group.rebalance_timeout = group.rebalance_timeout.min(REBALANCE);
+    let dimensions = match config.pipeline.processor {
+        ProcessorKind::Login => Login::DIMENSIONS,
+    };
+
+    let mut fleet = Fleet { config, last: 0, running: BTreeMap::new(), counted: Tally::new(dimensions) };
+    for _ in 0..instances {
+        fleet.add().await?;
+    }
+    let mut typed = orders::typed()?;
+    println!("Ctrl-C drains all and ends; on a terminal {}\n", orders::HELP);
+
+    let mut clock = Clock::new(upsets);
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ending = FuturesUnordered::new();
+    let mut shown = String::new();
+    loop {
+        let numbers: Vec<u32> = fleet.running.keys().copied().collect();
+        let order = tokio::select! {
+            () = stop.cancelled() => break,
+            order = clock.next(&numbers) => order,
+            Some(line) = typed.recv() => match Order::parse(&line) {
+                Some(order) => order,
+                None => {
+                    println!("{}", orders::HELP);
+                    continue;
+                }
+            },
+            Some((number, ended)) = ending.next() => {
+                fleet.note_ended(number, ended);
+                continue;
+            }
+            _ = looks.tick() => {
+                let line = fleet.line();
+                if line != shown {
+                    println!("{line}");
+                    shown = line;
+                }
+                ending.extend(fleet.take_ended().map(end));
+                continue;
+            }
+        };
+        match order {
+            // One that can't be added is said, and no reason to end the others.
+            Order::Add if let Err(error) = fleet.add().await => println!("{error}"),
+            Order::Add => {}
+            Order::Kill(number) => fleet.kill(number),
+            Order::Stop(number) => ending.extend(fleet.take(number).map(end)),
+        }
+    }
+    ending.extend(std::mem::take(&mut fleet.running).into_values().map(end));
+    let mut failed = None;
+    while let Some((number, ended)) = ending.next().await {
+        failed = fleet.note_ended(number, ended).or(failed);
+    }
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(fleet.counted.snapshot()),
+    }
+}
+
+async fn end(instance: Instance) -> (u32, Result<Tally, InstanceError>) {
+    (instance.number(), instance.end().await)
+}
+
+struct Fleet {
+    config: Config,
+    /// The last number that was given.
+    last: u32,
+    running: BTreeMap<u32, Instance>,
+    /// By those that are gone.
+    counted: Tally,
+}
+
+impl Fleet {
+    /// Starts one more; the first has the admin port that is configured, the others any.
+    async fn add(&mut self) -> Result<(), InstanceError> {
+        if self.running.len() >= MOST {
+            println!("there are {MOST} instances already");
+            return Ok(());
+        }
+        self.last += 1;
+        let number = self.last;
+        let mut config = self.config.clone();
+        config.kafka.client_id = format!("{}-{number}", config.kafka.client_id);
+        if let Some(instance_id) = &mut config.group.instance_id {
+            let _ = write!(instance_id, "-{number}"); // a String takes everything
+        }
+        if number > 1 {
+            config.admin.listen = SocketAddr::new(config.admin.listen.ip(), 0);
+        }
+        let instance = Instance::start(number, config).await?;
+        println!("instance {number} starts: http://{}/status", instance.admin());
+        self.running.insert(number, instance);
+        Ok(())
+    }
+
+    fn kill(&mut self, number: u32) {
+        let Some(instance) = self.take(number) else { return };
+        self.counted.merge(&instance.kill());
+        println!("instance {number} is killed");
+    }
+
+    /// One that is to end.
+    fn take(&mut self, number: u32) -> Option<Instance> {
+        let found = self.running.remove(&number);
+        match &found {
+            Some(_) => {}
+            None => println!("there is no instance {number}"),
+        }
+        found
+    }
+
+    /// Those that have ended by themselves.
+    fn take_ended(&mut self) -> impl Iterator<Item = Instance> {
+        let ended = self.running.extract_if(.., |_, instance| instance.has_ended());
+        ended.map(|(_, instance)| instance).collect::<Vec<_>>().into_iter()
+    }
+
+    fn note_ended(&mut self, number: u32, ended: Result<Tally, InstanceError>) -> Option<InstanceError> {
+        match ended {
+            Ok(counted) => {
+                self.counted.merge(&counted);
+                println!("instance {number} has ended in order");
+                None
+            }
+            Err(error) => {
+                println!("{error}");
+                Some(error)
+            }
+        }
+    }
+
+    /// Who has which partitions.
+    fn line(&self) -> String {
+        let mut line = "partitions".to_owned();
+        for (number, instance) in &self.running {
+            let _ = write!(line, "  {number}: {}", ranges(&instance.partitions())); // as above
+        }
+        line
+    }
+}
+
+/// `0-2,5`; `-` where there are none.
+fn ranges(partitions: &[i32]) -> String {
+    let text = partitions.chunk_by(|a, b| a.checked_add(1) == Some(*b)).map(|run| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        alone => alone.iter().map(ToString::to_string).collect(),
+    });
+    let text = text.collect::<Vec<_>>().join(",");
+    if text.is_empty() { "-".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ranges;
+
+    #[test]
+    fn neighbours_are_told_together() {
+        assert_eq!(ranges(&[]), "-");
+        assert_eq!(ranges(&[3]), "3");
+        assert_eq!(ranges(&[0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
+    }
+}

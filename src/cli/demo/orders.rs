@@ -1,0 +1,126 @@
+//! What is to happen to the instances: by the clock, and by lines that somebody types.
+
+use std::io::{self, IsTerminal};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use crate::cli::Upsets;
+
+/// What to type, told at the start.
+pub const HELP: &str = "type add, kill N or stop N";
+
+/// What is to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// One more instance.
+    Add,
+    /// This one dies, without a word.
+    Kill(u32),
+    /// This one is drained.
+    Stop(u32),
+}
+
+impl Order {
+    /// A line that was typed.
+    pub fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        let order = match (words.next()?, words.next().map(str::parse)) {
+            ("add", None) => Self::Add,
+            ("kill", Some(Ok(number))) => Self::Kill(number),
+            ("stop", Some(Ok(number))) => Self::Stop(number),
+            _ => return None,
+        };
+        words.next().is_none().then_some(order)
+    }
+}
+
+/// Orders by the clock: one comes, one is killed, one comes, one ends in order, and again.
+#[derive(Debug)]
+pub struct Clock {
+    ticks: Option<Interval>,
+    turn: usize,
+}
+
+impl Clock {
+    /// Begins to count.
+    pub fn new(upsets: Upsets) -> Self {
+        let ticks = |every: Duration| {
+            let mut ticks = interval_at(Instant::now() + every, every);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        };
+        let ticks = match upsets {
+            Upsets::Never => None,
+            Upsets::Every(every) => Some(ticks(every)),
+        };
+        Self { ticks, turn: 0 }
+    }
+
+    /// The next order, when it is time; `numbers` are those of the instances there are, and the one
+    /// that is there longest goes.
+    pub async fn next(&mut self, numbers: &[u32]) -> Order {
+        match &mut self.ticks {
+            Some(ticks) => {
+                ticks.tick().await;
+            }
+            None => std::future::pending().await,
+        }
+        self.order(numbers)
+    }
+
+    fn order(&mut self, numbers: &[u32]) -> Order {
+        let turn = self.turn % 4;
+        self.turn += 1;
+        match (turn, numbers) {
+            (1, [oldest, _, ..]) => Order::Kill(*oldest),
+            (3, [oldest, _, ..]) => Order::Stop(*oldest),
+            _ => Order::Add,
+        }
+    }
+}
+
+/// Lines that are typed, where there is somebody who types. The thread that waits for them ends with
+/// the process.
+///
+/// # Errors
+/// There is no thread for it.
+pub fn typed() -> io::Result<mpsc::UnboundedReceiver<String>> {
+    let (sender, lines) = mpsc::unbounded_channel();
+    if io::stdin().is_terminal() {
+        let read = move || {
+            for line in io::stdin().lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("typed".to_owned()).spawn(read)?;
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_an_order_or_none() {
+        assert_eq!(Order::parse(" add\n"), Some(Order::Add));
+        assert_eq!(Order::parse("kill 3"), Some(Order::Kill(3)));
+        assert_eq!(Order::parse("stop  12 "), Some(Order::Stop(12)));
+        for line in ["", "add 1", "kill", "kill x", "stop -1", "stop 1 2", "help"] {
+            assert_eq!(Order::parse(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn by_the_clock_as_many_come_as_go_and_the_last_one_stays() {
+        let mut clock = Clock::new(Upsets::Never);
+        let orders: Vec<_> = (0..4).map(|_| clock.order(&[2, 3, 4])).collect();
+        assert_eq!(orders, [Order::Add, Order::Kill(2), Order::Add, Order::Stop(2)]);
+        assert!((0..8).all(|_| clock.order(&[7]) == Order::Add));
+    }
+}

@@ -1,0 +1,98 @@
+//! `demo` as a process: what it prints, and how it ends.
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+fn demo(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_login-pipeline"));
+    command.args(["demo", "--admin.listen", "127.0.0.1:0"]).args(args);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Who has which partition, in a line that says so.
+fn owners(line: &str) -> Option<BTreeMap<i32, u32>> {
+    let mut owners = BTreeMap::new();
+    for shown in line.strip_prefix("partitions  ")?.split("  ") {
+        let (instance, ranges) = shown.split_once(": ").unwrap();
+        for range in ranges.split(',').filter(|range| *range != "-") {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let range = first.parse::<i32>().unwrap()..=last.parse::<i32>().unwrap();
+            owners.extend(range.map(|partition| (partition, instance.parse::<u32>().unwrap())));
+        }
+    }
+    Some(owners)
+}
+
+/// How many partitions each instance has.
+fn shares(owners: &BTreeMap<i32, u32>) -> Vec<usize> {
+    let mut shares: BTreeMap<u32, usize> = BTreeMap::new();
+    owners.values().for_each(|instance| *shares.entry(*instance).or_default() += 1);
+    shares.into_values().collect()
+}
+
+#[test]
+fn partitions_move_when_instances_come_and_go() {
+    let ended = demo(&["--instances", "3", "--upsets", "2s", "--duration", "15s"]).output().unwrap();
+    let (out, log) = (String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap());
+    assert!(ended.status.success(), "{:?}\n{out}\n{log}", ended.status);
+
+    let lines: Vec<_> = out.lines().filter(|line| line.starts_with("partitions")).collect();
+    assert!(lines.windows(2).all(|pair| pair[0] != pair[1]), "told without a change:\n{out}");
+    let seen: Vec<_> = lines.into_iter().filter_map(owners).collect();
+    let shared = seen.iter().position(|owners| shares(owners) == [2, 2, 2]);
+    let shared = shared.unwrap_or_else(|| panic!("three never shared six:\n{out}"));
+    let moved = seen[shared..].iter().any(|owners| owners.len() == 6 && owners.get(&0) != seen[shared].get(&0));
+    assert!(moved, "partition 0 never moved:\n{out}");
+    for told in ["instance 4 starts: http://127.0.0.1:", "instance 1 is killed", "instance 2 has ended in order"] {
+        assert!(out.contains(told), "{told}:\n{out}");
+    }
+    let last = seen.last().unwrap();
+    assert!(last.values().all(|instance| *instance > 2), "those that are gone have nothing:\n{out}");
+
+    let counted = |name: &str| {
+        let line = out.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}:\n{out}"));
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let (source, written, dead) = (counted("source"), counted("written"), counted("dead"));
+    assert!(source > 1_000 && written + dead >= source, "what a killed one had counted is in it:\n{out}");
+    assert!(log.contains("instance=1") && log.contains("instance=3"), "the log says who speaks:\n{log}");
+}
+
+#[test]
+fn a_signal_drains_one_pipeline() {
+    drained(&["--rate", "100"], |line| line.starts_with("metrics"));
+}
+
+#[test]
+fn a_signal_drains_all_instances() {
+    let all_owned = |line: &str| owners(line).is_some_and(|owners| owners.len() == 6);
+    drained(&["--instances", "2", "--upsets", "never"], all_owned);
+}
+
+/// Ends it by a signal once it has printed such a line.
+fn drained(args: &[&str], ready: impl Fn(&str) -> bool) {
+    let mut child = demo(args).spawn().unwrap();
+    // The log is read, too, or the program would wait for that.
+    let log = child.stderr.take().unwrap();
+    let log = std::thread::spawn(move || std::io::read_to_string(log).unwrap());
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut told = String::new();
+    while !told.lines().any(&ready) {
+        assert!(out.read_line(&mut told).unwrap() > 0, "it ended early:\n{told}");
+    }
+    signal(&child);
+    out.read_to_string(&mut told).unwrap();
+    assert!(child.wait().unwrap().success(), "{told}\n{}", log.join().unwrap());
+    assert!(told.contains("\nread     "), "a summary:\n{told}");
+}
+
+fn signal(child: &Child) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+}
