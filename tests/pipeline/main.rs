@@ -14,6 +14,7 @@
 )]
 
 mod audit;
+mod chaos;
 mod flow;
 mod group;
 mod log;
