@@ -1,0 +1,123 @@
+//! Topics that come late, grow, or are deleted and made anew while the pipeline runs, in every mode,
+//! on a real Apache Kafka.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::time::Duration;
+
+use support::kafka::KafkaCluster;
+use support::pipeline::PipelineProcess;
+use support::topics::{Topics, delete, drained_together, ended_in_order, grow, sum, wait_for_all};
+use tokio::time::sleep;
+
+const ROUTED: &str = "login_pipeline_routed_records_total";
+
+const STATIC: &[&str] = &[];
+const CONSUMER: &[&str] = &["--assignment.mode", "group", "--group.protocol", "consumer"];
+const CLASSIC: &[&str] = &["--assignment.mode", "group", "--group.protocol", "classic"];
+const RANGE: &[&str] = &["--assignment.mode", "group", "--group.protocol", "classic", "--group.assignors", "range"];
+
+fn named(brokers: String, test: &str) -> Topics {
+    Topics { brokers, names: ["in", "out", "dead"].map(|role| format!("{test}-{role}")) }
+}
+
+/// Of a group two members, of which one does not lead.
+fn start(topics: &Topics, folder: &std::path::Path, test: &str, mode: &[&str]) -> Vec<PipelineProcess> {
+    let args = ["--assignment.discovery_interval", "1s", "--group.id", test, "--kafka.unknown_topic_grace", "2s"];
+    let instances = if mode == STATIC { 1 } else { 2 };
+    (0..instances).map(|_| topics.pipeline(folder, &[&args, mode].concat())).collect()
+}
+
+async fn end(pipelines: Vec<PipelineProcess>) {
+    for pipeline in pipelines {
+        ended_in_order(pipeline).await;
+    }
+}
+
+async fn comes_late_and_grows(test: &str, mode: &[&str]) {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let cluster = KafkaCluster::shared().await;
+    let topics = named(cluster.bootstrap(), test);
+    let [source, output, dead] = &topics.names;
+    cluster.create_topic(output, 4, &[]).await;
+    cluster.create_topic(dead, 1, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut pipelines = start(&topics, folder.path(), test, mode);
+    let unready = |it: &PipelineProcess| it.get("/readyz").is_ok_and(|(code, why)| code == 503 && why.contains(source));
+    wait_for_all(&mut pipelines, "the missing topic to show in readiness", |all| all.iter().all(unready)).await;
+    cluster.create_topic(source, 2, &[]).await;
+    topics.generate(3_000, 31).await;
+    drained_together(&mut pipelines, 3_000.0).await;
+    wait_for_all(&mut pipelines, "readiness", |all| {
+        all.iter().all(|it| it.get("/readyz").is_ok_and(|(code, _)| code == 200))
+    })
+    .await;
+    grow(&topics.brokers, source, 4).await;
+    topics.generate(5_000, 32).await;
+    drained_together(&mut pipelines, 8_000.0).await;
+    end(pipelines).await;
+    topics.audit().await.assert_clean();
+}
+
+#[tokio::test]
+async fn a_source_comes_late_and_grows_static() {
+    comes_late_and_grows("late-static", STATIC).await;
+}
+
+#[tokio::test]
+async fn a_source_comes_late_and_grows_consumer() {
+    comes_late_and_grows("late-consumer", CONSUMER).await;
+}
+
+#[tokio::test]
+async fn a_source_comes_late_and_grows_classic() {
+    comes_late_and_grows("late-classic", CLASSIC).await;
+    comes_late_and_grows("late-range", RANGE).await;
+}
+
+async fn made_anew(test: &str, mode: &[&str]) {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let cluster = KafkaCluster::shared().await;
+    let topics = Topics::create(cluster, test, 4).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut pipelines = start(&topics, folder.path(), test, mode);
+    topics.generate(2_000, 33).await;
+    drained_together(&mut pipelines, 2_000.0).await;
+    // What was written goes with its topic: the audit is of what came after.
+    for topic in &topics.names {
+        delete(&topics.brokers, topic).await;
+    }
+    sleep(Duration::from_secs(1)).await;
+    let [source, output, dead] = &topics.names;
+    cluster.create_topic(output, 2, &[]).await;
+    cluster.create_topic(dead, 2, &[]).await;
+    cluster.create_topic(source, 4, &[]).await;
+    // More than before, so that the old positions lie within the new log.
+    let before = sum(&pipelines, ROUTED);
+    topics.generate(6_000, 34).await;
+    wait_for_all(&mut pipelines, "the new topic to be read", |all| sum(all, ROUTED) - before >= 6_000.0).await;
+    drained_together(&mut pipelines, 6_000.0).await;
+    end(pipelines).await;
+    topics.audit().await.assert_clean();
+}
+
+#[tokio::test]
+async fn topics_are_made_anew_static() {
+    made_anew("anew-static", STATIC).await;
+}
+
+#[tokio::test]
+async fn topics_are_made_anew_consumer() {
+    made_anew("anew-consumer", CONSUMER).await;
+}
+
+#[tokio::test]
+async fn topics_are_made_anew_classic() {
+    made_anew("anew-classic", CLASSIC).await;
+    made_anew("anew-range", RANGE).await;
+}
