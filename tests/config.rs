@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use login_pipeline::config::schema::KEYS;
-use login_pipeline::config::{AssignmentMode, Config, Problems, Sources, StartAt};
+use login_pipeline::config::{AssignmentMode, Config, Problems, SecurityProtocol, Sources, StartAt};
 use proptest::prelude::{prop_assert, proptest};
 
 /// The program with nothing in its environment but `env`.
@@ -245,6 +245,27 @@ fn routes() {
 }
 
 #[test]
+fn security() {
+    let stderr = assert_told(
+        "security.toml",
+        &[
+            "kafka.sasl.allow_plaintext: neither true nor false",
+            "kafka.sasl.mechanism: not one of the words",
+            "kafka.sasl.password: only sasl_ssl and sasl_plaintext use this",
+            "kafka.sasl.passwort: no such key",
+            "kafka.sasl.username: empty",
+            "kafka.tls.ca_file: only ssl and sasl_ssl use this",
+            "kafka.tls.keyfile: no such key",
+        ],
+    );
+    for meant in ["SCRAM-SHA-256", "kafka.sasl.password", "kafka.tls.key_file"] {
+        assert!(stderr.contains(&format!("did you mean: {meant}\n")), "{meant} in {stderr}");
+    }
+    assert!(stderr.contains("found: kafka.sasl.password = [redacted] (file "), "{stderr}");
+    assert!(!stderr.contains("canary"), "{stderr}");
+}
+
+#[test]
 fn syntax() {
     let path = file("syntax.toml");
     let at = format!("{}:5:9: not TOML: ", path.display());
@@ -342,9 +363,9 @@ fn every_key_survives_printing() {
         ("topics.partitions", "7"),
         ("topics.replication", "3"),
     ];
-    // These have one value only, or belong to the other mode.
-    let not_here = ["pipeline.processor", "assignment.partitions"];
-    for key in KEYS {
+    // These have one value only, belong to the other mode, or are tests of their own further down.
+    let not_here = ["pipeline.processor", "assignment.partitions", "kafka.security_protocol"];
+    for key in KEYS.iter().filter(|key| !key.path.starts_with("kafka.tls.") && !key.path.starts_with("kafka.sasl.")) {
         assert!(values.iter().any(|(path, _)| *path == key.path) || not_here.contains(&key.path), "{}", key.path);
     }
     let config = load(Sources { flags: texts(&values), ..Sources::default() }).unwrap();
@@ -457,7 +478,197 @@ fn wrong_usage_exits_64_and_help_0() {
     }
     let help = String::from_utf8(check(&["--help"], &[]).stdout).unwrap();
     for key in KEYS {
-        assert!(help.contains(&format!("--{} <", key.path)), "{}", key.path);
+        assert_eq!(help.contains(&format!("--{} <", key.path)), !key.is_secret(), "{}", key.path);
+    }
+}
+
+/// A CA's certificate and a client's certificate and key, in files of these names.
+fn pem_files(folder: &Path) {
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let ca = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&ca_key).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["client".to_owned()]).unwrap().self_signed(&key).unwrap();
+    for (name, text) in [
+        ("ca.pem", ca.pem()),
+        ("client.pem", certificate.pem()),
+        ("client.key", key.serialize_pem()),
+        ("other.key", ca_key.serialize_pem()),
+        ("password", "canary-file\n".to_owned()),
+        ("token", "canary.token".to_owned()),
+        ("empty", String::new()),
+    ] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+}
+
+/// What is wrong with a `[kafka]` of these lines, where `@` stands for a folder of PEM files.
+fn told_of(kafka: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    pem_files(folder.path());
+    let at = format!("{}/", folder.path().display());
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, format!("[kafka]\n{}", kafka.replace('@', &at))).unwrap();
+    let problems = match load(Sources { file: Some(file), ..Sources::default() }) {
+        Ok(config) => {
+            if config.kafka.security.sasl.password.is_none() {
+                assert_round_trip(&config);
+            }
+            return Vec::new();
+        }
+        Err(problems) => problems,
+    };
+    assert!(!problems.to_string().contains("canary"), "{problems}");
+    problems.iter().map(|problem| format!("{}: {}", problem.path, problem.wrong).replace(&at, "@")).collect()
+}
+
+#[test]
+fn tls_has_its_files_and_they_hold_what_they_must() {
+    let nothing: [&str; 0] = [];
+    assert_eq!(told_of("security_protocol = 'ssl'"), nothing);
+    let all = "tls = { ca_file = '@ca.pem', cert_file = '@client.pem', key_file = '@client.key' }";
+    assert_eq!(told_of(&format!("security_protocol = 'ssl'\n{all}")), nothing);
+    for (tls, wrong) in [
+        (
+            "{ cert_file = '@client.pem' }",
+            &["kafka.tls.key_file: a client certificate and its private key go together"][..],
+        ),
+        (
+            "{ key_file = '@client.key' }",
+            &["kafka.tls.cert_file: a client certificate and its private key go together"],
+        ),
+        (
+            "{ ca_file = '@none', cert_file = '@client.pem', key_file = '@other.key' }",
+            &[
+                "kafka.tls.ca_file: @none: can't be read: No such file or directory (os error 2)",
+                "kafka.tls.cert_file: @other.key: is not the key of the certificate in @client.pem",
+            ],
+        ),
+        (
+            "{ ca_file = '@password', cert_file = '@', key_file = '@client.key' }",
+            &[
+                "kafka.tls.ca_file: @password: holds no certificate: a PEM file has -----BEGIN CERTIFICATE----- in it",
+                "kafka.tls.cert_file: @: is not a file",
+            ],
+        ),
+    ] {
+        assert_eq!(told_of(&format!("security_protocol = 'ssl'\ntls = {tls}")), wrong, "{tls}");
+    }
+    assert_eq!(
+        told_of("security_protocol = 'ssl'\nbrokers = ['a:1', '[::1]:2']"),
+        ["kafka.brokers: a numeric IPv6 address can't be used with TLS"]
+    );
+}
+
+#[test]
+fn sasl_has_a_mechanism_and_what_it_needs() {
+    for (protocol, sasl, wrong) in [
+        ("sasl_ssl", "{ mechanism = 'PLAIN', username = 'u', password = 'canary' }", &[][..]),
+        ("sasl_plaintext", "{ mechanism = 'SCRAM-SHA-256', username = 'u', password_file = '@password' }", &[]),
+        ("sasl_plaintext", "{ mechanism = 'OAUTHBEARER', token_file = '@token', allow_plaintext = true }", &[]),
+        ("sasl_ssl", "{}", &["kafka.sasl.mechanism: SASL needs a mechanism"]),
+        (
+            "sasl_ssl",
+            "{ mechanism = 'SCRAM-SHA-512', token_file = '@token' }",
+            &[
+                "kafka.sasl.password: SCRAM-SHA-512 needs a password",
+                "kafka.sasl.token_file: only OAUTHBEARER uses this",
+                "kafka.sasl.username: SCRAM-SHA-512 needs a user",
+            ],
+        ),
+        (
+            "sasl_ssl",
+            "{ mechanism = 'OAUTHBEARER', username = 'u', password = 'canary' }",
+            &[
+                "kafka.sasl.password: OAUTHBEARER does not use this",
+                "kafka.sasl.token_file: OAUTHBEARER needs a file with the token",
+                "kafka.sasl.username: OAUTHBEARER does not use this",
+            ],
+        ),
+        (
+            "sasl_plaintext",
+            "{ mechanism = 'PLAIN', username = 'u', password = 'canary', password_file = '@empty' }",
+            &[
+                "kafka.sasl.allow_plaintext: PLAIN over sasl_plaintext lets the network read the password or token",
+                "kafka.sasl.password: the password is set twice",
+            ],
+        ),
+        (
+            "sasl_ssl",
+            "{ mechanism = 'PLAIN', username = 'u', password_file = '@empty' }",
+            &["kafka.sasl.password_file: @empty: holds no password"],
+        ),
+        (
+            "sasl_ssl",
+            "{ mechanism = 'OAUTHBEARER', token_file = '@ca.pem' }",
+            &["kafka.sasl.token_file: @ca.pem: holds a control character, or several lines"],
+        ),
+        (
+            "ssl",
+            "{ mechanism = 'PLAIN', allow_plaintext = true }",
+            &[
+                "kafka.sasl.allow_plaintext: only sasl_ssl and sasl_plaintext use this",
+                "kafka.sasl.mechanism: only sasl_ssl and sasl_plaintext use this",
+            ],
+        ),
+    ] {
+        let found = told_of(&format!("security_protocol = '{protocol}'\nsasl = {sasl}"));
+        assert_eq!(found, wrong, "{protocol} {sasl}");
+    }
+}
+
+#[test]
+fn a_secret_is_used_and_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    let check = |toml: &str, args: &[&str], env: &[(&str, &str)]| {
+        std::fs::write(&file, toml).unwrap();
+        let output = check(&[&["--config", file.to_str().unwrap()], args].concat(), env);
+        let shown = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(!shown.contains("canary"), "{shown}");
+        (output.status.code(), shown)
+    };
+    let sasl = "kafka = { security_protocol = 'sasl_ssl', sasl = { mechanism = 'PLAIN', username = 'u' } }";
+    let password = "LOGIN_PIPELINE__KAFKA__SASL__PASSWORD";
+
+    let (code, shown) = check(sasl, &[], &[(password, "canary")]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("[kafka.sasl]\nmechanism = \"PLAIN\"\n"), "{shown}");
+    assert!(shown.contains("\n# password = [redacted]\n"), "{shown}");
+    let env = vec![(password.to_owned(), "canary".to_owned())];
+    let config = load(Sources { file: Some(file.clone()), env, ..Sources::default() }).unwrap();
+    assert_eq!(config.kafka.security.protocol, SecurityProtocol::SaslSsl);
+    assert_eq!(config.kafka.security.sasl.password().unwrap().expose(), "canary");
+    assert!(!format!("{config:?}{}", serde_json::to_string(&config).unwrap()).contains("canary"));
+
+    for (args, env) in [
+        (&["--kafka.sasl.password", "canary"][..], &[][..]),
+        (&["--kafka.sasl.password=canary"], &[(password, "canary")]),
+        (&["--kafka.sasl.passwort=canary"], &[]),
+        (&[], &[(password, "canary\n")]),
+        (&[], &[("LOGIN_PIPELINE__KAFKA__SASL__PASWORD", "canary")]),
+        (&[], &[("LOGIN_PIPELINE_KAFKA_SASL_PASSWORD", "canary")]),
+        (&[], &[("LOGIN_PIPELINE__KAFKA__SASL", "canary")]),
+    ] {
+        let (code, shown) = check(sasl, args, env);
+        assert_eq!(code, Some(64), "{args:?} {env:?} {shown}");
+        if args.first().is_some_and(|arg| arg.starts_with("--kafka.sasl.password")) {
+            assert!(shown.contains("unexpected argument '--kafka.sasl.password' found"), "{shown}");
+        }
+    }
+    let flags = vec![("kafka.sasl.password".to_owned(), "canary".to_owned())];
+    let problems = load(Sources { flags, ..Sources::default() }).unwrap_err().to_string();
+    assert!(problems.contains("a secret can't be a flag") && !problems.contains("canary"), "{problems}");
+    for toml in [
+        "[kafka.sasl]\npassword = canary",
+        "[kafka.sasl]\npassword = ['canary']",
+        "[kafka.sasl]\npassword = 'canary",
+        "[kafka.sasl]\npassword = 'canary'\npassword = 'canary'",
+        "[sasl]\npassword = 'canary'",
+        "[kafka]\nsasl = 'canary'",
+        "[kafka.sasl]\npassword = 'canary'\nsecurity_protocol = ",
+    ] {
+        let (code, shown) = check(toml, &[], &[]);
+        assert_eq!(code, Some(64), "{toml} {shown}");
     }
 }
 

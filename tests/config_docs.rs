@@ -61,6 +61,9 @@ Each key can be set in four places, the later over the earlier:
 3. the environment: `LOGIN_PIPELINE__KAFKA__BROKERS=localhost:9092`, with `__` between section and name;
 4. a flag: `--kafka.brokers localhost:9092`.
 
+A secret (`kafka.sasl.password`) can't be a flag, since lists of processes show those, and prints as `[redacted]`
+wherever it would be shown.
+
 Lists are TOML arrays in the file and separated by commas elsewhere. Durations are written as `500ms`, `30s` or
 `1m 30s`, sizes as `512KiB`, `4MiB` or a number of bytes.
 

@@ -60,12 +60,17 @@ impl Args for Settings {
             .help("A configuration file (TOML); the environment and flags override it");
         let variables = "Each key is a variable too: --kafka.brokers is LOGIN_PIPELINE__KAFKA__BROKERS.\n\
              What counts: defaults < file < environment < flags.";
-        command.arg(config).args(KEYS.iter().map(flag)).after_long_help(variables)
+        command.arg(config).args(flag_keys().map(flag)).after_long_help(variables)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
         Self::augment_args(command)
     }
+}
+
+/// The keys that have a flag: a secret has none, since lists of processes would show it.
+fn flag_keys() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(|key| !key.is_secret())
 }
 
 fn flag(key: &'static Key) -> Arg {
@@ -116,7 +121,7 @@ impl FromArgMatches for Settings {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         self.file = matches.get_one(CONFIG).cloned();
         let text = |key: &Key| matches.get_one::<String>(key.path).map(|text| (key.path.to_owned(), text.clone()));
-        self.flags = KEYS.iter().filter_map(text).collect();
+        self.flags = flag_keys().filter_map(text).collect();
         Ok(())
     }
 }

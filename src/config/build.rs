@@ -6,7 +6,7 @@ use super::settings::Settings;
 use super::{
     Admin, Assignment, AssignmentMode, Config, DeadLetter, Group, Kafka, Log, OffsetStoreKind, Offsets, Output,
 };
-use super::{Pipeline, Retry, Shutdown, Source, Stats, Topics, route, schema};
+use super::{Pipeline, Retry, Sasl, Security, Shutdown, Source, Stats, Tls, Topics, route, schema};
 
 /// The configuration that `settings` make; to be used only if `problems` is empty afterwards.
 pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut Problems) -> Config {
@@ -19,6 +19,7 @@ pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut
             connect_timeout: s.at("kafka.connect_timeout"),
             max_frame_bytes: s.at("kafka.max_frame_bytes"),
             unknown_topic_grace: s.at("kafka.unknown_topic_grace"),
+            security: security(s),
         },
         source: Source {
             topic: s.at("source.topic"),
@@ -73,6 +74,25 @@ pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut
             create: s.at("topics.create"),
             partitions: s.at("topics.partitions"),
             replication: s.at("topics.replication"),
+        },
+    }
+}
+
+fn security(s: &Settings) -> Security {
+    Security {
+        protocol: s.at("kafka.security_protocol"),
+        tls: Tls {
+            ca_file: s.at("kafka.tls.ca_file"),
+            cert_file: s.at("kafka.tls.cert_file"),
+            key_file: s.at("kafka.tls.key_file"),
+        },
+        sasl: Sasl {
+            mechanism: s.at("kafka.sasl.mechanism"),
+            username: s.at("kafka.sasl.username"),
+            password: s.at("kafka.sasl.password"),
+            password_file: s.at("kafka.sasl.password_file"),
+            token_file: s.at("kafka.sasl.token_file"),
+            allow_plaintext: s.at("kafka.sasl.allow_plaintext"),
         },
     }
 }

@@ -7,7 +7,7 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
-use super::problem::{Problem, Problems, segment, show_at, show_plain};
+use super::problem::{Problem, Problems, segment, show_at, show_line, show_plain};
 use super::schema::{self, ENV_PREFIX, KEYS, Key};
 use super::suggest::{closest, closest_key};
 
@@ -55,9 +55,9 @@ pub(super) fn file(path: &Path, problems: &mut Problems) -> Result<Layer, Proble
         let Some(span) = error.span() else { return Problem::new(&name, wrong) };
         let (line, column) = position(&bytes, span.start);
         let problem = Problem::new(format!("{name}:{line}:{column}"), wrong);
-        match text.lines().nth(line - 1).map(str::trim) {
-            None | Some("") => problem,
-            Some(found) => problem.found(show_plain(found), &format!("line {line}")),
+        match show_line(text, line) {
+            None => problem,
+            Some(found) => problem.found(found, &format!("line {line}")),
         }
     })?;
     let origin = format!("file {name}");
@@ -151,6 +151,12 @@ fn misspelt(name: &str) -> Option<&'static Key> {
 pub(super) fn flags(flags: Vec<(String, String)>, problems: &mut Problems) -> Vec<Layer> {
     let layer = |(path, text): (String, String)| {
         let origin = format!("flag --{}", show_plain(&path));
+        if let Some(key) = schema::key(&path).filter(|key| key.is_secret()) {
+            let wrong = "a secret can't be a flag: lists of processes show those";
+            let problem = Problem::new(key.path, wrong).found(show_at(key.path, &Value::from(text)), &origin);
+            problems.push(problem.allowed(format!("the environment variable {}, or a file", key.env())));
+            return None;
+        }
         one(origin, &path, &text, problems, |key| format!("--{}", key.path))
     };
     flags.into_iter().filter_map(layer).collect()
@@ -178,8 +184,9 @@ fn one(
 }
 
 fn single(origin: String, key: &Key, text: &str) -> Layer {
-    let section = Dict::from([(key.name().to_owned(), Value::from(text))]);
-    Layer { origin, values: Dict::from([(key.section().to_owned(), Value::from(section))]) }
+    let innermost = Dict::from([(key.name().to_owned(), Value::from(text))]);
+    let within = |inner: Dict, section: &str| Dict::from([(section.to_owned(), Value::from(inner))]);
+    Layer { origin, values: key.section().rsplit('.').fold(innermost, within) }
 }
 
 #[cfg(test)]

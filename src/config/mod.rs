@@ -23,11 +23,15 @@ mod build;
 mod layers;
 mod load;
 mod parse;
+pub(crate) mod pem;
 mod print;
 mod problem;
 mod route;
 mod rules;
 pub mod schema;
+mod secret;
+mod security;
+mod security_rules;
 mod settings;
 mod suggest;
 mod units;
@@ -41,6 +45,8 @@ use serde::Serialize;
 
 pub use load::Sources;
 pub use problem::{Found, Problem, Problems};
+pub use secret::Secret;
+pub use security::{Sasl, SaslMechanism, Security, SecurityProtocol, Tls};
 pub use units::{ByteSize, ParseByteSizeError};
 
 /// Everything the program can be told.
@@ -96,6 +102,9 @@ pub struct Kafka {
     /// How long a topic may be unknown before that counts as an error to be mended by hand.
     #[serde(with = "humantime_text")]
     pub unknown_topic_grace: Duration,
+    /// How connections are secured.
+    #[serde(flatten)]
+    pub security: Security,
 }
 
 /// `source.*`

@@ -9,10 +9,10 @@ use std::time::Duration;
 use figment::value::Value;
 use tracing_subscriber::EnvFilter;
 
-use super::ByteSize;
 use super::problem::date;
 use super::schema::Kind;
 use super::suggest::closest;
+use super::{ByteSize, Secret};
 
 /// A value of the kind that its key asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,8 @@ pub(super) enum Setting {
     Path(PathBuf),
     AllPartitions,
     Partitions(Vec<i32>),
+    Boolean(bool),
+    Secret(Secret),
 }
 
 /// Why a value is not of its kind.
@@ -51,7 +53,7 @@ impl Refusal {
 /// `value` as `kind`.
 pub(super) fn parse(kind: Kind, value: &Value) -> Result<Setting, Refusal> {
     match kind {
-        Kind::Text => text(value).and_then(plain_text).map(Setting::Text),
+        Kind::Text => text(value).and_then(|text| line(text, 255)).map(Setting::Text),
         Kind::Topic => text(value).and_then(topic).map(Setting::Text),
         Kind::Brokers => brokers(value).map(Setting::Texts),
         Kind::Duration(from, to) => duration(value, from, to).map(Setting::Duration),
@@ -63,6 +65,8 @@ pub(super) fn parse(kind: Kind, value: &Value) -> Result<Setting, Refusal> {
         Kind::Path => text(value).and_then(path).map(Setting::Path),
         Kind::Partitions => partitions(value),
         Kind::LogFilter => text(value).and_then(log_filter).map(Setting::Text),
+        Kind::Boolean => boolean(value).map(Setting::Boolean),
+        Kind::Secret => text(value).and_then(|text| line(text, 1024)).map(|text| Setting::Secret(Secret::new(text))),
     }
 }
 
@@ -97,10 +101,11 @@ pub(super) fn wrong_type(value: &Value, wanted: &str) -> Refusal {
     Refusal::new(format!("wrong type: {found} instead of {wanted}"))
 }
 
-fn plain_text(text: &str) -> Result<String, Refusal> {
+/// Text of one line, of so many bytes at most.
+fn line(text: &str, most: usize) -> Result<String, Refusal> {
     match text {
         "" => Err(Refusal::new("empty")),
-        _ if text.len() > 255 => Err(Refusal::new("too long")),
+        _ if text.len() > most => Err(Refusal::new("too long")),
         _ if text.chars().any(char::is_control) => Err(Refusal::new("a control character")),
         _ => not_replaced(text).map(str::to_owned),
     }
@@ -175,6 +180,18 @@ fn word(text: &str, words: &'static [&'static str]) -> Result<&'static str, Refu
             None => refusal,
         }
     })
+}
+
+fn boolean(value: &Value) -> Result<bool, Refusal> {
+    match value {
+        Value::Bool(_, boolean) => Ok(*boolean),
+        Value::String(_, text) => match text.trim() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(Refusal::new("neither true nor false")),
+        },
+        _ => Err(wrong_type(value, "true or false")),
+    }
 }
 
 fn integer(value: &Value, from: i64, to: i64) -> Result<i64, Refusal> {
@@ -424,6 +441,21 @@ mod tests {
         assert_eq!(refused(numbers, 10), "out of range");
         assert_eq!(refused(numbers, "x"), "not a whole number");
         assert_eq!(refused(numbers, 1.0), "wrong type: a number with a fraction instead of a whole number");
+    }
+
+    #[test]
+    fn booleans_are_true_or_false_and_secrets_one_line() {
+        for (value, boolean) in [(Value::from(true), true), ("true".into(), true), (" false ".into(), false)] {
+            assert_eq!(parse(Kind::Boolean, &value), Ok(Setting::Boolean(boolean)));
+        }
+        assert_eq!(refused(Kind::Boolean, "yes"), "neither true nor false");
+        assert_eq!(refused(Kind::Boolean, 1), "wrong type: a number instead of true or false");
+        let secret = parse(Kind::Secret, &" a,b ü".into());
+        assert_eq!(secret, Ok(Setting::Secret(Secret::new(" a,b ü"))));
+        assert_eq!(refused(Kind::Secret, ""), "empty");
+        assert_eq!(refused(Kind::Secret, "a\0b"), "a control character");
+        assert_eq!(refused(Kind::Secret, "x".repeat(1025)), "too long");
+        assert_eq!(refused(Kind::Secret, 7), "wrong type: a number instead of text");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{Config, RouteRule};
 
 impl Config {
     /// This configuration in TOML, in the schema's order, keys that are unset as comments. Loading it gives
-    /// an equal one.
+    /// an equal one, but for secrets, which are comments too.
     ///
     /// # Errors
     ///
@@ -21,7 +21,10 @@ impl Config {
             let blank = if toml.is_empty() { "" } else { "\n" };
             line(&mut toml, format_args!("{blank}[{section}]"));
             for key in KEYS.iter().filter(|key| key.section() == section) {
-                match values.get(section).and_then(|values| values.get(key.name())) {
+                match key.path.split('.').try_fold(&values, |values, name| values.get(name)) {
+                    Some(Value::String(redacted)) if key.is_secret() => {
+                        line(&mut toml, format_args!("# {} = {redacted}", key.name()))
+                    }
                     // A key of the other mode of assignment.
                     None => {}
                     Some(Value::Null) => match key.default {

@@ -5,6 +5,9 @@ use std::fmt;
 
 use figment::value::{Num, Value};
 
+use super::schema;
+use super::secret::REDACTED;
+
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -127,14 +130,41 @@ pub(super) fn show(value: &Value) -> String {
 
 /// The value of `path`, which may be a key that does not exist yet: nothing secret is shown.
 pub(super) fn show_at(path: &str, value: &Value) -> String {
-    if is_secret(path) { HIDDEN.to_owned() } else { show(value) }
+    if is_secret(path) { REDACTED.to_owned() } else { show(value) }
 }
 
-const HIDDEN: &str = "***";
+/// Line `number` of a file that is not TOML, without a secret that may stand in it: a password
+/// without its quotes is the likeliest mistake, and one of several lines begins further up.
+pub(super) fn show_line(text: &str, number: usize) -> Option<String> {
+    let lines = text.lines().take(number).map(str::trim);
+    let (secret, line) = lines.fold((false, ""), |(secret, _), line| {
+        let goes_on = secret && !line.starts_with('[');
+        (goes_on || looks_secret(line), line)
+    });
+    match line {
+        "" => None,
+        _ if secret => Some(REDACTED.to_owned()),
+        line => Some(show_plain(line)),
+    }
+}
 
+/// Whether the value at `path` must not be shown: a key's kind says so; of what is no key, too much
+/// is hidden rather than too little.
 fn is_secret(path: &str) -> bool {
-    let path = path.to_lowercase();
-    ["password", "secret", "token"].iter().any(|word| path.contains(word))
+    match schema::key(path) {
+        Some(key) => key.is_secret(),
+        None => looks_secret(path),
+    }
+}
+
+/// Whether a text names a secret, perhaps spelt wrong.
+fn looks_secret(text: &str) -> bool {
+    let text = text.to_lowercase();
+    let named = |word: &str| {
+        ["pass", "pwd", "secret", "token", "sasl", "credential"].iter().any(|secret| word.contains(secret))
+            || strsim::damerau_levenshtein(word, "password") <= 3
+    };
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(named)
 }
 
 /// A key's name as a path shows it: quoted if it is not a bare one.
@@ -179,7 +209,7 @@ fn written(value: &Value) -> String {
             Some(text) => text.to_owned(),
             None => {
                 let entry = |(name, value): (&String, &Value)| {
-                    let value = if is_secret(name) { HIDDEN.to_owned() } else { written(value) };
+                    let value = if is_secret(name) { REDACTED.to_owned() } else { written(value) };
                     format!("{} = {value}", segment(name))
                 };
                 let keys: Vec<_> = dict.iter().map(entry).collect();
@@ -226,10 +256,26 @@ mod tests {
         assert_eq!(show(&vec![1, 2].into()), "[1, 2]");
         assert_eq!(show(&1.0.into()), "1.0");
         assert_eq!(show(&"me:secret@host:9092,b:1".into()), r#""***@host:9092,b:1""#);
-        assert_eq!(show_at("sasl.Password", &"hunter2".into()), "***");
+        for path in
+            ["sasl.Password", "kafka.sasl.password", "kafka.sasl", "kafka.passwrd", "kafka.psaswodr", "api_token"]
+        {
+            assert_eq!(show_at(path, &"hunter2".into()), "[redacted]", "{path}");
+        }
+        assert_eq!(show_at("kafka.sasl.password_file", &"/x".into()), "\"/x\"");
         let table = Value::from(vec![("sasl_password", "hunter2"), ("user", "me")].into_iter().collect::<Map<_, _>>());
-        assert_eq!(show(&table), r#"{ sasl_password = ***, user = "me" }"#);
+        assert_eq!(show(&table), r#"{ sasl_password = [redacted], user = "me" }"#);
         assert_eq!(show_plain("tab\there 'quoted'"), r"tab\there 'quoted'");
+    }
+
+    #[test]
+    fn a_line_that_is_not_toml_shows_no_secret() {
+        let shown = |text: &str| show_line(text, text.lines().count());
+        assert_eq!(shown("[a]\n topic = user-login").as_deref(), Some("topic = user-login"));
+        assert_eq!(shown("[a]\npassword = \"x\"\n[b]\ntopic = x").as_deref(), Some("topic = x"));
+        assert_eq!(shown("[a]\n "), None);
+        for text in ["password = hunter2", "[x]\npasswd = \"\"\"\n\nhunter2\"", "kafka = { sasl.p = hunter2"] {
+            assert_eq!(shown(text).as_deref(), Some("[redacted]"), "{text}");
+        }
     }
 
     #[test]

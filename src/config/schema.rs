@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::words::{ASSIGNMENT_MODES, Word};
 use super::{AssignorKind, ByteSize, Compression, CreateTopics, GroupProtocol, LogFormat, OffsetStoreKind, OutOfRange};
-use super::{Oversize, Partitioner, ProcessorKind, StartAt};
+use super::{Oversize, Partitioner, ProcessorKind, SaslMechanism, SecurityProtocol, StartAt};
 
 /// The environment variables that carry keys begin with this; `__` stands between levels.
 pub const ENV_PREFIX: &str = "LOGIN_PIPELINE__";
@@ -25,14 +25,19 @@ pub struct Key {
 }
 
 impl Key {
-    /// The part before the dot.
+    /// The part before the last dot, such as `kafka` or `kafka.tls`.
     pub fn section(&self) -> &'static str {
-        self.path.split_once('.').map_or("", |(section, _)| section)
+        self.path.rsplit_once('.').map_or("", |(section, _)| section)
     }
 
-    /// The part after the dot.
+    /// The part after the last dot.
     pub fn name(&self) -> &'static str {
-        self.path.split_once('.').map_or(self.path, |(_, name)| name)
+        self.path.rsplit_once('.').map_or(self.path, |(_, name)| name)
+    }
+
+    /// Whether its value is never shown, and never taken from a flag.
+    pub fn is_secret(&self) -> bool {
+        matches!(self.kind, Kind::Secret)
     }
 
     /// The environment variable that sets it.
@@ -77,6 +82,10 @@ pub enum Kind {
     Partitions,
     /// A log level, or filter directives.
     LogFilter,
+    /// true or false.
+    Boolean,
+    /// Text that is never shown: not empty, at most 1024 bytes, no control characters.
+    Secret,
 }
 
 impl Kind {
@@ -95,6 +104,8 @@ impl Kind {
             Self::Path => "PATH",
             Self::Partitions => "PARTITIONS",
             Self::LogFilter => "FILTER",
+            Self::Boolean => "BOOLEAN",
+            Self::Secret => "SECRET",
         }
     }
 }
@@ -130,6 +141,8 @@ impl fmt::Display for Kind {
             Self::LogFilter => f.write_str(
                 "off, error, warn, info, debug or trace, alone or for a target: info,login_pipeline::worker=debug",
             ),
+            Self::Boolean => f.write_str("true or false"),
+            Self::Secret => f.write_str("1 to 1024 bytes of text without control characters"),
         }
     }
 }
@@ -176,6 +189,29 @@ pub static KEYS: &[Key] = &[
         "The largest answer taken from a broker"),
     row("kafka.unknown_topic_grace", Kind::Duration(MILLISECOND, DAY), "30s",
         "How long a topic may be unknown before that is an error for people to mend"),
+
+    row("kafka.security_protocol", Kind::Words(SecurityProtocol::WORDS), "plaintext",
+        "Whether connections to brokers have TLS (ssl), SASL or both"),
+
+    unset("kafka.tls.ca_file", Kind::Path, "the web's roots, built in",
+        "PEM file of the certificates that may sign the brokers'; read again when it changes"),
+    unset("kafka.tls.cert_file", Kind::Path, "no client certificate",
+        "PEM file of this client's certificate chain, for mutual TLS; read again when it changes"),
+    unset("kafka.tls.key_file", Kind::Path, "no client certificate",
+        "PEM file of that certificate's private key, without a passphrase"),
+
+    unset("kafka.sasl.mechanism", Kind::Words(SaslMechanism::WORDS), "required with SASL",
+        "How this client says who it is"),
+    unset("kafka.sasl.username", Kind::Text, "required for PLAIN and SCRAM",
+        "PLAIN and SCRAM: the user"),
+    unset("kafka.sasl.password", Kind::Secret, "this or password_file, for PLAIN and SCRAM",
+        "PLAIN and SCRAM: the password; never a flag, since lists of processes show those"),
+    unset("kafka.sasl.password_file", Kind::Path, "this or password, for PLAIN and SCRAM",
+        "PLAIN and SCRAM: the file with the password, read for each connection"),
+    unset("kafka.sasl.token_file", Kind::Path, "required for OAUTHBEARER",
+        "OAUTHBEARER: the file with the bearer token, read for each connection"),
+    row("kafka.sasl.allow_plaintext", Kind::Boolean, "false",
+        "Whether PLAIN and OAUTHBEARER may send a password or token over sasl_plaintext, where the network can read it"),
 
     row("source.topic", Kind::Topic, "user-login",
         "The topic to read"),
@@ -298,5 +334,8 @@ mod tests {
         let key = key("dead_letter.header_prefix").unwrap();
         assert_eq!((key.section(), key.name()), ("dead_letter", "header_prefix"));
         assert_eq!(key.env(), "LOGIN_PIPELINE__DEAD_LETTER__HEADER_PREFIX");
+        let key = super::key("kafka.tls.ca_file").unwrap();
+        assert_eq!((key.section(), key.name()), ("kafka.tls", "ca_file"));
+        assert_eq!(key.env(), "LOGIN_PIPELINE__KAFKA__TLS__CA_FILE");
     }
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use figment::value::Value;
 use figment::{Figment, Metadata};
 
-use super::ByteSize;
 use super::layers::{DEFAULT, Layer, ROUTE};
 use super::parse::{Setting, parse};
 use super::problem::{Found, Problem, Problems, show_at};
 use super::schema::KEYS;
 use super::words::Word;
+use super::{ByteSize, Secret};
 
 /// What each key is set to.
 pub(super) struct Settings {
@@ -110,6 +110,9 @@ from_setting! {
     PathBuf: Setting::Path(path) => path.clone(), else Self::new();
     SocketAddr: Setting::Address(address) => *address, else Self::from((Ipv4Addr::LOCALHOST, 0));
     Option<Vec<i32>>: Setting::Partitions(partitions) => Some(partitions.clone()), else None;
+    bool: Setting::Boolean(boolean) => *boolean, else false;
+    Option<Secret>: Setting::Secret(secret) => Some(secret.clone()), else None;
+    Option<PathBuf>: Setting::Path(path) => Some(path.clone()), else None;
     Option<String>: Setting::Text(text) => Some(text.clone()), else None;
     Option<i32>: Setting::Integer(number) => (*number).try_into().ok(), else None;
     Option<u16>: Setting::Integer(number) => (*number).try_into().ok(), else None;

@@ -5,7 +5,7 @@ use super::schema::{KEYS, Key};
 /// The candidate most like `given`, if one is like enough to be meant.
 pub(super) fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_lowercase();
-    best(candidates.into_iter().map(|candidate| (alike(&given, candidate), candidate)))
+    best(candidates.into_iter().map(|candidate| (alike(&given, &candidate.to_lowercase()), candidate)))
 }
 
 /// The key most likely meant by the unknown `path`: one spelled like it, or of the same name in
@@ -46,7 +46,9 @@ mod tests {
             ("kafka.timeout", Some("kafka.request_timeout")),
             ("source.maxwait", Some("source.max_wait")),
             ("source.offset_out_of_range", Some("source.on_offset_out_of_range")),
-            ("security.mechanism", None),
+            ("kafka.ssl.ca_file", Some("kafka.tls.ca_file")),
+            ("sasl.mechanism", Some("kafka.sasl.mechanism")),
+            ("security.providers", None),
             ("x", None),
         ] {
             let found = closest_key(given).map(|key| key.path);
@@ -55,6 +57,7 @@ mod tests {
             assert_eq!(found.as_deref(), meant, "{given}");
         }
         assert_eq!(closest("earlyest", ["earliest", "latest"]), Some("earliest"));
+        assert_eq!(closest("scram-sha-265", ["PLAIN", "SCRAM-SHA-256"]), Some("SCRAM-SHA-256"));
         assert_eq!(closest("yes", ["earliest", "latest"]), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The words that stand for the variants of the configuration's enums, each written once.
 
 use super::{AssignorKind, Compression, CreateTopics, GroupProtocol, LogFormat, OffsetStoreKind, OutOfRange};
-use super::{Oversize, Partitioner, ProcessorKind, StartAt};
+use super::{Oversize, Partitioner, ProcessorKind, SaslMechanism, SecurityProtocol, StartAt};
 
 /// A type that the configuration names by one of a few words.
 pub(super) trait Word: Copy + 'static {
@@ -35,6 +35,10 @@ macro_rules! words {
 }
 
 words! {
+    SecurityProtocol { Plaintext = "plaintext", Ssl = "ssl", SaslPlaintext = "sasl_plaintext", SaslSsl = "sasl_ssl" }
+    SaslMechanism {
+        Plain = "PLAIN", ScramSha256 = "SCRAM-SHA-256", ScramSha512 = "SCRAM-SHA-512", OauthBearer = "OAUTHBEARER"
+    }
     StartAt { Earliest = "earliest", Latest = "latest" }
     OutOfRange { Earliest = "earliest", Latest = "latest", Fail = "fail" }
     Partitioner { Source = "source", Key = "key" }
@@ -61,6 +65,8 @@ mod tests {
 
     #[test]
     fn every_word_is_what_its_variant_prints() {
+        prints_as_read::<SecurityProtocol>();
+        prints_as_read::<SaslMechanism>();
         prints_as_read::<StartAt>();
         prints_as_read::<OutOfRange>();
         prints_as_read::<Partitioner>();

@@ -1,0 +1,149 @@
+//! What TLS needs, out of PEM files. Read when the configuration is loaded, so that a broken file
+//! is told with all else that is wrong, and again when connections are made.
+
+use std::path::Path;
+
+use rustls::RootCertStore;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+/// The bytes of a file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    // A named pipe would hold up the start for ever, and a device have no end.
+    let is_file = std::fs::metadata(path).map(|found| found.is_file());
+    match is_file.and_then(|is_file| if is_file { std::fs::read(path).map(Some) } else { Ok(None) }) {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(wrong(path, "is not a file")),
+        Err(error) => Err(wrong(path, &format!("can't be read: {error}"))),
+    }
+}
+
+/// What is wrong with a file.
+pub(crate) fn wrong(path: &Path, why: &str) -> String {
+    format!("{}: {why}", path.display())
+}
+
+/// The certificates in `bytes`, which came from the file at `path`, as those that may sign the
+/// brokers'.
+///
+/// # Errors
+/// What is wrong with the file.
+pub(crate) fn roots(path: &Path, bytes: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path, bytes)? {
+        roots.add(certificate).map_err(|error| wrong(path, &format!("holds a certificate that is none: {error}")))?;
+    }
+    Ok(roots)
+}
+
+/// A certificate chain and its private key, each with the file it came from.
+///
+/// # Errors
+/// What is wrong with either file, or that they do not belong together.
+pub(crate) fn identity(cert: (&Path, &[u8]), key: (&Path, &[u8])) -> Result<CertifiedKey, String> {
+    let chain = certificates(cert.0, cert.1)?;
+    let private = private_key(key.0, key.1)?;
+    let provider = ring::default_provider();
+    CertifiedKey::from_der(chain, private, &provider).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            wrong(key.0, &format!("is not the key of the certificate in {}", cert.0.display()))
+        }
+        rustls::Error::InvalidCertificate(error) => {
+            wrong(cert.0, &format!("holds a certificate that is none: {error}"))
+        }
+        error => wrong(key.0, &format!("holds a private key that can't be used: {error}")),
+    })
+}
+
+fn certificates(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(bytes).collect();
+    match found {
+        Ok(found) if found.is_empty() => {
+            Err(wrong(path, "holds no certificate: a PEM file has -----BEGIN CERTIFICATE----- in it"))
+        }
+        Ok(found) => Ok(found),
+        Err(error) => Err(wrong(path, &format!("is not PEM: {}", described(&error)))),
+    }
+}
+
+fn private_key(path: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_slice(bytes).map_err(|error| match error {
+        pem::Error::NoItemsFound if contains(bytes, b"BEGIN ENCRYPTED PRIVATE KEY") => {
+            wrong(path, "holds a private key under a passphrase, which can't be used: store it without one")
+        }
+        pem::Error::NoItemsFound => {
+            wrong(path, "holds no private key: a PEM file has -----BEGIN PRIVATE KEY----- in it")
+        }
+        error => wrong(path, &format!("is not PEM: {}", described(&error))),
+    })
+}
+
+/// The library's own texts show bytes of the file, and it may be the key's.
+fn described(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "an -----END is missing",
+        pem::Error::IllegalSectionStart { .. } => "a -----BEGIN line is broken",
+        pem::Error::Base64Decode(_) => "not base64",
+        _ => "it can't be decoded",
+    }
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    fn made() -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn reads_certificates_and_their_key() {
+        let (certificate, key) = made();
+        let twice = format!("# a comment\n{certificate}\n{certificate}");
+        assert_eq!(roots(Path::new("ca"), twice.as_bytes()).unwrap().len(), 2);
+        assert!(identity((Path::new("c"), certificate.as_bytes()), (Path::new("k"), key.as_bytes())).is_ok());
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_file_and_shows_none_of_it() {
+        let ((certificate, key), (_, other)) = (made(), made());
+        let ca = |text: &str| roots(Path::new("ca"), text.as_bytes()).unwrap_err();
+        assert!(ca("").starts_with("ca: holds no certificate"), "{}", ca(""));
+        assert!(ca(&key).starts_with("ca: holds no certificate"), "{}", ca(&key));
+        let cut = &certificate[..certificate.len() / 2];
+        assert_eq!(ca(cut), "ca: is not PEM: an -----END is missing");
+        let no_base64 = "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n";
+        assert_eq!(ca(no_base64), "ca: is not PEM: not base64");
+        let no_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(ca(no_der).starts_with("ca: holds a certificate that is none"), "{}", ca(no_der));
+
+        let pair = |certificate: &str, key: &str| {
+            identity((Path::new("c"), certificate.as_bytes()), (Path::new("k"), key.as_bytes())).unwrap_err()
+        };
+        assert_eq!(pair(&certificate, &other), "k: is not the key of the certificate in c");
+        assert!(pair(&key, &key).starts_with("c: holds no certificate"));
+        assert!(pair(&certificate, &certificate).starts_with("k: holds no private key"));
+        let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        assert!(pair(&certificate, &encrypted).starts_with("k: holds a private key under a passphrase"));
+        let broken = key.replacen("MI", "AA", 1);
+        let told = pair(&certificate, &broken);
+        assert!(told.starts_with("k: holds a private key that can't be used"), "{told}");
+    }
+
+    #[test]
+    fn only_files_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read(folder.path()).unwrap_err().ends_with(": is not a file"));
+        assert!(read(&folder.path().join("none")).unwrap_err().contains(": can't be read: No such file"));
+    }
+}

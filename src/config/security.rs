@@ -1,0 +1,191 @@
+//! `kafka.security_protocol`, `kafka.tls.*` and `kafka.sasl.*`: who the brokers are to us, and we
+//! to them.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{Secret, pem};
+
+/// How connections to the brokers are secured. The default is that they are not.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Security {
+    /// Whether with TLS, and whether with SASL.
+    #[serde(rename = "security_protocol")]
+    pub protocol: SecurityProtocol,
+    /// TLS.
+    pub tls: Tls,
+    /// SASL.
+    pub sasl: Sasl,
+}
+
+/// Kafka's `security.protocol`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecurityProtocol {
+    /// Neither.
+    #[default]
+    Plaintext,
+    /// TLS, and a client certificate where there is one.
+    Ssl,
+    /// SASL, readable on the network.
+    SaslPlaintext,
+    /// SASL within TLS.
+    SaslSsl,
+}
+
+impl SecurityProtocol {
+    /// Whether connections are encrypted.
+    pub fn has_tls(self) -> bool {
+        matches!(self, Self::Ssl | Self::SaslSsl)
+    }
+
+    /// Whether this client says who it is by SASL.
+    pub fn has_sasl(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+}
+
+/// `kafka.tls.*`
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Tls {
+    /// Who may sign the brokers' certificates; the web's roots where `None`.
+    pub ca_file: Option<PathBuf>,
+    /// This client's certificate, those that sign it behind it.
+    pub cert_file: Option<PathBuf>,
+    /// The certificate's private key.
+    pub key_file: Option<PathBuf>,
+}
+
+/// `kafka.sasl.*`
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Sasl {
+    /// How this client says who it is; set where the protocol has SASL.
+    pub mechanism: Option<SaslMechanism>,
+    /// PLAIN and SCRAM: who.
+    pub username: Option<String>,
+    /// PLAIN and SCRAM: its password, where it is not in a file.
+    pub password: Option<Secret>,
+    /// PLAIN and SCRAM: the file with the password.
+    pub password_file: Option<PathBuf>,
+    /// OAUTHBEARER: the file with the token.
+    pub token_file: Option<PathBuf>,
+    /// Whether a password or token may cross the network readable.
+    pub allow_plaintext: bool,
+}
+
+/// SASL's mechanisms, by their registered names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum SaslMechanism {
+    /// The password as it is.
+    #[serde(rename = "PLAIN")]
+    Plain,
+    /// Proof of the password, by SHA-256.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// Proof of the password, by SHA-512.
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+    /// A bearer token.
+    #[serde(rename = "OAUTHBEARER")]
+    OauthBearer,
+}
+
+impl SaslMechanism {
+    /// Its registered name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+            Self::OauthBearer => "OAUTHBEARER",
+        }
+    }
+
+    /// Whether it sends what must stay secret as it is.
+    pub fn sends_secret(self) -> bool {
+        matches!(self, Self::Plain | Self::OauthBearer)
+    }
+}
+
+impl Sasl {
+    /// The password, read anew where it is in a file: it may have been changed.
+    ///
+    /// # Errors
+    /// What is wrong with the file, or that there is none.
+    pub fn password(&self) -> Result<Secret, String> {
+        match (&self.password, &self.password_file) {
+            (Some(password), _) => Ok(password.clone()),
+            (None, Some(path)) => secret_in(path, "password"),
+            (None, None) => Err("neither kafka.sasl.password nor kafka.sasl.password_file is set".to_owned()),
+        }
+    }
+
+    /// The bearer token, read anew.
+    ///
+    /// # Errors
+    /// What is wrong with the file, or that there is none.
+    pub fn token(&self) -> Result<Secret, String> {
+        let path = self.token_file.as_deref().ok_or("kafka.sasl.token_file is not set")?;
+        let token = secret_in(path, "token")?;
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+        if token.expose().bytes().all(allowed) { Ok(token) } else { Err(pem::wrong(path, "is not a bearer token")) }
+    }
+}
+
+/// The text of a file, without the line end that editors leave.
+fn secret_in(path: &Path, what: &str) -> Result<Secret, String> {
+    let text = pem::read(path)?;
+    let text = String::from_utf8(text).map_err(|_| pem::wrong(path, "is not UTF-8"))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    match text {
+        "" => Err(pem::wrong(path, &format!("holds no {what}"))),
+        _ if text.chars().any(char::is_control) => Err(pem::wrong(path, "holds a control character, or several lines")),
+        _ => Ok(Secret::new(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(text: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_password_file_holds_one_line() {
+        let read = |text: &[u8]| {
+            let file = written(text);
+            let sasl = Sasl { password_file: Some(file.path().to_owned()), ..Sasl::default() };
+            sasl.password()
+                .map(|password| password.expose().to_owned())
+                .map_err(|why| why.split_once(": ").map(|(_, why)| why.to_owned()).unwrap_or(why))
+        };
+        assert_eq!(read(b" pass word\r\n").as_deref(), Ok(" pass word"));
+        assert_eq!(read(b"p\xc3\xa4ss").as_deref(), Ok("päss"));
+        for (text, why) in [
+            (&b"\n"[..], "holds no password"),
+            (b"", "holds no password"),
+            (b"a\nb\n", "holds a control character, or several lines"),
+            (b"\xff", "is not UTF-8"),
+        ] {
+            assert_eq!(read(text), Err(why.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_token_file_is_read_anew_and_holds_a_bearer_token() {
+        let file = written(b"a.b-c~d_e+f/g==\n");
+        let sasl = Sasl { token_file: Some(file.path().to_owned()), ..Sasl::default() };
+        assert_eq!(sasl.token().unwrap().expose(), "a.b-c~d_e+f/g==");
+        std::fs::write(file.path(), "canary token").unwrap();
+        let why = sasl.token().unwrap_err();
+        assert!(why.ends_with("is not a bearer token") && !why.contains("canary"), "{why}");
+        std::fs::remove_file(file.path()).unwrap();
+        assert!(sasl.token().unwrap_err().contains("can't be read: "));
+    }
+}

@@ -1,0 +1,153 @@
+//! Keys of TLS and SASL that contradict each other, and files that do not hold what they must.
+
+use std::net::Ipv6Addr;
+
+use super::problem::{Problem, Problems};
+use super::settings::Settings;
+use super::{Kafka, SaslMechanism, Security, pem, schema};
+
+const PROTOCOL: &str = "kafka.security_protocol";
+const CA_FILE: &str = "kafka.tls.ca_file";
+const CERT_FILE: &str = "kafka.tls.cert_file";
+const KEY_FILE: &str = "kafka.tls.key_file";
+const MECHANISM: &str = "kafka.sasl.mechanism";
+const USERNAME: &str = "kafka.sasl.username";
+const PASSWORD: &str = "kafka.sasl.password";
+const PASSWORD_FILE: &str = "kafka.sasl.password_file";
+const TOKEN_FILE: &str = "kafka.sasl.token_file";
+const ALLOW_PLAINTEXT: &str = "kafka.sasl.allow_plaintext";
+
+const TLS: [&str; 3] = [CA_FILE, CERT_FILE, KEY_FILE];
+const SASL: [&str; 5] = [MECHANISM, USERNAME, PASSWORD, PASSWORD_FILE, TOKEN_FILE];
+
+/// Notes all that is wrong with how connections are to be secured.
+pub(super) fn check(kafka: &Kafka, settings: &Settings, problems: &mut Problems) {
+    let mut rules = Rules { settings, problems };
+    if !settings.is_sound(PROTOCOL) {
+        return; // what the other keys mean is not known
+    }
+    let Security { protocol, tls, sasl } = &kafka.security;
+    if protocol.has_tls() {
+        rules.tls(kafka);
+    } else {
+        rules.unused(&TLS, PROTOCOL, "only ssl and sasl_ssl use this", "kafka.security_protocol = ssl or sasl_ssl");
+    }
+    if !protocol.has_sasl() {
+        let (wrong, allowed) =
+            ("only sasl_ssl and sasl_plaintext use this", "kafka.security_protocol = sasl_ssl or sasl_plaintext");
+        rules.unused(&SASL, PROTOCOL, wrong, allowed);
+        if sasl.allow_plaintext {
+            rules.unused(&[ALLOW_PLAINTEXT], PROTOCOL, wrong, allowed);
+        }
+    } else if let Some(mechanism) = sasl.mechanism {
+        rules.sasl(mechanism, &kafka.security);
+    } else {
+        rules.missing(MECHANISM, &[PROTOCOL], "SASL needs a mechanism");
+    }
+    if protocol.has_tls() {
+        rules.file(&[CA_FILE], tls.ca_file.as_deref().map(|path| pem::roots(path, &pem::read(path)?).map(drop)));
+        let pair = tls.cert_file.as_deref().zip(tls.key_file.as_deref());
+        let identity = pair.map(|(cert, key)| {
+            let (chain, private) = (pem::read(cert)?, pem::read(key)?);
+            pem::identity((cert, &chain), (key, &private)).map(drop)
+        });
+        rules.file(&[CERT_FILE, KEY_FILE], identity);
+    }
+    if protocol.has_sasl() {
+        rules.file(&[PASSWORD_FILE], sasl.password_file.as_ref().map(|_| sasl.password().map(drop)));
+        rules.file(&[TOKEN_FILE], sasl.token_file.as_ref().map(|_| sasl.token().map(drop)));
+    }
+}
+
+struct Rules<'a> {
+    settings: &'a Settings,
+    problems: &'a mut Problems,
+}
+
+impl Rules<'_> {
+    fn tls(&mut self, kafka: &Kafka) {
+        for (given, other) in [(CERT_FILE, KEY_FILE), (KEY_FILE, CERT_FILE)] {
+            if self.settings.is_given(given) && !self.settings.is_given(other) {
+                self.missing(other, &[given], "a client certificate and its private key go together");
+            }
+        }
+        // rskafka takes the host to end at the first colon.
+        let is_ipv6 = |broker: &String| {
+            let host = broker.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+            host.is_some_and(|(host, _)| host.parse::<Ipv6Addr>().is_ok())
+        };
+        if kafka.brokers.iter().any(is_ipv6) {
+            let allowed = "host names and IPv4 addresses, with ssl and sasl_ssl";
+            self.push("kafka.brokers", &[PROTOCOL], "a numeric IPv6 address can't be used with TLS", allowed);
+        }
+    }
+
+    fn sasl(&mut self, mechanism: SaslMechanism, security: &Security) {
+        let name = mechanism.name();
+        if mechanism == SaslMechanism::OauthBearer {
+            let wrong = "OAUTHBEARER does not use this";
+            self.unused(&[USERNAME, PASSWORD, PASSWORD_FILE], MECHANISM, wrong, "another kafka.sasl.mechanism");
+            self.needed(TOKEN_FILE, "OAUTHBEARER needs a file with the token");
+        } else {
+            self.unused(&[TOKEN_FILE], MECHANISM, "only OAUTHBEARER uses this", "kafka.sasl.mechanism = OAUTHBEARER");
+            self.needed(USERNAME, &format!("{name} needs a user"));
+            match [PASSWORD, PASSWORD_FILE].map(|key| self.settings.is_given(key)) {
+                [true, true] => {
+                    self.push(
+                        PASSWORD,
+                        &[PASSWORD_FILE],
+                        "the password is set twice",
+                        "this or kafka.sasl.password_file",
+                    );
+                }
+                [false, false] => {
+                    let wrong = format!("{name} needs a password");
+                    self.push(PASSWORD, &[MECHANISM], &wrong, "this or kafka.sasl.password_file");
+                }
+                _ => {}
+            }
+        }
+        let readable = !security.protocol.has_tls() && mechanism.sends_secret();
+        if readable && !security.sasl.allow_plaintext {
+            let wrong = format!("{name} over sasl_plaintext lets the network read the password or token");
+            let allowed = "kafka.security_protocol = sasl_ssl, a SCRAM mechanism, or true if you mean it";
+            self.push(ALLOW_PLAINTEXT, &[MECHANISM, PROTOCOL], &wrong, allowed);
+        }
+    }
+
+    /// Keys that what `because` says has no use for.
+    fn unused(&mut self, keys: &[&'static str], because: &'static str, wrong: &str, allowed: &str) {
+        for key in keys.iter().filter(|key| self.settings.is_given(key)) {
+            self.push(key, &[because], wrong, &format!("nothing, or {allowed}"));
+        }
+    }
+
+    fn needed(&mut self, key: &'static str, wrong: &str) {
+        if !self.settings.is_given(key) {
+            self.missing(key, &[MECHANISM], wrong);
+        }
+    }
+
+    fn missing(&mut self, key: &'static str, because: &[&'static str], wrong: &str) {
+        let allowed = schema::key(key).map(|key| key.kind.to_string());
+        self.push(key, because, wrong, &allowed.unwrap_or_default());
+    }
+
+    /// A file that was looked at, if it is set.
+    fn file(&mut self, keys: &[&'static str], found: Option<Result<(), String>>) {
+        if let (Some(Err(wrong)), [key, others @ ..]) = (found, keys) {
+            let allowed = schema::key(key).map(|key| key.doc).unwrap_or_default();
+            self.push(key, others, &wrong, allowed);
+        }
+    }
+
+    /// Notes a problem of `key` with `others`, unless the value of one is a problem already.
+    fn push(&mut self, key: &'static str, others: &[&'static str], wrong: &str, allowed: &str) {
+        let keys = std::iter::once(key).chain(others.iter().copied());
+        if keys.clone().all(|key| self.settings.is_sound(key)) {
+            let mut problem = Problem::new(key, wrong).allowed(allowed);
+            problem.found.extend(keys.filter_map(|key| self.settings.found(key)));
+            self.problems.push(problem);
+        }
+    }
+}
