@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use rskafka::client::error::{Error as RskafkaError, ProtocolError, RequestError};
+use rskafka::{ConnectionError, SaslError};
 
+use super::wire::{sasl, tls};
 use crate::retry::ErrorClass;
 
 /// A failed request: what was being done, on what, and why it failed.
@@ -31,6 +33,12 @@ pub enum Cause {
     /// No connection could be made, so that nothing was asked.
     #[error("can't connect: {0}")]
     Connect(String),
+    /// One side does not trust the other: a certificate, a name, a protocol.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The broker does not believe who we are, or can't show who it is.
+    #[error("SASL: {0}")]
+    Sasl(String),
     /// The connection broke after the request was, perhaps, sent.
     #[error("connection lost: {0}")]
     Disconnected(String),
@@ -87,7 +95,7 @@ impl Error {
             Cause::Code(code) => class_of(*code),
             Cause::Connect(_) => ErrorClass::Transient,
             Cause::Timeout(_) | Cause::Disconnected(_) | Cause::Undecodable(_) => ErrorClass::Ambiguous,
-            Cause::FrameTooLarge { .. } | Cause::Unsupported(_) => ErrorClass::Fatal,
+            Cause::Tls(_) | Cause::Sasl(_) | Cause::FrameTooLarge { .. } | Cause::Unsupported(_) => ErrorClass::Fatal,
         }
     }
 
@@ -115,7 +123,7 @@ fn class_of(code: ResponseError) -> ErrorClass {
 
 fn cause_of(error: &RskafkaError) -> Cause {
     match error {
-        RskafkaError::Connection(error) => Cause::Connect(error.to_string()),
+        RskafkaError::Connection(error) => cause_of_connection(error),
         RskafkaError::Request(error) => cause_of_request(error),
         RskafkaError::InvalidResponse(text) => Cause::Undecodable(text.clone()),
         RskafkaError::ServerError { protocol_error, .. } => Cause::Code(response_error(*protocol_error)),
@@ -137,8 +145,39 @@ fn cause_of_request(error: &RequestError) -> Cause {
         RequestError::Poisoned(error) => cause_of_request(error),
         RequestError::NoVersionMatch { .. } => Cause::Unsupported(error.to_string()),
         RequestError::ReadFramedMessageError(frame) => frame_too_large(&frame.to_string()),
-        RequestError::IO(_) | RequestError::WriteMessageError(_) => Cause::Disconnected(error.to_string()),
+        RequestError::IO(error) => {
+            tls::cause(error).unwrap_or_else(|| Cause::Disconnected(format!("can't read or write: {error}")))
+        }
+        RequestError::WriteMessageError(_) => Cause::Disconnected(error.to_string()),
         error => Cause::Undecodable(error.to_string()),
+    }
+}
+
+/// Of a connection that rskafka could not make. A connection of our own went before it, so that
+/// these are rare: a broker that differs from the others, or changed in between.
+fn cause_of_connection(error: &ConnectionError) -> Cause {
+    match error {
+        ConnectionError::Metadata(error) => cause_of_request(error),
+        ConnectionError::SaslFailed(SaslError::RequestError(error)) => cause_of_request(error),
+        ConnectionError::SaslFailed(SaslError::ApiError(ProtocolError::SaslAuthenticationFailed)) => {
+            Cause::Sasl(sasl::refusal(None))
+        }
+        ConnectionError::SaslFailed(error) => Cause::Sasl(error.to_string()),
+        ConnectionError::Transport { error, .. } => {
+            let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+            io.and_then(tls::cause).unwrap_or_else(|| Cause::Connect(error.to_string()))
+        }
+        // Of several brokers there is but the text.
+        error => {
+            let text = error.to_string();
+            if text.contains("SaslAuthenticationFailed") {
+                Cause::Sasl(sasl::refusal(None))
+            } else if text.contains("invalid peer certificate") {
+                Cause::Tls(text)
+            } else {
+                Cause::Connect(text)
+            }
+        }
     }
 }
 
@@ -182,6 +221,27 @@ mod tests {
         ] {
             assert_eq!(response_error(ours), theirs);
         }
+    }
+
+    #[test]
+    fn rskafka_says_what_to_mend_too() {
+        let refused = || SaslError::ApiError(ProtocolError::SaslAuthenticationFailed);
+        let text = || std::io::Error::other(ConnectionError::SaslFailed(refused()).to_string());
+        let deadline = Duration::ZERO;
+        let of_several = rskafka::BackoffError::DeadlineExceded { deadline, source: Box::new(text()) };
+        for error in [ConnectionError::SaslFailed(refused()), ConnectionError::RetryFailed(of_several)] {
+            let error = Error::from_rskafka("connect to", "b:1", &RskafkaError::Connection(error));
+            assert_eq!(error.class(), ErrorClass::Fatal, "{error}");
+            assert!(error.to_string().contains("check kafka.sasl.username"), "{error}");
+        }
+        let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+        let request = RequestError::IO(std::io::Error::new(std::io::ErrorKind::InvalidData, expired.clone()));
+        let error = Error::from_rskafka("fetch", "t/0", &RskafkaError::Request(request));
+        assert!(matches!(&error.cause, Cause::Tls(why) if why.contains("has expired")), "{error}");
+        let source = Box::new(std::io::Error::other(expired.to_string()));
+        let of_several = ConnectionError::RetryFailed(rskafka::BackoffError::DeadlineExceded { deadline, source });
+        let error = Error::from_rskafka("fetch", "t/0", &RskafkaError::Connection(of_several));
+        assert!(matches!(error.cause, Cause::Tls(_)) && error.breaks_connection(), "{error}");
     }
 
     #[test]

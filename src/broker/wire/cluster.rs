@@ -11,7 +11,7 @@ use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::sync::Mutex;
 
-use super::Connection;
+use super::{Connection, Security};
 use crate::broker::{Cause, Error};
 use crate::config;
 use crate::record::TopicId;
@@ -29,6 +29,8 @@ pub struct Options {
     pub request_timeout: Duration,
     /// The largest answer taken.
     pub max_frame_bytes: usize,
+    /// TLS and SASL.
+    pub security: Arc<Security>,
 }
 
 impl From<&config::Kafka> for Options {
@@ -39,6 +41,7 @@ impl From<&config::Kafka> for Options {
             connect_timeout: kafka.connect_timeout,
             request_timeout: kafka.request_timeout,
             max_frame_bytes: kafka.max_frame_bytes.as_usize(),
+            security: Arc::new(Security::new(&kafka.security)),
         }
     }
 }
@@ -221,7 +224,7 @@ impl Cluster {
 
     async fn connection(&self, address: &str) -> Result<Arc<Connection>, Error> {
         let open = self.state.lock().await.connections.get(address).cloned();
-        if let Some(connection) = open.filter(|connection| !connection.is_broken()) {
+        if let Some(connection) = open.filter(|connection| connection.takes_request()) {
             return Ok(connection);
         }
         let opened = Connection::open(address, &self.options).await;

@@ -1,5 +1,14 @@
 //! One connection to one broker: requests go out as they come, answers are matched by their
 //! correlation id, and every request has a deadline.
+//!
+//! ```text
+//! open: TCP ─► TLS ─► ApiVersions ─► SASL ─► requests … ─► replaced before the SASL session ends
+//! ```
+//! A broker may end a SASL session: it closes a connection that asks for more after that. A session
+//! could be renewed on the same connection (KIP-368), but then nothing else may be on its way, and
+//! this connection carries the requests of many tasks. So none is renewed: a while before the end
+//! one of the tasks opens another connection, the others change over when it is there, and the
+//! answers that are still to come arrive here. No request is lost, and only one waits.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,17 +19,16 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes, VersionRange};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Options;
+use super::stream::{self, ReadHalf, WriteHalf};
+use super::{Options, sasl, tls};
 use crate::broker::{Cause, Error};
 
 /// The versions of each request that this program has been tested with.
-const KNOWN_VERSIONS: [(ApiKey, VersionRange); 16] = [
+const KNOWN_VERSIONS: [(ApiKey, VersionRange); 18] = [
     (ApiKey::Produce, VersionRange { min: 3, max: 7 }),
     (ApiKey::Fetch, VersionRange { min: 4, max: 11 }), // topic ids begin at 13
     (ApiKey::ListOffsets, VersionRange { min: 1, max: 7 }),
@@ -35,23 +43,53 @@ const KNOWN_VERSIONS: [(ApiKey, VersionRange); 16] = [
     (ApiKey::DescribeGroups, VersionRange { min: 0, max: 5 }),
     (ApiKey::CreateTopics, VersionRange { min: 2, max: 7 }),
     (ApiKey::DescribeConfigs, VersionRange { min: 1, max: 4 }),
+    (ApiKey::SaslHandshake, VersionRange { min: 1, max: 1 }), // in version 0 what follows has no frame
+    (ApiKey::SaslAuthenticate, VersionRange { min: 0, max: 2 }),
     (ApiKey::ConsumerGroupHeartbeat, VersionRange { min: 0, max: 1 }),
     (ApiKey::ConsumerGroupDescribe, VersionRange { min: 0, max: 1 }),
 ];
+
+/// The share of a SASL session, in percent, after which the next connection is opened, as Kafka's
+/// own clients do ...
+const SESSION_USED: u32 = 85;
+/// ... and after which this one takes no further request, whether the next is there or not.
+const SESSION_OVER: u32 = 95;
 
 /// An open connection. Dropping it closes it; requests that wait then fail.
 #[derive(Debug)]
 pub struct Connection {
     address: String,
     client_id: StrBytes,
-    writer: Mutex<OwnedWriteHalf>,
+    writer: Mutex<WriteHalf>,
     waiting: Arc<Waiting>,
     next_id: AtomicI32,
     versions: HashMap<i16, VersionRange>,
     request_timeout: Duration,
     /// A broker that throttles leaves us unread until then; asking sooner would look like silence.
     throttled_until: std::sync::Mutex<Option<Instant>>,
+    /// The SASL session, where the broker ends it.
+    session: Option<Session>,
     reader: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Session {
+    used_at: Instant,
+    over_at: Instant,
+    /// Whether a task has been told to open the next connection.
+    succession: AtomicBool,
+}
+
+impl Session {
+    fn new(begun: Instant, lifetime: Duration) -> Self {
+        let after = |percent| begun + lifetime * percent / 100;
+        Self { used_at: after(SESSION_USED), over_at: after(SESSION_OVER), succession: AtomicBool::new(false) }
+    }
+
+    /// False for all when it is as good as over, and for one caller a while before.
+    fn takes_request(&self, now: Instant) -> bool {
+        now < self.used_at || (now < self.over_at && self.succession.swap(true, Ordering::AcqRel))
+    }
 }
 
 type Answer = Result<Bytes, Cause>;
@@ -64,23 +102,22 @@ struct Waiting {
 }
 
 impl Connection {
-    /// Connects to `address` (`host:port`) and learns which requests the broker takes.
+    /// Connects to `address` (`host:port`), in TLS where that is configured, learns which requests
+    /// the broker takes, and says who we are.
     ///
     /// # Errors
-    /// [`Cause::Connect`] where there is no connection within the deadline of `options`.
+    /// [`Cause::Connect`] where there is no connection within the deadline of `options`;
+    /// [`Cause::Tls`] and [`Cause::Sasl`] where one side refuses the other.
     pub async fn open(address: &str, options: &Options) -> Result<Self, Error> {
         let failed = |cause| Error { doing: "connect to", on: address.to_owned(), cause };
-        let stream = match timeout(options.connect_timeout, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(failed(Cause::Connect(error.to_string()))),
+        let connecting = stream::connect(address, &options.security);
+        let (read, write) = match timeout(options.connect_timeout, connecting).await {
+            Ok(halves) => halves.map_err(failed)?,
             Err(_) => {
                 let after = humantime::format_duration(options.connect_timeout);
                 return Err(failed(Cause::Connect(format!("no connection within {after}"))));
             }
         };
-        // Without this a request of a few segments waits 40 ms for the broker's delayed ACK.
-        stream.set_nodelay(true).map_err(|error| failed(Cause::Connect(error.to_string())))?;
-        let (read, write) = stream.into_split();
         let waiting = Arc::new(Waiting::default());
         let reader = tokio::spawn(read_answers(read, Arc::clone(&waiting), options.max_frame_bytes));
         let mut connection = Self {
@@ -92,15 +129,32 @@ impl Connection {
             versions: HashMap::new(),
             request_timeout: options.request_timeout,
             throttled_until: std::sync::Mutex::default(),
+            session: None,
             reader,
         };
         connection.versions = connection.negotiate().await?;
+        if let Some(sasl) = &options.security.sasl {
+            let begun = Instant::now();
+            let lifetime = sasl::authenticate(&connection, sasl).await?;
+            connection.session = lifetime.map(|lifetime| Session::new(begun, lifetime));
+        }
         Ok(connection)
     }
 
     /// Whether it can no longer be used.
     pub fn is_broken(&self) -> bool {
         self.waiting.broken.load(Ordering::Acquire)
+    }
+
+    /// Whether the caller's next request is to go here. Where not, the caller opens another: the
+    /// connection broke, or its SASL session nears its end, which one caller is told in time.
+    pub fn takes_request(&self) -> bool {
+        !self.is_broken() && self.session.as_ref().is_none_or(|session| session.takes_request(Instant::now()))
+    }
+
+    /// When another connection should take over, where the broker ends sessions.
+    pub fn used_at(&self) -> Option<Instant> {
+        self.session.as_ref().map(|session| session.used_at)
     }
 
     /// Sends a request in the latest version that both sides know and waits for the answer.
@@ -219,9 +273,11 @@ impl Connection {
         {
             let mut writer = self.writer.lock().await;
             let unfinished = BreakOnDrop(&self.waiting);
-            if let Err(error) = writer.write_all_buf(&mut frame).await {
-                return Err(Cause::Disconnected(error.to_string()));
-            }
+            let written = match writer.write_all_buf(&mut frame).await {
+                Ok(()) => writer.flush().await,
+                Err(error) => Err(error),
+            };
+            written.map_err(|error| broken(&error, ""))?;
             std::mem::forget(unfinished);
         }
         answer.await.unwrap_or_else(|_| Err(Cause::Disconnected("closed by the broker".to_owned())))
@@ -251,7 +307,7 @@ impl Connection {
         Ok(response.api_keys.iter().map(|api| (api.api_key, range(api))).collect())
     }
 
-    fn error(&self, doing: &'static str, cause: Cause) -> Error {
+    pub(super) fn error(&self, doing: &'static str, cause: Cause) -> Error {
         Error { doing, on: self.address.clone(), cause }
     }
 }
@@ -301,8 +357,8 @@ impl Waiting {
     }
 }
 
-async fn read_answers(mut stream: OwnedReadHalf, waiting: Arc<Waiting>, max_frame_bytes: usize) {
-    loop {
+async fn read_answers(mut stream: ReadHalf, waiting: Arc<Waiting>, max_frame_bytes: usize) {
+    for answers in 0_u64.. {
         match read_frame(&mut stream, max_frame_bytes).await {
             Ok(frame) => {
                 let id = frame.first_chunk().map(|id| i32::from_be_bytes(*id));
@@ -310,7 +366,11 @@ async fn read_answers(mut stream: OwnedReadHalf, waiting: Arc<Waiting>, max_fram
                     waiting.answer(id, frame);
                 }
             }
-            Err(FrameError::Io(error)) => return waiting.fail(|| Cause::Disconnected(error.to_string())),
+            Err(FrameError::Io(error)) => return waiting.fail(|| lost(&error, answers)),
+            Err(FrameError::TooLarge { actual }) if answers == 0 && is_tls(actual) => {
+                let why = "the broker speaks TLS on this port: check kafka.security_protocol";
+                return waiting.fail(|| Cause::Tls(why.to_owned()));
+            }
             Err(FrameError::TooLarge { actual }) => {
                 return waiting.fail(|| Cause::FrameTooLarge { limit: max_frame_bytes, actual });
             }
@@ -318,12 +378,36 @@ async fn read_answers(mut stream: OwnedReadHalf, waiting: Arc<Waiting>, max_fram
     }
 }
 
+/// A connection that was lost after so many answers.
+fn lost(error: &std::io::Error, answers: u64) -> Cause {
+    // The first answer tells of versions, and any broker gives it; then one that wanted TLS, or
+    // SASL, or a certificate, closes without a word.
+    let hint = match answers {
+        0 | 1 => {
+            ", before any answer of weight: check kafka.security_protocol; if this port wants a client's certificate, \
+             set kafka.tls.cert_file"
+        }
+        _ => "",
+    };
+    broken(error, hint)
+}
+
+fn broken(error: &std::io::Error, hint: &str) -> Cause {
+    tls::cause(error).unwrap_or_else(|| Cause::Disconnected(format!("{error}{hint}")))
+}
+
+/// Whether the length of a frame is the head of a TLS alert, by which a broker says that it
+/// expected TLS: 21, the version's 3 and 0 to 4, and the high byte of a short length.
+fn is_tls(length: usize) -> bool {
+    matches!(u32::try_from(length).map(u32::to_be_bytes), Ok([21, 3, 0..=4, 0]))
+}
+
 enum FrameError {
     Io(std::io::Error),
     TooLarge { actual: usize },
 }
 
-async fn read_frame(stream: &mut OwnedReadHalf, max_frame_bytes: usize) -> Result<Bytes, FrameError> {
+async fn read_frame(stream: &mut ReadHalf, max_frame_bytes: usize) -> Result<Bytes, FrameError> {
     let length = stream.read_i32().await.map_err(FrameError::Io)?;
     let length = usize::try_from(length)
         .map_err(|_| FrameError::Io(std::io::Error::other("the broker announced a frame of negative length")))?;
@@ -340,4 +424,71 @@ fn decode<R: Request>(mut answer: Bytes, version: i16) -> anyhow::Result<R::Resp
     anyhow::ensure!(answer.remaining() >= 4, "the answer is cut short");
     ResponseHeader::decode(&mut answer, R::Response::header_version(version))?;
     R::Response::decode(&mut answer, version)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config;
+
+    /// A broker that answers the first bytes with these, and closes.
+    async fn answered(bytes: &'static [u8], kafka: config::Kafka) -> Error {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut buffer = [0; 4096];
+            let _ = stream.read(&mut buffer).await.unwrap();
+            stream.write_all(bytes).await.unwrap();
+        });
+        Connection::open(&address, &Options::from(&kafka)).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_port_for_tls_is_told_by_its_alert() {
+        // Fatal, unexpected message: as Kafka answers what is no TLS.
+        let error = answered(&[21, 3, 3, 0, 2, 2, 10], config::Config::default().kafka).await;
+        assert!(matches!(&error.cause, Cause::Tls(why) if why.contains("speaks TLS on this port")), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_port_that_closes_at_once_hints_at_the_protocol() {
+        let error = answered(&[], config::Config::default().kafka).await;
+        assert!(error.to_string().contains("check kafka.security_protocol"), "{error}");
+        assert_eq!(error.class(), crate::retry::ErrorClass::Ambiguous);
+    }
+
+    #[tokio::test]
+    async fn a_port_without_tls_is_told_in_the_handshake() {
+        let tls = || {
+            let security = config::Security { protocol: config::SecurityProtocol::Ssl, ..Default::default() };
+            config::Kafka { security, ..config::Config::default().kafka }
+        };
+        let error = answered(&[], tls()).await;
+        assert!(
+            matches!(&error.cause, Cause::Connect(why) if why.contains("check kafka.security_protocol")),
+            "{error}"
+        );
+        let error = answered(&[0, 0, 0, 8, 0, 0, 0, 0, 0, 35, 0, 0], tls()).await;
+        assert!(matches!(&error.cause, Cause::Tls(why) if why.contains("speaks no TLS on this port")), "{error}");
+    }
+
+    #[test]
+    fn one_task_opens_the_next_connection_and_the_others_go_on() {
+        let begun = Instant::now();
+        let session = Session::new(begun, Duration::from_secs(100));
+        let takes = |seconds| session.takes_request(begun + Duration::from_secs(seconds));
+        assert!(takes(0) && takes(84));
+        assert!(!takes(86));
+        assert!(takes(86) && takes(94));
+        assert!(!takes(95) && !takes(200));
+    }
+
+    #[test]
+    fn only_the_head_of_an_alert_is_taken_for_one() {
+        assert!(is_tls(0x1503_0300) && is_tls(0x1503_0100));
+        assert!(!is_tls(0x1603_0300) && !is_tls(0x1503_0303) && !is_tls(0x1500_0000) && !is_tls(400));
+    }
 }

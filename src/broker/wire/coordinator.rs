@@ -42,7 +42,7 @@ impl Coordinator {
     /// Where no broker knows the coordinator, or it can't be reached.
     pub async fn connection(&self) -> Result<Arc<Connection>, Error> {
         let mut current = self.connection.lock().await;
-        if let Some(connection) = current.as_ref().filter(|connection| !connection.is_broken()) {
+        if let Some(connection) = current.as_ref().filter(|connection| connection.takes_request()) {
             return Ok(Arc::clone(connection));
         }
         let address = self.find().await?;

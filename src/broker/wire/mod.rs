@@ -3,6 +3,7 @@
 //! ```text
 //! Cluster ── metadata, leaders ──► Connection ── one request, one deadline ──► broker
 //!    │                                 ▲
+//!    │                       stream (TCP or TLS), sasl
 //!    ├── produce (batches encoded in place, acks=all, no hidden retry)
 //!    ├── fetch   (raw batches: control batches, null headers, corrupt ones)
 //!    ├── list_offsets (the ends of a log, the record of a time)
@@ -26,6 +27,11 @@ mod groups;
 mod list_offsets;
 mod produce;
 pub mod records;
+pub(in crate::broker) mod sasl;
+mod scram;
+mod security;
+mod stream;
+pub(in crate::broker) mod tls;
 mod topics;
 
 pub use cluster::{Cluster, Options, Partition, Topic};
@@ -36,3 +42,4 @@ pub use group_offsets::{GroupOffset, Identity};
 pub use groups::GroupDescription;
 pub use list_offsets::At;
 pub use produce::Produced;
+pub use security::Security;

@@ -1,0 +1,137 @@
+//! SASL on a new connection: `SaslHandshake` names the mechanism, `SaslAuthenticate` carries its
+//! messages (KIP-43, KIP-152).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
+use kafka_protocol::protocol::StrBytes;
+
+use super::Connection;
+use super::scram::{Hash, Scram};
+use crate::broker::{Cause, Error};
+use crate::config::{Sasl, SaslMechanism, Secret};
+
+const DOING: &str = "authenticate with";
+
+/// Says who we are, and for how long the broker takes our word; for ever where `None`.
+///
+/// # Errors
+/// [`Cause::Sasl`] where the broker or the mechanism refuses, or a file can't be read.
+pub(super) async fn authenticate(connection: &Connection, sasl: &Sasl) -> Result<Option<Duration>, Error> {
+    let refused = |why: String| connection.error(DOING, Cause::Sasl(why));
+    let mechanism = sasl.mechanism.ok_or_else(|| refused("kafka.sasl.mechanism is not set".to_owned()))?;
+    handshake(connection, mechanism).await?;
+    let username = sasl.username.as_deref().unwrap_or_default();
+    let hash = match mechanism {
+        SaslMechanism::Plain => {
+            let password = sasl.password().map_err(refused)?;
+            let message = format!("\0{username}\0{}", password.expose());
+            return Ok(Exchange { connection, mechanism, secret: &password }.send(message).await?.lifetime);
+        }
+        SaslMechanism::OauthBearer => {
+            let token = sasl.token().map_err(refused)?;
+            return bearer(&Exchange { connection, mechanism, secret: &token }).await;
+        }
+        SaslMechanism::ScramSha256 => Hash::Sha256,
+        SaslMechanism::ScramSha512 => Hash::Sha512,
+    };
+    let password = sasl.password().map_err(refused)?;
+    let exchange = Exchange { connection, mechanism, secret: &password };
+    let scram = Scram::begin(hash, username).map_err(refused)?;
+    let server_first = exchange.send(scram.first()).await?.bytes;
+    // Thousands of hashes: other tasks of this thread need not wait for them.
+    let key = password.clone();
+    let answer = tokio::task::spawn_blocking(move || scram.answer(&server_first, &key)).await;
+    let answer = answer.unwrap_or_else(|error| Err(error.to_string()));
+    let broker_is_wrong = |why| refused(format!("{}: the broker's part is wrong: {why}", mechanism.name()));
+    let answer = answer.map_err(broker_is_wrong)?;
+    let server_final = exchange.send(answer.last().to_owned()).await?;
+    answer.verify(&server_final.bytes).map_err(broker_is_wrong)?;
+    Ok(server_final.lifetime)
+}
+
+async fn handshake(connection: &Connection, mechanism: SaslMechanism) -> Result<(), Error> {
+    let request = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism.name()));
+    let response = connection.request(DOING, &request).await?;
+    let refused = |why| Err(connection.error(DOING, Cause::Sasl(why)));
+    match ResponseError::try_from_code(response.error_code) {
+        None => Ok(()),
+        Some(ResponseError::UnsupportedSaslMechanism) => {
+            let offered: Vec<_> = response.mechanisms.iter().map(|offered| printable(offered.as_str())).collect();
+            let (name, offered) = (mechanism.name(), offered.join(", "));
+            refused(format!("the broker has no {name} on this port, but {offered}: check kafka.sasl.mechanism"))
+        }
+        Some(ResponseError::IllegalSaslState) => {
+            refused("the broker wants no SASL on this port: check kafka.security_protocol".to_owned())
+        }
+        Some(code) => Err(connection.error(DOING, Cause::Code(code))),
+    }
+}
+
+/// RFC 7628. A broker that refuses the token says why first, and fails once that is answered.
+async fn bearer(exchange: &Exchange<'_>) -> Result<Option<Duration>, Error> {
+    let answer = exchange.send(format!("n,,\x01auth=Bearer {}\x01\x01", exchange.secret.expose())).await?;
+    if answer.bytes.is_empty() {
+        return Ok(answer.lifetime);
+    }
+    let why = exchange.told(&String::from_utf8_lossy(&answer.bytes));
+    match exchange.send("\x01".to_owned()).await {
+        Err(Error { cause: Cause::Sasl(_), .. }) | Ok(_) => Err(exchange.refused(&why)),
+        Err(error) => Err(error),
+    }
+}
+
+struct Exchange<'a> {
+    connection: &'a Connection,
+    mechanism: SaslMechanism,
+    secret: &'a Secret,
+}
+
+struct Answer {
+    bytes: Bytes,
+    lifetime: Option<Duration>,
+}
+
+impl Exchange<'_> {
+    async fn send(&self, message: String) -> Result<Answer, Error> {
+        let request = SaslAuthenticateRequest::default().with_auth_bytes(message.into());
+        let response = self.connection.request(DOING, &request).await?;
+        match ResponseError::try_from_code(response.error_code) {
+            None => {
+                let lifetime = u64::try_from(response.session_lifetime_ms).ok().filter(|lifetime| *lifetime > 0);
+                Ok(Answer { bytes: response.auth_bytes, lifetime: lifetime.map(Duration::from_millis) })
+            }
+            Some(ResponseError::SaslAuthenticationFailed) => {
+                Err(self.refused(&self.told(response.error_message.as_deref().unwrap_or_default())))
+            }
+            Some(code) => Err(self.connection.error(DOING, Cause::Code(code))),
+        }
+    }
+
+    fn refused(&self, told: &str) -> Error {
+        self.connection.error(DOING, Cause::Sasl(format!("{}{told}", refusal(Some(self.mechanism)))))
+    }
+
+    /// What the broker says, which might be our own words.
+    fn told(&self, text: &str) -> String {
+        let text = printable(&self.secret.hidden_in(text));
+        if text.is_empty() { text } else { format!(" (the broker says: {text})") }
+    }
+}
+
+/// What a refused authentication means, and where to look.
+pub(in crate::broker) fn refusal(mechanism: Option<SaslMechanism>) -> String {
+    let check = match mechanism {
+        Some(SaslMechanism::OauthBearer) => "the token in kafka.sasl.token_file: it may have expired",
+        Some(_) => "kafka.sasl.username and kafka.sasl.password or password_file",
+        None => "kafka.sasl.username and kafka.sasl.password or password_file, or kafka.sasl.token_file",
+    };
+    format!("the broker does not take our credentials (SASL_AUTHENTICATION_FAILED): check {check}")
+}
+
+/// Text of a broker's, fit for a log.
+fn printable(text: &str) -> String {
+    text.chars().take(200).flat_map(char::escape_debug).collect()
+}

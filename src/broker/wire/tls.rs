@@ -1,0 +1,269 @@
+//! TLS as configured, following its files, and what its errors mean.
+//!
+//! A broker's certificate and its name are checked always: there is no switch against it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use ring::digest;
+use rustls::client::ResolvesClientCert;
+use rustls::crypto;
+use rustls::pki_types::UnixTime;
+use rustls::sign::SingleCertAndKey;
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use tracing::{info, warn};
+
+use crate::broker::Cause;
+use crate::config::{self, pem};
+
+/// The client's side of TLS.
+#[derive(Debug)]
+pub struct Tls {
+    files: config::Tls,
+    loaded: Mutex<Option<Loaded>>,
+}
+
+/// Settings, and a digest of the files they were made of.
+struct Loaded {
+    of: digest::Digest,
+    config: Arc<ClientConfig>,
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded").finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// Reads nothing yet.
+    pub fn new(files: config::Tls) -> Self {
+        Self { files, loaded: Mutex::default() }
+    }
+
+    /// The settings for a new connection. The files are read each time, since they are small and
+    /// connections are rare, and compared by what is in them: times of files and of the links that
+    /// Kubernetes puts in front of them tell less. Files that can't be used just now, as while they
+    /// are being replaced, leave what was.
+    ///
+    /// # Errors
+    /// What is wrong with a file, where there were no good ones before.
+    pub fn current(&self) -> Result<Arc<ClientConfig>, Cause> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = Contents::read(&self.files).and_then(|contents| {
+            let of = contents.digest();
+            match &*loaded {
+                Some(known) if known.of.as_ref() == of.as_ref() => Ok(None),
+                _ => Ok(Some(Loaded { of, config: Arc::new(contents.config()?) })),
+            }
+        });
+        match (found, &mut *loaded) {
+            (Ok(Some(found)), known) => {
+                if known.is_some() {
+                    info!("the files of kafka.tls have changed: new connections use them");
+                }
+                Ok(Arc::clone(&known.insert(found).config))
+            }
+            (Ok(None), Some(known)) => Ok(Arc::clone(&known.config)),
+            (Err(why), Some(known)) => {
+                warn!("{why}; new connections go on with what was there before");
+                Ok(Arc::clone(&known.config))
+            }
+            (Err(why), None) => Err(Cause::Tls(why)),
+            (Ok(None), None) => Err(Cause::Tls("no settings".to_owned())),
+        }
+    }
+}
+
+/// The files' bytes, each with its path.
+struct Contents {
+    ca: Option<(PathBuf, Vec<u8>)>,
+    identity: Option<[(PathBuf, Vec<u8>); 2]>,
+}
+
+impl Contents {
+    fn read(files: &config::Tls) -> Result<Self, String> {
+        let read = |path: &Path| Ok::<_, String>((path.to_owned(), pem::read(path)?));
+        let identity = match (&files.cert_file, &files.key_file) {
+            (Some(cert), Some(key)) => Some([read(cert)?, read(key)?]),
+            _ => None,
+        };
+        Ok(Self { ca: files.ca_file.as_deref().map(read).transpose()?, identity })
+    }
+
+    fn digest(&self) -> digest::Digest {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for (_, bytes) in self.ca.iter().chain(self.identity.iter().flatten()) {
+            context.update(digest::digest(&digest::SHA256, bytes).as_ref());
+        }
+        context.finish()
+    }
+
+    fn config(&self) -> Result<ClientConfig, String> {
+        let roots = match &self.ca {
+            Some((path, bytes)) => pem::roots(path, bytes)?,
+            None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
+        };
+        let provider = Arc::new(crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots);
+        Ok(match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some([(cert_path, cert), (key_path, key)]) => {
+                let identity = pem::identity((cert_path, cert), (key_path, key))?;
+                let resolver: Arc<dyn ResolvesClientCert> = Arc::new(SingleCertAndKey::from(identity));
+                builder.with_client_cert_resolver(resolver)
+            }
+        })
+    }
+}
+
+/// What TLS says of a connection, in words that tell what to mend; `None` where the error is not
+/// TLS's.
+pub(in crate::broker) fn cause(error: &io::Error) -> Option<Cause> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(Cause::Tls(match error {
+        rustls::Error::InvalidCertificate(error) => certificate(error),
+        rustls::Error::AlertReceived(alert) => told(*alert),
+        rustls::Error::InvalidMessage(_) => {
+            "the broker speaks no TLS on this port: check kafka.security_protocol".to_owned()
+        }
+        error => error.to_string(),
+    }))
+}
+
+/// What is wrong with a broker's certificate.
+fn certificate(error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer => {
+            "the broker's certificate is signed by no CA that is trusted here: check kafka.tls.ca_file".to_owned()
+        }
+        CertificateError::Expired => expired(""),
+        CertificateError::ExpiredContext { not_after, .. } => expired(&at(*not_after)),
+        CertificateError::NotValidYet => not_valid_yet(""),
+        CertificateError::NotValidYetContext { not_before, .. } => not_valid_yet(&at(*not_before)),
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let names: Vec<_> = presented.iter().take(5).map(|name| bare(name)).collect();
+            let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
+            let expected = expected.to_str();
+            format!(
+                "the broker's certificate is for {names}, not for {expected}: kafka.brokers and the broker's \
+                 advertised.listeners must have a name that is in it"
+            )
+        }
+        error => format!("the broker's certificate can't be trusted: {error}"),
+    }
+}
+
+/// A certificate's name as people write it: `broker-1` of `DnsName("broker-1")`.
+fn bare(name: &str) -> String {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    inner.trim_matches('"').escape_debug().to_string()
+}
+
+fn expired(at: &str) -> String {
+    format!("the broker's certificate has expired{at}: renew it, or set this machine's clock")
+}
+
+fn not_valid_yet(at: &str) -> String {
+    format!("the broker's certificate is not valid yet{at}: set this machine's clock, or wait")
+}
+
+fn at(time: UnixTime) -> String {
+    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs()));
+    time.map_or_else(String::new, |time| format!(" ({})", humantime::format_rfc3339_seconds(time)))
+}
+
+/// Why the broker ended it.
+fn told(alert: AlertDescription) -> String {
+    use AlertDescription as Alert;
+    match alert {
+        Alert::BadCertificate
+        | Alert::UnsupportedCertificate
+        | Alert::CertificateRevoked
+        | Alert::CertificateExpired
+        | Alert::CertificateUnknown
+        | Alert::UnknownCA
+        | Alert::AccessDenied
+        | Alert::CertificateRequired
+        | Alert::NoCertificate => format!(
+            "the broker does not take this client's certificate, or misses one ({alert:?}): \
+             check kafka.tls.cert_file and kafka.tls.key_file"
+        ),
+        alert => format!("the broker refuses ({alert:?})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::InvalidMessage;
+    use rustls::pki_types::ServerName;
+
+    use super::*;
+
+    fn said(error: rustls::Error) -> String {
+        cause(&io::Error::other(error)).map_or_else(String::new, |cause| cause.to_string())
+    }
+
+    #[test]
+    fn each_error_tells_what_to_mend() {
+        let after = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let names = ["DnsName(\"broker-1\")", "IpAddress(10.0.0.7)"].map(str::to_owned).to_vec();
+        let expected = ServerName::try_from("broker-2").unwrap();
+        for (error, told) in [
+            (CertificateError::UnknownIssuer.into(), "signed by no CA that is trusted here: check kafka.tls.ca_file"),
+            (
+                CertificateError::ExpiredContext { time: after(9), not_after: after(0) }.into(),
+                "has expired (1970-01-01T00:00:00Z): renew it",
+            ),
+            (CertificateError::Expired.into(), "has expired: renew it"),
+            (
+                CertificateError::NotValidYetContext { time: after(0), not_before: after(1) }.into(),
+                "is not valid yet (1970-01-01T00:00:01Z)",
+            ),
+            (
+                CertificateError::NotValidForNameContext { expected, presented: names }.into(),
+                "is for broker-1, 10.0.0.7, not for broker-2: kafka.brokers",
+            ),
+            (CertificateError::BadSignature.into(), "the broker's certificate can't be trusted: "),
+            (rustls::Error::AlertReceived(AlertDescription::CertificateRequired), "check kafka.tls.cert_file"),
+            (rustls::Error::AlertReceived(AlertDescription::UnknownCA), "check kafka.tls.cert_file"),
+            (rustls::Error::AlertReceived(AlertDescription::HandshakeFailure), "the broker refuses (HandshakeFailure)"),
+            (InvalidMessage::InvalidContentType.into(), "speaks no TLS on this port: check kafka.security_protocol"),
+        ] {
+            let said = said(error);
+            assert!(said.starts_with("TLS: ") && said.contains(told), "{said}");
+        }
+        assert!(cause(&io::Error::other("reset")).is_none());
+        assert!(cause(&io::ErrorKind::ConnectionReset.into()).is_none());
+    }
+
+    #[test]
+    fn files_are_read_when_they_change_and_kept_while_they_are_broken() {
+        let made = || {
+            let key = rcgen::KeyPair::generate().unwrap();
+            rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().pem()
+        };
+        let ca = tempfile::NamedTempFile::new().unwrap();
+        let tls = Tls::new(config::Tls { ca_file: Some(ca.path().to_owned()), ..config::Tls::default() });
+        let write = |text: &str| std::fs::write(ca.path(), text).unwrap();
+        assert!(matches!(tls.current(), Err(Cause::Tls(why)) if why.contains("holds no certificate")));
+        let certificate = made();
+        write(&certificate);
+        let first = tls.current().unwrap();
+        write("half a file");
+        assert!(Arc::ptr_eq(&first, &tls.current().unwrap()));
+        write(&certificate);
+        assert!(Arc::ptr_eq(&first, &tls.current().unwrap()));
+        write(&made());
+        let second = tls.current().unwrap();
+        assert!(!Arc::ptr_eq(&first, &second));
+        std::fs::remove_file(ca.path()).unwrap();
+        assert!(Arc::ptr_eq(&second, &tls.current().unwrap()));
+    }
+}
