@@ -104,7 +104,7 @@ impl App {
             tokio::spawn(stats::report(observe.tallies.clone(), config.stats.interval, watched_until.clone()));
         info!(admin = %admin_address, source = config.source.topic, output = config.output.topic, "started");
 
-        let clients = Arc::new(Clients::new(config.kafka.clone()));
+        let clients = Arc::new(Clients::new(&config.kafka));
         let cluster = Arc::new(Cluster::new(wire::Options::from(&config.kafka)));
         let watch = Watch::new(observe.clone(), &config);
         let writer = Writer::new(&config, routes.topics(), Arc::clone(&cluster), watch.clone(), &observe);

@@ -18,6 +18,7 @@ fn options(cluster: &KafkaCluster, topic: &str, count: u64) -> GenerateOptions {
     GenerateOptions {
         brokers: cluster.brokers(),
         client_id: "generator".to_owned(),
+        security: Default::default(),
         topic: topic.to_owned(),
         rate: None,
         count: Some(count),

@@ -1,5 +1,6 @@
 //! rskafka's client on a short leash: it has no timeouts of its own and would try again for
-//! minutes, so every call gets a deadline here and none is tried again inside.
+//! minutes, so every call gets a deadline here and none is tried again inside. Nor does it renew
+//! SASL sessions or read certificates again, so it is made anew in time.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,62 +13,86 @@ use rskafka::client::{Client, ClientBuilder};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use super::secured::Secured;
+use super::wire::Options;
 use super::{Cause, Error};
 use crate::config;
 
-/// One rskafka client for all partitions, made when first needed and made anew after it hung.
+/// One rskafka client for all partitions, made when first needed and made anew after it hung, and
+/// before its SASL session ends.
 #[derive(Debug)]
 pub struct Clients {
-    kafka: config::Kafka,
-    current: Mutex<Option<Arc<Client>>>,
+    options: Options,
+    current: Mutex<Option<(Arc<Client>, Secured)>>,
+}
+
+/// A client of one partition.
+#[derive(Debug)]
+pub struct Partition {
+    /// The client.
+    pub client: PartitionClient,
+    secured: Secured,
+}
+
+impl Partition {
+    /// Whether the broker is about to end its session.
+    pub fn is_spent(&self) -> bool {
+        self.secured.is_spent()
+    }
 }
 
 impl Clients {
     /// Connects to nothing yet.
-    pub fn new(kafka: config::Kafka) -> Self {
-        Self { kafka, current: Mutex::default() }
+    pub fn new(kafka: &config::Kafka) -> Self {
+        Self { options: Options::from(kafka), current: Mutex::default() }
     }
 
     /// The client.
     ///
     /// # Errors
-    /// Where no broker answers.
+    /// Where no broker answers, or none lets us in.
     pub async fn client(&self) -> Result<Arc<Client>, Error> {
+        self.secured_client().await.map(|(client, _)| client)
+    }
+
+    async fn secured_client(&self) -> Result<(Arc<Client>, Secured), Error> {
+        let Options { bootstrap, client_id, connect_timeout, max_frame_bytes, security, .. } = &self.options;
         let mut current = self.current.lock().await;
-        if let Some(client) = &*current {
-            return Ok(Arc::clone(client));
+        if let Some((client, secured)) = current.as_ref().filter(|(_, secured)| !secured.is_outdated(security)) {
+            return Ok((Arc::clone(client), secured.clone()));
         }
-        let on = self.kafka.brokers.join(",");
-        let build = ClientBuilder::new(self.kafka.brokers.clone())
-            .client_id(self.kafka.client_id.as_str())
-            .max_message_size(self.kafka.max_frame_bytes.as_usize())
-            .backoff_config(no_retries())
-            .build();
-        let client = within(self.kafka.connect_timeout, "connect to", &on, build).await?;
-        Ok(Arc::clone(current.insert(Arc::new(client))))
+        *current = None;
+        let builder = ClientBuilder::new(bootstrap.clone())
+            .client_id(client_id.as_str())
+            .max_message_size(*max_frame_bytes)
+            .backoff_config(no_retries());
+        let (builder, secured) = Secured::build(builder, &self.options).await?;
+        let client = within(*connect_timeout, "connect to", &bootstrap.join(","), builder.build()).await?;
+        let (client, secured) = current.insert((Arc::new(client), secured));
+        Ok((Arc::clone(client), secured.clone()))
     }
 
     /// A client of one partition, connected to its leader.
     ///
     /// # Errors
     /// Where there is no leader, or it can't be reached.
-    pub async fn partition(&self, topic: &str, partition: i32) -> Result<PartitionClient, Error> {
-        let client = self.client().await?;
+    pub async fn partition(&self, topic: &str, partition: i32) -> Result<Partition, Error> {
+        let (client, secured) = self.secured_client().await?;
         let connect = client.partition_client(topic, partition, UnknownTopicHandling::Error);
         let on = format!("{topic}/{partition}");
-        let connected = within(self.kafka.connect_timeout, "find the leader of", &on, connect).await;
+        let connected = within(self.options.connect_timeout, "find the leader of", &on, connect).await;
         // rskafka keeps what it once heard of topics: a partition that was new, or without a leader,
         // would stay so for this client whatever the brokers say since.
         if connected.is_err() {
             self.forget(&client).await;
         }
-        connected
+        connected.map(|client| Partition { client, secured })
     }
 
     /// Lets go of a client that hung or broke, unless another has taken its place already.
     pub async fn forget(&self, client: &Arc<Client>) {
         let mut current = self.current.lock().await;
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, client)) {
+        if current.as_ref().is_some_and(|(current, _)| Arc::ptr_eq(current, client)) {
             *current = None;
         }
     }

@@ -6,14 +6,16 @@ mod client;
 mod error;
 mod output;
 mod reader;
+mod secured;
 mod trouble;
 pub mod wire;
 mod writer;
 
 pub use admin::Admin;
-pub use client::Clients;
+pub use client::{Clients, Partition};
 pub use error::{Cause, Error};
 pub use output::{DEAD_LETTER, Destination, Expected, OUTPUT, OutputBatch, Part};
 pub use reader::{Entry, PartitionReader, SourceBatch};
+pub use secured::Secured;
 pub use trouble::{Trouble, Watch};
 pub use writer::{Refused, Writer, Written};

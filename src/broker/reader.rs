@@ -10,7 +10,7 @@ use rskafka::client::partition::{OffsetAt, PartitionClient};
 use rskafka::record::{Record, RecordAndOffset};
 use tracing::debug;
 
-use super::client::{Clients, within};
+use super::client::{Clients, Partition, within};
 use super::wire::{self, Cluster, Stretch};
 use super::{Cause, Error};
 use crate::config;
@@ -161,7 +161,7 @@ pub struct PartitionReader {
     partition: i32,
     clients: Arc<Clients>,
     cluster: Arc<Cluster>,
-    client: Option<PartitionClient>,
+    client: Option<Partition>,
     request_timeout: Duration,
     max_wait_ms: i32,
     max_frame_bytes: usize,
@@ -270,13 +270,15 @@ impl PartitionReader {
     }
 
     async fn client(&mut self) -> Result<&PartitionClient, Error> {
-        if self.client.is_none() {
-            self.check_topic().await?;
-        }
-        match self.client.take() {
-            Some(client) => Ok(self.client.insert(client)),
-            None => Ok(self.client.insert(self.clients.partition(&self.topic, self.partition).await?)),
-        }
+        let usable = self.client.take().filter(|client| !client.is_spent());
+        let client = match usable {
+            Some(client) => client,
+            None => {
+                self.check_topic().await?;
+                self.clients.partition(&self.topic, self.partition).await?
+            }
+        };
+        Ok(&self.client.insert(client).client)
     }
 
     /// Whether the topic is still the one that the position is of. Fetches go by its name: one that

@@ -39,6 +39,7 @@ fn options(args: &Generate, config: &Config) -> GenerateOptions {
     GenerateOptions {
         brokers: config.kafka.brokers.clone(),
         client_id: config.kafka.client_id.clone(),
+        security: config.kafka.security.clone(),
         topic: config.source.topic.clone(),
         rate: args.rate.map(|rate| rate.get() as f64),
         count: args.count,

@@ -16,10 +16,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::{EventGenerator, GeneratedRecord, GeneratorConfig, InvalidRatio, RecordKind};
 use super::sender::Senders;
+use crate::broker::wire::{Options, Security};
+use crate::broker::{self, Secured};
+use crate::config;
 use crate::murmur2::partition_of;
 
 /// Deadline of a question about the cluster, its connection included.
 const ASK_TIMEOUT: Duration = Duration::from_secs(15);
+/// The largest answer to a question about the cluster.
+const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 /// How often a paced run writes what is due.
 const TICK: Duration = Duration::from_millis(100);
 /// How many records are made between two looks at the clock and at the shutdown token.
@@ -33,6 +38,8 @@ pub struct GenerateOptions {
     pub brokers: Vec<String>,
     /// The client id that brokers log and count quotas by.
     pub client_id: String,
+    /// TLS and SASL.
+    pub security: config::Security,
     /// The topic to write to.
     pub topic: String,
     /// Records a second; as many as the brokers take where `None`.
@@ -96,6 +103,9 @@ pub enum GenerateError {
         /// The deadline.
         after: Duration,
     },
+    /// There is no secured connection to a broker.
+    #[error(transparent)]
+    Connect(#[from] broker::Error),
     /// The client or a broker refused.
     #[error("{doing} failed: {source}")]
     Kafka {
@@ -247,7 +257,19 @@ async fn connect(options: &GenerateOptions) -> Result<Client, GenerateError> {
         },
     );
     let doing = format!("asking {} for the cluster", options.brokers.join(", "));
+    let (builder, _) = Secured::build(builder, &connecting(options)).await?;
     within(ASK_TIMEOUT, doing, builder.build()).await
+}
+
+fn connecting(options: &GenerateOptions) -> Options {
+    Options {
+        bootstrap: options.brokers.clone(),
+        client_id: options.client_id.clone(),
+        connect_timeout: ASK_TIMEOUT,
+        request_timeout: ASK_TIMEOUT,
+        max_frame_bytes: LARGEST_ANSWER,
+        security: Arc::new(Security::new(&options.security)),
+    }
 }
 
 /// The partitions of the topic, which is created where that was asked for.
@@ -335,6 +357,7 @@ mod tests {
         let options = GenerateOptions {
             brokers: vec![listener.local_addr().unwrap().to_string()],
             client_id: "test".to_owned(),
+            security: config::Security::default(),
             topic: "t".to_owned(),
             rate: None,
             count: Some(1),

@@ -43,6 +43,7 @@ impl Topics {
         let options = GenerateOptions {
             brokers: self.brokers.split(',').map(str::to_owned).collect(),
             client_id: "generator".to_owned(),
+            security: Default::default(),
             topic: self.names[0].clone(),
             rate,
             count: Some(count),

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Demo, EXIT_FORCED, runtime};
 use crate::app::{App, AppError, Summary};
-use crate::config::Config;
+use crate::config::{Config, Security};
 use crate::generator::{self, GenerateOptions};
 use crate::observe::{logs, stats};
 use crate::offsets::StoreError;
@@ -51,6 +51,7 @@ async fn demo(args: &Demo, mut config: Config, stop: CancellationToken) -> Resul
         sandbox.create_topic(topic, PARTITIONS)?;
     }
     config.kafka.brokers = vec![sandbox.bootstrap()];
+    config.kafka.security = Security::default(); // the sandbox has none
     println!("broker   {}", sandbox.bootstrap());
     if let Some(duration) = args.duration {
         let stop = stop.clone();
@@ -100,6 +101,7 @@ fn generate_options(args: &Demo, config: &Config) -> GenerateOptions {
     GenerateOptions {
         brokers: config.kafka.brokers.clone(),
         client_id: format!("{}-generator", config.kafka.client_id),
+        security: config.kafka.security.clone(),
         topic: config.source.topic.clone(),
         rate: Some(args.rate.get() as f64),
         count: None,
