@@ -38,6 +38,8 @@ pub struct KafkaCluster {
 struct Node {
     id: usize,
     port: u16,
+    /// More listeners, by name.
+    listeners: Vec<(String, u16)>,
     settings: PathBuf,
     log: PathBuf,
     process: Mutex<Option<Child>>,
@@ -85,20 +87,30 @@ impl KafkaCluster {
 
     /// As [`Self::start`], with more broker settings.
     pub async fn start_with(nodes: usize, settings: &[(&str, &str)]) -> Self {
+        Self::start_listening(nodes, &[], settings).await
+    }
+
+    /// As [`Self::start_with`], with more listeners: their names, in capitals, and security
+    /// protocols. The settings say the rest.
+    pub async fn start_listening(nodes: usize, listeners: &[(&str, &str)], settings: &[(&str, &str)]) -> Self {
         let libs = fetch_libs().expect("Kafka's jars");
         let folder = env::temp_dir().join(format!("login-pipeline-kafka-{}-{}", std::process::id(), fastrand::u32(..)));
         fs::create_dir_all(&folder).expect("a folder for Kafka");
-        let ports = free_ports(2 * nodes);
-        let (brokers, controllers) = ports.split_at(nodes);
+        let ports = free_ports((2 + listeners.len()) * nodes);
+        let (brokers, ports) = ports.split_at(nodes);
+        let (controllers, ports) = ports.split_at(nodes);
         let watchdog = Mutex::new(Watchdog::start(&folder).expect("a watchdog"));
         let nodes = (1..=nodes).map(|id| {
             let own = folder.join(format!("node-{id}"));
             fs::create_dir_all(&own).expect("a folder for a node");
-            let text = node_settings(id, brokers, controllers, &own.join("data"), settings);
+            let ports = ports.iter().skip((id - 1) * listeners.len());
+            let more: Vec<_> = listeners.iter().zip(ports).map(|((name, of), port)| (*name, *of, *port)).collect();
+            let text = node_settings(id, brokers, controllers, &more, &own.join("data"), settings);
             fs::write(own.join("server.properties"), text).expect("a node's settings");
             Node {
                 id,
                 port: brokers[id - 1],
+                listeners: more.iter().map(|(name, _, port)| ((*name).to_owned(), *port)).collect(),
                 settings: own.join("server.properties"),
                 log: own.join("server.log"),
                 process: Mutex::new(None),
@@ -123,6 +135,12 @@ impl KafkaCluster {
     /// Each broker's `host:port`, that of node 1 first.
     pub fn brokers(&self) -> Vec<String> {
         self.nodes.iter().map(Node::address).collect()
+    }
+
+    /// All brokers at another of their listeners, `host:port,host:port`.
+    pub fn listener(&self, name: &str) -> String {
+        let port = |node: &Node| node.listeners.iter().find(|(found, _)| found == name).expect("a listener").1;
+        self.nodes.iter().map(|node| format!("127.0.0.1:{}", port(node))).collect::<Vec<_>>().join(",")
     }
 
     /// SIGTERM, and waits for its end. A node that can't end, as without a quorum, is killed.
@@ -370,18 +388,27 @@ impl Drop for Watchdog {
     }
 }
 
-fn node_settings(id: usize, brokers: &[u16], controllers: &[u16], data: &Path, more: &[(&str, &str)]) -> String {
+fn node_settings(
+    id: usize,
+    brokers: &[u16],
+    controllers: &[u16],
+    listeners: &[(&str, &str, u16)],
+    data: &Path,
+    more: &[(&str, &str)],
+) -> String {
     let (replicas, in_sync) = if brokers.len() >= 3 { (3, 2) } else { (1, 1) };
     let voters: Vec<String> = (1..).zip(controllers).map(|(id, port)| format!("{id}@127.0.0.1:{port}")).collect();
     let (broker, controller) = (brokers[id - 1], controllers[id - 1]);
+    let protocols: String = listeners.iter().map(|(name, protocol, _)| format!(",{name}:{protocol}")).collect();
+    let listeners: String = listeners.iter().map(|(name, _, port)| format!(",{name}://127.0.0.1:{port}")).collect();
     let mut text = format!(
         "process.roles=broker,controller\n\
          node.id={id}\n\
          controller.quorum.voters={}\n\
-         listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}{listeners}\n\
          controller.listener.names=CONTROLLER\n\
          inter.broker.listener.name=PLAINTEXT\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}\n\
          log.dirs={}\n\
          auto.create.topics.enable=false\n\
          default.replication.factor={replicas}\n\

@@ -30,6 +30,11 @@ impl PipelineProcess {
     /// Starts `login-pipeline run` with `args`, such as `["--kafka.brokers", "127.0.0.1:9092"]`.
     /// `--admin.listen` is added, with a free port. Its log goes to a file of its own in `folder`.
     pub fn start(folder: &Path, args: &[&str]) -> Self {
+        Self::start_with(folder, args, &[])
+    }
+
+    /// The same, with this in its environment.
+    pub fn start_with(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
         let admin = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
         let log = folder.join(format!("pipeline-{}.log", admin.port()));
         let file = File::create(&log).expect("a log");
@@ -37,6 +42,7 @@ impl PipelineProcess {
             .arg("run")
             .args(args)
             .args(["--admin.listen", &admin.to_string()])
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a log"))
             .stderr(file)

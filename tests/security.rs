@@ -1,0 +1,417 @@
+//! TLS and SASL on a real Apache Kafka, with keys made here: what must pass passes, and what is
+//! refused says why. One broker for all, with a listener for each way.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use login_pipeline::config::{Sasl, SaslMechanism, Secret, Security, SecurityProtocol, Tls};
+use login_pipeline::generator::{self, GenerateOptions};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use support::kafka::KafkaCluster;
+use support::pipeline::PipelineProcess;
+use support::topics::{Topics, drained, ended_in_order};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+/// In no log, status, error or printed configuration.
+const PASSWORD: &str = "canary-password";
+const PASSWORD_KEY: &str = "LOGIN_PIPELINE__KAFKA__SASL__PASSWORD";
+
+/// How long a SASL session lasts at the listener SHORT.
+const SESSION: Duration = Duration::from_secs(2);
+
+/// What is refused is so within this time: a lasting error is tried again after ten seconds.
+const REFUSAL: Duration = Duration::from_secs(40);
+
+struct Secured {
+    cluster: KafkaCluster,
+    files: PathBuf,
+}
+
+async fn secured() -> &'static Secured {
+    static SECURED: OnceCell<Secured> = OnceCell::const_new();
+    SECURED.get_or_init(Secured::start).await
+}
+
+impl Secured {
+    async fn start() -> Self {
+        // In the folder of the build: a static is never dropped.
+        let files = Path::new(env!("CARGO_TARGET_TMPDIR")).join("security");
+        std::fs::create_dir_all(&files).unwrap();
+        make_keys(&files);
+        let at = |name: &str| files.join(name).display().to_string();
+        let plain = format!(
+            "org.apache.kafka.common.security.plain.PlainLoginModule required \
+             user_alice=\"{PASSWORD}\" user_mallory=\"{PASSWORD}\";"
+        );
+        let scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+        let bearer = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required \
+                      unsecuredLoginStringClaim_sub=\"broker\";";
+        let short = SESSION.as_millis().to_string();
+        let (good, expired, elsewhere, ca) = (at("broker.pem"), at("expired.pem"), at("elsewhere.pem"), at("ca.pem"));
+        let settings = [
+            ("ssl.keystore.type", "PEM"),
+            ("ssl.keystore.location", good.as_str()),
+            ("ssl.truststore.type", "PEM"),
+            ("ssl.truststore.location", &ca),
+            ("listener.name.mutual.ssl.client.auth", "required"),
+            ("listener.name.expired.ssl.keystore.type", "PEM"),
+            ("listener.name.expired.ssl.keystore.location", &expired),
+            ("listener.name.elsewhere.ssl.keystore.type", "PEM"),
+            ("listener.name.elsewhere.ssl.keystore.location", &elsewhere),
+            ("listener.name.saslssl.sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-512,OAUTHBEARER"),
+            ("listener.name.saslssl.plain.sasl.jaas.config", &plain),
+            ("listener.name.saslssl.scram-sha-512.sasl.jaas.config", scram),
+            ("listener.name.saslssl.oauthbearer.sasl.jaas.config", bearer),
+            ("listener.name.short.sasl.enabled.mechanisms", "PLAIN"),
+            ("listener.name.short.plain.sasl.jaas.config", &plain),
+            ("listener.name.short.plain.connections.max.reauth.ms", &short),
+            ("listener.name.open.sasl.enabled.mechanisms", "SCRAM-SHA-256"),
+            ("listener.name.open.scram-sha-256.sasl.jaas.config", scram),
+            ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+            ("super.users", "User:ANONYMOUS;User:alice;User:CN=client"),
+        ];
+        let listeners = [
+            ("SASLSSL", "SASL_SSL"),
+            ("SHORT", "SASL_SSL"),
+            ("OPEN", "SASL_PLAINTEXT"),
+            ("MUTUAL", "SSL"),
+            ("EXPIRED", "SSL"),
+            ("ELSEWHERE", "SSL"),
+        ];
+        let cluster = KafkaCluster::start_listening(1, &listeners, &settings).await;
+        for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            let hashed = format!("{mechanism}=[password={PASSWORD}]");
+            let add = ["--alter", "--add-config", &hashed, "--entity-type", "users", "--entity-name", "alice"];
+            let added = cluster.cli("kafka.admin.ConfigCommand", &add).await;
+            assert!(added.status.success(), "{added:?}");
+        }
+        Self { cluster, files }
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.files.join(name).display().to_string()
+    }
+
+    /// A pipeline at one of the listeners, with these keys of `kafka.`, `@` being the folder of files.
+    fn pipeline(&self, listener: &str, topics: &Topics, folder: &Path, keys: &[(&str, &str)]) -> PipelineProcess {
+        let brokers = match listener {
+            "PLAINTEXT" => self.cluster.bootstrap(),
+            listener => self.cluster.listener(listener),
+        };
+        let [source, output, dead] = &topics.names;
+        let mut args = PipelineProcess::usual_args(&brokers, source, output, dead, &folder.join("offsets"));
+        args.extend(["--log.level".to_owned(), "info,rskafka=debug,login_pipeline=debug".to_owned()]);
+        let mut env = Vec::new();
+        for (key, value) in keys {
+            if *key == "sasl.password" {
+                env.push((PASSWORD_KEY, *value));
+            } else {
+                let at = format!("{}/", self.files.display());
+                args.extend([format!("--kafka.{key}"), value.replace('@', &at)]);
+            }
+        }
+        PipelineProcess::start_with(folder, &args.iter().map(String::as_str).collect::<Vec<_>>(), &env)
+    }
+
+    /// Moves records over this listener, each of them accounted for, and shows no secret meanwhile.
+    async fn moves(&self, test: &str, listener: &str, keys: &[(&str, &str)], count: u64) {
+        let topics = Topics::create(&self.cluster, test, 2).await;
+        topics.generate(count, 1).await;
+        let folder = tempfile::tempdir().unwrap();
+        let pipeline = self.pipeline(listener, &topics, folder.path(), keys);
+        all_moved(pipeline, &topics, count).await;
+    }
+}
+
+async fn all_moved(mut pipeline: PipelineProcess, topics: &Topics, count: u64) {
+    #[expect(clippy::cast_precision_loss, reason = "a count of records")]
+    drained(&mut pipeline, count as f64).await;
+    let (status, page) = pipeline.get("/status").unwrap();
+    assert!(status == 200 && page.contains("security_protocol"), "{page}");
+    assert!(
+        !format!("{page}{}{}", pipeline.log(), pipeline.metrics()).contains("canary"),
+        "{page}\n{}",
+        pipeline.log()
+    );
+    ended_in_order(pipeline).await;
+    let audit = topics.audit().await;
+    audit.assert_clean();
+    assert_eq!(audit.source, count);
+}
+
+const CA: (&str, &str) = ("tls.ca_file", "@ca.pem");
+const SASL_SSL: (&str, &str) = ("security_protocol", "sasl_ssl");
+const SSL: (&str, &str) = ("security_protocol", "ssl");
+const ALICE: (&str, &str) = ("sasl.username", "alice");
+const SECRET: (&str, &str) = ("sasl.password", PASSWORD);
+const PLAIN: (&str, &str) = ("sasl.mechanism", "PLAIN");
+const SCRAM: (&str, &str) = ("sasl.mechanism", "SCRAM-SHA-512");
+const BEARER: (&str, &str) = ("sasl.mechanism", "OAUTHBEARER");
+const WRONG: (&str, &str) = ("sasl.password", "canary-wrong");
+const PLAINTEXT: (&str, &str) = ("security_protocol", "plaintext");
+const SASL_PLAINTEXT: (&str, &str) = ("security_protocol", "sasl_plaintext");
+const CREDENTIALS: &str = "SASL: the broker does not take our credentials (SASL_AUTHENTICATION_FAILED): check \
+                           kafka.sasl.username and kafka.sasl.password or password_file";
+
+/// A listener, keys, and what comes of them.
+type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
+#[tokio::test]
+async fn records_go_over_tls_with_scram_and_so_do_generated_ones() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let it = secured().await;
+    let topics = Topics::create(&it.cluster, "scram", 2).await;
+    let tls = Tls { ca_file: Some(it.files.join("ca.pem")), ..Tls::default() };
+    let sasl = Sasl {
+        mechanism: Some(SaslMechanism::ScramSha512),
+        username: Some("alice".to_owned()),
+        password: Some(Secret::new(PASSWORD)),
+        ..Sasl::default()
+    };
+    let security = Security { protocol: SecurityProtocol::SaslSsl, tls, sasl };
+    let options = GenerateOptions {
+        brokers: vec![it.cluster.listener("SASLSSL")],
+        client_id: "generator".to_owned(),
+        security,
+        topic: topics.names[0].clone(),
+        rate: None,
+        count: Some(2_000),
+        bad: 0.02,
+        seed: 1,
+        keyed: true,
+        partitions: None,
+    };
+    generator::run(options, CancellationToken::new(), |_| ()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = it.pipeline("SASLSSL", &topics, folder.path(), &[SASL_SSL, CA, SCRAM, ALICE, SECRET]);
+    all_moved(pipeline, &topics, 2_000).await;
+}
+
+#[tokio::test]
+async fn records_go_over_mutual_tls() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let keys = [SSL, CA, ("tls.cert_file", "@client.pem"), ("tls.key_file", "@client.key")];
+    secured().await.moves("mutual", "MUTUAL", &keys, 500).await;
+}
+
+#[tokio::test]
+async fn records_go_over_tls_with_plain() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let keys = [SASL_SSL, CA, PLAIN, ALICE, ("sasl.password_file", "@password")];
+    secured().await.moves("plain", "SASLSSL", &keys, 500).await;
+}
+
+#[tokio::test]
+async fn records_go_over_tls_with_a_bearer_token() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let keys = [SASL_SSL, CA, BEARER, ("sasl.token_file", "@token")];
+    secured().await.moves("bearer", "SASLSSL", &keys, 500).await;
+}
+
+#[tokio::test]
+async fn records_go_without_tls_with_scram() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let keys = [("security_protocol", "sasl_plaintext"), ("sasl.mechanism", "SCRAM-SHA-256"), ALICE, SECRET];
+    secured().await.moves("open", "OPEN", &keys, 500).await;
+}
+
+/// Sessions end every two seconds, and nobody notices.
+#[tokio::test]
+async fn a_session_is_renewed_before_the_broker_ends_it() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let it = secured().await;
+    let topics = Topics::create(&it.cluster, "session", 2).await;
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = it.pipeline("SHORT", &topics, folder.path(), &[SASL_SSL, CA, PLAIN, ALICE, SECRET]);
+    topics.generate_at(Some(200.0), 1_600, 1).await;
+    let log = pipeline.log();
+    assert_eq!(pipeline.metric("login_pipeline_retries_total"), 0.0, "{log}");
+    assert!(!log.contains("WARN") && !log.contains("connection lost"), "{log}");
+    let connected = log.matches("Establishing new connection").count();
+    assert!(connected >= 6, "rskafka connected {connected} times only: {log}");
+    all_moved(pipeline, &topics, 1_600).await;
+}
+
+/// What a refused client says in its log and in `/readyz`, and what it does: it goes on trying.
+#[tokio::test]
+async fn what_is_refused_says_why() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let it = secured().await;
+    let topics = Topics::create(&it.cluster, "refused", 1).await;
+    let cases: [Case; 13] = [
+        ("SASLSSL", &[SASL_SSL, CA, SCRAM, ALICE, WRONG], CREDENTIALS),
+        ("SASLSSL", &[SASL_SSL, CA, PLAIN, ALICE, WRONG], CREDENTIALS),
+        ("SASLSSL", &[SASL_SSL, CA, BEARER, ("sasl.token_file", "@stale")], "check the token in kafka.sasl.token_file"),
+        (
+            "OPEN",
+            &[SASL_PLAINTEXT, SCRAM, ALICE, SECRET],
+            "the broker has no SCRAM-SHA-512 on this port, but SCRAM-SHA-256: check kafka.sasl.mechanism",
+        ),
+        ("EXPIRED", &[SSL, CA], "TLS: the broker's certificate has expired (2021-01-01T00:00:00Z): renew it"),
+        (
+            "SASLSSL",
+            &[SASL_SSL, ("tls.ca_file", "@stranger.pem"), PLAIN, ALICE, SECRET],
+            "TLS: the broker's certificate is signed by no CA that is trusted here: check kafka.tls.ca_file",
+        ),
+        ("SASLSSL", &[SASL_SSL, PLAIN, ALICE, SECRET], "signed by no CA that is trusted here: check kafka.tls.ca_file"),
+        (
+            "ELSEWHERE",
+            &[SSL, CA],
+            "the broker's certificate is for elsewhere.example, not for 127.0.0.1: kafka.brokers",
+        ),
+        ("MUTUAL", &[SSL, CA], "kafka.tls.cert_file"),
+        ("SASLSSL", &[PLAINTEXT], "check kafka.security_protocol"),
+        ("SASLSSL", &[SSL, CA], "check kafka.security_protocol"),
+        ("PLAINTEXT", &[SSL, CA], "check kafka.security_protocol"),
+        (
+            "PLAINTEXT",
+            &[SASL_PLAINTEXT, SCRAM, ALICE, SECRET],
+            "the broker wants no SASL on this port: check kafka.security_protocol",
+        ),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let start = |(n, (listener, keys, why)): (usize, Case)| {
+        // The store of offsets can have one process only.
+        let folder = folder.path().join(n.to_string());
+        std::fs::create_dir(&folder).unwrap();
+        (it.pipeline(listener, &topics, &folder, keys), why)
+    };
+    let refused: Vec<_> = cases.into_iter().enumerate().map(start).collect();
+    for (mut pipeline, why) in refused {
+        pipeline.wait_for(why, REFUSAL, |it| unready(it, why)).await;
+        let log = pipeline.log();
+        println!("{}", log.lines().find(|line| line.contains(why)).unwrap_or_else(|| panic!("{why} in {log}")));
+        let status = pipeline.get("/status").unwrap().1;
+        assert!(!format!("{status}{log}").contains("canary"), "{status}{log}");
+        assert!(pipeline.runs(), "{log}");
+        ended_in_order(pipeline).await;
+    }
+}
+
+/// Whether `/readyz` says this, which it escapes.
+fn unready(pipeline: &PipelineProcess, why: &str) -> bool {
+    pipeline.get("/readyz").is_ok_and(|(code, page)| code == 503 && page.replace('\\', "").contains(why))
+}
+
+/// A password is mended in its file, a certificate in its: the process goes on without a restart.
+#[tokio::test]
+async fn files_are_read_again() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let it = secured().await;
+    let topics = Topics::create(&it.cluster, "files", 1).await;
+    topics.generate(500, 1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (password, ca) = (folder.path().join("password"), folder.path().join("ca.pem"));
+    std::fs::write(&password, "canary-wrong").unwrap();
+    std::fs::copy(it.file("stranger.pem"), &ca).unwrap();
+    let (password_file, ca_file) = (password.display().to_string(), ca.display().to_string());
+    let keys = [SASL_SSL, ("tls.ca_file", ca_file.as_str()), PLAIN, ALICE, ("sasl.password_file", &password_file)];
+    let mut pipeline = it.pipeline("SASLSSL", &topics, folder.path(), &keys);
+    pipeline.wait_for("the CA to be unknown", REFUSAL, |it| unready(it, "signed by no CA")).await;
+    std::fs::copy(it.file("ca.pem"), &ca).unwrap();
+    let wrong = |it: &PipelineProcess| unready(it, "SASL_AUTHENTICATION_FAILED");
+    pipeline.wait_for("the password to be wrong", REFUSAL, wrong).await;
+    std::fs::write(&password, format!("{PASSWORD}\n")).unwrap();
+    all_moved(pipeline, &topics, 500).await;
+}
+
+#[tokio::test]
+async fn check_connects_with_the_same_settings() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let it = secured().await;
+    let topics = Topics::create(&it.cluster, "check", 2).await;
+    let check = |user: &str, password: &str| {
+        let [source, output, dead] = &topics.names;
+        let output = Command::new(env!("CARGO_BIN_EXE_login-pipeline"))
+            .args(["check", "--connect", "--kafka.brokers", &it.cluster.listener("SASLSSL")])
+            .args(["--source.topic", source, "--output.topic", output, "--dead_letter.topic", dead])
+            .args(["--kafka.security_protocol", "sasl_ssl", "--kafka.tls.ca_file", &it.file("ca.pem")])
+            .args(["--kafka.sasl.mechanism", "PLAIN", "--kafka.sasl.username", user])
+            .env(PASSWORD_KEY, password)
+            .output()
+            .unwrap();
+        let shown = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(!shown.contains("canary"), "{shown}");
+        (output.status.success(), shown)
+    };
+    let (ok, shown) = check("alice", PASSWORD);
+    assert!(ok && shown.contains("source check-in: 2 partitions, Read is allowed"), "{shown}");
+    let (ok, shown) = check("mallory", PASSWORD);
+    assert!(!ok && shown.contains("grant this client Read and Describe on the source"), "{shown}");
+    let (ok, shown) = check("alice", "canary-wrong");
+    assert!(!ok && shown.contains("SASL_AUTHENTICATION_FAILED"), "{shown}");
+}
+
+/// A CA, certificates of the broker and of a client, and what is wrong with either.
+fn make_keys(folder: &Path) {
+    let authority = |name: &str| {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        (certificate.pem(), Issuer::new(params, key))
+    };
+    let (ca, issuer) = authority("ca");
+    let (stranger, _) = authority("stranger");
+    let signed = |name: &str, hosts: &[&str], until: i32| {
+        let mut params =
+            CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>()).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(until, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    };
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    write("ca.pem", &ca);
+    write("stranger.pem", &stranger);
+    let here = ["localhost", "127.0.0.1"];
+    for (name, hosts, until) in
+        [("broker", &here[..], 2099), ("expired", &here, 2021), ("elsewhere", &["elsewhere.example"], 2099)]
+    {
+        let (certificate, key) = signed(name, hosts, until);
+        write(&format!("{name}.pem"), &format!("{key}{certificate}"));
+    }
+    let (certificate, key) = signed("client", &["client"], 2099);
+    write("client.pem", &certificate);
+    write("client.key", &key);
+    write("password", &format!("{PASSWORD}\n"));
+    write("token", &token(3_600));
+    write("stale", &token(-3_600));
+}
+
+/// A bearer token that nobody signed, as Kafka's own validator takes it unless told otherwise.
+fn token(seconds_left: i64) -> String {
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    let claims = format!(r#"{{"sub":"alice","iat":{},"exp":{}}}"#, now - 7_200, now + seconds_left);
+    let [head, claims] = [r#"{"alg":"none"}"#, &claims].map(|part| URL_SAFE_NO_PAD.encode(part));
+    format!("{head}.{claims}.")
+}
