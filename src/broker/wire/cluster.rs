@@ -146,7 +146,11 @@ impl Cluster {
             }
         };
         let address = self.state.lock().await.nodes.get(&leader).cloned();
-        let address = address.ok_or_else(|| failed(ResponseError::LeaderNotAvailable))?;
+        let Some(address) = address else {
+            // It has left the cluster, which whoever asked last about another topic was told.
+            self.forget_leader(topic, partition).await;
+            return Err(failed(ResponseError::LeaderNotAvailable));
+        };
         let connection = self.connection(&address).await;
         if connection.is_err() {
             self.forget_leader(topic, partition).await;
@@ -299,4 +303,20 @@ fn described(topic: &MetadataResponseTopic) -> Option<(String, Result<Topic, Err
     let id = Some(TopicId(*topic.topic_id.as_bytes())).filter(|id| id.0 != [0; 16]);
     let authorized_operations = Some(topic.topic_authorized_operations).filter(|bits| *bits != i32::MIN);
     Some((name, Ok(Topic { id, partitions, authorized_operations })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_leader_that_left_the_cluster_is_looked_up_again() {
+        let kafka = config::Kafka { brokers: Vec::new(), ..config::Config::default().kafka };
+        let cluster = Cluster::new(Options::from(&kafka));
+        cluster.state.lock().await.leaders.insert(("t".to_owned(), 0), 7);
+        let error = cluster.leader("t", 0).await.unwrap_err();
+        assert!(error.is(ResponseError::LeaderNotAvailable), "{error}");
+        let error = cluster.leader("t", 0).await.unwrap_err();
+        assert!(matches!(error.cause, Cause::Connect(_)), "asks the brokers, of which there are none here: {error}");
+    }
 }
