@@ -68,6 +68,33 @@ fn hint(code: ResponseError) -> &'static str {
         ResponseError::GroupAuthorizationFailed => ": grant this client Read on the group (group.id)",
         ResponseError::ClusterAuthorizationFailed => ": grant this client the cluster operation",
         ResponseError::UnknownTopicOrPartition => ": create the topic, or set topics.create = \"missing\"",
+        ResponseError::GroupMaxSizeReached => {
+            ": the group is full: run fewer instances, or raise the brokers' group.max.size"
+        }
+        ResponseError::InconsistentGroupProtocol => {
+            ": the group's members have no assignor in common with group.assignors, or are no consumers: set one that all \
+             have, or another group.id"
+        }
+        ResponseError::InvalidSessionTimeout => {
+            ": set group.session_timeout within the brokers' group.min.session.timeout.ms and group.max.session.timeout.ms"
+        }
+        ResponseError::InvalidGroupId => ": set group.id to what the brokers take",
+        ResponseError::UnreleasedInstanceId => {
+            ": another member is there by this group.instance_id: it is free once that one has left, or its session has \
+             ended; instances that run together need one each"
+        }
+        ResponseError::FencedInstanceId => ": another member has joined by this group.instance_id: give each its own",
+        ResponseError::UnsupportedAssignor => {
+            ": set group.server_assignor to one of the brokers' group.consumer.assignors, or leave it out"
+        }
+        ResponseError::InvalidRegularExpression => ": the brokers can't read the subscription's regular expression",
+        ResponseError::GroupIdNotFound => {
+            ": the group is not one of the consumer protocol, and has members: set group.protocol = \"classic\" or \"auto\", \
+             or stop the others first"
+        }
+        ResponseError::UnsupportedVersion => {
+            ": the broker is too old for this, or has it switched off (a group's: set group.protocol = \"classic\")"
+        }
         ResponseError::InvalidReplicationFactor => ": set topics.replication to at most the number of brokers",
         _ => "",
     }
@@ -116,6 +143,8 @@ fn class_of(code: ResponseError) -> ErrorClass {
         Code::UnknownServerError | Code::BrokerNotAvailable | Code::InvalidFetchSize | Code::StaleBrokerEpoch => {
             ErrorClass::Transient
         }
+        // A static member that died and is back: its own place is free once that session has ended.
+        Code::UnreleasedInstanceId => ErrorClass::Transient,
         code if code.is_retriable() => ErrorClass::Transient,
         _ => ErrorClass::Fatal,
     }
@@ -254,5 +283,27 @@ mod tests {
         assert_eq!(class(ResponseError::MessageTooLarge), ErrorClass::Poison);
         assert_eq!(class(ResponseError::TopicAuthorizationFailed), ErrorClass::Fatal);
         assert_eq!(class(ResponseError::Unknown(999)), ErrorClass::Fatal);
+    }
+
+    #[test]
+    fn what_a_group_refuses_says_what_to_do() {
+        use ResponseError as Code;
+        for (code, says, class) in [
+            (Code::GroupAuthorizationFailed, "group.id", ErrorClass::Fatal),
+            (Code::GroupMaxSizeReached, "group.max.size", ErrorClass::Fatal),
+            (Code::InconsistentGroupProtocol, "group.assignors", ErrorClass::Fatal),
+            (Code::InvalidSessionTimeout, "group.session_timeout", ErrorClass::Fatal),
+            (Code::InvalidGroupId, "group.id", ErrorClass::Fatal),
+            (Code::UnreleasedInstanceId, "group.instance_id", ErrorClass::Transient),
+            (Code::FencedInstanceId, "group.instance_id", ErrorClass::Fatal),
+            (Code::UnsupportedAssignor, "group.server_assignor", ErrorClass::Fatal),
+            (Code::InvalidRegularExpression, "regular expression", ErrorClass::Fatal),
+            (Code::GroupIdNotFound, "group.protocol", ErrorClass::Fatal),
+            (Code::UnsupportedVersion, "group.protocol", ErrorClass::Fatal),
+        ] {
+            let error = Error::code("join group", "g", code);
+            assert!(error.to_string().contains(says), "{error}");
+            assert_eq!(error.class(), class, "{error}");
+        }
     }
 }
