@@ -171,6 +171,10 @@ impl<M: MakeWorker> Supervisor<M> {
             return;
         }
         let Some(Partition { topic_id, tenure, revoked, .. }) = self.partitions.remove(&partition) else { return };
+        // Lost, which is about to be told: nothing is to be started again or given up.
+        if tenure.has_ended() {
+            return;
+        }
         if !revoked {
             error!(partition, "the worker of this partition ended unexpectedly; it will be started again");
             self.start(topic_id, partition, tenure, RESTART_PAUSE);

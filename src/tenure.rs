@@ -41,6 +41,11 @@ impl Tenure {
         !self.ended.is_cancelled() && self.lease.holds()
     }
 
+    /// Whether it has ended for ever; a lease that ran out is no end.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+
     /// Returns at once while it holds, else when its lease is renewed; never once it has ended.
     pub async fn held(&self) {
         while !self.holds() {
@@ -98,7 +103,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(9)).await;
         assert!(tenure.holds());
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(!tenure.holds());
+        assert!(!tenure.holds() && !tenure.has_ended());
         lease.renew(Instant::now() + Duration::from_secs(10));
         assert!(tenure.holds(), "nobody ended it meanwhile");
     }
@@ -110,6 +115,6 @@ mod tests {
         let clone = tenure.clone();
         tenure.end();
         clone.ended().await;
-        assert!(!clone.holds() && other.holds());
+        assert!(clone.has_ended() && !clone.holds() && other.holds());
     }
 }
