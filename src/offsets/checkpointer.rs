@@ -137,6 +137,7 @@ impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
             return Ok(());
         }
         let checkpoint = Checkpoint { next_offset, ..self.stored.clone() };
+        self.tenure.held().await; // a lease that ran out may be renewed
         let begun = Instant::now();
         let result = self.store.store(&checkpoint, &self.tenure).await;
         let pause = (self.report)(result.as_ref().map(|()| &checkpoint), begun.elapsed());

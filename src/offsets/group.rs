@@ -3,6 +3,9 @@
 //! Checkpoints of all partitions that are due while a commit is under way go together into the
 //! next one: one request in flight, so that none overtakes another.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{Checkpoint, OffsetStore, StoreError};
 use crate::broker::Error;
-use crate::broker::wire::{Coordinator, GroupOffset, Identity};
+use crate::broker::wire::{Committed, Coordinator, GroupOffset, Identity};
 use crate::record::TopicId;
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
@@ -43,9 +46,52 @@ pub enum Committer {
 /// The group store. Dropped, it ends what is not sent yet.
 #[derive(Debug)]
 pub struct GroupStore {
-    coordinator: Arc<Coordinator>,
+    group: Arc<dyn Group>,
     queue: mpsc::Sender<Commit>,
     refresh_interval: Option<Duration>,
+}
+
+/// Offsets of one topic, by partition.
+type Offsets = BTreeMap<i32, GroupOffset>;
+
+/// Where a group's offsets are kept: with its coordinator, or a test's script.
+trait Group: std::fmt::Debug + Send + Sync {
+    fn id(&self) -> &str;
+
+    /// Looks up who keeps the group, where that is not known.
+    fn reach(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    fn commit<'a>(
+        &'a self,
+        identity: Option<&'a Identity>,
+        topic: &'a str,
+        offsets: &'a Offsets,
+    ) -> BoxFuture<'a, Result<Committed, Error>>;
+
+    fn committed<'a>(&'a self, topic: &'a str, partitions: &'a [i32]) -> BoxFuture<'a, Result<Offsets, Error>>;
+}
+
+impl Group for Coordinator {
+    fn id(&self) -> &str {
+        self.group()
+    }
+
+    fn reach(&self) -> BoxFuture<'_, Result<(), Error>> {
+        async { self.connection().await.map(drop) }.boxed()
+    }
+
+    fn commit<'a>(
+        &'a self,
+        identity: Option<&'a Identity>,
+        topic: &'a str,
+        offsets: &'a Offsets,
+    ) -> BoxFuture<'a, Result<Committed, Error>> {
+        Coordinator::commit(self, identity, topic, offsets).boxed()
+    }
+
+    fn committed<'a>(&'a self, topic: &'a str, partitions: &'a [i32]) -> BoxFuture<'a, Result<Offsets, Error>> {
+        Coordinator::committed(self, topic, partitions).boxed()
+    }
 }
 
 /// One checkpoint on its way.
@@ -59,21 +105,22 @@ struct Commit {
 impl GroupStore {
     /// Keeps offsets with this coordinator, on a connection that is the store's alone.
     pub fn new(coordinator: Coordinator, committer: Committer) -> Self {
-        let coordinator = Arc::new(coordinator);
+        Self::with(Arc::new(coordinator), committer)
+    }
+
+    fn with(group: Arc<dyn Group>, committer: Committer) -> Self {
         let (queue, queued) = mpsc::channel(QUEUE);
         let refresh_interval = matches!(committer, Committer::Plain).then_some(REFRESH_INTERVAL);
-        tokio::spawn(commit_queued(Arc::clone(&coordinator), committer, queued));
-        Self { coordinator, queue, refresh_interval }
+        tokio::spawn(commit_queued(Arc::clone(&group), committer, queued));
+        Self { group, queue, refresh_interval }
     }
-}
 
-impl GroupStore {
     /// The checkpoints of these partitions; those without one are left out.
     ///
     /// # Errors
     /// Where the coordinator does not tell them.
     pub async fn list(&self, topic: &str, partitions: &[i32]) -> Result<BTreeMap<i32, Checkpoint>, StoreError> {
-        let found = self.coordinator.committed(topic, partitions).await?;
+        let found = self.group.committed(topic, partitions).await?;
         Ok(found.iter().map(|(partition, found)| (*partition, checkpoint(topic, *partition, found))).collect())
     }
 }
@@ -81,8 +128,8 @@ impl GroupStore {
 impl OffsetStore for GroupStore {
     fn load<'a>(&'a self, topic: &'a str, partition: i32) -> BoxFuture<'a, Result<Option<Checkpoint>, StoreError>> {
         async move {
-            let found = self.coordinator.committed(topic, &[partition]).await?.remove(&partition);
-            Ok(found.map(|found| checkpoint(topic, partition, &found)))
+            let found = self.group.committed(topic, &[partition]).await?;
+            Ok(found.get(&partition).map(|found| checkpoint(topic, partition, found)))
         }
         .boxed()
     }
@@ -109,39 +156,47 @@ pub(super) fn class_of(error: &Error) -> ErrorClass {
     use ResponseError as Code;
     match error.cause {
         crate::broker::Cause::Code(
-            Code::RebalanceInProgress | Code::IllegalGeneration | Code::StaleMemberEpoch | Code::FencedMemberEpoch,
+            Code::RebalanceInProgress
+            | Code::UnknownMemberId
+            | Code::IllegalGeneration
+            | Code::StaleMemberEpoch
+            | Code::FencedMemberEpoch,
         ) => ErrorClass::Transient,
         _ => error.class(),
     }
 }
 
 /// Sends what is queued, one request after another.
-async fn commit_queued(coordinator: Arc<Coordinator>, committer: Committer, mut queued: mpsc::Receiver<Commit>) {
+async fn commit_queued(group: Arc<dyn Group>, committer: Committer, mut queued: mpsc::Receiver<Commit>) {
     while let Some(first) = queued.recv().await {
         // Topics first: there is one, but nothing here depends on that.
         let mut due: BTreeMap<String, BTreeMap<i32, Commit>> = BTreeMap::new();
         let mut next = Some(first);
         while let Some(commit) = next {
             let topic = due.entry(commit.checkpoint.topic.clone()).or_default();
-            topic.insert(commit.checkpoint.partition, commit);
+            // What an earlier tenure left behind never takes the place of a later one's.
+            if commit.tenure.has_ended() {
+                let error = not_held(&commit.checkpoint);
+                commit.end(Err(error));
+            } else {
+                topic.insert(commit.checkpoint.partition, commit);
+            }
             next = queued.try_recv().ok();
         }
         for (topic, commits) in due {
-            commit_together(&coordinator, &committer, &topic, commits).await;
+            commit_together(&*group, &committer, &topic, commits).await;
         }
     }
 }
 
-async fn commit_together(
-    coordinator: &Coordinator,
-    committer: &Committer,
-    topic: &str,
-    mut commits: BTreeMap<i32, Commit>,
-) {
+async fn commit_together(group: &dyn Group, committer: &Committer, topic: &str, mut commits: BTreeMap<i32, Commit>) {
+    // Whose each partition is, and who this is, is asked as late as can be: finding the coordinator
+    // may take until both have changed.
+    let reached = group.reach().await;
     let gone: Vec<_> = commits.extract_if(.., |_, commit| !commit.tenure.holds()).collect();
     for (_, commit) in gone {
         let error = not_held(&commit.checkpoint);
-        let _ = commit.done.send(Err(error)); // the worker has most likely gone too
+        commit.end(Err(error));
     }
     if commits.is_empty() {
         return;
@@ -149,19 +204,21 @@ async fn commit_together(
     let offsets = commits.iter().map(|(partition, commit)| (*partition, group_offset(&commit.checkpoint))).collect();
     let identity = match committer {
         Committer::Plain => Ok(None),
-        Committer::Member { identity, .. } => identity.borrow().clone().map(Some).ok_or_else(|| {
-            Error::code("commit offsets of group", coordinator.group(), ResponseError::RebalanceInProgress)
-        }),
+        Committer::Member { identity, .. } => identity
+            .borrow()
+            .clone()
+            .map(Some)
+            .ok_or_else(|| Error::code("commit offsets of group", group.id(), ResponseError::RebalanceInProgress)),
     };
-    let committed = match identity {
-        Ok(identity) => coordinator.commit(identity.as_ref(), topic, &offsets).await,
+    let committed = match reached.and(identity) {
+        Ok(identity) => group.commit(identity.as_ref(), topic, &offsets).await,
         Err(error) => Err(error),
     };
     for (partition, commit) in commits {
         let outcome = match &committed {
-            Ok(outcomes) => outcomes.get(&partition).copied().unwrap_or(Ok(())),
+            Ok(outcomes) => outcomes.get(&partition).copied().unwrap_or(Err(ResponseError::UnknownServerError)),
             Err(error) => {
-                let _ = commit.done.send(Err(error.clone().into())); // as above
+                commit.end(Err(error.clone().into()));
                 continue;
             }
         };
@@ -171,10 +228,17 @@ async fn commit_together(
             doubt.notify_one();
         }
         let outcome = outcome.map_err(|code| {
-            let on = format!("{} for {topic}/{partition}", coordinator.group());
+            let on = format!("{} for {topic}/{partition}", group.id());
             StoreError::from(Error::code("commit offsets of group", on, code))
         });
-        let _ = commit.done.send(outcome); // as above
+        commit.end(outcome);
+    }
+}
+
+impl Commit {
+    /// Says what became of it.
+    fn end(self, outcome: Result<(), StoreError>) {
+        let _ = self.done.send(outcome); // whoever asked may have ended with its tenure
     }
 }
 

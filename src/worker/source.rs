@@ -109,6 +109,7 @@ impl Source {
             next_offset,
             leader_epoch: None,
         };
+        tenure.held().await; // a lease that ran out may be renewed
         match store.store(&checkpoint, tenure).await {
             Ok(()) => Ok(checkpoint),
             Err(error) => Err(self.trouble.failed_as(error.class(), &error)),

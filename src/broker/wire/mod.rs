@@ -38,7 +38,7 @@ pub use cluster::{Cluster, Options, Partition, Topic};
 pub use connection::Connection;
 pub use coordinator::Coordinator;
 pub use fetch::{Damaged, Fetched, Isolation, Stretch};
-pub use group_offsets::{GroupOffset, Identity};
+pub use group_offsets::{Committed, GroupOffset, Identity};
 pub use groups::GroupDescription;
 pub use list_offsets::At;
 pub use produce::Produced;

@@ -1,0 +1,317 @@
+//! The rule: no offset is committed after its tenure has ended, none goes backwards, and none is
+//! taken as done that the coordinator has not taken.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use proptest::prelude::*;
+
+use super::super::Checkpointer;
+use super::*;
+use crate::broker::Cause;
+use crate::record::Offset;
+use crate::tenure::Lease;
+
+/// What becomes of the next commit.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Taken,
+    /// It has its effect, and nobody hears of it.
+    AnswerLost,
+    RequestLost,
+    Refused(ResponseError),
+    /// Taken, after so many milliseconds.
+    Slow(u64),
+    /// The coordinator is found after so many milliseconds.
+    Hidden(u64),
+    /// The answer leaves out what was asked.
+    LeftOut,
+}
+
+/// A partition, its offset, by whom, and whether it was taken.
+type Came = (i32, i64, Option<Identity>, bool);
+
+/// A coordinator that does as it is told.
+#[derive(Debug, Default)]
+struct Script {
+    fates: Mutex<VecDeque<Fate>>,
+    came: Mutex<Vec<Came>>,
+}
+
+impl Script {
+    fn of(fates: &[Fate]) -> Arc<Self> {
+        Arc::new(Self { fates: Mutex::new(fates.iter().copied().collect()), ..Self::default() })
+    }
+
+    fn came(&self) -> Vec<(i32, i64)> {
+        self.came.lock().unwrap().iter().map(|(partition, offset, ..)| (*partition, *offset)).collect()
+    }
+
+    fn committed(&self, partition: i32) -> Option<i64> {
+        let came = self.came.lock().unwrap();
+        came.iter().rev().find(|(of, _, _, taken)| *of == partition && *taken).map(|(_, offset, ..)| *offset)
+    }
+}
+
+impl Group for Script {
+    fn id(&self) -> &'static str {
+        "g"
+    }
+
+    fn reach(&self) -> BoxFuture<'_, Result<(), Error>> {
+        async {
+            let hidden = {
+                let mut fates = self.fates.lock().unwrap();
+                match fates.front() {
+                    Some(Fate::Hidden(millis)) => {
+                        let millis = *millis;
+                        fates.pop_front();
+                        millis
+                    }
+                    _ => 0,
+                }
+            };
+            tokio::time::sleep(Duration::from_millis(hidden)).await;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn commit<'a>(
+        &'a self,
+        identity: Option<&'a Identity>,
+        _: &'a str,
+        offsets: &'a BTreeMap<i32, GroupOffset>,
+    ) -> BoxFuture<'a, Result<Committed, Error>> {
+        async move {
+            let fate = self.fates.lock().unwrap().pop_front().unwrap_or(Fate::Taken);
+            let taken = !matches!(fate, Fate::Refused(_) | Fate::RequestLost | Fate::LeftOut);
+            for (partition, found) in offsets {
+                self.came.lock().unwrap().push((*partition, found.offset.0, identity.cloned(), taken));
+            }
+            let all = |outcome: Result<(), ResponseError>| offsets.keys().map(|p| (*p, outcome)).collect();
+            match fate {
+                Fate::Taken | Fate::Hidden(_) => Ok(all(Ok(()))),
+                Fate::Slow(millis) => {
+                    tokio::time::sleep(Duration::from_millis(millis)).await;
+                    Ok(all(Ok(())))
+                }
+                Fate::Refused(code) => Ok(all(Err(code))),
+                Fate::LeftOut => Ok(Committed::new()),
+                Fate::AnswerLost | Fate::RequestLost => {
+                    let cause = Cause::Timeout(Duration::from_secs(1));
+                    Err(Error { doing: "commit offsets of group", on: "g".to_owned(), cause })
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn committed<'a>(&'a self, _: &'a str, partitions: &'a [i32]) -> BoxFuture<'a, Result<Offsets, Error>> {
+        let found = partitions.iter().filter_map(|partition| {
+            let offset = Offset(self.committed(*partition)?);
+            Some((*partition, GroupOffset { offset, leader_epoch: None, metadata: String::new() }))
+        });
+        let found = found.collect();
+        async move { Ok(found) }.boxed()
+    }
+}
+
+fn checkpoint_at(partition: i32, offset: i64) -> Checkpoint {
+    let next_offset = Offset(offset);
+    Checkpoint { topic: "t".to_owned(), topic_id: None, partition, next_offset, leader_epoch: None }
+}
+
+fn member(generation: i32) -> Option<Identity> {
+    Some(Identity { member_id: "m".to_owned(), generation_or_epoch: generation, instance_id: None })
+}
+
+/// A store of a member, the way to change who it is, and where it says its doubts.
+fn store_of(script: &Arc<Script>) -> (Arc<GroupStore>, watch::Sender<Option<Identity>>, Arc<Notify>) {
+    let (identity, identities) = watch::channel(member(1));
+    let doubt = Arc::new(Notify::new());
+    let committer = Committer::Member { identity: identities, doubt: Arc::clone(&doubt) };
+    let group: Arc<dyn Group> = script.clone();
+    (Arc::new(GroupStore::with(group, committer)), identity, doubt)
+}
+
+fn checkpointer(store: &Arc<GroupStore>, partition: i32, tenure: &Tenure) -> Checkpointer {
+    let interval = Duration::from_secs(1);
+    let pause = Duration::from_millis(100);
+    Checkpointer::spawn(store.clone(), tenure.clone(), checkpoint_at(partition, 10), interval, move |_, _| pause)
+}
+
+async fn seconds(count: u64) {
+    tokio::time::sleep(Duration::from_secs(count)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_lost_is_made_up_for_by_the_next() {
+    let script = Script::of(&[Fate::AnswerLost]);
+    let (store, ..) = store_of(&script);
+    let tenure = Tenure::unlimited();
+    let checkpointer = checkpointer(&store, 0, &tenure);
+    checkpointer.advance(Offset(11));
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    checkpointer.advance(Offset(12)); // while the first is to be sent again
+    seconds(5).await;
+    assert_eq!(script.came(), [(0, 11), (0, 12)], "once more with what was done meanwhile, never with less");
+    checkpointer.finish().await.unwrap();
+    assert_eq!(script.committed(0), Some(12));
+}
+
+#[tokio::test(start_paused = true)]
+async fn finishing_tries_again_until_it_is_taken() {
+    use ResponseError as Code;
+    let refused = [Code::RebalanceInProgress, Code::IllegalGeneration, Code::UnknownMemberId, Code::StaleMemberEpoch];
+    let fates: Vec<_> =
+        [Fate::RequestLost, Fate::AnswerLost, Fate::LeftOut].into_iter().chain(refused.map(Fate::Refused)).collect();
+    let script = Script::of(&fates);
+    let (store, ..) = store_of(&script);
+    let tenure = Tenure::unlimited();
+    let checkpointer = checkpointer(&store, 0, &tenure);
+    checkpointer.advance(Offset(20));
+    checkpointer.finish().await.unwrap();
+    assert_eq!(script.came().len(), fates.len() + 1);
+    assert_eq!(script.committed(0), Some(20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_or_left_out_is_not_done() {
+    use ResponseError as Code;
+    let codes =
+        [Code::IllegalGeneration, Code::UnknownMemberId, Code::FencedInstanceId, Code::GroupAuthorizationFailed];
+    for fate in codes.into_iter().map(Fate::Refused).chain([Fate::LeftOut]) {
+        let script = Script::of(&[fate]);
+        let (store, _identity, doubt) = store_of(&script);
+        let outcome = store.store(&checkpoint_at(0, 11), &Tenure::unlimited()).await;
+        assert!(matches!(outcome, Err(StoreError::Broker(_))), "{fate:?}: {outcome:?}");
+        let doubted = doubt.notified().now_or_never().is_some();
+        let expelled = matches!(fate, Fate::Refused(code) if code != Code::GroupAuthorizationFailed);
+        assert_eq!(doubted, expelled, "{fate:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_no_member_commits_nothing() {
+    let script = Script::of(&[]);
+    let (store, identity, _) = store_of(&script);
+    identity.send_replace(None);
+    let outcome = store.store(&checkpoint_at(0, 11), &Tenure::unlimited()).await;
+    assert_eq!(outcome.unwrap_err().class(), ErrorClass::Transient);
+    assert_eq!(script.came(), []);
+    identity.send_replace(member(7));
+    store.store(&checkpoint_at(0, 11), &Tenure::unlimited()).await.unwrap();
+    assert_eq!(script.came.lock().unwrap().last().unwrap().2, member(7), "by the identity of the moment");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_committed_that_was_lost_while_the_coordinator_was_looked_for() {
+    let script = Script::of(&[Fate::Hidden(3_000)]);
+    let (store, identity, _) = store_of(&script);
+    let (lost, kept) = (Tenure::unlimited(), Tenure::unlimited());
+    let (lost_at, kept_at) = (checkpoint_at(0, 11), checkpoint_at(1, 12));
+    let stores = async { tokio::join!(store.store(&lost_at, &lost), store.store(&kept_at, &kept)) };
+    let ((first, second), ()) = tokio::join!(stores, async {
+        seconds(1).await;
+        lost.end();
+        identity.send_replace(member(2));
+    });
+    assert!(matches!(first, Err(StoreError::NotHeld { .. })), "{first:?}");
+    second.unwrap();
+    let came = script.came.lock().unwrap().clone();
+    assert_eq!(came, [(1, 12, member(2), true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_tenure_left_behind_does_not_take_a_later_ones_place() {
+    let script = Script::of(&[Fate::Slow(1_000)]);
+    let (store, ..) = store_of(&script);
+    let (old, new) = (Tenure::unlimited(), Tenure::unlimited());
+    let (busy, at, left) = (checkpoint_at(1, 5), checkpoint_at(0, 20), checkpoint_at(0, 30));
+    let begun = tokio::time::Instant::now();
+    let (first, second, third) = tokio::join!(store.store(&busy, &new), store.store(&at, &new), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        old.end();
+        store.store(&left, &old).await
+    });
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    first.unwrap();
+    second.unwrap();
+    assert!(matches!(third, Err(StoreError::NotHeld { .. })));
+    assert_eq!(script.committed(0), Some(20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_ran_out_delays_a_commit_and_loses_none() {
+    let script = Script::of(&[]);
+    let (store, ..) = store_of(&script);
+    let lease = Lease::unlimited();
+    let tenure = Tenure::under(&lease);
+    lease.renew(tokio::time::Instant::now());
+    let checkpointer = checkpointer(&store, 0, &tenure);
+    checkpointer.advance(Offset(11));
+    let (finished, ()) = tokio::join!(checkpointer.finish(), async {
+        seconds(5).await;
+        assert_eq!(script.came(), [], "nobody knows whether the partition is another's by now");
+        lease.renew(tokio::time::Instant::now() + Duration::from_secs(10));
+    });
+    finished.unwrap();
+    assert_eq!(script.committed(0), Some(11));
+}
+
+fn fates() -> impl Strategy<Value = Vec<Fate>> {
+    use ResponseError as Code;
+    let codes = vec![Code::RebalanceInProgress, Code::IllegalGeneration, Code::NotCoordinator, Code::UnknownMemberId];
+    let one = prop_oneof![
+        3 => Just(Fate::Taken),
+        1 => Just(Fate::AnswerLost),
+        1 => Just(Fate::RequestLost),
+        1 => Just(Fate::LeftOut),
+        1 => prop::sample::select(codes).prop_map(Fate::Refused),
+        1 => (1..3_000u64).prop_map(Fate::Slow),
+        1 => (1..3_000u64).prop_map(Fate::Hidden),
+    ];
+    prop::collection::vec(one, 0..20)
+}
+
+proptest! {
+    /// Two partitions make progress, each for one tenure after another; at the end of each it is
+    /// either finished or lost.
+    #[test]
+    fn offsets_only_go_forward_and_never_past_a_tenure(
+        fates in fates(),
+        tenures in prop::collection::vec((0..2i32, 1..4_000u64, 1..4i64, any::<bool>()), 1..6),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let script = Script::of(&fates);
+            let (store, ..) = store_of(&script);
+            for (partition, millis, step, is_lost) in tenures {
+                let tenure = Tenure::unlimited();
+                let checkpointer = checkpointer(&store, partition, &tenure);
+                let mut offset = script.committed(partition).unwrap_or(10);
+                checkpointer.restart_at(Offset(offset));
+                let before = script.came.lock().unwrap().len();
+                for _ in 0..4 {
+                    offset += step;
+                    checkpointer.advance(Offset(offset));
+                    tokio::time::sleep(Duration::from_millis(millis)).await;
+                }
+                if is_lost {
+                    tenure.end();
+                    let came = script.came().len();
+                    let finished = checkpointer.finish().await;
+                    assert!(matches!(finished, Err(StoreError::NotHeld { .. })), "{finished:?}");
+                    seconds(10).await;
+                    assert_eq!(script.came().len(), came, "committed after it was lost");
+                } else {
+                    checkpointer.finish().await.unwrap();
+                    assert_eq!(script.committed(partition), Some(offset), "taken as done");
+                }
+                let came: Vec<i64> = script.came()[before..].iter().filter(|(p, _)| *p == partition).map(|(_, o)| *o).collect();
+                assert!(came.windows(2).all(|pair| pair[0] <= pair[1]), "a step back: {came:?}");
+            }
+        });
+    }
+}
