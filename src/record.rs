@@ -34,7 +34,7 @@ impl fmt::Display for Offset {
 }
 
 /// A topic's id (KIP-516): a topic deleted and made anew has another. Shown in hexadecimal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicId(pub [u8; 16]);
 
 impl fmt::Display for TopicId {

@@ -226,13 +226,15 @@ impl Holdings {
         self.is_releasing()
     }
 
-    /// These are given up.
-    pub fn released(&mut self, partitions: &BTreeSet<i32>) {
+    /// These are given up. Whether any of them were being given up.
+    pub fn released(&mut self, partitions: &BTreeSet<i32>) -> bool {
+        let before = self.releasing.len();
         for partition in partitions {
             if self.releasing.remove(partition) {
                 self.owned.remove(partition);
             }
         }
+        self.releasing.len() < before
     }
 
     /// What is being given up and is not finished counts as lost.
@@ -247,6 +249,13 @@ impl Holdings {
         self.releasing.clear();
         let lost = std::mem::take(&mut self.owned);
         self.tell_lost(lost);
+    }
+
+    /// Everything is lost with the log that it is of; what is not being given up is taken anew.
+    pub fn begin_again(&mut self) {
+        let kept: BTreeSet<i32> = self.owned.difference(&self.releasing).copied().collect();
+        self.lose_all();
+        self.assign(&kept);
     }
 
     pub fn tell(&mut self, event: Event) {

@@ -15,5 +15,7 @@ mod consumer;
 mod driver;
 mod member;
 mod subscription;
+#[cfg(test)]
+mod trial;
 
 pub use driver::{Parts, join};

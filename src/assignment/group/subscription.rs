@@ -11,6 +11,9 @@ pub type Partitions = BTreeMap<String, BTreeSet<i32>>;
 /// The version that is written; later ones are read as this one, as Kafka's rule has it.
 const VERSION: i16 = 3;
 
+/// Begins what this program notes beside an assignment.
+const NOTE: &[u8] = b"login-pipeline 1\n";
+
 /// What a member subscribes to, and what it has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subscription {
@@ -73,12 +76,37 @@ impl Subscription {
     }
 }
 
-/// What the leader gives one member.
-pub fn encode_assignment(partitions: &Partitions) -> Bytes {
+/// What one member is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Assignment {
+    /// Its part.
+    pub partitions: Partitions,
+    /// The topics and numbers of partitions that were shared, where a leader of this program noted
+    /// them. A static member that comes back as the leader without having shared knows by them
+    /// whether the topic has more partitions than anybody reads.
+    pub shared: Option<BTreeMap<String, i32>>,
+}
+
+/// What the leader gives one member, with what it shared by as a note of its own: other clients'
+/// assignors don't look at it.
+pub fn encode_assignment(partitions: &Partitions, shared: Option<&BTreeMap<String, i32>>) -> Bytes {
     let mut out = BytesMut::new();
     out.put_i16(VERSION);
     put_partitions(&mut out, partitions);
-    out.put_i32(-1); // no user data
+    match shared {
+        Some(shared) => {
+            let mut note = BytesMut::new();
+            note.put_slice(NOTE);
+            put_length(&mut note, shared.len());
+            for (topic, count) in shared {
+                put_text(&mut note, topic);
+                note.put_i32(*count);
+            }
+            put_length(&mut out, note.len());
+            out.put_slice(&note);
+        }
+        None => out.put_i32(-1),
+    }
     out.freeze()
 }
 
@@ -86,15 +114,21 @@ pub fn encode_assignment(partitions: &Partitions) -> Bytes {
 ///
 /// # Errors
 /// Where the bytes are no assignment.
-pub fn decode_assignment(bytes: &[u8]) -> Result<Partitions, Malformed> {
+pub fn decode_assignment(bytes: &[u8]) -> Result<Assignment, Malformed> {
     if bytes.is_empty() {
-        return Ok(Partitions::new());
+        return Ok(Assignment::default());
     }
     let mut input = Input(bytes);
     if input.i16()? < 0 {
         return Err(Malformed);
     }
-    input.partitions()
+    let partitions = input.partitions()?;
+    let note = input.bytes().ok().flatten(); // where it is missing or another's, nothing is noted
+    let shared = note.and_then(|note| note.strip_prefix(NOTE)).and_then(|note| {
+        let topics = Input(note).array(|input| Ok((input.text()?, input.i32()?)));
+        topics.ok().map(BTreeMap::from_iter)
+    });
+    Ok(Assignment { partitions, shared })
 }
 
 fn put_length(out: &mut BytesMut, length: usize) {
@@ -227,9 +261,16 @@ mod tests {
     fn an_assignment_is_written_as_kafka_does() {
         let given = Partitions::from([("a".to_owned(), BTreeSet::from([1]))]);
         let written = b"\0\x03\0\0\0\x01\0\x01a\0\0\0\x01\0\0\0\x01\xff\xff\xff\xff";
-        assert_eq!(encode_assignment(&given), &written[..]);
-        assert_eq!(decode_assignment(written), Ok(given));
-        assert_eq!(decode_assignment(b""), Ok(Partitions::new()));
+        assert_eq!(encode_assignment(&given, None), &written[..]);
+        assert_eq!(decode_assignment(written), Ok(Assignment { partitions: given, shared: None }));
+        assert_eq!(decode_assignment(b""), Ok(Assignment::default()));
+    }
+
+    #[test]
+    fn notes_of_others_are_none() {
+        let written = b"\0\x03\0\0\0\x01\0\x01a\0\0\0\x01\0\0\0\x01\0\0\0\x02hm";
+        let partitions = Partitions::from([("a".to_owned(), BTreeSet::from([1]))]);
+        assert_eq!(decode_assignment(written), Ok(Assignment { partitions, shared: None }));
     }
 
     #[test]
@@ -253,10 +294,13 @@ mod tests {
             owned in prop::collection::btree_map("[a-z]{1,5}", prop::collection::btree_set(0..50i32, 0..5), 0..4),
             generation in prop::option::of(0..i32::MAX),
             rack in prop::option::of("[a-z]{0,5}"),
+            shared in prop::option::of(prop::collection::btree_map("[a-z]{1,5}", any::<i32>(), 0..4)),
         ) {
             let subscription = Subscription { topics, owned, generation, rack };
             prop_assert_eq!(Subscription::decode(&subscription.encode()), Ok(subscription.clone()));
-            prop_assert_eq!(decode_assignment(&encode_assignment(&subscription.owned)), Ok(subscription.owned));
+            let assignment = Assignment { partitions: subscription.owned, shared };
+            let written = encode_assignment(&assignment.partitions, assignment.shared.as_ref());
+            prop_assert_eq!(decode_assignment(&written), Ok(assignment));
         }
     }
 }

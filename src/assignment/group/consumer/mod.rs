@@ -1,6 +1,9 @@
 //! The protocol of KIP-848: the coordinator assigns, and tells each member in the answers to its
 //! heartbeats what to take and what to give up. Nobody stops for the others.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -23,6 +26,8 @@ const JOIN: i32 = 0;
 const LEAVE: i32 = -1;
 const LEAVE_FOR_NOW: i32 = -2; // a static member, which comes back
 
+const HEARTBEAT: &str = "heartbeat to the coordinator of group";
+
 /// A member by KIP-848.
 #[derive(Debug)]
 pub struct Consumer {
@@ -30,11 +35,11 @@ pub struct Consumer {
     member_id: String,
     /// The member's epoch; [`JOIN`] while it is none.
     epoch: i32,
+    /// Whether others know by which identity to commit.
+    identified: bool,
     holdings: Holdings,
-    /// The topic's id as the brokers last described it.
+    /// The topic's id as the brokers last described it, which the holdings are of.
     topic_id: Option<TopicId>,
-    /// The id of the topic that the holdings are of.
-    held_id: Option<TopicId>,
     /// The assignment as last told, until it is reached.
     target: Option<Vec<(TopicId, BTreeSet<i32>)>>,
     /// Set while the target names a topic that is not described yet.
@@ -47,7 +52,13 @@ pub struct Consumer {
     full: bool,
     due: Option<Instant>,
     interval: Duration,
-    lease: Option<Instant>,
+    /// When the first request was sent that has had no answer since the last answer: the
+    /// coordinator may have taken it, and have told in vain what is to be given up.
+    asked: Option<Instant>,
+    session_until: Option<Instant>,
+    /// Until when the coordinator must hear that what is revoked is given up, or it expels this
+    /// member, whatever else it holds.
+    revoke_by: Option<Instant>,
     leaving: Leaving,
 }
 
@@ -67,9 +78,9 @@ impl Consumer {
             settings,
             member_id: new_member_id(),
             epoch: JOIN,
+            identified: false,
             holdings: Holdings::default(),
             topic_id: None,
-            held_id: None,
             target: None,
             describe: false,
             acknowledged: None,
@@ -77,7 +88,9 @@ impl Consumer {
             full: true,
             due: None,
             interval,
-            lease: None,
+            asked: None,
+            session_until: None,
+            revoke_by: None,
             leaving: Leaving::No,
         }
     }
@@ -90,7 +103,8 @@ impl Consumer {
             .with_member_id(text(&self.member_id))
             .with_member_epoch(self.epoch)
             .with_instance_id(self.settings.instance_id.as_deref().map(text));
-        let request = if joining || self.full {
+        let full = std::mem::take(&mut self.full) || joining;
+        let request = if full {
             let timeout = i32::try_from(self.settings.rebalance_timeout.as_millis()).unwrap_or(i32::MAX);
             request
                 .with_rebalance_timeout_ms(timeout)
@@ -99,13 +113,12 @@ impl Consumer {
         } else {
             request
         };
-        // While partitions are being given up the coordinator goes by what it was told last.
         let owned = if joining { BTreeSet::new() } else { self.holdings.owned().clone() };
-        let untold = !self.holdings.is_releasing() && self.acknowledged.as_ref() != Some(&owned);
-        if !(joining || self.full || untold) {
+        let untold = self.acknowledged.as_ref() != Some(&owned);
+        if !full && !untold {
             return Request::ConsumerHeartbeat(request);
         }
-        let topic = self.held_id.filter(|_| !owned.is_empty()).map(|id| {
+        let topic = self.topic_id.filter(|_| !owned.is_empty()).map(|id| {
             let partitions = owned.iter().copied().collect();
             TopicPartitions::default().with_topic_id(Uuid::from_bytes(id.0)).with_partitions(partitions)
         });
@@ -123,14 +136,57 @@ impl Consumer {
         Request::ConsumerHeartbeat(request)
     }
 
-    fn accept(&mut self, response: &ConsumerGroupHeartbeatResponse, sent: Instant) {
+    /// # Errors
+    /// Where the answer can't be one.
+    fn accept(&mut self, response: &ConsumerGroupHeartbeatResponse, sent: Instant) -> Result<(), Error> {
+        if response.member_epoch <= JOIN {
+            self.unanswered();
+            let cause = crate::broker::Cause::Undecodable(format!("member epoch {}", response.member_epoch));
+            return Err(Error { doing: HEARTBEAT, on: self.settings.group_id.clone(), cause });
+        }
         if let Some(member_id) = response.member_id.as_ref().filter(|id| !id.is_empty()) {
+            self.identified &= member_id.as_str() == self.member_id;
             self.member_id = member_id.to_string();
         }
         if response.member_epoch != self.epoch {
             let cause = if self.epoch == JOIN { Cause::Joined } else { Cause::MembersChanged };
             self.epoch = response.member_epoch;
+            self.identified = false;
             self.holdings.tell(Event::Rebalance(cause));
+        }
+        self.identify();
+        if let Ok(interval @ 1..) = u64::try_from(response.heartbeat_interval_ms) {
+            self.interval = Duration::from_millis(interval);
+        }
+        let asked = self.asked.take().unwrap_or(sent);
+        self.session_until = Some(sent + self.settings.session_timeout);
+        self.due = Some(sent + self.interval);
+        if let Some(told) = self.telling.take() {
+            if !self.holdings.is_releasing() && told == *self.holdings.owned() {
+                self.revoke_by = None;
+            }
+            self.acknowledged = Some(told);
+        }
+        if let Some(assignment) = &response.assignment {
+            self.target = Some(target(assignment));
+        }
+        self.reconcile();
+        if self.holdings.is_releasing() && (self.leaving == Leaving::No || self.is_wanted_by_others()) {
+            self.revoke_by.get_or_insert(asked + self.settings.rebalance_timeout);
+        }
+        Ok(())
+    }
+
+    /// While leaving: whether the coordinator waits for something of what is given up.
+    fn is_wanted_by_others(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| {
+            let of_topic = target.iter().find(|(id, _)| Some(*id) == self.topic_id);
+            of_topic.is_none_or(|(_, left)| !self.holdings.owned().is_subset(left))
+        })
+    }
+
+    fn identify(&mut self) {
+        if !std::mem::replace(&mut self.identified, true) {
             let identity = Identity {
                 member_id: self.member_id.clone(),
                 generation_or_epoch: self.epoch,
@@ -138,17 +194,12 @@ impl Consumer {
             };
             self.holdings.tell(Event::Identity(Some(identity)));
         }
-        if let Ok(interval @ 1..) = u64::try_from(response.heartbeat_interval_ms) {
-            self.interval = Duration::from_millis(interval);
+    }
+
+    fn unidentify(&mut self) {
+        if std::mem::take(&mut self.identified) {
+            self.holdings.tell(Event::Identity(None));
         }
-        self.full = false;
-        self.acknowledged = self.telling.take().or(self.acknowledged.take());
-        self.due = Some(sent + self.interval);
-        self.lease = Some(sent + self.settings.session_timeout);
-        if let Some(assignment) = &response.assignment {
-            self.target = Some(target(assignment));
-        }
-        self.reconcile();
     }
 
     /// Takes the next step from the holdings to the target: first what is to be given up, and once
@@ -157,59 +208,66 @@ impl Consumer {
         if self.leaving != Leaving::No || self.holdings.is_releasing() {
             return;
         }
-        let Some(target) = self.target.take() else { return };
-        let of_topic = target.iter().find(|(id, _)| Some(*id) == self.topic_id);
-        if of_topic.is_none() && !target.is_empty() {
-            // Of a topic that is new, or was made anew since it was described.
-            self.describe = true;
-            self.target = Some(target);
-            return;
-        }
-        let wanted = of_topic.map(|(_, partitions)| partitions.clone()).unwrap_or_default();
-        if self.held_id != self.topic_id {
-            if !self.holdings.owned().is_empty() {
-                self.holdings.tell(Event::Rebalance(Cause::TopicChanged));
-                self.holdings.lose_all(); // with the log they are of
+        if let Some(target) = self.target.take() {
+            let of_topic = target.iter().find(|(id, _)| Some(*id) == self.topic_id);
+            if of_topic.is_none() && !target.is_empty() {
+                // Of a topic that is new, or was made anew since it was described.
+                self.describe = true;
+                self.target = Some(target);
+                return;
             }
-            self.held_id = self.topic_id;
+            let wanted = of_topic.map(|(_, partitions)| partitions.clone()).unwrap_or_default();
+            if self.holdings.keep_only(&wanted) {
+                self.target = Some(target);
+            } else {
+                self.holdings.assign(&wanted);
+            }
         }
-        if self.holdings.keep_only(&wanted) {
-            self.target = Some(target);
-            return;
-        }
-        self.holdings.assign(&wanted);
-        if self.acknowledged.as_ref() != Some(self.holdings.owned()) {
+        let untold = self.acknowledged.as_ref() != Some(self.holdings.owned());
+        if untold && self.session_until.is_some() {
             self.due = None; // at once: others may wait for what was given up
         }
     }
 
-    /// The coordinator does not count this member in any more: everything is lost, and begins anew.
-    fn expelled(&mut self, cause: Cause) {
+    /// It is no longer certain that the coordinator counts this member in: everything is lost. The
+    /// coordinator says whether it does, and then assigns anew.
+    fn lapsed(&mut self, cause: Cause) {
         self.holdings.tell(Event::Rebalance(cause));
-        self.holdings.tell(Event::Identity(None));
+        self.unidentify();
         self.holdings.lose_all();
-        self.epoch = JOIN;
         self.target = None;
+        self.describe = false;
         self.acknowledged = None;
+        self.telling = None;
         self.full = true;
         self.due = None;
-        self.lease = None;
+        self.session_until = None;
+        self.revoke_by = None;
     }
 
-    fn has_expired(&self, now: Instant) -> bool {
-        self.lease.is_some_and(|lease| now >= lease)
+    /// The coordinator does not count this member in any more: everything is lost, and begins anew.
+    fn expelled(&mut self) {
+        self.lapsed(Cause::Expelled);
+        self.epoch = JOIN;
+        self.asked = None;
     }
 }
 
 impl Membership for Consumer {
     fn poll(&mut self, now: Instant) -> Step {
-        if self.has_expired(now) {
-            self.expelled(Cause::Expired);
+        if self.session_until.is_some_and(|until| now >= until) {
+            self.lapsed(Cause::Expired);
+        } else if self.revoke_by.is_some_and(|by| now >= by) {
+            self.lapsed(Cause::NotReleased);
         }
         match self.leaving {
             Leaving::No => {}
             Leaving::Draining if self.holdings.owned().is_empty() => {
-                if self.epoch == JOIN {
+                self.unidentify();
+                self.session_until = None;
+                self.revoke_by = None;
+                // One that asked to join without hearing may have joined.
+                if self.epoch == JOIN && self.asked.is_none() {
                     self.leaving = Leaving::Left;
                     return Step::Left;
                 }
@@ -224,10 +282,14 @@ impl Membership for Consumer {
         }
         let due = self.due.unwrap_or(now);
         if due <= now {
+            self.asked.get_or_insert(now);
             return Step::Send(self.heartbeat());
         }
         let describe = self.describe.then(|| self.settings.topic.clone()).into_iter().collect();
-        Step::Wait { until: self.lease.map_or(due, |lease| lease.min(due)), describe }
+        Step::Wait {
+            until: [self.session_until, self.revoke_by].into_iter().flatten().fold(due, Instant::min),
+            describe,
+        }
     }
 
     fn answered(&mut self, response: Response, sent: Instant, now: Instant) -> Result<(), Error> {
@@ -241,24 +303,27 @@ impl Membership for Consumer {
             return Ok(());
         }
         match ResponseError::try_from_code(response.error_code) {
-            None => {
-                self.accept(&response, sent);
+            None => self.accept(&response, sent),
+            Some(Code::UnknownMemberId | Code::FencedMemberEpoch) => {
+                self.expelled();
+                self.pause(now + self.interval / 10);
                 Ok(())
             }
-            Some(Code::UnknownMemberId | Code::FencedMemberEpoch) => {
-                self.expelled(Cause::Expelled);
+            // An empty group is forgotten some day: only a member that joins can be told why not.
+            Some(Code::GroupIdNotFound) if self.epoch != JOIN => {
+                self.expelled();
                 self.pause(now + self.interval / 10);
                 Ok(())
             }
             Some(Code::FencedInstanceId) => {
-                self.expelled(Cause::Expelled);
+                self.expelled();
                 self.holdings.tell(Event::Failed(fenced_instance(&self.settings)));
                 self.leaving = Leaving::Left;
                 Ok(())
             }
             Some(code) => {
                 self.unanswered();
-                Err(Error::code("heartbeat to the coordinator of group", self.settings.group_id.as_str(), code))
+                Err(Error::code(HEARTBEAT, self.settings.group_id.as_str(), code))
             }
         }
     }
@@ -276,13 +341,25 @@ impl Membership for Consumer {
     fn described(&mut self, topics: &BTreeMap<String, Option<Described>>, _: Instant) {
         let Some(Some(topic)) = topics.get(&self.settings.topic) else { return };
         self.describe = false;
-        self.topic_id = topic.id.or(self.topic_id);
-        self.reconcile();
+        let before = self.topic_id;
+        self.topic_id = topic.id.or(before);
+        if before != self.topic_id && !self.holdings.owned().is_empty() {
+            // Lost with the log that they are of. Should the coordinator have told already what
+            // comes instead, it is asked to say it again.
+            self.holdings.tell(Event::Rebalance(Cause::TopicChanged));
+            self.holdings.lose_all();
+            self.full = true;
+            self.due = None;
+        }
+        if self.target.is_some() {
+            self.reconcile();
+        }
     }
 
     fn released(&mut self, partitions: &BTreeSet<i32>) {
-        self.holdings.released(partitions);
-        self.reconcile();
+        if self.holdings.released(partitions) {
+            self.reconcile();
+        }
     }
 
     fn leave(&mut self) {
@@ -305,7 +382,9 @@ impl Membership for Consumer {
     }
 
     fn lease(&self) -> Option<Instant> {
-        self.lease
+        let in_vain = self.asked.map(|asked| asked + self.settings.rebalance_timeout);
+        let bounds = [self.revoke_by, in_vain];
+        self.session_until.map(|until| bounds.into_iter().flatten().fold(until, Instant::min))
     }
 
     fn state(&self) -> &'static str {
@@ -335,8 +414,9 @@ pub(super) fn fenced_instance(settings: &Settings) -> String {
 fn target(assignment: &Assignment) -> Vec<(TopicId, BTreeSet<i32>)> {
     let topics = assignment.topic_partitions.iter();
     let topics = topics.filter(|topic| !topic.partitions.is_empty());
+    let partitions = |partitions: &[i32]| partitions.iter().copied().filter(|partition| *partition >= 0).collect();
     let topics: Vec<_> =
-        topics.map(|topic| (TopicId(*topic.topic_id.as_bytes()), topic.partitions.iter().copied().collect())).collect();
+        topics.map(|topic| (TopicId(*topic.topic_id.as_bytes()), partitions(&topic.partitions))).collect();
     if topics.len() > 1 {
         warn!(topics = topics.len(), "the coordinator assigned partitions of more topics than this member reads");
     }

@@ -2,24 +2,21 @@
 //! coordinator hands each its part. With an eager assignor everybody gives up everything before
 //! joining again; with a cooperative one only what moves is given up, in a round of its own.
 
+mod requests;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
-use kafka_protocol::messages::leave_group_request::MemberIdentity;
-use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
-use kafka_protocol::messages::{
-    GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
-    SyncGroupResponse,
-};
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::messages::{JoinGroupResponse, SyncGroupResponse};
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::assignor::{Assignor, Member, Members};
 use super::consumer::fenced_instance;
-use super::member::{Cause, Described, Event, Holdings, Membership, Request, Response, Settings, Step};
-use super::subscription::{Partitions, Subscription, decode_assignment, encode_assignment};
+use super::member::{Cause, Described, Event, Holdings, Membership, Response, Settings, Step};
+use super::subscription::{Assignment, Partitions, Subscription, decode_assignment};
 use crate::broker::Error;
 use crate::broker::wire::Identity;
 
@@ -42,11 +39,28 @@ pub struct Classic {
     leads: bool,
     /// As the leader: the topics and numbers of partitions that it shared by.
     shared: Option<BTreeMap<String, i32>>,
-    /// Until when what is revoked must be released, or the group goes on without this member.
-    release_by: Option<Instant>,
+    /// The topic as last described. Nothing is joined before: a partition whose log is not known
+    /// could be read from another log's offset.
+    topic: Option<Described>,
+    /// When the request was sent whose answer last showed that nobody waits for this member to
+    /// join again. A rebalance begins after it, and may be over a rebalance timeout later.
+    quiet_since: Option<Instant>,
+    /// Since when partitions are being given up for others.
+    releasing_since: Option<Instant>,
     due: Option<Instant>,
-    lease: Option<Instant>,
+    session: Option<Session>,
     leaving: bool,
+}
+
+/// For how long the coordinator counts this member in after its last answer.
+#[derive(Debug, Clone, Copy)]
+struct Session {
+    /// At least until then: the coordinator counts from some time after the request was sent.
+    certain_until: Instant,
+    /// At most until then, as far as can be seen here: it counts from the answer, which may have
+    /// been held back for long. That one which lies ready when a stopped process wakes is an old
+    /// one can't be seen.
+    possible_until: Instant,
 }
 
 /// What the member does next, or waits for.
@@ -80,9 +94,11 @@ impl Classic {
             holdings: Holdings::default(),
             leads: false,
             shared: None,
-            release_by: None,
+            topic: None,
+            quiet_since: None,
+            releasing_since: None,
             due: None,
-            lease: None,
+            session: None,
             leaving: false,
         }
     }
@@ -97,72 +113,21 @@ impl Classic {
         self.generation != NO_GENERATION
     }
 
-    fn join(&self) -> Request {
-        let owned = self.holdings.owned().clone();
-        let subscription = Subscription {
-            topics: BTreeSet::from([self.settings.topic.clone()]),
-            owned: if owned.is_empty() {
-                Partitions::new()
-            } else {
-                Partitions::from([(self.settings.topic.clone(), owned)])
-            },
-            generation: Some(self.generation).filter(|_| self.is_member()),
-            rack: None,
-        };
-        let metadata = subscription.encode();
-        let protocol = |assignor: &Assignor| {
-            let name = StrBytes::from_static_str(assignor.name());
-            JoinGroupRequestProtocol::default().with_name(name).with_metadata(metadata.clone())
-        };
-        let request = JoinGroupRequest::default()
-            .with_group_id(self.group_id())
-            .with_session_timeout_ms(millis(self.settings.session_timeout))
-            .with_rebalance_timeout_ms(millis(self.settings.rebalance_timeout))
-            .with_member_id(text(&self.member_id))
-            .with_group_instance_id(self.instance_id())
-            .with_protocol_type(StrBytes::from_static_str(PROTOCOL_TYPE))
-            .with_protocols(self.settings.assignors.iter().map(protocol).collect());
-        Request::Join(request)
-    }
-
-    fn sync(&self, shares: &BTreeMap<String, Partitions>) -> Request {
-        let share = |(member, partitions): (&String, &Partitions)| {
-            SyncGroupRequestAssignment::default()
-                .with_member_id(text(member))
-                .with_assignment(encode_assignment(partitions))
-        };
-        let request = SyncGroupRequest::default()
-            .with_group_id(self.group_id())
-            .with_generation_id(self.generation)
-            .with_member_id(text(&self.member_id))
-            .with_group_instance_id(self.instance_id())
-            .with_protocol_type(Some(StrBytes::from_static_str(PROTOCOL_TYPE)))
-            .with_protocol_name(Some(text(&self.protocol)))
-            .with_assignments(shares.iter().map(share).collect());
-        Request::Sync(request)
-    }
-
-    fn heartbeat(&self) -> Request {
-        let request = HeartbeatRequest::default()
-            .with_group_id(self.group_id())
-            .with_generation_id(self.generation)
-            .with_member_id(text(&self.member_id))
-            .with_group_instance_id(self.instance_id());
-        Request::Heartbeat(request)
-    }
-
-    fn leave_request(&self) -> Request {
-        let member = MemberIdentity::default().with_member_id(text(&self.member_id));
-        let request = LeaveGroupRequest::default().with_group_id(self.group_id()).with_members(vec![member]);
-        Request::Leave(request)
-    }
-
-    fn joined(&mut self, response: &JoinGroupResponse) {
+    fn joined(&mut self, response: &JoinGroupResponse, sent: Instant, now: Instant) -> Result<(), Error> {
+        let protocol = response.protocol_name.as_ref().map_or("", |name| name.as_str());
+        let offered = self.settings.assignors.iter().any(|assignor| assignor.name() == protocol);
+        if response.member_id.is_empty() || response.generation_id < 0 || !offered {
+            let (member, generation) = (response.member_id.as_str(), response.generation_id);
+            let told = format!("member {member:?}, generation {generation}, assignor {protocol:?}");
+            return Err(self.nonsense("join group", told));
+        }
+        self.counted(sent, now);
+        self.quiet_since = Some(sent);
         let cause = if self.is_member() { Cause::MembersChanged } else { Cause::Joined };
         self.holdings.tell(Event::Rebalance(cause));
         self.member_id = response.member_id.to_string();
         self.generation = response.generation_id;
-        self.protocol = response.protocol_name.as_ref().map_or_else(String::new, ToString::to_string);
+        self.protocol = protocol.to_owned();
         let identity = Identity {
             member_id: self.member_id.clone(),
             generation_or_epoch: self.generation,
@@ -176,6 +141,7 @@ impl Classic {
         } else {
             Phase::Unsynced(BTreeMap::new())
         };
+        Ok(())
     }
 
     fn member(
@@ -192,33 +158,28 @@ impl Classic {
     }
 
     /// As the leader: shares the partitions of the described topics among the members.
-    fn share(&mut self, members: &Members, topics: &BTreeMap<String, i32>) {
-        let Some(assignor) = Assignor::by_name(&self.protocol) else {
-            // The coordinator chooses of those that every member offers.
-            let (group, assignor) = (&self.settings.group_id, &self.protocol);
-            warn!(group, assignor, "the coordinator chose an assignor that this member does not know");
-            self.phase = Phase::Unjoined;
-            return;
-        };
-        self.phase = Phase::Unsynced(assignor.assign(members, topics));
-        self.shared = Some(topics.clone());
+    fn share(&mut self, members: &Members, topics: BTreeMap<String, i32>) {
+        let shares = Assignor::by_name(&self.protocol).map(|assignor| assignor.assign(members, &topics));
+        self.phase = Phase::Unsynced(shares.unwrap_or_default()); // it is one that this member offered
+        self.shared = Some(topics);
     }
 
-    fn synced(&mut self, response: &SyncGroupResponse, now: Instant) -> Result<(), Error> {
-        let given = decode_assignment(&response.assignment).map_err(|error| {
-            let cause = crate::broker::Cause::Undecodable(format!("assignment: {error}"));
-            Error { doing: "take the part in group", on: self.settings.group_id.clone(), cause }
-        });
-        let mut given = match given {
-            Ok(given) => given,
-            Err(error) => {
-                self.phase = Phase::Unjoined;
-                return Err(error);
-            }
-        };
-        let ours = given.remove(&self.settings.topic).unwrap_or_default();
-        if !given.is_empty() {
-            warn!(topics = given.len(), "the leader gave this member topics that it does not read");
+    fn synced(&mut self, response: &SyncGroupResponse, sent: Instant, now: Instant) -> Result<(), Error> {
+        let given = decode_assignment(&response.assignment);
+        let given = given.map_err(|error| self.nonsense("take the part in group", format!("assignment: {error}")))?;
+        self.counted(sent, now);
+        self.quiet_since = Some(sent);
+        self.due = Some(sent + self.settings.heartbeat_interval);
+        let Assignment { mut partitions, shared } = given;
+        if self.leads && self.shared.is_none() {
+            self.shared = shared; // an assignment of before this static member came back
+        }
+        let mut ours = partitions.remove(&self.settings.topic).unwrap_or_default();
+        let given = ours.len();
+        ours.retain(|partition| *partition >= 0);
+        if !partitions.is_empty() || ours.len() < given {
+            let group = &self.settings.group_id;
+            warn!(group, "the leader gave this member topics that it does not read, or partitions that can't be");
         }
         self.phase = Phase::Stable;
         if self.leaving {
@@ -227,26 +188,70 @@ impl Classic {
         let revoked = self.holdings.keep_only(&ours);
         self.holdings.assign(&ours);
         if revoked {
-            self.begin_release(now);
+            self.releasing_since.get_or_insert(now);
         }
         Ok(())
+    }
+
+    /// An answer without an error that can't be one. Nothing of it counts.
+    fn nonsense(&mut self, doing: &'static str, told: String) -> Error {
+        self.unanswered();
+        let cause = crate::broker::Cause::Undecodable(told);
+        Error { doing, on: self.settings.group_id.clone(), cause }
+    }
+
+    /// The coordinator counted this member in when it answered now.
+    fn counted(&mut self, sent: Instant, answered: Instant) {
+        let timeout = self.settings.session_timeout;
+        self.session = Some(Session { certain_until: sent + timeout, possible_until: answered + timeout });
     }
 
     /// The group rebalances: join again, after giving up what must be given up first.
     fn rejoin(&mut self, now: Instant) {
         self.phase = Phase::Unjoined;
         if !self.is_cooperative() && self.holdings.keep_only(&BTreeSet::new()) {
-            self.begin_release(now);
+            self.releasing_since.get_or_insert(now);
         }
         if !self.holdings.is_releasing() {
             self.due = None;
         }
     }
 
-    fn begin_release(&mut self, now: Instant) {
-        // The coordinator began to count when it noticed, up to a heartbeat ago.
-        let margin = (2 * self.settings.heartbeat_interval).min(self.settings.rebalance_timeout / 2);
-        self.release_by.get_or_insert(now + self.settings.rebalance_timeout - margin);
+    /// Until when what is revoked must be released, or the group goes on without this member.
+    fn release_by(&self) -> Option<Instant> {
+        if !self.holdings.is_releasing() {
+            return None;
+        }
+        let begun = [self.quiet_since, self.releasing_since].into_iter().flatten().min()?;
+        // Time to join again before that.
+        let margin = self.settings.heartbeat_interval.min(self.settings.rebalance_timeout / 2);
+        Some(begun + self.settings.rebalance_timeout - margin)
+    }
+
+    /// Nothing is being given up any more: another round gives it on.
+    fn after_release(&mut self) {
+        self.releasing_since = None;
+        if !self.leaving {
+            if self.phase == Phase::Stable {
+                self.phase = Phase::Unjoined;
+            }
+            self.due = None;
+        }
+    }
+
+    /// The topic as it is now. One of another id is another log: what was held is of the old one.
+    fn note_topic(&mut self, found: Described) {
+        let before = self.topic.replace(found);
+        let anew = before.and_then(|before| before.id).zip(found.id).is_some_and(|(old, new)| old != new);
+        if !anew || self.holdings.owned().is_empty() {
+            return;
+        }
+        self.holdings.tell(Event::Rebalance(Cause::TopicChanged));
+        let was_releasing = self.holdings.is_releasing();
+        self.holdings.begin_again();
+        if was_releasing {
+            self.after_release();
+        }
     }
 
     /// The coordinator does not count this member in any more: everything is lost, and begins anew.
@@ -257,8 +262,9 @@ impl Classic {
         self.generation = NO_GENERATION;
         self.phase = Phase::Unjoined;
         self.leads = false;
-        self.release_by = None;
-        self.lease = None;
+        self.releasing_since = None;
+        self.session = None;
+        self.quiet_since = None;
         self.due = None;
         if forget_id {
             self.member_id.clear();
@@ -287,14 +293,6 @@ impl Classic {
         Ok(())
     }
 
-    fn group_id(&self) -> GroupId {
-        GroupId(text(&self.settings.group_id))
-    }
-
-    fn instance_id(&self) -> Option<StrBytes> {
-        self.settings.instance_id.as_deref().map(text)
-    }
-
     /// A heartbeat, where one is due.
     fn beat(&mut self, now: Instant) -> Option<Step> {
         let due = self.due.unwrap_or(now);
@@ -303,18 +301,21 @@ impl Classic {
 
     fn wait(&self, now: Instant, describe: BTreeSet<String>) -> Step {
         let next = self.due.filter(|due| *due > now).unwrap_or(now + self.settings.heartbeat_interval);
-        let until = [self.lease, self.release_by].into_iter().flatten().fold(next, Instant::min);
+        let ends = self.session.map(|session| session.possible_until);
+        let until = [ends, self.release_by()].into_iter().flatten().fold(next, Instant::min);
         Step::Wait { until, describe }
     }
 
-    fn poll_leaving(&mut self, now: Instant) -> Option<Step> {
+    fn poll_leaving(&mut self) -> Option<Step> {
         if !self.leaving || !self.holdings.owned().is_empty() {
             return None;
         }
         let (was_member, is_static) = (!self.member_id.is_empty(), self.settings.instance_id.is_some());
         self.phase = Phase::Left;
-        self.lease = None;
-        self.due = Some(now);
+        self.session = None;
+        if self.is_member() {
+            self.holdings.tell(Event::Identity(None));
+        }
         // A static member comes back to what it had: nobody is told that it goes.
         Some(if was_member && !is_static { Step::Send(self.leave_request()) } else { Step::Left })
     }
@@ -325,17 +326,15 @@ impl Membership for Classic {
         if self.phase == Phase::Left {
             return Step::Left;
         }
-        if self.lease.is_some_and(|lease| now >= lease) {
+        if self.session.is_some_and(|session| now >= session.possible_until) {
             self.expelled(Cause::Expired, false);
         }
-        if self.release_by.is_some_and(|by| now >= by) {
+        if self.release_by().is_some_and(|by| now >= by) {
             self.holdings.tell(Event::Rebalance(Cause::NotReleased));
             self.holdings.lose_releasing();
-            self.release_by = None;
-            self.phase = Phase::Unjoined;
-            self.due = None;
+            self.after_release();
         }
-        if let Some(step) = self.poll_leaving(now) {
+        if let Some(step) = self.poll_leaving() {
             return step;
         }
         match &self.phase {
@@ -343,6 +342,7 @@ impl Membership for Classic {
             Phase::Unjoined if self.holdings.is_releasing() && self.is_member() => {
                 self.beat(now).unwrap_or_else(|| self.wait(now, BTreeSet::new()))
             }
+            Phase::Unjoined if self.topic.is_none() => self.wait(now, BTreeSet::from([self.settings.topic.clone()])),
             Phase::Unjoined | Phase::Joining | Phase::Syncing => match self.due.filter(|due| *due > now) {
                 Some(_) => self.wait(now, BTreeSet::new()),
                 None => {
@@ -372,35 +372,36 @@ impl Membership for Classic {
             Response::Leave(_) | Response::ConsumerHeartbeat(_) => return Ok(()), // whatever it said
         };
         let code = ResponseError::try_from_code(code);
-        let heard = matches!(code, None | Some(ResponseError::RebalanceInProgress));
-        if heard && self.is_member() || code.is_none() {
-            // An answer that was held back says that the member counted until it came.
-            let counted = if matches!(response, Response::Heartbeat(_)) { sent } else { now };
-            self.lease = Some(counted + self.settings.session_timeout);
-            self.due = Some(sent + self.settings.heartbeat_interval);
-        }
         match (response, code) {
-            (Response::Join(response), Some(ResponseError::MemberIdRequired)) => {
+            // Once: the id is to be used, not asked for again.
+            (Response::Join(response), Some(ResponseError::MemberIdRequired))
+                if self.member_id.is_empty() && !response.member_id.is_empty() =>
+            {
                 self.member_id = response.member_id.to_string();
                 self.unanswered();
                 Ok(())
             }
-            (Response::Join(response), None) => {
-                self.joined(&response);
+            (Response::Join(response), None) => self.joined(&response, sent, now),
+            (Response::Sync(response), None) => self.synced(&response, sent, now),
+            (Response::Heartbeat(_), None) => {
+                self.counted(sent, sent);
+                self.quiet_since = Some(sent);
+                self.due = Some(sent + self.settings.heartbeat_interval);
                 Ok(())
             }
-            (Response::Sync(response), None) => self.synced(&response, now),
-            (Response::Join(_), Some(code)) => self.refused(code, "join group", now),
-            (Response::Sync(_), Some(code)) => {
-                self.phase = Phase::Unjoined;
-                self.refused(code, "take the part in group", now)
-            }
-            // Once is enough: while it gives up partitions each heartbeat hears the same.
             (Response::Heartbeat(_), Some(ResponseError::RebalanceInProgress)) => {
+                self.counted(sent, sent);
+                self.due = Some(sent + self.settings.heartbeat_interval);
+                // Once is enough: while it gives up partitions each heartbeat hears the same.
                 if self.phase == Phase::Stable {
                     self.rejoin(now);
                 }
                 Ok(())
+            }
+            (Response::Join(_), Some(code)) => self.refused(code, "join group", now),
+            (Response::Sync(_), Some(code)) => {
+                self.phase = Phase::Unjoined;
+                self.refused(code, "take the part in group", now)
             }
             (Response::Heartbeat(_), Some(code)) => self.refused(code, "heartbeat to the coordinator of group", now),
             _ => Ok(()),
@@ -419,23 +420,26 @@ impl Membership for Classic {
     }
 
     fn described(&mut self, topics: &BTreeMap<String, Option<Described>>, now: Instant) {
+        if let Some(Some(found)) = topics.get(&self.settings.topic) {
+            self.note_topic(*found);
+        }
         match &self.phase {
             Phase::Sharing(members) => {
                 let wanted: BTreeSet<_> = members.values().flat_map(|member| &member.subscription.topics).collect();
                 if !wanted.iter().all(|name| topics.contains_key(*name)) {
                     return;
                 }
-                let count = |name: &String| Some((name.clone(), topics.get(name)?.as_ref()?.partitions));
+                let count = |name: &String| Some((name.clone(), topics.get(name)?.as_ref()?.partitions.max(0)));
                 let counts = wanted.into_iter().filter_map(count).collect();
                 let members = members.clone();
-                self.share(&members, &counts);
+                self.share(&members, counts);
             }
             Phase::Stable if self.leads && !self.leaving => {
                 let name = &self.settings.topic;
                 let Some(found) = topics.get(name) else { return };
-                let found: BTreeMap<_, _> = found.iter().map(|found| (name.clone(), found.partitions)).collect();
+                let found: BTreeMap<_, _> = found.iter().map(|found| (name.clone(), found.partitions.max(0))).collect();
                 match &self.shared {
-                    // The assignment is one of before this member came back: it was shared by this.
+                    // Shared by another, of another client, before this static member came back.
                     None => self.shared = Some(found),
                     Some(shared) if shared.get(name) != found.get(name) => {
                         self.holdings.tell(Event::Rebalance(Cause::TopicChanged));
@@ -449,20 +453,15 @@ impl Membership for Classic {
     }
 
     fn released(&mut self, partitions: &BTreeSet<i32>) {
-        self.holdings.released(partitions);
-        if !self.holdings.is_releasing() && self.release_by.take().is_some() && !self.leaving {
-            // Another round gives on what was given up.
-            if self.phase == Phase::Stable {
-                self.phase = Phase::Unjoined;
-            }
-            self.due = None;
+        if self.holdings.released(partitions) && !self.holdings.is_releasing() {
+            self.after_release();
         }
     }
 
     fn leave(&mut self) {
         if !self.leaving {
             self.leaving = true;
-            self.release_by = None; // from here on the shutdown's deadline counts
+            self.releasing_since = None; // from here on the shutdown's deadline counts
             self.holdings.keep_only(&BTreeSet::new());
         }
     }
@@ -481,7 +480,10 @@ impl Membership for Classic {
     }
 
     fn lease(&self) -> Option<Instant> {
-        self.lease
+        // What it does not hear of, be it that nothing comes through, may be a rebalance that goes
+        // on without it.
+        let missed = self.quiet_since? + self.settings.rebalance_timeout;
+        Some(self.session?.certain_until.min(missed))
     }
 
     fn state(&self) -> &'static str {
@@ -498,12 +500,4 @@ impl Membership for Classic {
     fn owned(&self) -> &BTreeSet<i32> {
         self.holdings.owned()
     }
-}
-
-fn millis(duration: std::time::Duration) -> i32 {
-    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
-}
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
 }

@@ -1,0 +1,421 @@
+//! The members, the coordinator, and what passes between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kafka_protocol::ResponseError as Code;
+use tokio::time::Instant;
+
+use super::slot::{InFlight, Slot};
+use super::{
+    Lost, MOST_AT_ONCE, Model, REBALANCE, REQUEST_TIMEOUT, RETRY, SETTLED_WITHIN, TICK, Token, Upset, refusal, settings,
+};
+use crate::assignment::group::assignor::Assignor;
+use crate::assignment::group::member::{Described, Membership, Request, Response, Settings, Step};
+use crate::record::TopicId;
+
+pub struct World<M> {
+    pub now: Instant,
+    pub model: M,
+    make: fn(Settings) -> Box<dyn Membership>,
+    assignors: Vec<Assignor>,
+    slots: Vec<Slot>,
+    topic: Option<Described>,
+    topic_back: Option<(Instant, Described)>,
+    refused_until: Option<(Code, Instant)>,
+    /// Answers on their way.
+    late: Vec<(Instant, Token, Response)>,
+    tokens: Token,
+    logs: u8,
+    instances: u32,
+}
+
+impl<M: Model> World<M> {
+    pub fn new(model: M, assignors: &[Assignor], make: fn(Settings) -> Box<dyn Membership>) -> Self {
+        let mut world = Self {
+            now: Instant::now(),
+            model,
+            make,
+            assignors: assignors.to_vec(),
+            slots: Vec::new(),
+            topic: None,
+            topic_back: None,
+            refused_until: None,
+            late: Vec::new(),
+            tokens: 0,
+            logs: 0,
+            instances: 0,
+        };
+        world.recreate(5);
+        world
+    }
+
+    /// A whole trial: upsets, then peace, then everybody leaves.
+    pub fn run(mut self, upsets: Vec<(Upset, u32)>) {
+        self.join(false);
+        for (upset, ticks) in upsets {
+            self.upset(upset);
+            self.pass(ticks);
+        }
+        self.settle();
+        self.leave_all();
+    }
+
+    /// One member, slow answers and upsets: nothing panics, nothing loops, events make sense, and
+    /// leaving ends.
+    pub fn endure(mut self, upsets: Vec<(Upset, u32)>) {
+        self.join(false);
+        for (upset, ticks) in upsets {
+            self.slots[0].slow_until = self.now + Duration::from_secs(3600);
+            if !matches!(upset, Upset::Join { .. } | Upset::Die(_) | Upset::Leave(_)) {
+                self.upset(upset);
+            }
+            self.pass(ticks);
+        }
+        self.leave_all();
+    }
+
+    pub fn upset(&mut self, upset: Upset) {
+        let ticks = |count: u32| self.now + TICK * count;
+        let alive: Vec<usize> = (0..self.slots.len()).filter(|at| !self.slots[*at].left).collect();
+        let which = |who: usize| alive.get(who % alive.len().max(1)).copied();
+        match upset {
+            Upset::Nothing => {}
+            Upset::Join { is_static } => {
+                if alive.len() < 4 {
+                    self.join(is_static);
+                }
+            }
+            Upset::Leave(who) => {
+                if let Some(at) = which(who) {
+                    self.leave(at);
+                }
+            }
+            Upset::Die(who) => {
+                if let Some(at) = which(who) {
+                    self.slots.remove(at);
+                }
+            }
+            Upset::Hang(who, count) => {
+                let until = ticks(count);
+                which(who).into_iter().for_each(|at| self.slots[at].hung_until = until);
+            }
+            Upset::Lose(who, lost, count) => {
+                let until = ticks(count);
+                which(who).into_iter().for_each(|at| self.slots[at].lost = Some((lost, until)));
+            }
+            Upset::Slow(who, count) => {
+                let until = ticks(count);
+                which(who).into_iter().for_each(|at| self.slots[at].slow_until = until);
+            }
+            Upset::Move(code, count) => {
+                self.refused_until = Some((code, ticks(count)));
+                self.model.fail_over(self.now);
+                // What was held back is answered by the broker that lets go.
+                for slot in &mut self.slots {
+                    if let Some(in_flight) = slot.in_flight.as_mut().filter(|in_flight| in_flight.held_back) {
+                        in_flight.give_up = self.now;
+                    }
+                }
+            }
+            Upset::AddPartition => {
+                if let Some(topic) = self.topic.filter(|topic| topic.partitions < 8) {
+                    self.set_topic(Some(Described { partitions: topic.partitions + 1, ..topic }));
+                }
+            }
+            Upset::Delete(count) => {
+                if self.topic.is_some() {
+                    let until = ticks(count);
+                    let partitions = 4;
+                    self.topic_back = Some((until, self.new_log(partitions)));
+                    self.set_topic(None);
+                }
+            }
+            Upset::Recreate(partitions) => self.recreate(partitions),
+            Upset::Releases(who, after) => which(who).into_iter().for_each(|at| self.slots[at].release_after = after),
+            Upset::Doubt(who) => {
+                let now = self.now;
+                if let Some(slot) = which(who).map(|at| &mut self.slots[at])
+                    && slot.in_flight.is_none()
+                {
+                    slot.machine.doubt(now);
+                    slot.wake = now;
+                }
+            }
+        }
+        self.check_exclusive();
+    }
+
+    pub fn join(&mut self, is_static: bool) {
+        // One of those that are gone comes back, or a new one.
+        let running: BTreeSet<_> =
+            self.slots.iter().filter(|slot| !slot.left).filter_map(|s| s.instance.clone()).collect();
+        let instance = is_static.then(|| {
+            let free = (0..self.instances).map(|n| format!("instance-{n}")).find(|name| !running.contains(name));
+            free.unwrap_or_else(|| {
+                self.instances += 1;
+                format!("instance-{}", self.instances - 1)
+            })
+        });
+        let settings = Settings { instance_id: instance.clone(), assignors: self.assignors.clone(), ..settings() };
+        self.slots.push(Slot {
+            machine: (self.make)(settings),
+            instance,
+            in_flight: None,
+            inbox: None,
+            wake: self.now,
+            describe: false,
+            next_look: self.now,
+            last_look: None,
+            seen: None,
+            held: BTreeMap::new(),
+            releasing: BTreeMap::new(),
+            release_after: Some(1),
+            identity: None,
+            lease: None,
+            hung_until: self.now,
+            lost: None,
+            slow_until: self.now,
+            leaving: false,
+            left: false,
+            failed: None,
+            sent_at: self.now,
+            sent: 0,
+            requests: 0,
+        });
+    }
+
+    fn leave(&mut self, at: usize) {
+        let slot = &mut self.slots[at];
+        slot.leaving = true;
+        slot.wake = self.now;
+        slot.machine.leave();
+        slot.note(self.now);
+    }
+
+    fn new_log(&mut self, partitions: i32) -> Described {
+        self.logs += 1;
+        Described { id: Some(TopicId([self.logs; 16])), partitions }
+    }
+
+    fn recreate(&mut self, partitions: i32) {
+        let topic = self.new_log(partitions);
+        self.topic_back = None;
+        self.set_topic(Some(topic));
+    }
+
+    fn set_topic(&mut self, topic: Option<Described>) {
+        self.topic = topic;
+        self.model.topic_changed(topic);
+    }
+
+    pub fn pass(&mut self, ticks: u32) {
+        for _ in 0..ticks {
+            self.step();
+            self.now += TICK;
+        }
+    }
+
+    /// Everything that happens at one instant.
+    fn step(&mut self) {
+        if let Some((_, topic)) = self.topic_back.take_if(|(at, _)| self.now >= *at) {
+            self.set_topic(Some(topic));
+        }
+        self.refused_until.take_if(|(_, until)| self.now >= *until);
+        self.model.tick(self.now);
+        loop {
+            self.deliver();
+            let mut moved = false;
+            for at in 0..self.slots.len() {
+                moved |= self.step_slot(at);
+                self.check_exclusive();
+            }
+            if !moved && !self.late.iter().any(|(at, ..)| *at <= self.now) {
+                break;
+            }
+        }
+    }
+
+    /// Answers come in; what came for those that no longer wait is dropped.
+    fn deliver(&mut self) {
+        for (token, response) in self.model.answers() {
+            let slow =
+                self.slots.iter().find(|slot| slot.waits_for(token)).is_some_and(|slot| self.now < slot.slow_until);
+            let delay = if slow { TICK * 7 } else { Duration::ZERO };
+            self.late.push((self.now + delay, token, response));
+        }
+        let now = self.now;
+        for (_, token, response) in self.late.extract_if(.., |(at, ..)| *at <= now) {
+            if let Some(slot) = self.slots.iter_mut().find(|slot| slot.waits_for(token)) {
+                slot.inbox = Some(response);
+            }
+        }
+    }
+
+    /// Whether anything happened.
+    fn step_slot(&mut self, at: usize) -> bool {
+        let now = self.now;
+        let topic = self.topic;
+        let slot = &mut self.slots[at];
+        if slot.left || now < slot.hung_until {
+            return false;
+        }
+        slot.lost.take_if(|(_, until)| now >= *until);
+        let mut told = false;
+        if let Some(in_flight) = &slot.in_flight {
+            let (sent, give_up) = (in_flight.sent, in_flight.give_up);
+            if let Some(response) = slot.inbox.take() {
+                slot.in_flight = None;
+                if slot.machine.answered(response, sent, now).is_err() {
+                    slot.machine.pause(now + RETRY);
+                }
+                told = true;
+            } else if now >= give_up {
+                slot.in_flight = None;
+                slot.machine.unanswered();
+                slot.machine.pause(now + RETRY);
+                told = true;
+            }
+        }
+        told |= slot.finish_releases(now);
+        told |= slot.look(topic, now);
+        slot.note(now);
+        if slot.in_flight.is_some() && slot.machine.abandons_request() {
+            (slot.in_flight, slot.inbox) = (None, None);
+            slot.machine.unanswered();
+            told = true;
+        }
+        if slot.in_flight.is_some() || !told && now < slot.wake {
+            return told;
+        }
+        let step = slot.machine.poll(now);
+        slot.note(now);
+        match step {
+            Step::Send(request) => self.send(at, request),
+            Step::Wait { until, describe } => {
+                assert!(until > now, "it waits until an instant that is over: a busy loop");
+                (slot.wake, slot.describe) = (until, !describe.is_empty());
+                return told;
+            }
+            Step::Left => {
+                assert!(slot.leaving || slot.failed.is_some(), "it left unasked");
+                assert!(slot.held.is_empty() && slot.identity.is_none(), "it left with something in hand");
+                slot.left = true;
+            }
+        }
+        true
+    }
+
+    /// No busy loop: what is sent without time passing is bounded.
+    fn send(&mut self, at: usize, request: Request) {
+        self.tokens += 1;
+        let token = self.tokens;
+        let slot = &mut self.slots[at];
+        if slot.sent_at != self.now {
+            (slot.sent_at, slot.sent) = (self.now, 0);
+        }
+        slot.sent += 1;
+        slot.requests += 1;
+        assert!(slot.sent <= MOST_AT_ONCE, "a busy loop: {request:?}");
+        let held_back = matches!(request, Request::Join(_) | Request::Sync(_));
+        let timeout = if held_back { REBALANCE + REQUEST_TIMEOUT } else { REQUEST_TIMEOUT };
+        let lost = slot.lost.map(|(lost, _)| lost);
+        // A connection that breaks is noticed soon, silence only at the deadline.
+        let timeout = if lost.is_some() && token.is_multiple_of(2) { TICK } else { timeout };
+        slot.in_flight = Some(InFlight {
+            token,
+            sent: self.now,
+            give_up: self.now + timeout,
+            held_back,
+            answer_is_lost: lost.is_some(),
+        });
+        if lost == Some(Lost::Request) {
+            return;
+        }
+        match self.refused_until {
+            Some((code, _)) => self.late.push((self.now, token, refusal(&request, code))),
+            None => self.model.receive(token, request, self.now),
+        }
+    }
+
+    /// No partition is held by two members at a time. One whose lease has run out holds nothing.
+    fn check_exclusive(&self) {
+        let mut holders: BTreeMap<(Option<TopicId>, i32), usize> = BTreeMap::new();
+        for (at, slot) in self.slots.iter().enumerate() {
+            assert_eq!(slot.held.keys().copied().collect::<BTreeSet<_>>(), *slot.machine.owned());
+            if slot.left || slot.lease.is_none_or(|until| self.now >= until) {
+                continue;
+            }
+            for (partition, log) in &slot.held {
+                if let Some(other) = holders.insert((*log, *partition), at) {
+                    panic!("partition {partition} is held by {other} and {at}");
+                }
+            }
+        }
+    }
+
+    /// Disturbances stop. Whatever happened, the group is stable within bounded time, everything is
+    /// somebody's, of the right log, nobody starves, and nobody is noisy.
+    pub fn settle(&mut self) {
+        if self.topic.is_none() {
+            let (_, topic) = self.topic_back.take().unwrap();
+            self.set_topic(Some(topic));
+        }
+        if self.slots.iter().all(|slot| slot.left || slot.leaving) {
+            self.join(false);
+        }
+        self.refused_until = None;
+        for slot in &mut self.slots {
+            (slot.hung_until, slot.slow_until, slot.lost) = (self.now, self.now, None);
+            slot.release_after = Some(1);
+            if slot.leaving {
+                // The shutdown's deadline drops what is never finished.
+                slot.releasing.values_mut().for_each(|at| *at = Some(self.now));
+            }
+        }
+        self.pass(ticks(SETTLED_WITHIN));
+        assert!(self.slots.iter().all(|slot| slot.left || !slot.leaving), "leaving does not end");
+        let before: Vec<_> = self.slots.iter().map(|slot| slot.requests).collect();
+        self.pass(100);
+        let topic = self.topic.unwrap();
+        let mut all = Vec::new();
+        for (slot, before) in self.slots.iter().zip(before) {
+            assert_eq!(slot.failed, None);
+            if slot.left {
+                continue;
+            }
+            assert_eq!(slot.machine.state(), "stable", "{:?}", slot.machine.owned());
+            assert!(slot.requests - before <= 12, "{} requests in 10 s of peace", slot.requests - before);
+            assert!(slot.held.values().all(|log| *log == topic.id), "a log of before: {:?} is {topic:?}", slot.held);
+            assert!(slot.lease.is_some_and(|until| self.now < until), "no lease in peace");
+            let identity = slot.identity.as_ref().expect("an identity in peace");
+            assert!(self.model.takes_commits_of(identity), "commits are refused in peace: {identity:?}");
+            all.extend(slot.held.keys().copied());
+        }
+        all.sort_unstable();
+        assert_eq!(all, (0..topic.partitions).collect::<Vec<_>>(), "each partition is somebody's, once");
+        let counts: Vec<_> = self.slots.iter().filter(|slot| !slot.left).map(|slot| slot.held.len()).collect();
+        if topic.partitions >= i32::try_from(counts.len()).unwrap() {
+            assert!(counts.iter().all(|count| *count > 0), "somebody starves: {counts:?}");
+        }
+    }
+
+    /// Everybody leaves, while the coordinator answers nothing at all.
+    pub fn leave_all(&mut self) {
+        for at in 0..self.slots.len() {
+            if !self.slots[at].left {
+                let slot = &mut self.slots[at];
+                (slot.hung_until, slot.release_after) = (self.now, Some(1));
+                slot.releasing.values_mut().for_each(|at| *at = Some(self.now));
+                self.slots[at].lost = Some((Lost::Request, self.now + Duration::from_secs(3600)));
+                self.leave(at);
+            }
+        }
+        self.pass(ticks(REQUEST_TIMEOUT * 2) + 5);
+        assert!(self.slots.iter().all(|slot| slot.left), "leaving does not end");
+    }
+}
+
+fn ticks(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis() / TICK.as_millis()).unwrap()
+}
