@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ConsumerGroupHeartbeatRequest;
 use kafka_protocol::protocol::Request as _;
@@ -19,10 +18,12 @@ use tracing::{error, info, warn};
 use super::assignor::Assignor;
 use super::classic::Classic;
 use super::consumer::Consumer;
-use super::member::{Described, Event, Membership, Request, Response, Settings, Step};
+use super::lookup::Lookup;
+use super::member::{Event, Membership, Request, Settings, Step};
+use super::sender::Sender;
 use crate::assignment::{AssignmentError, Change, Changes, Order, Reporter, Topics};
-use crate::broker::wire::{Cluster, Coordinator, Identity, Topic};
-use crate::broker::{Error, Trouble, Watch};
+use crate::broker::wire::{Cluster, Coordinator, Identity};
+use crate::broker::{Cause, Error, Trouble, Watch};
 use crate::config::{self, GroupProtocol};
 use crate::observe::{GroupMetrics, GroupReport, Observe};
 use crate::offsets::Committer;
@@ -74,13 +75,14 @@ pub fn join(parts: Parts<'_>) -> (Changes, Committer) {
     };
     let metadata = watch.operation("metadata", format!("look up the topics of group {}", group.id));
     let lookup = Lookup::new(topics, cluster, metadata, interval);
-    let driver = Driver {
+    let driver = |orders| Driver {
         protocol: group.protocol,
         settings,
         sender,
         lookup,
         trouble,
         doubt,
+        orders: Orders { orders, leaving: false, gone: false },
         view: View {
             identity,
             lease: Lease::unlimited(),
@@ -92,7 +94,7 @@ pub fn join(parts: Parts<'_>) -> (Changes, Committer) {
             failed: None,
         },
     };
-    (Changes::of(|reporter| driver.run(reporter)), committer)
+    (Changes::of(|Reporter { changes, orders }| driver(orders).run(changes)), committer)
 }
 
 struct Driver {
@@ -103,22 +105,52 @@ struct Driver {
     trouble: Trouble,
     doubt: Arc<Notify>,
     view: View,
+    orders: Orders,
+}
+
+/// What the supervisor says, as long as there is one.
+struct Orders {
+    orders: mpsc::UnboundedReceiver<Order>,
+    /// Whether it has said to leave, or is gone: then nobody says anything any more.
+    leaving: bool,
+    gone: bool,
+}
+
+impl Orders {
+    /// The next order; never returns once the supervisor is gone and that is told.
+    async fn next(&mut self) -> Order {
+        if self.gone {
+            return std::future::pending().await;
+        }
+        let order = self.orders.recv().await;
+        self.gone = order.is_none();
+        let order = order.unwrap_or(Order::Leave);
+        self.leaving |= matches!(order, Order::Leave);
+        order
+    }
 }
 
 impl Driver {
-    async fn run(mut self, reporter: Reporter) -> Result<(), AssignmentError> {
-        let Reporter { changes, mut orders } = reporter;
-        let Some(mut machine) = self.choose(&mut orders).await else { return Ok(()) };
+    async fn run(mut self, changes: mpsc::Sender<Change>) -> Result<(), AssignmentError> {
+        let Some(mut machine) = self.choose().await else { return Ok(()) };
         loop {
             if self.view.pass_on(&mut *machine, &changes).await.is_err() {
                 return Ok(()); // nobody listens: the process ends
             }
-            match machine.poll(Instant::now()) {
-                Step::Send(request) => match self.exchange(&mut *machine, request, &mut orders, &changes).await {
-                    Err(error) if self.falls_back(&error) => machine = self.classic(),
+            let step = machine.poll(Instant::now());
+            self.view.renew(&*machine);
+            match step {
+                Step::Send(request) => match self.exchange(&mut *machine, request, &changes).await {
+                    Err(error) if self.falls_back(&error) => {
+                        info!(group = self.settings.group_id, %error, "the consumer protocol is not to be had");
+                        if self.view.lose(machine.owned(), &changes).await.is_err() || self.orders.leaving {
+                            return Ok(());
+                        }
+                        machine = self.classic();
+                    }
                     outcome => self.note(&mut *machine, outcome),
                 },
-                Step::Wait { until, describe } => self.wait(&mut *machine, until, &describe, &mut orders).await,
+                Step::Wait { until, describe } => self.wait(&mut *machine, until, &describe).await,
                 Step::Left => break,
             }
             self.view.refresh(&*machine);
@@ -129,7 +161,7 @@ impl Driver {
 
     /// The protocol to use: as configured, or by what the coordinator offers. `None` where everything
     /// is given up before that is known.
-    async fn choose(&mut self, orders: &mut mpsc::UnboundedReceiver<Order>) -> Option<Box<dyn Membership>> {
+    async fn choose(&mut self) -> Option<Box<dyn Membership>> {
         loop {
             let offered = match self.protocol {
                 GroupProtocol::Classic => Ok(false),
@@ -140,9 +172,9 @@ impl Driver {
                     });
                     tokio::select! {
                         offered = found => offered,
-                        order = orders.recv() => match order {
-                            Some(Order::Released(_)) => continue,
-                            Some(Order::Leave) | None => return None,
+                        order = self.orders.next() => match order {
+                            Order::Released(_) => continue,
+                            Order::Leave => return None,
                         },
                     }
                 }
@@ -158,7 +190,7 @@ impl Driver {
                     let again = Instant::now() + self.trouble.failed(&error);
                     tokio::select! {
                         () = sleep_until(again) => {}
-                        order = orders.recv() => if !matches!(order, Some(Order::Released(_))) {
+                        order = self.orders.next() => if matches!(order, Order::Leave) {
                             return None;
                         }
                     }
@@ -174,10 +206,16 @@ impl Driver {
         Box::new(Classic::new(self.settings.clone()))
     }
 
-    /// Whether brokers that know KIP-848 have it switched off.
+    /// Whether the classic protocol is left to try: brokers that know KIP-848 have it switched off,
+    /// the coordinator moved to one that does not know it, or the group has classic members that it
+    /// may not be taken over from.
     fn falls_back(&self, error: &Error) -> bool {
-        let unsupported = error.is(ResponseError::UnsupportedVersion);
-        unsupported && self.protocol == GroupProtocol::Auto && self.view.report.protocol == "consumer"
+        let not_to_be_had = match error.cause {
+            Cause::Code(code) => matches!(code, ResponseError::UnsupportedVersion | ResponseError::GroupIdNotFound),
+            Cause::Unsupported(_) => true,
+            _ => false,
+        };
+        not_to_be_had && self.protocol == GroupProtocol::Auto && self.view.report.protocol == "consumer"
     }
 
     /// Sends a request and passes on what is told meanwhile.
@@ -188,7 +226,6 @@ impl Driver {
         &mut self,
         machine: &mut dyn Membership,
         request: Request,
-        orders: &mut mpsc::UnboundedReceiver<Order>,
         changes: &mpsc::Sender<Change>,
     ) -> Result<(), Error> {
         let sent = Instant::now();
@@ -198,7 +235,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 answer = &mut answer => break answer,
-                order = orders.recv() => obey(machine, order),
+                order = self.orders.next() => obey(machine, &order),
                 () = self.lookup.advance(&nothing) => self.lookup.pass_on(machine, &mut self.view),
             }
             if self.view.pass_on(machine, changes).await.is_err() || machine.abandons_request() {
@@ -220,16 +257,10 @@ impl Driver {
         }
     }
 
-    async fn wait(
-        &mut self,
-        machine: &mut dyn Membership,
-        until: Instant,
-        describe: &BTreeSet<String>,
-        orders: &mut mpsc::UnboundedReceiver<Order>,
-    ) {
+    async fn wait(&mut self, machine: &mut dyn Membership, until: Instant, describe: &BTreeSet<String>) {
         tokio::select! {
             () = sleep_until(until) => {}
-            order = orders.recv() => obey(machine, order),
+            order = self.orders.next() => obey(machine, &order),
             () = self.doubt.notified() => machine.doubt(Instant::now()),
             () = self.lookup.advance(describe) => self.lookup.pass_on(machine, &mut self.view),
         }
@@ -238,81 +269,27 @@ impl Driver {
     fn note(&mut self, machine: &mut dyn Membership, outcome: Result<(), Error>) {
         match outcome {
             Ok(()) => self.trouble.passed(),
-            Err(error) => machine.pause(Instant::now() + self.trouble.failed(&error)),
-        }
-    }
-}
-
-fn obey(machine: &mut dyn Membership, order: Option<Order>) {
-    match order {
-        Some(Order::Released(partitions)) => machine.released(&partitions),
-        Some(Order::Leave) | None => machine.leave(),
-    }
-}
-
-/// Sends the machine's requests.
-struct Sender {
-    coordinator: Arc<Coordinator>,
-    timeout: Duration,
-    /// The same for answers that the coordinator holds back.
-    held: Duration,
-}
-
-impl Sender {
-    fn send(&self, request: Request) -> impl Future<Output = Result<Response, Error>> + use<> {
-        let (coordinator, timeout, held) = (Arc::clone(&self.coordinator), self.timeout, self.held);
-        async move {
-            let connection = coordinator.connection().await?;
-            let doing = "ask the coordinator of group";
-            let answer = match request {
-                Request::Join(request) => connection.request_within(doing, &request, held).await.map(Response::Join),
-                Request::Sync(request) => {
-                    // The version before this one has no such fields.
-                    let named =
-                        connection.version(kafka_protocol::messages::SyncGroupRequest::KEY).is_ok_and(|v| v >= 5);
-                    let request =
-                        if named { request } else { request.with_protocol_type(None).with_protocol_name(None) };
-                    connection.request_within(doing, &request, held).await.map(Response::Sync)
-                }
-                Request::Heartbeat(request) => {
-                    connection.request_within(doing, &request, timeout).await.map(Response::Heartbeat)
-                }
-                Request::Leave(request) => {
-                    connection.request_within(doing, &request, timeout).await.map(Response::Leave)
-                }
-                Request::ConsumerHeartbeat(request) => {
-                    let answer = connection.request_within(doing, &request, timeout).await;
-                    answer.map(Response::ConsumerHeartbeat)
-                }
-            };
-            let moved = match &answer {
-                Ok(response) => has_moved(response),
-                Err(error) => Coordinator::has_moved(error),
-            };
-            if moved {
-                coordinator.forget(&connection).await;
+            Err(error) => {
+                // A membership that there is must not run out while this waits.
+                let longest = self.settings.session_timeout / 3;
+                machine.pause(Instant::now() + self.trouble.failed(&error).min(longest));
             }
-            answer
         }
     }
 }
 
-fn has_moved(response: &Response) -> bool {
-    let code = match response {
-        Response::Join(response) => response.error_code,
-        Response::Sync(response) => response.error_code,
-        Response::Heartbeat(response) => response.error_code,
-        Response::Leave(response) => response.error_code,
-        Response::ConsumerHeartbeat(response) => response.error_code,
-    };
-    ResponseError::try_from_code(code).is_some_and(|code| Coordinator::has_moved(&Error::code("", "", code)))
+fn obey(machine: &mut dyn Membership, order: &Order) {
+    match order {
+        Order::Released(partitions) => machine.released(partitions),
+        Order::Leave => machine.leave(),
+    }
 }
 
 /// What others see of the membership.
-struct View {
+pub(super) struct View {
     identity: watch::Sender<Option<Identity>>,
     lease: Lease,
-    topic_id: Option<TopicId>,
+    pub(super) topic_id: Option<TopicId>,
     held: BTreeMap<i32, Held>,
     metrics: GroupMetrics,
     observe: Observe,
@@ -349,7 +326,7 @@ impl View {
                     held.for_each(|(_, held)| held.revoked = true);
                     changes.send(Change::Revoked(partitions)).await?;
                 }
-                Event::Lost(partitions) => self.lose(partitions, changes).await?,
+                Event::Lost(partitions) => self.lose(&partitions, changes).await?,
                 Event::Rebalance(cause) => {
                     let (group, cause) = (&self.report.id, cause.as_str());
                     info!(group, cause, "rebalance");
@@ -365,7 +342,7 @@ impl View {
         let anew = self.made_anew();
         if !anew.is_empty() {
             warn!(group = self.report.id, "the topic was deleted and made anew: its partitions begin again");
-            self.lose(anew.clone(), changes).await?;
+            self.lose(&anew, changes).await?;
             self.assign(anew, changes).await?;
         }
         Ok(())
@@ -388,14 +365,14 @@ impl View {
 
     async fn lose(
         &mut self,
-        partitions: BTreeSet<i32>,
+        partitions: &BTreeSet<i32>,
         changes: &mpsc::Sender<Change>,
     ) -> Result<(), mpsc::error::SendError<Change>> {
         // Before anything else is sent: from here on no offset of theirs is stored.
-        for partition in &partitions {
+        for partition in partitions {
             self.held.remove(partition).iter().for_each(|held| held.tenure.end());
         }
-        changes.send(Change::Lost(partitions)).await
+        if partitions.is_empty() { Ok(()) } else { changes.send(Change::Lost(partitions.clone())).await }
     }
 
     /// What is read of a topic that is there no more, though its name is. The group knows names
@@ -423,104 +400,17 @@ impl View {
         self.report.heartbeat = Some(Instant::now());
     }
 
-    fn refresh(&mut self, machine: &dyn Membership) {
+    fn renew(&self, machine: &dyn Membership) {
         if let Some(until) = machine.lease() {
             self.lease.renew(until);
         }
+    }
+
+    fn refresh(&mut self, machine: &dyn Membership) {
+        self.renew(machine);
         self.metrics.assigned(machine.owned().len());
         self.report.state = machine.state();
         self.report.partitions = machine.owned().iter().copied().collect();
         self.observe.partitions.group(self.report.clone());
     }
-}
-
-/// Looks topics up, beside everything else.
-struct Lookup {
-    topics: Arc<Topics>,
-    cluster: Arc<Cluster>,
-    trouble: Trouble,
-    interval: Duration,
-    /// When the source topic is looked up next.
-    due: Instant,
-    /// Before this none that a member waits for is made either.
-    not_before: Instant,
-    running: Option<BoxFuture<'static, Result<Found, Error>>>,
-    found: Option<Result<Found, Error>>,
-}
-
-type Found = BTreeMap<String, Option<Described>>;
-
-/// The pause between two look-ups that a member waits for.
-const DESCRIBE_PAUSE: Duration = Duration::from_millis(200);
-
-impl Lookup {
-    fn new(topics: Topics, cluster: &Arc<Cluster>, trouble: Trouble, interval: Duration) -> Self {
-        let now = Instant::now();
-        let (topics, cluster) = (Arc::new(topics), Arc::clone(cluster));
-        Self { topics, cluster, trouble, interval, due: now, not_before: now, running: None, found: None }
-    }
-
-    /// Returns when something was found out: of the source topic when it is due, of `wanted` soon.
-    /// Dropped before, it goes on with the next call.
-    async fn advance(&mut self, wanted: &BTreeSet<String>) {
-        let running = match &mut self.running {
-            Some(running) => running,
-            None => {
-                sleep_until(if wanted.is_empty() { self.due } else { self.not_before }).await;
-                let asked = look_up(Arc::clone(&self.topics), Arc::clone(&self.cluster), wanted.clone());
-                self.running.insert(asked.boxed())
-            }
-        };
-        self.found = Some(running.await);
-        self.running = None;
-    }
-
-    fn pass_on(&mut self, machine: &mut dyn Membership, view: &mut View) {
-        let now = Instant::now();
-        let source = self.topics.source();
-        match self.found.take() {
-            None => {}
-            Some(Ok(found)) => {
-                let described = found.get(source).copied().flatten();
-                let pause = match described {
-                    Some(described) => {
-                        self.trouble.passed();
-                        view.topic_id = described.id.or(view.topic_id);
-                        self.interval
-                    }
-                    None => {
-                        let unknown = Error::code("look up topic", source, ResponseError::UnknownTopicOrPartition);
-                        self.trouble.failed(&unknown)
-                    }
-                };
-                self.due = now + pause;
-                self.not_before = now + DESCRIBE_PAUSE;
-                machine.described(&found, now);
-            }
-            Some(Err(error)) => {
-                self.due = now + self.trouble.failed(&error);
-                self.not_before = self.due;
-            }
-        }
-    }
-}
-
-/// The source topic and others as the brokers describe them.
-async fn look_up(topics: Arc<Topics>, cluster: Arc<Cluster>, wanted: BTreeSet<String>) -> Result<Found, Error> {
-    let described = |topic: &Topic| Described { id: topic.id, partitions: topic.partition_count() };
-    let unknown = |error: &Error| error.is(ResponseError::UnknownTopicOrPartition);
-    let source = match topics.look_up().await {
-        Ok(topic) => Some(described(&topic)),
-        Err(error) if unknown(&error) => None,
-        Err(error) => return Err(error),
-    };
-    let mut found = Found::from([(topics.source().to_owned(), source)]);
-    let others: Vec<_> = wanted.iter().map(String::as_str).filter(|name| *name != topics.source()).collect();
-    if !others.is_empty() {
-        for (name, topic) in cluster.topics(&others).await? {
-            // One that this client may not see counts as one that is not there.
-            found.insert(name, topic.ok().as_ref().map(described));
-        }
-    }
-    Ok(found)
 }

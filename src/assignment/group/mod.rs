@@ -13,7 +13,9 @@ pub mod assignor;
 mod classic;
 mod consumer;
 mod driver;
+mod lookup;
 mod member;
+mod sender;
 mod subscription;
 #[cfg(test)]
 mod trial;
