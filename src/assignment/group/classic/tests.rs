@@ -23,13 +23,15 @@ const EAGER: &[Assignor] = &[Assignor::Range, Assignor::RoundRobin];
 
 proptest! {
     #[test]
-    fn cooperative_members_share_whatever_happens(upsets in upsets(), ids in any::<bool>()) {
-        world(COOPERATIVE, ids).run(upsets);
+    fn cooperative_members_share_whatever_happens(upsets in upsets(), ids in any::<bool>(), short in any::<bool>()) {
+        let world = world(COOPERATIVE, ids);
+        if short { world.with_short_rebalances() } else { world }.run(upsets);
     }
 
     #[test]
-    fn eager_members_share_whatever_happens(upsets in upsets(), ids in any::<bool>()) {
-        world(EAGER, ids).run(upsets);
+    fn eager_members_share_whatever_happens(upsets in upsets(), ids in any::<bool>(), short in any::<bool>()) {
+        let world = world(EAGER, ids);
+        if short { world.with_short_rebalances() } else { world }.run(upsets);
     }
 
     #[test]

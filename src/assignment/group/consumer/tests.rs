@@ -9,9 +9,10 @@ use crate::assignment::group::trial::{HEARTBEAT, REBALANCE, SESSION, TICK, World
 
 proptest! {
     #[test]
-    fn members_share_whatever_happens(upsets in upsets()) {
+    fn members_share_whatever_happens(upsets in upsets(), short in any::<bool>()) {
         let make = |settings| -> Box<dyn Membership> { Box::new(Consumer::new(settings)) };
-        World::new(ConsumerModel::default(), &[Assignor::CooperativeSticky], make).run(upsets);
+        let world = World::new(ConsumerModel::default(), &[Assignor::CooperativeSticky], make);
+        if short { world.with_short_rebalances() } else { world }.run(upsets);
     }
 
     #[test]

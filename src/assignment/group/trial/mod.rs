@@ -34,6 +34,8 @@ pub use world::World;
 pub const TICK: Duration = Duration::from_millis(100);
 pub const SESSION: Duration = Duration::from_secs(6);
 pub const REBALANCE: Duration = Duration::from_secs(9);
+/// Shorter than a session.
+const SHORT_REBALANCE: Duration = Duration::from_secs(4);
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How often the topic is looked up.
 const DISCOVERY: Duration = Duration::from_secs(2);

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::slot::{InFlight, Slot};
 use super::{
-    Lost, MOST_AT_ONCE, Model, REBALANCE, REQUEST_TIMEOUT, RETRY, SETTLED_WITHIN, TICK, Token, Upset, refusal, settings,
+    Lost, MOST_AT_ONCE, Model, REQUEST_TIMEOUT, RETRY, SETTLED_WITHIN, SHORT_REBALANCE, TICK, Token, Upset, refusal,
+    settings,
 };
 use crate::assignment::group::assignor::Assignor;
 use crate::assignment::group::member::{Described, Membership, Request, Response, Settings, Step};
@@ -18,7 +19,7 @@ pub struct World<M> {
     pub now: Instant,
     pub model: M,
     make: fn(Settings) -> Box<dyn Membership>,
-    assignors: Vec<Assignor>,
+    settings: Settings,
     slots: Vec<Slot>,
     topic: Option<Described>,
     topic_back: Option<(Instant, Described)>,
@@ -36,7 +37,7 @@ impl<M: Model> World<M> {
             now: Instant::now(),
             model,
             make,
-            assignors: assignors.to_vec(),
+            settings: Settings { assignors: assignors.to_vec(), ..settings() },
             slots: Vec::new(),
             topic: None,
             topic_back: None,
@@ -48,6 +49,13 @@ impl<M: Model> World<M> {
         };
         world.recreate(5);
         world
+    }
+
+    /// With rebalances that are over before a session is, so that a member may be expelled that
+    /// could still be heard.
+    pub fn with_short_rebalances(mut self) -> Self {
+        self.settings.rebalance_timeout = SHORT_REBALANCE;
+        self
     }
 
     /// A whole trial: upsets, then peace, then everybody leaves.
@@ -157,7 +165,7 @@ impl<M: Model> World<M> {
                 format!("instance-{}", self.instances - 1)
             })
         });
-        let settings = Settings { instance_id: instance.clone(), assignors: self.assignors.clone(), ..settings() };
+        let settings = Settings { instance_id: instance.clone(), ..self.settings.clone() };
         self.slots.push(Slot {
             machine: (self.make)(settings),
             instance,
@@ -318,7 +326,7 @@ impl<M: Model> World<M> {
         slot.requests += 1;
         assert!(slot.sent <= MOST_AT_ONCE, "a busy loop: {request:?}");
         let held_back = matches!(request, Request::Join(_) | Request::Sync(_));
-        let timeout = if held_back { REBALANCE + REQUEST_TIMEOUT } else { REQUEST_TIMEOUT };
+        let timeout = if held_back { self.settings.rebalance_timeout + REQUEST_TIMEOUT } else { REQUEST_TIMEOUT };
         let lost = slot.lost.map(|(lost, _)| lost);
         // A connection that breaks is noticed soon, silence only at the deadline.
         let timeout = if lost.is_some() && token.is_multiple_of(2) { TICK } else { timeout };
