@@ -414,3 +414,21 @@ impl View {
         self.observe.partitions.group(self.report.clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_supervisor_that_is_gone_is_told_once() {
+        let (supervisor, orders) = mpsc::unbounded_channel();
+        let mut orders = Orders { orders, leaving: false, gone: false };
+        supervisor.send(Order::Released(BTreeSet::from([1]))).unwrap();
+        assert!(matches!(orders.next().await, Order::Released(_)) && !orders.leaving);
+        drop(supervisor);
+        assert!(matches!(orders.next().await, Order::Leave) && orders.leaving);
+        assert!(orders.next().now_or_never().is_none(), "else whoever waits for it spins");
+    }
+}

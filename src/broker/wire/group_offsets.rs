@@ -53,7 +53,8 @@ impl Coordinator {
         offsets: &BTreeMap<i32, GroupOffset>,
     ) -> Result<Committed, Error> {
         let connection = self.connection().await?;
-        let request = commit_request(self.group(), identity, topic, offsets, &connection);
+        let version = connection.version(OffsetCommitRequest::KEY).unwrap_or_default();
+        let request = commit_request(self.group(), identity, topic, offsets, version);
         let answer = connection.request("commit offsets of group", &request).await;
         let response = self.checked(&connection, answer).await?;
         connection.throttle_ms(response.throttle_time_ms);
@@ -81,7 +82,8 @@ impl Coordinator {
     pub async fn committed(&self, topic: &str, partitions: &[i32]) -> Result<BTreeMap<i32, GroupOffset>, Error> {
         const DOING: &str = "fetch offsets of group";
         let connection = self.connection().await?;
-        let request = fetch_request(self.group(), topic, partitions, &connection);
+        let version = connection.version(OffsetFetchRequest::KEY).unwrap_or_default();
+        let request = fetch_request(self.group(), topic, partitions, version);
         let answer = connection.request(DOING, &request).await;
         let response = self.checked(&connection, answer).await?;
         connection.throttle_ms(response.throttle_time_ms);
@@ -117,9 +119,8 @@ fn commit_request(
     identity: Option<&Identity>,
     topic: &str,
     offsets: &BTreeMap<i32, GroupOffset>,
-    connection: &Connection,
+    version: i16,
 ) -> OffsetCommitRequest {
-    let version = connection.version(OffsetCommitRequest::KEY).unwrap_or_default();
     let partitions = offsets.iter().map(|(partition, found)| {
         let committed = OffsetCommitRequestPartition::default()
             .with_partition_index(*partition)
@@ -137,8 +138,7 @@ fn commit_request(
     if version >= 7 { request.with_group_instance_id(identity.instance_id.as_deref().map(text)) } else { request }
 }
 
-fn fetch_request(group: &str, topic: &str, partitions: &[i32], connection: &Connection) -> OffsetFetchRequest {
-    let version = connection.version(OffsetFetchRequest::KEY).unwrap_or_default();
+fn fetch_request(group: &str, topic: &str, partitions: &[i32], version: i16) -> OffsetFetchRequest {
     let request = OffsetFetchRequest::default().with_require_stable(version >= 7);
     let (group, name, partitions) = (GroupId(text(group)), TopicName(text(topic)), partitions.to_vec());
     if version >= 8 {
@@ -198,4 +198,32 @@ fn fetched(response: &OffsetFetchResponse, topic: &str) -> Result<BTreeMap<i32, 
 
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use kafka_protocol::protocol::Encodable;
+
+    use super::*;
+
+    /// The encoder refuses fields that a version lacks.
+    #[test]
+    fn every_request_is_written_in_every_version_that_may_be_chosen() {
+        let (member_id, instance_id) = ("m".to_owned(), Some("i".to_owned()));
+        let member = Identity { member_id, generation_or_epoch: 3, instance_id };
+        let offset = GroupOffset { offset: Offset(7), leader_epoch: Some(2), metadata: "note".to_owned() };
+        let offsets = BTreeMap::from([(0, offset)]);
+        for version in 2..=9 {
+            for identity in [None, Some(&member)] {
+                let request = commit_request("g", identity, "t", &offsets, version);
+                let written = request.encode(&mut BytesMut::new(), version);
+                written.unwrap_or_else(|error| panic!("OffsetCommit {version} of {identity:?}: {error}"));
+            }
+        }
+        for version in 1..=9 {
+            let written = fetch_request("g", "t", &[0, 1], version).encode(&mut BytesMut::new(), version);
+            written.unwrap_or_else(|error| panic!("OffsetFetch {version}: {error}"));
+        }
+    }
 }
