@@ -195,7 +195,9 @@ async fn commit_together(group: &dyn Group, committer: &Committer, topic: &str, 
     let reached = group.reach().await;
     let gone: Vec<_> = commits.extract_if(.., |_, commit| !commit.tenure.holds()).collect();
     for (_, commit) in gone {
-        let error = not_held(&commit.checkpoint);
+        // A lease that ran out may be renewed: then it is tried again.
+        let ended = commit.tenure.has_ended();
+        let error = if ended { not_held(&commit.checkpoint) } else { no_member(group).into() };
         commit.end(Err(error));
     }
     if commits.is_empty() {
@@ -204,11 +206,7 @@ async fn commit_together(group: &dyn Group, committer: &Committer, topic: &str, 
     let offsets = commits.iter().map(|(partition, commit)| (*partition, group_offset(&commit.checkpoint))).collect();
     let identity = match committer {
         Committer::Plain => Ok(None),
-        Committer::Member { identity, .. } => identity
-            .borrow()
-            .clone()
-            .map(Some)
-            .ok_or_else(|| Error::code("commit offsets of group", group.id(), ResponseError::RebalanceInProgress)),
+        Committer::Member { identity, .. } => identity.borrow().clone().map(Some).ok_or_else(|| no_member(group)),
     };
     let committed = match reached.and(identity) {
         Ok(identity) => group.commit(identity.as_ref(), topic, &offsets).await,
@@ -246,6 +244,11 @@ impl Commit {
 fn is_expelled(code: ResponseError) -> bool {
     use ResponseError as Code;
     matches!(code, Code::UnknownMemberId | Code::IllegalGeneration | Code::FencedInstanceId | Code::FencedMemberEpoch)
+}
+
+/// What the coordinator would most likely say to a commit now.
+fn no_member(group: &dyn Group) -> Error {
+    Error::code("commit offsets of group", group.id(), ResponseError::RebalanceInProgress)
 }
 
 fn not_held(checkpoint: &Checkpoint) -> StoreError {

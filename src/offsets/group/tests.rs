@@ -224,6 +224,17 @@ async fn nothing_is_committed_that_was_lost_while_the_coordinator_was_looked_for
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_runs_out_while_the_coordinator_is_looked_for_is_a_passing_matter() {
+    let script = Script::of(&[Fate::Hidden(3_000)]);
+    let (store, ..) = store_of(&script);
+    let lease = Lease::unlimited();
+    lease.renew(tokio::time::Instant::now() + Duration::from_secs(2));
+    let outcome = store.store(&checkpoint_at(0, 11), &Tenure::under(&lease)).await;
+    assert_eq!(outcome.unwrap_err().class(), ErrorClass::Transient, "nobody needs to mend it");
+    assert_eq!(script.came(), []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_an_earlier_tenure_left_behind_does_not_take_a_later_ones_place() {
     let script = Script::of(&[Fate::Slow(1_000)]);
     let (store, ..) = store_of(&script);
