@@ -7,17 +7,15 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::assignment::{AssignmentError, Changes, Topics, fixed, group};
+use crate::assignment::{Assigned, AssignmentError, Changes, Topics, fixed, group};
 use crate::broker::wire::{self, Cluster, Coordinator};
 use crate::broker::{Admin, Clients, PartitionReader, Watch, Writer};
-use crate::config::{AssignmentMode, Config, OffsetStoreKind, ProcessorKind};
+use crate::config::{AssignmentMode, Config, OffsetStoreKind, ProcessorKind, StartAt};
 use crate::dead_letter::Envelope;
 use crate::observe::{AdminServer, BindError, Observe, Snapshot, stats};
 use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore};
-use crate::record::TopicId;
 use crate::stages::{Login, Processor, ProcessorStages, Routes, Stages};
 use crate::supervisor::{MakeWorker, Supervisor};
-use crate::tenure::Tenure;
 use crate::worker::{Budget, PartitionWorker, Sink, SinkParts, Source, SourceParts};
 
 /// How long a partition may be in trouble before the process counts as unready: a blip is none.
@@ -225,7 +223,8 @@ impl Workshop {
 }
 
 impl MakeWorker for Workshop {
-    fn make(&self, topic_id: Option<TopicId>, partition: i32, tenure: Tenure) -> PartitionWorker {
+    fn make(&self, partition: i32, assigned: &Assigned) -> PartitionWorker {
+        let Assigned { tenure, topic_id, is_new } = assigned.clone();
         let Self { config, observe, watch, clients, cluster, writer, store, budget, .. } = self;
         let topic = &config.source.topic;
         let metrics = Arc::new(observe.metrics.partition(topic, partition));
@@ -246,7 +245,7 @@ impl MakeWorker for Workshop {
             reader,
             store: Arc::clone(store),
             tenure: tenure.clone(),
-            start: config.source.start,
+            start: if is_new { StartAt::Earliest } else { config.source.start },
             out_of_range: config.source.on_offset_out_of_range,
             share: budget.join(),
             watch: watch.clone(),

@@ -9,10 +9,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::assignment::{AssignmentError, Change, Changes};
+use crate::assignment::{Assigned, AssignmentError, Change, Changes};
 use crate::offsets::StoreError;
-use crate::record::TopicId;
-use crate::tenure::Tenure;
 use crate::worker::PartitionWorker;
 
 /// How long a worker that died waits before it is started again.
@@ -22,9 +20,8 @@ const LEAVE_GRACE: Duration = Duration::from_secs(2);
 
 /// Makes the worker of a partition.
 pub trait MakeWorker: Send + Sync {
-    /// A worker for this partition of the source topic, whose id is `topic_id` where the brokers
-    /// tell one.
-    fn make(&self, topic_id: Option<TopicId>, partition: i32, tenure: Tenure) -> PartitionWorker;
+    /// A worker for this partition of the source topic.
+    fn make(&self, partition: i32, assigned: &Assigned) -> PartitionWorker;
 }
 
 /// Keeps the workers of one source topic.
@@ -38,8 +35,7 @@ pub struct Supervisor<M> {
 
 /// A partition that is this instance's, and its worker.
 struct Partition {
-    topic_id: Option<TopicId>,
-    tenure: Tenure,
+    assigned: Assigned,
     stop: CancellationToken,
     task: AbortHandle,
     /// Set once it is to be given up.
@@ -91,7 +87,7 @@ impl<M: MakeWorker> Supervisor<M> {
         while open || !self.workers.is_empty() {
             tokio::select! {
                 change = changes.next(), if open => match change {
-                    Some(Change::Assigned { topic_id, partitions }) => self.assign(topic_id, partitions),
+                    Some(Change::Assigned(partitions)) => self.assign(partitions),
                     Some(Change::Revoked(partitions)) => self.revoke(&partitions, changes),
                     Some(Change::Lost(partitions)) => self.lose(&partitions),
                     None => {
@@ -107,16 +103,16 @@ impl<M: MakeWorker> Supervisor<M> {
         }
     }
 
-    fn assign(&mut self, topic_id: Option<TopicId>, partitions: BTreeMap<i32, Tenure>) {
-        for (partition, tenure) in partitions {
+    fn assign(&mut self, partitions: BTreeMap<i32, Assigned>) {
+        for (partition, assigned) in partitions {
             info!(partition, "assigned");
-            self.start(topic_id, partition, tenure, Duration::ZERO);
+            self.start(partition, assigned, Duration::ZERO);
         }
     }
 
-    fn start(&mut self, topic_id: Option<TopicId>, partition: i32, tenure: Tenure, pause: Duration) {
+    fn start(&mut self, partition: i32, assigned: Assigned, pause: Duration) {
         let stop = CancellationToken::new();
-        let worker = self.make.make(topic_id, partition, tenure.clone());
+        let worker = self.make.make(partition, &assigned);
         let stopped = stop.clone();
         let task = self.workers.spawn(async move {
             match stopped.run_until_cancelled(sleep(pause)).await {
@@ -125,7 +121,7 @@ impl<M: MakeWorker> Supervisor<M> {
             }
         });
         self.tasks.insert(task.id(), partition);
-        self.partitions.insert(partition, Partition { topic_id, tenure, stop, task, revoked: false });
+        self.partitions.insert(partition, Partition { assigned, stop, task, revoked: false });
     }
 
     fn revoke(&mut self, partitions: &BTreeSet<i32>, changes: &Changes) {
@@ -153,7 +149,7 @@ impl<M: MakeWorker> Supervisor<M> {
         }
         warn!(?partitions, "lost: what is in flight will be read again");
         for lost in partitions.iter().filter_map(|partition| self.partitions.remove(partition)) {
-            lost.tenure.end();
+            lost.assigned.tenure.end();
             lost.task.abort();
         }
     }
@@ -170,14 +166,14 @@ impl<M: MakeWorker> Supervisor<M> {
         if self.partitions.get(&partition).is_none_or(|found| found.task.id() != id) {
             return;
         }
-        let Some(Partition { topic_id, tenure, revoked, .. }) = self.partitions.remove(&partition) else { return };
+        let Some(Partition { assigned, revoked, .. }) = self.partitions.remove(&partition) else { return };
         // Lost, which is about to be told: nothing is to be started again or given up.
-        if tenure.has_ended() {
+        if assigned.tenure.has_ended() {
             return;
         }
         if !revoked {
             error!(partition, "the worker of this partition ended unexpectedly; it will be started again");
-            self.start(topic_id, partition, tenure, RESTART_PAUSE);
+            self.start(partition, assigned, RESTART_PAUSE);
             return;
         }
         match ended {
@@ -188,7 +184,7 @@ impl<M: MakeWorker> Supervisor<M> {
             }
             Err(_) => drained.unfinished += 1,
         }
-        tenure.end();
+        assigned.tenure.end();
         info!(partition, "given up");
         changes.released(BTreeSet::from([partition]));
     }

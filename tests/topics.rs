@@ -25,7 +25,7 @@ fn named(brokers: String, test: &str) -> Topics {
 /// Of a group two members, of which one does not lead.
 fn start(topics: &Topics, folder: &std::path::Path, test: &str, mode: &[&str]) -> Vec<PipelineProcess> {
     let args = ["--assignment.discovery_interval", "1s", "--group.id", test, "--kafka.unknown_topic_grace", "2s"];
-    let instances = if mode == STATIC { 1 } else { 2 };
+    let instances = if mode.contains(&"group") { 2 } else { 1 };
     (0..instances).map(|_| topics.pipeline(folder, &[&args, mode].concat())).collect()
 }
 
@@ -76,6 +76,32 @@ async fn a_source_comes_late_and_grows_consumer() {
 async fn a_source_comes_late_and_grows_classic() {
     comes_late_and_grows("late-classic", CLASSIC).await;
     comes_late_and_grows("late-range", RANGE).await;
+}
+
+/// With `source.start = "latest"`, which is for what was there before.
+async fn what_comes_is_read_whole(test: &str, mode: &[&str]) {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let topics = Topics::create(KafkaCluster::shared().await, test, 2).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut pipelines = start(&topics, folder.path(), test, &[mode, &["--source.start", "latest"]].concat());
+    let reading =
+        |all: &[PipelineProcess]| all.iter().map(|it| it.log().matches("reading").count()).sum::<usize>() >= 2;
+    wait_for_all(&mut pipelines, "both partitions to be read", reading).await;
+    topics.generate(2_000, 35).await;
+    grow(&topics.brokers, &topics.names[0], 4).await;
+    topics.generate(4_000, 36).await;
+    wait_for_all(&mut pipelines, "all to be written", |all| sum(all, ROUTED) >= 6_000.0).await;
+    end(pipelines).await;
+    topics.audit().await.assert_clean();
+}
+
+#[tokio::test]
+async fn partitions_that_come_later_are_read_from_their_beginning() {
+    what_comes_is_read_whole("whole-static", STATIC).await;
+    what_comes_is_read_whole("whole-consumer", CONSUMER).await;
+    what_comes_is_read_whole("whole-classic", CLASSIC).await;
 }
 
 async fn made_anew(test: &str, mode: &[&str]) {

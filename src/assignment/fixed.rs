@@ -7,18 +7,17 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::{AssignmentError, Change, Changes, Reporter, Topics};
+use super::{Assigned, AssignmentError, Change, Changes, FirstSight, Reporter, Topics};
 use crate::broker::wire::Topic;
 use crate::broker::{Trouble, Watch};
 use crate::config::AssignmentMode;
-use crate::record::TopicId;
 use crate::tenure::Tenure;
 
 /// Assigns what `mode` says, and asks every `interval` whether the topic has more partitions or was
 /// made anew.
 pub fn assign(mode: AssignmentMode, topics: Topics, interval: Duration, watch: &Watch) -> Changes {
     let trouble = watch.operation("metadata", format!("look up topic {}", topics.source()));
-    let fixed = Fixed { mode, topics, interval, trouble, topic_id: None, assigned: BTreeMap::new() };
+    let fixed = Fixed { mode, topics, interval, trouble, topic: FirstSight::default(), assigned: BTreeMap::new() };
     Changes::of(|reporter| fixed.run(reporter))
 }
 
@@ -27,7 +26,7 @@ struct Fixed {
     topics: Topics,
     interval: Duration,
     trouble: Trouble,
-    topic_id: Option<TopicId>,
+    topic: FirstSight,
     assigned: BTreeMap<i32, Tenure>,
 }
 
@@ -65,12 +64,13 @@ impl Fixed {
 
     fn changes(&mut self, found: &Topic) -> Vec<Change> {
         let mut changes = Vec::new();
-        if found.id.zip(self.topic_id).is_some_and(|(new, old)| new != old) && !self.assigned.is_empty() {
+        let before = self.topic.id();
+        self.topic.saw(found.id, found.partition_count());
+        if before.is_some() && self.topic.id() != before && !self.assigned.is_empty() {
             warn!(topic = self.topics.source(), "the topic was deleted and made anew: its partitions begin again");
             self.assigned.values().for_each(Tenure::end);
             changes.push(Change::Lost(std::mem::take(&mut self.assigned).into_keys().collect()));
         }
-        self.topic_id = found.id.or(self.topic_id);
         let there: Vec<i32> = found.partitions.iter().map(|partition| partition.index).collect();
         let missing = missing(&self.mode, &there);
         if !missing.is_empty() {
@@ -78,10 +78,14 @@ impl Fixed {
         }
         let new = there.into_iter().filter(|partition| reads(&self.mode, *partition));
         let new = new.filter(|partition| !self.assigned.contains_key(partition));
-        let partitions: BTreeMap<_, _> = new.map(|partition| (partition, Tenure::unlimited())).collect();
+        let assigned = |partition| {
+            let (topic_id, is_new) = (self.topic.id(), self.topic.is_new(partition));
+            (partition, Assigned { tenure: Tenure::unlimited(), topic_id, is_new })
+        };
+        let partitions: BTreeMap<_, _> = new.map(assigned).collect();
         if !partitions.is_empty() {
-            self.assigned.extend(partitions.clone());
-            changes.push(Change::Assigned { topic_id: self.topic_id, partitions });
+            self.assigned.extend(partitions.iter().map(|(partition, assigned)| (*partition, assigned.tenure.clone())));
+            changes.push(Change::Assigned(partitions));
         }
         changes
     }

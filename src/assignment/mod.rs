@@ -20,23 +20,31 @@ use tokio::task::JoinHandle;
 use crate::record::TopicId;
 use crate::tenure::Tenure;
 
+use topics::FirstSight;
 pub use topics::Topics;
 
 /// What changes in the assignment.
 #[derive(Debug)]
 pub enum Change {
     /// These partitions are this instance's from now on.
-    Assigned {
-        /// The source topic's id, where the brokers tell one.
-        topic_id: Option<TopicId>,
-        /// Each with its tenure.
-        partitions: BTreeMap<i32, Tenure>,
-    },
+    Assigned(BTreeMap<i32, Assigned>),
     /// These are to be given up: finish what is in flight, store offsets, then say
     /// [`Changes::released`].
     Revoked(BTreeSet<i32>),
     /// These are another's already; their tenures have ended. Nothing is to be finished.
     Lost(BTreeSet<i32>),
+}
+
+/// A partition that is this instance's.
+#[derive(Debug, Clone)]
+pub struct Assigned {
+    /// For how long.
+    pub tenure: Tenure,
+    /// The source topic's id, where the brokers tell one.
+    pub topic_id: Option<TopicId>,
+    /// Whether it came into being while this instance ran: then its records are read from the first
+    /// on, wherever partitions begin that were there before.
+    pub is_new: bool,
 }
 
 /// Why no assignment will ever come any more.

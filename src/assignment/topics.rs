@@ -3,6 +3,7 @@
 use crate::broker::wire::Topic;
 use crate::broker::{Admin, Error};
 use crate::config::{self, CreateTopics};
+use crate::record::TopicId;
 
 /// Looks up the source topic.
 #[derive(Debug)]
@@ -42,5 +43,54 @@ impl Topics {
             admin.ensure_topic(output, partitions, settings.replication).await?;
         }
         Ok(found)
+    }
+}
+
+/// The source topic as this instance knows it: what there was at first, and which topic it is now.
+#[derive(Debug, Default)]
+pub(super) struct FirstSight {
+    id: Option<TopicId>,
+    partitions: Option<i32>,
+}
+
+impl FirstSight {
+    /// The brokers describe the topic so.
+    pub fn saw(&mut self, id: Option<TopicId>, partitions: i32) {
+        let anew = self.id.zip(id).is_some_and(|(old, new)| old != new);
+        self.id = id.or(self.id);
+        if anew {
+            self.partitions = Some(0);
+        } else {
+            self.partitions.get_or_insert(partitions);
+        }
+    }
+
+    /// Its id, where the brokers tell one.
+    pub fn id(&self) -> Option<TopicId> {
+        self.id
+    }
+
+    /// Whether a partition was not there at first, or not in this topic of that name.
+    pub fn is_new(&self, partition: i32) -> bool {
+        self.partitions.is_some_and(|there| partition >= there)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_later_is_new() {
+        let (first, second) = (Some(TopicId([1; 16])), Some(TopicId([2; 16])));
+        let mut topic = FirstSight::default();
+        assert!(!topic.is_new(0), "nothing is known");
+        topic.saw(first, 2);
+        topic.saw(first, 4);
+        assert_eq!([1, 2, 3].map(|partition| topic.is_new(partition)), [false, true, true]);
+        topic.saw(None, 4);
+        assert_eq!(topic.id(), first, "a broker that tells no id changes nothing");
+        topic.saw(second, 2);
+        assert!(topic.is_new(0), "the topic was made anew");
     }
 }

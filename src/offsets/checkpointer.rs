@@ -9,7 +9,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Checkpoint, OffsetStore, StoreError};
 use crate::record::Offset;
+use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
+
+/// How long a broker may still carry out a request whose answer was given up: it lies in a queue, or
+/// on the way. Carried out after its own repetition, it sets the stored offset back.
+const LATE: Duration = Duration::from_secs(30);
 
 /// What became of an attempt to store a checkpoint.
 pub type Outcome<'a> = Result<&'a Checkpoint, &'a StoreError>;
@@ -35,7 +40,8 @@ impl Checkpointer {
         report: impl FnMut(Outcome<'_>, Duration) -> Duration + Send + 'static,
     ) -> Self {
         let (progress, watched) = watch::channel(stored.next_offset);
-        let keeper = Keeper { store, tenure, stored, stored_at: Instant::now(), interval, report };
+        let keeper =
+            Keeper { store, tenure, stored, stored_at: Instant::now(), in_doubt_until: None, interval, report };
         Self { progress, task: tokio::spawn(keeper.run(watched)) }
     }
 
@@ -72,6 +78,8 @@ struct Keeper<R> {
     tenure: Tenure,
     stored: Checkpoint,
     stored_at: Instant,
+    /// Until then what is stored may be overtaken by an earlier attempt, and is stored again.
+    in_doubt_until: Option<Instant>,
     interval: Duration,
     report: R,
 }
@@ -115,7 +123,7 @@ impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
     /// tell of progress any more: what is stored then is the last.
     async fn wait(&mut self, progress: &mut watch::Receiver<Offset>, due: Instant, failed: bool) -> bool {
         if !failed {
-            let told = match self.store.refresh_interval() {
+            let told = match self.refresh_interval() {
                 Some(interval) => timeout(interval, progress.changed()).await.unwrap_or(Ok(())),
                 None => progress.changed().await,
             };
@@ -132,7 +140,7 @@ impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
 
     /// Stores an offset that is not stored yet, or whose store will forget it soon.
     async fn keep(&mut self, next_offset: Offset) -> Result<(), (StoreError, Duration)> {
-        let stale = self.store.refresh_interval().is_some_and(|interval| self.stored_at.elapsed() >= interval);
+        let stale = self.refresh_interval().is_some_and(|interval| self.stored_at.elapsed() >= interval);
         if next_offset == self.stored.next_offset && !stale {
             return Ok(());
         }
@@ -141,10 +149,21 @@ impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
         let begun = Instant::now();
         let result = self.store.store(&checkpoint, &self.tenure).await;
         let pause = (self.report)(result.as_ref().map(|()| &checkpoint), begun.elapsed());
-        result.map_err(|error| (error, pause))?;
+        if let Err(error) = result {
+            if error.class() == ErrorClass::Ambiguous {
+                self.in_doubt_until = Some(Instant::now() + LATE);
+            }
+            return Err((error, pause));
+        }
         self.stored = checkpoint;
         self.stored_at = Instant::now();
         Ok(())
+    }
+
+    /// How soon what is stored already is stored again.
+    fn refresh_interval(&self) -> Option<Duration> {
+        let in_doubt = self.in_doubt_until.is_some_and(|until| Instant::now() < until);
+        if in_doubt { Some(self.interval) } else { self.store.refresh_interval() }
     }
 
     fn not_held(&self) -> StoreError {
@@ -166,12 +185,15 @@ mod tests {
     use futures::future::BoxFuture;
 
     use super::*;
+    use crate::broker::{Cause, Error};
 
     /// Keeps what it is given, and fails as often as it is told to.
     #[derive(Default)]
     struct Memory {
         stored: Mutex<Vec<i64>>,
         failures: Mutex<u32>,
+        /// Answers that are lost.
+        unanswered: Mutex<u32>,
     }
 
     impl OffsetStore for Memory {
@@ -180,8 +202,12 @@ mod tests {
         }
 
         fn store<'a>(&'a self, checkpoint: &'a Checkpoint, _: &'a Tenure) -> BoxFuture<'a, Result<(), StoreError>> {
-            let mut failures = self.failures.lock().unwrap();
-            let result = if *failures > 0 {
+            let (mut failures, mut unanswered) = (self.failures.lock().unwrap(), self.unanswered.lock().unwrap());
+            let result = if *unanswered > 0 {
+                *unanswered -= 1;
+                let cause = Cause::Timeout(Duration::from_secs(1));
+                Err(Error { doing: "commit offsets of group", on: "g".into(), cause }.into())
+            } else if *failures > 0 {
                 *failures -= 1;
                 Err(StoreError::Io { doing: "write", path: "x".into(), source: io::ErrorKind::StorageFull.into() })
             } else {
@@ -257,6 +283,19 @@ mod tests {
         *store.failures.lock().unwrap() = 1;
         checkpointer.advance(Offset(12));
         assert!(checkpointer.finish().await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_earlier_attempt_may_overtake_is_stored_again() {
+        let store = Arc::new(Memory::default());
+        let checkpointer = spawn(&store);
+        *store.unanswered.lock().unwrap() = 1;
+        checkpointer.advance(Offset(11));
+        tokio::time::sleep(LATE + Duration::from_secs(5)).await;
+        let again = stored(&store);
+        assert!(again.len() > 5 && again.iter().all(|offset| *offset == 11), "{again:?}");
+        tokio::time::sleep(LATE).await;
+        assert_eq!(stored(&store), again, "by then it is certain");
     }
 
     #[tokio::test(start_paused = true)]

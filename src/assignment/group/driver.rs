@@ -13,7 +13,7 @@ use kafka_protocol::messages::ConsumerGroupHeartbeatRequest;
 use kafka_protocol::protocol::Request as _;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::assignor::Assignor;
 use super::classic::Classic;
@@ -21,13 +21,12 @@ use super::consumer::Consumer;
 use super::lookup::Lookup;
 use super::member::{Event, Membership, Request, Settings, Step};
 use super::sender::Sender;
-use crate::assignment::{AssignmentError, Change, Changes, Order, Reporter, Topics};
+use crate::assignment::{Assigned, AssignmentError, Change, Changes, FirstSight, Order, Reporter, Topics};
 use crate::broker::wire::{Cluster, Coordinator, Identity};
 use crate::broker::{Cause, Error, Trouble, Watch};
 use crate::config::{self, GroupProtocol};
 use crate::observe::{GroupMetrics, GroupReport, Observe};
 use crate::offsets::Committer;
-use crate::record::TopicId;
 use crate::tenure::{Lease, Tenure};
 
 /// What a membership is made of.
@@ -86,8 +85,8 @@ pub fn join(parts: Parts<'_>) -> (Changes, Committer) {
         view: View {
             identity,
             lease: Lease::unlimited(),
-            topic_id: None,
-            held: BTreeMap::new(),
+            topic: FirstSight::default(),
+            tenures: BTreeMap::new(),
             metrics: observe.metrics.group(&group.id),
             observe: observe.clone(),
             report,
@@ -289,22 +288,13 @@ fn obey(machine: &mut dyn Membership, order: &Order) {
 pub(super) struct View {
     identity: watch::Sender<Option<Identity>>,
     lease: Lease,
-    pub(super) topic_id: Option<TopicId>,
-    held: BTreeMap<i32, Held>,
+    pub(super) topic: FirstSight,
+    tenures: BTreeMap<i32, Tenure>,
     metrics: GroupMetrics,
     observe: Observe,
     report: GroupReport,
     /// Why the membership ended for good.
     failed: Option<String>,
-}
-
-/// A partition that was assigned.
-struct Held {
-    tenure: Tenure,
-    /// The topic that its worker was told.
-    topic_id: Option<TopicId>,
-    /// It is being given up, or has been.
-    revoked: bool,
 }
 
 impl View {
@@ -321,11 +311,7 @@ impl View {
             match event {
                 Event::Identity(identity) => self.note_identity(identity),
                 Event::Assigned(partitions) => self.assign(partitions, changes).await?,
-                Event::Revoked(partitions) => {
-                    let held = self.held.iter_mut().filter(|(partition, _)| partitions.contains(partition));
-                    held.for_each(|(_, held)| held.revoked = true);
-                    changes.send(Change::Revoked(partitions)).await?;
-                }
+                Event::Revoked(partitions) => changes.send(Change::Revoked(partitions)).await?,
                 Event::Lost(partitions) => self.lose(&partitions, changes).await?,
                 Event::Rebalance(cause) => {
                     let (group, cause) = (&self.report.id, cause.as_str());
@@ -339,12 +325,6 @@ impl View {
                 }
             }
         }
-        let anew = self.made_anew();
-        if !anew.is_empty() {
-            warn!(group = self.report.id, "the topic was deleted and made anew: its partitions begin again");
-            self.lose(&anew, changes).await?;
-            self.assign(anew, changes).await?;
-        }
         Ok(())
     }
 
@@ -353,14 +333,13 @@ impl View {
         partitions: BTreeSet<i32>,
         changes: &mpsc::Sender<Change>,
     ) -> Result<(), mpsc::error::SendError<Change>> {
-        let topic_id = self.topic_id;
-        let tenure = |partition| (partition, Tenure::under(&self.lease));
-        let partitions: BTreeMap<_, _> = partitions.into_iter().map(tenure).collect();
-        let held = |(partition, tenure): (&i32, &Tenure)| {
-            (*partition, Held { tenure: tenure.clone(), topic_id, revoked: false })
+        let assigned = |partition| {
+            let (topic_id, is_new) = (self.topic.id(), self.topic.is_new(partition));
+            (partition, Assigned { tenure: Tenure::under(&self.lease), topic_id, is_new })
         };
-        self.held.extend(partitions.iter().map(held));
-        changes.send(Change::Assigned { topic_id, partitions }).await
+        let partitions: BTreeMap<_, _> = partitions.into_iter().map(assigned).collect();
+        self.tenures.extend(partitions.iter().map(|(partition, assigned)| (*partition, assigned.tenure.clone())));
+        changes.send(Change::Assigned(partitions)).await
     }
 
     async fn lose(
@@ -370,18 +349,9 @@ impl View {
     ) -> Result<(), mpsc::error::SendError<Change>> {
         // Before anything else is sent: from here on no offset of theirs is stored.
         for partition in partitions {
-            self.held.remove(partition).iter().for_each(|held| held.tenure.end());
+            self.tenures.remove(partition).iter().for_each(Tenure::end);
         }
         if partitions.is_empty() { Ok(()) } else { changes.send(Change::Lost(partitions.clone())).await }
-    }
-
-    /// What is read of a topic that is there no more, though its name is. The group knows names
-    /// only: the partitions stay this member's. One that is being given up is finished as it is, and
-    /// whoever has it next knows by the id beside its offset.
-    fn made_anew(&self) -> BTreeSet<i32> {
-        let old = |held: &Held| held.topic_id.zip(self.topic_id).is_some_and(|(old, new)| old != new);
-        let anew = self.held.iter().filter(|(_, held)| !held.revoked && old(held));
-        anew.map(|(partition, _)| *partition).collect()
     }
 
     fn note_identity(&mut self, identity: Option<Identity>) {

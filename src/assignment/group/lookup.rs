@@ -73,7 +73,7 @@ impl Lookup {
                     self.due = now + self.interval;
                     self.not_before = now + DESCRIBE_PAUSE;
                     if self.logs.admit(described.id) {
-                        view.topic_id = described.id.or(view.topic_id);
+                        view.topic.saw(described.id, described.partitions);
                         machine.described(&found, now);
                     } else {
                         warn!(topic = source, "a broker still tells of the topic that was deleted: it is not heeded");
