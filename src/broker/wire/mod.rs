@@ -30,6 +30,7 @@ pub mod records;
 pub(in crate::broker) mod sasl;
 mod scram;
 mod security;
+pub mod shape;
 mod stream;
 pub(in crate::broker) mod tls;
 mod topics;
