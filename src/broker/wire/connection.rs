@@ -16,19 +16,19 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestHeader, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes, VersionRange};
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestHeader};
+use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes, VersionRange};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::stream::{self, ReadHalf, WriteHalf};
-use super::{Options, sasl, tls};
+use super::{Options, answers, sasl, tls};
 use crate::broker::{Cause, Error};
 
 /// The versions of each request that this program has been tested with.
-const KNOWN_VERSIONS: [(ApiKey, VersionRange); 18] = [
+pub(super) const KNOWN_VERSIONS: [(ApiKey, VersionRange); 18] = [
     (ApiKey::Produce, VersionRange { min: 3, max: 7 }),
     (ApiKey::Fetch, VersionRange { min: 4, max: 11 }), // topic ids begin at 13
     (ApiKey::ListOffsets, VersionRange { min: 1, max: 7 }),
@@ -419,11 +419,11 @@ async fn read_frame(stream: &mut ReadHalf, max_frame_bytes: usize) -> Result<Byt
     Ok(frame.freeze())
 }
 
-fn decode<R: Request>(mut answer: Bytes, version: i16) -> anyhow::Result<R::Response> {
-    // kafka-protocol's decoders trust the length; a short answer must be an error, not a panic.
-    anyhow::ensure!(answer.remaining() >= 4, "the answer is cut short");
-    ResponseHeader::decode(&mut answer, R::Response::header_version(version))?;
-    R::Response::decode(&mut answer, version)
+/// The one place where answers are decoded.
+pub(super) fn decode<R: Request>(answer: Bytes, version: i16) -> anyhow::Result<R::Response> {
+    // kafka-protocol's decoders trust what an answer claims: it is held against its table first.
+    let mut body = answers::body(R::KEY, version, &answer)?;
+    R::Response::decode(&mut body, version)
 }
 
 #[cfg(test)]

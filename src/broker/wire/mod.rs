@@ -16,6 +16,7 @@
 //!
 //! Nothing here tries again: each call says what happened, and the caller's retry loop decides.
 
+mod answers;
 pub mod batch;
 mod cluster;
 mod compression;
