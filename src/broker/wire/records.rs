@@ -9,6 +9,9 @@ use super::batch::{AFTER_CRC, AFTER_LENGTH, HEADER_BYTES};
 use super::compression;
 use crate::record::{Header, Headers, Offset, RecordView};
 
+/// For so many elements at most memory is reserved because they are announced.
+const MOST_RESERVED: usize = 1024;
+
 /// A record as slices of the buffer it was fetched in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -113,10 +116,14 @@ impl RawBatch {
         let times = Times { first: self.i64_at(27), appended: (attributes & (1 << 3) != 0).then(|| self.i64_at(35)) };
         let count = usize::try_from(self.i32_at(57)).map_err(|_| "it has a negative number of records".to_owned())?;
         let offsets = self.base_offset..self.next_offset();
-        let mut decoded = Vec::with_capacity(count.min(records.len() / 7 + 1)); // a record has 7 bytes at least
+        let mut decoded = Vec::with_capacity(count.min(MOST_RESERVED));
+        let mut room = Room(limit);
         for index in 0..count {
-            let record = decode_record(&mut records, &offsets, &times);
-            decoded.push(record.ok_or_else(|| format!("record {index} of {count} can't be decoded"))?);
+            let record = decode_record(&mut records, &offsets, &times, &mut room);
+            decoded.push(record.ok_or_else(|| match room {
+                Room(0) => format!("its records would take more than {limit} bytes of memory"),
+                Room(_) => format!("record {index} of {count} can't be decoded"),
+            })?);
         }
         let ascending = decoded.windows(2).all(|pair| matches!(pair, [a, b] if a.offset < b.offset));
         if !ascending {
@@ -139,7 +146,21 @@ struct Times {
     appended: Option<i64>,
 }
 
-fn decode_record(buffer: &mut Bytes, offsets: &Range<Offset>, times: &Times) -> Option<Record> {
+/// The memory that a batch's records may still take, besides their bytes: the smallest record has 7
+/// bytes and takes twenty times as many, the smallest header 2.
+struct Room(usize);
+
+impl Room {
+    /// None left once something did not fit.
+    fn take<T>(&mut self) -> Option<()> {
+        let left = self.0.checked_sub(size_of::<T>());
+        self.0 = left.unwrap_or(0);
+        left.map(drop)
+    }
+}
+
+fn decode_record(buffer: &mut Bytes, offsets: &Range<Offset>, times: &Times, room: &mut Room) -> Option<Record> {
+    room.take::<Record>()?;
     let length = take_length(buffer)??;
     let mut record = take(buffer, length)?;
     take(&mut record, 1)?; // attributes: none are defined
@@ -151,8 +172,9 @@ fn decode_record(buffer: &mut Bytes, offsets: &Range<Offset>, times: &Times) -> 
     let key = take_field(&mut record)?;
     let value = take_field(&mut record)?;
     let count = take_length(&mut record)??;
-    let mut headers = Vec::with_capacity(count.min(record.len()));
+    let mut headers = Vec::with_capacity(count.min(MOST_RESERVED));
     for _ in 0..count {
+        room.take::<Header>()?;
         let name = take_field(&mut record)??;
         let name = std::str::from_utf8(&name).ok()?.to_owned();
         headers.push(Header { name, value: take_field(&mut record)? });
@@ -215,6 +237,23 @@ mod tests {
             for batch in batches(bytes.into()).flatten() {
                 let _ = batch.decode(1 << 16);
             }
+        }
+    }
+
+    #[test]
+    fn tiny_records_do_not_fill_the_memory() {
+        let header = Header { name: String::new(), value: None };
+        let many = vec![header; 1000];
+        for (records, headers) in [(1000, &[][..]), (1, &many[..])] {
+            let mut builder = super::super::batch::BatchBuilder::default();
+            for _ in 0..records {
+                let record = super::super::batch::Outgoing { timestamp_ms: 5, key: None, value: None };
+                builder.append(&record, Headers::List(headers).iter());
+            }
+            let batch = batches(builder.finish(crate::config::Compression::Zstd).unwrap()).next().unwrap().unwrap();
+            assert!(batch.decode(1 << 20).is_ok());
+            let error = batch.decode(16 << 10).unwrap_err();
+            assert_eq!(error, "its records would take more than 16384 bytes of memory");
         }
     }
 
