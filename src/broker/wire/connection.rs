@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::stream::{self, ReadHalf, WriteHalf};
-use super::{Options, answers, sasl, tls};
+use super::{Options, answers, sasl, throttle, tls};
 use crate::broker::{Cause, Error};
 
 /// The versions of each request that this program has been tested with.
@@ -198,10 +198,10 @@ impl Connection {
         self.request_in(doing, request, tail, version, self.request_timeout).await
     }
 
-    /// Holds back requests for as long as the broker asked in an answer.
+    /// Holds back requests for as long as the broker asked in an answer, a minute at most.
     pub fn throttle(&self, pause: Duration) {
-        let until = Some(Instant::now() + pause);
-        *self.throttled_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = until;
+        let mut throttled_until = self.throttled_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *throttled_until = Some(throttle::until(Instant::now(), *throttled_until, pause, &self.address));
     }
 
     async fn wait_while_throttled(&self) {

@@ -33,6 +33,7 @@ mod scram;
 mod security;
 pub mod shape;
 mod stream;
+mod throttle;
 pub(in crate::broker) mod tls;
 mod topics;
 
