@@ -8,6 +8,7 @@ use std::time::Duration;
 use kafka_protocol::ResponseError;
 use rskafka::client::partition::{OffsetAt, PartitionClient};
 use rskafka::record::{Record, RecordAndOffset};
+use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::client::{Clients, Partition, within};
@@ -19,6 +20,9 @@ use crate::record::{Headers, Offset, RecordView, TopicId};
 /// After a stretch that rskafka could not decode, this many fetches go by the wire: control
 /// batches come in flocks.
 const SUSPICION: u32 = 8;
+
+/// The least time between two fetches where the first brought nothing.
+const LEAST_WAIT: Duration = Duration::from_millis(10);
 
 /// One batch may decompress to this many times the largest frame.
 const LARGEST_EXPANSION: usize = 4;
@@ -203,7 +207,12 @@ impl PartitionReader {
     /// even framed as batches.
     pub async fn fetch(&mut self, position: Offset, max_bytes: i32) -> Result<SourceBatch, Error> {
         self.client().await?;
+        let begun = Instant::now();
         let fetched = self.fetch_either_way(position, max_bytes).await;
+        // A broker that has nothing waits; one that does not must not make us spin.
+        if fetched.as_ref().is_ok_and(|batch| batch.range.is_empty()) {
+            sleep_until(begun + LEAST_WAIT).await;
+        }
         self.drop_broken(fetched).await
     }
 
@@ -254,8 +263,12 @@ impl PartitionReader {
 
     async fn offset(&mut self, at: OffsetAt) -> Result<Offset, Error> {
         let (deadline, on) = (self.request_timeout, self.on());
-        let result = within(deadline, "look up offsets of", &on, self.client().await?.get_offset(at)).await;
-        self.drop_broken(result).await.map(Offset)
+        let doing = "look up offsets of";
+        let result = within(deadline, doing, &on, self.client().await?.get_offset(at)).await;
+        match self.drop_broken(result).await? {
+            offset @ 0.. => Ok(Offset(offset)),
+            offset => Err(Error { doing, on, cause: Cause::Undecodable(format!("{offset} is no offset")) }),
+        }
     }
 
     async fn fetch_by_rskafka(
@@ -315,6 +328,9 @@ impl PartitionReader {
             Some(next) => next,
             None => self.behind_damage(position, max_bytes, &fetched).await?,
         };
+        if next <= position && !stretch.damaged.is_empty() {
+            return Err(self.undecodable(position, "what stands behind a damaged batch begins before it"));
+        }
         if stretch.baffles_rskafka() {
             self.suspicion = SUSPICION;
         }

@@ -1,6 +1,6 @@
 //! What the cluster looks like, and one shared connection to each broker.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::sync::Mutex;
 
+use super::address::address;
 use super::{Connection, Security};
 use crate::broker::{Cause, Error};
 use crate::config;
@@ -83,8 +84,8 @@ pub struct Cluster {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Where each node listens, as last told.
-    nodes: HashMap<i32, String>,
+    /// Where each node listens, as last told, or what is wrong with what was told.
+    nodes: HashMap<i32, Result<String, String>>,
     /// Open connections by address.
     connections: HashMap<String, Arc<Connection>>,
     /// Leaders as last told.
@@ -145,17 +146,24 @@ impl Cluster {
                 partition.leader.ok_or_else(|| failed(ResponseError::LeaderNotAvailable))?
             }
         };
-        let address = self.state.lock().await.nodes.get(&leader).cloned();
-        let Some(address) = address else {
+        let connection = match self.address_of(leader).await {
+            Ok(address) => self.connection(&address).await,
             // It has left the cluster, which whoever asked last about another topic was told.
-            self.forget_leader(topic, partition).await;
-            return Err(failed(ResponseError::LeaderNotAvailable));
+            Err(cause) => Err(Error { cause, ..failed(ResponseError::LeaderNotAvailable) }),
         };
-        let connection = self.connection(&address).await;
         if connection.is_err() {
             self.forget_leader(topic, partition).await;
         }
         connection
+    }
+
+    /// Where a node listens. One that no broker told of may have come since.
+    async fn address_of(&self, node: i32) -> Result<String, Cause> {
+        match self.state.lock().await.nodes.get(&node) {
+            Some(Ok(address)) => Ok(address.clone()),
+            Some(Err(why)) => Err(Cause::Undecodable(format!("of node {node}, {why}"))),
+            None => Err(Cause::Code(ResponseError::LeaderNotAvailable)),
+        }
     }
 
     /// Forgets who leads a partition, so that the next request asks anew.
@@ -172,11 +180,9 @@ impl Cluster {
         let failed = || Error::code("find the controller of", "the cluster", ResponseError::NotController);
         let nothing = MetadataRequest::default().with_topics(Some(Vec::new())).with_allow_auto_topic_creation(false);
         self.metadata(nothing, false).await?;
-        let address = {
-            let state = self.state.lock().await;
-            state.controller.and_then(|controller| state.nodes.get(&controller).cloned())
-        };
-        self.connection(&address.ok_or_else(failed)?).await
+        let controller = self.state.lock().await.controller.ok_or_else(failed)?;
+        let address = self.address_of(controller).await.map_err(|cause| Error { cause, ..failed() })?;
+        self.connection(&address).await
     }
 
     async fn metadata(&self, request: MetadataRequest, permissions: bool) -> Result<MetadataResponse, Error> {
@@ -185,7 +191,9 @@ impl Cluster {
             let request = request.clone().with_include_topic_authorized_operations(told);
             async move { connection.request("ask for metadata of", &request).await }
         };
-        let response = self.ask_any(ask).await?;
+        let mut response = self.ask_any(ask).await?;
+        // A broker has no reason to tell of others; what it tells is kept.
+        response.topics.retain(|told| request.topics.iter().flatten().any(|asked| asked.name == told.name));
         self.learn(&response).await;
         Ok(response)
     }
@@ -216,14 +224,10 @@ impl Cluster {
     /// configured ones, in case the whole cluster has moved.
     async fn addresses(&self) -> Vec<String> {
         let state = self.state.lock().await;
-        let connected = state.connections.keys();
-        let mut addresses: Vec<String> = Vec::new();
-        for address in connected.chain(state.nodes.values()).chain(&self.options.bootstrap) {
-            if !addresses.contains(address) {
-                addresses.push(address.clone());
-            }
-        }
-        addresses
+        let told = state.nodes.values().flatten();
+        let all = state.connections.keys().chain(told).chain(&self.options.bootstrap);
+        let mut seen = HashSet::new();
+        all.filter(|address| seen.insert(*address)).cloned().collect()
     }
 
     async fn connection(&self, address: &str) -> Result<Arc<Connection>, Error> {
@@ -276,13 +280,8 @@ fn asked(name: &str) -> MetadataRequestTopic {
     MetadataRequestTopic::default().with_name(Some(TopicName(StrBytes::from_string(name.to_owned()))))
 }
 
-fn node(broker: &MetadataResponseBroker) -> (i32, String) {
+fn node(broker: &MetadataResponseBroker) -> (i32, Result<String, String>) {
     (broker.node_id.0, address(&broker.host, broker.port))
-}
-
-/// `host:port`, with brackets around an IPv6 address.
-pub(super) fn address(host: &str, port: i32) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 fn described(topic: &MetadataResponseTopic) -> Option<(String, Result<Topic, Error>)> {
@@ -300,6 +299,11 @@ fn described(topic: &MetadataResponseTopic) -> Option<(String, Result<Topic, Err
         })
         .collect();
     partitions.sort_by_key(|partition| partition.index);
+    // How many there are decides where records go, and what is assigned.
+    if partitions.is_empty() || partitions.iter().zip(0..).any(|(partition, index)| partition.index != index) {
+        let cause = Cause::Undecodable("its partitions are not numbered 0, 1, 2 and so on".to_owned());
+        return Some((name.clone(), Err(Error { doing: "look up topic", on: name, cause })));
+    }
     let id = Some(TopicId(*topic.topic_id.as_bytes())).filter(|id| id.0 != [0; 16]);
     let authorized_operations = Some(topic.topic_authorized_operations).filter(|bits| *bits != i32::MIN);
     Some((name, Ok(Topic { id, partitions, authorized_operations })))

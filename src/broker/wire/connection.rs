@@ -361,10 +361,11 @@ async fn read_answers(mut stream: ReadHalf, waiting: Arc<Waiting>, max_frame_byt
     for answers in 0_u64.. {
         match read_frame(&mut stream, max_frame_bytes).await {
             Ok(frame) => {
-                let id = frame.first_chunk().map(|id| i32::from_be_bytes(*id));
-                if let Some(id) = id {
-                    waiting.answer(id, frame);
-                }
+                let Some(id) = frame.first_chunk().map(|id| i32::from_be_bytes(*id)) else {
+                    return waiting
+                        .fail(|| Cause::Disconnected("the broker answered nothing in particular".to_owned()));
+                };
+                waiting.answer(id, frame);
             }
             Err(FrameError::Io(error)) => return waiting.fail(|| lost(&error, answers)),
             Err(FrameError::TooLarge { actual }) if answers == 0 && is_tls(actual) => {

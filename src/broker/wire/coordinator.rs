@@ -7,9 +7,9 @@ use kafka_protocol::messages::FindCoordinatorRequest;
 use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::sync::Mutex;
 
-use super::cluster::address;
+use super::address::address;
 use super::{Cluster, Connection};
-use crate::broker::Error;
+use crate::broker::{Cause, Error};
 
 /// The coordinator of one group. Its connection is nobody else's: a broker answers the requests of
 /// a connection one after another, and a heartbeat must not wait behind a slow produce.
@@ -82,12 +82,17 @@ impl Coordinator {
             async move { connection.request(DOING, &request).await }
         };
         let response = self.cluster.ask_any(ask).await?;
-        let (code, host, port) = match response.coordinators.first() {
-            Some(found) => (found.error_code, &found.host, found.port),
-            None => (response.error_code, &response.host, response.port),
+        let undecodable = |why| Error { doing: DOING, on: self.group.clone(), cause: Cause::Undecodable(why) };
+        let (code, host, port) = match &response.coordinators[..] {
+            [] => (response.error_code, &response.host, response.port),
+            all => {
+                let found = all.iter().find(|found| found.key == key);
+                let found = found.ok_or_else(|| undecodable("it names another group".to_owned()))?;
+                (found.error_code, &found.host, found.port)
+            }
         };
         match ResponseError::try_from_code(code) {
-            None => Ok(address(host, port)),
+            None => address(host, port).map_err(undecodable),
             Some(code) => Err(Error::code(DOING, self.group.clone(), code)),
         }
     }

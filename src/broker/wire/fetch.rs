@@ -132,6 +132,9 @@ impl Cluster {
             self.forget_leader(topic, partition).await;
             return Err(failed(Cause::Code(code)));
         }
+        if found.high_watermark < 0 {
+            return Err(failed(Cause::Undecodable("its high watermark is negative".to_owned())));
+        }
         Ok(Fetched {
             high_watermark: Offset(found.high_watermark),
             last_stable_offset: Offset(found.last_stable_offset),
@@ -149,11 +152,23 @@ impl Fetched {
     /// Takes the batches apart from `position` on, each decompressed to at most `limit` bytes.
     ///
     /// # Errors
-    /// Where not even one whole batch stands there.
+    /// Where not even one whole batch stands there, or where a batch begins before the end of the
+    /// one before it: reading would go on where it has been.
     pub fn stretch(&self, position: Offset, limit: usize) -> Result<Stretch, String> {
         let mut stretch = Stretch { next: Some(position), ..Stretch::default() };
+        let mut end = Offset(0);
         for batch in records::batches(self.batches.clone()) {
-            stretch.add(batch?, position, limit);
+            let batch = batch?;
+            let begin = batch.base_offset;
+            if begin < end {
+                return Err(format!("a batch at {begin} stands behind one that ends at {end}"));
+            }
+            let said = batch.next_offset().max(begin.next());
+            stretch.add(batch, position, limit);
+            // What a damaged one says of its offsets may be the damage.
+            if stretch.next.is_some() {
+                end = said;
+            }
         }
         Ok(stretch)
     }
@@ -175,7 +190,7 @@ impl Stretch {
                     }
                     Decoded::Control => self.controls += 1,
                 }
-                self.next = Some(batch.next_offset().max(position));
+                self.next = Some(batch.next_offset().max(batch.base_offset.next()).max(position));
             }
             Err(why) => {
                 self.damaged.push(Damaged { offset: batch.base_offset.max(position), bytes: batch.bytes, why });

@@ -12,7 +12,7 @@ use kafka_protocol::messages::{GroupId, OffsetCommitRequest, OffsetFetchRequest,
 use kafka_protocol::protocol::{Request, StrBytes};
 
 use super::{Connection, Coordinator};
-use crate::broker::Error;
+use crate::broker::{Cause, Error};
 use crate::record::Offset;
 
 /// Who commits: what the coordinator gave a member of the group, which it checks on each commit.
@@ -87,8 +87,8 @@ impl Coordinator {
         let answer = connection.request(DOING, &request).await;
         let response = self.checked(&connection, answer).await?;
         connection.throttle_ms(response.throttle_time_ms);
-        let found = fetched(&response, topic);
-        let found = found.map_err(|code| Error::code(DOING, self.group(), code));
+        let found = fetched(&response, self.group(), topic, partitions);
+        let found = found.map_err(|cause| Error { doing: DOING, on: self.group().to_owned(), cause });
         self.checked(&connection, found).await
     }
 
@@ -151,49 +151,73 @@ fn fetch_request(group: &str, topic: &str, partitions: &[i32], version: i16) -> 
     }
 }
 
-fn fetched(response: &OffsetFetchResponse, topic: &str) -> Result<BTreeMap<i32, GroupOffset>, ResponseError> {
+/// What an answer tells of one partition.
+struct Told<'a> {
+    partition: i32,
+    offset: i64,
+    leader_epoch: i32,
+    metadata: Option<&'a StrBytes>,
+    code: i16,
+}
+
+/// The offsets of the partitions that were asked for. A broker tells of each, also where there is no
+/// offset: one that it leaves out must not be taken for new, or reading would begin anew.
+fn fetched(
+    response: &OffsetFetchResponse,
+    group: &str,
+    topic: &str,
+    partitions: &[i32],
+) -> Result<BTreeMap<i32, GroupOffset>, Cause> {
+    let undecodable = |why: String| Err(Cause::Undecodable(why));
+    let told = told(response, group, topic)?;
     let mut found = BTreeMap::new();
-    let mut note = |partition: i32, offset: i64, epoch: i32, metadata: Option<&StrBytes>, code: i16| {
-        if let Some(code) = ResponseError::try_from_code(code) {
-            return Err(code);
+    for partition in partitions {
+        let Some(told) = told.iter().find(|told| told.partition == *partition) else {
+            return undecodable(format!("it does not tell of partition {partition} of {topic}"));
+        };
+        if let Some(code) = ResponseError::try_from_code(told.code) {
+            return Err(Cause::Code(code));
         }
-        if offset >= 0 {
-            let metadata = metadata.map_or_else(String::new, |metadata| metadata.to_string());
-            let leader_epoch = Some(epoch).filter(|epoch| *epoch >= 0);
-            found.insert(partition, GroupOffset { offset: Offset(offset), leader_epoch, metadata });
-        }
-        Ok(())
-    };
-    match response.groups.first() {
-        Some(group) => {
-            ResponseError::try_from_code(group.error_code).map_or(Ok(()), Err)?;
-            for p in group.topics.iter().filter(|told| told.name.as_str() == topic).flat_map(|topic| &topic.partitions)
-            {
-                note(
-                    p.partition_index,
-                    p.committed_offset,
-                    p.committed_leader_epoch,
-                    p.metadata.as_ref(),
-                    p.error_code,
-                )?;
+        match told.offset {
+            offset @ 0.. => {
+                let metadata = told.metadata.map_or_else(String::new, |metadata| metadata.to_string());
+                let leader_epoch = Some(told.leader_epoch).filter(|epoch| *epoch >= 0);
+                found.insert(*partition, GroupOffset { offset: Offset(offset), leader_epoch, metadata });
             }
-        }
-        None => {
-            ResponseError::try_from_code(response.error_code).map_or(Ok(()), Err)?;
-            for p in
-                response.topics.iter().filter(|told| told.name.as_str() == topic).flat_map(|topic| &topic.partitions)
-            {
-                note(
-                    p.partition_index,
-                    p.committed_offset,
-                    p.committed_leader_epoch,
-                    p.metadata.as_ref(),
-                    p.error_code,
-                )?;
-            }
+            -1 => {} // there is none
+            offset => return undecodable(format!("{offset} is no offset")),
         }
     }
     Ok(found)
+}
+
+/// All that an answer tells of a topic: since version 8 it is one of several groups'.
+fn told<'a>(response: &'a OffsetFetchResponse, group: &str, topic: &str) -> Result<Vec<Told<'a>>, Cause> {
+    let refused = |code| ResponseError::try_from_code(code).map_or(Ok(()), |code| Err(Cause::Code(code)));
+    if response.groups.is_empty() {
+        refused(response.error_code)?;
+        let topics = response.topics.iter().filter(|told| told.name.as_str() == topic);
+        let partitions = topics.flat_map(|told| &told.partitions).map(|p| Told {
+            partition: p.partition_index,
+            offset: p.committed_offset,
+            leader_epoch: p.committed_leader_epoch,
+            metadata: p.metadata.as_ref(),
+            code: p.error_code,
+        });
+        return Ok(partitions.collect());
+    }
+    let found = response.groups.iter().find(|found| found.group_id.as_str() == group);
+    let found = found.ok_or_else(|| Cause::Undecodable("it names another group".to_owned()))?;
+    refused(found.error_code)?;
+    let topics = found.topics.iter().filter(|told| told.name.as_str() == topic);
+    let partitions = topics.flat_map(|told| &told.partitions).map(|p| Told {
+        partition: p.partition_index,
+        offset: p.committed_offset,
+        leader_epoch: p.committed_leader_epoch,
+        metadata: p.metadata.as_ref(),
+        code: p.error_code,
+    });
+    Ok(partitions.collect())
 }
 
 fn text(text: &str) -> StrBytes {

@@ -7,7 +7,7 @@ use kafka_protocol::messages::{ConsumerGroupDescribeRequest, DescribeGroupsReque
 use kafka_protocol::protocol::{Request, StrBytes};
 
 use super::Coordinator;
-use crate::broker::Error;
+use crate::broker::{Cause, Error};
 
 const DOING: &str = "describe group";
 
@@ -41,7 +41,8 @@ impl Coordinator {
         let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![self.group_id()]);
         let answer = connection.request(DOING, &request).await;
         let response = self.checked(&connection, answer).await?;
-        let Some(group) = response.groups.first() else { return Ok(None) };
+        let group = response.groups.iter().find(|found| found.group_id == self.group_id());
+        let group = group.ok_or_else(|| self.not_told())?;
         match ResponseError::try_from_code(group.error_code) {
             None => Ok(Some(GroupDescription { state: group.group_state.to_string(), members: group.members.len() })),
             // The second: brokers that know KIP-848 and have it switched off.
@@ -55,12 +56,19 @@ impl Coordinator {
         let request = DescribeGroupsRequest::default().with_groups(vec![self.group_id()]);
         let answer = connection.request(DOING, &request).await;
         let response = self.checked(&connection, answer).await?;
-        let Some(group) = response.groups.first() else { return Ok(None) };
+        let group = response.groups.iter().find(|found| found.group_id == self.group_id());
+        let group = group.ok_or_else(|| self.not_told())?;
         match ResponseError::try_from_code(group.error_code) {
             None => Ok(Some(GroupDescription { state: group.group_state.to_string(), members: group.members.len() })),
             Some(ResponseError::GroupIdNotFound) => Ok(None),
             Some(code) => self.checked(&connection, Err(Error::code(DOING, self.group(), code))).await,
         }
+    }
+
+    /// Of a group that is asked for, every broker says something.
+    fn not_told(&self) -> Error {
+        let cause = Cause::Undecodable("it names another group".to_owned());
+        Error { doing: DOING, on: self.group().to_owned(), cause }
     }
 
     fn group_id(&self) -> GroupId {

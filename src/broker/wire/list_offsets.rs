@@ -70,6 +70,10 @@ impl Cluster {
             self.forget_leader(topic, partition).await;
             return Err(failed(Cause::Code(code)));
         }
-        Ok(Some(Offset(found.offset)).filter(|offset| *offset >= Offset(0)))
+        match (found.offset, at) {
+            (offset @ 0.., _) => Ok(Some(Offset(offset))),
+            (-1, At::Timestamp(_)) => Ok(None),
+            (offset, _) => Err(failed(Cause::Undecodable(format!("{offset} is no offset")))),
+        }
     }
 }

@@ -16,6 +16,7 @@
 //!
 //! Nothing here tries again: each call says what happened, and the caller's retry loop decides.
 
+mod address;
 mod answers;
 pub mod batch;
 mod cluster;
@@ -25,6 +26,8 @@ mod coordinator;
 mod fetch;
 mod group_offsets;
 mod groups;
+#[cfg(test)]
+mod lies;
 mod list_offsets;
 mod produce;
 pub mod records;

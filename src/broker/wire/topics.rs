@@ -73,7 +73,11 @@ impl Cluster {
         };
         let response = self.ask_any(ask).await?;
         let found = response.results.into_iter().find(|found| found.resource_name.as_str() == topic);
-        let Some(found) = found else { return Ok(None) };
+        let found = found.ok_or_else(|| Error {
+            doing: DOING,
+            on: topic.to_owned(),
+            cause: Cause::Undecodable("it names another topic".to_owned()),
+        })?;
         if let Some(code) = ResponseError::try_from_code(found.error_code) {
             return Err(Error::code(DOING, topic, code));
         }

@@ -1,0 +1,118 @@
+//! A broker that answers whatever a test makes it answer, and what becomes of it.
+
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::{ApiKey, ApiVersionsResponse, BrokerId, MetadataResponse, ResponseHeader, TopicName};
+use kafka_protocol::protocol::{Encodable, StrBytes};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::connection::KNOWN_VERSIONS;
+use super::{Cluster, Options};
+use crate::config::{self, Config};
+
+/// The body of an answer, in a version, of a broker on a port.
+type Answer = Box<dyn Fn(i16, u16) -> Bytes + Send + Sync>;
+
+/// A broker that is truthful but for what it was told to say. It leads partition 0 of topic `t`.
+pub struct Liar(HashMap<i16, Answer>);
+
+impl Liar {
+    /// One that answers `ApiVersions` and `Metadata` as it should, and nothing else.
+    pub fn new() -> Self {
+        let range = |(key, range): (ApiKey, _)| {
+            let kafka_protocol::protocol::VersionRange { min, max } = range;
+            ApiVersion::default().with_api_key(key as i16).with_min_version(min).with_max_version(max)
+        };
+        let versions = ApiVersionsResponse::default().with_api_keys(KNOWN_VERSIONS.map(range).into());
+        Self(HashMap::new())
+            .says(ApiKey::ApiVersions, move |_| versions.clone())
+            .says(ApiKey::Metadata, |port| metadata(port, &[0]))
+    }
+
+    /// It answers this from now on.
+    pub fn says<R: Encodable>(self, key: ApiKey, answer: impl Fn(u16) -> R + Send + Sync + 'static) -> Self {
+        self.sends(key, move |version, port| {
+            let mut out = BytesMut::new();
+            answer(port).encode(&mut out, version).unwrap();
+            out.freeze()
+        })
+    }
+
+    /// The same in bytes.
+    pub fn sends(mut self, key: ApiKey, answer: impl Fn(i16, u16) -> Bytes + Send + Sync + 'static) -> Self {
+        self.0.insert(key as i16, Box::new(answer));
+        self
+    }
+
+    /// Lets it speak, to a client that is returned.
+    pub async fn start(self) -> Arc<Cluster> {
+        Arc::new(Cluster::new(Options::from(&self.listen().await)))
+    }
+
+    /// Lets it speak, and says how to reach it.
+    pub async fn listen(self) -> config::Kafka {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answers = Arc::new(self.0);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer(stream, Arc::clone(&answers), port));
+            }
+        });
+        let mut kafka = Config::default().kafka;
+        kafka.brokers = vec![format!("127.0.0.1:{port}")];
+        kafka.request_timeout = Duration::from_secs(5);
+        kafka
+    }
+}
+
+/// Answers until the client leaves.
+async fn answer(mut stream: TcpStream, answers: Arc<HashMap<i16, Answer>>, port: u16) {
+    while let Ok(length) = stream.read_u32().await {
+        let mut request = vec![0; usize::try_from(length).unwrap()];
+        stream.read_exact(&mut request).await.unwrap();
+        let number = |at: usize| i16::from_be_bytes([request[at], request[at + 1]]);
+        let (key, version) = (number(0), number(2));
+        let id = i32::from_be_bytes([request[4], request[5], request[6], request[7]]);
+        let Some(answer) = answers.get(&key) else { return };
+        let mut out = BytesMut::new();
+        out.put_u32(0);
+        let header_version = ApiKey::try_from(key).unwrap().response_header_version(version);
+        ResponseHeader::default().with_correlation_id(id).encode(&mut out, header_version).unwrap();
+        out.put_slice(&answer(version, port));
+        let length = u32::try_from(out.len() - 4).unwrap();
+        out[..4].copy_from_slice(&length.to_be_bytes());
+        stream.write_all(&out).await.unwrap();
+    }
+}
+
+/// Node 0 on this port leads these partitions of `t`.
+pub fn metadata(port: u16, partitions: &[i32]) -> MetadataResponse {
+    let broker = |port| MetadataResponseBroker::default().with_host(text("127.0.0.1")).with_port(port);
+    let partition = |index: &i32| MetadataResponsePartition::default().with_partition_index(*index);
+    let topic = MetadataResponseTopic::default()
+        .with_name(Some(topic("t")))
+        .with_partitions(partitions.iter().map(partition).collect());
+    MetadataResponse::default()
+        .with_brokers(vec![broker(i32::from(port))])
+        .with_controller_id(BrokerId(0))
+        .with_topics(vec![topic])
+}
+
+pub fn text(text: &'static str) -> StrBytes {
+    StrBytes::from_static_str(text)
+}
+
+pub fn topic(name: &'static str) -> TopicName {
+    TopicName(text(name))
+}

@@ -1,0 +1,316 @@
+//! Whatever a broker answers is an error that says so, or is passed over; never a wrong offset.
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::consumer_group_describe_response::DescribedGroup;
+use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
+use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::find_coordinator_response::Coordinator as Found;
+use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
+};
+use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use kafka_protocol::messages::{
+    ConsumerGroupDescribeResponse, DescribeConfigsResponse, FetchResponse, FindCoordinatorResponse, GroupId,
+    ListOffsetsResponse, OffsetFetchResponse, ProduceResponse,
+};
+
+use super::*;
+use crate::broker::wire::batch::{BatchBuilder, Outgoing};
+use crate::broker::wire::{At, Coordinator, Fetched};
+use crate::broker::{Cause, Clients, Error, PartitionReader};
+use crate::config::Compression;
+use crate::record::{Headers, Offset};
+use crate::retry::ErrorClass;
+
+#[track_caller]
+fn undecodable<T: std::fmt::Debug>(result: Result<T, Error>, why: &str) {
+    let error = result.unwrap_err();
+    assert!(matches!(&error.cause, Cause::Undecodable(found) if found.contains(why)), "{error}");
+}
+
+#[tokio::test]
+async fn a_lying_count_is_an_error_and_the_connection_lives() {
+    let claims = |_, _| Bytes::from_static(&[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 0]);
+    let cluster = Liar::new().sends(ApiKey::ListOffsets, claims).start().await;
+    let connection = cluster.leader("t", 0).await.unwrap();
+    for _ in 0..2 {
+        let asked = cluster.offset_at("t", 0, At::Latest).await;
+        undecodable(asked, "the ListOffsets answer (version 7) does not hold what it claims");
+    }
+    assert!(!connection.is_broken());
+}
+
+#[tokio::test]
+async fn versions_that_do_not_hold_what_they_claim_are_asked_for_once_more_and_given_up() {
+    let claims = |_, _| Bytes::from_static(&[0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0]);
+    let cluster = Liar::new().sends(ApiKey::ApiVersions, claims).start().await;
+    undecodable(cluster.topics(&["t"]).await, "the ApiVersions answer (version 0) does not hold what it claims");
+}
+
+#[tokio::test]
+async fn an_answer_without_a_correlation_id_breaks_the_connection_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(&[0, 0, 0, 2, 7, 7]).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let opened = super::super::Connection::open(&address, &Options::from(&Config::default().kafka)).await;
+    assert!(matches!(opened.unwrap_err().cause, Cause::Disconnected(_)));
+}
+
+#[tokio::test]
+async fn a_leader_at_no_address_is_an_error() {
+    for (host, port, why) in [("", 9092, "no host"), ("a\nb", 9092, "neither"), ("kafka", 0, "port 0")] {
+        let liar = Liar::new().says(ApiKey::Metadata, move |asked| {
+            let mut answer = metadata(asked, &[0]);
+            answer.brokers[0] = answer.brokers[0].clone().with_host(text(host)).with_port(port);
+            answer
+        });
+        let cluster = liar.start().await;
+        undecodable(cluster.leader("t", 0).await, why);
+        undecodable(cluster.controller().await, why);
+    }
+}
+
+#[tokio::test]
+async fn a_leader_that_nobody_knows_is_asked_for_anew() {
+    let asked = std::sync::atomic::AtomicI32::new(0);
+    let liar = Liar::new().says(ApiKey::Metadata, move |port| {
+        let mut answer = metadata(port, &[0]);
+        let first = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        answer.topics[0].partitions[0].leader_id = BrokerId(if first { 77 } else { 0 });
+        answer
+    });
+    let cluster = liar.start().await;
+    assert!(cluster.leader("t", 0).await.unwrap_err().is(ResponseError::LeaderNotAvailable));
+    cluster.leader("t", 0).await.unwrap();
+}
+
+#[tokio::test]
+async fn partitions_are_numbered_without_a_gap() {
+    for wrong in [&[][..], &[1], &[0, 2], &[0, 0], &[-1, 0], &[i32::MAX]] {
+        let cluster = Liar::new().says(ApiKey::Metadata, |port| metadata(port, wrong)).start().await;
+        undecodable(cluster.topics(&["t"]).await.unwrap().remove("t").unwrap(), "not numbered");
+    }
+    let cluster = Liar::new().says(ApiKey::Metadata, |port| metadata(port, &[1, 0])).start().await;
+    assert_eq!(cluster.topics(&["t"]).await.unwrap()["t"].as_ref().unwrap().partition_count(), 2);
+}
+
+#[tokio::test]
+async fn topics_that_nobody_asked_for_are_passed_over() {
+    let cluster = Liar::new().start().await;
+    assert!(cluster.topics(&["u"]).await.unwrap().is_empty());
+    assert!(cluster.leader("u", 0).await.unwrap_err().is(ResponseError::UnknownTopicOrPartition));
+}
+
+fn offset(partition: i32, offset: i64) -> impl Fn(u16) -> ListOffsetsResponse {
+    move |_| {
+        let partition = ListOffsetsPartitionResponse::default().with_partition_index(partition).with_offset(offset);
+        let topic = ListOffsetsTopicResponse::default().with_name(topic("t")).with_partitions(vec![partition]);
+        ListOffsetsResponse::default().with_topics(vec![topic])
+    }
+}
+
+#[tokio::test]
+async fn a_place_has_an_offset() {
+    let listed = async |partition, said, at| {
+        let cluster = Liar::new().says(ApiKey::ListOffsets, offset(partition, said)).start().await;
+        cluster.offset_at("t", 0, at).await
+    };
+    assert_eq!(listed(0, 7, At::Earliest).await.unwrap(), Some(Offset(7)));
+    assert_eq!(listed(0, -1, At::Timestamp(5)).await.unwrap(), None);
+    for (said, at) in [(-1, At::Earliest), (-1, At::Latest), (-5, At::Timestamp(5)), (i64::MIN, At::Latest)] {
+        undecodable(listed(0, said, at).await, "is no offset");
+    }
+    undecodable(listed(3, 7, At::Earliest).await, "another partition");
+}
+
+#[tokio::test]
+async fn an_error_code_that_nobody_knows_is_said() {
+    let liar = Liar::new().says(ApiKey::ListOffsets, |port| {
+        let mut answer = offset(0, 7)(port);
+        answer.topics[0].partitions[0].error_code = i16::MAX;
+        answer
+    });
+    let error = liar.start().await.offset_at("t", 0, At::Latest).await.unwrap_err();
+    assert!(error.to_string().contains("code 32767"), "{error}");
+    assert_eq!(error.class(), ErrorClass::Fatal);
+}
+
+fn fetched(partition: PartitionData) -> impl Fn(u16) -> FetchResponse {
+    move |_| {
+        let topic = FetchableTopicResponse::default().with_topic(topic("t")).with_partitions(vec![partition.clone()]);
+        FetchResponse::default().with_responses(vec![topic])
+    }
+}
+
+#[tokio::test]
+async fn a_fetch_tells_of_its_partition_and_of_its_end() {
+    let fetch = async |partition| {
+        let cluster = Liar::new().says(ApiKey::Fetch, fetched(partition)).start().await;
+        cluster.fetch("t", 0, Offset(5), 1000, 0).await
+    };
+    let whole = PartitionData::default().with_high_watermark(3).with_last_stable_offset(-1);
+    assert_eq!(fetch(whole.clone()).await.unwrap().high_watermark, Offset(3), "below the position: truncated");
+    undecodable(fetch(whole.clone().with_high_watermark(-1)).await, "high watermark is negative");
+    undecodable(fetch(whole.with_partition_index(1)).await, "another partition");
+}
+
+fn batch(base: i64, records: usize) -> Vec<u8> {
+    let mut builder = BatchBuilder::default();
+    for _ in 0..records {
+        builder.append(&Outgoing { timestamp_ms: 5, key: None, value: None }, Headers::NONE.iter());
+    }
+    let mut bytes = builder.finish(Compression::None).unwrap().to_vec();
+    bytes[..8].copy_from_slice(&base.to_be_bytes());
+    bytes
+}
+
+fn stretch(batches: &[Vec<u8>]) -> Result<Vec<i64>, String> {
+    let batches = batches.concat().into();
+    let fetched = Fetched { high_watermark: Offset(100), last_stable_offset: Offset(100), batches };
+    let stretch = fetched.stretch(Offset(10), 1 << 20)?;
+    let mut found: Vec<_> = stretch.records.iter().map(|record| record.offset.0).collect();
+    found.push(stretch.next.map_or(-1, |next| next.0));
+    Ok(found)
+}
+
+#[test]
+fn batches_follow_each_other() {
+    assert_eq!(stretch(&[batch(9, 2), batch(11, 1), batch(20, 1)]).unwrap(), [10, 11, 20, 21]);
+    assert_eq!(stretch(&[batch(3, 1), batch(4, 1), batch(10, 1)]).unwrap(), [10, 11], "what was read before");
+    assert!(stretch(&[batch(10, 2), batch(11, 1)]).unwrap_err().contains("stands behind one that ends at 12"));
+    assert!(stretch(&[batch(20, 1), batch(5, 1)]).is_err(), "reading would stand still");
+    assert_eq!(stretch(&[batch(i64::MAX, 1)]).unwrap(), [-1], "damaged: it ends behind the last offset there is");
+    let mut damaged = batch(12, 1);
+    damaged[20] ^= 1;
+    assert_eq!(stretch(&[batch(10, 1), damaged.clone()]).unwrap(), [10, -1]);
+    assert_eq!(stretch(&[damaged, batch(11, 1)]).unwrap(), [11, 12], "its offset may be the damage");
+}
+
+fn coordinator(port: u16) -> FindCoordinatorResponse {
+    let found = Found::default().with_key(text("g")).with_host(text("127.0.0.1")).with_port(i32::from(port));
+    FindCoordinatorResponse::default().with_coordinators(vec![found])
+}
+
+#[tokio::test]
+async fn a_coordinator_is_of_the_group_and_at_an_address() {
+    let find = async |change: fn(Found) -> Found| {
+        let liar = Liar::new().says(ApiKey::FindCoordinator, move |port| {
+            let mut answer = coordinator(port);
+            answer.coordinators[0] = change(answer.coordinators[0].clone());
+            answer
+        });
+        Coordinator::new(liar.start().await, "g").connection().await
+    };
+    find(|found| found).await.unwrap();
+    undecodable(find(|found| found.with_key(text("h"))).await, "another group");
+    undecodable(find(|found| found.with_port(0)).await, "port 0");
+    undecodable(find(|found| found.with_host(text(""))).await, "no host");
+    let error = find(|found| found.with_host(text("")).with_port(-1).with_error_code(15)).await.unwrap_err();
+    assert!(error.is(ResponseError::CoordinatorNotAvailable), "{error}");
+    let nobody = Liar::new().says(ApiKey::FindCoordinator, |_| FindCoordinatorResponse::default());
+    undecodable(Coordinator::new(nobody.start().await, "g").connection().await, "no host");
+}
+
+#[tokio::test]
+async fn a_partition_that_an_answer_leaves_out_is_not_taken_for_new() {
+    let committed = async |group, offsets: &'static [(i32, i64)]| {
+        let liar = Liar::new().says(ApiKey::FindCoordinator, coordinator).says(ApiKey::OffsetFetch, move |_| {
+            let partition = |(index, offset): &(i32, i64)| {
+                OffsetFetchResponsePartitions::default().with_partition_index(*index).with_committed_offset(*offset)
+            };
+            let partitions = offsets.iter().map(partition).collect();
+            let topic = OffsetFetchResponseTopics::default().with_name(topic("t")).with_partitions(partitions);
+            let group = OffsetFetchResponseGroup::default().with_group_id(GroupId(text(group)));
+            OffsetFetchResponse::default().with_groups(vec![group.with_topics(vec![topic])])
+        });
+        Coordinator::new(liar.start().await, "g").committed("t", &[0, 1]).await
+    };
+    let found = committed("g", &[(0, 7), (1, -1), (2, 9)]).await.unwrap();
+    assert_eq!(found.into_iter().map(|(partition, found)| (partition, found.offset.0)).collect::<Vec<_>>(), [(0, 7)]);
+    undecodable(committed("g", &[(0, 7)]).await, "does not tell of partition 1 of t");
+    undecodable(committed("g", &[(0, -2), (1, 3)]).await, "is no offset");
+    undecodable(committed("h", &[(0, 7), (1, 3)]).await, "another group");
+}
+
+#[tokio::test]
+async fn a_group_that_an_answer_leaves_out_is_not_taken_for_none() {
+    for named in [None, Some("h")] {
+        let liar = Liar::new().says(ApiKey::FindCoordinator, coordinator);
+        let liar = liar.says(ApiKey::ConsumerGroupDescribe, move |_| {
+            let group = |name| DescribedGroup::default().with_group_id(GroupId(text(name)));
+            ConsumerGroupDescribeResponse::default().with_groups(named.map(group).into_iter().collect())
+        });
+        undecodable(Coordinator::new(liar.start().await, "g").describe().await, "another group");
+    }
+}
+
+#[tokio::test]
+async fn settings_are_of_the_topic() {
+    let liar = Liar::new().says(ApiKey::DescribeConfigs, |_| {
+        let other = DescribeConfigsResult::default().with_resource_name(text("u"));
+        DescribeConfigsResponse::default().with_results(vec![other])
+    });
+    undecodable(liar.start().await.topic_setting("t", "cleanup.policy").await, "another topic");
+}
+
+#[tokio::test]
+async fn an_acknowledgement_is_of_the_partition() {
+    let liar = Liar::new().says(ApiKey::Produce, |_| {
+        let other = PartitionProduceResponse::default().with_index(1);
+        let topic = TopicProduceResponse::default().with_name(topic("t")).with_partition_responses(vec![other]);
+        ProduceResponse::default().with_responses(vec![topic])
+    });
+    let written = liar.start().await.produce("t", 0, batch(0, 1).into(), Duration::from_secs(1)).await;
+    undecodable(written, "another partition");
+}
+
+/// A reader of partition 0 of `t`, through rskafka where that can.
+async fn reader(liar: Liar) -> PartitionReader {
+    let kafka = liar.listen().await;
+    let cluster = Arc::new(Cluster::new(Options::from(&kafka)));
+    let clients = Arc::new(Clients::new(&kafka));
+    PartitionReader::new("t", None, 0, clients, cluster, &kafka, Duration::from_millis(50))
+}
+
+#[tokio::test]
+async fn a_log_without_an_end_is_not_read() {
+    let mut reader = reader(Liar::new().says(ApiKey::ListOffsets, offset(0, -7))).await;
+    undecodable(reader.earliest().await, "-7 is no offset");
+    undecodable(reader.latest().await, "-7 is no offset");
+}
+
+#[tokio::test]
+async fn a_broker_that_has_nothing_and_does_not_wait_does_not_make_us_spin() {
+    let nothing = PartitionData::default().with_high_watermark(100).with_last_stable_offset(100);
+    let mut reader = reader(Liar::new().says(ApiKey::Fetch, fetched(nothing))).await;
+    let begun = std::time::Instant::now();
+    for _ in 0..5 {
+        assert!(reader.fetch(Offset(10), 1000).await.unwrap().range.is_empty());
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(50));
+}
+
+#[tokio::test]
+async fn reading_never_steps_back_behind_damage() {
+    let asked = std::sync::atomic::AtomicI32::new(0);
+    let liar = Liar::new().sends(ApiKey::Fetch, move |version, port| {
+        // rskafka asks first, then we twice, and then for what stands behind.
+        let behind = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 3;
+        let mut records = batch(12, 1);
+        records[20] ^= 1;
+        if behind {
+            records.extend(batch(5, 1));
+        }
+        let partition = PartitionData::default().with_high_watermark(100).with_last_stable_offset(100);
+        let answer = fetched(partition.with_records(Some(records.into())))(port);
+        let mut out = BytesMut::new();
+        answer.encode(&mut out, version).unwrap();
+        out.freeze()
+    });
+    undecodable(reader(liar).await.fetch(Offset(12), 1000).await, "begins before it");
+}
