@@ -53,6 +53,9 @@ pub enum Cause {
     /// The answer, or the records in it, can't be decoded.
     #[error("can't decode the answer: {0}")]
     Undecodable(String),
+    /// The partition is not this instance's to write for, at the moment or any more.
+    #[error("the membership in the group is in doubt: nothing is written for this partition")]
+    NotHeld,
     /// The broker speaks no version of this request that we know.
     #[error("the broker offers no version of this request that we know: {0}")]
     Unsupported(String),
@@ -120,7 +123,7 @@ impl Error {
     pub fn class(&self) -> ErrorClass {
         match &self.cause {
             Cause::Code(code) => class_of(*code),
-            Cause::Connect(_) => ErrorClass::Transient,
+            Cause::Connect(_) | Cause::NotHeld => ErrorClass::Transient,
             Cause::Timeout(_) | Cause::Disconnected(_) | Cause::Undecodable(_) => ErrorClass::Ambiguous,
             Cause::Tls(_) | Cause::Sasl(_) | Cause::FrameTooLarge { .. } | Cause::Unsupported(_) => ErrorClass::Fatal,
         }

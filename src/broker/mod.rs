@@ -4,7 +4,9 @@
 mod admin;
 mod client;
 mod error;
+mod lane;
 mod output;
+mod producer;
 mod reader;
 mod secured;
 mod trouble;
@@ -15,6 +17,7 @@ pub use admin::Admin;
 pub use client::{Clients, Partition};
 pub use error::{Cause, Error};
 pub use output::{DEAD_LETTER, Destination, Expected, OUTPUT, OutputBatch, Part};
+pub use producer::Producer;
 pub use reader::{Entry, PartitionReader, SourceBatch};
 pub use secured::Secured;
 pub use trouble::{Trouble, Watch};

@@ -10,14 +10,14 @@ use bytes::Bytes;
 use futures::future::join_all;
 use kafka_protocol::ResponseError;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
+use super::lane::Lane;
 use super::output::{DEAD_LETTER, Destination, OUTPUT, OutputBatch, Part};
-use super::wire::Cluster;
-use super::{Error, Trouble, Watch};
+use super::wire::{Cluster, Produced};
+use super::{Error, Producer, Trouble, Watch};
 use crate::config::{Compression, Config};
-use crate::observe::{DurationHistogram, Observe, RouteMetrics, count};
-use crate::retry::ErrorClass;
+use crate::observe::{DurationHistogram, Observe, RouteMetrics};
 use crate::tenure::Tenure;
 
 /// How long the number of a topic's partitions is taken for granted.
@@ -36,7 +36,7 @@ pub struct Writer {
 
 #[derive(Debug)]
 struct Topic {
-    name: String,
+    name: Arc<str>,
     metrics: RouteMetrics,
     latency: DurationHistogram,
 }
@@ -89,7 +89,7 @@ impl Writer {
     /// Writes to `topics`, whose places are what [`Destination::topic`] means.
     pub fn new(config: &Config, topics: &[String], cluster: Arc<Cluster>, watch: Watch, observe: &Observe) -> Self {
         let topic = |(place, name): (usize, &String)| Topic {
-            name: name.clone(),
+            name: name.as_str().into(),
             metrics: observe.metrics.route(route_label(place, name)),
             latency: observe.metrics.produce(name),
         };
@@ -128,7 +128,7 @@ impl Writer {
     }
 
     /// Whether a topic has fewer partitions now than this one needs.
-    async fn has_gone(&self, to: Destination) -> bool {
+    pub(super) async fn has_gone(&self, to: Destination) -> bool {
         let Ok(counts) = self.ask_partition_counts().await else { return false };
         let gone = counts.get(to.topic).is_some_and(|count| to.partition >= *count);
         *self.partition_counts.lock().await = Some((counts, Instant::now()));
@@ -136,7 +136,7 @@ impl Writer {
     }
 
     async fn ask_partition_counts(&self) -> Result<Arc<[i32]>, Error> {
-        let names: Vec<_> = self.topics.iter().map(|topic| topic.name.as_str()).collect();
+        let names: Vec<_> = self.topics.iter().map(|topic| &*topic.name).collect();
         let mut found: HashMap<_, _> = self.cluster.topics(&names).await?;
         let unknown = |name: &str| Error::code("look up topic", name, ResponseError::UnknownTopicOrPartition);
         names
@@ -147,27 +147,24 @@ impl Writer {
 
     /// Writes a whole output batch: partitions side by side, and to each one batch after another.
     /// Returns when everything is acknowledged by all in-sync replicas, or refused for good;
-    /// anything else is tried again for as long as it takes. Without `tenure` nothing is sent: then
+    /// anything else is tried again for as long as it takes. All batches of one worker go by one
+    /// `producer`, so that brokers tell them from their copies. Without `tenure` nothing is sent: then
     /// this waits, for a lease that is renewed or for being dropped.
-    pub async fn write(&self, batch: OutputBatch, tenure: &Tenure) -> Written {
+    pub async fn write(&self, batch: OutputBatch, producer: &Producer, tenure: &Tenure) -> Written {
         let mut lanes: BTreeMap<Destination, Vec<Part>> = BTreeMap::new();
         for part in batch.into_parts() {
             lanes.entry(part.to).or_default().push(part);
         }
-        let lanes = lanes.into_iter().map(|(to, parts)| self.write_in_order(to, parts, tenure));
+        let lanes = lanes.into_iter().map(|(to, parts)| self.write_in_order(to, parts, producer, tenure));
         join_all(lanes).await.into_iter().fold(Written::default(), Written::and)
     }
 
-    async fn write_in_order(&self, to: Destination, parts: Vec<Part>, tenure: &Tenure) -> Written {
+    async fn write_in_order(&self, to: Destination, parts: Vec<Part>, producer: &Producer, tenure: &Tenure) -> Written {
+        let mut lane = Lane::new(self, producer, tenure, to);
         let mut written = Written::default();
         let mut parts = parts.into_iter();
         while let Some(Part { batch, sources, .. }) = parts.next() {
-            let records = sources.len();
-            let acknowledged = match batch.finish(self.compression) {
-                Ok(encoded) => self.write_batch(to, records, encoded, tenure).await,
-                Err(error) => Err(error),
-            };
-            match acknowledged {
+            match lane.write(batch).await {
                 Ok(buffer) => written.keep(buffer),
                 Err(error) => {
                     let behind = parts.flat_map(|part| part.sources).collect();
@@ -179,41 +176,29 @@ impl Writer {
         written
     }
 
-    /// Writes one batch, however often it takes, and returns the buffer that it was in.
-    ///
-    /// # Errors
-    /// Only those of class poison: the broker will never take this batch; and that its partition is
-    /// no longer there.
-    async fn write_batch(
-        &self,
-        to: Destination,
-        records: usize,
-        encoded: Bytes,
-        tenure: &Tenure,
-    ) -> Result<Vec<u8>, Error> {
-        let Topic { name, metrics, latency } = &self.topics[to.topic];
-        let mut trouble: Option<Trouble> = None;
-        loop {
-            tenure.held().await;
-            let begun = Instant::now();
-            let error = match self.cluster.produce(name, to.partition, encoded.clone(), self.request_timeout).await {
-                Ok(_) => {
-                    metrics.count(count(records), count(encoded.len()));
-                    latency.observe(begun.elapsed());
-                    trouble.iter_mut().for_each(Trouble::passed);
-                    // An attempt that was given up may still hold the bytes: then there is no buffer.
-                    return Ok(encoded.try_into_mut().map(Vec::from).unwrap_or_default());
-                }
-                Err(error) if error.class() == ErrorClass::Poison => return Err(error),
-                Err(error) if error.is(ResponseError::UnknownTopicOrPartition) && self.has_gone(to).await => {
-                    return Err(error);
-                }
-                Err(error) => error,
-            };
-            let trouble = trouble
-                .get_or_insert_with(|| self.watch.operation("produce", format!("write to {name}/{}", to.partition)));
-            sleep(trouble.failed(&error)).await;
-        }
+    pub(super) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    pub(super) fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// One attempt.
+    pub(super) async fn send(&self, to: Destination, batch: Bytes, tenure: &Tenure) -> Result<Produced, Error> {
+        let name = &self.topics[to.topic].name;
+        self.cluster.produce_under(tenure, name, to.partition, batch, self.request_timeout).await
+    }
+
+    pub(super) fn note_written(&self, to: Destination, records: u64, bytes: u64, took: Duration) {
+        let Topic { metrics, latency, .. } = &self.topics[to.topic];
+        metrics.count(records, bytes);
+        latency.observe(took);
+    }
+
+    pub(super) fn trouble(&self, to: Destination) -> Trouble {
+        let name = &self.topics[to.topic].name;
+        self.watch.operation("produce", format!("write to {name}/{}", to.partition))
     }
 }
 

@@ -7,7 +7,9 @@ use kafka_protocol::ResponseError;
 use tokio::time::sleep;
 use tracing::error;
 
-use crate::broker::{Destination, Error, Expected, OutputBatch, Refused, SourceBatch, Trouble, Watch, Writer};
+use crate::broker::{
+    Destination, Error, Expected, OutputBatch, Producer, Refused, SourceBatch, Trouble, Watch, Writer,
+};
 use crate::config::Oversize;
 use crate::event::{Reason, Rejection};
 use crate::observe::{Observe, PartitionMetrics, PartitionStatus, RouteMetrics, SharedTally, Tally, count};
@@ -29,6 +31,8 @@ pub struct Sink {
     dropped: RouteMetrics,
     /// The buffer of the batch before.
     buffer: Vec<u8>,
+    /// As whom batches are written.
+    producer: Producer,
 }
 
 /// What a sink is made of.
@@ -83,7 +87,15 @@ impl Sink {
         let dead_letters = parts.watch.operation("dead_letter", format!("dead letters of {}", parts.name));
         let outputs = parts.watch.operation("metadata", format!("look up the outputs of {}", parts.name));
         let dropped = parts.observe.metrics.route("dropped");
-        Self { parts, progress: None, dead_letters, outputs, dropped, buffer: Vec::new() }
+        Self {
+            parts,
+            progress: None,
+            dead_letters,
+            outputs,
+            dropped,
+            buffer: Vec::new(),
+            producer: Producer::default(),
+        }
     }
 
     /// Begins where the source begins; `start` is stored already.
@@ -122,7 +134,7 @@ impl Sink {
             let whole = Redo::of((0..batch.len()).collect());
             stage(&mut **stages, batch, &whole, out, (&now, &partitions), &mut counts, &mut tally.lock())
         };
-        let written = self.parts.writer.write(out, &self.parts.tenure).await;
+        let written = self.parts.writer.write(out, &self.producer, &self.parts.tenure).await;
         self.buffer = written.buffer;
         for refused in written.refused {
             self.redo(batch, refused, &now, &mut counts).await;
@@ -153,7 +165,7 @@ impl Sink {
             let SinkParts { stages, max_batch_bytes, .. } = &mut self.parts;
             let out = OutputBatch::new(*max_batch_bytes, Expected::default());
             let out = stage(&mut **stages, batch, &redo, out, (now, &partitions), &mut Counts::default(), &mut tally);
-            for refused in self.parts.writer.write(out, &self.parts.tenure).await.refused {
+            for refused in self.parts.writer.write(out, &self.producer, &self.parts.tenure).await.refused {
                 self.split(batch, refused, &redo, &mut stack, counts).await;
             }
         }

@@ -14,6 +14,9 @@ pub(super) const HEADER_BYTES: usize = 61;
 pub(super) const AFTER_LENGTH: usize = 12;
 /// Where the part that the checksum covers begins.
 pub(super) const AFTER_CRC: usize = 21;
+/// Where producer id, epoch and sequence stand.
+const STAMP_AT: usize = 43;
+const STAMP_BYTES: usize = 8 + 2 + 4;
 
 /// A record to write.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +27,29 @@ pub struct Outgoing<'a> {
     pub key: Option<&'a [u8]>,
     /// Its value.
     pub value: Option<&'a [u8]>,
+}
+
+/// What an idempotent producer is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerId {
+    /// The id.
+    pub id: i64,
+    /// Of several with the same id, only the one of the latest epoch may write.
+    pub epoch: i16,
+}
+
+/// By what a broker tells a batch from a copy of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Whose batch it is.
+    pub producer: ProducerId,
+    /// The number of its first record, among all that the producer wrote to the partition.
+    pub sequence: i32,
+}
+
+impl Stamp {
+    /// Of a batch that the broker does not tell from its copies.
+    pub const PLAIN: Self = Self { producer: ProducerId { id: -1, epoch: -1 }, sequence: -1 };
 }
 
 /// The records of one batch, encoded as they come.
@@ -110,6 +136,14 @@ impl BatchBuilder {
     /// # Errors
     /// Where the codec fails, which it does for want of memory only.
     pub fn finish(self, codec: Compression) -> Result<Bytes, Error> {
+        self.finish_as(codec, Stamp::PLAIN)
+    }
+
+    /// The same under a stamp.
+    ///
+    /// # Errors
+    /// As [`BatchBuilder::finish`].
+    pub fn finish_as(self, codec: Compression, stamp: Stamp) -> Result<Bytes, Error> {
         let Self { mut bytes, count, first_timestamp, max_timestamp } = self;
         if codec != Compression::None {
             let records = bytes.get(HEADER_BYTES..).unwrap_or_default();
@@ -128,15 +162,31 @@ impl BatchBuilder {
         header.extend_from_slice(&(count - 1).to_be_bytes()); // last offset delta
         header.extend_from_slice(&first_timestamp.to_be_bytes());
         header.extend_from_slice(&max_timestamp.to_be_bytes());
-        header.extend_from_slice(&(-1_i64).to_be_bytes()); // producer id
-        header.extend_from_slice(&(-1_i16).to_be_bytes()); // producer epoch
-        header.extend_from_slice(&(-1_i32).to_be_bytes()); // base sequence
+        header.extend_from_slice(&[0; STAMP_BYTES]);
         header.extend_from_slice(&count.to_be_bytes());
         bytes[..HEADER_BYTES].copy_from_slice(&header);
-        let crc = crc32c::crc32c(&bytes[AFTER_CRC..]);
-        bytes[AFTER_CRC - 4..AFTER_CRC].copy_from_slice(&crc.to_be_bytes());
+        put_stamp(&mut bytes, stamp);
         Ok(bytes.into())
     }
+}
+
+/// The same batch under another stamp. Copied only where someone else still holds it.
+pub fn restamped(batch: Bytes, stamp: Stamp) -> Bytes {
+    let mut bytes = Vec::from(batch);
+    put_stamp(&mut bytes, stamp);
+    bytes.into()
+}
+
+/// Writes a stamp into a whole batch, and the checksum, which covers it.
+fn put_stamp(batch: &mut [u8], stamp: Stamp) {
+    let Stamp { producer: ProducerId { id, epoch }, sequence } = stamp;
+    let mut bytes = [0; STAMP_BYTES];
+    bytes[..8].copy_from_slice(&id.to_be_bytes());
+    bytes[8..10].copy_from_slice(&epoch.to_be_bytes());
+    bytes[10..].copy_from_slice(&sequence.to_be_bytes());
+    batch[STAMP_AT..STAMP_AT + STAMP_BYTES].copy_from_slice(&bytes);
+    let crc = crc32c::crc32c(&batch[AFTER_CRC..]);
+    batch[AFTER_CRC - 4..AFTER_CRC].copy_from_slice(&crc.to_be_bytes());
 }
 
 fn put_field(out: &mut Vec<u8>, field: Option<&[u8]>) {

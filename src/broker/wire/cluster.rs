@@ -12,6 +12,7 @@ use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::sync::Mutex;
 
 use super::address::address;
+use super::produce::Outbox;
 use super::{Connection, Security};
 use crate::broker::{Cause, Error};
 use crate::config;
@@ -92,6 +93,8 @@ struct State {
     leaders: HashMap<(String, i32), i32>,
     /// The node to ask for changes of the cluster, as last told.
     controller: Option<i32>,
+    /// What is to be written to each node.
+    outboxes: HashMap<i32, Arc<Outbox>>,
 }
 
 impl Cluster {
@@ -133,6 +136,24 @@ impl Cluster {
     /// # Errors
     /// Where there is no leader, or it can't be reached.
     pub async fn leader(&self, topic: &str, partition: i32) -> Result<Arc<Connection>, Error> {
+        self.leading_node(topic, partition).await.map(|(_, connection)| connection)
+    }
+
+    /// The same, and where batches for that leader are gathered.
+    ///
+    /// # Errors
+    /// As [`Cluster::leader`].
+    pub(super) async fn leader_outbox(
+        &self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<(Arc<Connection>, Arc<Outbox>), Error> {
+        let (node, connection) = self.leading_node(topic, partition).await?;
+        let outbox = Arc::clone(self.state.lock().await.outboxes.entry(node).or_default());
+        Ok((connection, outbox))
+    }
+
+    async fn leading_node(&self, topic: &str, partition: i32) -> Result<(i32, Arc<Connection>), Error> {
         let failed = |code| Error::code("find the leader of", format!("{topic}/{partition}"), code);
         let key = (topic.to_owned(), partition);
         let known = self.state.lock().await.leaders.get(&key).copied();
@@ -154,7 +175,7 @@ impl Cluster {
         if connection.is_err() {
             self.forget_leader(topic, partition).await;
         }
-        connection
+        Ok((leader, connection?))
     }
 
     /// Where a node listens. One that no broker told of may have come since.

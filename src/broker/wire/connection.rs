@@ -23,12 +23,13 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::pieces::Pieces;
 use super::stream::{self, ReadHalf, WriteHalf};
 use super::{Options, answers, sasl, throttle, tls};
 use crate::broker::{Cause, Error};
 
 /// The versions of each request that this program has been tested with.
-pub(super) const KNOWN_VERSIONS: [(ApiKey, VersionRange); 18] = [
+pub(super) const KNOWN_VERSIONS: [(ApiKey, VersionRange); 19] = [
     (ApiKey::Produce, VersionRange { min: 3, max: 7 }),
     (ApiKey::Fetch, VersionRange { min: 4, max: 11 }), // topic ids begin at 13
     (ApiKey::ListOffsets, VersionRange { min: 1, max: 7 }),
@@ -40,6 +41,7 @@ pub(super) const KNOWN_VERSIONS: [(ApiKey, VersionRange); 18] = [
     (ApiKey::Heartbeat, VersionRange { min: 1, max: 4 }),
     (ApiKey::LeaveGroup, VersionRange { min: 1, max: 5 }),
     (ApiKey::SyncGroup, VersionRange { min: 1, max: 5 }),
+    (ApiKey::InitProducerId, VersionRange { min: 0, max: 4 }),
     (ApiKey::DescribeGroups, VersionRange { min: 0, max: 5 }),
     (ApiKey::CreateTopics, VersionRange { min: 2, max: 7 }),
     (ApiKey::DescribeConfigs, VersionRange { min: 1, max: 4 }),
@@ -178,24 +180,22 @@ impl Connection {
     ) -> Result<R::Response, Error> {
         let version = self.version(R::KEY).map_err(|cause| self.error(doing, cause))?;
         self.wait_while_throttled().await;
-        self.request_in(doing, request, Bytes::new(), version, deadline).await
+        self.request_in(doing, request, version, deadline).await
     }
 
-    /// As [`Connection::request`], where the request's last field is bytes that `request` leaves
-    /// empty: `tail` is sent in their place, and copied nowhere. Only for versions in which nothing
-    /// follows that field.
+    /// As [`Connection::request`], with a request whose body the caller has encoded, in the version
+    /// that [`Connection::version`] tells.
     ///
     /// # Errors
     /// As [`Connection::request`].
-    pub async fn request_with_tail<R: Request>(
+    pub(super) async fn request_in_pieces<R: Request>(
         &self,
         doing: &'static str,
-        request: &R,
-        tail: Bytes,
+        body: Pieces,
     ) -> Result<R::Response, Error> {
         let version = self.version(R::KEY).map_err(|cause| self.error(doing, cause))?;
         self.wait_while_throttled().await;
-        self.request_in(doing, request, tail, version, self.request_timeout).await
+        self.exchange_in::<R>(doing, body, version, self.request_timeout).await
     }
 
     /// Holds back requests for as long as the broker asked in an answer, a minute at most.
@@ -228,14 +228,25 @@ impl Connection {
         &self,
         doing: &'static str,
         request: &R,
-        tail: Bytes,
+        version: i16,
+        deadline: Duration,
+    ) -> Result<R::Response, Error> {
+        let body = encoded(request, version);
+        let body = body.map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))?;
+        self.exchange_in::<R>(doing, body, version, deadline).await
+    }
+
+    async fn exchange_in<R: Request>(
+        &self,
+        doing: &'static str,
+        mut body: Pieces,
         version: i16,
         deadline: Duration,
     ) -> Result<R::Response, Error> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let head = self.frame(request, tail.len(), version, id);
-        let head = head.map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))?;
-        match timeout(deadline, self.exchange(id, head.chain(tail))).await {
+        let head = self.head::<R>(body.remaining(), version, id);
+        body.push_front(head.map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))?);
+        match timeout(deadline, self.exchange(id, body)).await {
             Ok(Ok(answer)) => {
                 decode::<R>(answer, version).map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))
             }
@@ -247,25 +258,19 @@ impl Connection {
         }
     }
 
-    /// A request as it is sent, up to a tail of so many bytes.
-    fn frame<R: Request>(&self, request: &R, tail: usize, version: i16, id: i32) -> anyhow::Result<Bytes> {
+    /// What stands before a body of so many bytes: the frame's length, and the request's header.
+    fn head<R: Request>(&self, body: usize, version: i16, id: i32) -> anyhow::Result<Bytes> {
         let header = RequestHeader::default()
             .with_request_api_key(R::KEY)
             .with_request_api_version(version)
             .with_correlation_id(id)
             .with_client_id(Some(self.client_id.clone()));
         let header_version = R::header_version(version);
-        let size = header.compute_size(header_version)? + request.compute_size(version)?;
-        let mut frame = BytesMut::with_capacity(4 + size);
-        frame.put_i32(i32::try_from(size + tail)?);
-        header.encode(&mut frame, header_version)?;
-        request.encode(&mut frame, version)?;
-        if tail > 0 {
-            let length = frame.last_chunk_mut().filter(|length| **length == [0; 4]);
-            let length = length.ok_or_else(|| anyhow::anyhow!("version {version} does not end in bytes"))?;
-            *length = i32::try_from(tail)?.to_be_bytes();
-        }
-        Ok(frame.freeze())
+        let size = header.compute_size(header_version)?;
+        let mut head = BytesMut::with_capacity(4 + size);
+        head.put_i32(i32::try_from(size + body)?);
+        header.encode(&mut head, header_version)?;
+        Ok(head.freeze())
     }
 
     async fn exchange(&self, id: i32, mut frame: impl Buf) -> Answer {
@@ -289,12 +294,11 @@ impl Connection {
         let request = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_static_str("login-pipeline"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
-        let mut response = self.request_in(DOING, &request, Bytes::new(), 3, self.request_timeout).await;
+        let mut response = self.request_in(DOING, &request, 3, self.request_timeout).await;
         let unsupported = |error: &Error| matches!(error.cause, Cause::Undecodable(_));
         if response.as_ref().is_ok_and(|response| response.error_code != 0) || response.as_ref().is_err_and(unsupported)
         {
-            response =
-                self.request_in(DOING, &ApiVersionsRequest::default(), Bytes::new(), 0, self.request_timeout).await;
+            response = self.request_in(DOING, &ApiVersionsRequest::default(), 0, self.request_timeout).await;
         }
         let response = response?;
         if let Some(code) = kafka_protocol::ResponseError::try_from_code(response.error_code) {
@@ -418,6 +422,14 @@ async fn read_frame(stream: &mut ReadHalf, max_frame_bytes: usize) -> Result<Byt
     let mut frame = BytesMut::zeroed(length);
     stream.read_exact(&mut frame).await.map_err(FrameError::Io)?;
     Ok(frame.freeze())
+}
+
+fn encoded<R: Request>(request: &R, version: i16) -> anyhow::Result<Pieces> {
+    let mut body = BytesMut::with_capacity(request.compute_size(version)?);
+    request.encode(&mut body, version)?;
+    let mut pieces = Pieces::default();
+    pieces.push(body.freeze());
+    Ok(pieces)
 }
 
 /// The one place where answers are decoded.

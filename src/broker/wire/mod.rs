@@ -29,7 +29,9 @@ mod groups;
 #[cfg(test)]
 mod lies;
 mod list_offsets;
+mod pieces;
 mod produce;
+mod producer_id;
 pub mod records;
 pub(in crate::broker) mod sasl;
 mod scram;

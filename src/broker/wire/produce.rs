@@ -1,24 +1,60 @@
-//! Writing one batch to one partition, acknowledged by all in-sync replicas, tried once.
+//! Writing batches, acknowledged by all in-sync replicas, tried once.
+//!
+//! ```text
+//! worker ─┐                ┌─ one request with whatever has come meanwhile ─┐
+//! worker ─┼─► outbox of ───┤                                                ├─► broker
+//! worker ─┘   a broker     └─ at most two on their way ─────────────────────┘
+//! ```
+//!
+//! A broker answers the requests of a connection one after another, so batches for several of its
+//! partitions are quicker together than in a row. There is no task and no timer: whoever finds a
+//! free turn sends what lies there, its own and the others'. A lone batch never waits.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{ProduceRequest, TopicName};
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
+use tokio::sync::{Semaphore, oneshot};
 
-use super::Cluster;
+use super::pieces::Pieces;
+use super::{Cluster, Connection};
 use crate::broker::{Cause, Error};
 use crate::record::Offset;
+use crate::tenure::Tenure;
 
 const DOING: &str = "produce to";
+
+/// Requests on their way to one broker: one that it works on, and one that is there when it is done.
+const IN_FLIGHT: usize = 2;
+
+/// The most bytes of batches in one request, unless it has one batch only.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
 
 /// An acknowledged batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Produced {
     /// The offset of its first record.
     pub base_offset: Offset,
+}
+
+/// Batches for the partitions that one broker leads.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    waiting: Mutex<Vec<Outgoing>>,
+    turns: Semaphore,
+}
+
+/// A batch on its way, and who waits for it.
+#[derive(Debug)]
+struct Outgoing {
+    topic: Arc<str>,
+    partition: i32,
+    batch: Bytes,
+    tenure: Tenure,
+    done: oneshot::Sender<Result<Produced, Error>>,
 }
 
 impl Cluster {
@@ -34,36 +70,232 @@ impl Cluster {
         batch: Bytes,
         timeout: Duration,
     ) -> Result<Produced, Error> {
-        let failed = |cause| Error { doing: DOING, on: format!("{topic}/{partition}"), cause };
-        let connection = self.leader(topic, partition).await?;
-        let data = PartitionProduceData::default().with_index(partition).with_records(Some(Bytes::new()));
-        let data = TopicProduceData::default()
-            .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
-            .with_partition_data(vec![data]);
-        let request = ProduceRequest::default()
-            .with_acks(-1)
-            .with_timeout_ms(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX))
-            .with_topic_data(vec![data]);
-        let response = match connection.request_with_tail(DOING, &request, batch).await {
-            Ok(response) => response,
-            Err(error) => {
-                self.forget_leader(topic, partition).await;
-                return Err(error);
-            }
+        self.produce_under(&Tenure::unlimited(), &topic.into(), partition, batch, timeout).await
+    }
+
+    /// The same. Nothing is sent once `tenure` does not hold any more.
+    ///
+    /// # Errors
+    /// As [`Cluster::produce`], and [`Cause::NotHeld`].
+    pub async fn produce_under(
+        &self,
+        tenure: &Tenure,
+        topic: &Arc<str>,
+        partition: i32,
+        batch: Bytes,
+        timeout: Duration,
+    ) -> Result<Produced, Error> {
+        let (connection, outbox) = self.leader_outbox(topic, partition).await?;
+        let (done, mut outcome) = oneshot::channel();
+        outbox.push(Outgoing { topic: Arc::clone(topic), partition, batch, tenure: tenure.clone(), done });
+        let turn = tokio::select! {
+            biased;
+            sent = &mut outcome => return self.heard(topic, partition, sent).await,
+            turn = outbox.turns.acquire() => turn,
         };
+        let together = outbox.take();
+        if !together.is_empty() {
+            send(&connection, together, timeout).await;
+        }
+        drop(turn);
+        let sent = outcome.await;
+        self.heard(topic, partition, sent).await
+    }
+
+    async fn heard(
+        &self,
+        topic: &Arc<str>,
+        partition: i32,
+        sent: Result<Result<Produced, Error>, oneshot::error::RecvError>,
+    ) -> Result<Produced, Error> {
+        // Whoever sent it was stopped: perhaps before, perhaps after.
+        let result = sent.unwrap_or_else(|_| {
+            let cause = Cause::Disconnected("the request was given up with the task that sent it".to_owned());
+            Err(failed(topic, partition, cause))
+        });
+        if result.is_err() {
+            self.forget_leader(topic, partition).await;
+        }
+        result
+    }
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self { waiting: Mutex::default(), turns: Semaphore::new(IN_FLIGHT) }
+    }
+}
+
+impl Outbox {
+    fn push(&self, outgoing: Outgoing) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(outgoing);
+    }
+
+    /// What goes out together: of each partition one batch, the oldest. What nobody waits for any
+    /// more is dropped, and what may no longer be written is refused.
+    fn take(&self) -> Vec<Outgoing> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = 0;
+        let mut together: Vec<Outgoing> = Vec::new();
+        for outgoing in std::mem::take(&mut *waiting) {
+            if outgoing.done.is_closed() {
+                continue;
+            }
+            if !outgoing.tenure.holds() {
+                let error = failed(&outgoing.topic, outgoing.partition, Cause::NotHeld);
+                outgoing.answer(Err(error));
+                continue;
+            }
+            let same = |other: &Outgoing| other.partition == outgoing.partition && other.topic == outgoing.topic;
+            let fits = together.is_empty() || bytes + outgoing.batch.len() <= MOST_BYTES;
+            if fits && !together.iter().any(same) {
+                bytes += outgoing.batch.len();
+                together.push(outgoing);
+            } else {
+                waiting.push(outgoing);
+            }
+        }
+        together
+    }
+}
+
+impl Outgoing {
+    fn answer(self, result: Result<Produced, Error>) {
+        let _ = self.done.send(result); // whoever waited may have been stopped
+    }
+}
+
+/// Sends batches in one request, and tells each what became of it.
+async fn send(connection: &Connection, together: Vec<Outgoing>, timeout: Duration) {
+    let mut topics: BTreeMap<Arc<str>, Vec<Outgoing>> = BTreeMap::new();
+    for outgoing in together {
+        topics.entry(Arc::clone(&outgoing.topic)).or_default().push(outgoing);
+    }
+    let answer = match body(&topics, timeout) {
+        Ok(body) => connection.request_in_pieces::<ProduceRequest>(DOING, body).await,
+        Err(error) => {
+            Err(Error { doing: DOING, on: "a broker".to_owned(), cause: Cause::Undecodable(error.to_string()) })
+        }
+    };
+    if let Ok(response) = &answer {
         // rskafka would wait and send the batch again, which the broker has already taken.
         if let Ok(pause @ 1..) = u64::try_from(response.throttle_time_ms) {
             connection.throttle(Duration::from_millis(pause));
         }
-        let found = response.responses.into_iter().filter(|found| found.name.0.as_str() == topic);
-        let found = found.flat_map(|found| found.partition_responses).find(|found| found.index == partition);
-        let found = found.ok_or_else(|| failed(Cause::Undecodable("it names another partition".to_owned())))?;
-        match ResponseError::try_from_code(found.error_code) {
-            None => Ok(Produced { base_offset: Offset(found.base_offset) }),
-            Some(code) => {
-                self.forget_leader(topic, partition).await;
-                Err(failed(Cause::Code(code)))
-            }
+    }
+    for outgoing in topics.into_values().flatten() {
+        let result = match &answer {
+            Ok(response) => outcome(response, &outgoing.topic, outgoing.partition),
+            Err(error) => Err(error.clone()),
+        };
+        outgoing.answer(result);
+    }
+}
+
+/// What the answer says of one partition.
+fn outcome(response: &ProduceResponse, topic: &str, partition: i32) -> Result<Produced, Error> {
+    let found = response.responses.iter().filter(|found| found.name.0.as_str() == topic);
+    let found = found.flat_map(|found| &found.partition_responses).find(|found| found.index == partition);
+    let silent = || failed(topic, partition, Cause::Undecodable("it does not speak of this partition".to_owned()));
+    let found = found.ok_or_else(silent)?;
+    match ResponseError::try_from_code(found.error_code) {
+        None => Ok(Produced { base_offset: Offset(found.base_offset) }),
+        Some(code) => Err(failed(topic, partition, Cause::Code(code))),
+    }
+}
+
+fn failed(topic: &str, partition: i32, cause: Cause) -> Error {
+    Error { doing: DOING, on: format!("{topic}/{partition}"), cause }
+}
+
+/// The request in the layout of versions 3 to 8, the batches where they lie. The codec would copy
+/// them. <https://kafka.apache.org/protocol#The_Messages_Produce>
+fn body(topics: &BTreeMap<Arc<str>, Vec<Outgoing>>, timeout: Duration) -> anyhow::Result<Pieces> {
+    let mut pieces = Pieces::default();
+    let mut glue = BytesMut::with_capacity(64);
+    glue.put_i16(-1); // no transactional id
+    glue.put_i16(-1); // acks=all
+    glue.put_i32(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX));
+    glue.put_i32(i32::try_from(topics.len())?);
+    for (topic, batches) in topics {
+        glue.put_i16(i16::try_from(topic.len())?);
+        glue.put_slice(topic.as_bytes());
+        glue.put_i32(i32::try_from(batches.len())?);
+        for Outgoing { partition, batch, .. } in batches {
+            glue.put_i32(*partition);
+            glue.put_i32(i32::try_from(batch.len())?);
+            pieces.push(glue.split().freeze());
+            pieces.push(batch.clone());
         }
+    }
+    Ok(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Buf;
+    use kafka_protocol::protocol::Decodable;
+
+    use super::*;
+
+    fn outgoing(
+        topic: &str,
+        partition: i32,
+        batch: &'static [u8],
+    ) -> (Outgoing, oneshot::Receiver<Result<Produced, Error>>) {
+        let (done, outcome) = oneshot::channel();
+        let batch = Bytes::from_static(batch);
+        (Outgoing { topic: topic.into(), partition, batch, tenure: Tenure::unlimited(), done }, outcome)
+    }
+
+    #[test]
+    fn the_codec_reads_what_is_sent() {
+        let mut topics: BTreeMap<Arc<str>, Vec<Outgoing>> = BTreeMap::new();
+        for (topic, partition, batch) in [("b", 7, &b"one"[..]), ("a", 0, b"two"), ("b", 8, b"")] {
+            topics.entry(topic.into()).or_default().push(outgoing(topic, partition, batch).0);
+        }
+        for version in 3..=7 {
+            let mut pieces = body(&topics, Duration::from_secs(5)).unwrap();
+            let mut bytes = pieces.copy_to_bytes(pieces.remaining());
+            let request = ProduceRequest::decode(&mut bytes, version).unwrap();
+            assert!(bytes.is_empty());
+            assert_eq!((request.acks, request.timeout_ms, &request.transactional_id), (-1, 5_000, &None));
+            let sent: Vec<_> = request
+                .topic_data
+                .iter()
+                .flat_map(|topic| {
+                    topic.partition_data.iter().map(|data| (topic.name.0.as_str(), data.index, data.records.as_deref()))
+                })
+                .collect();
+            assert_eq!(sent, [("a", 0, Some(&b"two"[..])), ("b", 7, Some(b"one")), ("b", 8, Some(b""))]);
+        }
+    }
+
+    #[test]
+    fn one_batch_of_a_partition_goes_out_at_a_time() {
+        let outbox = Outbox::default();
+        let batches = [("a", 0, &b"first"[..]), ("a", 0, b"second"), ("a", 1, b"other")];
+        let kept = batches.map(|(topic, partition, batch)| outgoing(topic, partition, batch));
+        let waiting = kept.map(|(outgoing, outcome)| {
+            outbox.push(outgoing);
+            outcome
+        });
+        let sent = |outbox: &Outbox| outbox.take().into_iter().map(|sent| sent.batch).collect::<Vec<_>>();
+        assert_eq!(sent(&outbox), ["first", "other"]);
+        assert_eq!(sent(&outbox), ["second"]);
+        drop(waiting);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_and_what_is_anothers_is_not_sent() {
+        let outbox = Outbox::default();
+        let (gone, outcome) = outgoing("a", 0, b"gone");
+        drop(outcome);
+        outbox.push(gone);
+        let (lost, mut outcome) = outgoing("a", 1, b"lost");
+        lost.tenure.end();
+        outbox.push(lost);
+        assert!(outbox.take().is_empty());
+        assert!(matches!(outcome.try_recv(), Ok(Err(Error { cause: Cause::NotHeld, .. }))));
     }
 }

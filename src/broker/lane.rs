@@ -1,0 +1,110 @@
+//! The way of batches to one partition: each sent until it is acknowledged or refused for good.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::ResponseError;
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use super::producer::{Producer, Verdict};
+use super::wire::batch::{BatchBuilder, Stamp, restamped};
+use super::writer::Writer;
+use super::{Cause, Destination, Error, Trouble};
+use crate::observe::count;
+use crate::retry::ErrorClass;
+use crate::tenure::Tenure;
+
+/// One worker's way to one partition.
+pub(super) struct Lane<'w> {
+    writer: &'w Writer,
+    producer: &'w Producer,
+    tenure: &'w Tenure,
+    to: Destination,
+    trouble: Option<Trouble>,
+}
+
+impl<'w> Lane<'w> {
+    pub fn new(writer: &'w Writer, producer: &'w Producer, tenure: &'w Tenure, to: Destination) -> Self {
+        Self { writer, producer, tenure, to, trouble: None }
+    }
+
+    /// Writes one batch, however often it takes, and returns the buffer that it was in.
+    ///
+    /// # Errors
+    /// Only those of class poison: the broker will never take this batch; and that its partition is
+    /// no longer there.
+    pub async fn write(&mut self, batch: BatchBuilder) -> Result<Vec<u8>, Error> {
+        let records = batch.count();
+        let mut stamp = self.stamp().await;
+        let mut encoded = batch.finish_as(self.writer.compression(), stamp)?;
+        loop {
+            self.tenure.held().await;
+            let begun = Instant::now();
+            let error = match self.send(encoded.clone()).await {
+                Ok(()) => {
+                    self.note_written(&stamp, records, encoded.len(), begun.elapsed());
+                    // An attempt that was given up may still hold the bytes: then there is no buffer.
+                    return Ok(encoded.try_into_mut().map(Vec::from).unwrap_or_default());
+                }
+                Err(error) if error.class() == ErrorClass::Poison => return Err(error),
+                Err(error)
+                    if error.is(ResponseError::UnknownTopicOrPartition) && self.writer.has_gone(self.to).await =>
+                {
+                    return Err(error);
+                }
+                Err(error) => error,
+            };
+            match self.producer.failed(&stamp, &error) {
+                Verdict::Written => {
+                    self.note_written(&stamp, records, encoded.len(), begun.elapsed());
+                    return Ok(Vec::new());
+                }
+                Verdict::Again => self.pause(&error).await,
+                Verdict::Anew => {
+                    self.pause(&error).await;
+                    stamp = self.stamp().await;
+                    encoded = restamped(encoded, stamp);
+                }
+            }
+        }
+    }
+
+    async fn send(&self, batch: Bytes) -> Result<(), Error> {
+        self.writer.send(self.to, batch, self.tenure).await.map(drop)
+    }
+
+    fn note_written(&mut self, stamp: &Stamp, records: i32, bytes: usize, took: Duration) {
+        self.producer.written(self.to, stamp, records);
+        self.writer.note_written(self.to, usize::try_from(records).map_or(0, count), count(bytes), took);
+        self.trouble.iter_mut().for_each(Trouble::passed);
+    }
+
+    /// The stamp of the next batch. Where the producer has no id yet, it gets one, however long that
+    /// takes.
+    async fn stamp(&mut self) -> Stamp {
+        loop {
+            if let Some(stamp) = self.producer.stamp(self.to) {
+                return stamp;
+            }
+            match self.writer.cluster().init_producer_id().await {
+                Ok(id) => self.producer.identified(id),
+                Err(error) if are_no_ids_given(&error) => {
+                    warn!(%error, "no idempotence: a batch whose answer is lost may be written twice");
+                    self.producer.refused();
+                }
+                Err(error) => self.pause(&error).await,
+            }
+        }
+    }
+
+    async fn pause(&mut self, error: &Error) {
+        let trouble = self.trouble.get_or_insert_with(|| self.writer.trouble(self.to));
+        sleep(trouble.failed(error)).await;
+    }
+}
+
+/// Whether brokers are too old for idempotence, or don't let this client have it.
+fn are_no_ids_given(error: &Error) -> bool {
+    error.is(ResponseError::ClusterAuthorizationFailed) || matches!(error.cause, Cause::Unsupported(_))
+}

@@ -1,0 +1,27 @@
+//! `InitProducerId`: what an idempotent producer is known to the brokers by.
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::InitProducerIdRequest;
+
+use super::Cluster;
+use super::batch::ProducerId;
+use crate::broker::Error;
+
+const DOING: &str = "get a producer id from";
+
+impl Cluster {
+    /// A producer id that nobody else has, in its first epoch. Any broker hands them out.
+    ///
+    /// # Errors
+    /// Where no broker answers, or none may: `CLUSTER_AUTHORIZATION_FAILED` of brokers before 3.0
+    /// that have not granted `IdempotentWrite`.
+    pub async fn init_producer_id(&self) -> Result<ProducerId, Error> {
+        let request = InitProducerIdRequest::default().with_transaction_timeout_ms(i32::MAX);
+        let request = &request;
+        let response = self.ask_any(|connection| async move { connection.request(DOING, request).await }).await?;
+        match ResponseError::try_from_code(response.error_code) {
+            None => Ok(ProducerId { id: response.producer_id.0, epoch: response.producer_epoch }),
+            Some(code) => Err(Error::code(DOING, "the cluster", code)),
+        }
+    }
+}
