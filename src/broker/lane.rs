@@ -87,6 +87,10 @@ impl<'w> Lane<'w> {
             if let Some(stamp) = self.producer.stamp(self.to) {
                 return stamp;
             }
+            let _asking = self.producer.asking.lock().await;
+            if self.producer.stamp(self.to).is_some() {
+                continue;
+            }
             match self.writer.cluster().init_producer_id().await {
                 Ok(id) => self.producer.identified(id),
                 Err(error) if are_no_ids_given(&error) => {

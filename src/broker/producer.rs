@@ -23,7 +23,11 @@ use super::{Cause, Destination, Error};
 
 /// One producer. All its writes go through `&self`: those to several partitions run side by side.
 #[derive(Debug)]
-pub struct Producer(Mutex<Sequences>);
+pub struct Producer {
+    sequences: Mutex<Sequences>,
+    /// Held by the one write that asks for an id; the others wait for what it hears.
+    pub(super) asking: tokio::sync::Mutex<()>,
+}
 
 #[derive(Debug)]
 struct Sequences {
@@ -54,7 +58,8 @@ pub enum Verdict {
 
 impl Default for Producer {
     fn default() -> Self {
-        Self(Mutex::new(Sequences { id: Id::Unknown, next: HashMap::new() }))
+        let sequences = Mutex::new(Sequences { id: Id::Unknown, next: HashMap::new() });
+        Self { sequences, asking: tokio::sync::Mutex::default() }
     }
 }
 
@@ -118,7 +123,7 @@ impl Producer {
     }
 
     fn lock(&self) -> MutexGuard<'_, Sequences> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sequences.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
