@@ -196,7 +196,7 @@ async fn send(connection: &Connection, together: Vec<Outgoing>, timeout: Duratio
 fn outcome(response: &ProduceResponse, topic: &str, partition: i32) -> Result<Produced, Error> {
     let found = response.responses.iter().filter(|found| found.name.0.as_str() == topic);
     let found = found.flat_map(|found| &found.partition_responses).find(|found| found.index == partition);
-    let silent = || failed(topic, partition, Cause::Undecodable("it does not speak of this partition".to_owned()));
+    let silent = || failed(topic, partition, Cause::Undecodable("it names another partition".to_owned()));
     let found = found.ok_or_else(silent)?;
     match ResponseError::try_from_code(found.error_code) {
         None => Ok(Produced { base_offset: Offset(found.base_offset) }),

@@ -28,6 +28,9 @@ const LEAVE_FOR_NOW: i32 = -2; // a static member, which comes back
 
 const HEARTBEAT: &str = "heartbeat to the coordinator of group";
 
+/// Heartbeats are no closer than this, whatever a broker asks for.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
 /// A member by KIP-848.
 #[derive(Debug)]
 pub struct Consumer {
@@ -156,7 +159,9 @@ impl Consumer {
         }
         self.identify();
         if let Ok(interval @ 1..) = u64::try_from(response.heartbeat_interval_ms) {
-            self.interval = Duration::from_millis(interval);
+            // What would flood the coordinator, or outlast the session, is a mistake of the broker's.
+            let longest = (self.settings.session_timeout / 2).max(SHORTEST_INTERVAL);
+            self.interval = Duration::from_millis(interval).clamp(SHORTEST_INTERVAL, longest);
         }
         let asked = self.asked.take().unwrap_or(sent);
         self.session_until = Some(sent + self.settings.session_timeout);
