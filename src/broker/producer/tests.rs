@@ -189,10 +189,9 @@ proptest! {
                     }
                     Fate::Forgotten | Fate::Answered => broker.append(attempt).map_err(code),
                 };
-                if let Some(index) = arrive.next().filter(|_| late.len() > 1) {
-                    if let Some(attempt) = late.remove(index.index(late.len())) {
-                        let _ = broker.append(attempt);
-                    }
+                let arrives = arrive.next().filter(|_| late.len() > 1);
+                if let Some(attempt) = arrives.and_then(|index| late.remove(index.index(late.len()))) {
+                    let _ = broker.append(attempt);
                 }
                 let Err(error) = answer else {
                     producer.written(to(0), &stamp, records);
