@@ -23,6 +23,7 @@ pub(super) const UNSUPPORTED_VERSION: i16 = 35;
 pub(super) const TOPIC_ALREADY_EXISTS: i16 = 36;
 pub(super) const INVALID_PARTITIONS: i16 = 37;
 pub(super) const INVALID_REPLICATION_FACTOR: i16 = 38;
+pub(super) const INVALID_REQUEST: i16 = 42;
 pub(super) const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 pub(super) const INVALID_PRODUCER_EPOCH: i16 = 47;
 pub(super) const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;

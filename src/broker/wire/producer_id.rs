@@ -16,7 +16,8 @@ impl Cluster {
     /// Where no broker answers, or none may: `CLUSTER_AUTHORIZATION_FAILED` of brokers before 3.0
     /// that have not granted `IdempotentWrite`.
     pub async fn init_producer_id(&self) -> Result<ProducerId, Error> {
-        let request = InitProducerIdRequest::default().with_transaction_timeout_ms(i32::MAX);
+        let request =
+            InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(i32::MAX);
         let request = &request;
         let response = self.ask_any(|connection| async move { connection.request(DOING, request).await }).await?;
         match ResponseError::try_from_code(response.error_code) {

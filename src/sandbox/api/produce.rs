@@ -68,7 +68,9 @@ pub(super) fn producer_id(
     request: &InitProducerIdRequest,
 ) -> InitProducerIdResponse {
     let response = InitProducerIdResponse::default().with_throttle_time_ms(plan.throttle_ms);
-    match plan.request_error() {
+    // As Kafka: no transactional id is null, not empty.
+    let empty = request.transactional_id.as_ref().is_some_and(|id| id.is_empty());
+    match plan.request_error().or_else(|| empty.then_some(codes::INVALID_REQUEST)) {
         Some(code) => response.with_error_code(code).with_producer_id(ProducerId(-1)).with_producer_epoch(-1),
         None => {
             let transactional_id = request.transactional_id.as_ref().map(|id| id.as_str());
