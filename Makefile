@@ -22,7 +22,7 @@ check: ## what must hold before a commit: format, lints, layers, and licences wh
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --no-default-features -- -D warnings
 	cargo test --test layering
-	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: its check was left out"; fi
+	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is not installed: its check was left out"; fi
 
 kafka-up: ## a real Kafka on this machine: NODES=1 (or 3) PORT=9092
 	tools/kafka/kafka.sh up --nodes $(NODES) --port $(PORT)
