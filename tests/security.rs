@@ -15,7 +15,7 @@ use login_pipeline::generator::{self, GenerateOptions};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use support::kafka::KafkaCluster;
 use support::pipeline::PipelineProcess;
-use support::topics::{Topics, drained, ended_in_order};
+use support::topics::{PATIENCE, Topics, drained, ended_in_order};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
@@ -241,13 +241,18 @@ async fn a_session_is_renewed_before_the_broker_ends_it() {
     let it = secured().await;
     let topics = Topics::create(&it.cluster, "session", 2).await;
     let folder = tempfile::tempdir().unwrap();
-    let pipeline = it.pipeline("SHORT", &topics, folder.path(), &[SASL_SSL, CA, PLAIN, ALICE, SECRET]);
-    topics.generate_at(Some(200.0), 1_600, 1).await;
-    let log = pipeline.log();
-    assert_eq!(pipeline.metric("login_pipeline_retries_total"), 0.0, "{log}");
+    let mut pipeline = it.pipeline("SHORT", &topics, folder.path(), &[SASL_SSL, CA, PLAIN, ALICE, SECRET]);
+    // A broker that has just begun may give no producer id at once, which is another matter.
+    topics.generate(100, 2).await;
+    let begun = |it: &PipelineProcess| it.metric("login_pipeline_routed_records_total") >= 100.0;
+    pipeline.wait_for("the first records", PATIENCE, begun).await;
+    let (before, retries) = (pipeline.log().len(), pipeline.metric("login_pipeline_retries_total"));
+    topics.generate_at(Some(200.0), 1_500, 1).await;
+    let log = pipeline.log().split_off(before);
+    assert_eq!(pipeline.metric("login_pipeline_retries_total"), retries, "{log}");
     assert!(!log.contains("WARN") && !log.contains("connection lost"), "{log}");
     let connected = log.matches("Establishing new connection").count();
-    assert!(connected >= 6, "rskafka connected {connected} times only: {log}");
+    assert!(connected >= 4, "rskafka connected {connected} times only: {log}");
     all_moved(pipeline, &topics, 1_600).await;
 }
 
