@@ -419,9 +419,14 @@ async fn read_frame(stream: &mut ReadHalf, max_frame_bytes: usize) -> Result<Byt
     if length > max_frame_bytes {
         return Err(FrameError::TooLarge { actual: length });
     }
-    let mut frame = BytesMut::zeroed(length);
-    stream.read_exact(&mut frame).await.map_err(FrameError::Io)?;
-    Ok(frame.freeze())
+    // Into room that nobody has filled with zeros before.
+    let mut frame = BytesMut::with_capacity(length).limit(length);
+    while frame.has_remaining_mut() {
+        if stream.read_buf(&mut frame).await.map_err(FrameError::Io)? == 0 {
+            return Err(FrameError::Io(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+    }
+    Ok(frame.into_inner().freeze())
 }
 
 fn encoded<R: Request>(request: &R, version: i16) -> anyhow::Result<Pieces> {
