@@ -230,13 +230,12 @@ impl MakeWorker for Workshop {
         let metrics = Arc::new(observe.metrics.partition(topic, partition));
         let status = Arc::new(observe.partitions.partition(topic, partition));
         let reader = PartitionReader::new(
-            topic,
             topic_id,
             partition,
             Arc::clone(clients),
             Arc::clone(cluster),
             &config.kafka,
-            config.source.max_wait,
+            &config.source,
         );
         let source = Source::new(SourceParts {
             topic: topic.clone(),

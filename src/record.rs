@@ -3,12 +3,16 @@
 //! A reader owns the bytes (rskafka's owned records, or one fetch buffer); everything above looks
 //! at them through [`RecordView`], so that a faster reader changes no stage.
 
-use std::collections::BTreeMap;
+mod fields;
+mod headers;
+
 use std::fmt;
 use std::str::FromStr;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+pub use fields::Fields;
+pub use headers::{Header, Headers, RawHeaders};
 
 /// A position in a partition's log, as Kafka counts it: the first record has offset 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -77,46 +81,4 @@ pub struct RecordView<'a> {
     pub value: Option<&'a [u8]>,
     /// Its headers, in the reader's order.
     pub headers: Headers<'a>,
-}
-
-/// The headers of a record, as the reader that made it holds them.
-#[derive(Debug, Clone, Copy)]
-pub enum Headers<'a> {
-    /// rskafka's: sorted by name, one of a name, no null values.
-    Map(&'a BTreeMap<String, Vec<u8>>),
-    /// The wire reader's: in the order of the log, repeated names and null values included.
-    List(&'a [Header]),
-}
-
-impl<'a> Headers<'a> {
-    /// No headers at all.
-    pub const NONE: Headers<'static> = Headers::List(&[]);
-
-    /// Name and value of each header.
-    pub fn iter(self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone {
-        let (map, list) = match self {
-            Headers::Map(map) => (Some(map), None),
-            Headers::List(list) => (None, Some(list)),
-        };
-        let map = map.into_iter().flatten().map(|(name, value)| (name.as_str(), Some(value.as_slice())));
-        let list = list.into_iter().flatten().map(|header| (header.name.as_str(), header.value.as_deref()));
-        map.chain(list)
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(self) -> bool {
-        match self {
-            Headers::Map(map) => map.is_empty(),
-            Headers::List(list) => list.is_empty(),
-        }
-    }
-}
-
-/// One header as it stands in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
-    /// The header's name. Kafka allows a name to occur more than once.
-    pub name: String,
-    /// The header's value; null is legal.
-    pub value: Option<Bytes>,
 }

@@ -1,5 +1,5 @@
-//! All that speaks Kafka. [`PartitionReader`] reads through rskafka's partition clients and, where
-//! those can't, through [`wire`], a small client of our own, which also writes.
+//! All that speaks Kafka. [`PartitionReader`] reads through rskafka's partition clients or through
+//! [`wire`], a small client of our own, which also reads what those can't, and writes.
 
 mod admin;
 mod client;

@@ -112,6 +112,8 @@ pub struct Kafka {
 pub struct Source {
     /// The topic to read.
     pub topic: String,
+    /// What reads it.
+    pub reader: ReaderKind,
     /// Where a partition without a stored offset begins.
     pub start: StartAt,
     /// What to do where the stored offset no longer exists.
@@ -121,6 +123,16 @@ pub struct Source {
     /// How long a broker may hold a fetch while there is nothing to read.
     #[serde(with = "humantime_text")]
     pub max_wait: Duration,
+}
+
+/// What reads the source topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReaderKind {
+    /// rskafka's client; ours where that can't decode what stands in the log.
+    Rskafka,
+    /// Our own client, which takes records from the buffer that they were fetched in.
+    Wire,
 }
 
 /// Where a partition without a stored offset begins.

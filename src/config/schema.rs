@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::words::{ASSIGNMENT_MODES, Word};
-use super::{AssignorKind, ByteSize, Compression, CreateTopics, GroupProtocol, LogFormat, OffsetStoreKind, OutOfRange};
-use super::{Oversize, Partitioner, ProcessorKind, SaslMechanism, SecurityProtocol, StartAt};
+use super::{AssignorKind, ByteSize, Compression, CreateTopics, GroupProtocol, LogFormat, OffsetStoreKind};
+use super::{OutOfRange, Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism, SecurityProtocol, StartAt};
 
 /// The environment variables that carry keys begin with this; `__` stands between levels.
 pub const ENV_PREFIX: &str = "LOGIN_PIPELINE__";
@@ -215,6 +215,8 @@ pub static KEYS: &[Key] = &[
 
     row("source.topic", Kind::Topic, "user-login",
         "The topic to read"),
+    row("source.reader", Kind::Words(ReaderKind::WORDS), "rskafka",
+        "What reads it: rskafka's client, or our own (wire), which takes records from the buffer they came in"),
     row("source.start", Kind::Words(StartAt::WORDS), "earliest",
         "Where a partition without a stored offset begins"),
     row("source.on_offset_out_of_range", Kind::Words(OutOfRange::WORDS), "earliest",

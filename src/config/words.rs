@@ -1,7 +1,7 @@
 //! The words that stand for the variants of the configuration's enums, each written once.
 
 use super::{AssignorKind, Compression, CreateTopics, GroupProtocol, LogFormat, OffsetStoreKind, OutOfRange};
-use super::{Oversize, Partitioner, ProcessorKind, SaslMechanism, SecurityProtocol, StartAt};
+use super::{Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism, SecurityProtocol, StartAt};
 
 /// A type that the configuration names by one of a few words.
 pub(super) trait Word: Copy + 'static {
@@ -39,6 +39,7 @@ words! {
     SaslMechanism {
         Plain = "PLAIN", ScramSha256 = "SCRAM-SHA-256", ScramSha512 = "SCRAM-SHA-512", OauthBearer = "OAUTHBEARER"
     }
+    ReaderKind { Rskafka = "rskafka", Wire = "wire" }
     StartAt { Earliest = "earliest", Latest = "latest" }
     OutOfRange { Earliest = "earliest", Latest = "latest", Fail = "fail" }
     Partitioner { Source = "source", Key = "key" }
@@ -67,6 +68,7 @@ mod tests {
     fn every_word_is_what_its_variant_prints() {
         prints_as_read::<SecurityProtocol>();
         prints_as_read::<SaslMechanism>();
+        prints_as_read::<ReaderKind>();
         prints_as_read::<StartAt>();
         prints_as_read::<OutOfRange>();
         prints_as_read::<Partitioner>();

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::broker::Expected;
-use crate::broker::wire::records::{self, Decoded};
+use crate::broker::wire::records;
 use crate::config::{Compression, Condition, Config, RouteAction, RouteRule, Test};
 use crate::observe::Tally;
 use crate::record::{Headers, Offset};
@@ -43,15 +43,10 @@ fn run(stages: &mut dyn Stages, entries: &[Entry<'_>]) -> Staged {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut found = Vec::new();
     for part in out.into_parts() {
-        let encoded = part.batch.finish(Compression::None).unwrap();
-        let Ok(Decoded::Records(records)) = records::batches(encoded).next().unwrap().unwrap().decode(1 << 20) else {
-            panic!("not a batch of records");
-        };
-        for record in records {
-            let header =
-                |header: crate::record::Header| format!("{}={}", header.name, text(&header.value.unwrap_or_default()));
-            let value = text(&record.value.unwrap_or_default());
-            found.push((part.to.topic, part.to.partition, value, record.headers.into_iter().map(header).collect()));
+        for record in records::decoded(part.batch.finish(Compression::None).unwrap()).iter() {
+            let header = |(name, value): (&str, Option<&[u8]>)| format!("{name}={}", text(value.unwrap_or_default()));
+            let headers = record.headers.iter().map(header).collect();
+            found.push((part.to.topic, part.to.partition, text(record.value.unwrap_or_default()), headers));
         }
     }
     Staged { records: found, counts }
@@ -122,13 +117,11 @@ fn a_refused_record_is_buried_with_its_reason_and_cut() {
     stages.refuse(&entry(b"0123456789"), 0, &rejection, Some(4), &mut batch);
     let part = out.into_parts().remove(0);
     assert_eq!(part.to, Destination { topic: DEAD_LETTER, partition: 2 });
-    let encoded = part.batch.finish(Compression::None).unwrap();
-    let Ok(Decoded::Records(records)) = records::batches(encoded).next().unwrap().unwrap().decode(1 << 20) else {
-        panic!()
-    };
-    assert_eq!(records[0].value.as_deref(), Some(&b"0123"[..]));
-    let truncated = records[0].headers.iter().find(|header| header.name.ends_with("truncated.from")).unwrap();
-    assert_eq!(truncated.value.as_deref(), Some(&b"10"[..]));
+    let records = records::decoded(part.batch.finish(Compression::None).unwrap());
+    let record = records.get(0).unwrap();
+    assert_eq!(record.value, Some(&b"0123"[..]));
+    let truncated = record.headers.iter().find(|(name, _)| name.ends_with("truncated.from")).unwrap();
+    assert_eq!(truncated.1, Some(&b"10"[..]));
 }
 
 /// Panics where it is told to.

@@ -13,6 +13,11 @@
     reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only"
 )]
 
+use login_pipeline::config::ReaderKind;
+
+/// What reads here. `tests/pipeline_wire` runs the same tests with the other.
+pub const READER: ReaderKind = ReaderKind::Rskafka;
+
 mod audit;
 mod chaos;
 mod flow;

@@ -291,6 +291,7 @@ fn config(sandbox: &Sandbox, offsets: &Path) -> Config {
     config.kafka.brokers = sandbox.bootstrap().split(',').map(str::to_owned).collect();
     config.kafka.request_timeout = Duration::from_millis(500);
     config.kafka.connect_timeout = Duration::from_millis(500);
+    config.source.reader = crate::READER;
     config.source.max_wait = Duration::from_millis(100);
     config.retry.initial = Duration::from_millis(10);
     config.retry.max = Duration::from_millis(100);

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::metadata_response::{MetadataResponseBroker, MetadataResponseTopic};
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::sync::Mutex;
@@ -74,6 +76,15 @@ pub struct Partition {
     pub index: i32,
     /// The node that leads it; `None` during an election.
     pub leader: Option<i32>,
+    /// How often it has been led anew (KIP-320), where the broker tells.
+    pub leader_epoch: Option<i32>,
+}
+
+/// Who leads a partition, as last told.
+#[derive(Debug, Clone, Copy)]
+struct Lead {
+    node: i32,
+    epoch: Option<i32>,
 }
 
 /// The brokers, reached by bootstrap and then by what they say of each other.
@@ -90,7 +101,7 @@ struct State {
     /// Open connections by address.
     connections: HashMap<String, Arc<Connection>>,
     /// Leaders as last told.
-    leaders: HashMap<(String, i32), i32>,
+    leaders: HashMap<(String, i32), Lead>,
     /// The node to ask for changes of the cluster, as last told.
     controller: Option<i32>,
     /// What is to be written to each node.
@@ -154,28 +165,52 @@ impl Cluster {
     }
 
     async fn leading_node(&self, topic: &str, partition: i32) -> Result<(i32, Arc<Connection>), Error> {
+        let (lead, address) = self.lead(topic, partition).await?;
+        let connection = self.connection(&address).await;
+        if connection.is_err() {
+            self.forget_leader(topic, partition).await;
+        }
+        Ok((lead.node, connection?))
+    }
+
+    /// A connection to the leader of a partition that nobody else uses, and the epoch in which it
+    /// leads, where that is known.
+    ///
+    /// # Errors
+    /// As [`Cluster::leader`].
+    pub(super) async fn open_leader(&self, topic: &str, partition: i32) -> Result<(Connection, Option<i32>), Error> {
+        let (lead, address) = self.lead(topic, partition).await?;
+        let connection = self.open(&address).await;
+        if connection.is_err() {
+            self.forget_leader(topic, partition).await;
+        }
+        Ok((connection?, lead.epoch))
+    }
+
+    /// Who leads a partition, and where that node listens.
+    async fn lead(&self, topic: &str, partition: i32) -> Result<(Lead, String), Error> {
         let failed = |code| Error::code("find the leader of", format!("{topic}/{partition}"), code);
         let key = (topic.to_owned(), partition);
         let known = self.state.lock().await.leaders.get(&key).copied();
-        let leader = match known {
-            Some(leader) => leader,
+        let lead = match known {
+            Some(lead) => lead,
             None => {
                 let found = self.topics(&[topic]).await?.remove(topic);
                 let found = found.unwrap_or(Err(failed(ResponseError::UnknownTopicOrPartition)))?;
                 let partition = found.partitions.iter().find(|found| found.index == partition);
                 let partition = partition.ok_or_else(|| failed(ResponseError::UnknownTopicOrPartition))?;
-                partition.leader.ok_or_else(|| failed(ResponseError::LeaderNotAvailable))?
+                let node = partition.leader.ok_or_else(|| failed(ResponseError::LeaderNotAvailable))?;
+                Lead { node, epoch: partition.leader_epoch }
             }
         };
-        let connection = match self.address_of(leader).await {
-            Ok(address) => self.connection(&address).await,
+        match self.address_of(lead.node).await {
+            Ok(address) => Ok((lead, address)),
             // It has left the cluster, which whoever asked last about another topic was told.
-            Err(cause) => Err(Error { cause, ..failed(ResponseError::LeaderNotAvailable) }),
-        };
-        if connection.is_err() {
-            self.forget_leader(topic, partition).await;
+            Err(cause) => {
+                self.forget_leader(topic, partition).await;
+                Err(Error { cause, ..failed(ResponseError::LeaderNotAvailable) })
+            }
         }
-        Ok((leader, connection?))
     }
 
     /// Where a node listens. One that no broker told of may have come since.
@@ -288,7 +323,8 @@ impl Cluster {
             for partition in &topic.partitions {
                 let key = (name.0.to_string(), partition.partition_index);
                 if partition.leader_id.0 >= 0 {
-                    state.leaders.insert(key, partition.leader_id.0);
+                    let lead = Lead { node: partition.leader_id.0, epoch: epoch(partition) };
+                    state.leaders.insert(key, lead);
                 } else {
                     state.leaders.remove(&key);
                 }
@@ -305,6 +341,10 @@ fn node(broker: &MetadataResponseBroker) -> (i32, Result<String, String>) {
     (broker.node_id.0, address(&broker.host, broker.port))
 }
 
+fn epoch(partition: &MetadataResponsePartition) -> Option<i32> {
+    Some(partition.leader_epoch).filter(|epoch| *epoch >= 0)
+}
+
 fn described(topic: &MetadataResponseTopic) -> Option<(String, Result<Topic, Error>)> {
     let name = topic.name.as_ref()?.0.to_string();
     if let Some(code) = ResponseError::try_from_code(topic.error_code) {
@@ -317,6 +357,7 @@ fn described(topic: &MetadataResponseTopic) -> Option<(String, Result<Topic, Err
         .map(|partition| Partition {
             index: partition.partition_index,
             leader: Some(partition.leader_id.0).filter(|leader| *leader >= 0),
+            leader_epoch: epoch(partition),
         })
         .collect();
     partitions.sort_by_key(|partition| partition.index);
@@ -338,7 +379,7 @@ mod tests {
     async fn a_leader_that_left_the_cluster_is_looked_up_again() {
         let kafka = config::Kafka { brokers: Vec::new(), ..config::Config::default().kafka };
         let cluster = Cluster::new(Options::from(&kafka));
-        cluster.state.lock().await.leaders.insert(("t".to_owned(), 0), 7);
+        cluster.state.lock().await.leaders.insert(("t".to_owned(), 0), Lead { node: 7, epoch: None });
         let error = cluster.leader("t", 0).await.unwrap_err();
         assert!(error.is(ResponseError::LeaderNotAvailable), "{error}");
         let error = cluster.leader("t", 0).await.unwrap_err();

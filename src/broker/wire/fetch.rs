@@ -1,5 +1,5 @@
 //! A fetch that keeps what rskafka throws away: the batches themselves, so that a stretch of the
-//! log that it can't decode is read, stepped over or dead-lettered batch by batch.
+//! log is read, stepped over or dead-lettered batch by batch.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{BrokerId, FetchRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
-use super::Cluster;
-use super::records::{self, Decoded, RawBatch, Record};
+use super::records::{self, RawBatch, Records};
+use super::{Cluster, Connection};
 use crate::broker::{Cause, Error};
-use crate::record::Offset;
+use crate::record::{Offset, RecordView};
 
 const DOING: &str = "fetch batches of";
 
@@ -27,7 +27,7 @@ pub enum Isolation {
 
 impl Isolation {
     /// Its number in the protocol.
-    fn level(self) -> i8 {
+    pub(super) fn level(self) -> i8 {
         match self {
             Self::Uncommitted => 0,
             Self::Committed => 1,
@@ -35,13 +35,30 @@ impl Isolation {
     }
 }
 
+/// What is fetched.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// Of this topic.
+    pub topic: &'a str,
+    /// Of this partition.
+    pub partition: i32,
+    /// Up to there.
+    pub isolation: Isolation,
+    /// From there on.
+    pub offset: Offset,
+    /// About so many bytes, and one batch whatever its size.
+    pub max_bytes: i32,
+    /// For so long the broker may hold the fetch while there is nothing.
+    pub max_wait_ms: i32,
+}
+
 /// What a fetch brought.
 #[derive(Debug)]
 pub struct Fetched {
     /// The offset behind the last record that all in-sync replicas have.
     pub high_watermark: Offset,
-    /// The offset up to which all transactions are decided.
-    pub last_stable_offset: Offset,
+    /// The offset up to which such a fetch reads: the high watermark, or the last stable offset.
+    pub end: Offset,
     /// Record batches, the last perhaps cut short.
     pub batches: Bytes,
 }
@@ -50,8 +67,8 @@ pub struct Fetched {
 #[derive(Debug, Default)]
 pub struct Stretch {
     /// What decodes, in order.
-    pub records: Vec<Record>,
-    /// What doesn't.
+    pub records: Records,
+    /// What doesn't, in order.
     pub damaged: Vec<Damaged>,
     /// Where to go on; `None` where the last batch is damaged and so does not tell.
     pub next: Option<Offset>,
@@ -60,7 +77,7 @@ pub struct Stretch {
 }
 
 /// A batch that can't be decoded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Damaged {
     /// The offset that it begins at.
     pub offset: Offset,
@@ -68,79 +85,88 @@ pub struct Damaged {
     pub bytes: Bytes,
     /// What is wrong with it.
     pub why: String,
+    /// How many records and damaged batches of its stretch come before it.
+    place: usize,
+}
+
+/// One of the things that a stretch consists of.
+#[derive(Debug, Clone, Copy)]
+pub enum Found<'a> {
+    /// A record.
+    Record(RecordView<'a>),
+    /// Bytes that are none.
+    Damaged(&'a Damaged),
 }
 
 impl Cluster {
-    /// Fetches committed batches of a partition from `offset` on.
+    /// Fetches batches over the connection that all share: without a wait, or others wait too.
     ///
     /// # Errors
     /// Whatever keeps the leader from answering, and every error code it gives.
-    pub async fn fetch(
-        &self,
-        topic: &str,
-        partition: i32,
-        offset: Offset,
-        max_bytes: i32,
-        max_wait_ms: i32,
-    ) -> Result<Fetched, Error> {
-        self.fetch_as(Isolation::Committed, topic, partition, offset, max_bytes, max_wait_ms).await
+    pub async fn fetch(&self, ask: &Ask<'_>) -> Result<Fetched, Error> {
+        let connection = self.leader(ask.topic, ask.partition).await?;
+        let fetched = fetch(&connection, None, ask).await;
+        if matches!(&fetched, Err(Error { cause: Cause::Code(_), .. })) {
+            self.forget_leader(ask.topic, ask.partition).await;
+        }
+        fetched
     }
+}
 
-    /// The same, up to where `isolation` says.
-    ///
-    /// # Errors
-    /// As [`Cluster::fetch`].
-    pub async fn fetch_as(
-        &self,
-        isolation: Isolation,
-        topic: &str,
-        partition: i32,
-        offset: Offset,
-        max_bytes: i32,
-        max_wait_ms: i32,
-    ) -> Result<Fetched, Error> {
-        let failed = |cause| Error { doing: DOING, on: format!("{topic}/{partition}"), cause };
-        let connection = self.leader(topic, partition).await?;
-        let asked = FetchPartition::default()
-            .with_partition(partition)
-            .with_fetch_offset(offset.0)
-            .with_partition_max_bytes(max_bytes);
-        let asked = FetchTopic::default()
-            .with_topic(TopicName(StrBytes::from_string(topic.to_owned())))
-            .with_partitions(vec![asked]);
-        let request = FetchRequest::default()
-            .with_replica_id(BrokerId(-1))
-            .with_max_wait_ms(max_wait_ms)
-            .with_min_bytes(1)
-            .with_max_bytes(max_bytes)
-            .with_isolation_level(isolation.level())
-            .with_topics(vec![asked]);
-        let response = connection.request(DOING, &request).await?;
-        if let Some(code) = ResponseError::try_from_code(response.error_code) {
-            return Err(failed(Cause::Code(code)));
-        }
-        if let Ok(pause @ 1..) = u64::try_from(response.throttle_time_ms) {
-            connection.throttle(Duration::from_millis(pause));
-            if response.responses.is_empty() {
-                return Err(failed(Cause::Code(ResponseError::ThrottlingQuotaExceeded)));
-            }
-        }
-        let found = response.responses.into_iter().filter(|found| found.topic.0.as_str() == topic);
-        let found = found.flat_map(|found| found.partitions).find(|found| found.partition_index == partition);
-        let found = found.ok_or_else(|| failed(Cause::Undecodable("it names another partition".to_owned())))?;
-        if let Some(code) = ResponseError::try_from_code(found.error_code) {
-            self.forget_leader(topic, partition).await;
-            return Err(failed(Cause::Code(code)));
-        }
-        if found.high_watermark < 0 {
-            return Err(failed(Cause::Undecodable("its high watermark is negative".to_owned())));
-        }
-        Ok(Fetched {
-            high_watermark: Offset(found.high_watermark),
-            last_stable_offset: Offset(found.last_stable_offset),
-            batches: found.records.unwrap_or_default(),
-        })
+/// Fetches batches from the leader of a partition, in the epoch in which it leads where that is
+/// known (KIP-320): a broker that leads in another says so instead of what is in its log.
+pub(super) async fn fetch(connection: &Connection, leader_epoch: Option<i32>, ask: &Ask<'_>) -> Result<Fetched, Error> {
+    let failed = |cause| Error { doing: DOING, on: format!("{}/{}", ask.topic, ask.partition), cause };
+    let response = connection.request(DOING, &request(leader_epoch, ask)).await?;
+    if let Some(code) = ResponseError::try_from_code(response.error_code) {
+        return Err(failed(Cause::Code(code)));
     }
+    let pause = u64::try_from(response.throttle_time_ms).unwrap_or(0);
+    if pause > 0 {
+        connection.throttle(Duration::from_millis(pause));
+        if response.responses.is_empty() {
+            return Err(failed(Cause::Code(ResponseError::ThrottlingQuotaExceeded)));
+        }
+    }
+    let found = response.responses.into_iter().filter(|found| found.topic.0.as_str() == ask.topic);
+    let found = found.flat_map(|found| found.partitions).find(|found| found.partition_index == ask.partition);
+    let found = found.ok_or_else(|| failed(Cause::Undecodable("it names another partition".to_owned())))?;
+    if let Some(code) = ResponseError::try_from_code(found.error_code) {
+        return Err(failed(Cause::Code(code)));
+    }
+    if found.high_watermark < 0 && pause > 0 {
+        return Err(failed(Cause::Code(ResponseError::ThrottlingQuotaExceeded)));
+    }
+    if found.high_watermark < 0 {
+        return Err(failed(Cause::Undecodable("its high watermark is negative".to_owned())));
+    }
+    let end = match ask.isolation {
+        Isolation::Committed => found.last_stable_offset,
+        Isolation::Uncommitted => found.high_watermark,
+    };
+    Ok(Fetched {
+        high_watermark: Offset(found.high_watermark),
+        end: Offset(end),
+        batches: found.records.unwrap_or_default(),
+    })
+}
+
+fn request(leader_epoch: Option<i32>, ask: &Ask<'_>) -> FetchRequest {
+    let asked = FetchPartition::default()
+        .with_partition(ask.partition)
+        .with_current_leader_epoch(leader_epoch.unwrap_or(-1))
+        .with_fetch_offset(ask.offset.0)
+        .with_partition_max_bytes(ask.max_bytes);
+    let asked = FetchTopic::default()
+        .with_topic(TopicName(StrBytes::from_string(ask.topic.to_owned())))
+        .with_partitions(vec![asked]);
+    FetchRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_max_wait_ms(ask.max_wait_ms)
+        .with_min_bytes(1)
+        .with_max_bytes(ask.max_bytes)
+        .with_isolation_level(ask.isolation.level())
+        .with_topics(vec![asked])
 }
 
 impl Fetched {
@@ -175,27 +201,61 @@ impl Fetched {
 }
 
 impl Stretch {
+    /// How many records and damaged batches.
+    pub fn len(&self) -> usize {
+        self.records.len() + self.damaged.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes of its records, and of what is damaged.
+    pub fn bytes(&self) -> usize {
+        self.records.bytes() + self.damaged.iter().map(|damaged| damaged.bytes.len()).sum::<usize>()
+    }
+
+    /// A record or damaged batch, counted from 0 in the order of the log.
+    pub fn found(&self, index: usize) -> Option<Found<'_>> {
+        let before = self.damaged.partition_point(|damaged| damaged.place < index);
+        match self.damaged.get(before) {
+            Some(damaged) if damaged.place == index => Some(Found::Damaged(damaged)),
+            _ => self.records.get(index - before).map(Found::Record),
+        }
+    }
+
     /// Whether it holds what makes rskafka fail.
     pub fn baffles_rskafka(&self) -> bool {
-        let null_header = |record: &Record| record.headers.iter().any(|header| header.value.is_none());
+        let null_header = |record: RecordView<'_>| record.headers.iter().any(|(_, value)| value.is_none());
         self.controls > 0 || !self.damaged.is_empty() || self.records.iter().any(null_header)
     }
 
     fn add(&mut self, batch: RawBatch, position: Offset, limit: usize) {
-        match batch.decode(limit) {
-            Ok(decoded) => {
-                match decoded {
-                    Decoded::Records(records) => {
-                        self.records.extend(records.into_iter().filter(|record| record.offset >= position));
-                    }
-                    Decoded::Control => self.controls += 1,
-                }
-                self.next = Some(batch.next_offset().max(batch.base_offset.next()).max(position));
-            }
+        match self.add_whole(&batch, position, limit) {
+            Ok(()) => self.next = Some(batch.next_offset().max(batch.base_offset.next()).max(position)),
             Err(why) => {
-                self.damaged.push(Damaged { offset: batch.base_offset.max(position), bytes: batch.bytes, why });
+                let (offset, place) = (batch.base_offset.max(position), self.len());
+                self.damaged.push(Damaged { offset, bytes: batch.bytes, why, place });
                 self.next = None;
             }
         }
+    }
+
+    fn add_whole(&mut self, batch: &RawBatch, position: Offset, limit: usize) -> Result<(), String> {
+        batch.check()?;
+        if batch.is_control() {
+            self.controls += 1;
+        } else {
+            self.records.add(batch, position, limit)?;
+        }
+        Ok(())
+    }
+}
+
+impl Damaged {
+    /// Whether another fetch brought the same.
+    pub fn is(&self, other: &Self) -> bool {
+        self.offset == other.offset && self.bytes == other.bytes
     }
 }

@@ -7,14 +7,11 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
 
-use super::Cluster;
+use super::{Cluster, Isolation};
 use crate::broker::{Cause, Error};
 use crate::record::Offset;
 
 const DOING: &str = "list offsets of";
-
-/// Only what is committed, as the readers ask too.
-const READ_COMMITTED: i8 = 1;
 
 /// A place in a partition's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +36,25 @@ impl At {
 }
 
 impl Cluster {
-    /// The offset of a place; `None` where no record is of that time or later.
+    /// The offset of a place in what is committed; `None` where no record is of that time or later.
     ///
     /// # Errors
     /// Whatever keeps the leader from answering, and every error code it gives.
     pub async fn offset_at(&self, topic: &str, partition: i32, at: At) -> Result<Option<Offset>, Error> {
+        self.offset_as(Isolation::Committed, topic, partition, at).await
+    }
+
+    /// The same, of what a reader of that isolation is given.
+    ///
+    /// # Errors
+    /// As [`Cluster::offset_at`].
+    pub async fn offset_as(
+        &self,
+        isolation: Isolation,
+        topic: &str,
+        partition: i32,
+        at: At,
+    ) -> Result<Option<Offset>, Error> {
         let failed = |cause| Error { doing: DOING, on: format!("{topic}/{partition}"), cause };
         let connection = self.leader(topic, partition).await?;
         let asked = ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(at.timestamp());
@@ -52,7 +63,7 @@ impl Cluster {
             .with_partitions(vec![asked]);
         let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![asked]);
         let isolates = connection.version(ListOffsetsRequest::KEY).is_ok_and(|version| version >= 2);
-        let request = if isolates { request.with_isolation_level(READ_COMMITTED) } else { request };
+        let request = if isolates { request.with_isolation_level(isolation.level()) } else { request };
         let response = match connection.request(DOING, &request).await {
             Ok(response) => response,
             Err(error) => {

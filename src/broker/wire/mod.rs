@@ -6,6 +6,7 @@
 //!    │                       stream (TCP or TLS), sasl
 //!    ├── produce (batches encoded in place, acks=all, no hidden retry)
 //!    ├── fetch   (raw batches: control batches, null headers, corrupt ones)
+//!    │      └── FetchLink (to one partition's leader, on a connection of its own)
 //!    ├── list_offsets (the ends of a log, the record of a time)
 //!    ├── topics (made with settings, and what settings they have)
 //!    └── Coordinator (a group's broker, on a connection of its own)
@@ -28,6 +29,7 @@ mod group_offsets;
 mod groups;
 #[cfg(test)]
 mod lies;
+mod link;
 mod list_offsets;
 mod pieces;
 mod produce;
@@ -45,9 +47,10 @@ mod topics;
 pub use cluster::{Cluster, Options, Partition, Topic};
 pub use connection::Connection;
 pub use coordinator::Coordinator;
-pub use fetch::{Damaged, Fetched, Isolation, Stretch};
+pub use fetch::{Ask, Damaged, Fetched, Found, Isolation, Stretch};
 pub use group_offsets::{Committed, GroupOffset, Identity};
 pub use groups::GroupDescription;
+pub use link::FetchLink;
 pub use list_offsets::At;
 pub use produce::Produced;
 pub use security::Security;

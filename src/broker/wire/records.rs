@@ -1,42 +1,196 @@
 //! Record batches as they lie in a fetched buffer: taken apart one by one, so that one that can't
-//! be decoded spoils none of its neighbours.
+//! be decoded spoils none of its neighbours, and in place.
+//!
+//! ```text
+//! answer ─► batches ─► RawBatch (a slice of it) ─► checked, decompressed ─► Records
+//!                                                   buffers: one a batch, the slice or what it unpacks to
+//!                                                   slots:   one a record, where its fields lie
+//! ```
+//! Everything is checked when a batch is added; looking at a record afterwards can't fail.
 
-use std::ops::Range;
-
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use super::batch::{AFTER_CRC, AFTER_LENGTH, HEADER_BYTES};
 use super::compression;
-use crate::record::{Header, Headers, Offset, RecordView};
+use crate::record::{Fields, Headers, Offset, RawHeaders, RecordView};
 
-/// For so many elements at most memory is reserved because they are announced.
-const MOST_RESERVED: usize = 1024;
+/// The least bytes of a record: six fields of one byte behind its length.
+const LEAST_RECORD_BYTES: usize = 7;
 
-/// A record as slices of the buffer it was fetched in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// Its offset.
-    pub offset: Offset,
-    /// Its timestamp; the time of its append where the topic says so.
-    pub timestamp_ms: i64,
-    /// Its key.
-    pub key: Option<Bytes>,
-    /// Its value.
-    pub value: Option<Bytes>,
-    /// Its headers, in order.
-    pub headers: Vec<Header>,
+const CODEC: i16 = 0b111;
+const LOG_APPEND_TIME: i16 = 1 << 3;
+const CONTROL: i16 = 1 << 5;
+
+/// Records where they lie.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// What the records of each batch lie in.
+    buffers: Vec<Bytes>,
+    slots: Vec<Slot>,
+    bytes: usize,
 }
 
-impl Record {
-    /// The record as the stages see it.
-    pub fn view(&self) -> RecordView<'_> {
-        RecordView {
-            offset: self.offset,
-            timestamp_ms: self.timestamp_ms,
-            key: self.key.as_deref(),
-            value: self.value.as_deref(),
-            headers: Headers::List(&self.headers),
+/// A record as positions in its buffer.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    offset: Offset,
+    timestamp_ms: i64,
+    buffer: u32,
+    key: Span,
+    value: Span,
+    headers: Span,
+}
+
+/// A field's place in a buffer.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    from: u32,
+    to: u32,
+}
+
+impl Span {
+    /// Of a field that is null: no buffer is that long.
+    const NULL: Self = Self { from: u32::MAX, to: u32::MAX };
+
+    /// Of a field of so many bytes that ends there.
+    fn ending(end: usize, length: usize) -> Option<Self> {
+        Some(Self { from: u32::try_from(end.checked_sub(length)?).ok()?, to: u32::try_from(end).ok()? })
+    }
+
+    fn of(self, buffer: &[u8]) -> Option<&[u8]> {
+        let index = |at: u32| usize::try_from(at).unwrap_or(usize::MAX);
+        buffer.get(index(self.from)..index(self.to))
+    }
+
+    fn length(self) -> usize {
+        usize::try_from(self.to - self.from).unwrap_or(usize::MAX)
+    }
+}
+
+impl Records {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The bytes of their keys, values and headers.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// One of them, counted from 0 in the order of the log.
+    pub fn get(&self, index: usize) -> Option<RecordView<'_>> {
+        let slot = self.slots.get(index)?;
+        let buffer = self.buffers.get(usize::try_from(slot.buffer).ok()?)?;
+        Some(RecordView {
+            offset: slot.offset,
+            timestamp_ms: slot.timestamp_ms,
+            key: slot.key.of(buffer),
+            value: slot.value.of(buffer),
+            headers: Headers::Raw(RawHeaders::new(slot.headers.of(buffer).unwrap_or_default())),
+        })
+    }
+
+    /// All of them, in the order of the log.
+    pub fn iter(&self) -> impl Iterator<Item = RecordView<'_>> {
+        (0..self.len()).filter_map(|index| self.get(index))
+    }
+
+    /// Adds the records of a batch from `position` on, unpacked to at most `limit` bytes.
+    ///
+    /// # Errors
+    /// What is wrong with the batch, without a word of its content; then nothing of it is added.
+    pub fn add(&mut self, batch: &RawBatch, position: Offset, limit: usize) -> Result<(), String> {
+        let buffer = batch.unpacked(limit)?;
+        let count = batch.count(buffer.len(), limit)?;
+        let before = self.slots.len();
+        self.slots.reserve(count);
+        let scanned = self.scan(batch, &buffer, count, position);
+        if scanned.is_err() {
+            self.slots.truncate(before);
+        } else if self.slots.len() > before {
+            let added = self.slots.get(before..).unwrap_or_default();
+            let lengths = added.iter().map(|slot| slot.key.length() + slot.value.length() + slot.headers.length());
+            self.bytes += lengths.sum::<usize>();
+            self.buffers.push(buffer);
         }
+        scanned
+    }
+
+    fn scan(&mut self, batch: &RawBatch, buffer: &[u8], count: usize, position: Offset) -> Result<(), String> {
+        let number = u32::try_from(self.buffers.len()).map_err(|_| "there are too many batches".to_owned())?;
+        let mut scan = Scan::new(batch, buffer, number);
+        let mut least = batch.base_offset;
+        for index in 0..count {
+            let slot = scan.next().ok_or_else(|| format!("record {index} of {count} can't be decoded"))?;
+            if slot.offset < least {
+                return Err("its offsets don't ascend".to_owned());
+            }
+            least = slot.offset.next();
+            if slot.offset >= position {
+                self.slots.push(slot);
+            }
+        }
+        match scan.fields.rest().len() {
+            0 => Ok(()),
+            rest => Err(format!("{rest} bytes stand behind its last record")),
+        }
+    }
+}
+
+/// A batch's records, one after another.
+struct Scan<'a> {
+    fields: Fields<'a>,
+    length: usize,
+    buffer: u32,
+    base_offset: Offset,
+    next_offset: Offset,
+    base_timestamp: i64,
+    appended: Option<i64>,
+}
+
+impl<'a> Scan<'a> {
+    fn new(batch: &RawBatch, buffer: &'a [u8], number: u32) -> Self {
+        let stamped = batch.attributes() & LOG_APPEND_TIME != 0;
+        Self {
+            fields: Fields::new(buffer),
+            length: buffer.len(),
+            buffer: number,
+            base_offset: batch.base_offset,
+            next_offset: batch.next_offset(),
+            base_timestamp: batch.i64_at(27),
+            appended: stamped.then(|| batch.i64_at(35)),
+        }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Option<Slot> {
+        let length = self.fields.length()??;
+        let mut record = Fields::new(self.fields.take(length)?);
+        let end = self.length - self.fields.rest().len();
+        record.take(1)?; // attributes: none are defined
+        let created = self.base_timestamp.checked_add(record.varint()?)?;
+        let offset = Offset(self.base_offset.0.checked_add(record.varint()?)?);
+        if !(self.base_offset..self.next_offset).contains(&offset) {
+            return None;
+        }
+        let mut field = || match record.field()? {
+            Some(field) => Span::ending(end - record.rest().len(), field.len()),
+            None => Some(Span::NULL),
+        };
+        let (key, value) = (field()?, field()?);
+        let count = record.length()??;
+        if !RawHeaders::are(record.rest(), count) {
+            return None;
+        }
+        let headers = Span::ending(end, record.rest().len())?;
+        let timestamp_ms = self.appended.unwrap_or(created);
+        Some(Slot { offset, timestamp_ms, buffer: self.buffer, key, value, headers })
     }
 }
 
@@ -47,15 +201,6 @@ pub struct RawBatch {
     pub base_offset: Offset,
     /// The whole of it, header included.
     pub bytes: Bytes,
-}
-
-/// What a batch holds.
-#[derive(Debug)]
-pub enum Decoded {
-    /// Records.
-    Records(Vec<Record>),
-    /// The end of a transaction, which no application sees.
-    Control,
 }
 
 /// The batches of a fetched buffer. A last one that is cut short, as brokers do to fit a limit,
@@ -84,18 +229,13 @@ fn frame(buffer: &mut Bytes) -> Option<RawBatch> {
     whole.then(|| RawBatch { base_offset, bytes: buffer.split_to(length) })
 }
 
+/// What its header says is to be trusted only of a batch that passes [`RawBatch::check`].
 impl RawBatch {
-    /// The offset behind its last one, as its header says. Trust it only where the batch decodes:
-    /// it lies under the checksum.
-    pub fn next_offset(&self) -> Offset {
-        Offset(self.base_offset.0.saturating_add(i64::from(self.i32_at(23))).saturating_add(1))
-    }
-
-    /// Its records, decompressed to at most `limit` bytes.
+    /// Makes sure that these are the bytes that were written.
     ///
     /// # Errors
-    /// What is wrong with it, without a word of its content.
-    pub fn decode(&self, limit: usize) -> Result<Decoded, String> {
+    /// Where it is of an old format, or its checksum is wrong.
+    pub fn check(&self) -> Result<(), String> {
         let magic = self.bytes.get(16).copied();
         if magic != Some(2) {
             return Err(format!("format {magic:?} is not the one (2) that Kafka has written since 0.11"));
@@ -104,32 +244,48 @@ impl RawBatch {
         if crc32c::crc32c(self.bytes.get(AFTER_CRC..).unwrap_or_default()) != stored {
             return Err("its checksum is wrong".to_owned());
         }
-        let [high, low] = [self.bytes.get(21), self.bytes.get(22)].map(|byte| byte.copied().unwrap_or(0));
-        let attributes = i16::from_be_bytes([high, low]);
-        if attributes & (1 << 5) != 0 {
-            return Ok(Decoded::Control);
+        Ok(())
+    }
+
+    /// The offset behind its last one.
+    pub fn next_offset(&self) -> Offset {
+        Offset(self.base_offset.0.saturating_add(i64::from(self.i32_at(23))).saturating_add(1))
+    }
+
+    /// The end of a transaction, or another note of the brokers' that no application sees.
+    pub fn is_control(&self) -> bool {
+        self.attributes() & CONTROL != 0
+    }
+
+    fn attributes(&self) -> i16 {
+        self.bytes.get(21..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| i16::from_be_bytes(*bytes))
+    }
+
+    /// What its records lie in: a part of itself, or what that unpacks to.
+    fn unpacked(&self, limit: usize) -> Result<Bytes, String> {
+        let records = self.bytes.slice(HEADER_BYTES.min(self.bytes.len())..);
+        let records = match self.attributes() & CODEC {
+            0 => records,
+            _ => compression::decompress(self.attributes(), &records, limit)?.into(),
+        };
+        // Places in it are 32 bits wide, the last of which means null.
+        if u32::try_from(records.len()).is_ok_and(|length| length < u32::MAX) {
+            return Ok(records);
         }
-        let mut records = self.bytes.slice(HEADER_BYTES.min(self.bytes.len())..);
-        if attributes & 0b111 != 0 {
-            records = compression::decompress(attributes, &records, limit)?.into();
-        }
-        let times = Times { first: self.i64_at(27), appended: (attributes & (1 << 3) != 0).then(|| self.i64_at(35)) };
+        Err("its records take more than 4 GiB".to_owned())
+    }
+
+    /// How many records it has, in so many bytes: no more than these can hold, and than `limit`
+    /// bytes of memory are enough to find again.
+    fn count(&self, bytes: usize, limit: usize) -> Result<usize, String> {
         let count = usize::try_from(self.i32_at(57)).map_err(|_| "it has a negative number of records".to_owned())?;
-        let offsets = self.base_offset..self.next_offset();
-        let mut decoded = Vec::with_capacity(count.min(MOST_RESERVED));
-        let mut room = Room(limit);
-        for index in 0..count {
-            let record = decode_record(&mut records, &offsets, &times, &mut room);
-            decoded.push(record.ok_or_else(|| match room {
-                Room(0) => format!("its records would take more than {limit} bytes of memory"),
-                Room(_) => format!("record {index} of {count} can't be decoded"),
-            })?);
+        if count.saturating_mul(LEAST_RECORD_BYTES) > bytes {
+            return Err(format!("{bytes} bytes can't be the {count} records that it claims"));
         }
-        let ascending = decoded.windows(2).all(|pair| matches!(pair, [a, b] if a.offset < b.offset));
-        if !ascending {
-            return Err("its offsets don't ascend".to_owned());
+        if count.saturating_mul(size_of::<Slot>()) > limit {
+            return Err(format!("its records would take more than {limit} bytes of memory"));
         }
-        Ok(Decoded::Records(decoded))
+        Ok(count)
     }
 
     fn i32_at(&self, at: usize) -> i32 {
@@ -141,131 +297,18 @@ impl RawBatch {
     }
 }
 
-struct Times {
-    first: i64,
-    appended: Option<i64>,
-}
-
-/// The memory that a batch's records may still take, besides their bytes: the smallest record has 7
-/// bytes and takes twenty times as many, the smallest header 2.
-struct Room(usize);
-
-impl Room {
-    /// None left once something did not fit.
-    fn take<T>(&mut self) -> Option<()> {
-        let left = self.0.checked_sub(size_of::<T>());
-        self.0 = left.unwrap_or(0);
-        left.map(drop)
-    }
-}
-
-fn decode_record(buffer: &mut Bytes, offsets: &Range<Offset>, times: &Times, room: &mut Room) -> Option<Record> {
-    room.take::<Record>()?;
-    let length = take_length(buffer)??;
-    let mut record = take(buffer, length)?;
-    take(&mut record, 1)?; // attributes: none are defined
-    let created = times.first.checked_add(take_varint(&mut record)?)?;
-    let offset = Offset(offsets.start.0.checked_add(take_varint(&mut record)?)?);
-    if !offsets.contains(&offset) {
-        return None;
-    }
-    let key = take_field(&mut record)?;
-    let value = take_field(&mut record)?;
-    let count = take_length(&mut record)??;
-    let mut headers = Vec::with_capacity(count.min(MOST_RESERVED));
-    for _ in 0..count {
-        room.take::<Header>()?;
-        let name = take_field(&mut record)??;
-        let name = std::str::from_utf8(&name).ok()?.to_owned();
-        headers.push(Header { name, value: take_field(&mut record)? });
-    }
-    record.is_empty().then_some(Record { offset, timestamp_ms: times.appended.unwrap_or(created), key, value, headers })
-}
-
-/// A field behind its length; `Some(None)` where it is null.
-fn take_field(buffer: &mut Bytes) -> Option<Option<Bytes>> {
-    match take_length(buffer)? {
-        None => Some(None),
-        Some(length) => take(buffer, length).map(Some),
-    }
-}
-
-fn take(buffer: &mut Bytes, length: usize) -> Option<Bytes> {
-    (length <= buffer.len()).then(|| buffer.split_to(length))
-}
-
-/// A length; `Some(None)` where it is -1.
-fn take_length(buffer: &mut Bytes) -> Option<Option<usize>> {
-    match take_varint(buffer)? {
-        -1 => Some(None),
-        length => usize::try_from(length).ok().map(Some),
-    }
-}
-
-fn take_varint(buffer: &mut Bytes) -> Option<i64> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let byte = *buffer.first()?;
-        buffer.advance(1);
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
-        }
-    }
-    None
+/// The records of one batch that is whole.
+#[cfg(test)]
+pub fn decoded(batch: Bytes) -> Records {
+    let mut batches = batches(batch);
+    let batch = batches.next().unwrap().unwrap();
+    assert!(batches.next().is_none(), "one batch");
+    assert!(!batch.is_control(), "a control batch");
+    batch.check().unwrap();
+    let mut records = Records::default();
+    records.add(&batch, Offset(0), 1 << 20).unwrap();
+    records
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_framed_and_decoded_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), length in 0..200_u8) {
-            let mut bytes = bytes;
-            if bytes.len() > 17 {
-                bytes[..12].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, length]);
-                bytes[16] = 2;
-                if bytes.len() > AFTER_CRC {
-                    let end = bytes.len().min(12 + usize::from(length)).max(AFTER_CRC);
-                    let crc = crc32c::crc32c(&bytes[AFTER_CRC..end]);
-                    bytes[AFTER_CRC - 4..AFTER_CRC].copy_from_slice(&crc.to_be_bytes());
-                }
-            }
-            for batch in batches(bytes.into()).flatten() {
-                let _ = batch.decode(1 << 16);
-            }
-        }
-    }
-
-    #[test]
-    fn tiny_records_do_not_fill_the_memory() {
-        let header = Header { name: String::new(), value: None };
-        let many = vec![header; 1000];
-        for (records, headers) in [(1000, &[][..]), (1, &many[..])] {
-            let mut builder = super::super::batch::BatchBuilder::default();
-            for _ in 0..records {
-                let record = super::super::batch::Outgoing { timestamp_ms: 5, key: None, value: None };
-                builder.append(&record, Headers::List(headers).iter());
-            }
-            let batch = batches(builder.finish(crate::config::Compression::Zstd).unwrap()).next().unwrap().unwrap();
-            assert!(batch.decode(1 << 20).is_ok());
-            let error = batch.decode(16 << 10).unwrap_err();
-            assert_eq!(error, "its records would take more than 16384 bytes of memory");
-        }
-    }
-
-    #[test]
-    fn a_cut_batch_at_the_end_is_left_for_the_next_fetch() {
-        let mut builder = super::super::batch::BatchBuilder::default();
-        let record = super::super::batch::Outgoing { timestamp_ms: 5, key: None, value: None };
-        builder.append(&record, Headers::NONE.iter());
-        let whole = builder.finish(crate::config::Compression::None).unwrap();
-        let mut two = whole.to_vec();
-        two.extend_from_slice(&whole[..whole.len() - 1]);
-        assert_eq!(batches(two.into()).map(|batch| batch.unwrap().base_offset).collect::<Vec<_>>(), [Offset(0)]);
-        assert!(batches(whole.slice(..40)).next().unwrap().is_err());
-    }
-}
+mod tests;

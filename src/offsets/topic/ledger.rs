@@ -8,8 +8,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
 use super::TopicError;
 use super::record::{Entry, EntryError, Key, Owner, State};
 use crate::offsets::Checkpoint;
@@ -50,7 +48,7 @@ pub struct Ledger {
     instance: u64,
     partitions: BTreeMap<(String, i32), BTreeMap<Owner, Said>>,
     /// Records that are not ours at all, by key, and where they are.
-    strangers: BTreeMap<Option<Bytes>, Offset>,
+    strangers: BTreeMap<Option<Vec<u8>>, Offset>,
 }
 
 /// The last record of a key.
@@ -75,12 +73,13 @@ impl Ledger {
     }
 
     /// Takes in the record at `at`; to be called in the order of the log.
-    pub fn apply(&mut self, at: Offset, key: Option<&Bytes>, value: Option<&[u8]>) {
-        let Some(found) = key.and_then(|key| Key::decode(key)) else {
-            match (key, value) {
-                // Whoever put it there has taken it away.
-                (Some(key), None) => drop(self.strangers.remove(&Some(key.clone()))),
-                _ => drop(self.strangers.insert(key.cloned(), at)),
+    pub fn apply(&mut self, at: Offset, key: Option<&[u8]>, value: Option<&[u8]>) {
+        let Some(found) = key.and_then(Key::decode) else {
+            let stranger = key.map(<[u8]>::to_vec);
+            if stranger.is_some() && value.is_none() {
+                self.strangers.remove(&stranger); // whoever put it there has taken it away
+            } else {
+                self.strangers.insert(stranger, at);
             }
             return;
         };

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::ledger::{Ledger, Written};
 use super::{Missing, TopicError};
 use crate::broker::wire::batch::{BatchBuilder, Outgoing};
-use crate::broker::wire::{At, Cluster, Isolation};
+use crate::broker::wire::{Ask, At, Cluster, Isolation};
 use crate::broker::{Cause, Error};
 use crate::config::Compression;
 use crate::record::{Headers, Offset};
@@ -73,16 +73,20 @@ impl Log {
         };
         let mut end = None;
         while end.is_none_or(|end| position < end) {
-            let fetched = self
-                .cluster
-                .fetch_as(Isolation::Uncommitted, &self.topic, PARTITION, position, FETCH_BYTES, 0)
-                .await
-                .inspect_err(|error| {
-                    // Made anew, or compacted away below us: what was read may be another log's.
-                    if error.is(ResponseError::OffsetOutOfRange) {
-                        self.position = None;
-                    }
-                })?;
+            let ask = Ask {
+                topic: &self.topic,
+                partition: PARTITION,
+                isolation: Isolation::Uncommitted,
+                offset: position,
+                max_bytes: FETCH_BYTES,
+                max_wait_ms: 0,
+            };
+            let fetched = self.cluster.fetch(&ask).await.inspect_err(|error| {
+                // Made anew, or compacted away below us: what was read may be another log's.
+                if error.is(ResponseError::OffsetOutOfRange) {
+                    self.position = None;
+                }
+            })?;
             end.get_or_insert(fetched.high_watermark);
             if fetched.batches.is_empty() {
                 if position >= fetched.high_watermark {
@@ -95,8 +99,8 @@ impl Log {
                 let (log, at, why) = (self.topic.clone(), damaged.offset, damaged.why.clone());
                 return Err(TopicError::Batch { log, at, why });
             }
-            for record in &stretch.records {
-                ledger.apply(record.offset, record.key.as_ref(), record.value.as_deref());
+            for record in stretch.records.iter() {
+                ledger.apply(record.offset, record.key, record.value);
             }
             position = stretch.next.filter(|next| *next > position).ok_or_else(|| self.undecodable("no progress"))?;
             self.position = Some(position);

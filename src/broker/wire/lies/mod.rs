@@ -20,8 +20,9 @@ use super::connection::KNOWN_VERSIONS;
 use super::{Cluster, Options};
 use crate::config::{self, Config};
 
-/// The body of an answer, in a version, of a broker on a port.
-type Answer = Box<dyn Fn(i16, u16) -> Bytes + Send + Sync>;
+/// The body of an answer, in a version, of a broker on a port, to a request that begins with its
+/// header.
+type Answer = Box<dyn Fn(i16, u16, Bytes) -> Bytes + Send + Sync>;
 
 /// A broker that is truthful but for what it was told to say. It leads partition 0 of topic `t`.
 pub struct Liar(HashMap<i16, Answer>);
@@ -41,16 +42,23 @@ impl Liar {
 
     /// It answers this from now on.
     pub fn says<R: Encodable>(self, key: ApiKey, answer: impl Fn(u16) -> R + Send + Sync + 'static) -> Self {
-        self.sends(key, move |version, port| {
-            let mut out = BytesMut::new();
-            answer(port).encode(&mut out, version).unwrap();
-            out.freeze()
-        })
+        self.sends(key, move |version, port| encoded(&answer(port), version))
+    }
+
+    /// The same, once it has heard what it is asked: a request that begins with its header.
+    pub fn hears<R: Encodable>(
+        mut self,
+        key: ApiKey,
+        answer: impl Fn(i16, &mut Bytes) -> R + Send + Sync + 'static,
+    ) -> Self {
+        let answer = move |version: i16, _: u16, mut request: Bytes| encoded(&answer(version, &mut request), version);
+        self.0.insert(key as i16, Box::new(answer));
+        self
     }
 
     /// The same in bytes.
     pub fn sends(mut self, key: ApiKey, answer: impl Fn(i16, u16) -> Bytes + Send + Sync + 'static) -> Self {
-        self.0.insert(key as i16, Box::new(answer));
+        self.0.insert(key as i16, Box::new(move |version, port, _| answer(version, port)));
         self
     }
 
@@ -76,6 +84,12 @@ impl Liar {
     }
 }
 
+fn encoded(answer: &impl Encodable, version: i16) -> Bytes {
+    let mut out = BytesMut::new();
+    answer.encode(&mut out, version).unwrap();
+    out.freeze()
+}
+
 /// Answers until the client leaves.
 async fn answer(mut stream: TcpStream, answers: Arc<HashMap<i16, Answer>>, port: u16) {
     while let Ok(length) = stream.read_u32().await {
@@ -89,7 +103,7 @@ async fn answer(mut stream: TcpStream, answers: Arc<HashMap<i16, Answer>>, port:
         out.put_u32(0);
         let header_version = ApiKey::try_from(key).unwrap().response_header_version(version);
         ResponseHeader::default().with_correlation_id(id).encode(&mut out, header_version).unwrap();
-        out.put_slice(&answer(version, port));
+        out.put_slice(&answer(version, port, request.into()));
         let length = u32::try_from(out.len() - 4).unwrap();
         out[..4].copy_from_slice(&length.to_be_bytes());
         stream.write_all(&out).await.unwrap();

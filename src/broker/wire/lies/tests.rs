@@ -11,15 +11,16 @@ use kafka_protocol::messages::offset_fetch_response::{
 };
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{
-    ConsumerGroupDescribeResponse, DescribeConfigsResponse, FetchResponse, FindCoordinatorResponse, GroupId,
-    ListOffsetsResponse, OffsetFetchResponse, ProduceResponse,
+    ConsumerGroupDescribeResponse, DescribeConfigsResponse, FetchRequest, FetchResponse, FindCoordinatorResponse,
+    GroupId, ListOffsetsResponse, OffsetFetchResponse, ProduceResponse, RequestHeader,
 };
+use kafka_protocol::protocol::Decodable;
 
 use super::*;
 use crate::broker::wire::batch::{BatchBuilder, Outgoing};
-use crate::broker::wire::{At, Coordinator, Fetched};
+use crate::broker::wire::{Ask, At, Coordinator, FetchLink, Fetched, Isolation};
 use crate::broker::{Cause, Clients, Error, PartitionReader};
-use crate::config::Compression;
+use crate::config::{Compression, ReaderKind};
 use crate::record::{Headers, Offset};
 use crate::retry::ErrorClass;
 
@@ -147,14 +148,24 @@ fn fetched(partition: PartitionData) -> impl Fn(u16) -> FetchResponse {
     }
 }
 
+fn ask(isolation: Isolation, offset: i64) -> Ask<'static> {
+    Ask { topic: "t", partition: 0, isolation, offset: Offset(offset), max_bytes: 1000, max_wait_ms: 0 }
+}
+
 #[tokio::test]
 async fn a_fetch_tells_of_its_partition_and_of_its_end() {
     let fetch = async |partition| {
         let cluster = Liar::new().says(ApiKey::Fetch, fetched(partition)).start().await;
-        cluster.fetch("t", 0, Offset(5), 1000, 0).await
+        cluster.fetch(&ask(Isolation::Committed, 5)).await
     };
     let whole = PartitionData::default().with_high_watermark(3).with_last_stable_offset(-1);
     assert_eq!(fetch(whole.clone()).await.unwrap().high_watermark, Offset(3), "below the position: truncated");
+    let ends = async |isolation| {
+        let ends = PartitionData::default().with_high_watermark(9).with_last_stable_offset(7);
+        let cluster = Liar::new().says(ApiKey::Fetch, fetched(ends)).start().await;
+        cluster.fetch(&ask(isolation, 5)).await.unwrap().end
+    };
+    assert_eq!((ends(Isolation::Committed).await, ends(Isolation::Uncommitted).await), (Offset(7), Offset(9)));
     undecodable(fetch(whole.clone().with_high_watermark(-1)).await, "high watermark is negative");
     undecodable(fetch(whole.with_partition_index(1)).await, "another partition");
 }
@@ -169,10 +180,12 @@ fn batch(base: i64, records: usize) -> Vec<u8> {
     bytes
 }
 
+fn brought(batches: &[Vec<u8>]) -> Fetched {
+    Fetched { high_watermark: Offset(100), end: Offset(100), batches: batches.concat().into() }
+}
+
 fn stretch(batches: &[Vec<u8>]) -> Result<Vec<i64>, String> {
-    let batches = batches.concat().into();
-    let fetched = Fetched { high_watermark: Offset(100), last_stable_offset: Offset(100), batches };
-    let stretch = fetched.stretch(Offset(10), 1 << 20)?;
+    let stretch = brought(batches).stretch(Offset(10), 1 << 20)?;
     let mut found: Vec<_> = stretch.records.iter().map(|record| record.offset.0).collect();
     found.push(stretch.next.map_or(-1, |next| next.0));
     Ok(found)
@@ -189,6 +202,55 @@ fn batches_follow_each_other() {
     damaged[20] ^= 1;
     assert_eq!(stretch(&[batch(10, 1), damaged.clone()]).unwrap(), [10, -1]);
     assert_eq!(stretch(&[damaged, batch(11, 1)]).unwrap(), [11, 12], "its offset may be the damage");
+}
+
+#[test]
+fn damage_keeps_its_place_among_the_records() {
+    let mut damaged = batch(12, 1);
+    damaged[20] ^= 1;
+    let stretch = brought(&[batch(10, 2), damaged.clone(), damaged, batch(20, 1)]);
+    let stretch = stretch.stretch(Offset(10), 1 << 20).unwrap();
+    let found = |index| match stretch.found(index) {
+        Some(super::super::Found::Record(record)) => (true, record.offset.0),
+        Some(super::super::Found::Damaged(damaged)) => (false, damaged.offset.0),
+        None => (false, -1),
+    };
+    assert_eq!(stretch.len(), 5);
+    assert_eq!(
+        [0, 1, 2, 3, 4, 5].map(found),
+        [(true, 10), (true, 11), (false, 12), (false, 12), (true, 20), (false, -1)]
+    );
+}
+
+#[tokio::test]
+async fn a_fetch_tells_the_leaders_epoch_and_asks_anew_when_that_has_passed() {
+    let epochs = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let asked = Arc::new(std::sync::atomic::AtomicI32::new(0));
+    let counted = Arc::clone(&asked);
+    let liar = Liar::new().says(ApiKey::Metadata, move |port| {
+        let mut told = metadata(port, &[0]);
+        let epoch = counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        told.topics[0].partitions[0].leader_epoch = epoch;
+        told
+    });
+    let seen = Arc::clone(&epochs);
+    let liar = liar.hears(ApiKey::Fetch, move |version, request| {
+        let header = RequestHeader::decode(request, 1).unwrap();
+        let request = FetchRequest::decode(request, version).unwrap();
+        let epoch = request.topics[0].partitions[0].current_leader_epoch;
+        seen.lock().unwrap().push((header.request_api_version, epoch));
+        let code = if epoch == 0 { ResponseError::FencedLeaderEpoch.code() } else { 0 };
+        let partition = PartitionData::default().with_high_watermark(5).with_last_stable_offset(5);
+        fetched(partition.with_error_code(code))(0)
+    });
+    let mut link = FetchLink::new(liar.start().await);
+    link.open("t", 0).await.unwrap();
+    let error = link.fetch(&ask(Isolation::Committed, 5)).await.unwrap_err();
+    assert!(error.is(ResponseError::FencedLeaderEpoch) && error.class() == ErrorClass::Transient, "{error}");
+    assert!(!link.is_open());
+    link.open("t", 0).await.unwrap();
+    assert!(link.fetch(&ask(Isolation::Committed, 5)).await.is_ok() && link.is_open());
+    assert_eq!(*epochs.lock().unwrap(), [(11, 0), (11, 1)]);
 }
 
 fn coordinator(port: u16) -> FindCoordinatorResponse {
@@ -269,48 +331,58 @@ async fn an_acknowledgement_is_of_the_partition() {
     undecodable(written, "another partition");
 }
 
-/// A reader of partition 0 of `t`, through rskafka where that can.
-async fn reader(liar: Liar) -> PartitionReader {
+/// A reader of partition 0 of `t`.
+async fn reader(liar: Liar, reader: ReaderKind) -> PartitionReader {
     let kafka = liar.listen().await;
     let cluster = Arc::new(Cluster::new(Options::from(&kafka)));
     let clients = Arc::new(Clients::new(&kafka));
-    PartitionReader::new("t", None, 0, clients, cluster, &kafka, Duration::from_millis(50))
+    let max_wait = Duration::from_millis(50);
+    let source = config::Source { topic: "t".to_owned(), reader, max_wait, ..Config::default().source };
+    PartitionReader::new(None, 0, clients, cluster, &kafka, &source)
 }
+
+const READERS: [ReaderKind; 2] = [ReaderKind::Rskafka, ReaderKind::Wire];
 
 #[tokio::test]
 async fn a_log_without_an_end_is_not_read() {
-    let mut reader = reader(Liar::new().says(ApiKey::ListOffsets, offset(0, -7))).await;
-    undecodable(reader.earliest().await, "-7 is no offset");
-    undecodable(reader.latest().await, "-7 is no offset");
+    for kind in READERS {
+        let mut reader = reader(Liar::new().says(ApiKey::ListOffsets, offset(0, -7)), kind).await;
+        undecodable(reader.earliest().await, "-7 is no offset");
+        undecodable(reader.latest().await, "-7 is no offset");
+    }
 }
 
 #[tokio::test]
 async fn a_broker_that_has_nothing_and_does_not_wait_does_not_make_us_spin() {
-    let nothing = PartitionData::default().with_high_watermark(100).with_last_stable_offset(100);
-    let mut reader = reader(Liar::new().says(ApiKey::Fetch, fetched(nothing))).await;
-    let begun = std::time::Instant::now();
-    for _ in 0..5 {
-        assert!(reader.fetch(Offset(10), 1000).await.unwrap().range.is_empty());
+    for kind in READERS {
+        let nothing = PartitionData::default().with_high_watermark(100).with_last_stable_offset(100);
+        let mut reader = reader(Liar::new().says(ApiKey::Fetch, fetched(nothing)), kind).await;
+        let begun = std::time::Instant::now();
+        for _ in 0..5 {
+            assert!(reader.fetch(Offset(10), 1000).await.unwrap().range.is_empty());
+        }
+        assert!(begun.elapsed() >= Duration::from_millis(50));
     }
-    assert!(begun.elapsed() >= Duration::from_millis(50));
 }
 
 #[tokio::test]
 async fn reading_never_steps_back_behind_damage() {
-    let asked = std::sync::atomic::AtomicI32::new(0);
-    let liar = Liar::new().sends(ApiKey::Fetch, move |version, port| {
-        // rskafka asks first, then we twice, and then for what stands behind.
-        let behind = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 3;
-        let mut records = batch(12, 1);
-        records[20] ^= 1;
-        if behind {
-            records.extend(batch(5, 1));
-        }
-        let partition = PartitionData::default().with_high_watermark(100).with_last_stable_offset(100);
-        let answer = fetched(partition.with_records(Some(records.into())))(port);
-        let mut out = BytesMut::new();
-        answer.encode(&mut out, version).unwrap();
-        out.freeze()
-    });
-    undecodable(reader(liar).await.fetch(Offset(12), 1000).await, "begins before it");
+    for kind in READERS {
+        let asked = std::sync::atomic::AtomicI32::new(0);
+        let liar = Liar::new().sends(ApiKey::Fetch, move |version, port| {
+            // Once as always, then twice to be sure, and then for what stands behind.
+            let behind = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 3;
+            let mut records = batch(12, 1);
+            records[20] ^= 1;
+            if behind {
+                records.extend(batch(5, 1));
+            }
+            let partition = PartitionData::default().with_high_watermark(100).with_last_stable_offset(100);
+            let answer = fetched(partition.with_records(Some(records.into())))(port);
+            let mut out = BytesMut::new();
+            answer.encode(&mut out, version).unwrap();
+            out.freeze()
+        });
+        undecodable(reader(liar, kind).await.fetch(Offset(12), 1000).await, "begins before it");
+    }
 }

@@ -27,8 +27,7 @@ impl Log {
     fn read(&self, ledger: &mut Ledger, from: usize) -> usize {
         for (at, record) in self.0.iter().enumerate().skip(from) {
             let Some(record) = record else { continue };
-            let key = Bytes::from(record.key.clone());
-            ledger.apply(offset(at), Some(&key), record.value.as_ref().map(String::as_bytes));
+            ledger.apply(offset(at), Some(record.key.as_bytes()), record.value.as_ref().map(String::as_bytes));
         }
         self.0.len()
     }
@@ -171,28 +170,27 @@ fn other_groups_and_other_partitions_are_no_matter() {
 #[test]
 fn what_is_damaged_deleted_or_foreign_is_told_and_mended_by_a_new_owner() {
     let text = key(0, 1, 1).encode();
-    let bytes = Bytes::from(text.clone());
+    let bytes = text.as_bytes();
     let told = |ledger: &Ledger| ledger.checkpoint(TOPIC, 0).unwrap_err();
     let mut ledger = Ledger::new("offsets", "g", 2);
-    ledger.apply(Offset(4), Some(&bytes), Some(b"42"));
+    ledger.apply(Offset(4), Some(bytes), Some(b"42"));
     assert!(matches!(told(&ledger), TopicError::Damaged { at: Offset(4), partition: 0, .. }));
     assert!(told(&ledger).to_string().contains("offsets/0 holds no whole offset of user-login/0 at offset 4"));
-    ledger.apply(Offset(5), Some(&bytes), None);
+    ledger.apply(Offset(5), Some(bytes), None);
     assert!(matches!(told(&ledger), TopicError::Deleted { at: Offset(5), .. }));
 
     let claimed = ledger.claim(TOPIC, 0, &entry(3));
     assert_eq!(claimed.len(), 1, "what is deleted needs no tombstone");
     for record in &claimed {
-        let key = Bytes::from(record.key.clone());
-        ledger.apply(Offset(6), Some(&key), record.value.as_ref().map(String::as_bytes));
+        ledger.apply(Offset(6), Some(record.key.as_bytes()), record.value.as_ref().map(String::as_bytes));
     }
     assert_eq!(ledger.checkpoint(TOPIC, 0).unwrap().unwrap().next_offset, Offset(3));
 
-    let junk = Bytes::from_static(b"junk");
-    ledger.apply(Offset(7), Some(&junk), Some(b"x"));
+    let junk = &b"junk"[..];
+    ledger.apply(Offset(7), Some(junk), Some(b"x"));
     assert!(matches!(told(&ledger), TopicError::Stranger { at: Offset(7), .. }));
     assert!(matches!(ledger.standing(TOPIC, 0), Standing::Held(_)), "whoever works goes on");
-    ledger.apply(Offset(8), Some(&junk), None);
+    ledger.apply(Offset(8), Some(junk), None);
     assert!(ledger.checkpoint(TOPIC, 0).is_ok());
     ledger.apply(Offset(9), None, Some(b"x"));
     assert!(matches!(told(&ledger), TopicError::Stranger { at: Offset(9), .. }));

@@ -1,0 +1,35 @@
+//! The tests of `tests/pipeline`, with our own reader in rskafka's place.
+#![cfg(feature = "sandbox")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only"
+)]
+
+use login_pipeline::config::ReaderKind;
+
+/// What reads here.
+pub const READER: ReaderKind = ReaderKind::Wire;
+
+#[path = "../pipeline/audit.rs"]
+mod audit;
+#[path = "../pipeline/chaos.rs"]
+mod chaos;
+#[path = "../pipeline/flow.rs"]
+mod flow;
+#[path = "../pipeline/group.rs"]
+mod group;
+#[path = "../pipeline/log.rs"]
+mod log;
+#[path = "../pipeline/network.rs"]
+mod network;
+#[path = "../pipeline/refused.rs"]
+mod refused;
+#[path = "../pipeline/stopping.rs"]
+mod stopping;
+#[path = "../pipeline/support.rs"]
+mod support;
+#[path = "../pipeline/topics.rs"]
+mod topics;
+#[path = "../pipeline/watching.rs"]
+mod watching;
