@@ -132,6 +132,7 @@ fn words() {
             "output.compression: not one of the words",
             "output.partitioner: not one of the words",
             "pipeline.processor: not one of the words",
+            "source.isolation: not one of the words",
             "source.on_offset_out_of_range: not one of the words",
             "source.reader: not one of the words",
             "source.start: not one of the words",
@@ -186,6 +187,18 @@ fn contradictions() {
     );
     assert!(stderr.contains("found: retry.initial = \"11s\" (file "), "{stderr}");
     assert!(stderr.contains("found: retry.max = \"10s\" (default)\n"), "{stderr}");
+}
+
+#[test]
+fn only_the_wire_reader_leaves_out_what_was_aborted() {
+    let isolated = |reader| {
+        let flags = texts(&[("source.isolation", "read_committed"), ("source.reader", reader)]);
+        load(Sources { flags, ..Sources::default() })
+    };
+    let error = isolated("rskafka").unwrap_err().to_string();
+    assert!(error.contains("source.isolation: rskafka would deliver the records of aborted transactions"), "{error}");
+    assert!(error.contains("allowed: read_committed with source.reader = \"wire\""), "{error}");
+    assert_eq!(isolated("wire").unwrap().source.isolation, login_pipeline::config::Isolation::ReadCommitted);
 }
 
 #[test]
@@ -325,6 +338,7 @@ fn every_key_survives_printing() {
         ("kafka.unknown_topic_grace", "1day"),
         ("source.topic", "a"),
         ("source.reader", "wire"),
+        ("source.isolation", "read_committed"),
         ("source.start", "latest"),
         ("source.on_offset_out_of_range", "fail"),
         ("source.max_fetch_bytes", "2kB"),

@@ -24,6 +24,7 @@ pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut
         source: Source {
             topic: s.at("source.topic"),
             reader: s.at("source.reader"),
+            isolation: s.at("source.isolation"),
             start: s.at("source.start"),
             on_offset_out_of_range: s.at("source.on_offset_out_of_range"),
             max_fetch_bytes: s.at("source.max_fetch_bytes"),

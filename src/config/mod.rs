@@ -114,6 +114,8 @@ pub struct Source {
     pub topic: String,
     /// What reads it.
     pub reader: ReaderKind,
+    /// Which records of transactions are read.
+    pub isolation: Isolation,
     /// Where a partition without a stored offset begins.
     pub start: StartAt,
     /// What to do where the stored offset no longer exists.
@@ -133,6 +135,17 @@ pub enum ReaderKind {
     Rskafka,
     /// Our own client, which takes records from the buffer that they were fetched in.
     Wire,
+}
+
+/// Which records of transactions are read; Kafka's `isolation.level`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// All, those of aborted transactions too. The wire reader reads those of open ones as well;
+    /// rskafka waits until they are decided.
+    ReadUncommitted,
+    /// Those of transactions that were committed. Nothing is read behind the first open one.
+    ReadCommitted,
 }
 
 /// Where a partition without a stored offset begins.

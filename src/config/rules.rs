@@ -2,7 +2,7 @@
 
 use super::problem::{Problem, Problems};
 use super::settings::Settings;
-use super::{AssignmentMode, Config, OffsetStoreKind};
+use super::{AssignmentMode, Config, Isolation, OffsetStoreKind, ReaderKind};
 
 /// What must hold between keys.
 struct Rule {
@@ -31,6 +31,12 @@ static RULES: &[Rule] = &[
         broken: |c| c.dead_letter.topic == c.output.topic,
         wrong: "dead letters would lie among the good records",
         allowed: "a topic other than output.topic",
+    },
+    Rule {
+        keys: &["source.isolation", "source.reader"],
+        broken: |c| c.source.isolation == Isolation::ReadCommitted && c.source.reader == ReaderKind::Rskafka,
+        wrong: "rskafka would deliver the records of aborted transactions",
+        allowed: "read_committed with source.reader = \"wire\"; read_uncommitted with either reader",
     },
     Rule {
         keys: &["source.max_wait", "kafka.request_timeout"],

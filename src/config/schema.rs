@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::words::{ASSIGNMENT_MODES, Word};
-use super::{AssignorKind, ByteSize, Compression, CreateTopics, GroupProtocol, LogFormat, OffsetStoreKind};
+use super::{AssignorKind, ByteSize, Compression, CreateTopics, GroupProtocol, Isolation, LogFormat, OffsetStoreKind};
 use super::{OutOfRange, Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism, SecurityProtocol, StartAt};
 
 /// The environment variables that carry keys begin with this; `__` stands between levels.
@@ -217,6 +217,8 @@ pub static KEYS: &[Key] = &[
         "The topic to read"),
     row("source.reader", Kind::Words(ReaderKind::WORDS), "rskafka",
         "What reads it: rskafka's client, or our own (wire), which takes records from the buffer they came in"),
+    row("source.isolation", Kind::Words(Isolation::WORDS), "read_uncommitted",
+        "read_committed, with the wire reader only, leaves out aborted transactions; read_uncommitted has their records too, and the wire reader then those of open ones, for whose end rskafka waits"),
     row("source.start", Kind::Words(StartAt::WORDS), "earliest",
         "Where a partition without a stored offset begins"),
     row("source.on_offset_out_of_range", Kind::Words(OutOfRange::WORDS), "earliest",

@@ -1,6 +1,8 @@
 //! The words that stand for the variants of the configuration's enums, each written once.
 
-use super::{AssignorKind, Compression, CreateTopics, GroupProtocol, LogFormat, OffsetStoreKind, OutOfRange};
+use super::{
+    AssignorKind, Compression, CreateTopics, GroupProtocol, Isolation, LogFormat, OffsetStoreKind, OutOfRange,
+};
 use super::{Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism, SecurityProtocol, StartAt};
 
 /// A type that the configuration names by one of a few words.
@@ -40,6 +42,7 @@ words! {
         Plain = "PLAIN", ScramSha256 = "SCRAM-SHA-256", ScramSha512 = "SCRAM-SHA-512", OauthBearer = "OAUTHBEARER"
     }
     ReaderKind { Rskafka = "rskafka", Wire = "wire" }
+    Isolation { ReadUncommitted = "read_uncommitted", ReadCommitted = "read_committed" }
     StartAt { Earliest = "earliest", Latest = "latest" }
     OutOfRange { Earliest = "earliest", Latest = "latest", Fail = "fail" }
     Partitioner { Source = "source", Key = "key" }
@@ -69,6 +72,7 @@ mod tests {
         prints_as_read::<SecurityProtocol>();
         prints_as_read::<SaslMechanism>();
         prints_as_read::<ReaderKind>();
+        prints_as_read::<Isolation>();
         prints_as_read::<StartAt>();
         prints_as_read::<OutOfRange>();
         prints_as_read::<Partitioner>();

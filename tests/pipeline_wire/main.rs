@@ -1,4 +1,4 @@
-//! The tests of `tests/pipeline`, with our own reader in rskafka's place.
+//! The tests of `tests/pipeline`, with our own reader in rskafka's place, and what that alone does.
 #![cfg(feature = "sandbox")]
 #![allow(
     clippy::unwrap_used,
@@ -31,5 +31,6 @@ mod stopping;
 mod support;
 #[path = "../pipeline/topics.rs"]
 mod topics;
+mod transactions;
 #[path = "../pipeline/watching.rs"]
 mod watching;

@@ -22,6 +22,7 @@ pub(super) struct ByWire {
     cluster: Arc<Cluster>,
     link: FetchLink,
     isolation: Isolation,
+    leaves_out_aborted: bool,
     max_wait_ms: i32,
     max_frame_bytes: usize,
 }
@@ -34,10 +35,11 @@ impl ByWire {
         kafka: &config::Kafka,
         source: &config::Source,
     ) -> Self {
-        let isolation = match source.reader {
+        let (isolation, leaves_out_aborted) = match (source.reader, source.isolation) {
             // What it reads where rskafka can't is to be what rskafka would read.
-            config::ReaderKind::Rskafka => Isolation::Committed,
-            config::ReaderKind::Wire => Isolation::Uncommitted,
+            (config::ReaderKind::Rskafka, _) => (Isolation::Committed, false),
+            (config::ReaderKind::Wire, config::Isolation::ReadUncommitted) => (Isolation::Uncommitted, false),
+            (config::ReaderKind::Wire, config::Isolation::ReadCommitted) => (Isolation::Committed, true),
         };
         Self {
             topic: source.topic.clone(),
@@ -46,6 +48,7 @@ impl ByWire {
             link: FetchLink::new(Arc::clone(&cluster)),
             cluster,
             isolation,
+            leaves_out_aborted,
             max_wait_ms: i32::try_from(source.max_wait.as_millis()).unwrap_or(i32::MAX),
             max_frame_bytes: kafka.max_frame_bytes.as_usize(),
         }
@@ -129,7 +132,10 @@ impl ByWire {
     ) -> Result<(Stretch, Fetched), Error> {
         let fetched = self.fetch_raw(position, max_bytes, max_wait_ms).await?;
         let limit = self.max_frame_bytes.saturating_mul(LARGEST_EXPANSION);
-        let stretch = fetched.stretch(position, limit);
+        let stretch = match self.leaves_out_aborted {
+            true => fetched.committed_stretch(position, limit),
+            false => fetched.stretch(position, limit),
+        };
         let stretch = stretch.map_err(|why| self.undecodable(position, &why))?;
         Ok((stretch, fetched))
     }

@@ -9,6 +9,7 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{BrokerId, FetchRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
+use super::aborted::Aborted;
 use super::records::{self, RawBatch, Records};
 use super::{Cluster, Connection};
 use crate::broker::{Cause, Error};
@@ -59,6 +60,9 @@ pub struct Fetched {
     pub high_watermark: Offset,
     /// The offset up to which such a fetch reads: the high watermark, or the last stable offset.
     pub end: Offset,
+    /// The transactions given up that reach into the batches: producer id, and first offset. Told to
+    /// a fetch of what is committed only.
+    pub aborted: Vec<(i64, Offset)>,
     /// Record batches, the last perhaps cut short.
     pub batches: Bytes,
 }
@@ -144,9 +148,11 @@ pub(super) async fn fetch(connection: &Connection, leader_epoch: Option<i32>, as
         Isolation::Committed => found.last_stable_offset,
         Isolation::Uncommitted => found.high_watermark,
     };
+    let aborted = found.aborted_transactions.unwrap_or_default();
     Ok(Fetched {
         high_watermark: Offset(found.high_watermark),
         end: Offset(end),
+        aborted: aborted.iter().map(|aborted| (aborted.producer_id.0, Offset(aborted.first_offset))).collect(),
         batches: found.records.unwrap_or_default(),
     })
 }
@@ -176,11 +182,26 @@ impl Fetched {
     }
 
     /// Takes the batches apart from `position` on, each decompressed to at most `limit` bytes.
+    /// Records of transactions that were given up are among the others.
     ///
     /// # Errors
     /// Where not even one whole batch stands there, or where a batch begins before the end of the
     /// one before it: reading would go on where it has been.
     pub fn stretch(&self, position: Offset, limit: usize) -> Result<Stretch, String> {
+        self.taken_apart(position, limit, None)
+    }
+
+    /// The same without the records of transactions that were given up. It ends behind a damaged
+    /// batch: that may have been the end of such a transaction, and the broker tells anew of those
+    /// that reach further.
+    ///
+    /// # Errors
+    /// As [`Fetched::stretch`].
+    pub fn committed_stretch(&self, position: Offset, limit: usize) -> Result<Stretch, String> {
+        self.taken_apart(position, limit, Some(Aborted::new(&self.aborted)))
+    }
+
+    fn taken_apart(&self, position: Offset, limit: usize, mut aborted: Option<Aborted>) -> Result<Stretch, String> {
         let mut stretch = Stretch { next: Some(position), ..Stretch::default() };
         let mut end = Offset(0);
         for batch in records::batches(self.batches.clone()) {
@@ -189,8 +210,12 @@ impl Fetched {
             if begin < end {
                 return Err(format!("a batch at {begin} stands behind one that ends at {end}"));
             }
+            if aborted.is_some() && stretch.next.is_none() {
+                stretch.next = Some(begin);
+                break;
+            }
             let said = batch.next_offset().max(begin.next());
-            stretch.add(batch, position, limit);
+            stretch.add(batch, position, limit, aborted.as_mut());
             // What a damaged one says of its offsets may be the damage.
             if stretch.next.is_some() {
                 end = said;
@@ -231,8 +256,8 @@ impl Stretch {
         self.controls > 0 || !self.damaged.is_empty() || self.records.iter().any(null_header)
     }
 
-    fn add(&mut self, batch: RawBatch, position: Offset, limit: usize) {
-        match self.add_whole(&batch, position, limit) {
+    fn add(&mut self, batch: RawBatch, position: Offset, limit: usize, aborted: Option<&mut Aborted>) {
+        match self.add_whole(&batch, position, limit, aborted) {
             Ok(()) => self.next = Some(batch.next_offset().max(batch.base_offset.next()).max(position)),
             Err(why) => {
                 let (offset, place) = (batch.base_offset.max(position), self.len());
@@ -242,11 +267,18 @@ impl Stretch {
         }
     }
 
-    fn add_whole(&mut self, batch: &RawBatch, position: Offset, limit: usize) -> Result<(), String> {
+    fn add_whole(
+        &mut self,
+        batch: &RawBatch,
+        position: Offset,
+        limit: usize,
+        aborted: Option<&mut Aborted>,
+    ) -> Result<(), String> {
         batch.check()?;
+        let leaves_out = aborted.map_or(Ok(false), |aborted| aborted.leaves_out(batch))?;
         if batch.is_control() {
             self.controls += 1;
-        } else {
+        } else if !leaves_out {
             self.records.add(batch, position, limit)?;
         }
         Ok(())

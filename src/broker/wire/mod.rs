@@ -17,6 +17,7 @@
 //!
 //! Nothing here tries again: each call says what happened, and the caller's retry loop decides.
 
+mod aborted;
 mod address;
 mod answers;
 pub mod batch;

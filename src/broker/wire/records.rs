@@ -19,7 +19,11 @@ const LEAST_RECORD_BYTES: usize = 7;
 
 const CODEC: i16 = 0b111;
 const LOG_APPEND_TIME: i16 = 1 << 3;
+const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
+
+/// The type of the marker of a transaction that was given up; one that was committed has 1.
+const ABORT: i16 = 0;
 
 /// Records where they lie.
 #[derive(Debug, Default)]
@@ -255,6 +259,36 @@ impl RawBatch {
     /// The end of a transaction, or another note of the brokers' that no application sees.
     pub fn is_control(&self) -> bool {
         self.attributes() & CONTROL != 0
+    }
+
+    /// Whether it was written in a transaction.
+    pub fn is_transactional(&self) -> bool {
+        self.attributes() & TRANSACTIONAL != 0
+    }
+
+    /// Who wrote it; -1 where nobody in particular.
+    pub fn producer_id(&self) -> i64 {
+        self.i64_at(43)
+    }
+
+    /// Of a control batch: whether it says that its producer's transaction was given up.
+    ///
+    /// # Errors
+    /// Where it says nothing.
+    pub fn is_abort_marker(&self) -> Result<bool, String> {
+        let marker = self.marker().ok_or_else(|| "it is a control batch that does not say of what".to_owned())?;
+        Ok(marker == ABORT)
+    }
+
+    /// The type in the key of a control batch's one record, behind the key's version.
+    fn marker(&self) -> Option<i16> {
+        let mut fields = Fields::new(self.bytes.get(HEADER_BYTES..)?);
+        fields.length()??;
+        fields.take(1)?; // attributes
+        fields.varint()?; // timestamp
+        fields.varint()?; // offset
+        let key = fields.field()??;
+        key.get(2..)?.first_chunk().map(|bytes| i16::from_be_bytes(*bytes))
     }
 
     fn attributes(&self) -> i16 {

@@ -180,12 +180,13 @@ fn batch(base: i64, records: usize) -> Vec<u8> {
     bytes
 }
 
-fn brought(batches: &[Vec<u8>]) -> Fetched {
-    Fetched { high_watermark: Offset(100), end: Offset(100), batches: batches.concat().into() }
+fn brought(batches: &[Vec<u8>], aborted: &[(i64, i64)]) -> Fetched {
+    let aborted = aborted.iter().map(|(producer, first)| (*producer, Offset(*first))).collect();
+    Fetched { high_watermark: Offset(100), end: Offset(100), aborted, batches: batches.concat().into() }
 }
 
 fn stretch(batches: &[Vec<u8>]) -> Result<Vec<i64>, String> {
-    let stretch = brought(batches).stretch(Offset(10), 1 << 20)?;
+    let stretch = brought(batches, &[]).stretch(Offset(10), 1 << 20)?;
     let mut found: Vec<_> = stretch.records.iter().map(|record| record.offset.0).collect();
     found.push(stretch.next.map_or(-1, |next| next.0));
     Ok(found)
@@ -204,11 +205,60 @@ fn batches_follow_each_other() {
     assert_eq!(stretch(&[damaged, batch(11, 1)]).unwrap(), [11, 12], "its offset may be the damage");
 }
 
+/// Makes a batch a transaction's, or its marker.
+fn in_transaction(mut batch: Vec<u8>, producer: i64, marker: bool) -> Vec<u8> {
+    batch[22] |= 1 << 4 | u8::from(marker) << 5;
+    batch[43..51].copy_from_slice(&producer.to_be_bytes());
+    let crc = crc32c::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    batch
+}
+
+fn marker(base: i64, producer: i64, key: &[u8]) -> Vec<u8> {
+    let mut builder = BatchBuilder::default();
+    builder.append(&Outgoing { timestamp_ms: 5, key: Some(key), value: Some(&[0; 6]) }, Headers::NONE.iter());
+    let mut bytes = builder.finish(Compression::None).unwrap().to_vec();
+    bytes[..8].copy_from_slice(&base.to_be_bytes());
+    in_transaction(bytes, producer, true)
+}
+
+const ABORT: &[u8] = &[0, 0, 0, 0];
+const COMMIT: &[u8] = &[0, 0, 0, 1];
+
+#[test]
+fn a_committed_stretch_leaves_out_what_was_given_up() {
+    let part = |base, producer| in_transaction(batch(base, 2), producer, false);
+    let log = [part(10, 7), part(12, 8), marker(14, 8, ABORT), part(15, 8), marker(17, 8, COMMIT), batch(18, 1)];
+    let offsets =
+        |stretch: &super::super::Stretch| stretch.records.iter().map(|record| record.offset.0).collect::<Vec<_>>();
+    let fetched = brought(&log, &[(8, 3)]);
+    let stretch = fetched.committed_stretch(Offset(11), 1 << 20).unwrap();
+    assert_eq!((offsets(&stretch), stretch.next), (vec![11, 15, 16, 18], Some(Offset(19))));
+    let stretch = fetched.stretch(Offset(11), 1 << 20).unwrap();
+    assert_eq!(offsets(&stretch), [11, 12, 13, 15, 16, 18], "all, where nobody asks");
+    let stretch = brought(&log[1..3], &[(8, 3)]).committed_stretch(Offset(12), 1 << 20).unwrap();
+    assert_eq!((stretch.len(), stretch.next), (0, Some(Offset(15))), "over what is left out, and the marker");
+}
+
+#[test]
+fn behind_damage_the_broker_tells_anew_what_was_given_up() {
+    let part = |base| in_transaction(batch(base, 1), 8, false);
+    let mut damaged = marker(11, 8, ABORT);
+    damaged[20] ^= 1;
+    let fetched = brought(&[part(10), damaged.clone(), part(12)], &[(8, 10)]);
+    let stretch = fetched.committed_stretch(Offset(10), 1 << 20).unwrap();
+    assert_eq!((stretch.records.len(), stretch.damaged.len(), stretch.next), (0, 1, Some(Offset(12))));
+    let stretch = brought(&[damaged], &[]).committed_stretch(Offset(11), 1 << 20).unwrap();
+    assert_eq!((stretch.damaged.len(), stretch.next), (1, None));
+    let stretch = brought(&[marker(11, 8, &[0])], &[]).committed_stretch(Offset(11), 1 << 20).unwrap();
+    assert!(stretch.damaged[0].why.contains("does not say of what"), "{}", stretch.damaged[0].why);
+}
+
 #[test]
 fn damage_keeps_its_place_among_the_records() {
     let mut damaged = batch(12, 1);
     damaged[20] ^= 1;
-    let stretch = brought(&[batch(10, 2), damaged.clone(), damaged, batch(20, 1)]);
+    let stretch = brought(&[batch(10, 2), damaged.clone(), damaged, batch(20, 1)], &[]);
     let stretch = stretch.stretch(Offset(10), 1 << 20).unwrap();
     let found = |index| match stretch.found(index) {
         Some(super::super::Found::Record(record)) => (true, record.offset.0),
