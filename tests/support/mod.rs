@@ -15,6 +15,7 @@ pub mod oracle;
 pub mod pipeline;
 pub mod records;
 pub mod topics;
+pub mod transactions;
 pub mod wire;
 
 use std::net::TcpListener;

@@ -163,7 +163,8 @@ async fn read_on(
     Ok(())
 }
 
-async fn leader(bootstrap: &str, topic: &str, partition: i32) -> Result<String> {
+/// The address of a partition's leader.
+pub async fn leader(bootstrap: &str, topic: &str, partition: i32) -> Result<String> {
     let known = metadata(bootstrap).await?;
     let topics = known.topics.iter().filter(|known| known.name.as_ref().is_some_and(|name| name.0.as_str() == topic));
     let found = topics.flat_map(|topic| &topic.partitions).find(|found| found.partition_index == partition);
