@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures the pipeline against a plain rskafka copy loop that does none of its work: the same
-# events, the same real Kafka, in turn. What counts is the CPU time of a record.
+# Measures the pipeline, by each of its readers, against a plain rskafka copy loop that does none of
+# its work: the same events, the same real Kafka, in turn. What counts is the CPU time of a record.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
@@ -10,7 +10,7 @@ partitions=6
 usage() {
     cat <<TEXT
 usage: bench/run.sh [--count $count] [--repeat $repeat] [--partitions $partitions]
-Prints CPU seconds per million records, records a second and peak memory of each, and their ratio.
+Prints CPU seconds per million records, records a second and peak memory of each, and their ratios.
 TEXT
 }
 while (($# > 0)); do
@@ -143,22 +143,22 @@ done_with() { # PORT
     awk '/^login_pipeline_routed_records_total[{ ]/ { sum += $NF } END { printf "%d", sum }' <<<"$metrics"
 }
 
-measure_pipeline() { # ROUND
-    local started admin log=$work/pipeline.log
-    create "out-$1"
-    create "dead-$1"
+measure_pipeline() { # ROUND READER
+    local started admin log=$work/$2.log
+    create "out-$2-$1"
+    create "dead-$2-$1"
     admin=$(free_port)
     started=$(now_ms)
-    "$pipeline" run --kafka.brokers "$brokers" --source.topic user-login --output.topic "out-$1" \
-        --dead_letter.topic "dead-$1" --offsets.path "$work/offsets-$1" \
+    "$pipeline" run --kafka.brokers "$brokers" --source.topic user-login --source.reader "$2" \
+        --output.topic "out-$2-$1" --dead_letter.topic "dead-$2-$1" --offsets.path "$work/offsets-$2-$1" \
         --admin.listen "127.0.0.1:$admin" </dev/null >"$log" 2>&1 &
     measured=$!
     until [[ $(done_with "$admin" 2>/dev/null) == "$count" ]]; do
-        in_time "$started" || gave_up pipeline "$log"
+        in_time "$started" || gave_up "$2" "$log"
         sleep 0.1
     done
-    finish pipeline "$started"
-    drop "out-$1" "dead-$1"
+    finish "$2" "$started"
+    drop "out-$2-$1" "dead-$2-$1"
 }
 
 report() { # NAME, lines of results on stdin
@@ -179,9 +179,11 @@ for ((round = 1; round <= repeat; round++)); do
     say "round $round of $repeat"
     if ((round % 2 == 1)); then
         measure_copy_loop "$round"
-        measure_pipeline "$round"
+        measure_pipeline "$round" rskafka
+        measure_pipeline "$round" wire
     else
-        measure_pipeline "$round"
+        measure_pipeline "$round" wire
+        measure_pipeline "$round" rskafka
         measure_copy_loop "$round"
     fi
 done
@@ -189,7 +191,11 @@ done
 printf '\n%s events, %s partitions, %s round(s); %s cores, %s\n' "$count" "$partitions" "$repeat" \
     "$(nproc)" "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 report copy_loop <"$work/copy_loop.results"
-report pipeline <"$work/pipeline.results"
-awk 'FNR == NR { copy += $1; next } { pipeline += $1 }
-     END { printf "the pipeline takes %.2f times the CPU of the copy loop\n", pipeline / copy }' \
-    "$work/copy_loop.results" "$work/pipeline.results"
+for reader in rskafka wire; do
+    report "$reader" <"$work/$reader.results"
+done
+for reader in rskafka wire; do
+    awk -v reader="$reader" 'FNR == NR { copy += $1; next } { pipeline += $1 }
+         END { printf "the pipeline by %s takes %.2f times the CPU of the copy loop\n", reader, pipeline / copy }' \
+        "$work/copy_loop.results" "$work/$reader.results"
+done
