@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use login_pipeline::config::Isolation;
 use login_pipeline::sandbox::NewBatch;
+use tokio::process::Command;
 
 use crate::support::{SOURCE, World};
 
@@ -105,6 +106,28 @@ async fn uncommitted_reads_are_of_open_transactions_too() {
     end(&world, 7, false);
     world.send(0, 5);
     world.finish(pipeline).await.0.assert_once();
+}
+
+/// Where the log ends for `offsets` is where it ends for the reader: an offset that was stored by the
+/// one can be set by the other.
+#[tokio::test]
+async fn offsets_are_set_as_far_as_the_reader_reads() {
+    let world = World::new(1).await;
+    world.send(0, 5);
+    append_part(&world, 7, 5);
+    for (reader, isolation, end) in
+        [("rskafka", "read_uncommitted", 5), ("wire", "read_committed", 5), ("wire", "read_uncommitted", 10)]
+    {
+        let offsets = Command::new(env!("CARGO_BIN_EXE_login-pipeline"))
+            .args(["offsets", "set", "--partition", "all", "--to", "latest", "--kafka.brokers"])
+            .arg(world.sandbox.bootstrap())
+            .args(["--source.reader", reader, "--source.isolation", isolation, "--offsets.path"])
+            .arg(world.offsets())
+            .output();
+        let told = offsets.await.unwrap();
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        assert_eq!(world.stored(0), Some(end), "{reader}, {isolation}");
+    }
 }
 
 /// One connection a partition carries its fetches: a long poll is before nothing else.

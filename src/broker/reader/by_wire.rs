@@ -35,20 +35,15 @@ impl ByWire {
         kafka: &config::Kafka,
         source: &config::Source,
     ) -> Self {
-        let (isolation, leaves_out_aborted) = match (source.reader, source.isolation) {
-            // What it reads where rskafka can't is to be what rskafka would read.
-            (config::ReaderKind::Rskafka, _) => (Isolation::Committed, false),
-            (config::ReaderKind::Wire, config::Isolation::ReadUncommitted) => (Isolation::Uncommitted, false),
-            (config::ReaderKind::Wire, config::Isolation::ReadCommitted) => (Isolation::Committed, true),
-        };
         Self {
             topic: source.topic.clone(),
             topic_id,
             partition,
             link: FetchLink::new(Arc::clone(&cluster)),
             cluster,
-            isolation,
-            leaves_out_aborted,
+            isolation: Isolation::from(source),
+            // Beside rskafka it reads what that would read.
+            leaves_out_aborted: source.isolation == config::Isolation::ReadCommitted,
             max_wait_ms: i32::try_from(source.max_wait.as_millis()).unwrap_or(i32::MAX),
             max_frame_bytes: kafka.max_frame_bytes.as_usize(),
         }

@@ -13,6 +13,7 @@ use super::aborted::Aborted;
 use super::records::{self, RawBatch, Records};
 use super::{Cluster, Connection};
 use crate::broker::{Cause, Error};
+use crate::config::{self, ReaderKind};
 use crate::record::{Offset, RecordView};
 
 const DOING: &str = "fetch batches of";
@@ -32,6 +33,16 @@ impl Isolation {
         match self {
             Self::Uncommitted => 0,
             Self::Committed => 1,
+        }
+    }
+}
+
+/// Up to where the source's reader reads. rskafka knows one way only.
+impl From<&config::Source> for Isolation {
+    fn from(source: &config::Source) -> Self {
+        match (source.reader, source.isolation) {
+            (ReaderKind::Wire, config::Isolation::ReadUncommitted) => Self::Uncommitted,
+            (ReaderKind::Wire, config::Isolation::ReadCommitted) | (ReaderKind::Rskafka, _) => Self::Committed,
         }
     }
 }

@@ -30,7 +30,7 @@ impl Manner {
     /// can be with offsets that are given as numbers, in the file store.
     pub async fn ends(self, context: &Context, numbers_given: bool) -> Result<Option<LogEnds>, Failure> {
         let can_do_without = numbers_given && context.config.offsets.store == OffsetStoreKind::File;
-        match LogEnds::ask(&context.cluster, context.topic()).await {
+        match LogEnds::ask(&context.cluster, &context.config.source).await {
             Ok(ends) => Ok(Some(ends)),
             Err(error) if can_do_without && self.force => {
                 eprintln!("login-pipeline: not checked against the log, as asked: {error}");

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use kafka_protocol::ResponseError;
 
 use crate::broker::Error;
-use crate::broker::wire::{At, Cluster};
+use crate::broker::wire::{At, Cluster, Isolation};
+use crate::config::Source;
 use crate::record::{Offset, TopicId};
 
 /// The source topic.
@@ -27,17 +28,18 @@ pub struct Ends {
 }
 
 impl LogEnds {
-    /// Asks for them.
+    /// Asks for them, as the source's reader sees them: behind what that is not given nothing is stored.
     ///
     /// # Errors
     /// Where the brokers don't answer for every partition.
-    pub async fn ask(cluster: &Cluster, topic: &str) -> Result<Self, Error> {
+    pub async fn ask(cluster: &Cluster, source: &Source) -> Result<Self, Error> {
+        let topic = source.topic.as_str();
         let unknown = || Error::code("look up topic", topic, ResponseError::UnknownTopicOrPartition);
         let found = cluster.topics(&[topic]).await?.remove(topic).unwrap_or_else(|| Err(unknown()))?;
         let mut partitions = BTreeMap::new();
         for partition in found.partitions.iter().map(|partition| partition.index) {
-            let earliest = offset_at(cluster, topic, partition, At::Earliest).await?;
-            let latest = offset_at(cluster, topic, partition, At::Latest).await?;
+            let earliest = offset_at(cluster, source, partition, At::Earliest).await?;
+            let latest = offset_at(cluster, source, partition, At::Latest).await?;
             partitions.insert(partition, Ends { earliest, latest });
         }
         Ok(Self { topic_id: found.id, partitions })
@@ -48,9 +50,10 @@ impl LogEnds {
 ///
 /// # Errors
 /// Where the partition's leader does not answer.
-pub async fn offset_at(cluster: &Cluster, topic: &str, partition: i32, at: At) -> Result<Offset, Error> {
-    if let Some(found) = cluster.offset_at(topic, partition, at).await? {
+pub async fn offset_at(cluster: &Cluster, source: &Source, partition: i32, at: At) -> Result<Offset, Error> {
+    let isolation = Isolation::from(source);
+    if let Some(found) = cluster.offset_as(isolation, &source.topic, partition, at).await? {
         return Ok(found);
     }
-    Ok(cluster.offset_at(topic, partition, At::Latest).await?.unwrap_or_default())
+    Ok(cluster.offset_as(isolation, &source.topic, partition, At::Latest).await?.unwrap_or_default())
 }

@@ -29,7 +29,7 @@ pub(super) async fn run(args: &SetOffsets, context: &Context, out: &mut impl Wri
         let there = ends.as_ref().is_none_or(|ends| ends.partitions.contains_key(&partition));
         let offset = match args.to {
             Target::Offset(offset) => offset,
-            Target::At(at) if there => offset_at(&context.cluster, topic, partition, at).await?,
+            Target::At(at) if there => offset_at(&context.cluster, &context.config.source, partition, at).await?,
             Target::At(_) => Default::default(),
         };
         to.insert(partition, offset);

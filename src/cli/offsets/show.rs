@@ -35,7 +35,7 @@ pub(super) async fn run(args: &ShowOffsets, context: &Context, out: &mut impl Wr
     }
     let ends = match args.offline {
         true => LogEnds::default(),
-        false => match LogEnds::ask(&context.cluster, topic).await {
+        false => match LogEnds::ask(&context.cluster, &context.config.source).await {
             Ok(ends) => ends,
             Err(error) if on_disk => {
                 eprintln!("login-pipeline: end and lag are not known: {error}");

@@ -41,7 +41,9 @@ pub(super) async fn export(args: &ExportOffsets, context: &Context, out: &mut im
     let topic = context.topic();
     let store = Store::open(&context.config, &context.cluster, Purpose::Look).await?;
     let partitions: Vec<i32> = match context.config.offsets.store {
-        OffsetStoreKind::Group => LogEnds::ask(&context.cluster, topic).await?.partitions.into_keys().collect(),
+        OffsetStoreKind::Group => {
+            LogEnds::ask(&context.cluster, &context.config.source).await?.partitions.into_keys().collect()
+        }
         OffsetStoreKind::File | OffsetStoreKind::Topic => Vec::new(), // they know themselves
     };
     let mut offsets = Vec::new();
