@@ -98,6 +98,18 @@ fn hint(code: ResponseError) -> &'static str {
         ResponseError::UnsupportedVersion => {
             ": the broker is too old for this, or has it switched off (a group's: set group.protocol = \"classic\")"
         }
+        ResponseError::ProducerFenced | ResponseError::InvalidProducerEpoch => {
+            ": within transactions: another instance writes by this transactional id (delivery.transactional_id_prefix, topic, partition), or the \
+             transaction was open for longer than delivery.transaction_timeout: let one instance read a partition, or \
+             give each pipeline its own prefix"
+        }
+        ResponseError::TransactionalIdAuthorizationFailed => {
+            ": grant this client Write and Describe on the transactional ids that begin with \
+             delivery.transactional_id_prefix (group.id where it is not set)"
+        }
+        ResponseError::InvalidTransactionTimeout => {
+            ": set delivery.transaction_timeout to at most the brokers' transaction.max.timeout.ms"
+        }
         ResponseError::InvalidReplicationFactor => ": set topics.replication to at most the number of brokers",
         _ => "",
     }
@@ -146,6 +158,8 @@ fn class_of(code: ResponseError) -> ErrorClass {
         Code::UnknownServerError | Code::BrokerNotAvailable | Code::InvalidFetchSize | Code::StaleBrokerEpoch => {
             ErrorClass::Transient
         }
+        // The transaction before is still being ended; or this one can't be, and is done again.
+        Code::ConcurrentTransactions | Code::TransactionAbortable | Code::InvalidTxnState => ErrorClass::Transient,
         // A static member that died and is back: its own place is free once that session has ended.
         Code::UnreleasedInstanceId => ErrorClass::Transient,
         code if code.is_retriable() => ErrorClass::Transient,
@@ -282,6 +296,8 @@ mod tests {
         assert_eq!(class(ResponseError::NotEnoughReplicas), ErrorClass::Transient);
         assert_eq!(class(ResponseError::KafkaStorageError), ErrorClass::Transient);
         assert_eq!(class(ResponseError::ThrottlingQuotaExceeded), ErrorClass::Transient);
+        assert_eq!(class(ResponseError::ConcurrentTransactions), ErrorClass::Transient);
+        assert_eq!(class(ResponseError::ProducerFenced), ErrorClass::Fatal);
         assert_eq!(class(ResponseError::RequestTimedOut), ErrorClass::Ambiguous);
         assert_eq!(class(ResponseError::MessageTooLarge), ErrorClass::Poison);
         assert_eq!(class(ResponseError::TopicAuthorizationFailed), ErrorClass::Fatal);

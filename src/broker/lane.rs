@@ -15,6 +15,15 @@ use crate::observe::count;
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
 
+/// Why a batch is not written, for good.
+#[derive(Debug)]
+pub(super) enum Unwritten {
+    /// The broker will never take it, or its partition is no longer there.
+    Refused(Error),
+    /// The transaction that it is part of can't be committed any more.
+    Aborted(Error),
+}
+
 /// One worker's way to one partition.
 pub(super) struct Lane<'w> {
     writer: &'w Writer,
@@ -32,12 +41,12 @@ impl<'w> Lane<'w> {
     /// Writes one batch, however often it takes, and returns the buffer that it was in.
     ///
     /// # Errors
-    /// Only those of class poison: the broker will never take this batch; and that its partition is
-    /// no longer there.
-    pub async fn write(&mut self, batch: BatchBuilder) -> Result<Vec<u8>, Error> {
+    /// Where it never will be written. Anything else is tried again.
+    pub async fn write(&mut self, batch: BatchBuilder) -> Result<Vec<u8>, Unwritten> {
         let records = batch.count();
         let mut stamp = self.stamp().await;
-        let mut encoded = batch.finish_as(self.writer.compression(), stamp)?;
+        let encoded = batch.finish_as(self.writer.compression(), stamp);
+        let mut encoded = encoded.map_err(Unwritten::Refused)?;
         loop {
             self.tenure.held().await;
             let begun = Instant::now();
@@ -47,11 +56,11 @@ impl<'w> Lane<'w> {
                     // An attempt that was given up may still hold the bytes: then there is no buffer.
                     return Ok(encoded.try_into_mut().map(Vec::from).unwrap_or_default());
                 }
-                Err(error) if error.class() == ErrorClass::Poison => return Err(error),
+                Err(error) if error.class() == ErrorClass::Poison => return Err(Unwritten::Refused(error)),
                 Err(error)
                     if error.is(ResponseError::UnknownTopicOrPartition) && self.writer.has_gone(self.to).await =>
                 {
-                    return Err(error);
+                    return Err(Unwritten::Refused(error));
                 }
                 Err(error) => error,
             };
@@ -66,12 +75,13 @@ impl<'w> Lane<'w> {
                     stamp = self.stamp().await;
                     encoded = restamped(encoded, stamp);
                 }
+                Verdict::Aborted => return Err(Unwritten::Aborted(error)),
             }
         }
     }
 
     async fn send(&self, batch: Bytes) -> Result<(), Error> {
-        self.writer.send(self.to, batch, self.tenure).await.map(drop)
+        self.writer.send(self.to, batch, self.producer, self.tenure).await.map(drop)
     }
 
     fn note_written(&mut self, stamp: &Stamp, records: i32, bytes: usize, took: Duration) {

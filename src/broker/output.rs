@@ -1,5 +1,7 @@
 //! A stage's output: batches under construction, one or more for each partition written to.
 
+use std::collections::BTreeSet;
+
 use crate::broker::wire::batch::{BatchBuilder, Outgoing};
 
 /// The output topic's place among the writer's topics.
@@ -74,6 +76,11 @@ impl OutputBatch {
         part.sources.push(source);
     }
 
+    /// Where its parts go.
+    pub fn destinations(&self) -> BTreeSet<Destination> {
+        self.parts.iter().map(|part| part.to).collect()
+    }
+
     /// The parts, those for one partition in the order they must be written in.
     pub fn into_parts(self) -> Vec<Part> {
         self.parts
@@ -115,6 +122,7 @@ mod tests {
         for source in 0..6 {
             append(&mut batch, source % 2, source);
         }
+        assert_eq!(batch.destinations().into_iter().map(|to| to.topic).collect::<Vec<_>>(), [0, 1]);
         let parts: Vec<_> = batch.into_parts().into_iter().map(|part| (part.to.topic, part.sources)).collect();
         assert_eq!(parts, [(0, vec![0, 2]), (1, vec![1, 3]), (0, vec![4]), (1, vec![5])]);
     }

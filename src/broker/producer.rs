@@ -12,14 +12,17 @@
 //! keeps its id and number until the broker has decided about it. Only an answer that says that the
 //! batch is *not* written, and can't be under this id, gives it another; an earlier attempt that is
 //! still on its way somewhere is refused for the same reason.
+//!
+//! Within a transaction there is no other id: such an answer ends the transaction, and all of it is
+//! done again.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kafka_protocol::ResponseError;
 
 use super::wire::batch::{ProducerId, Stamp};
-use super::{Cause, Destination, Error};
+use super::{Cause, Destination, Error, transaction};
 
 /// One producer. All its writes go through `&self`: those to several partitions run side by side.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub struct Producer {
     sequences: Mutex<Sequences>,
     /// Held by the one write that asks for an id; the others wait for what it hears.
     pub(super) asking: tokio::sync::Mutex<()>,
+    /// Set where all that it writes is part of transactions.
+    transactional_id: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -54,22 +59,38 @@ pub enum Verdict {
     Again,
     /// It is not written, and never will be under this stamp: stamp it anew.
     Anew,
+    /// The transaction that it is part of can't be committed any more.
+    Aborted,
 }
 
 impl Default for Producer {
     fn default() -> Self {
         let sequences = Mutex::new(Sequences { id: Id::Unknown, next: HashMap::new() });
-        Self { sequences, asking: tokio::sync::Mutex::default() }
+        Self { sequences, asking: tokio::sync::Mutex::default(), transactional_id: None }
     }
 }
 
 impl Producer {
+    /// One that writes within transactions, as this id.
+    pub fn transactional(transactional_id: Arc<str>, id: ProducerId) -> Self {
+        let sequences = Mutex::new(Sequences { id: Id::Known(id), next: HashMap::new() });
+        Self { sequences, asking: tokio::sync::Mutex::default(), transactional_id: Some(transactional_id) }
+    }
+
+    /// Set where all that it writes is part of transactions.
+    pub fn transactional_id(&self) -> Option<&Arc<str>> {
+        self.transactional_id.as_ref()
+    }
+
     /// The stamp of the next batch for a partition; `None` while an id is to be asked for.
     pub fn stamp(&self, to: Destination) -> Option<Stamp> {
         let sequences = self.lock();
         match sequences.id {
             Id::Unknown => None,
-            Id::Known(producer) => Some(Stamp { producer, sequence: sequences.next.get(&to).copied().unwrap_or(0) }),
+            Id::Known(producer) => {
+                let sequence = sequences.next.get(&to).copied().unwrap_or(0);
+                Some(Stamp { producer, sequence, transactional: self.transactional_id.is_some() })
+            }
             Id::Refused => Some(Stamp::PLAIN),
         }
     }
@@ -101,6 +122,13 @@ impl Producer {
         use ResponseError as Code;
         match error.cause {
             Cause::Code(Code::DuplicateSequenceNumber) => Verdict::Written,
+            Cause::Code(code) if stamp.transactional => {
+                if transaction::is_aborted_by(code) {
+                    Verdict::Aborted
+                } else {
+                    Verdict::Again
+                }
+            }
             Cause::Code(
                 Code::OutOfOrderSequenceNumber
                 | Code::UnknownProducerId

@@ -12,7 +12,7 @@ use kafka_protocol::ResponseError;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::lane::Lane;
+use super::lane::{Lane, Unwritten};
 use super::output::{DEAD_LETTER, Destination, OUTPUT, OutputBatch, Part};
 use super::wire::{Cluster, Produced};
 use super::{Error, Producer, Trouble, Watch};
@@ -67,6 +67,8 @@ impl Refused {
 pub struct Written {
     /// What is not written and never will be.
     pub refused: Vec<Refused>,
+    /// Why the transaction that it is part of can't be committed any more, where it can't.
+    pub aborted: Option<Error>,
     /// The largest of the buffers that were written, for the next batch.
     pub buffer: Vec<u8>,
 }
@@ -74,6 +76,7 @@ pub struct Written {
 impl Written {
     fn and(mut self, other: Self) -> Self {
         self.refused.extend(other.refused);
+        self.aborted = self.aborted.or(other.aborted);
         self.keep(other.buffer);
         self
     }
@@ -127,8 +130,13 @@ impl Writer {
         }
     }
 
+    /// The topic that a destination is in.
+    pub fn topic(&self, to: Destination) -> &str {
+        &self.topics[to.topic].name
+    }
+
     /// Whether a topic has fewer partitions now than this one needs.
-    pub(super) async fn has_gone(&self, to: Destination) -> bool {
+    pub async fn has_gone(&self, to: Destination) -> bool {
         let Ok(counts) = self.ask_partition_counts().await else { return false };
         let gone = counts.get(to.topic).is_some_and(|count| to.partition >= *count);
         *self.partition_counts.lock().await = Some((counts, Instant::now()));
@@ -148,7 +156,8 @@ impl Writer {
     /// Writes a whole output batch: partitions side by side, and to each one batch after another.
     /// Returns when everything is acknowledged by all in-sync replicas, or refused for good;
     /// anything else is tried again for as long as it takes. All batches of one worker go by one
-    /// `producer`, so that brokers tell them from their copies. Without `tenure` nothing is sent: then
+    /// `producer`, so that brokers tell them from their copies; the partitions must be part of its
+    /// transaction where it has one. Without `tenure` nothing is sent: then
     /// this waits, for a lease that is renewed or for being dropped.
     pub async fn write(&self, batch: OutputBatch, producer: &Producer, tenure: &Tenure) -> Written {
         let mut lanes: BTreeMap<Destination, Vec<Part>> = BTreeMap::new();
@@ -166,7 +175,11 @@ impl Writer {
         while let Some(Part { batch, sources, .. }) = parts.next() {
             match lane.write(batch).await {
                 Ok(buffer) => written.keep(buffer),
-                Err(error) => {
+                Err(Unwritten::Aborted(error)) => {
+                    written.aborted = Some(error);
+                    break;
+                }
+                Err(Unwritten::Refused(error)) => {
                     let behind = parts.flat_map(|part| part.sources).collect();
                     written.refused.push(Refused { to, sources, behind, error });
                     break;
@@ -185,9 +198,15 @@ impl Writer {
     }
 
     /// One attempt.
-    pub(super) async fn send(&self, to: Destination, batch: Bytes, tenure: &Tenure) -> Result<Produced, Error> {
-        let name = &self.topics[to.topic].name;
-        self.cluster.produce_under(tenure, name, to.partition, batch, self.request_timeout).await
+    pub(super) async fn send(
+        &self,
+        to: Destination,
+        batch: Bytes,
+        producer: &Producer,
+        tenure: &Tenure,
+    ) -> Result<Produced, Error> {
+        let (name, id) = (&self.topics[to.topic].name, producer.transactional_id());
+        self.cluster.produce_under(tenure, id, name, to.partition, batch, self.request_timeout).await
     }
 
     pub(super) fn note_written(&self, to: Destination, records: u64, bytes: u64, took: Duration) {

@@ -12,6 +12,10 @@ fn to(partition: i32) -> Destination {
     Destination { topic: 0, partition }
 }
 
+fn stamp(producer: ProducerId, sequence: i32) -> Stamp {
+    Stamp { producer, sequence, transactional: false }
+}
+
 fn code(code: ResponseError) -> Error {
     Error::code("produce to", "t/0", code)
 }
@@ -27,17 +31,17 @@ fn numbers_are_counted_for_each_partition() {
     let producer = Producer::default();
     assert_eq!(producer.stamp(to(0)), None, "an id comes first");
     producer.identified(FIRST);
-    let stamp = producer.stamp(to(0)).unwrap();
-    assert_eq!(stamp, Stamp { producer: FIRST, sequence: 0 });
-    assert_eq!(producer.stamp(to(0)), Some(stamp), "a number is taken only once its batch is written");
-    producer.written(to(0), &stamp, 3);
+    let first = producer.stamp(to(0)).unwrap();
+    assert_eq!(first, stamp(FIRST, 0));
+    assert_eq!(producer.stamp(to(0)), Some(first), "a number is taken only once its batch is written");
+    producer.written(to(0), &first, 3);
     assert_eq!(producer.stamp(to(0)).unwrap().sequence, 3);
     assert_eq!(producer.stamp(to(1)).unwrap().sequence, 0);
 }
 
 #[test]
 fn numbers_begin_again_behind_the_last() {
-    let last = Stamp { producer: FIRST, sequence: i32::MAX - 1 };
+    let last = stamp(FIRST, i32::MAX - 1);
     let producer = identified();
     producer.written(to(0), &last, 2);
     assert_eq!(producer.stamp(to(0)).unwrap().sequence, 0);
@@ -77,6 +81,29 @@ fn without_permission_batches_go_plain() {
 }
 
 #[test]
+fn within_a_transaction_there_is_no_other_id() {
+    use ResponseError as Code;
+    let cases = [
+        (Code::DuplicateSequenceNumber, Verdict::Written),
+        (Code::NotLeaderOrFollower, Verdict::Again),
+        (Code::ConcurrentTransactions, Verdict::Again),
+        (Code::ClusterAuthorizationFailed, Verdict::Again),
+        (Code::OutOfOrderSequenceNumber, Verdict::Aborted),
+        (Code::InvalidProducerEpoch, Verdict::Aborted),
+        (Code::ProducerFenced, Verdict::Aborted),
+        (Code::InvalidTxnState, Verdict::Aborted),
+        (Code::TransactionAbortable, Verdict::Aborted),
+    ];
+    let producer = Producer::transactional("id".into(), FIRST);
+    let stamp = producer.stamp(to(0)).unwrap();
+    assert!(stamp.transactional && stamp.producer == FIRST);
+    for (answer, verdict) in cases {
+        assert_eq!(producer.failed(&stamp, &code(answer)), verdict, "{answer:?}");
+        assert_eq!(producer.stamp(to(0)), Some(stamp), "{answer:?}");
+    }
+}
+
+#[test]
 fn a_batch_under_an_id_of_before_changes_no_number() {
     let producer = identified();
     let (ours, others) = (producer.stamp(to(0)).unwrap(), producer.stamp(to(1)).unwrap());
@@ -84,9 +111,9 @@ fn a_batch_under_an_id_of_before_changes_no_number() {
     let second = ProducerId { id: 8, epoch: 0 };
     producer.identified(second);
     producer.written(to(1), &others, 5);
-    assert_eq!(producer.stamp(to(1)), Some(Stamp { producer: second, sequence: 0 }));
+    assert_eq!(producer.stamp(to(1)), Some(stamp(second, 0)));
     assert_eq!(producer.failed(&others, &code(ResponseError::UnknownProducerId)), Verdict::Anew);
-    assert_eq!(producer.stamp(to(0)), Some(Stamp { producer: second, sequence: 0 }), "the new id stays");
+    assert_eq!(producer.stamp(to(0)), Some(stamp(second, 0)), "the new id stays");
 }
 
 /// One partition's log, and what it remembers of producers, by the rules of Kafka's
@@ -161,7 +188,7 @@ proptest! {
         let producer = identified();
         let mut broker = Broker::default();
         if start > 0 {
-            let before = Stamp { producer: FIRST, sequence: start };
+            let before = stamp(FIRST, start);
             producer.written(to(0), &before, 1);
             broker.remembered.insert(FIRST.id, VecDeque::from([(start, sequence_after(start, 1))]));
         }
@@ -199,7 +226,7 @@ proptest! {
                 };
                 in_doubt |= matches!(error.cause, Cause::Disconnected(_));
                 match producer.failed(&stamp, &error) {
-                    Verdict::Written => panic!("no such answer here"),
+                    Verdict::Written | Verdict::Aborted => panic!("no such answer here"),
                     Verdict::Again => {}
                     Verdict::Anew => {
                         producer.identified(ProducerId { id: ids.next().unwrap(), epoch: 0 });

@@ -17,6 +17,8 @@ pub(super) const AFTER_CRC: usize = 21;
 /// Where producer id, epoch and sequence stand.
 const STAMP_AT: usize = 43;
 const STAMP_BYTES: usize = 8 + 2 + 4;
+/// The attribute of a batch that counts only once its transaction is committed.
+const TRANSACTIONAL: i16 = 1 << 4;
 
 /// A record to write.
 #[derive(Debug, Clone, Copy)]
@@ -45,11 +47,13 @@ pub struct Stamp {
     pub producer: ProducerId,
     /// The number of its first record, among all that the producer wrote to the partition.
     pub sequence: i32,
+    /// Whether it is part of a transaction. No batch changes in this.
+    pub transactional: bool,
 }
 
 impl Stamp {
     /// Of a batch that the broker does not tell from its copies.
-    pub const PLAIN: Self = Self { producer: ProducerId { id: -1, epoch: -1 }, sequence: -1 };
+    pub const PLAIN: Self = Self { producer: ProducerId { id: -1, epoch: -1 }, sequence: -1, transactional: false };
 }
 
 /// The records of one batch, encoded as they come.
@@ -158,7 +162,8 @@ impl BatchBuilder {
         header.extend_from_slice(&(-1_i32).to_be_bytes()); // partition leader epoch
         header.push(2); // magic: the format's version
         header.extend_from_slice(&[0; 4]); // checksum, below
-        header.extend_from_slice(&compression::attribute(codec).to_be_bytes());
+        let attributes = compression::attribute(codec) | if stamp.transactional { TRANSACTIONAL } else { 0 };
+        header.extend_from_slice(&attributes.to_be_bytes());
         header.extend_from_slice(&(count - 1).to_be_bytes()); // last offset delta
         header.extend_from_slice(&first_timestamp.to_be_bytes());
         header.extend_from_slice(&max_timestamp.to_be_bytes());
@@ -179,7 +184,7 @@ pub fn restamped(batch: Bytes, stamp: Stamp) -> Bytes {
 
 /// Writes a stamp into a whole batch, and the checksum, which covers it.
 fn put_stamp(batch: &mut [u8], stamp: Stamp) {
-    let Stamp { producer: ProducerId { id, epoch }, sequence } = stamp;
+    let Stamp { producer: ProducerId { id, epoch }, sequence, .. } = stamp;
     let mut bytes = [0; STAMP_BYTES];
     bytes[..8].copy_from_slice(&id.to_be_bytes());
     bytes[8..10].copy_from_slice(&epoch.to_be_bytes());
@@ -308,5 +313,21 @@ mod tests {
         assert_eq!(set.records[0].value.as_deref(), Some(&[7; 300][..]));
         assert_eq!(set.records[0].headers.len(), 1);
         assert_eq!(set.records[1].offset, 1);
+        assert!(!set.records[0].transactional);
+    }
+
+    #[test]
+    fn the_batch_of_a_transaction_says_so_and_whose_it_is() {
+        use kafka_protocol::records::RecordBatchDecoder;
+        let stamp = Stamp { producer: ProducerId { id: 7, epoch: 3 }, sequence: 11, transactional: true };
+        let mut builder = BatchBuilder::default();
+        let record = Outgoing { timestamp_ms: 1, key: None, value: Some(b"v") };
+        builder.append(&record, Headers::NONE.iter());
+        let mut batch = builder.finish_as(Compression::None, stamp).unwrap();
+        let set = RecordBatchDecoder::decode(&mut batch).unwrap();
+        let found = &set.records[0];
+        assert!(found.transactional && !found.control);
+        assert_eq!((found.producer_id, found.producer_epoch, found.sequence), (7, 3, 11));
+        assert_eq!(found.value.as_deref(), Some(&b"v"[..]));
     }
 }

@@ -29,7 +29,7 @@ use super::{Options, answers, sasl, throttle, tls};
 use crate::broker::{Cause, Error};
 
 /// The versions of each request that this program has been tested with.
-pub(super) const KNOWN_VERSIONS: [(ApiKey, VersionRange); 19] = [
+pub(super) const KNOWN_VERSIONS: [(ApiKey, VersionRange); 23] = [
     (ApiKey::Produce, VersionRange { min: 3, max: 7 }),
     (ApiKey::Fetch, VersionRange { min: 4, max: 11 }), // topic ids begin at 13
     (ApiKey::ListOffsets, VersionRange { min: 1, max: 7 }),
@@ -42,6 +42,11 @@ pub(super) const KNOWN_VERSIONS: [(ApiKey, VersionRange); 19] = [
     (ApiKey::LeaveGroup, VersionRange { min: 1, max: 5 }),
     (ApiKey::SyncGroup, VersionRange { min: 1, max: 5 }),
     (ApiKey::InitProducerId, VersionRange { min: 0, max: 4 }),
+    // The later versions of these four are for transactions of version 2 (KIP-890).
+    (ApiKey::AddPartitionsToTxn, VersionRange { min: 0, max: 3 }),
+    (ApiKey::AddOffsetsToTxn, VersionRange { min: 0, max: 3 }),
+    (ApiKey::EndTxn, VersionRange { min: 0, max: 3 }),
+    (ApiKey::TxnOffsetCommit, VersionRange { min: 3, max: 3 }), // before, no member could be named
     (ApiKey::DescribeGroups, VersionRange { min: 0, max: 5 }),
     (ApiKey::CreateTopics, VersionRange { min: 2, max: 7 }),
     (ApiKey::DescribeConfigs, VersionRange { min: 1, max: 4 }),

@@ -1,4 +1,5 @@
-//! The broker that keeps a consumer group, and a connection of its own to it.
+//! The broker that keeps a consumer group, or a producer's transactions, and a connection of its own
+//! to it.
 
 use std::sync::Arc;
 
@@ -11,24 +12,67 @@ use super::address::address;
 use super::{Cluster, Connection};
 use crate::broker::{Cause, Error};
 
-/// The coordinator of one group. Its connection is nobody else's: a broker answers the requests of
-/// a connection one after another, and a heartbeat must not wait behind a slow produce.
+/// The coordinator of one group, or of one transactional id. Its connection is nobody else's: a
+/// broker answers the requests of a connection one after another, and a heartbeat must not wait
+/// behind a slow produce.
 #[derive(Debug)]
 pub struct Coordinator {
     cluster: Arc<Cluster>,
-    group: String,
+    of: Of,
+    key: String,
     connection: Mutex<Option<Arc<Connection>>>,
 }
 
+/// What is coordinated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Group,
+    Transactions,
+}
+
+impl Of {
+    /// The number that stands for it in the protocol.
+    fn key_type(self) -> i8 {
+        match self {
+            Self::Group => 0,
+            Self::Transactions => 1,
+        }
+    }
+
+    fn finding(self) -> &'static str {
+        match self {
+            Self::Group => "find the coordinator of group",
+            Self::Transactions => "find the coordinator of transactional id",
+        }
+    }
+}
+
 impl Coordinator {
-    /// Asks nobody yet.
+    /// That of a group. Asks nobody yet.
     pub fn new(cluster: Arc<Cluster>, group: &str) -> Self {
-        Self { cluster, group: group.to_owned(), connection: Mutex::default() }
+        Self { cluster, of: Of::Group, key: group.to_owned(), connection: Mutex::default() }
+    }
+
+    /// That of the transactions under a transactional id. Asks nobody yet.
+    pub fn of_transactions(cluster: Arc<Cluster>, transactional_id: &str) -> Self {
+        Self { cluster, of: Of::Transactions, key: transactional_id.to_owned(), connection: Mutex::default() }
     }
 
     /// The group's id.
     pub fn group(&self) -> &str {
-        &self.group
+        debug_assert_eq!(self.of, Of::Group);
+        &self.key
+    }
+
+    /// The transactional id.
+    pub fn transactional_id(&self) -> &str {
+        debug_assert_eq!(self.of, Of::Transactions);
+        &self.key
+    }
+
+    /// The group's id or the transactional id: what errors are about.
+    pub(super) fn key(&self) -> &str {
+        &self.key
     }
 
     /// The brokers.
@@ -72,28 +116,54 @@ impl Coordinator {
     }
 
     async fn find(&self) -> Result<String, Error> {
-        const DOING: &str = "find the coordinator of group";
-        let key = StrBytes::from_string(self.group.clone());
+        let doing = self.of.finding();
+        let key = StrBytes::from_string(self.key.clone());
         let ask = |connection: Arc<Connection>| {
-            let batched = connection.version(FindCoordinatorRequest::KEY).is_ok_and(|version| version >= 4);
-            let request = FindCoordinatorRequest::default();
-            let request =
-                if batched { request.with_coordinator_keys(vec![key.clone()]) } else { request.with_key(key.clone()) };
-            async move { connection.request(DOING, &request).await }
+            let version = connection.version(FindCoordinatorRequest::KEY).unwrap_or_default();
+            let request = find_request(self.of, &key, version);
+            async move { connection.request(doing, &request).await }
         };
         let response = self.cluster.ask_any(ask).await?;
-        let undecodable = |why| Error { doing: DOING, on: self.group.clone(), cause: Cause::Undecodable(why) };
+        let undecodable = |why| Error { doing, on: self.key.clone(), cause: Cause::Undecodable(why) };
         let (code, host, port) = match &response.coordinators[..] {
             [] => (response.error_code, &response.host, response.port),
             all => {
                 let found = all.iter().find(|found| found.key == key);
-                let found = found.ok_or_else(|| undecodable("it names another group".to_owned()))?;
+                let found = found.ok_or_else(|| undecodable("it names another group or id".to_owned()))?;
                 (found.error_code, &found.host, found.port)
             }
         };
         match ResponseError::try_from_code(code) {
             None => address(host, port).map_err(undecodable),
-            Some(code) => Err(Error::code(DOING, self.group.clone(), code)),
+            Some(code) => Err(Error::code(doing, self.key.clone(), code)),
+        }
+    }
+}
+
+/// Version 0 knows groups only; a broker without a later one refuses what is asked for no group.
+fn find_request(of: Of, key: &StrBytes, version: i16) -> FindCoordinatorRequest {
+    let request = FindCoordinatorRequest::default();
+    let request =
+        if version >= 4 { request.with_coordinator_keys(vec![key.clone()]) } else { request.with_key(key.clone()) };
+    if of == Of::Group { request } else { request.with_key_type(of.key_type()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use kafka_protocol::protocol::Encodable;
+
+    use super::*;
+
+    #[test]
+    fn both_kinds_are_asked_for_in_every_version_that_has_them() {
+        let key = StrBytes::from_static_str("k");
+        for (of, versions, key_type) in [(Of::Group, 0..=4, 0), (Of::Transactions, 1..=4, 1)] {
+            for version in versions {
+                let request = find_request(of, &key, version);
+                assert_eq!(request.key_type, key_type);
+                request.encode(&mut BytesMut::new(), version).unwrap();
+            }
         }
     }
 }

@@ -107,7 +107,7 @@ impl Coordinator {
 
 impl Connection {
     /// Holds back requests for so many milliseconds, as the answer asked.
-    fn throttle_ms(&self, pause: i32) {
+    pub(super) fn throttle_ms(&self, pause: i32) {
         if let Ok(pause @ 1..) = u64::try_from(pause) {
             self.throttle(Duration::from_millis(pause));
         }
@@ -220,7 +220,7 @@ fn told<'a>(response: &'a OffsetFetchResponse, group: &str, topic: &str) -> Resu
     Ok(partitions.collect())
 }
 
-fn text(text: &str) -> StrBytes {
+pub(super) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 

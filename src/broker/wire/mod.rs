@@ -9,9 +9,10 @@
 //!    │      └── FetchLink (to one partition's leader, on a connection of its own)
 //!    ├── list_offsets (the ends of a log, the record of a time)
 //!    ├── topics (made with settings, and what settings they have)
-//!    └── Coordinator (a group's broker, on a connection of its own)
+//!    └── Coordinator (a group's broker, or a transactional id's, on a connection of its own)
 //!           ├── group_offsets (OffsetCommit, OffsetFetch)
 //!           ├── groups (has it members?)
+//!           ├── transactions (begun, what belongs to them, ended)
 //!           └── requests of the group's members, made elsewhere
 //! ```
 //!
@@ -44,6 +45,7 @@ mod stream;
 mod throttle;
 pub(in crate::broker) mod tls;
 mod topics;
+mod transactions;
 
 pub use cluster::{Cluster, Options, Partition, Topic};
 pub use connection::Connection;
@@ -55,3 +57,4 @@ pub use link::FetchLink;
 pub use list_offsets::At;
 pub use produce::Produced;
 pub use security::Security;
+pub use transactions::{OffsetInTransaction, TopicPartitions};

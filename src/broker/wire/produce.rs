@@ -8,7 +8,8 @@
 //!
 //! A broker answers the requests of a connection one after another, so batches for several of its
 //! partitions are quicker together than in a row. There is no task and no timer: whoever finds a
-//! free turn sends what lies there, its own and the others'. A lone batch never waits.
+//! free turn sends what lies there, its own and the others'. A lone batch never waits. A request
+//! names one transactional id: batches of different transactions go one request after another.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,6 +55,8 @@ struct Outgoing {
     partition: i32,
     batch: Bytes,
     tenure: Tenure,
+    /// Whose transaction it is part of.
+    transactional_id: Option<Arc<str>>,
     done: oneshot::Sender<Result<Produced, Error>>,
 }
 
@@ -70,16 +73,18 @@ impl Cluster {
         batch: Bytes,
         timeout: Duration,
     ) -> Result<Produced, Error> {
-        self.produce_under(&Tenure::unlimited(), &topic.into(), partition, batch, timeout).await
+        self.produce_under(&Tenure::unlimited(), None, &topic.into(), partition, batch, timeout).await
     }
 
-    /// The same. Nothing is sent once `tenure` does not hold any more.
+    /// The same, as part of a transaction where it bears a transactional id. Nothing is sent once
+    /// `tenure` does not hold any more.
     ///
     /// # Errors
     /// As [`Cluster::produce`], and [`Cause::NotHeld`].
     pub async fn produce_under(
         &self,
         tenure: &Tenure,
+        transactional_id: Option<&Arc<str>>,
         topic: &Arc<str>,
         partition: i32,
         batch: Bytes,
@@ -87,18 +92,22 @@ impl Cluster {
     ) -> Result<Produced, Error> {
         let (connection, outbox) = self.leader_outbox(topic, partition).await?;
         let (done, mut outcome) = oneshot::channel();
-        outbox.push(Outgoing { topic: Arc::clone(topic), partition, batch, tenure: tenure.clone(), done });
-        let turn = tokio::select! {
-            biased;
-            sent = &mut outcome => return self.heard(topic, partition, sent).await,
-            turn = outbox.turns.acquire() => turn,
-        };
-        let together = outbox.take();
-        if !together.is_empty() {
+        let (tenure, transactional_id) = (tenure.clone(), transactional_id.cloned());
+        outbox.push(Outgoing { topic: Arc::clone(topic), partition, batch, tenure, transactional_id, done });
+        let sent = loop {
+            let turn = tokio::select! {
+                biased;
+                sent = &mut outcome => break sent,
+                turn = outbox.turns.acquire() => turn,
+            };
+            let together = outbox.take();
+            if together.is_empty() {
+                drop(turn);
+                break outcome.await; // it is on its way with others
+            }
+            // Its own may have had to stay behind: then this goes on until it is sent.
             send(&connection, together, timeout).await;
-        }
-        drop(turn);
-        let sent = outcome.await;
+        };
         self.heard(topic, partition, sent).await
     }
 
@@ -131,7 +140,8 @@ impl Outbox {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(outgoing);
     }
 
-    /// What goes out together: of each partition one batch, the oldest. What nobody waits for any
+    /// What goes out together: of each partition one batch, the oldest, and all of one transaction or
+    /// of none. What nobody waits for any
     /// more is dropped, and what may no longer be written is refused.
     fn take(&self) -> Vec<Outgoing> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,7 +157,9 @@ impl Outbox {
                 continue;
             }
             let same = |other: &Outgoing| other.partition == outgoing.partition && other.topic == outgoing.topic;
-            let fits = together.is_empty() || bytes + outgoing.batch.len() <= MOST_BYTES;
+            let fits = together.first().is_none_or(|first| {
+                bytes + outgoing.batch.len() <= MOST_BYTES && first.transactional_id == outgoing.transactional_id
+            });
             if fits && !together.iter().any(same) {
                 bytes += outgoing.batch.len();
                 together.push(outgoing);
@@ -213,7 +225,13 @@ fn failed(topic: &str, partition: i32, cause: Cause) -> Error {
 fn body(topics: &BTreeMap<Arc<str>, Vec<Outgoing>>, timeout: Duration) -> anyhow::Result<Pieces> {
     let mut pieces = Pieces::default();
     let mut glue = BytesMut::with_capacity(64);
-    glue.put_i16(-1); // no transactional id
+    match topics.values().flatten().next().and_then(|first| first.transactional_id.as_ref()) {
+        Some(id) => {
+            glue.put_i16(i16::try_from(id.len())?);
+            glue.put_slice(id.as_bytes());
+        }
+        None => glue.put_i16(-1),
+    }
     glue.put_i16(-1); // acks=all
     glue.put_i32(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX));
     glue.put_i32(i32::try_from(topics.len())?);
@@ -245,7 +263,8 @@ mod tests {
     ) -> (Outgoing, oneshot::Receiver<Result<Produced, Error>>) {
         let (done, outcome) = oneshot::channel();
         let batch = Bytes::from_static(batch);
-        (Outgoing { topic: topic.into(), partition, batch, tenure: Tenure::unlimited(), done }, outcome)
+        let tenure = Tenure::unlimited();
+        (Outgoing { topic: topic.into(), partition, batch, tenure, transactional_id: None, done }, outcome)
     }
 
     #[test]
@@ -254,12 +273,14 @@ mod tests {
         for (topic, partition, batch) in [("b", 7, &b"one"[..]), ("a", 0, b"two"), ("b", 8, b"")] {
             topics.entry(topic.into()).or_default().push(outgoing(topic, partition, batch).0);
         }
-        for version in 3..=7 {
+        for (version, id) in (3..=7).flat_map(|version| [(version, None), (version, Some("id"))]) {
+            topics.values_mut().flatten().for_each(|outgoing| outgoing.transactional_id = id.map(Into::into));
             let mut pieces = body(&topics, Duration::from_secs(5)).unwrap();
             let mut bytes = pieces.copy_to_bytes(pieces.remaining());
             let request = ProduceRequest::decode(&mut bytes, version).unwrap();
             assert!(bytes.is_empty());
-            assert_eq!((request.acks, request.timeout_ms, &request.transactional_id), (-1, 5_000, &None));
+            assert_eq!((request.acks, request.timeout_ms), (-1, 5_000));
+            assert_eq!(request.transactional_id.as_ref().map(|found| found.0.as_str()), id);
             let sent: Vec<_> = request
                 .topic_data
                 .iter()
@@ -283,6 +304,24 @@ mod tests {
         let sent = |outbox: &Outbox| outbox.take().into_iter().map(|sent| sent.batch).collect::<Vec<_>>();
         assert_eq!(sent(&outbox), ["first", "other"]);
         assert_eq!(sent(&outbox), ["second"]);
+        drop(waiting);
+    }
+
+    #[test]
+    fn the_batches_of_a_transaction_go_out_with_no_others() {
+        let outbox = Outbox::default();
+        let batches =
+            [(0, &b"plain"[..], None), (1, b"one", Some("a")), (2, b"other", Some("b")), (3, b"two", Some("a"))];
+        let waiting = batches.map(|(partition, batch, id)| {
+            let (outgoing, outcome) = outgoing("t", partition, batch);
+            outbox.push(Outgoing { transactional_id: id.map(Into::into), ..outgoing });
+            outcome
+        });
+        let sent = |outbox: &Outbox| outbox.take().into_iter().map(|sent| sent.batch).collect::<Vec<_>>();
+        assert_eq!(sent(&outbox), ["plain"]);
+        assert_eq!(sent(&outbox), ["one", "two"]);
+        assert_eq!(sent(&outbox), ["other"]);
+        assert!(sent(&outbox).is_empty());
         drop(waiting);
     }
 

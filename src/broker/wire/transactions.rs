@@ -1,0 +1,319 @@
+//! Transactions (KIP-98), in their first version, which Kafka 2.5 to 4 all speak:
+//!
+//! ```text
+//! transactions' coordinator                          group's coordinator
+//!   InitProducerId      who writes; ends what a predecessor left open
+//!   AddPartitionsToTxn  before the first batch for each partition
+//!   AddOffsetsToTxn     before ...                     TxnOffsetCommit
+//!   EndTxn              all of it is there, or none of it
+//! ```
+//!
+//! The second version (KIP-890) saves two of these requests, and its brokers need another id after
+//! each transaction; they go on taking the first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
+use kafka_protocol::messages::txn_offset_commit_request::{
+    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::{
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, EndTxnRequest, GroupId,
+    InitProducerIdRequest, ProducerId as Id, TopicName, TransactionalId, TxnOffsetCommitRequest,
+    TxnOffsetCommitResponse,
+};
+use kafka_protocol::protocol::Request;
+
+use super::batch::ProducerId;
+use super::group_offsets::text;
+use super::{Coordinator, GroupOffset, Identity};
+use crate::broker::{Cause, Error};
+
+const INITIALIZE: &str = "begin to write as transactional id";
+const ADD_PARTITIONS: &str = "add partitions to the transaction of";
+const ADD_OFFSETS: &str = "add offsets to the transaction of";
+const COMMIT_OFFSETS: &str = "commit offsets within the transaction of";
+const END: &str = "end the transaction of";
+
+/// Partitions of several topics.
+pub type TopicPartitions = BTreeMap<String, BTreeSet<i32>>;
+
+/// Offsets of one partition for one group, as part of a transaction.
+#[derive(Debug, Clone, Copy)]
+pub struct OffsetInTransaction<'a> {
+    /// Whose transaction.
+    pub transactional_id: &'a str,
+    /// The same, as the transactions' coordinator named it.
+    pub producer: ProducerId,
+    /// As which member of the group; as nobody where `None`.
+    pub identity: Option<&'a Identity>,
+    /// The partition's topic.
+    pub topic: &'a str,
+    /// The partition.
+    pub partition: i32,
+    /// How far it is done.
+    pub offset: &'a GroupOffset,
+}
+
+impl Coordinator {
+    /// What this transactional id is known to brokers by from now on. Whoever wrote under it before
+    /// writes no more, and what it left open is ended: finished where it was to be committed, thrown
+    /// away otherwise. A transaction that stays open for longer than `timeout` is thrown away too.
+    ///
+    /// # Errors
+    /// Where there is no answer, or an error: `CONCURRENT_TRANSACTIONS` until what was open has ended.
+    pub async fn init_transactions(&self, timeout: Duration) -> Result<ProducerId, Error> {
+        let request = init_request(self.own_id(), timeout);
+        let told = self.ask(INITIALIZE, &request, |told| (told.throttle_time_ms, code(told.error_code))).await?;
+        Ok(ProducerId { id: told.producer_id.0, epoch: told.producer_epoch })
+    }
+
+    /// Makes what is written to these partitions part of the transaction, which begins with that.
+    ///
+    /// # Errors
+    /// Where there is no answer, or an error for any of them.
+    pub async fn add_partitions(&self, producer: ProducerId, partitions: &TopicPartitions) -> Result<(), Error> {
+        let request = add_partitions_request(self.own_id(), producer, partitions);
+        let told = |told: &AddPartitionsToTxnResponse| (told.throttle_time_ms, added(told, partitions));
+        self.ask(ADD_PARTITIONS, &request, told).await.map(drop)
+    }
+
+    /// Makes a group's offsets part of the transaction, which begins with that where it has not.
+    ///
+    /// # Errors
+    /// Where there is no answer, or it is an error.
+    pub async fn add_offsets(&self, producer: ProducerId, group: &str) -> Result<(), Error> {
+        let request = AddOffsetsToTxnRequest::default()
+            .with_transactional_id(self.own_id())
+            .with_producer_id(Id(producer.id))
+            .with_producer_epoch(producer.epoch)
+            .with_group_id(GroupId(text(group)));
+        self.ask(ADD_OFFSETS, &request, |told| (told.throttle_time_ms, code(told.error_code))).await.map(drop)
+    }
+
+    /// Commits the transaction. Asked again, it says again that it is committed.
+    ///
+    /// # Errors
+    /// Where there is no answer, or it is an error.
+    pub async fn commit_transaction(&self, producer: ProducerId) -> Result<(), Error> {
+        let request = EndTxnRequest::default()
+            .with_transactional_id(self.own_id())
+            .with_producer_id(Id(producer.id))
+            .with_producer_epoch(producer.epoch)
+            .with_committed(true);
+        self.ask(END, &request, |told| (told.throttle_time_ms, code(told.error_code))).await.map(drop)
+    }
+
+    /// Notes an offset that counts once the transaction is committed. This is the group's to answer.
+    ///
+    /// # Errors
+    /// Where there is no answer, or it is an error.
+    pub async fn commit_in_transaction(&self, commit: OffsetInTransaction<'_>) -> Result<(), Error> {
+        let request = commit_request(self.group(), commit);
+        let told = |told: &TxnOffsetCommitResponse| (told.throttle_time_ms, committed(told, commit));
+        self.ask(COMMIT_OFFSETS, &request, told).await.map(drop)
+    }
+
+    fn own_id(&self) -> TransactionalId {
+        TransactionalId(text(self.transactional_id()))
+    }
+
+    /// Asks, and heeds what is told: a pause, and an error.
+    async fn ask<R: Request>(
+        &self,
+        doing: &'static str,
+        request: &R,
+        told: impl FnOnce(&R::Response) -> (i32, Result<(), Cause>),
+    ) -> Result<R::Response, Error> {
+        let connection = self.connection().await?;
+        let answer = connection.request(doing, request).await.and_then(|response| {
+            let (throttle_ms, outcome) = told(&response);
+            connection.throttle_ms(throttle_ms);
+            outcome.map(|()| response).map_err(|cause| Error { doing, on: self.key().to_owned(), cause })
+        });
+        self.checked(&connection, answer).await
+    }
+}
+
+fn init_request(id: TransactionalId, timeout: Duration) -> InitProducerIdRequest {
+    InitProducerIdRequest::default()
+        .with_transactional_id(Some(id))
+        .with_transaction_timeout_ms(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX))
+}
+
+fn add_partitions_request(
+    id: TransactionalId,
+    producer: ProducerId,
+    partitions: &TopicPartitions,
+) -> AddPartitionsToTxnRequest {
+    let topic = |(name, partitions): (&String, &BTreeSet<i32>)| {
+        AddPartitionsToTxnTopic::default()
+            .with_name(TopicName(text(name)))
+            .with_partitions(partitions.iter().copied().collect())
+    };
+    AddPartitionsToTxnRequest::default()
+        .with_v3_and_below_transactional_id(id)
+        .with_v3_and_below_producer_id(Id(producer.id))
+        .with_v3_and_below_producer_epoch(producer.epoch)
+        .with_v3_and_below_topics(partitions.iter().map(topic).collect())
+}
+
+fn commit_request(group: &str, commit: OffsetInTransaction<'_>) -> TxnOffsetCommitRequest {
+    let OffsetInTransaction { transactional_id, producer, identity, topic, partition, offset } = commit;
+    let partition = TxnOffsetCommitRequestPartition::default()
+        .with_partition_index(partition)
+        .with_committed_offset(offset.offset.0)
+        .with_committed_leader_epoch(offset.leader_epoch.unwrap_or(-1))
+        .with_committed_metadata(Some(text(&offset.metadata)));
+    let topic =
+        TxnOffsetCommitRequestTopic::default().with_name(TopicName(text(topic))).with_partitions(vec![partition]);
+    let request = TxnOffsetCommitRequest::default()
+        .with_transactional_id(TransactionalId(text(transactional_id)))
+        .with_group_id(GroupId(text(group)))
+        .with_producer_id(Id(producer.id))
+        .with_producer_epoch(producer.epoch)
+        .with_topics(vec![topic]);
+    let Some(identity) = identity else { return request };
+    request
+        .with_member_id(text(&identity.member_id))
+        .with_generation_id(identity.generation_or_epoch)
+        .with_group_instance_id(identity.instance_id.as_deref().map(text))
+}
+
+fn code(code: i16) -> Result<(), Cause> {
+    ResponseError::try_from_code(code).map_or(Ok(()), |code| Err(Cause::Code(code)))
+}
+
+/// What an answer says of all that was to be added. Where one partition is refused, the others are
+/// not attempted: what counts is the reason.
+fn added(response: &AddPartitionsToTxnResponse, partitions: &TopicPartitions) -> Result<(), Cause> {
+    let mut refused = None;
+    for (topic, partition) in partitions.iter().flat_map(|(topic, all)| all.iter().map(move |one| (topic, *one))) {
+        let found = response.results_by_topic_v3_and_below.iter().filter(|found| found.name.as_str() == topic);
+        let found =
+            found.flat_map(|found| &found.results_by_partition).find(|found| found.partition_index == partition);
+        let found = found.ok_or_else(|| not_told(topic, partition))?;
+        match ResponseError::try_from_code(found.partition_error_code) {
+            None => {}
+            Some(ResponseError::OperationNotAttempted) => {
+                refused.get_or_insert(ResponseError::OperationNotAttempted);
+            }
+            Some(code) => return Err(Cause::Code(code)),
+        }
+    }
+    refused.map_or(Ok(()), |code| Err(Cause::Code(code)))
+}
+
+fn committed(response: &TxnOffsetCommitResponse, commit: OffsetInTransaction<'_>) -> Result<(), Cause> {
+    let OffsetInTransaction { topic, partition, .. } = commit;
+    let found = response.topics.iter().filter(|found| found.name.as_str() == topic);
+    let found = found.flat_map(|found| &found.partitions).find(|found| found.partition_index == partition);
+    code(found.ok_or_else(|| not_told(topic, partition))?.error_code)
+}
+
+/// Of what is asked for, every broker says something: silence is no consent.
+fn not_told(topic: &str, partition: i32) -> Cause {
+    Cause::Undecodable(format!("it does not tell of partition {partition} of {topic}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use kafka_protocol::messages::add_partitions_to_txn_response::{
+        AddPartitionsToTxnPartitionResult, AddPartitionsToTxnTopicResult,
+    };
+    use kafka_protocol::messages::txn_offset_commit_response::{
+        TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
+    };
+    use kafka_protocol::protocol::Encodable;
+
+    use super::*;
+    use crate::record::Offset;
+
+    const PRODUCER: ProducerId = ProducerId { id: 7, epoch: 3 };
+
+    fn id() -> TransactionalId {
+        TransactionalId(text("id"))
+    }
+
+    fn partitions() -> TopicPartitions {
+        BTreeMap::from([("t".to_owned(), BTreeSet::from([0, 1])), ("u".to_owned(), BTreeSet::from([5]))])
+    }
+
+    /// The encoder refuses fields that a version lacks.
+    #[test]
+    fn every_request_is_written_in_every_version_that_may_be_chosen() {
+        let (member_id, instance_id) = ("m".to_owned(), Some("i".to_owned()));
+        let member = Identity { member_id, generation_or_epoch: 3, instance_id };
+        let offset = GroupOffset { offset: Offset(7), leader_epoch: Some(2), metadata: "note".to_owned() };
+        for identity in [None, Some(&member)] {
+            let commit = OffsetInTransaction {
+                transactional_id: "id",
+                producer: PRODUCER,
+                identity,
+                topic: "t",
+                partition: 0,
+                offset: &offset,
+            };
+            let request = commit_request("g", commit);
+            assert_eq!(request.generation_id, if identity.is_some() { 3 } else { -1 });
+            request.encode(&mut BytesMut::new(), 3).unwrap();
+        }
+        for version in 0..=3 {
+            add_partitions_request(id(), PRODUCER, &partitions()).encode(&mut BytesMut::new(), version).unwrap();
+        }
+        for version in 0..=4 {
+            init_request(id(), Duration::from_secs(60)).encode(&mut BytesMut::new(), version).unwrap();
+        }
+    }
+
+    fn added_as(codes: &[(&'static str, i32, i16)]) -> Result<(), Cause> {
+        let result = |(name, partition, code): &(&'static str, i32, i16)| {
+            let partition = AddPartitionsToTxnPartitionResult::default()
+                .with_partition_index(*partition)
+                .with_partition_error_code(*code);
+            AddPartitionsToTxnTopicResult::default()
+                .with_name(TopicName(text(name)))
+                .with_results_by_partition(vec![partition])
+        };
+        let results = codes.iter().map(result).collect();
+        let response = AddPartitionsToTxnResponse::default().with_results_by_topic_v3_and_below(results);
+        added(&response, &partitions())
+    }
+
+    #[test]
+    fn partitions_are_added_all_or_none_and_the_reason_counts() {
+        added_as(&[("t", 0, 0), ("t", 1, 0), ("u", 5, 0)]).unwrap();
+        let refused = added_as(&[("t", 0, 55), ("t", 1, 55), ("u", 5, 29)]);
+        assert!(matches!(refused, Err(Cause::Code(ResponseError::TopicAuthorizationFailed))), "{refused:?}");
+        let refused = added_as(&[("t", 0, 55), ("t", 1, 0), ("u", 5, 0)]);
+        assert!(matches!(refused, Err(Cause::Code(ResponseError::OperationNotAttempted))), "{refused:?}");
+        let silent = added_as(&[("t", 0, 0), ("u", 5, 0)]);
+        assert!(matches!(silent, Err(Cause::Undecodable(_))), "{silent:?}");
+    }
+
+    #[test]
+    fn an_offset_that_an_answer_leaves_out_is_not_taken_for_committed() {
+        let offset = GroupOffset { offset: Offset(7), leader_epoch: None, metadata: String::new() };
+        let commit = |partition| OffsetInTransaction {
+            transactional_id: "id",
+            producer: PRODUCER,
+            identity: None,
+            topic: "t",
+            partition,
+            offset: &offset,
+        };
+        let told = |code| {
+            let partition = TxnOffsetCommitResponsePartition::default().with_partition_index(1).with_error_code(code);
+            let topic = TxnOffsetCommitResponseTopic::default()
+                .with_name(TopicName(text("t")))
+                .with_partitions(vec![partition]);
+            TxnOffsetCommitResponse::default().with_topics(vec![topic])
+        };
+        committed(&told(0), commit(1)).unwrap();
+        assert!(matches!(committed(&told(25), commit(1)), Err(Cause::Code(ResponseError::UnknownMemberId))));
+        assert!(matches!(committed(&told(0), commit(0)), Err(Cause::Undecodable(_))));
+    }
+}
