@@ -10,13 +10,17 @@ use tracing::{info, warn};
 use crate::assignment::{Assigned, AssignmentError, Changes, Topics, fixed, group};
 use crate::broker::wire::{self, Cluster, Coordinator};
 use crate::broker::{Admin, Clients, PartitionReader, Watch, Writer};
-use crate::config::{AssignmentMode, Config, OffsetStoreKind, ProcessorKind, StartAt};
+use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, ProcessorKind, StartAt};
 use crate::dead_letter::Envelope;
-use crate::observe::{AdminServer, BindError, Observe, Snapshot, stats};
+use crate::observe::{AdminServer, BindError, Dimensions, Observe, Snapshot, stats};
 use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore};
 use crate::stages::{Login, Processor, ProcessorStages, Routes, Stages};
 use crate::supervisor::{MakeWorker, Supervisor};
-use crate::worker::{Budget, PartitionWorker, Sink, SinkParts, Source, SourceParts};
+use crate::tenure::Tenure;
+use crate::worker::{
+    Accounts, AtLeastOnce, AtLeastOnceParts, Budget, Delivery, ExactlyOnce, ExactlyOnceParts, PartitionWorker, Sink,
+    SinkParts, Source, SourceParts, Transactions,
+};
 
 /// How long a partition may be in trouble before the process counts as unready: a blip is none.
 const READINESS_GRACE: Duration = Duration::from_secs(10);
@@ -106,11 +110,14 @@ impl App {
         let cluster = Arc::new(Cluster::new(wire::Options::from(&config.kafka)));
         let watch = Watch::new(observe.clone(), &config);
         let writer = Writer::new(&config, routes.topics(), Arc::clone(&cluster), watch.clone(), &observe);
+        let writer = Arc::new(writer);
         let budget =
             Budget::new(config.pipeline.max_in_flight_bytes.as_usize(), config.source.max_fetch_bytes.as_usize());
         let admin = Admin::new(Arc::clone(&clients), Arc::clone(&cluster), config.kafka.request_timeout);
         let topics = Topics::new(admin, &config.source.topic, routes.topics(), config.topics.clone());
         let (changes, committer) = assignment(&config, topics, &cluster, &watch, &observe);
+        let exactly_once = config.delivery.guarantee == Guarantee::ExactlyOnce;
+        let committer_within = exactly_once.then(|| committer.clone());
         let store: Arc<dyn OffsetStore> = match store {
             Some(store) => Arc::new(store),
             None if config.offsets.store == OffsetStoreKind::Topic => {
@@ -119,6 +126,18 @@ impl App {
             }
             None => Arc::new(GroupStore::new(Coordinator::new(Arc::clone(&cluster), &config.group.id), committer)),
         };
+        let transactions = committer_within.map(|committer| {
+            Arc::new(Transactions {
+                settings: config.delivery.clone(),
+                id_prefix: config.delivery.transactional_id_prefix.clone().unwrap_or_else(|| config.group.id.clone()),
+                cluster: Arc::clone(&cluster),
+                group: Coordinator::new(Arc::clone(&cluster), &config.group.id),
+                committer,
+                refresh_interval: store.refresh_interval(),
+                writer: Arc::clone(&writer),
+                watch: watch.clone(),
+            })
+        });
         let timeout = config.shutdown.timeout;
         let workshop = Workshop {
             config,
@@ -126,8 +145,9 @@ impl App {
             watch,
             clients,
             cluster,
-            writer: Arc::new(writer),
+            writer,
             store: Arc::clone(&store),
+            transactions,
             routes,
             budget,
         };
@@ -205,6 +225,8 @@ struct Workshop {
     cluster: Arc<Cluster>,
     writer: Arc<Writer>,
     store: Arc<dyn OffsetStore>,
+    /// Set where delivery is exactly once.
+    transactions: Option<Arc<Transactions>>,
     routes: Arc<Routes>,
     budget: Budget,
 }
@@ -218,6 +240,28 @@ impl Workshop {
             ProcessorKind::Login => {
                 Box::new(ProcessorStages::new(Login, Arc::clone(&self.routes), envelope, partition))
             }
+        }
+    }
+}
+
+impl Workshop {
+    /// The guarantee that is configured, for one partition.
+    fn delivery(&self, partition: i32, tenure: &Tenure, dimensions: Dimensions) -> Delivery {
+        let (topic, tenure) = (self.config.source.topic.clone(), tenure.clone());
+        match &self.transactions {
+            Some(transactions) => {
+                let transactions = Arc::clone(transactions);
+                let parts = ExactlyOnceParts { transactions, topic, partition, tenure, dimensions };
+                Delivery::ExactlyOnce(Box::new(ExactlyOnce::new(parts)))
+            }
+            None => Delivery::AtLeastOnce(Box::new(AtLeastOnce::new(AtLeastOnceParts {
+                name: format!("{topic}/{partition}"),
+                writer: Arc::clone(&self.writer),
+                store: Arc::clone(&self.store),
+                checkpoint_interval: self.config.offsets.checkpoint_interval,
+                tenure,
+                watch: self.watch.clone(),
+            }))),
         }
     }
 }
@@ -243,7 +287,6 @@ impl MakeWorker for Workshop {
             partition,
             reader,
             store: Arc::clone(store),
-            tenure: tenure.clone(),
             start: if is_new { StartAt::Earliest } else { config.source.start },
             out_of_range: config.source.on_offset_out_of_range,
             share: budget.join(),
@@ -251,20 +294,17 @@ impl MakeWorker for Workshop {
             metrics: Arc::clone(&metrics),
             status: Arc::clone(&status),
         });
+        let stages = self.stages(partition);
+        let delivery = self.delivery(partition, &tenure, stages.dimensions());
         let sink = Sink::new(SinkParts {
             name: format!("{topic}/{partition}"),
-            stages: self.stages(partition),
+            stages,
             writer: Arc::clone(writer),
+            delivery,
             max_batch_bytes: config.output.max_batch_bytes.as_usize(),
             oversize: config.dead_letter.oversize,
-            store: Arc::clone(store),
-            tenure: tenure.clone(),
-            checkpoint_interval: config.offsets.checkpoint_interval,
             watch: watch.clone(),
-            observe: observe.clone(),
-            metrics,
-            tally: observe.tallies.register(),
-            status,
+            accounts: Arc::new(Accounts::new(observe.clone(), metrics, status, observe.tallies.register())),
         });
         PartitionWorker { tenure, source, sink }
     }

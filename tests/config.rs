@@ -124,6 +124,7 @@ fn words() {
         &[
             "assignment.mode: not one of the words",
             "dead_letter.oversize: not one of the words",
+            "delivery.guarantee: not one of the words",
             "group.assignors: not one of the words",
             "group.protocol: not one of the words",
             "log.format: not one of the words",
@@ -214,6 +215,23 @@ fn group_mode_keeps_its_offsets_in_the_group() {
     }
     let flags = texts(&[("offsets.store", "topic"), ("offsets.topic", "kept")]);
     assert!(load(Sources { flags, ..Sources::default() }).is_ok());
+}
+
+#[test]
+fn exactly_once_keeps_its_offsets_in_the_group() {
+    let exactly_once = ("delivery.guarantee", "exactly_once");
+    for store in ["file", "topic"] {
+        let flags = texts(&[exactly_once, ("offsets.store", store)]);
+        let error = load(Sources { flags, ..Sources::default() }).unwrap_err().to_string();
+        assert!(error.contains("delivery.guarantee: a transaction holds outputs and offsets together"), "{error}");
+        assert!(error.contains("allowed: at_least_once, or offsets.store = group"), "{error}");
+    }
+    for more in [("offsets.store", "group"), ("assignment.mode", "group")] {
+        assert!(load(Sources { flags: texts(&[exactly_once, more]), ..Sources::default() }).is_ok());
+    }
+    let flags = texts(&[("delivery.transaction_interval", "2s"), ("delivery.transaction_timeout", "2s")]);
+    let error = load(Sources { flags, ..Sources::default() }).unwrap_err().to_string();
+    assert!(error.contains("delivery.transaction_interval: brokers would throw away"), "{error}");
 }
 
 #[test]
@@ -366,6 +384,11 @@ fn every_key_survives_printing() {
         ("offsets.path", "./off\u{7f}\" \\ \n\u{1f600}sets"),
         ("offsets.topic", "d"),
         ("offsets.checkpoint_interval", "2s"),
+        ("delivery.guarantee", "exactly_once"),
+        ("delivery.transactional_id_prefix", "a prefix"),
+        ("delivery.transaction_interval", "2ms"),
+        ("delivery.transaction_max_bytes", "3KiB"),
+        ("delivery.transaction_timeout", "1h"),
         ("pipeline.max_in_flight_bytes", "1GiB"),
         ("pipeline.worker_threads", "1024"),
         ("retry.initial", "1ms"),

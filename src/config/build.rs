@@ -4,7 +4,8 @@ use super::parse::Setting;
 use super::problem::{Problem, Problems};
 use super::settings::Settings;
 use super::{
-    Admin, Assignment, AssignmentMode, Config, DeadLetter, Group, Kafka, Log, OffsetStoreKind, Offsets, Output,
+    Admin, Assignment, AssignmentMode, Config, DeadLetter, Delivery, Group, Kafka, Log, OffsetStoreKind, Offsets,
+    Output,
 };
 use super::{Pipeline, Retry, Sasl, Security, Shutdown, Source, Stats, Tls, Topics, route, schema};
 
@@ -61,6 +62,13 @@ pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut
             path: s.at("offsets.path"),
             topic: s.at("offsets.topic"),
             checkpoint_interval: s.at("offsets.checkpoint_interval"),
+        },
+        delivery: Delivery {
+            guarantee: s.at("delivery.guarantee"),
+            transactional_id_prefix: s.at("delivery.transactional_id_prefix"),
+            transaction_interval: s.at("delivery.transaction_interval"),
+            transaction_max_bytes: s.at("delivery.transaction_max_bytes"),
+            transaction_timeout: s.at("delivery.transaction_timeout"),
         },
         pipeline: Pipeline {
             processor: s.at("pipeline.processor"),

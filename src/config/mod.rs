@@ -68,6 +68,8 @@ pub struct Config {
     pub group: Group,
     /// Where progress is kept.
     pub offsets: Offsets,
+    /// What is guaranteed.
+    pub delivery: Delivery,
     /// The pipeline itself.
     pub pipeline: Pipeline,
     /// How failed requests are tried again.
@@ -378,6 +380,33 @@ pub enum OffsetStoreKind {
     Group,
     /// A compacted topic of our own.
     Topic,
+}
+
+/// `delivery.*`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Delivery {
+    /// Which guarantee.
+    pub guarantee: Guarantee,
+    /// Begins each partition's transactional id; the group's id where `None`.
+    pub transactional_id_prefix: Option<String>,
+    /// A transaction is committed when it is this old ...
+    #[serde(with = "humantime_text")]
+    pub transaction_interval: Duration,
+    /// ... or holds so many bytes of source records.
+    pub transaction_max_bytes: ByteSize,
+    /// The brokers throw away a transaction that is open for longer.
+    #[serde(with = "humantime_text")]
+    pub transaction_timeout: Duration,
+}
+
+/// What a crash may do to records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guarantee {
+    /// Write some of them again.
+    AtLeastOnce,
+    /// Nothing, for who reads only what is committed.
+    ExactlyOnce,
 }
 
 /// `pipeline.*`

@@ -2,7 +2,7 @@
 
 use super::problem::{Problem, Problems};
 use super::settings::Settings;
-use super::{AssignmentMode, Config, Isolation, OffsetStoreKind, ReaderKind};
+use super::{AssignmentMode, Config, Guarantee, Isolation, OffsetStoreKind, ReaderKind};
 
 /// What must hold between keys.
 struct Rule {
@@ -85,6 +85,18 @@ static RULES: &[Rule] = &[
         broken: |c| keeps_offsets_in(c, &c.dead_letter.topic),
         wrong: "offsets would lie among the dead letters",
         allowed: "a topic of its own",
+    },
+    Rule {
+        keys: &["delivery.guarantee", "offsets.store"],
+        broken: |c| c.delivery.guarantee == Guarantee::ExactlyOnce && c.offsets.store != OffsetStoreKind::Group,
+        wrong: "a transaction holds outputs and offsets together, and offsets only where a group keeps them",
+        allowed: "at_least_once, or offsets.store = group",
+    },
+    Rule {
+        keys: &["delivery.transaction_interval", "delivery.transaction_timeout"],
+        broken: |c| c.delivery.transaction_interval >= c.delivery.transaction_timeout,
+        wrong: "brokers would throw away each transaction before it is committed",
+        allowed: "less than delivery.transaction_timeout",
     },
     Rule {
         keys: &["group.heartbeat_interval", "group.session_timeout"],

@@ -5,8 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::words::{ASSIGNMENT_MODES, Word};
-use super::{AssignorKind, ByteSize, Compression, CreateTopics, GroupProtocol, Isolation, LogFormat, OffsetStoreKind};
-use super::{OutOfRange, Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism, SecurityProtocol, StartAt};
+use super::{AssignorKind, ByteSize, Compression, CreateTopics, GroupProtocol, Guarantee, Isolation, LogFormat};
+use super::{OffsetStoreKind, OutOfRange, Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism};
+use super::{SecurityProtocol, StartAt};
 
 /// The environment variables that carry keys begin with this; `__` stands between levels.
 pub const ENV_PREFIX: &str = "LOGIN_PIPELINE__";
@@ -280,6 +281,17 @@ pub static KEYS: &[Key] = &[
         "The topic of the topic store, which must be compacted; where topics.create allows it is made so"),
     row("offsets.checkpoint_interval", WAIT, "1s",
         "Progress is stored at most this often; a crash repeats at most this much"),
+
+    row("delivery.guarantee", Kind::Words(Guarantee::WORDS), "at_least_once",
+        "What a crash may do: repeat a little (at_least_once), or nothing (exactly_once, by transactions)"),
+    unset("delivery.transactional_id_prefix", Kind::Text, "group.id",
+        "Exactly once: begins the transactional ids, which end in the source topic and partition"),
+    row("delivery.transaction_interval", WAIT, "100ms",
+        "Exactly once: a transaction is committed when it is this old"),
+    row("delivery.transaction_max_bytes", Kind::Size(KIB, GIB), "4MiB",
+        "Exactly once: or when it holds this many bytes of source records"),
+    row("delivery.transaction_timeout", WAIT, "1m",
+        "Exactly once: brokers throw away a transaction that is open for longer"),
 
     row("pipeline.processor", Kind::Words(ProcessorKind::WORDS), "login",
         "What is done to a record"),

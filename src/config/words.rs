@@ -1,7 +1,8 @@
 //! The words that stand for the variants of the configuration's enums, each written once.
 
 use super::{
-    AssignorKind, Compression, CreateTopics, GroupProtocol, Isolation, LogFormat, OffsetStoreKind, OutOfRange,
+    AssignorKind, Compression, CreateTopics, GroupProtocol, Guarantee, Isolation, LogFormat, OffsetStoreKind,
+    OutOfRange,
 };
 use super::{Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism, SecurityProtocol, StartAt};
 
@@ -51,6 +52,7 @@ words! {
     OffsetStoreKind { File = "file", Group = "group", Topic = "topic" }
     GroupProtocol { Auto = "auto", Consumer = "consumer", Classic = "classic" }
     AssignorKind { CooperativeSticky = "cooperative-sticky", Range = "range", RoundRobin = "roundrobin" }
+    Guarantee { AtLeastOnce = "at_least_once", ExactlyOnce = "exactly_once" }
     ProcessorKind { Login = "login" }
     LogFormat { Text = "text", Json = "json" }
     CreateTopics { Never = "never", Missing = "missing" }
@@ -81,6 +83,7 @@ mod tests {
         prints_as_read::<OffsetStoreKind>();
         prints_as_read::<GroupProtocol>();
         prints_as_read::<AssignorKind>();
+        prints_as_read::<Guarantee>();
         prints_as_read::<ProcessorKind>();
         prints_as_read::<LogFormat>();
         prints_as_read::<CreateTopics>();

@@ -43,6 +43,29 @@ pub enum Committer {
     },
 }
 
+impl Committer {
+    /// As whom to commit to `group` now.
+    ///
+    /// # Errors
+    /// While this is no member: what the coordinator would most likely say.
+    pub fn identity(&self, group: &str) -> Result<Option<Identity>, Error> {
+        match self {
+            Self::Plain => Ok(None),
+            Self::Member { identity, .. } => identity.borrow().clone().map(Some).ok_or_else(|| no_member(group)),
+        }
+    }
+
+    /// A commit was refused. Where that says that the member is none any more, its membership is
+    /// told.
+    pub fn refused(&self, code: ResponseError) {
+        if let Self::Member { doubt, .. } = self
+            && is_expelled(code)
+        {
+            doubt.notify_one();
+        }
+    }
+}
+
 /// The group store. Dropped, it ends what is not sent yet.
 #[derive(Debug)]
 pub struct GroupStore {
@@ -197,18 +220,14 @@ async fn commit_together(group: &dyn Group, committer: &Committer, topic: &str, 
     for (_, commit) in gone {
         // A lease that ran out may be renewed: then it is tried again.
         let ended = commit.tenure.has_ended();
-        let error = if ended { not_held(&commit.checkpoint) } else { no_member(group).into() };
+        let error = if ended { not_held(&commit.checkpoint) } else { no_member(group.id()).into() };
         commit.end(Err(error));
     }
     if commits.is_empty() {
         return;
     }
     let offsets = commits.iter().map(|(partition, commit)| (*partition, group_offset(&commit.checkpoint))).collect();
-    let identity = match committer {
-        Committer::Plain => Ok(None),
-        Committer::Member { identity, .. } => identity.borrow().clone().map(Some).ok_or_else(|| no_member(group)),
-    };
-    let committed = match reached.and(identity) {
+    let committed = match reached.and_then(|()| committer.identity(group.id())) {
         Ok(identity) => group.commit(identity.as_ref(), topic, &offsets).await,
         Err(error) => Err(error),
     };
@@ -220,10 +239,8 @@ async fn commit_together(group: &dyn Group, committer: &Committer, topic: &str, 
                 continue;
             }
         };
-        if let (Err(code), Committer::Member { doubt, .. }) = (outcome, committer)
-            && is_expelled(code)
-        {
-            doubt.notify_one();
+        if let Err(code) = outcome {
+            committer.refused(code);
         }
         let outcome = outcome.map_err(|code| {
             let on = format!("{} for {topic}/{partition}", group.id());
@@ -247,8 +264,8 @@ fn is_expelled(code: ResponseError) -> bool {
 }
 
 /// What the coordinator would most likely say to a commit now.
-fn no_member(group: &dyn Group) -> Error {
-    Error::code("commit offsets of group", group.id(), ResponseError::RebalanceInProgress)
+fn no_member(group: &str) -> Error {
+    Error::code("commit offsets of group", group, ResponseError::RebalanceInProgress)
 }
 
 fn not_held(checkpoint: &Checkpoint) -> StoreError {
@@ -258,7 +275,8 @@ fn not_held(checkpoint: &Checkpoint) -> StoreError {
 /// The group keeps no topic ids: the note beside the offset does.
 const TOPIC_ID: &str = "topic-id=";
 
-fn group_offset(checkpoint: &Checkpoint) -> GroupOffset {
+/// A checkpoint as a group keeps it.
+pub fn group_offset(checkpoint: &Checkpoint) -> GroupOffset {
     let metadata = checkpoint.topic_id.map_or_else(String::new, |id| format!("{TOPIC_ID}{id}"));
     GroupOffset { offset: checkpoint.next_offset, leader_epoch: checkpoint.leader_epoch, metadata }
 }

@@ -3,24 +3,33 @@
 //! ```text
 //!            ┌──────────── while this batch is written ────────────┐
 //! Source ──► │ the next one is fetched                             │
-//!            └──────────────────────────────► Sink ── stages ── writer ── tracker ── checkpoint
+//!   ▲        └──────────────────────────────► Sink ── stages ── Delivery ── writer, offsets
+//!   └───────────────── aborted: from the offset that is stored ─────┘
 //! ```
 //!
 //! Batches are worked on one after another, which keeps the order of the partition; at most two
 //! are held, the one being written and the one fetched ahead.
 
+mod accounts;
 mod budget;
+mod delivery;
 mod sink;
 mod source;
 
+use std::pin::pin;
+
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::broker::SourceBatch;
 use crate::offsets::StoreError;
 use crate::tenure::Tenure;
 
+pub use accounts::Accounts;
 pub use budget::Budget;
+pub use delivery::{Aborted, AtLeastOnce, AtLeastOnceParts, Delivery, ExactlyOnce, ExactlyOnceParts, Transactions};
 pub use sink::{Sink, SinkParts};
-pub use source::{Source, SourceParts};
+pub use source::{Source, SourceParts, Start};
 
 /// The worker of one partition.
 pub struct PartitionWorker {
@@ -53,21 +62,71 @@ impl PartitionWorker {
     }
 
     async fn work(mut source: Source, mut sink: Sink, stop: CancellationToken) -> Result<(), StoreError> {
-        let Some(start) = stop.run_until_cancelled(source.start()).await else { return Ok(()) };
-        sink.begin_at(start);
-        let mut fetched = source.fetch(&stop).await;
-        while let Some(batch) = fetched {
-            // Ahead only where there is room for two.
-            fetched = if source.has_room_ahead() {
-                let ((), ahead) = tokio::join!(sink.deliver(&batch), source.fetch(&stop));
-                source.release(&batch);
-                ahead
-            } else {
-                sink.deliver(&batch).await;
-                source.release(&batch);
-                source.fetch(&stop).await
-            };
+        while let Err(Aborted { pause }) = attempt(&mut source, &mut sink, &stop).await {
+            if stop.run_until_cancelled(sleep(pause)).await.is_none() {
+                break;
+            }
         }
         sink.finish().await
+    }
+}
+
+/// Works from the offset that is stored on, until `stop`.
+///
+/// # Errors
+/// [`Aborted`]: what was written since the last commit does not count.
+async fn attempt(source: &mut Source, sink: &mut Sink, stop: &CancellationToken) -> Result<(), Aborted> {
+    let begun = async {
+        sink.prepare().await?;
+        sink.begin_at(source.start().await).await
+    };
+    let Some(begun) = stop.run_until_cancelled(begun).await else { return Ok(()) };
+    begun?;
+    let mut fetched = next(source, sink, None, stop).await?;
+    while let Some(batch) = fetched {
+        // Ahead only where there is room for two.
+        fetched = if source.has_room_ahead() {
+            let ahead = next(source, sink, Some(&batch), stop).await?;
+            source.release(&batch);
+            ahead
+        } else {
+            sink.deliver(&batch).await?;
+            source.release(&batch);
+            next(source, sink, None, stop).await?
+        };
+    }
+    Ok(())
+}
+
+/// Fetches the next batch, while one is delivered, if there is one, and commits are made as they are
+/// due; `None` once `stop` is called.
+async fn next(
+    source: &mut Source,
+    sink: &mut Sink,
+    batch: Option<&SourceBatch>,
+    stop: &CancellationToken,
+) -> Result<Option<SourceBatch>, Aborted> {
+    let mut fetch = pin!(source.fetch(stop));
+    let mut fetched = None;
+    if let Some(batch) = batch {
+        let mut deliver = pin!(sink.deliver(batch));
+        loop {
+            tokio::select! {
+                delivered = &mut deliver => {
+                    delivered?;
+                    break;
+                }
+                ahead = &mut fetch, if fetched.is_none() => fetched = Some(ahead),
+            }
+        }
+    }
+    loop {
+        if let Some(fetched) = fetched {
+            return Ok(fetched);
+        }
+        tokio::select! {
+            ahead = &mut fetch => fetched = Some(ahead),
+            () = sink.due() => sink.commit().await?,
+        }
     }
 }

@@ -14,7 +14,6 @@ use crate::config::{OutOfRange, StartAt};
 use crate::observe::{PartitionMetrics, PartitionState, PartitionStatus, count};
 use crate::offsets::{Checkpoint, OffsetStore};
 use crate::record::{Offset, TopicId};
-use crate::tenure::Tenure;
 
 /// Reads a partition from where its checkpoint says, through every trouble.
 pub struct Source {
@@ -35,8 +34,6 @@ pub struct SourceParts {
     pub reader: PartitionReader,
     /// Where checkpoints are.
     pub store: Arc<dyn OffsetStore>,
-    /// For how long the partition is this instance's.
-    pub tenure: Tenure,
     /// Where to begin without one.
     pub start: StartAt,
     /// What to do where the position no longer exists.
@@ -51,6 +48,16 @@ pub struct SourceParts {
     pub status: Arc<PartitionStatus>,
 }
 
+/// Where a source begins.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// The place.
+    pub checkpoint: Checkpoint,
+    /// Whether that is stored. If not it must be, before anything is written: a partition that begins
+    /// at the end must not begin at a later end after a crash.
+    pub is_stored: bool,
+}
+
 impl Source {
     /// A source that knows nothing of its position yet.
     pub fn new(parts: SourceParts) -> Self {
@@ -58,12 +65,13 @@ impl Source {
         Self { parts, trouble, position: Offset(0) }
     }
 
-    /// Finds where to begin, and makes sure that this is stored: a partition that begins at the
-    /// end must not begin at a later end after a crash.
-    pub async fn start(&mut self) -> Checkpoint {
+    /// Finds where to begin. What an earlier attempt had fetched is forgotten.
+    pub async fn start(&mut self) -> Start {
+        self.parts.share.give_back(usize::MAX);
         loop {
             match self.try_start().await {
-                Ok(checkpoint) => {
+                Ok(start) => {
+                    let checkpoint = &start.checkpoint;
                     self.trouble.passed();
                     self.position = checkpoint.next_offset;
                     self.parts.status.state(PartitionState::Running);
@@ -73,21 +81,22 @@ impl Source {
                         offset = checkpoint.next_offset.0,
                         "reading"
                     );
-                    return checkpoint;
+                    return start;
                 }
                 Err(pause) => sleep(pause).await,
             }
         }
     }
 
-    async fn try_start(&mut self) -> Result<Checkpoint, Duration> {
+    async fn try_start(&mut self) -> Result<Start, Duration> {
         let SourceParts { topic, partition, store, topic_id, .. } = &self.parts;
         let stored = store.load(topic, *partition).await;
         let stored = stored.map_err(|error| self.trouble.failed_as(error.class(), &error))?;
         let same_topic = |stored: &Checkpoint| stored.topic_id.zip(*topic_id).is_none_or(|(old, new)| old == new);
         let next_offset = match &stored {
             Some(stored) if same_topic(stored) => {
-                return Ok(Checkpoint { topic_id: topic_id.or(stored.topic_id), ..stored.clone() });
+                let checkpoint = Checkpoint { topic_id: topic_id.or(stored.topic_id), ..stored.clone() };
+                return Ok(Start { checkpoint, is_stored: true });
             }
             Some(stored) => {
                 warn!(
@@ -101,7 +110,7 @@ impl Source {
             None => self.first_offset().await,
         };
         let next_offset = next_offset.map_err(|error| self.trouble.failed(&error))?;
-        let SourceParts { topic, partition, store, topic_id, tenure, .. } = &self.parts;
+        let SourceParts { topic, partition, topic_id, .. } = &self.parts;
         let checkpoint = Checkpoint {
             topic: topic.clone(),
             topic_id: *topic_id,
@@ -109,11 +118,7 @@ impl Source {
             next_offset,
             leader_epoch: None,
         };
-        tenure.held().await; // a lease that ran out may be renewed
-        match store.store(&checkpoint, tenure).await {
-            Ok(()) => Ok(checkpoint),
-            Err(error) => Err(self.trouble.failed_as(error.class(), &error)),
-        }
+        Ok(Start { checkpoint, is_stored: false })
     }
 
     async fn first_offset(&mut self) -> Result<Offset, Error> {

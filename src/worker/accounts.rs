@@ -1,0 +1,111 @@
+//! What people see of a partition's work once it counts.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::broker::SourceBatch;
+use crate::observe::{Observe, PartitionMetrics, PartitionStatus, RouteMetrics, SharedTally, Tally, count};
+use crate::record::Offset;
+use crate::stages::Counts;
+
+/// Metrics, status and tallies of one partition.
+pub struct Accounts {
+    observe: Observe,
+    metrics: Arc<PartitionMetrics>,
+    status: Arc<PartitionStatus>,
+    tally: SharedTally,
+    /// Counts what rules drop.
+    dropped: RouteMetrics,
+}
+
+/// A batch whose records are all acknowledged, and what is counted of it.
+#[derive(Debug)]
+pub struct Done {
+    /// The source offsets.
+    pub range: Range<Offset>,
+    records: u64,
+    bytes: u64,
+    /// When its first record was written.
+    oldest_ms: Option<i64>,
+    counts: Counts,
+}
+
+impl Done {
+    /// Of this batch, of which the stages counted this.
+    pub fn new(batch: &SourceBatch, counts: Counts) -> Self {
+        Self {
+            range: batch.range.clone(),
+            records: count(batch.len()),
+            bytes: count(batch.bytes()),
+            oldest_ms: batch.entry(0).map(|first| first.record.timestamp_ms),
+            counts,
+        }
+    }
+}
+
+impl Accounts {
+    /// With nothing in them.
+    pub fn new(
+        observe: Observe,
+        metrics: Arc<PartitionMetrics>,
+        status: Arc<PartitionStatus>,
+        tally: SharedTally,
+    ) -> Self {
+        let dropped = observe.metrics.route("dropped");
+        Self { observe, metrics, status, tally, dropped }
+    }
+
+    /// The values that are counted, to count into; under a lock.
+    pub fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
+        self.tally.lock()
+    }
+
+    /// Everything below this offset is stored already.
+    pub fn begin_at(&self, offset: Offset) {
+        self.status.committed(offset);
+        self.metrics.checkpointed();
+    }
+
+    /// This offset is stored, which took so long.
+    pub fn stored(&self, offset: Offset, took: Duration) {
+        self.metrics.checkpointed();
+        self.metrics.checkpoint.observe(took);
+        self.status.checkpointed(offset);
+    }
+
+    /// So many bytes of source records wait to be acknowledged.
+    pub fn in_flight(&self, bytes: usize) {
+        self.metrics.in_flight_bytes(count(bytes));
+        self.status.in_flight_bytes(count(bytes));
+    }
+
+    /// Counts a batch.
+    pub fn note(&self, done: &Done) {
+        let Done { records, bytes, oldest_ms, counts, .. } = done;
+        if let Some(oldest_ms) = oldest_ms {
+            self.metrics.acknowledged(*oldest_ms, unix_ms(), *records);
+        }
+        self.metrics.clock_skew.inc_by(counts.clock_skewed);
+        self.dropped.count(counts.dropped, 0);
+        let mut tally = self.tally.lock();
+        let mut dead = 0;
+        for (reason, count) in counts.dead() {
+            dead += count;
+            self.observe.metrics.dead(reason.code(), count);
+            tally.errors(reason.code(), count);
+        }
+        let totals = tally.totals();
+        totals.records_in += records;
+        totals.bytes_in += bytes;
+        totals.records_dead += dead;
+        totals.records_dropped += counts.dropped;
+        totals.records_out += records.saturating_sub(dead + counts.dropped);
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

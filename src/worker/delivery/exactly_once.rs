@@ -1,0 +1,333 @@
+//! Outputs, dead letters and the source's offset in one transaction: all of it counts, or none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::warn;
+
+use super::Aborted;
+use crate::broker::wire::batch::ProducerId;
+use crate::broker::wire::{Cluster, Coordinator, OffsetInTransaction, TopicPartitions};
+use crate::broker::{
+    Destination, Error, Failure, OutputBatch, Producer, SourceBatch, Transaction, TransactionRequest as Request,
+    Trouble, Watch, Writer, Written,
+};
+use crate::config;
+use crate::observe::{Dimensions, Tally};
+use crate::offsets::{Checkpoint, Committer, StoreError, group_offset};
+use crate::record::Offset;
+use crate::retry::ErrorClass;
+use crate::tenure::Tenure;
+use crate::worker::accounts::{Accounts, Done};
+use crate::worker::source::Start;
+
+use kafka_protocol::ResponseError;
+
+/// How soon it is asked again whether the transaction before has ended: a matter of milliseconds ...
+const ENDING_POLL: Duration = Duration::from_millis(10);
+/// ... and no failure for so long.
+const ENDING_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the transactions of all partitions share.
+pub struct Transactions {
+    /// As configured.
+    pub settings: config::Delivery,
+    /// Begins each transactional id.
+    pub id_prefix: String,
+    /// The brokers.
+    pub cluster: Arc<Cluster>,
+    /// Keeps the offsets.
+    pub group: Coordinator,
+    /// As whom they are committed.
+    pub committer: Committer,
+    /// How often an offset must be committed again though nothing has changed.
+    pub refresh_interval: Option<Duration>,
+    /// Who writes.
+    pub writer: Arc<Writer>,
+    /// Who is told of failures.
+    pub watch: Watch,
+}
+
+/// Delivers exactly once.
+pub struct ExactlyOnce {
+    parts: ExactlyOnceParts,
+    id: Arc<str>,
+    coordinator: Coordinator,
+    machine: Transaction,
+    /// The id at the moment, and the numbers of what is written under it.
+    producer: Option<(ProducerId, Producer)>,
+    /// What was committed last, and when.
+    committed: Option<(Checkpoint, Instant)>,
+    open: Open,
+    trouble: Trouble,
+}
+
+/// What it is made of.
+pub struct ExactlyOnceParts {
+    /// What the partitions share.
+    pub transactions: Arc<Transactions>,
+    /// The source topic.
+    pub topic: String,
+    /// The source partition.
+    pub partition: i32,
+    /// For how long it is this instance's: nothing is written after.
+    pub tenure: Tenure,
+    /// What is counted by value.
+    pub dimensions: Dimensions,
+}
+
+/// What does not count before the next commit.
+struct Open {
+    since: Option<Instant>,
+    /// The offset to commit.
+    next_offset: Option<Offset>,
+    /// Bytes of source records, those of the batch that is being worked on included.
+    bytes: usize,
+    batches: Vec<Done>,
+    tally: Tally,
+}
+
+impl Open {
+    fn nothing(dimensions: Dimensions) -> Self {
+        Self { since: None, next_offset: None, bytes: 0, batches: Vec::new(), tally: Tally::new(dimensions) }
+    }
+}
+
+impl ExactlyOnce {
+    /// Asks nobody yet.
+    pub fn new(parts: ExactlyOnceParts) -> Self {
+        let ExactlyOnceParts { transactions, topic, partition, dimensions, .. } = &parts;
+        let id: Arc<str> = format!("{}-{topic}-{partition}", transactions.id_prefix).into();
+        let trouble = transactions.watch.operation("transaction", format!("transactions of {topic}/{partition}"));
+        Self {
+            coordinator: Coordinator::of_transactions(Arc::clone(&transactions.cluster), &id),
+            id,
+            machine: Transaction::default(),
+            producer: None,
+            committed: None,
+            open: Open::nothing(dimensions),
+            trouble,
+            parts,
+        }
+    }
+
+    /// Gets an id: whoever wrote for this partition before writes no more, and what was open is ended.
+    ///
+    /// # Errors
+    /// [`Aborted`] never, since nothing is open.
+    pub async fn prepare(&mut self) -> Result<(), Aborted> {
+        self.settle().await
+    }
+
+    /// Begins where the source begins; commits that first where it is not.
+    ///
+    /// # Errors
+    /// [`Aborted`].
+    pub async fn begin_at(&mut self, start: Start, accounts: &Accounts) -> Result<(), Aborted> {
+        let next_offset = start.checkpoint.next_offset;
+        self.committed = Some((start.checkpoint, Instant::now()));
+        accounts.in_flight(0);
+        accounts.begin_at(next_offset);
+        if !start.is_stored {
+            self.open.next_offset = Some(next_offset);
+            self.commit(accounts).await?;
+        }
+        Ok(())
+    }
+
+    /// Work on a batch begins.
+    pub fn begin(&mut self, batch: &SourceBatch, accounts: &Accounts) {
+        self.open.since.get_or_insert_with(Instant::now);
+        self.open.bytes += batch.bytes();
+        accounts.in_flight(self.open.bytes);
+    }
+
+    /// Counts what does not count yet.
+    pub fn tally(&mut self) -> &mut Tally {
+        &mut self.open.tally
+    }
+
+    /// Writes a batch as part of the open transaction.
+    ///
+    /// # Errors
+    /// [`Aborted`].
+    pub async fn write(&mut self, out: OutputBatch) -> Result<Written, Aborted> {
+        self.machine.write_to(out.destinations());
+        self.settle().await?;
+        let Some((_, producer)) = &self.producer else { return Ok(Written::default()) };
+        let mut written = self.parts.transactions.writer.write(out, producer, &self.parts.tenure).await;
+        match written.aborted.take() {
+            Some(error) => {
+                self.machine.abort();
+                Err(self.aborted(&error))
+            }
+            None => Ok(written),
+        }
+    }
+
+    /// All of a batch is written; commits where the transaction is large or old enough.
+    ///
+    /// # Errors
+    /// [`Aborted`].
+    pub async fn done(&mut self, done: Done, accounts: &Accounts) -> Result<(), Aborted> {
+        let settings = &self.parts.transactions.settings;
+        self.open.next_offset = Some(done.range.end);
+        self.open.batches.push(done);
+        let old = self.open.since.is_some_and(|since| since.elapsed() >= settings.transaction_interval);
+        let large = self.open.bytes >= settings.transaction_max_bytes.as_usize();
+        if old || large { self.commit(accounts).await } else { Ok(()) }
+    }
+
+    /// Returns when what is open is old enough, or what was committed is about to be forgotten.
+    pub async fn due(&self) {
+        let Transactions { settings, refresh_interval, .. } = &*self.parts.transactions;
+        let old = self.open.since.map(|since| since + settings.transaction_interval);
+        let stale = self.committed.as_ref().zip(*refresh_interval).map(|((_, at), interval)| *at + interval);
+        match old.or(stale) {
+            Some(due) => sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Commits what is open; where nothing is, the offset as it was, which brokers would forget.
+    ///
+    /// # Errors
+    /// [`Aborted`]: then it is not committed, or it can't be told here; the group's offset tells.
+    pub async fn commit(&mut self, accounts: &Accounts) -> Result<(), Aborted> {
+        let Some((checkpoint, at)) = &self.committed else { return Ok(()) };
+        let stale = self.parts.transactions.refresh_interval.is_some_and(|interval| at.elapsed() >= interval);
+        let unchanged = stale.then_some(checkpoint.next_offset);
+        let Some(next_offset) = self.open.next_offset.or(unchanged) else { return Ok(()) };
+        let begun = Instant::now();
+        self.machine.commit(next_offset);
+        self.settle().await?;
+        self.committed =
+            self.committed.take().map(|(before, _)| (Checkpoint { next_offset, ..before }, Instant::now()));
+        let open = std::mem::replace(&mut self.open, Open::nothing(self.parts.dimensions));
+        accounts.stored(next_offset, begun.elapsed());
+        accounts.tally().merge(&open.tally);
+        open.batches.iter().for_each(|done| accounts.note(done));
+        accounts.in_flight(0);
+        Ok(())
+    }
+
+    /// Asks the coordinators until there is nothing to ask.
+    async fn settle(&mut self) -> Result<(), Aborted> {
+        let mut ending_since = None;
+        while let Some(request) = self.machine.poll() {
+            self.parts.tenure.held().await;
+            let Err(error) = self.ask(&request).await else {
+                self.trouble.passed();
+                continue;
+            };
+            if self.machine.failed(&error) == Failure::Aborted {
+                return Err(self.aborted(&error));
+            }
+            let patient = ending_since.get_or_insert_with(Instant::now).elapsed() < ENDING_PATIENCE;
+            if error.is(ResponseError::ConcurrentTransactions) && patient {
+                sleep(ENDING_POLL).await;
+                continue;
+            }
+            if let Request::AddPartitions(partitions) = &request
+                && self.has_any_gone(partitions, &error).await
+            {
+                self.machine.abort();
+                return Err(self.aborted(&error));
+            }
+            let pause = self.note(&request, &error);
+            sleep(pause).await;
+        }
+        Ok(())
+    }
+
+    /// Asks one thing, once.
+    async fn ask(&mut self, request: &Request) -> Result<(), Error> {
+        let Transactions { settings, group, writer, .. } = &*self.parts.transactions;
+        if *request == Request::Initialize {
+            let id = self.coordinator.init_transactions(settings.transaction_timeout).await?;
+            self.producer = Some((id, Producer::transactional(Arc::clone(&self.id), id)));
+            self.machine.initialized();
+            return Ok(());
+        }
+        let Some((id, _)) = &self.producer else { return Ok(()) };
+        match request {
+            Request::Initialize => {}
+            Request::AddPartitions(partitions) => {
+                let mut named = TopicPartitions::new();
+                for to in partitions {
+                    named.entry(writer.topic(*to).to_owned()).or_default().insert(to.partition);
+                }
+                self.coordinator.add_partitions(*id, &named).await?;
+            }
+            Request::AddOffsets => self.coordinator.add_offsets(*id, group.group()).await?,
+            Request::CommitOffsets(offset) => self.commit_offset(*id, *offset).await?,
+            Request::End => self.coordinator.commit_transaction(*id).await?,
+        }
+        self.machine.done();
+        Ok(())
+    }
+
+    async fn commit_offset(&self, producer: ProducerId, next_offset: Offset) -> Result<(), Error> {
+        let Transactions { group, committer, .. } = &*self.parts.transactions;
+        let Some((before, _)) = &self.committed else { return Ok(()) };
+        group.connection().await?; // who this is, is asked as late as can be
+        let identity = committer.identity(group.group())?;
+        let offset = group_offset(&Checkpoint { next_offset, ..before.clone() });
+        let commit = OffsetInTransaction {
+            transactional_id: &self.id,
+            producer,
+            identity: identity.as_ref(),
+            topic: &self.parts.topic,
+            partition: self.parts.partition,
+            offset: &offset,
+        };
+        let outcome = group.commit_in_transaction(commit).await;
+        if let Err(Error { cause: crate::broker::Cause::Code(code), .. }) = &outcome {
+            committer.refused(*code);
+        }
+        outcome
+    }
+
+    /// Whether the topic of one of these has been made anew with fewer partitions: its records have
+    /// another place now.
+    async fn has_any_gone<'p>(&self, partitions: impl IntoIterator<Item = &'p Destination>, error: &Error) -> bool {
+        if !error.is(ResponseError::UnknownTopicOrPartition) {
+            return false;
+        }
+        for to in partitions {
+            if self.parts.transactions.writer.has_gone(*to).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Notes a failure that leaves the transaction what it is.
+    fn note(&mut self, request: &Request, error: &Error) -> Duration {
+        match request {
+            // A member's answers have their own meanings.
+            Request::CommitOffsets(_) => {
+                let class = StoreError::from(error.clone()).class();
+                self.trouble.failed_as(class, error)
+            }
+            _ => self.trouble.failed(error),
+        }
+    }
+
+    /// Notes that what is open does not count, and forgets it.
+    fn aborted(&mut self, error: &Error) -> Aborted {
+        let timeout = self.parts.transactions.settings.transaction_timeout;
+        let open_for = self.open.since.map_or(Duration::ZERO, |since| since.elapsed());
+        // Nobody else has the id then: the coordinator throws away what is open for too long.
+        let pause = if open_for >= timeout {
+            self.trouble.failed_as(ErrorClass::Transient, error)
+        } else {
+            self.trouble.failed(error)
+        };
+        let (id, batches) = (&*self.id, self.open.batches.len());
+        warn!(transactional_id = id, batches, %error, "transaction aborted: its records are done again");
+        self.open = Open::nothing(self.parts.dimensions);
+        Aborted { pause }
+    }
+}

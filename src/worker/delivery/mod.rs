@@ -1,0 +1,140 @@
+//! How what a worker writes comes to count, and how far it is done: the two guarantees.
+//!
+//! ```text
+//!                  at least once                    exactly once
+//! prepare          -                                an id, which ends what is open under it
+//! begin_at         stores the first offset          the same, in a transaction
+//! write            acknowledged: it counts          part of the open transaction
+//! done             offset to the checkpointer       commits a transaction that is large or old enough
+//! due, commit      -                                commits one that is old enough
+//! finish           the last checkpoint              commits what is open
+//! ```
+
+mod at_least_once;
+mod exactly_once;
+
+use std::time::Duration;
+
+use super::accounts::{Accounts, Done};
+use super::source::Start;
+use crate::broker::{OutputBatch, SourceBatch, Written};
+use crate::observe::Tally;
+use crate::offsets::StoreError;
+
+pub use at_least_once::{AtLeastOnce, AtLeastOnceParts};
+pub use exactly_once::{ExactlyOnce, ExactlyOnceParts, Transactions};
+
+/// What was written since the last commit does not count: the source goes back to the offset that is
+/// stored. Said already, in log, metrics and readiness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Aborted {
+    /// How long to wait before the next attempt.
+    pub pause: Duration,
+}
+
+/// One worker's guarantee.
+pub enum Delivery {
+    /// A crash repeats what came after the last checkpoint.
+    AtLeastOnce(Box<AtLeastOnce>),
+    /// Nothing is ever repeated for who reads what is committed.
+    ExactlyOnce(Box<ExactlyOnce>),
+}
+
+impl Delivery {
+    /// Makes sure that nobody else writes, before it is asked where to begin.
+    ///
+    /// # Errors
+    /// [`Aborted`] never comes of this but by a mistake.
+    pub async fn prepare(&mut self) -> Result<(), Aborted> {
+        match self {
+            Self::AtLeastOnce(_) => Ok(()),
+            Self::ExactlyOnce(it) => it.prepare().await,
+        }
+    }
+
+    /// Begins where the source begins, and stores that where it is not.
+    ///
+    /// # Errors
+    /// [`Aborted`].
+    pub async fn begin_at(&mut self, start: Start, accounts: &std::sync::Arc<Accounts>) -> Result<(), Aborted> {
+        match self {
+            Self::AtLeastOnce(it) => {
+                it.begin_at(start, accounts).await;
+                Ok(())
+            }
+            Self::ExactlyOnce(it) => it.begin_at(start, accounts).await,
+        }
+    }
+
+    /// Work on a batch begins.
+    pub fn begin(&mut self, batch: &SourceBatch, accounts: &Accounts) {
+        match self {
+            Self::AtLeastOnce(it) => it.begin(batch, accounts),
+            Self::ExactlyOnce(it) => it.begin(batch, accounts),
+        }
+    }
+
+    /// The tally of what does not count yet; `None` where everything counts at once.
+    pub fn tally(&mut self) -> Option<&mut Tally> {
+        match self {
+            Self::AtLeastOnce(_) => None,
+            Self::ExactlyOnce(it) => Some(it.tally()),
+        }
+    }
+
+    /// Writes, however long that takes.
+    ///
+    /// # Errors
+    /// [`Aborted`].
+    pub async fn write(&mut self, out: OutputBatch) -> Result<Written, Aborted> {
+        match self {
+            Self::AtLeastOnce(it) => Ok(it.write(out).await),
+            Self::ExactlyOnce(it) => it.write(out).await,
+        }
+    }
+
+    /// All of a batch is written.
+    ///
+    /// # Errors
+    /// [`Aborted`].
+    pub async fn done(&mut self, done: Done, accounts: &Accounts) -> Result<(), Aborted> {
+        match self {
+            Self::AtLeastOnce(it) => {
+                it.done(&done, accounts);
+                Ok(())
+            }
+            Self::ExactlyOnce(it) => it.done(done, accounts).await,
+        }
+    }
+
+    /// Returns when [`Delivery::commit`] is to be called; perhaps never.
+    pub async fn due(&self) {
+        match self {
+            Self::AtLeastOnce(_) => std::future::pending().await,
+            Self::ExactlyOnce(it) => it.due().await,
+        }
+    }
+
+    /// Makes what is written count, now. Not to be dropped before it returns, but at the end.
+    ///
+    /// # Errors
+    /// [`Aborted`].
+    pub async fn commit(&mut self, accounts: &Accounts) -> Result<(), Aborted> {
+        match self {
+            Self::AtLeastOnce(_) => Ok(()),
+            Self::ExactlyOnce(it) => it.commit(accounts).await,
+        }
+    }
+
+    /// Makes all that is written count, and stores the last offset.
+    ///
+    /// # Errors
+    /// Where that offset can't be stored, though its records are written.
+    pub async fn finish(self, accounts: &Accounts) -> Result<(), StoreError> {
+        match self {
+            Self::AtLeastOnce(it) => it.finish().await,
+            // Aborted, neither counts, and whoever comes next does both again.
+            Self::ExactlyOnce(mut it) => it.commit(accounts).await.or(Ok(())),
+        }
+    }
+}
