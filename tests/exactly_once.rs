@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use login_pipeline::broker::wire::{At, Cluster, Coordinator, Options};
 use login_pipeline::config::Config;
+use serde_json::Value;
 use support::kafka::KafkaCluster;
 use support::pipeline::PipelineProcess;
 use support::topics::{PATIENCE, Topics, drained, drained_together, ended_in_order, wait_for_all};
@@ -19,8 +20,9 @@ use tokio::time::sleep;
 const PARTITIONS: i32 = 6;
 const EXACTLY_ONCE: [&str; 4] = ["--delivery.guarantee", "exactly_once", "--offsets.store", "group"];
 
-/// Lets sessions end as soon as a test can wait.
-const SHORT_SESSIONS: [(&str, &str); 5] = [
+/// Lets sessions and transactions end as soon as a test can wait.
+const SHORT_WAITS: [(&str, &str); 6] = [
+    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "500"),
     ("group.consumer.min.session.timeout.ms", "1000"),
     ("group.consumer.session.timeout.ms", "6000"),
     ("group.consumer.min.heartbeat.interval.ms", "500"),
@@ -31,7 +33,7 @@ const SHORT_SESSIONS: [(&str, &str); 5] = [
 /// One node for all tests that don't harm it.
 async fn shared() -> &'static KafkaCluster {
     static SHARED: OnceCell<KafkaCluster> = OnceCell::const_new();
-    SHARED.get_or_init(|| KafkaCluster::start_with(1, &SHORT_SESSIONS)).await
+    SHARED.get_or_init(|| KafkaCluster::start_with(1, &SHORT_WAITS)).await
 }
 
 fn is_long() -> bool {
@@ -92,18 +94,13 @@ async fn kills_lose_nothing_and_double_nothing() {
     assert_exactly_once(&topics, "once-kills").await;
 }
 
-/// A member stands still for longer than its session, and wakes when its partitions are another's.
-async fn hangs(name: &'static str, protocol: &str) {
-    if KafkaCluster::left_out() {
-        return;
-    }
-    let topics = Topics::create(shared().await, name, PARTITIONS).await;
-    let folder = tempfile::tempdir().unwrap();
+/// The flags of a member of a group.
+fn member<'a>(group: &'a str, protocol: &'a str) -> Vec<&'a str> {
     let more = [
         "--assignment.mode",
         "group",
         "--group.id",
-        name,
+        group,
         "--group.protocol",
         protocol,
         "--group.session_timeout",
@@ -111,7 +108,67 @@ async fn hangs(name: &'static str, protocol: &str) {
         "--group.heartbeat_interval",
         "500ms",
     ];
-    let args = [&EXACTLY_ONCE[..], &more].concat();
+    [&EXACTLY_ONCE[..], &more].concat()
+}
+
+/// Instances join, leave and die while records flow.
+async fn come_and_go(name: &'static str, protocol: &str) {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let seed = std::env::var("CHAOS_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    println!("{name}: CHAOS_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (changes, records) = if is_long() { (30, 400_000) } else { (5, 45_000) };
+    let topics = Topics::create(shared().await, name, PARTITIONS).await;
+    let folder = tempfile::tempdir().unwrap();
+    let args = member(name, protocol);
+    let mut members: Vec<_> = (0..2).map(|_| topics.pipeline(folder.path(), &args)).collect();
+    tokio::join!(topics.generate_at(Some(4_000.0), records, seed), async {
+        for change in 0..changes {
+            sleep(Duration::from_millis(random.u64(1_000..3_000))).await;
+            // Each of the three comes about, whatever the seed.
+            let upset = if members.len() < 2 { 0 } else { change % 3 };
+            println!("{name}: change {change}: {} with {} instances", ["join", "leave", "die"][upset], members.len());
+            if upset == 0 {
+                members.push(topics.pipeline(folder.path(), &args));
+                continue;
+            }
+            let mut gone = members.swap_remove(random.usize(..members.len()));
+            if upset == 1 {
+                ended_in_order(gone).await;
+            } else {
+                gone.sigkill();
+                gone.wait(Duration::from_secs(10)).await;
+            }
+        }
+    });
+    #[expect(clippy::cast_precision_loss, reason = "a count of records")]
+    drained_together(&mut members, records as f64).await;
+    for member in members {
+        ended_in_order(member).await;
+    }
+    assert_exactly_once(&topics, name).await;
+}
+
+#[tokio::test]
+async fn instances_come_and_go_consumer() {
+    come_and_go("once-come-and-go-consumer", "consumer").await;
+}
+
+#[tokio::test]
+async fn instances_come_and_go_classic() {
+    come_and_go("once-come-and-go-classic", "classic").await;
+}
+
+/// A member stands still for longer than its session, and wakes when its partitions are another's.
+async fn hangs(name: &'static str, protocol: &str) {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let topics = Topics::create(shared().await, name, PARTITIONS).await;
+    let folder = tempfile::tempdir().unwrap();
+    let args = member(name, protocol);
     let mut members = vec![topics.pipeline(folder.path(), &args), topics.pipeline(folder.path(), &args)];
     let working = |it: &PipelineProcess| it.metric("login_pipeline_routed_records_total") > 0.0;
     let records = 60_000;
@@ -123,10 +180,18 @@ async fn hangs(name: &'static str, protocol: &str) {
     });
     #[expect(clippy::cast_precision_loss, reason = "a count of records")]
     drained_together(&mut members, records as f64).await;
+    let rebalances = status(&members[0])["group"]["rebalances"].clone();
+    let woke = rebalances["expired"].as_u64().unwrap_or(0) + rebalances["expelled"].as_u64().unwrap_or(0);
+    assert!(woke >= 1, "its session has not ended: {rebalances}");
     for member in members {
         ended_in_order(member).await;
     }
     assert_exactly_once(&topics, name).await;
+}
+
+fn status(pipeline: &PipelineProcess) -> Value {
+    let (_, body) = pipeline.get("/status").unwrap();
+    serde_json::from_str(&body).unwrap()
 }
 
 #[tokio::test]
@@ -171,6 +236,57 @@ async fn a_zombie_is_fenced_where_no_group_says_who_writes() {
     assert_exactly_once(&topics, "once-zombie").await;
 }
 
+/// The coordinator throws away what is open for too long, and fences who was writing: that one goes
+/// on by itself, and at once.
+#[tokio::test]
+async fn a_transaction_that_was_open_for_too_long_is_done_again() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let topics = Topics::create(shared().await, "once-late", PARTITIONS).await;
+    let folder = tempfile::tempdir().unwrap();
+    let args = [&EXACTLY_ONCE[..], &["--group.id", "once-late", "--delivery.transaction_timeout", "2s"]].concat();
+    let mut pipeline = topics.pipeline(folder.path(), &args);
+    let records = 40_000;
+    tokio::join!(topics.generate_at(Some(4_000.0), records, 24), async {
+        let working = |it: &PipelineProcess| it.metric("login_pipeline_routed_records_total") > 2_000.0;
+        pipeline.wait_for("it to work", PATIENCE, working).await;
+        pipeline.pause();
+        sleep(Duration::from_secs(6)).await;
+        pipeline.resume();
+    });
+    #[expect(clippy::cast_precision_loss, reason = "a count of records")]
+    drained(&mut pipeline, records as f64).await;
+    let log = pipeline.log();
+    assert!(log.contains("transaction aborted"), "{log}");
+    assert!(!log.contains("ERROR"), "nobody has to mend anything: {log}");
+    ended_in_order(pipeline).await;
+    assert_exactly_once(&topics, "once-late").await;
+}
+
+/// What a topic refuses for its size is written in smaller batches, in the same transaction.
+#[tokio::test]
+async fn batches_that_the_output_refuses_are_split_within_the_transaction() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let cluster = shared().await;
+    let topics =
+        Topics { brokers: cluster.bootstrap(), names: ["in", "out", "dead"].map(|r| format!("once-split-{r}")) };
+    for (name, settings) in topics.names.iter().zip([&[][..], &[("max.message.bytes", "3000")], &[]]) {
+        cluster.create_topic(name, PARTITIONS, settings).await;
+    }
+    let records = 4_000;
+    topics.generate(records, 25).await;
+    let folder = tempfile::tempdir().unwrap();
+    let args = [&EXACTLY_ONCE[..], &["--group.id", "once-split"]].concat();
+    let mut pipeline = topics.pipeline(folder.path(), &args);
+    #[expect(clippy::cast_precision_loss, reason = "a count of records")]
+    drained(&mut pipeline, records as f64).await;
+    ended_in_order(pipeline).await;
+    assert_exactly_once(&topics, "once-split").await;
+}
+
 /// Java's hash of a text, by which transactional ids are spread over the coordinators.
 fn java_hash(text: &str) -> u32 {
     text.bytes().fold(0, |hash: u32, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte))) & 0x7fff_ffff
@@ -182,7 +298,7 @@ async fn brokers_that_die_double_nothing() {
     if KafkaCluster::left_out() {
         return;
     }
-    let cluster = KafkaCluster::start_with(3, &SHORT_SESSIONS).await;
+    let cluster = KafkaCluster::start_with(3, &SHORT_WAITS).await;
     let topics = Topics::create(&cluster, "once-brokers", PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
     let args = [&EXACTLY_ONCE[..], &["--group.id", "once-brokers", "--kafka.request_timeout", "5s"]].concat();

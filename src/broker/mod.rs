@@ -21,6 +21,6 @@ pub use output::{DEAD_LETTER, Destination, Expected, OUTPUT, OutputBatch, Part};
 pub use producer::Producer;
 pub use reader::{Entry, PartitionReader, SourceBatch};
 pub use secured::Secured;
-pub use transaction::{Failure, Request as TransactionRequest, Transaction};
+pub use transaction::{Failure, Request as TransactionRequest, Transaction, is_fenced};
 pub use trouble::{Trouble, Watch};
 pub use writer::{Refused, Writer, Written};

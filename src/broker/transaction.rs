@@ -186,8 +186,12 @@ pub(super) fn is_aborted_by(code: ResponseError) -> bool {
         )
 }
 
-/// Whether a code says that another has taken the transactional id, or that the coordinator has: it
+/// Whether an error says that another has taken the transactional id, or that the coordinator has: it
 /// does when a transaction was open for too long.
+pub fn is_fenced(error: &Error) -> bool {
+    matches!(error.cause, Cause::Code(code) if is_fenced_by(code))
+}
+
 fn is_fenced_by(code: ResponseError) -> bool {
     matches!(code, ResponseError::ProducerFenced | ResponseError::InvalidProducerEpoch)
 }

@@ -11,7 +11,7 @@ use crate::broker::wire::batch::ProducerId;
 use crate::broker::wire::{Cluster, Coordinator, OffsetInTransaction, TopicPartitions};
 use crate::broker::{
     Destination, Error, Failure, OutputBatch, Producer, SourceBatch, Transaction, TransactionRequest as Request,
-    Trouble, Watch, Writer, Written,
+    Trouble, Watch, Writer, Written, is_fenced,
 };
 use crate::config;
 use crate::observe::{Dimensions, Tally};
@@ -319,12 +319,11 @@ impl ExactlyOnce {
     fn aborted(&mut self, error: &Error) -> Aborted {
         let timeout = self.parts.transactions.settings.transaction_timeout;
         let open_for = self.open.since.map_or(Duration::ZERO, |since| since.elapsed());
-        // Nobody else has the id then: the coordinator throws away what is open for too long.
-        let pause = if open_for >= timeout {
-            self.trouble.failed_as(ErrorClass::Transient, error)
-        } else {
-            self.trouble.failed(error)
-        };
+        // Where another has the id, it stays so until somebody ends one of the two. The coordinator
+        // says the same of what it has thrown away, because it was open for too long.
+        let is_anothers = is_fenced(error) && open_for < timeout;
+        let class = if is_anothers { ErrorClass::Fatal } else { ErrorClass::Transient };
+        let pause = self.trouble.failed_as(class, error);
         let (id, batches) = (&*self.id, self.open.batches.len());
         warn!(transactional_id = id, batches, %error, "transaction aborted: its records are done again");
         self.open = Open::nothing(self.parts.dimensions);

@@ -133,7 +133,7 @@ impl Delivery {
     pub async fn finish(self, accounts: &Accounts) -> Result<(), StoreError> {
         match self {
             Self::AtLeastOnce(it) => it.finish().await,
-            // Aborted, neither counts, and whoever comes next does both again.
+            // Aborted, which is said already, neither counts, and whoever comes next does both again.
             Self::ExactlyOnce(mut it) => it.commit(accounts).await.or(Ok(())),
         }
     }
