@@ -8,12 +8,16 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_protocol::messages::CreateAclsRequest;
+use kafka_protocol::messages::create_acls_request::AclCreation;
+use kafka_protocol::protocol::StrBytes;
 use login_pipeline::broker::wire::{At, Cluster, Coordinator, Options};
 use login_pipeline::config::Config;
 use serde_json::Value;
 use support::kafka::KafkaCluster;
 use support::pipeline::PipelineProcess;
 use support::topics::{PATIENCE, Topics, drained, drained_together, ended_in_order, wait_for_all};
+use support::wire;
 use tokio::sync::OnceCell;
 use tokio::time::sleep;
 
@@ -285,6 +289,90 @@ async fn batches_that_the_output_refuses_are_split_within_the_transaction() {
     drained(&mut pipeline, records as f64).await;
     ended_in_order(pipeline).await;
     assert_exactly_once(&topics, "once-split").await;
+}
+
+const TOPIC: i8 = 2;
+const GROUP: i8 = 3;
+const TRANSACTIONAL_ID: i8 = 5;
+const READ: i8 = 3;
+const WRITE: i8 = 4;
+const DESCRIBE: i8 = 8;
+
+/// Grants these to the user `limited`: kind and name of the resource, or the beginning of a
+/// transactional id's, and the operations.
+async fn grant(brokers: &str, grants: &[(i8, &str, &[i8])]) {
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
+    let grants = grants.iter().flat_map(|(kind, name, all)| all.iter().map(move |one| (*kind, *name, *one)));
+    let creation = |(kind, name, operation): (i8, &str, i8)| {
+        AclCreation::default()
+            .with_resource_type(kind)
+            .with_resource_name(text(name))
+            .with_resource_pattern_type(if kind == TRANSACTIONAL_ID { 4 } else { 3 }) // prefixed, literal
+            .with_principal(text("User:limited"))
+            .with_host(text("*"))
+            .with_operation(operation)
+            .with_permission_type(3) // allow
+    };
+    let request = CreateAclsRequest::default().with_creations(grants.map(creation).collect());
+    let answer = wire::Connection::any(brokers).await.unwrap().call(&request, 2).await.unwrap();
+    assert!(answer.results.iter().all(|result| result.error_code == 0), "{answer:?}");
+}
+
+/// What docs/DELIVERY.md says is needed is enough, and what is lacking of transactions is said.
+#[tokio::test]
+async fn needs_the_permissions_that_the_documentation_names() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let settings = [
+        ("listener.name.limited.sasl.enabled.mechanisms", "PLAIN"),
+        (
+            "listener.name.limited.plain.sasl.jaas.config",
+            "org.apache.kafka.common.security.plain.PlainLoginModule required user_limited=\"secret\";",
+        ),
+        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+        ("super.users", "User:ANONYMOUS"),
+    ];
+    let cluster = KafkaCluster::start_listening(1, &[("LIMITED", "SASL_PLAINTEXT")], &settings).await;
+    let topics = Topics::create(&cluster, "once-limited", PARTITIONS).await;
+    let records = 5_000;
+    topics.generate(records, 26).await;
+    let [source, output, dead] = &topics.names;
+    let (reads, writes) = (&[READ, DESCRIBE][..], &[WRITE, DESCRIBE][..]);
+    let grants = [
+        (TOPIC, source.as_str(), reads),
+        (TOPIC, output, writes),
+        (TOPIC, dead, writes),
+        (GROUP, "once-limited", reads),
+    ];
+    grant(&topics.brokers, &grants).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let offsets = folder.path().join("offsets");
+    let mut args = PipelineProcess::usual_args(&cluster.listener("LIMITED"), source, output, dead, &offsets);
+    args.extend(EXACTLY_ONCE.map(str::to_owned));
+    let more = [
+        ("--group.id", "once-limited"),
+        ("--retry.max", "1s"),
+        ("--kafka.security_protocol", "sasl_plaintext"),
+        ("--kafka.sasl.mechanism", "PLAIN"),
+        ("--kafka.sasl.username", "limited"),
+        ("--kafka.sasl.allow_plaintext", "true"),
+    ];
+    args.extend(more.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()]));
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let secret = [("LOGIN_PIPELINE__KAFKA__SASL__PASSWORD", "secret")];
+    let mut pipeline = PipelineProcess::start_with(folder.path(), &args, &secret);
+    let told = |it: &PipelineProcess| {
+        let (status, reasons) = it.get("/readyz").unwrap_or_default();
+        status == 503 && reasons.contains("grant this client Write and Describe on the transactional ids")
+    };
+    pipeline.wait_for("it to say what it lacks", PATIENCE, told).await;
+    grant(&topics.brokers, &[(TRANSACTIONAL_ID, "once-limited-", writes)]).await;
+    #[expect(clippy::cast_precision_loss, reason = "a count of records")]
+    drained(&mut pipeline, records as f64).await;
+    ended_in_order(pipeline).await;
+    assert_exactly_once(&topics, "once-limited").await;
 }
 
 /// Java's hash of a text, by which transactional ids are spread over the coordinators.
