@@ -305,6 +305,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refused_of_transactions_says_what_to_do() {
+        use ResponseError as Code;
+        for (code, says) in [
+            (Code::ProducerFenced, "delivery.transactional_id_prefix"),
+            (Code::InvalidProducerEpoch, "delivery.transaction_timeout"),
+            (Code::TransactionalIdAuthorizationFailed, "grant this client Write and Describe"),
+            (Code::InvalidTransactionTimeout, "transaction.max.timeout.ms"),
+        ] {
+            let error = Error::code("end the transaction of", "id", code);
+            assert!(error.to_string().contains(says), "{error}");
+            assert_eq!(error.class(), ErrorClass::Fatal, "{error}");
+        }
+    }
+
+    #[test]
     fn what_a_group_refuses_says_what_to_do() {
         use ResponseError as Code;
         for (code, says, class) in [

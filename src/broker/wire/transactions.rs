@@ -21,8 +21,8 @@ use kafka_protocol::messages::txn_offset_commit_request::{
 };
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, EndTxnRequest, GroupId,
-    InitProducerIdRequest, ProducerId as Id, TopicName, TransactionalId, TxnOffsetCommitRequest,
-    TxnOffsetCommitResponse,
+    InitProducerIdRequest, InitProducerIdResponse, ProducerId as Id, TopicName, TransactionalId,
+    TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 use kafka_protocol::protocol::Request;
 
@@ -66,7 +66,7 @@ impl Coordinator {
     /// Where there is no answer, or an error: `CONCURRENT_TRANSACTIONS` until what was open has ended.
     pub async fn init_transactions(&self, timeout: Duration) -> Result<ProducerId, Error> {
         let request = init_request(self.own_id(), timeout);
-        let told = self.ask(INITIALIZE, &request, |told| (told.throttle_time_ms, code(told.error_code))).await?;
+        let told = self.ask(INITIALIZE, &request, |told| (told.throttle_time_ms, initialized(told))).await?;
         Ok(ProducerId { id: told.producer_id.0, epoch: told.producer_epoch })
     }
 
@@ -186,6 +186,15 @@ fn code(code: i16) -> Result<(), Cause> {
     ResponseError::try_from_code(code).map_or(Ok(()), |code| Err(Cause::Code(code)))
 }
 
+fn initialized(response: &InitProducerIdResponse) -> Result<(), Cause> {
+    code(response.error_code)?;
+    let (id, epoch) = (response.producer_id.0, response.producer_epoch);
+    if id < 0 || epoch < 0 {
+        return Err(Cause::Undecodable(format!("{id} in epoch {epoch} is no producer id")));
+    }
+    Ok(())
+}
+
 /// What an answer says of all that was to be added. Where one partition is refused, the others are
 /// not attempted: what counts is the reason.
 fn added(response: &AddPartitionsToTxnResponse, partitions: &TopicPartitions) -> Result<(), Cause> {
@@ -267,6 +276,16 @@ mod tests {
         for version in 0..=4 {
             init_request(id(), Duration::from_secs(60)).encode(&mut BytesMut::new(), version).unwrap();
         }
+    }
+
+    #[test]
+    fn an_id_that_is_none_is_not_written_under() {
+        let told = |id: i64, epoch| {
+            initialized(&InitProducerIdResponse::default().with_producer_id(Id(id)).with_producer_epoch(epoch))
+        };
+        told(0, 0).unwrap();
+        assert!(matches!(told(-1, 0), Err(Cause::Undecodable(_))));
+        assert!(matches!(told(3, -1), Err(Cause::Undecodable(_))));
     }
 
     fn added_as(codes: &[(&'static str, i32, i16)]) -> Result<(), Cause> {

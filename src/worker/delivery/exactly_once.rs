@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_protocol::ResponseError;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
@@ -21,8 +22,6 @@ use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
 use crate::worker::accounts::{Accounts, Done};
 use crate::worker::source::Start;
-
-use kafka_protocol::ResponseError;
 
 /// How soon it is asked again whether the transaction before has ended: a matter of milliseconds ...
 const ENDING_POLL: Duration = Duration::from_millis(10);
@@ -155,12 +154,14 @@ impl ExactlyOnce {
     pub async fn write(&mut self, out: OutputBatch) -> Result<Written, Aborted> {
         self.machine.write_to(out.destinations());
         self.settle().await?;
-        let Some((_, producer)) = &self.producer else { return Ok(Written::default()) };
-        let mut written = self.parts.transactions.writer.write(out, producer, &self.parts.tenure).await;
-        match written.aborted.take() {
+        let written = match &self.producer {
+            Some((_, producer)) => self.parts.transactions.writer.write(out, producer, &self.parts.tenure).await,
+            None => Written { aborted: Some(self.unidentified()), ..Written::default() },
+        };
+        match &written.aborted {
             Some(error) => {
                 self.machine.abort();
-                Err(self.aborted(&error))
+                Err(self.aborted(error))
             }
             None => Ok(written),
         }
@@ -224,8 +225,9 @@ impl ExactlyOnce {
             if self.machine.failed(&error) == Failure::Aborted {
                 return Err(self.aborted(&error));
             }
-            let patient = ending_since.get_or_insert_with(Instant::now).elapsed() < ENDING_PATIENCE;
-            if error.is(ResponseError::ConcurrentTransactions) && patient {
+            if error.is(ResponseError::ConcurrentTransactions)
+                && ending_since.get_or_insert_with(Instant::now).elapsed() < ENDING_PATIENCE
+            {
                 sleep(ENDING_POLL).await;
                 continue;
             }
@@ -250,7 +252,7 @@ impl ExactlyOnce {
             self.machine.initialized();
             return Ok(());
         }
-        let Some((id, _)) = &self.producer else { return Ok(()) };
+        let Some((id, _)) = &self.producer else { return Err(self.unidentified()) };
         match request {
             Request::Initialize => {}
             Request::AddPartitions(partitions) => {
@@ -270,7 +272,7 @@ impl ExactlyOnce {
 
     async fn commit_offset(&self, producer: ProducerId, next_offset: Offset) -> Result<(), Error> {
         let Transactions { group, committer, .. } = &*self.parts.transactions;
-        let Some((before, _)) = &self.committed else { return Ok(()) };
+        let Some((before, _)) = &self.committed else { return Err(self.unidentified()) };
         group.connection().await?; // who this is, is asked as late as can be
         let identity = committer.identity(group.group())?;
         let offset = group_offset(&Checkpoint { next_offset, ..before.clone() });
@@ -287,6 +289,11 @@ impl ExactlyOnce {
             committer.refused(*code);
         }
         outcome
+    }
+
+    /// For what is asked or written before there is an id, which is a mistake: it aborts.
+    fn unidentified(&self) -> Error {
+        Error::code("write as transactional id", &*self.id, ResponseError::InvalidProducerIdMapping)
     }
 
     /// Whether the topic of one of these has been made anew with fewer partitions: its records have
