@@ -14,31 +14,14 @@ use kafka_protocol::protocol::StrBytes;
 use login_pipeline::broker::wire::{At, Cluster, Coordinator, Options};
 use login_pipeline::config::Config;
 use serde_json::Value;
-use support::kafka::KafkaCluster;
+use support::kafka::{KafkaCluster, SHORT_WAITS};
 use support::pipeline::PipelineProcess;
 use support::topics::{PATIENCE, Topics, drained, drained_together, ended_in_order, wait_for_all};
 use support::wire;
-use tokio::sync::OnceCell;
 use tokio::time::sleep;
 
 const PARTITIONS: i32 = 6;
 const EXACTLY_ONCE: [&str; 4] = ["--delivery.guarantee", "exactly_once", "--offsets.store", "group"];
-
-/// Lets sessions and transactions end as soon as a test can wait.
-const SHORT_WAITS: [(&str, &str); 6] = [
-    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "500"),
-    ("group.consumer.min.session.timeout.ms", "1000"),
-    ("group.consumer.session.timeout.ms", "6000"),
-    ("group.consumer.min.heartbeat.interval.ms", "500"),
-    ("group.consumer.heartbeat.interval.ms", "1000"),
-    ("group.min.session.timeout.ms", "1000"),
-];
-
-/// One node for all tests that don't harm it.
-async fn shared() -> &'static KafkaCluster {
-    static SHARED: OnceCell<KafkaCluster> = OnceCell::const_new();
-    SHARED.get_or_init(|| KafkaCluster::start_with(1, &SHORT_WAITS)).await
-}
 
 fn is_long() -> bool {
     std::env::var("CHAOS").is_ok_and(|chaos| chaos == "long")
@@ -73,7 +56,7 @@ async fn kills_lose_nothing_and_double_nothing() {
     println!("kills: CHAOS_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let (kills, records, rate) = if is_long() { (60, 500_000, 6_000.0) } else { (8, 50_000, 5_000.0) };
-    let topics = Topics::create(shared().await, "once-kills", PARTITIONS).await;
+    let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, "once-kills", PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
     let args = [&EXACTLY_ONCE[..], &["--group.id", "once-kills"]].concat();
     let mut written = Vec::new();
@@ -124,7 +107,7 @@ async fn come_and_go(name: &'static str, protocol: &str) {
     println!("{name}: CHAOS_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let (changes, records) = if is_long() { (30, 400_000) } else { (5, 45_000) };
-    let topics = Topics::create(shared().await, name, PARTITIONS).await;
+    let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, name, PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
     let args = member(name, protocol);
     let mut members: Vec<_> = (0..2).map(|_| topics.pipeline(folder.path(), &args)).collect();
@@ -170,7 +153,7 @@ async fn hangs(name: &'static str, protocol: &str) {
     if KafkaCluster::left_out() {
         return;
     }
-    let topics = Topics::create(shared().await, name, PARTITIONS).await;
+    let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, name, PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
     let args = member(name, protocol);
     let mut members = vec![topics.pipeline(folder.path(), &args), topics.pipeline(folder.path(), &args)];
@@ -214,7 +197,7 @@ async fn a_zombie_is_fenced_where_no_group_says_who_writes() {
     if KafkaCluster::left_out() {
         return;
     }
-    let topics = Topics::create(shared().await, "once-zombie", PARTITIONS).await;
+    let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, "once-zombie", PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
     let args = [&EXACTLY_ONCE[..], &["--group.id", "once-zombie"]].concat();
     let mut zombie = topics.pipeline(folder.path(), &args);
@@ -247,7 +230,7 @@ async fn a_transaction_that_was_open_for_too_long_is_done_again() {
     if KafkaCluster::left_out() {
         return;
     }
-    let topics = Topics::create(shared().await, "once-late", PARTITIONS).await;
+    let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, "once-late", PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
     // The other reader goes back to the committed offset, too.
     let reader = ["--source.reader", "wire", "--source.isolation", "read_committed"];
@@ -277,7 +260,7 @@ async fn batches_that_the_output_refuses_are_split_within_the_transaction() {
     if KafkaCluster::left_out() {
         return;
     }
-    let cluster = shared().await;
+    let cluster = KafkaCluster::shared_with_short_waits().await;
     let topics =
         Topics { brokers: cluster.bootstrap(), names: ["in", "out", "dead"].map(|r| format!("once-split-{r}")) };
     for (name, settings) in topics.names.iter().zip([&[][..], &[("max.message.bytes", "3000")], &[]]) {

@@ -9,32 +9,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::kafka::KafkaCluster;
+use support::kafka::{KafkaCluster, SHORT_WAITS};
 use support::pipeline::PipelineProcess;
 use support::topics::{Topics, drained_together, ended_in_order, wait_for_all};
 use support::wire;
-use tokio::sync::OnceCell;
 use tokio::time::sleep;
 
 const PARTITIONS: i32 = 12;
 const SESSION: &str = "6s";
 /// Checkpoints are stored this often here.
 const CHECKPOINT: &str = "500ms";
-
-/// Lets sessions of KIP-848 end as soon as a test can wait.
-const SHORT_SESSIONS: [(&str, &str); 5] = [
-    ("group.consumer.min.session.timeout.ms", "1000"),
-    ("group.consumer.session.timeout.ms", "6000"),
-    ("group.consumer.min.heartbeat.interval.ms", "500"),
-    ("group.consumer.heartbeat.interval.ms", "1000"),
-    ("group.min.session.timeout.ms", "1000"),
-];
-
-/// One node for all tests that don't harm it.
-async fn shared() -> &'static KafkaCluster {
-    static SHARED: OnceCell<KafkaCluster> = OnceCell::const_new();
-    SHARED.get_or_init(|| KafkaCluster::start_with(1, &SHORT_SESSIONS)).await
-}
 
 fn is_long() -> bool {
     std::env::var("CHAOS").is_ok_and(|chaos| chaos == "long")
@@ -133,7 +117,7 @@ async fn chaos(name: &'static str, protocol: &[&'static str], upsets: &[Upset]) 
     println!("{name}: CHAOS_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let (changes, records, rate) = if is_long() { (20, 1_000_000, 15_000.0) } else { (6, 150_000, 8_000.0) };
-    let topics = Topics::create(shared().await, name, PARTITIONS).await;
+    let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, name, PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
     let mut group = Group::new(&topics, folder.path(), name, protocol);
     (0..3).for_each(|_| group.join());
@@ -201,7 +185,7 @@ async fn hangs(name: &'static str, protocol: &[&'static str]) {
     if KafkaCluster::left_out() {
         return;
     }
-    let topics = Topics::create(shared().await, name, PARTITIONS).await;
+    let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, name, PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
     let mut group = Group::new(&topics, folder.path(), name, protocol);
     (0..2).for_each(|_| group.join());
@@ -264,7 +248,7 @@ async fn rolling_restart(name: &'static str, protocol: &[&'static str]) {
     if KafkaCluster::left_out() {
         return;
     }
-    let topics = Topics::create(shared().await, name, PARTITIONS).await;
+    let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, name, PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
     let mut group = Group::new(&topics, folder.path(), name, protocol);
     let names = ["pod-0", "pod-1", "pod-2"];
@@ -323,7 +307,7 @@ async fn kafkas_own_tools_see_the_group_and_reset_it() {
     if KafkaCluster::left_out() {
         return;
     }
-    let cluster = shared().await;
+    let cluster = KafkaCluster::shared_with_short_waits().await;
     let topics = Topics::create(cluster, "tools", PARTITIONS).await;
     topics.generate(20_000, 13).await;
     let folder = tempfile::tempdir().unwrap();
@@ -364,7 +348,7 @@ async fn the_coordinators_broker_dies() {
     if KafkaCluster::left_out() {
         return;
     }
-    let cluster = KafkaCluster::start_with(3, &SHORT_SESSIONS).await;
+    let cluster = KafkaCluster::start_with(3, &SHORT_WAITS).await;
     let topics = Topics::create(&cluster, "coordinator", PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
     for (protocol, records, sofar) in [(CONSUMER, 60_000, 60_000), (COOPERATIVE, 60_000, 120_000)] {

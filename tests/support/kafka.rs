@@ -27,6 +27,16 @@ use super::{free_ports, wire};
 const STARTING: Duration = Duration::from_secs(120);
 const STOPPING: Duration = Duration::from_secs(30);
 
+/// Lets sessions (KIP-848's are the brokers' to set) and transactions end as soon as a test can wait.
+pub const SHORT_WAITS: [(&str, &str); 6] = [
+    ("group.consumer.min.session.timeout.ms", "1000"),
+    ("group.consumer.session.timeout.ms", "6000"),
+    ("group.consumer.min.heartbeat.interval.ms", "500"),
+    ("group.consumer.heartbeat.interval.ms", "1000"),
+    ("group.min.session.timeout.ms", "1000"),
+    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "500"),
+];
+
 /// Kafka's cluster for one test, or for all of a test binary: see [`KafkaCluster::shared`].
 pub struct KafkaCluster {
     folder: PathBuf,
@@ -71,6 +81,12 @@ impl KafkaCluster {
         // Not through print!, which the test harness keeps to itself.
         let _ = writeln!(std::io::stderr(), "LEFT OUT: {} needs a real Kafka: {why}", name_of_test());
         true
+    }
+
+    /// The same with [`SHORT_WAITS`]: another cluster than [`KafkaCluster::shared`].
+    pub async fn shared_with_short_waits() -> &'static Self {
+        static SHARED: OnceCell<KafkaCluster> = OnceCell::const_new();
+        SHARED.get_or_init(|| Self::start_with(1, &SHORT_WAITS)).await
     }
 
     /// One node, started once for the whole test binary. Each test takes topics of its own, and
