@@ -83,7 +83,7 @@ impl KafkaCluster {
         true
     }
 
-    /// The same with [`SHORT_WAITS`]: another cluster than [`KafkaCluster::shared`].
+    /// As [`KafkaCluster::shared`], another one with [`SHORT_WAITS`].
     pub async fn shared_with_short_waits() -> &'static Self {
         static SHARED: OnceCell<KafkaCluster> = OnceCell::const_new();
         SHARED.get_or_init(|| Self::start_with(1, &SHORT_WAITS)).await
