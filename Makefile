@@ -12,7 +12,7 @@ demo: ## the whole pipeline in one process, nothing to install: watch it work
 	cargo run --release -- demo
 
 test: ## all tests, those against a real Kafka included where Java and Maven are there
-	cargo test
+	cargo test --no-fail-fast
 
 chaos: ## the long form of the tests of groups and transactions, on a real Kafka: half an hour; CHAOS_SEED=N repeats one
 	CHAOS=long cargo test --test group --test exactly_once -- --nocapture --test-threads=1
