@@ -220,7 +220,8 @@ fn told<'a>(response: &'a OffsetFetchResponse, group: &str, topic: &str) -> Resu
     Ok(partitions.collect())
 }
 
-pub(super) fn text(text: &str) -> StrBytes {
+/// Text as the protocol has it.
+pub fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 

@@ -51,7 +51,7 @@ pub use cluster::{Cluster, Options, Partition, Topic};
 pub use connection::Connection;
 pub use coordinator::Coordinator;
 pub use fetch::{Ask, Damaged, Fetched, Found, Isolation, Stretch};
-pub use group_offsets::{Committed, GroupOffset, Identity};
+pub use group_offsets::{Committed, GroupOffset, Identity, text};
 pub use groups::GroupDescription;
 pub use link::FetchLink;
 pub use list_offsets::At;

@@ -1,5 +1,6 @@
 //! The requests of a classic member, each as the broker's version of it can say it.
 
+use crate::broker::wire::text;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
@@ -93,8 +94,4 @@ impl Classic {
 
 fn millis(duration: std::time::Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
-}
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
 }

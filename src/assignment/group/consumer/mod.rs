@@ -11,14 +11,13 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
 use kafka_protocol::messages::consumer_group_heartbeat_response::Assignment;
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, GroupId, TopicName};
-use kafka_protocol::protocol::StrBytes;
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
 use super::member::{Cause, Described, Event, Holdings, Membership, Request, Response, Settings, Step};
 use crate::broker::Error;
-use crate::broker::wire::Identity;
+use crate::broker::wire::{Identity, text};
 use crate::record::TopicId;
 
 /// The epochs that join and leave.
@@ -432,8 +431,4 @@ fn target(assignment: &Assignment) -> Vec<(TopicId, BTreeSet<i32>)> {
 fn new_member_id() -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     (0..22).map(|_| char::from(DIGITS[fastrand::usize(..DIGITS.len())])).collect()
-}
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
 }

@@ -21,7 +21,6 @@ use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::{
     ConsumerGroupHeartbeatResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse, SyncGroupResponse,
 };
-use kafka_protocol::protocol::StrBytes;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
@@ -149,6 +148,4 @@ pub fn refusal(request: &Request, code: Code) -> Response {
     }
 }
 
-pub fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
-}
+pub use crate::broker::wire::text;
