@@ -18,13 +18,14 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes, VersionRange};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::frames::{FrameError, Frames};
 use super::pieces::Pieces;
-use super::stream::{self, ReadHalf, WriteHalf};
+use super::stream::{self, WriteHalf};
 use super::{Options, answers, sasl, throttle, tls};
 use crate::broker::{Cause, Error};
 
@@ -126,7 +127,7 @@ impl Connection {
             }
         };
         let waiting = Arc::new(Waiting::default());
-        let reader = tokio::spawn(read_answers(read, Arc::clone(&waiting), options.max_frame_bytes));
+        let reader = tokio::spawn(read_answers(Frames::new(read, options.max_frame_bytes), Arc::clone(&waiting)));
         let mut connection = Self {
             address: address.to_owned(),
             client_id: StrBytes::from_string(options.client_id.clone()),
@@ -366,9 +367,9 @@ impl Waiting {
     }
 }
 
-async fn read_answers(mut stream: ReadHalf, waiting: Arc<Waiting>, max_frame_bytes: usize) {
+async fn read_answers(mut frames: Frames, waiting: Arc<Waiting>) {
     for answers in 0_u64.. {
-        match read_frame(&mut stream, max_frame_bytes).await {
+        match frames.next().await {
             Ok(frame) => {
                 let Some(id) = frame.first_chunk().map(|id| i32::from_be_bytes(*id)) else {
                     return waiting
@@ -382,7 +383,7 @@ async fn read_answers(mut stream: ReadHalf, waiting: Arc<Waiting>, max_frame_byt
                 return waiting.fail(|| Cause::Tls(why.to_owned()));
             }
             Err(FrameError::TooLarge { actual }) => {
-                return waiting.fail(|| Cause::FrameTooLarge { limit: max_frame_bytes, actual });
+                return waiting.fail(|| Cause::FrameTooLarge { limit: frames.max_bytes(), actual });
             }
         }
     }
@@ -412,28 +413,6 @@ fn is_tls(length: usize) -> bool {
     matches!(u32::try_from(length).map(u32::to_be_bytes), Ok([21, 3, 0..=4, 0]))
 }
 
-enum FrameError {
-    Io(std::io::Error),
-    TooLarge { actual: usize },
-}
-
-async fn read_frame(stream: &mut ReadHalf, max_frame_bytes: usize) -> Result<Bytes, FrameError> {
-    let length = stream.read_i32().await.map_err(FrameError::Io)?;
-    let length = usize::try_from(length)
-        .map_err(|_| FrameError::Io(std::io::Error::other("the broker announced a frame of negative length")))?;
-    if length > max_frame_bytes {
-        return Err(FrameError::TooLarge { actual: length });
-    }
-    // Into room that nobody has filled with zeros before.
-    let mut frame = BytesMut::with_capacity(length).limit(length);
-    while frame.has_remaining_mut() {
-        if stream.read_buf(&mut frame).await.map_err(FrameError::Io)? == 0 {
-            return Err(FrameError::Io(std::io::ErrorKind::UnexpectedEof.into()));
-        }
-    }
-    Ok(frame.into_inner().freeze())
-}
-
 fn encoded<R: Request>(request: &R, version: i16) -> anyhow::Result<Pieces> {
     let mut body = BytesMut::with_capacity(request.compute_size(version)?);
     request.encode(&mut body, version)?;
@@ -451,6 +430,7 @@ pub(super) fn decode<R: Request>(answer: Bytes, version: i16) -> anyhow::Result<
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
 
     use super::*;

@@ -27,6 +27,7 @@ mod compression;
 mod connection;
 mod coordinator;
 mod fetch;
+mod frames;
 mod group_offsets;
 mod groups;
 #[cfg(test)]
