@@ -1,34 +1,36 @@
 //! The login event and its rules.
 
+mod classes;
 mod fields;
+mod ipv4;
 mod rules;
+mod usual;
 
 use std::borrow::Cow;
 
 use self::fields::{Field, Fields};
 use self::rules::{
-    MAX_TEXT, check_text, invalid, is_ip, is_version, lower_cased, optional_text, text_of, timestamp_of,
+    MAX_LOCALE, MAX_TEXT, MAX_VERSION, check_text, invalid, is_ip, is_version, lower_cased, optional_text, text_of,
+    timestamp_of,
 };
-use super::{Members, Reason, Rejection, Span, Step};
+use super::{Members, Reason, Rejection, Span, Step, Text};
 
-/// The longest locale, in bytes: what BCP 47 asks everyone to have room for.
-const MAX_LOCALE: usize = 35;
-
-/// The longest app version, in bytes.
-const MAX_VERSION: usize = 64;
+/// What `device_type` becomes where there is none.
+const UNKNOWN: Cow<'static, str> = Cow::Borrowed("unknown");
 
 /// A valid login event, borrowed from the record's value.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginEvent<'a> {
     /// `device_type` in lower case; `unknown` where it is absent, null or empty.
-    pub device_type: Cow<'a, str>,
+    pub device_type: Text<'a>,
     /// `app_version`.
-    pub app_version: Cow<'a, str>,
+    pub app_version: Text<'a>,
     /// `locale`.
-    pub locale: Cow<'a, str>,
+    pub locale: Text<'a>,
     /// `timestamp`, in milliseconds since the Unix epoch, whatever unit it came in.
     pub timestamp_ms: i64,
-    text: &'a str,
+    /// The whole event, which is UTF-8.
+    text: &'a [u8],
     close: usize,
     device_type_stays: bool,
     device_type_at: Option<Span>,
@@ -43,6 +45,11 @@ impl<'a> LoginEvent<'a> {
     /// The first rule that is broken: first of the text, then of the object, then of its fields in
     /// the order of the documentation.
     pub fn parse(value: &'a [u8]) -> Result<Self, Rejection> {
+        usual::parse(value).map_or_else(|| Self::parse_any(value), Ok)
+    }
+
+    #[inline(never)]
+    fn parse_any(value: &'a [u8]) -> Result<Self, Rejection> {
         if value.is_empty() {
             return Err(Rejection::record(Reason::Tombstone, "the value is empty"));
         }
@@ -54,13 +61,13 @@ impl<'a> LoginEvent<'a> {
 
         check_text(text, field(Field::UserId), MAX_TEXT)?;
         let app_version = text_of(text, field(Field::AppVersion), MAX_VERSION)?;
-        if !is_version(&app_version) {
+        if !is_version(app_version.as_bytes()) {
             return Err(invalid("app_version", "app_version is not major.minor[.patch[.build]] in digits"));
         }
         let came = optional_text(text, field(Field::DeviceType))?;
         let (device_type, device_type_stays) = match came {
-            Some(came) => lower_cased(came),
-            None => (Cow::Borrowed("unknown"), false),
+            Some(came) => lower_cased(came.into()),
+            None => (UNKNOWN.into(), false),
         };
         if !is_ip(&text_of(text, field(Field::Ip), MAX_TEXT)?) {
             return Err(invalid("ip", "ip is neither an IPv4 nor an IPv6 address"));
@@ -70,10 +77,10 @@ impl<'a> LoginEvent<'a> {
         let timestamp_ms = timestamp_of(text, field(Field::Timestamp))?;
         Ok(Self {
             device_type,
-            app_version,
-            locale,
+            app_version: app_version.into(),
+            locale: locale.into(),
             timestamp_ms,
-            text,
+            text: value,
             close,
             device_type_stays,
             device_type_at: span(Field::DeviceType),
@@ -85,10 +92,11 @@ impl<'a> LoginEvent<'a> {
     /// The text of a field: of a string what it says, of anything else as it stands in the event;
     /// `None` where there is none.
     pub fn field(&self, name: &str) -> Option<Cow<'a, str>> {
-        let mut members = Members::of(self.text).ok()?;
+        let text = std::str::from_utf8(self.text).ok()?;
+        let mut members = Members::of(text).ok()?;
         while let Ok(Step::Member(found, value)) = members.step() {
             if found == name {
-                return value.text(self.text).or(Some(Cow::Borrowed(value.raw(self.text))));
+                return value.text(text).or(Some(Cow::Borrowed(value.raw(text))));
             }
         }
         None
@@ -98,7 +106,7 @@ impl<'a> LoginEvent<'a> {
     pub fn write_enriched(&self, enrichment: &Enrichment<'_>, out: &mut Vec<u8>) {
         const ROOM: usize = 128; // for the new members, device_type as long as any usual one
         out.reserve(self.text.len() + ROOM);
-        let text = self.text.as_bytes();
+        let text = self.text;
         let members = [
             (self.device_type_at, Added::DeviceType),
             (self.processed_at_at, Added::ProcessedAt),
@@ -129,7 +137,7 @@ impl<'a> LoginEvent<'a> {
     #[inline]
     fn write_value(&self, member: Added, enrichment: &Enrichment<'_>, out: &mut Vec<u8>) {
         match member {
-            Added::DeviceType => write_string(&self.device_type, out),
+            Added::DeviceType => write_string(self.device_type.as_bytes(), out),
             Added::ProcessedAt => out.extend_from_slice(enrichment.processed_at.as_bytes()),
             Added::LatencyMs => {
                 out.extend_from_slice(itoa::Buffer::new().format(enrichment.latency_ms).as_bytes());
@@ -165,13 +173,14 @@ fn not_utf8(value: &[u8]) -> Rejection {
 }
 
 /// Writes a JSON string.
-fn write_string(text: &str, out: &mut Vec<u8>) {
-    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
-    if text.bytes().all(plain) {
+#[inline]
+fn write_string(text: &[u8], out: &mut Vec<u8>) {
+    let plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
+    if text.iter().all(plain) {
         out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(text);
         out.push(b'"');
-    } else if serde_json::to_writer(&mut *out, text).is_err() {
+    } else if serde_json::to_writer(&mut *out, &String::from_utf8_lossy(text)).is_err() {
         unreachable!("a string is always written to memory");
     }
 }

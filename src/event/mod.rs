@@ -14,8 +14,10 @@ mod json;
 mod login;
 mod names;
 mod reason;
+mod text;
 
 pub use json::{Kind, MAX_DEPTH, Members, Opening, ScanError, Span, Step, Value, are_digits};
 pub use login::{Enrichment, LoginEvent};
 pub use names::Names;
 pub use reason::{Reason, Rejection};
+pub use text::Text;

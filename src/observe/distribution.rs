@@ -71,8 +71,7 @@ impl Print {
     const WHOLE: usize = 16;
 
     #[inline]
-    fn of(value: &str) -> Self {
-        let bytes = value.as_bytes();
+    fn of(bytes: &[u8]) -> Self {
         let (head, tail) = match (bytes.first_chunk(), bytes.last_chunk()) {
             (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
             _ => (bytes.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)), 0),
@@ -110,24 +109,31 @@ impl Distribution {
         }
     }
 
-    /// Counts one occurrence of `value`. Allocates only where the value is new.
-    pub fn count(&mut self, value: &str) {
-        let value =
-            if value.len() > MAX_VALUE_BYTES { &value[..value.floor_char_boundary(MAX_VALUE_BYTES)] } else { value };
+    /// Counts one occurrence of a text. Allocates only where that is new.
+    #[inline]
+    pub fn count(&mut self, value: impl AsRef<[u8]>) {
+        let value = value.as_ref();
         let print = Print::of(value);
         let hint = print.hint();
         let mut place = usize::from(self.hints[hint]);
         let known = self.slots.get(place).is_some_and(|slot| slot.print == print)
-            && (print.bytes <= Print::WHOLE || *self.values[place] == *value);
+            && (print.bytes <= Print::WHOLE || self.values[place].as_bytes() == value);
         if !known {
-            place = match self.places.get(value) {
-                Some(place) => *place,
-                None => self.make_place(value),
-            };
+            place = self.find(value);
             self.hints[hint] = u16::try_from(place).unwrap_or(0);
         }
         self.slots[place].count += 1;
         self.total += 1;
+    }
+
+    #[inline(never)]
+    fn find(&mut self, value: &[u8]) -> usize {
+        let value = String::from_utf8_lossy(value);
+        let value = value.get(..value.floor_char_boundary(MAX_VALUE_BYTES)).unwrap_or_default();
+        match self.places.get(value) {
+            Some(place) => *place,
+            None => self.make_place(value),
+        }
     }
 
     /// How many values were counted, each as often as it occurred.
@@ -170,7 +176,7 @@ impl Distribution {
         merged.total = self.total + other.total;
         for (place, (value, (count, error))) in sums.into_iter().enumerate() {
             merged.values.push(Arc::clone(&value));
-            merged.slots.push(Slot { print: Print::of(&value), count });
+            merged.slots.push(Slot { print: Print::of(value.as_bytes()), count });
             merged.errors.push(error);
             merged.places.insert(value, place);
         }
@@ -189,7 +195,7 @@ impl Distribution {
 
     /// Gives a new value a place: a free one, or that of the rarest value.
     fn make_place(&mut self, value: &str) -> usize {
-        let print = Print::of(value);
+        let print = Print::of(value.as_bytes());
         let value: Arc<str> = value.into();
         let place = if self.values.len() < self.capacity {
             self.values.push(Arc::clone(&value));

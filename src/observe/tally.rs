@@ -68,11 +68,11 @@ impl Tally {
         }
     }
 
-    /// Counts one value of the dimension with this index; an index that there is not counts nothing.
-    pub fn count(&mut self, dimension: usize, value: &str) {
+    /// Counts one text of the dimension with this index; an index that there is not counts nothing.
+    pub fn count(&mut self, dimension: usize, value: impl AsRef<[u8]>) {
         debug_assert!(dimension < self.dimensions.len(), "there is no dimension {dimension}");
         if let Some(distribution) = self.distributions.get_mut(dimension) {
-            distribution.count(value);
+            distribution.count(value.as_ref());
         }
     }
 

@@ -31,7 +31,7 @@ impl Processor for Login {
 
     fn field<'e>(&self, event: &'e LoginEvent<'_>, name: &str) -> Option<Cow<'e, str>> {
         match name {
-            "device_type" => Some(Cow::Borrowed(&event.device_type)),
+            "device_type" => Some(event.device_type.to_str()),
             name => event.field(name),
         }
     }

@@ -32,8 +32,9 @@ pub struct Span {
 }
 
 impl Span {
+    /// From `start` up to `end`.
     #[inline(always)]
-    pub(super) fn new(start: usize, end: usize) -> Self {
+    pub fn new(start: usize, end: usize) -> Self {
         Self { start: u32::try_from(start).unwrap_or(u32::MAX), end: u32::try_from(end).unwrap_or(u32::MAX) }
     }
 

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use crate::event::{Kind, Reason, Rejection, Value, are_digits};
+use super::ipv4::is_ipv4;
+use crate::event::{Kind, Reason, Rejection, Text, Value, are_digits};
 
 /// Whole seconds lie below this, milliseconds at or above it: it is the year 5138 in the one and
 /// 1973 in the other.
@@ -11,6 +12,12 @@ const FIRST_MILLISECONDS: i64 = 100_000_000_000;
 
 /// The longest of the three identifying texts, in bytes.
 pub(super) const MAX_TEXT: usize = 256;
+
+/// The longest locale, in bytes: what BCP 47 asks everyone to have room for.
+pub(super) const MAX_LOCALE: usize = 35;
+
+/// The longest app version, in bytes.
+pub(super) const MAX_VERSION: usize = 64;
 
 /// A field's name and its value, where it has one.
 pub(super) type Named = (&'static str, Option<Value>);
@@ -86,21 +93,22 @@ fn too_long_or_empty(field: &'static str, most: usize) -> Rejection {
 }
 
 /// The text in lower case, and whether it was.
-pub(super) fn lower_cased(text: Cow<'_, str>) -> (Cow<'_, str>, bool) {
-    if text == "iOS" {
-        return (Cow::Borrowed("ios"), false); // half of all events: spare the allocation
+pub(super) fn lower_cased(text: Text<'_>) -> (Text<'_>, bool) {
+    match text.as_bytes() {
+        b"android" => (text, true),
+        b"iOS" => (Text::known(b"ios"), false), // half of all events: spare the allocation
+        bytes if bytes.iter().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) => (text, true),
+        _ => {
+            let lower = Text::from(Cow::Owned(text.to_str().to_lowercase()));
+            let same = lower == text;
+            (lower, same)
+        }
     }
-    if text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
-        return (text, true);
-    }
-    let lower = text.to_lowercase();
-    let same = lower == text;
-    (Cow::Owned(lower), same)
 }
 
-pub(super) fn is_version(text: &str) -> bool {
+pub(super) fn is_version(text: &[u8]) -> bool {
     let (mut dots, mut digits) = (0, 0);
-    for byte in text.bytes() {
+    for byte in text {
         match byte {
             b'0'..=b'9' => digits += 1,
             b'.' if digits > 0 => (dots, digits) = (dots + 1, 0),
@@ -118,18 +126,24 @@ pub(super) fn timestamp_of(text: &str, named: Named) -> Result<i64, Rejection> {
         Kind::String { .. } => string_of(text, FIELD, value)?,
         _ => return Err(Rejection::field(Reason::WrongType, FIELD, "timestamp is not an integer")),
     };
-    let number = decimal(&text).ok_or_else(|| invalid(FIELD, "timestamp is not a positive integer below 2^63"))?;
-    match number {
-        0 => Err(invalid(FIELD, "timestamp is zero")),
-        FIRST_MILLISECONDS.. => Ok(number),
-        seconds => Ok(seconds.saturating_mul(1000)),
+    let number = decimal(text.as_bytes());
+    let number = number.ok_or_else(|| invalid(FIELD, "timestamp is not a positive integer below 2^63"))?;
+    milliseconds(number).ok_or_else(|| invalid(FIELD, "timestamp is zero"))
+}
+
+/// A timestamp of either unit in milliseconds; `None` where it is zero.
+pub(super) fn milliseconds(timestamp: i64) -> Option<i64> {
+    match timestamp {
+        0 => None,
+        FIRST_MILLISECONDS.. => Some(timestamp),
+        seconds => Some(seconds.saturating_mul(1000)),
     }
 }
 
 /// The number that digits, and nothing else, write.
-pub(super) fn decimal(text: &str) -> Option<i64> {
+pub(super) fn decimal(text: &[u8]) -> Option<i64> {
     const NEVER_TOO_LARGE: usize = 18;
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     let mut number = 0_i64;
     if rest.len() <= NEVER_TOO_LARGE
         && let Some((eight, behind)) = rest.split_first_chunk()
@@ -161,42 +175,4 @@ fn eight_digits(text: u64) -> Option<i64> {
 /// is told here at a fraction of the cost.
 pub(super) fn is_ip(text: &str) -> bool {
     is_ipv4(text.as_bytes()) || text.parse::<IpAddr>().is_ok()
-}
-
-/// Four numbers up to 255 without leading zeros. Without a branch on what the digits are, which no
-/// processor can foretell.
-pub(super) fn is_ipv4(text: &[u8]) -> bool {
-    const LONGEST: usize = 15;
-    const LEAST: usize = 7;
-    if !(LEAST..=LONGEST).contains(&text.len()) {
-        return false;
-    }
-    // What ends the last number, and room for a look at four bytes anywhere.
-    let mut padded = [b'.'; LONGEST + 5];
-    padded[..text.len()].copy_from_slice(text);
-    let mut dots = 0_u32;
-    let mut fine = true;
-    for (at, byte) in padded[..=LONGEST].iter().enumerate() {
-        let is_dot = *byte == b'.';
-        dots |= u32::from(is_dot) << at;
-        fine &= is_dot | byte.is_ascii_digit();
-    }
-    // Three within the text, and the one behind it.
-    fine &= (dots & ((1 << text.len()) - 1)).count_ones() == 3;
-    let mut start = 0;
-    for _ in 0..4 {
-        let length = (dots >> start).trailing_zeros();
-        let at = usize::try_from(start).unwrap_or(LONGEST);
-        let Some(four) = padded.get(at..).and_then(|rest| rest.first_chunk()) else { return false };
-        let four = u32::from_be_bytes(*four);
-        let number = four.checked_shr(32 - 8 * length.min(4)).unwrap_or(0);
-        let value = (number >> 16 & 0xf) * 100 + (number >> 8 & 0xf) * 10 + (number & 0xf);
-        let leading_zero = length > 1 && four >> 24 == u32::from(b'0');
-        fine &= (1..=3).contains(&length) & (value <= 255) & !leading_zero;
-        start += length.min(4) + 1;
-        if start > 16 {
-            return false;
-        }
-    }
-    fine
 }
