@@ -51,6 +51,13 @@ pub struct Part {
     pub sources: Vec<usize>,
 }
 
+impl Part {
+    /// Whether nothing came of what it was begun for.
+    fn is_empty(&self) -> bool {
+        self.batch.count() == 0
+    }
+}
+
 impl OutputBatch {
     /// Empty; a part is closed before it grows past `max_batch_bytes`.
     pub fn new(max_batch_bytes: usize, expected: Expected) -> Self {
@@ -76,13 +83,40 @@ impl OutputBatch {
         part.sources.push(source);
     }
 
+    /// The same with the value that `write` appends to the bytes that it is given. It may be called
+    /// twice.
+    pub fn append_with<'h, T>(
+        &mut self,
+        to: Destination,
+        source: usize,
+        record: &Outgoing<'_>,
+        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone,
+        write: impl Fn(&mut Vec<u8>) -> T,
+    ) -> T {
+        let max_batch_bytes = self.max_batch_bytes;
+        let part = self.part(to, BatchBuilder::bytes_of(record));
+        let mark = part.batch.mark();
+        let mut written = part.batch.append_with(record, headers.clone(), &write);
+        // What was expected to fit may have grown.
+        if part.batch.bytes() > max_batch_bytes && part.batch.count() > 1 {
+            part.batch.rewind(mark);
+            let part = self.new_part(to);
+            written = part.batch.append_with(record, headers, write);
+            part.sources.push(source);
+        } else {
+            part.sources.push(source);
+        }
+        written
+    }
+
     /// Where its parts go.
     pub fn destinations(&self) -> BTreeSet<Destination> {
-        self.parts.iter().map(|part| part.to).collect()
+        self.parts.iter().filter(|part| !part.is_empty()).map(|part| part.to).collect()
     }
 
     /// The parts, those for one partition in the order they must be written in.
-    pub fn into_parts(self) -> Vec<Part> {
+    pub fn into_parts(mut self) -> Vec<Part> {
+        self.parts.retain(|part| !part.is_empty());
         self.parts
     }
 
@@ -95,14 +129,19 @@ impl OutputBatch {
         }
         let has_room = |part: &Part| part.batch.count() == 0 || part.batch.bytes() + bytes <= self.max_batch_bytes;
         if !self.parts.get(self.last).is_some_and(has_room) {
-            self.last = self.parts.len();
-            let Expected { records, bytes } = std::mem::take(&mut self.expected);
-            let buffer = std::mem::take(&mut self.buffer);
-            let batch = BatchBuilder::within(buffer, bytes.min(self.max_batch_bytes));
-            self.parts.push(Part { to, batch, sources: Vec::with_capacity(records) });
+            return self.new_part(to);
         }
         let last = self.last;
         &mut self.parts[last]
+    }
+
+    fn new_part(&mut self, to: Destination) -> &mut Part {
+        self.last = self.parts.len();
+        let Expected { records, bytes } = std::mem::take(&mut self.expected);
+        let buffer = std::mem::take(&mut self.buffer);
+        let batch = BatchBuilder::within(buffer, bytes.min(self.max_batch_bytes));
+        self.parts.push(Part { to, batch, sources: Vec::with_capacity(records) });
+        &mut self.parts[self.last]
     }
 }
 
@@ -125,6 +164,22 @@ mod tests {
         assert_eq!(batch.destinations().into_iter().map(|to| to.topic).collect::<Vec<_>>(), [0, 1]);
         let parts: Vec<_> = batch.into_parts().into_iter().map(|part| (part.to.topic, part.sources)).collect();
         assert_eq!(parts, [(0, vec![0, 2]), (1, vec![1, 3]), (0, vec![4]), (1, vec![5])]);
+    }
+
+    #[test]
+    fn a_value_that_grows_past_the_limit_begins_a_part() {
+        let mut batch = OutputBatch::new(300, Expected::default());
+        let record = Outgoing { timestamp_ms: 1, key: None, value: Some(&[7; 100]) };
+        for source in 0..3 {
+            let to = Destination { topic: 0, partition: 0 };
+            let length = batch.append_with(to, source, &record, Headers::NONE.iter(), |out| {
+                out.extend_from_slice(&[7; 180]);
+                180
+            });
+            assert_eq!(length, 180);
+        }
+        let parts: Vec<_> = batch.into_parts().into_iter().map(|part| (part.batch.count(), part.sources)).collect();
+        assert_eq!(parts, [(1, vec![0]), (1, vec![1]), (1, vec![2])]);
     }
 
     #[test]

@@ -93,24 +93,12 @@ pub struct ProcessorStages<P> {
     routes: std::sync::Arc<Routes>,
     envelope: Envelope,
     source_partition: i32,
-    /// Room for a value.
-    value: Vec<u8>,
-}
-
-/// What is to be done with a record.
-enum Outcome {
-    /// The value to send is in the room that was given for it.
-    Send {
-        topic: usize,
-    },
-    Drop,
-    Dead(Stage, Rejection),
 }
 
 impl<P: Processor> ProcessorStages<P> {
     /// For the records of one source partition.
     pub fn new(processor: P, routes: std::sync::Arc<Routes>, envelope: Envelope, source_partition: i32) -> Self {
-        Self { processor, routes, envelope, source_partition, value: Vec::new() }
+        Self { processor, routes, envelope, source_partition }
     }
 
     fn destination(&self, topic: usize, key: Option<&[u8]>, partitions: &[i32]) -> Destination {
@@ -120,6 +108,30 @@ impl<P: Processor> ProcessorStages<P> {
             _ => self.routes.partition(self.source_partition, key, count),
         };
         Destination { topic, partition }
+    }
+
+    /// Everything that the processor does with a record. Writing is the last of it, so that what
+    /// panics writes nothing.
+    fn write(&self, record: &RecordView<'_>, index: usize, batch: &mut Batch<'_>) -> Result<(), (Stage, Rejection)> {
+        let Self { processor, routes, .. } = self;
+        let event = processor.validate(record).map_err(|rejection| (Stage::Validate, rejection))?;
+        let topic = match routes.route(|field| processor.field(&event, field)) {
+            Route::Topic(topic) => topic,
+            Route::Drop => {
+                batch.counts.dropped += 1;
+                return Ok(());
+            }
+        };
+        processor.count(&event, batch.tally);
+        let to = self.destination(topic, record.key, batch.partitions);
+        let outgoing = Outgoing { timestamp_ms: record.timestamp_ms, key: record.key, value: record.value };
+        let enrich = |out: &mut Vec<u8>| processor.enrich(&event, batch.now, out);
+        let enriched = match record.headers.is_empty() {
+            true => batch.out.append_with(to, index, &outgoing, std::iter::empty(), enrich),
+            false => batch.out.append_with(to, index, &outgoing, record.headers.iter(), enrich),
+        };
+        batch.counts.clock_skewed += u64::from(enriched.clock_skewed);
+        Ok(())
     }
 
     fn bury(
@@ -147,29 +159,15 @@ impl<P: Processor> Stages for ProcessorStages<P> {
     }
 
     fn process(&mut self, entry: &Entry<'_>, index: usize, limit: Option<usize>, batch: &mut Batch<'_>) {
-        let mut value = std::mem::take(&mut self.value);
-        value.clear();
-        let (room, during) = (&mut value, &mut *batch);
-        let outcome = match entry.damage {
-            Some(why) => Outcome::Dead(Stage::Fetch, Rejection::record(Reason::CorruptBatch, why.to_owned())),
-            None => caught(|| decide(&self.processor, &self.routes, &entry.record, during, room))
-                .unwrap_or_else(|| Outcome::Dead(Stage::Enrich, panicked())),
-        };
-        match outcome {
-            Outcome::Send { topic } => {
-                let RecordView { timestamp_ms, key, headers, .. } = entry.record;
-                let to = self.destination(topic, key, batch.partitions);
-                let outgoing = Outgoing { timestamp_ms, key, value: Some(&value) };
-                if headers.is_empty() {
-                    batch.out.append(to, index, &outgoing, std::iter::empty());
-                } else {
-                    batch.out.append(to, index, &outgoing, headers.iter());
-                }
+        let written = match entry.damage {
+            Some(why) => Err((Stage::Fetch, Rejection::record(Reason::CorruptBatch, why.to_owned()))),
+            None => {
+                caught(|| self.write(&entry.record, index, batch)).unwrap_or_else(|| Err((Stage::Enrich, panicked())))
             }
-            Outcome::Drop => batch.counts.dropped += 1,
-            Outcome::Dead(stage, rejection) => self.bury(entry, index, (stage, &rejection), limit, batch),
+        };
+        if let Err((stage, rejection)) = written {
+            self.bury(entry, index, (stage, &rejection), limit, batch);
         }
-        self.value = value;
     }
 
     fn refuse(
@@ -184,30 +182,8 @@ impl<P: Processor> Stages for ProcessorStages<P> {
     }
 }
 
-/// Everything that the processor does with a record.
-fn decide<P: Processor>(
-    processor: &P,
-    routes: &Routes,
-    record: &RecordView<'_>,
-    batch: &mut Batch<'_>,
-    value: &mut Vec<u8>,
-) -> Outcome {
-    let event = match processor.validate(record) {
-        Ok(event) => event,
-        Err(rejection) => return Outcome::Dead(Stage::Validate, rejection),
-    };
-    let topic = match routes.route(|field| processor.field(&event, field)) {
-        Route::Topic(topic) => topic,
-        Route::Drop => return Outcome::Drop,
-    };
-    let enriched = processor.enrich(&event, batch.now, value);
-    processor.count(&event, batch.tally);
-    batch.counts.clock_skewed += u64::from(enriched.clock_skewed);
-    Outcome::Send { topic }
-}
-
-/// What `work` gives, or nothing where it panics. Nothing that it touched is used after a panic
-/// but counters and scratch room.
+/// What `work` gives, or nothing where it panics. What it touches is as good after that: counters,
+/// and a batch that takes back what is not whole.
 fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }

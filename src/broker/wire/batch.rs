@@ -63,6 +63,18 @@ pub struct BatchBuilder {
     count: i32,
     first_timestamp: i64,
     max_timestamp: i64,
+    /// In how many bytes the lengths of the last record and of its value were written: most often the
+    /// next one's take as many.
+    length_bytes: usize,
+    value_length_bytes: usize,
+}
+
+/// A batch as it was before a record.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    bytes: usize,
+    count: i32,
+    max_timestamp: i64,
 }
 
 impl Default for BatchBuilder {
@@ -77,7 +89,14 @@ impl BatchBuilder {
         buffer.clear();
         buffer.reserve(HEADER_BYTES + bytes);
         buffer.resize(HEADER_BYTES, 0);
-        Self { bytes: buffer, count: 0, first_timestamp: 0, max_timestamp: i64::MIN }
+        Self {
+            bytes: buffer,
+            count: 0,
+            first_timestamp: 0,
+            max_timestamp: i64::MIN,
+            length_bytes: 2,
+            value_length_bytes: 2,
+        }
     }
 
     /// Writes a record at the end, with its headers.
@@ -86,37 +105,70 @@ impl BatchBuilder {
         record: &Outgoing<'_>,
         headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone,
     ) {
-        if self.count == 0 {
-            self.first_timestamp = record.timestamp_ms;
-        }
-        self.max_timestamp = self.max_timestamp.max(record.timestamp_ms);
-        let timestamp_delta = record.timestamp_ms.wrapping_sub(self.first_timestamp);
-        let offset_delta = i64::from(self.count);
-        let (header_count, header_bytes) = headers.clone().fold((0, 0), |(count, bytes), (name, value)| {
-            (count + 1, bytes + field_bytes(Some(name.len())) + field_bytes(value.map(<[u8]>::len)))
-        });
-        let length = 1
-            + varint_bytes(timestamp_delta)
-            + varint_bytes(offset_delta)
-            + field_bytes(record.key.map(<[u8]>::len))
-            + field_bytes(record.value.map(<[u8]>::len))
-            + varint_bytes(signed(header_count))
-            + header_bytes;
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(record.value.unwrap_or_default());
+        self.append_any(record, record.value.is_none(), headers, write);
+    }
 
-        let out = &mut self.bytes;
-        out.reserve(length + 5);
-        put_varint(out, signed(length));
+    /// The same with the value that `write` appends to the bytes that it is given, in place of the
+    /// record's own. Where it panics nothing is written.
+    pub fn append_with<'h, T>(
+        &mut self,
+        record: &Outgoing<'_>,
+        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone,
+        write: impl FnOnce(&mut Vec<u8>) -> T,
+    ) -> T {
+        self.append_any(record, false, headers, write)
+    }
+
+    #[inline]
+    fn append_any<'h, T>(
+        &mut self,
+        record: &Outgoing<'_>,
+        is_null: bool,
+        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone,
+        write: impl FnOnce(&mut Vec<u8>) -> T,
+    ) -> T {
+        let Outgoing { timestamp_ms, key, .. } = *record;
+        let first_timestamp = if self.count == 0 { timestamp_ms } else { self.first_timestamp };
+        let mut unfinished = Unfinished::new(&mut self.bytes);
+        let Unfinished { start, bytes: out } = &mut unfinished;
+        let start = *start;
+        // Both lengths are set when they are known: until then there is room for them.
+        put_room(out, self.length_bytes);
         out.push(0); // attributes: none are defined
-        put_varint(out, timestamp_delta);
-        put_varint(out, offset_delta);
-        put_field(out, record.key);
-        put_field(out, record.value);
-        put_varint(out, signed(header_count));
+        put_varint(out, timestamp_ms.wrapping_sub(first_timestamp));
+        put_varint(out, i64::from(self.count));
+        put_field(out, key);
+        let value_length_at = out.len();
+        put_room(out, self.value_length_bytes);
+        let value_at = out.len();
+        let written = write(out);
+        let value_length = if is_null { -1 } else { signed(out.len() - value_at) };
+        put_varint(out, signed(headers.clone().count()));
         for (name, value) in headers {
             put_field(out, Some(name.as_bytes()));
             put_field(out, value);
         }
+        self.value_length_bytes = set_varint(out, value_length_at, self.value_length_bytes, value_length);
+        let length = signed(out.len() - start - self.length_bytes);
+        self.length_bytes = set_varint(out, start, self.length_bytes, length);
+        unfinished.finish();
+        self.first_timestamp = first_timestamp;
+        self.max_timestamp = self.max_timestamp.max(timestamp_ms);
         self.count += 1;
+        written
+    }
+
+    /// Where [`BatchBuilder::rewind`] leads back to.
+    pub fn mark(&self) -> Mark {
+        Mark { bytes: self.bytes.len(), count: self.count, max_timestamp: self.max_timestamp }
+    }
+
+    /// Takes back what was appended since.
+    pub fn rewind(&mut self, mark: Mark) {
+        let Mark { bytes, count, max_timestamp } = mark;
+        self.bytes.truncate(bytes);
+        (self.count, self.max_timestamp) = (count, max_timestamp);
     }
 
     /// About how many bytes a record adds, its headers left out.
@@ -148,7 +200,7 @@ impl BatchBuilder {
     /// # Errors
     /// As [`BatchBuilder::finish`].
     pub fn finish_as(self, codec: Compression, stamp: Stamp) -> Result<Bytes, Error> {
-        let Self { mut bytes, count, first_timestamp, max_timestamp } = self;
+        let Self { mut bytes, count, first_timestamp, max_timestamp, .. } = self;
         if codec != Compression::None {
             let records = bytes.get(HEADER_BYTES..).unwrap_or_default();
             let mut compressed = vec![0; HEADER_BYTES];
@@ -194,13 +246,32 @@ fn put_stamp(batch: &mut [u8], stamp: Stamp) {
     batch[AFTER_CRC - 4..AFTER_CRC].copy_from_slice(&crc.to_be_bytes());
 }
 
+/// A record that is being written. Dropped before it is whole, it takes back what there is of it.
+struct Unfinished<'a> {
+    start: usize,
+    bytes: &'a mut Vec<u8>,
+}
+
+impl<'a> Unfinished<'a> {
+    fn new(bytes: &'a mut Vec<u8>) -> Self {
+        Self { start: bytes.len(), bytes }
+    }
+
+    fn finish(mut self) {
+        self.start = self.bytes.len();
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.bytes.truncate(self.start);
+    }
+}
+
+#[inline]
 fn put_field(out: &mut Vec<u8>, field: Option<&[u8]>) {
     put_varint(out, field.map_or(-1, |field| signed(field.len())));
     out.extend_from_slice(field.unwrap_or_default());
-}
-
-fn field_bytes(length: Option<usize>) -> usize {
-    varint_bytes(length.map_or(-1, signed)) + length.unwrap_or(0)
 }
 
 /// A length in memory never exceeds what an `i64` holds.
@@ -212,11 +283,8 @@ fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
-#[inline]
-fn varint_bytes(value: i64) -> usize {
-    let bits = 64 - (zigzag(value) | 1).leading_zeros();
-    usize::try_from(bits.div_ceil(7)).unwrap_or(10)
-}
+/// The most bytes that a number takes.
+const LONGEST_VARINT: usize = 10;
 
 #[inline]
 fn put_varint(out: &mut Vec<u8>, value: i64) {
@@ -226,6 +294,38 @@ fn put_varint(out: &mut Vec<u8>, value: i64) {
         rest >>= 7;
     }
     out.push(low_bits(rest));
+}
+
+#[inline]
+fn put_room(out: &mut Vec<u8>, bytes: usize) {
+    match bytes {
+        2 => out.extend_from_slice(&[0; 2]),
+        _ => out.resize(out.len() + bytes, 0),
+    }
+}
+
+/// Puts a number in the place of `room` bytes at `at`, and says how many it takes. What stands
+/// behind is moved where that is another number of bytes.
+#[inline]
+fn set_varint(out: &mut Vec<u8>, at: usize, room: usize, value: i64) -> usize {
+    let rest = zigzag(value);
+    match out.get_mut(at..).and_then(|behind| behind.first_chunk_mut()) {
+        // As nearly all lengths are.
+        Some(place) if room == 2 && (0x80..0x4000).contains(&rest) => {
+            *place = [low_bits(rest) | 0x80, low_bits(rest >> 7)];
+            2
+        }
+        _ => replace_by_varint(out, at, room, value),
+    }
+}
+
+#[inline(never)]
+fn replace_by_varint(out: &mut Vec<u8>, at: usize, room: usize, value: i64) -> usize {
+    let mut bytes = Vec::with_capacity(LONGEST_VARINT);
+    put_varint(&mut bytes, value);
+    let count = bytes.len();
+    out.splice(at..at + room, bytes);
+    count
 }
 
 fn low_bits(value: u64) -> u8 {
@@ -291,11 +391,41 @@ mod tests {
         }
 
         #[test]
-        fn varints_take_the_room_they_say(value in any::<i64>()) {
-            let mut out = Vec::new();
-            put_varint(&mut out, value);
-            prop_assert_eq!(out.len(), varint_bytes(value));
+        fn varints_are_the_same_wherever_they_are_written(value in any::<i64>(), room in 0..=LONGEST_VARINT) {
+            let mut put = Vec::new();
+            put_varint(&mut put, value);
+            let mut set = b"before".to_vec();
+            put_room(&mut set, room);
+            set.extend_from_slice(b"behind");
+            prop_assert_eq!(set_varint(&mut set, 6, room, value), put.len());
+            prop_assert_eq!(set, [b"before", &put[..], b"behind"].concat());
         }
+    }
+
+    #[test]
+    fn a_record_is_written_whole_or_not_at_all() {
+        let plain = |value: &'static [u8]| Outgoing { timestamp_ms: 5, key: None, value: Some(value) };
+        let mut builder = BatchBuilder::default();
+        builder.append(&plain(b"first"), Headers::NONE.iter());
+        let mark = builder.mark();
+        let write = std::panic::AssertUnwindSafe(|| {
+            builder.append_with(&plain(b"-"), Headers::NONE.iter(), |out| {
+                out.extend_from_slice(b"half");
+                panic!("on purpose");
+            });
+        });
+        assert!(std::panic::catch_unwind(write).is_err());
+        assert_eq!((builder.count(), builder.bytes()), (1, mark.bytes));
+        builder.append(&plain(b"taken back"), Headers::NONE.iter());
+        builder.rewind(mark);
+        let length = builder.append_with(&plain(b"-"), Headers::NONE.iter(), |out| {
+            out.extend_from_slice(&[7; 20_000]);
+            out.len()
+        });
+        assert!(length > 20_000);
+        let batch = builder.finish(Compression::None).unwrap();
+        let values: Vec<_> = decoded(&batch).into_iter().map(|(_, _, value, _)| value.unwrap()).collect();
+        assert_eq!(values, [b"first".to_vec(), vec![7; 20_000]]);
     }
 
     #[test]
