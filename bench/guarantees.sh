@@ -1,0 +1,36 @@
+# shellcheck shell=bash
+# What exactly once costs at full load: the same pipeline, by the same reader, with the same offset
+# store; only the guarantee differs. CPU time is read when every offset is committed.
+
+prepare_guarantees() { :; }
+
+measure_guarantees() { # ROUND
+    if (($1 % 2 == 1)); then
+        measure_guarantee at_least_once "$1"
+        measure_guarantee exactly_once "$1"
+    else
+        measure_guarantee exactly_once "$1"
+        measure_guarantee at_least_once "$1"
+    fi
+}
+
+measure_guarantee() { # GUARANTEE ROUND
+    local started wall log=$work/$1.log
+    create "out-$1-$2"
+    create "dead-$1-$2"
+    started=$(now_ms)
+    start_pipeline "$log" --source.topic user-login --source.reader wire --output.topic "out-$1-$2" \
+        --dead_letter.topic "dead-$1-$2" --offsets.store group --group.id "bench-$1-$2" --delivery.guarantee "$1"
+    await "$started" "$log" "$count" routed
+    wall=$(($(now_ms) - started))
+    await "$started" "$log" "$count" committed
+    finish "$1" "$wall"
+    drop "out-$1-$2" "dead-$1-$2"
+}
+
+report_guarantees() {
+    printf '\nCPU time of a record by guarantee, read by wire, offsets in the group\n'
+    report at_least_once <"$work/at_least_once.results"
+    report exactly_once <"$work/exactly_once.results"
+    ratio exactly_once at_least_once "exactly once : at least once"
+}
