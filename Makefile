@@ -30,7 +30,7 @@ kafka-up: ## a real Kafka on this machine: NODES=1 (or 3) PORT=9092
 kafka-down: ## stop it; its data stays, unless tools/kafka/kafka.sh down --wipe
 	tools/kafka/kafka.sh down
 
-bench: ## 1,000,000 events against a plain copy loop, on a real Kafka; BENCH="--repeat 3" for more
+bench: ## what a record costs, what exactly once costs, and latency, on a real Kafka; BENCH="--only speed --repeat 3"
 	bench/run.sh $(BENCH)
 
 build: ## the release binary

@@ -7,7 +7,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 count=1000000
 repeat=1
 partitions=6
-warm_up=5
+warm_up=3
 parts=speed,guarantees,latency
 usage() {
     cat <<TEXT
@@ -15,8 +15,8 @@ usage: bench/run.sh [--only PART[,PART]] [--repeat $repeat] [--count $count] [--
   speed       CPU time of a record: a copy loop, the same work on librdkafka, the pipeline by each reader
   guarantees  CPU time of a record: at least once, exactly once
   latency     from the source's log to the output's at 5,000 events a second, and the CPU time of that
-Each is measured --repeat times, in turn. The broker is warmed up by so many copies of --count records
-before, because its compiler takes that long.
+Each is measured --repeat times, in turn. Before that the broker is warmed up, because its compiler takes
+some rounds: by --warm-up copies of all records, and by a round of each part that does not count.
 TEXT
 }
 while (($# > 0)); do
@@ -85,12 +85,16 @@ for ((copy = 1; copy <= warm_up; copy++)); do
 done
 
 for part in "${parts[@]}"; do
+    say "$part, to warm up"
+    "warm_up_$part"
+    rm -f "$work"/*.results # nothing of that counts
     for ((round = 1; round <= repeat; round++)); do
         say "$part, round $round of $repeat"
         "measure_$part" "$round"
     done
+    "report_$part" >>"$work/report"
 done
 
 printf '\n%s events, %s partitions, %s round(s); %s cores, %s\n' "$count" "$partitions" "$repeat" \
     "$(nproc)" "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
-for part in "${parts[@]}"; do "report_$part"; done
+cat "$work/report"

@@ -19,6 +19,8 @@ prepare_speed() {
     contestants=(copy_loop rskafka wire)
 }
 
+warm_up_speed() { measure_speed 0; }
+
 measure_speed() { # ROUND: forwards, then backwards, so that nobody is always the first
     local order=("${contestants[@]}") name n
     if (($1 % 2 == 0)); then
