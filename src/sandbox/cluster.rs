@@ -12,7 +12,7 @@ use super::codes;
 use super::fault::FaultBook;
 use super::group::Groups;
 use super::idempotence::{Producers, Verdict};
-use super::log::PartitionLog;
+use super::log::{OutOfRange, PartitionLog};
 
 /// Kafka's default of `max.message.bytes`.
 pub(super) const MAX_MESSAGE_BYTES: usize = 1_048_588;
@@ -101,6 +101,8 @@ pub(super) struct Partition {
     pub leader: i32,
     pub leader_epoch: i32,
     pub log: PartitionLog,
+    /// Each leader epoch, and the offset that the log ended at when it began.
+    epochs: BTreeMap<i32, i64>,
     producers: Producers,
 }
 
@@ -213,6 +215,7 @@ impl Cluster {
                 leader: nodes.get(index % nodes.len().max(1)).copied().unwrap_or(-1),
                 leader_epoch: 0,
                 log: PartitionLog::new(topic.config.retention_bytes),
+                epochs: BTreeMap::from([(0, 0)]),
                 producers: Producers::default(),
             });
         }
@@ -269,6 +272,26 @@ impl Partition {
     pub fn lead(&mut self, node: i32) {
         self.leader = node;
         self.leader_epoch += 1;
+        self.epochs.insert(self.leader_epoch, self.log.end());
+    }
+
+    /// Gives the partition a leader that has nothing from `offset` on.
+    pub fn lead_uncleanly(&mut self, node: i32, offset: i64) -> Result<(), OutOfRange> {
+        self.log.truncate(offset)?;
+        self.epochs.retain(|_, begun| *begun < offset);
+        self.lead(node);
+        Ok(())
+    }
+
+    /// As `LeaderEpochFileCache` tells: the latest epoch that is not later than this one, and where
+    /// the next one begins; -1 for both where all are earlier.
+    pub fn epoch_end(&self, epoch: i32) -> (i32, i64) {
+        if epoch == self.leader_epoch {
+            return (epoch, self.log.end());
+        }
+        let next = self.epochs.range(epoch.saturating_add(1)..).next();
+        let floor = self.epochs.range(..=epoch).next_back();
+        next.map_or((-1, -1), |(_, begun)| (floor.map_or(epoch, |(floor, _)| *floor), *begun))
     }
 }
 

@@ -167,6 +167,19 @@ impl PartitionLog {
         Ok(self.start)
     }
 
+    /// Forgets the batches from the one that holds `offset` on; the log ends where that began.
+    pub fn truncate(&mut self, offset: i64) -> Result<(), OutOfRange> {
+        if offset < self.start || offset > self.end {
+            return Err(OutOfRange);
+        }
+        while let Some(last) = self.batches.pop_back_if(|batch| batch.offsets.end > offset) {
+            self.bytes -= last.bytes.len();
+            self.end = last.offsets.start;
+        }
+        self.end = self.end.min(offset);
+        Ok(())
+    }
+
     /// Flips a byte of the stored batch that holds `offset`.
     pub fn corrupt(&mut self, offset: i64) -> Result<(), OutOfRange> {
         let holder = self.batches.iter_mut().find(|batch| batch.offsets.contains(&offset)).ok_or(OutOfRange)?;

@@ -9,7 +9,7 @@
 //!                  topics ► partitions ► log of whole batches, bytes untouched
 //!                  groups ► members, sessions, rebalances; committed offsets
 //!                           ▲
-//!   test ── produce, read, append_hole, corrupt_stored, move_leader, crash, restart,
+//!   test ── produce, read, append_hole, corrupt_stored, move_leader, elect_uncleanly, crash, restart,
 //!           move_coordinator, set_loading, committed
 //! ```
 //!
@@ -274,6 +274,23 @@ impl Sandbox {
         drop(cluster);
         self.shared.ring();
         Ok(())
+    }
+
+    /// Gives a partition a leader that lacks everything from `offset` on, as where all replicas in sync
+    /// are down and `unclean.leader.election.enable` is on. A batch that holds the offset goes whole;
+    /// what is known of producers and transactions stays.
+    ///
+    /// # Errors
+    /// There is no such node or partition, or the log has no place at that offset.
+    pub fn elect_uncleanly(&self, topic: &str, partition: i32, node: i32, offset: i64) -> Result<(), SandboxError> {
+        let mut cluster = self.shared.lock();
+        if !cluster.nodes.contains_key(&node) {
+            return Err(SandboxError::NoSuchNode(node));
+        }
+        let elected = cluster.partition(topic, partition)?.lead_uncleanly(node, offset);
+        drop(cluster);
+        self.shared.ring();
+        elected.map_err(|_| SandboxError::OffsetOutOfRange(offset))
     }
 
     /// The node that leads a partition.

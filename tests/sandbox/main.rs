@@ -6,6 +6,7 @@
     reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only"
 )]
 
+mod epochs;
 mod faults;
 mod groups;
 mod raw;

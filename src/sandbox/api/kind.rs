@@ -13,6 +13,8 @@ pub enum Api {
     Fetch,
     /// Asks for the first and last offset, or that of a timestamp.
     ListOffsets,
+    /// Asks where the log ends for a leader epoch.
+    OffsetForLeaderEpoch,
     /// Asks for nodes, topics and leaders.
     Metadata,
     /// Stores a group's offsets.
@@ -45,7 +47,7 @@ pub enum Api {
 
 impl Api {
     /// All of them, in the order of their keys.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Produce,
         Self::Fetch,
         Self::ListOffsets,
@@ -63,6 +65,7 @@ impl Api {
         Self::DeleteTopics,
         Self::DeleteRecords,
         Self::InitProducerId,
+        Self::OffsetForLeaderEpoch,
     ];
 
     /// The lowest and highest version that is answered.
@@ -83,6 +86,7 @@ impl Api {
             Self::DeleteTopics => (1, 5),
             Self::DeleteRecords => (0, 2),
             Self::InitProducerId => (0, 1),
+            Self::OffsetForLeaderEpoch => (3, 4),
         }
     }
 
@@ -105,6 +109,7 @@ impl Api {
             Self::DeleteTopics => ApiKey::DeleteTopics,
             Self::DeleteRecords => ApiKey::DeleteRecords,
             Self::InitProducerId => ApiKey::InitProducerId,
+            Self::OffsetForLeaderEpoch => ApiKey::OffsetForLeaderEpoch,
         }
     }
 
@@ -152,6 +157,7 @@ impl Api {
             (Self::DeleteTopics, _) => &[Values(&Text), Fixed(4)],
             (Self::DeleteRecords, _) => &[Structs(&[Text, Structs(&[Fixed(4 + 8)])]), Fixed(4)],
             (Self::InitProducerId, _) => &[Text, Fixed(4)],
+            (Self::OffsetForLeaderEpoch, _) => &[Fixed(4), Structs(&[Text, Structs(&[Fixed(4 + 4 + 4)])])],
         }
     }
 }

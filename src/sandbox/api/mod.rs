@@ -19,8 +19,8 @@ use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use kafka_protocol::messages::{
     CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeGroupsRequest, FetchRequest,
     FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, ResponseHeader,
-    SyncGroupRequest,
+    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest,
+    ProduceRequest, ResponseHeader, SyncGroupRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use thiserror::Error;
@@ -79,6 +79,7 @@ enum Request {
     DeleteTopics(DeleteTopicsRequest),
     DeleteRecords(DeleteRecordsRequest),
     InitProducerId(InitProducerIdRequest),
+    OffsetForLeaderEpoch(OffsetForLeaderEpochRequest),
 }
 
 impl Incoming {
@@ -195,6 +196,10 @@ impl Incoming {
                 let response = produce::producer_id(&mut shared.lock(), plan, &request);
                 encode(api, version, id, &response)
             }
+            Request::OffsetForLeaderEpoch(request) => {
+                let response = offsets::epoch_ends(&mut shared.lock(), node, plan, request);
+                encode(api, version, id, &response)
+            }
         };
         answer.map(Some)
     }
@@ -219,6 +224,10 @@ impl Incoming {
                 let index = |p: &DeleteRecordsPartition| p.partition_index;
                 let topics = r.topics.iter();
                 partitions(topics.map(|t| (&*t.name, t.partitions.iter().map(index))))
+            }
+            Request::OffsetForLeaderEpoch(r) => {
+                let topics = r.topics.iter();
+                partitions(topics.map(|t| (&*t.topic, t.partitions.iter().map(|p| p.partition))))
             }
             Request::Metadata(r) => {
                 let wanted = metadata::wanted(cluster, self.version, r);
@@ -275,6 +284,9 @@ impl Request {
             Api::DeleteTopics => DeleteTopicsRequest::decode(at, version).map(Self::DeleteTopics),
             Api::DeleteRecords => DeleteRecordsRequest::decode(at, version).map(Self::DeleteRecords),
             Api::InitProducerId => InitProducerIdRequest::decode(at, version).map(Self::InitProducerId),
+            Api::OffsetForLeaderEpoch => {
+                OffsetForLeaderEpochRequest::decode(at, version).map(Self::OffsetForLeaderEpoch)
+            }
         }
         .ok()
     }

@@ -1,8 +1,12 @@
-//! `ListOffsets` and `DeleteRecords`.
+//! `ListOffsets`, `OffsetForLeaderEpoch` and `DeleteRecords`.
 
 use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
-use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse, ListOffsetsRequest, ListOffsetsResponse};
+use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
+use kafka_protocol::messages::{
+    DeleteRecordsRequest, DeleteRecordsResponse, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse,
+};
 
 use crate::sandbox::cluster::{Cluster, Shared};
 use crate::sandbox::codes;
@@ -45,6 +49,40 @@ fn offset_at(log: &PartitionLog, timestamp: i64, committed: bool) -> (i64, i64) 
         LATEST => (log.end(), -1),
         timestamp => log.first_since(timestamp).unwrap_or((-1, -1)),
     }
+}
+
+/// Where logs end for leader epochs.
+pub(super) fn epoch_ends(
+    cluster: &mut Cluster,
+    node: i32,
+    plan: &Plan,
+    request: OffsetForLeaderEpochRequest,
+) -> OffsetForLeaderEpochResponse {
+    let mut look = |topic: &str, partition: i32, current: i32, epoch: i32| {
+        if let Some(code) = plan.partition_error(topic, partition) {
+            return Err(code);
+        }
+        let partition = cluster.led_by(node, topic, partition)?;
+        match current {
+            -1 => {}
+            current if current < partition.leader_epoch => return Err(codes::FENCED_LEADER_EPOCH),
+            current if current > partition.leader_epoch => return Err(codes::UNKNOWN_LEADER_EPOCH),
+            _ => {}
+        }
+        Ok(partition.epoch_end(epoch))
+    };
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|wanted| {
+            let end = EpochEndOffset::default().with_partition(wanted.partition);
+            match look(&topic.topic, wanted.partition, wanted.current_leader_epoch, wanted.leader_epoch) {
+                Ok((epoch, offset)) => end.with_leader_epoch(epoch).with_end_offset(offset),
+                Err(code) => end.with_error_code(code),
+            }
+        });
+        let partitions = partitions.collect();
+        OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(partitions)
+    });
+    OffsetForLeaderEpochResponse::default().with_topics(topics.collect()).with_throttle_time_ms(plan.throttle_ms)
 }
 
 /// Moves the start of logs.
