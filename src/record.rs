@@ -31,6 +31,22 @@ impl Offset {
     }
 }
 
+/// Where reading goes on, and what tells that place from the same offset of another log (KIP-320).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Position {
+    /// The offset of the next record.
+    pub offset: Offset,
+    /// The leader epoch in which what stands before it was written, where it is known.
+    pub leader_epoch: Option<i32>,
+}
+
+/// A place of which nothing is known but its offset.
+impl From<Offset> for Position {
+    fn from(offset: Offset) -> Self {
+        Self { offset, leader_epoch: None }
+    }
+}
+
 impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -63,6 +63,53 @@ async fn leaders_that_move_are_followed_by_the_wire() {
     topics.audit().await.assert_clean();
 }
 
+/// Two replicas: one stops, the other writes on, dies, and stays away; the first leads, without what
+/// it has missed, and goes on beyond where the pipeline had read.
+#[tokio::test]
+async fn what_an_unclean_election_took_is_told_and_what_came_instead_is_read() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let cluster = KafkaCluster::start(3).await;
+    let topics =
+        Topics { brokers: cluster.bootstrap(), names: ["in", "out", "dead"].map(|role| format!("unclean-{role}")) };
+    let unclean: &[&str] = &["--config", "unclean.leader.election.enable=true", "--config", "min.insync.replicas=1"];
+    for (name, nodes, more) in
+        [(&topics.names[0], "1:2", unclean), (&topics.names[1], "3:2:1", &[]), (&topics.names[2], "3:2:1", &[])]
+    {
+        let create = [&["--create", "--topic", name, "--replica-assignment", nodes], more].concat();
+        let created = cluster.cli("org.apache.kafka.tools.TopicCommand", &create).await;
+        assert!(created.status.success(), "{created:?}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut pipeline = topics.pipeline(folder.path(), &[&WIRE[..], &["--kafka.request_timeout", "5s"]].concat());
+    topics.generate(10_000, 15).await;
+    drained(&mut pipeline, 10_000.0).await;
+    cluster.kill(2).await;
+    topics.generate(5_000, 16).await;
+    drained(&mut pipeline, 15_000.0).await;
+    cluster.kill(1).await;
+    cluster.start_node(2).await;
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while cluster.leader(&topics.names[0], 0).await != Some(2) {
+        assert!(tokio::time::Instant::now() < until, "node 2 does not lead");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    topics.generate(8_000, 17).await;
+    drained(&mut pipeline, 18_000.0).await;
+    let truncations = |it: &PipelineProcess| it.metric("login_pipeline_source_log_truncations_total");
+    assert!(truncations(&pipeline) == 1.0 && pipeline.metric("login_pipeline_retries_total") > 0.0);
+    let log = pipeline.log();
+    assert_eq!(log.matches("the log was truncated").count(), 1, "{log}");
+    ended_in_order(pipeline).await;
+    let checkpoint = std::fs::read_to_string(folder.path().join("offsets").join(&topics.names[0]).join("0")).unwrap();
+    assert!(checkpoint.contains("next_offset 18000\n") && !checkpoint.contains("leader_epoch -"), "{checkpoint}");
+    // What was lost has its outputs still; all that is there now has them, too, and once.
+    let audit = topics.audit().await;
+    assert_eq!((audit.source, audit.lost, audit.wrong_fields), (18_000, 0, 0));
+    assert_eq!(audit.output + audit.dead, 23_000);
+}
+
 #[tokio::test]
 async fn nothing_of_aborted_transactions_comes_out_and_all_else_does_once() {
     if KafkaCluster::left_out() {

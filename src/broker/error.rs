@@ -7,6 +7,7 @@ use rskafka::client::error::{Error as RskafkaError, ProtocolError, RequestError}
 use rskafka::{ConnectionError, SaslError};
 
 use super::wire::{sasl, tls};
+use crate::record::Position;
 use crate::retry::ErrorClass;
 
 /// A failed request: what was being done, on what, and why it failed.
@@ -53,12 +54,34 @@ pub enum Cause {
     /// The answer, or the records in it, can't be decoded.
     #[error("can't decode the answer: {0}")]
     Undecodable(String),
+    /// The leader's log no longer holds what was read of it: an unclean leader election cut it.
+    #[error("the log was truncated: {}", truncated(*.before, *.diverged))]
+    Truncated {
+        /// Up to where it was read.
+        before: Position,
+        /// The last place that both logs may have in common; `None` where the leader can't tell.
+        diverged: Option<Position>,
+    },
     /// The partition is not this instance's to write for, at the moment or any more.
     #[error("the membership in the group is in doubt: nothing is written for this partition")]
     NotHeld,
     /// The broker speaks no version of this request that we know.
     #[error("the broker offers no version of this request that we know: {0}")]
     Unsupported(String),
+}
+
+fn truncated(before: Position, diverged: Option<Position>) -> String {
+    let was = format!("it was read up to offset {} in leader epoch {}", before.offset, or_dash(before.leader_epoch));
+    match diverged {
+        Some(at) => {
+            format!("{was}, but differs from offset {} (leader epoch {}) on", at.offset, or_dash(at.leader_epoch))
+        }
+        None => format!("{was}, of which its leader knows nothing"),
+    }
+}
+
+fn or_dash(epoch: Option<i32>) -> String {
+    epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string())
 }
 
 /// What to do about an error code that lasts.
@@ -128,7 +151,7 @@ impl Error {
 
     /// Whether it makes sense to keep the client that met this error.
     pub fn breaks_connection(&self) -> bool {
-        !matches!(self.cause, Cause::Code(_) | Cause::Undecodable(_))
+        !matches!(self.cause, Cause::Code(_) | Cause::Undecodable(_) | Cause::Truncated { .. })
     }
 
     /// What the error means for trying again.
@@ -137,7 +160,11 @@ impl Error {
             Cause::Code(code) => class_of(*code),
             Cause::Connect(_) | Cause::NotHeld => ErrorClass::Transient,
             Cause::Timeout(_) | Cause::Disconnected(_) | Cause::Undecodable(_) => ErrorClass::Ambiguous,
-            Cause::Tls(_) | Cause::Sasl(_) | Cause::FrameTooLarge { .. } | Cause::Unsupported(_) => ErrorClass::Fatal,
+            Cause::Tls(_)
+            | Cause::Sasl(_)
+            | Cause::FrameTooLarge { .. }
+            | Cause::Truncated { .. }
+            | Cause::Unsupported(_) => ErrorClass::Fatal,
         }
     }
 

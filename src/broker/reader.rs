@@ -24,7 +24,7 @@ use super::Error;
 use super::client::Clients;
 use super::wire::{At, Cluster};
 use crate::config::{self, ReaderKind};
-use crate::record::{Offset, TopicId};
+use crate::record::{Offset, Position, TopicId};
 
 /// The least time between two fetches where the first brought nothing.
 const LEAST_WAIT: Duration = Duration::from_millis(10);
@@ -59,8 +59,9 @@ impl PartitionReader {
     ///
     /// # Errors
     /// Whatever kept the leader from answering, every error code it gives, and bytes that are not
-    /// even framed as batches.
-    pub async fn fetch(&mut self, position: Offset, max_bytes: i32) -> Result<SourceBatch, Error> {
+    /// even framed as batches. [`Cause::Truncated`](super::Cause::Truncated) where the leader's log is
+    /// not the one that was read up to `position`, as far as that has an epoch.
+    pub async fn fetch(&mut self, position: Position, max_bytes: i32) -> Result<SourceBatch, Error> {
         let begun = Instant::now();
         let fetched = match &mut self.rskafka {
             Some(rskafka) => rskafka.fetch(&mut self.wire, position, max_bytes).await,

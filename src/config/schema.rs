@@ -223,7 +223,7 @@ pub static KEYS: &[Key] = &[
     row("source.start", Kind::Words(StartAt::WORDS), "earliest",
         "Where a partition without a stored offset begins"),
     row("source.on_offset_out_of_range", Kind::Words(OutOfRange::WORDS), "earliest",
-        "Where to go on if the stored offset no longer exists; fail stops that partition"),
+        "Where to go on if the stored offset no longer exists; fail stops that partition, also where the log was truncated"),
     row("source.max_fetch_bytes", Kind::Size(KIB, GIB), "512KiB",
         "The most bytes that one fetch of one partition asks for"),
     row("source.max_wait", WAIT, "500ms",

@@ -72,6 +72,7 @@ struct Families {
     in_flight: Family<PartitionLabels, Gauge>,
     checkpoint_age: Family<PartitionLabels, SecondsSince>,
     expired: Family<TopicLabels, Counter>,
+    truncations: Family<TopicLabels, Counter>,
     undecodable: Family<TopicLabels, Counter>,
     routed_records: Family<RouteLabels, Counter>,
     routed_bytes: Family<RouteLabels, Counter>,
@@ -181,6 +182,7 @@ impl Metrics {
             in_flight: families.in_flight.get_or_create_owned(&labels),
             checkpoint_age: families.checkpoint_age.get_or_create_owned(&labels),
             expired: families.expired.get_or_create_owned(&of_topic),
+            truncations: families.truncations.get_or_create_owned(&of_topic),
             undecodable: families.undecodable.get_or_create_owned(&of_topic),
             fetch: families.fetch.get_or_create_owned(&of_topic),
             checkpoint: families.checkpoint.get_or_create_owned(&of_topic),
@@ -245,6 +247,10 @@ impl Families {
             in_flight: made.unit("in_flight", Unit::Bytes, "Bytes read and not yet acknowledged"),
             checkpoint_age: made.unit("checkpoint_age", Unit::Seconds, "Time since the last stored checkpoint"),
             expired: made.plain("source_records_expired", "Records that retention deleted before they were read"),
+            truncations: made.plain(
+                "source_log_truncations",
+                "How often a leader's log was found to lack what had been read of the one before",
+            ),
             undecodable: made.plain(
                 "source_undecodable_stretches",
                 "Fetches that rskafka could not decode, read again batch by batch",
@@ -316,6 +322,8 @@ pub struct PartitionMetrics {
     pub clock_skew: Counter,
     /// Records that retention deleted before they were read. One series a topic.
     pub expired: Counter,
+    /// How often a leader's log lacked what had been read of the one before. One series a topic.
+    pub truncations: Counter,
     /// Fetches that rskafka could not decode, read again batch by batch. One series a topic.
     pub undecodable: Counter,
     lag: Gauge,
@@ -484,6 +492,7 @@ mod tests {
         partition.position(Offset(10), Offset(25));
         partition.in_flight_bytes(2_100);
         partition.expired.inc_by(7);
+        partition.truncations.inc();
         partition.undecodable.inc();
         partition.clock_skew.inc();
         partition.fetch.observe(Duration::from_millis(20));
@@ -502,6 +511,7 @@ mod tests {
             "login_pipeline_source_next_offset{topic=\"user-login\",partition=\"3\"} 10",
             "login_pipeline_in_flight_bytes{topic=\"user-login\",partition=\"3\"} 2100",
             "login_pipeline_source_records_expired_total{topic=\"user-login\"} 7",
+            "login_pipeline_source_log_truncations_total{topic=\"user-login\"} 1",
             "login_pipeline_source_undecodable_stretches_total{topic=\"user-login\"} 1",
             "login_pipeline_routed_records_total{route=\"output\"} 9",
             "login_pipeline_routed_bytes_total{route=\"output\"} 2400",

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Checkpoint, OffsetStore, StoreError};
-use crate::record::Offset;
+use crate::record::Position;
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
 
@@ -24,7 +24,7 @@ pub type Outcome<'a> = Result<&'a Checkpoint, &'a StoreError>;
 /// Dropped, it stores what it was last told and ends; [`Checkpointer::finish`] waits for that.
 #[derive(Debug)]
 pub struct Checkpointer {
-    progress: watch::Sender<Offset>,
+    progress: watch::Sender<Position>,
     task: JoinHandle<Result<(), StoreError>>,
 }
 
@@ -39,24 +39,26 @@ impl Checkpointer {
         interval: Duration,
         report: impl FnMut(Outcome<'_>, Duration) -> Duration + Send + 'static,
     ) -> Self {
-        let (progress, watched) = watch::channel(stored.next_offset);
+        let (progress, watched) = watch::channel(stored.position());
         let keeper =
             Keeper { store, tenure, stored, stored_at: Instant::now(), in_doubt_until: None, interval, report };
         Self { progress, task: tokio::spawn(keeper.run(watched)) }
     }
 
-    /// Notes that every record below `next_offset` is done. Steps back are ignored.
-    pub fn advance(&self, next_offset: Offset) {
-        self.progress.send_if_modified(|offset| {
-            let ahead = next_offset > *offset;
-            *offset = next_offset.max(*offset);
+    /// Notes that every record before `next` is done. Steps back are ignored.
+    pub fn advance(&self, next: Position) {
+        self.progress.send_if_modified(|done| {
+            let ahead = next.offset > done.offset;
+            if ahead {
+                *done = next;
+            }
             ahead
         });
     }
 
-    /// Begins anew at an offset, which may lie before what is stored: the log has changed.
-    pub fn restart_at(&self, offset: Offset) {
-        self.progress.send_replace(offset);
+    /// Begins anew at a place that may lie before what is stored: the log has changed.
+    pub fn restart_at(&self, position: Position) {
+        self.progress.send_replace(position);
     }
 
     /// Stores what is not stored yet, now; tried again for as long as the failure is a broker's and
@@ -85,7 +87,7 @@ struct Keeper<R> {
 }
 
 impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
-    async fn run(mut self, mut progress: watch::Receiver<Offset>) -> Result<(), StoreError> {
+    async fn run(mut self, mut progress: watch::Receiver<Position>) -> Result<(), StoreError> {
         let tenure = self.tenure.clone();
         tokio::select! {
             biased;
@@ -94,13 +96,13 @@ impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
         }
     }
 
-    async fn keep_up(&mut self, progress: &mut watch::Receiver<Offset>) -> Result<(), StoreError> {
+    async fn keep_up(&mut self, progress: &mut watch::Receiver<Position>) -> Result<(), StoreError> {
         let mut due = Instant::now() + self.interval;
         let mut failed = false;
         loop {
             let open = self.wait(progress, due, failed).await;
-            let next_offset = *progress.borrow_and_update();
-            match self.keep(next_offset).await {
+            let next = *progress.borrow_and_update();
+            match self.keep(next).await {
                 Ok(()) if open => {
                     failed = false;
                     due = Instant::now() + self.interval;
@@ -121,7 +123,7 @@ impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
 
     /// Waits until something is to be stored, and not before `due`. False as soon as nobody can
     /// tell of progress any more: what is stored then is the last.
-    async fn wait(&mut self, progress: &mut watch::Receiver<Offset>, due: Instant, failed: bool) -> bool {
+    async fn wait(&mut self, progress: &mut watch::Receiver<Position>, due: Instant, failed: bool) -> bool {
         if !failed {
             let told = match self.refresh_interval() {
                 Some(interval) => timeout(interval, progress.changed()).await.unwrap_or(Ok(())),
@@ -138,13 +140,13 @@ impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
         }
     }
 
-    /// Stores an offset that is not stored yet, or whose store will forget it soon.
-    async fn keep(&mut self, next_offset: Offset) -> Result<(), (StoreError, Duration)> {
+    /// Stores a place that is not stored yet, or whose store will forget it soon.
+    async fn keep(&mut self, next: Position) -> Result<(), (StoreError, Duration)> {
         let stale = self.refresh_interval().is_some_and(|interval| self.stored_at.elapsed() >= interval);
-        if next_offset == self.stored.next_offset && !stale {
+        if next == self.stored.position() && !stale {
             return Ok(());
         }
-        let checkpoint = Checkpoint { next_offset, ..self.stored.clone() };
+        let checkpoint = self.stored.clone().at(next);
         self.tenure.held().await; // a lease that ran out may be renewed
         let begun = Instant::now();
         let result = self.store.store(&checkpoint, &self.tenure).await;
@@ -172,7 +174,7 @@ impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
 }
 
 /// Waits until nobody can tell of progress any more, whatever is told before.
-async fn closed(progress: &mut watch::Receiver<Offset>) {
+async fn closed(progress: &mut watch::Receiver<Position>) {
     while progress.changed().await.is_ok() {}
 }
 
@@ -186,6 +188,7 @@ mod tests {
 
     use super::*;
     use crate::broker::{Cause, Error};
+    use crate::record::Offset;
 
     /// Keeps what it is given, and fails as often as it is told to.
     #[derive(Default)]
@@ -237,7 +240,7 @@ mod tests {
         let store = Arc::new(Memory::default());
         let checkpointer = spawn(&store);
         for offset in 11..=20 {
-            checkpointer.advance(Offset(offset));
+            checkpointer.advance(Offset(offset).into());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(stored(&store).is_empty());
@@ -245,7 +248,7 @@ mod tests {
         assert_eq!(stored(&store), [20]);
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(stored(&store), [20], "nothing new, nothing written");
-        checkpointer.advance(Offset(15));
+        checkpointer.advance(Offset(15).into());
         checkpointer.finish().await.unwrap();
         assert_eq!(stored(&store), [20], "never a step back");
     }
@@ -254,7 +257,7 @@ mod tests {
     async fn a_restart_may_step_back() {
         let store = Arc::new(Memory::default());
         let checkpointer = spawn(&store);
-        checkpointer.restart_at(Offset(3));
+        checkpointer.restart_at(Offset(3).into());
         checkpointer.finish().await.unwrap();
         assert_eq!(stored(&store), [3]);
     }
@@ -263,9 +266,9 @@ mod tests {
     async fn finishing_stores_at_once() {
         let store = Arc::new(Memory::default());
         let checkpointer = spawn(&store);
-        checkpointer.advance(Offset(11));
+        checkpointer.advance(Offset(11).into());
         tokio::task::yield_now().await;
-        checkpointer.advance(Offset(12));
+        checkpointer.advance(Offset(12).into());
         let before = Instant::now();
         checkpointer.finish().await.unwrap();
         assert_eq!(stored(&store), [12]);
@@ -277,11 +280,11 @@ mod tests {
         let store = Arc::new(Memory::default());
         let checkpointer = spawn(&store);
         *store.failures.lock().unwrap() = 3;
-        checkpointer.advance(Offset(11));
+        checkpointer.advance(Offset(11).into());
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(stored(&store), [11]);
         *store.failures.lock().unwrap() = 1;
-        checkpointer.advance(Offset(12));
+        checkpointer.advance(Offset(12).into());
         assert!(checkpointer.finish().await.is_err());
     }
 
@@ -290,7 +293,7 @@ mod tests {
         let store = Arc::new(Memory::default());
         let checkpointer = spawn(&store);
         *store.unanswered.lock().unwrap() = 1;
-        checkpointer.advance(Offset(11));
+        checkpointer.advance(Offset(11).into());
         tokio::time::sleep(LATE + Duration::from_secs(5)).await;
         let again = stored(&store);
         assert!(again.len() > 5 && again.iter().all(|offset| *offset == 11), "{again:?}");
@@ -303,7 +306,7 @@ mod tests {
         let store = Arc::new(Memory::default());
         let tenure = Tenure::unlimited();
         let checkpointer = spawn_under(&store, tenure.clone());
-        checkpointer.advance(Offset(11));
+        checkpointer.advance(Offset(11).into());
         tenure.end();
         assert!(matches!(checkpointer.finish().await, Err(StoreError::NotHeld { .. })));
         assert!(stored(&store).is_empty());

@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 
 use crate::broker;
-use crate::record::{Offset, TopicId};
+use crate::record::{Offset, Position, TopicId};
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
 
@@ -38,6 +38,20 @@ pub struct Checkpoint {
     pub next_offset: Offset,
     /// The leader epoch of the last record done, where it is known.
     pub leader_epoch: Option<i32>,
+}
+
+impl Checkpoint {
+    /// Where reading goes on.
+    pub fn position(&self) -> Position {
+        Position { offset: self.next_offset, leader_epoch: self.leader_epoch }
+    }
+
+    /// The same partition's, there.
+    #[must_use]
+    pub fn at(self, position: Position) -> Self {
+        let Position { offset: next_offset, leader_epoch } = position;
+        Self { next_offset, leader_epoch, ..self }
+    }
 }
 
 /// A place that keeps checkpoints.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::broker::SourceBatch;
 use crate::observe::{Observe, PartitionMetrics, PartitionStatus, RouteMetrics, SharedTally, Tally, count};
-use crate::record::Offset;
+use crate::record::{Offset, Position};
 use crate::stages::Counts;
 
 /// Metrics, status and tallies of one partition.
@@ -24,6 +24,8 @@ pub struct Accounts {
 pub struct Done {
     /// The source offsets.
     pub range: Range<Offset>,
+    /// Where reading goes on behind it.
+    pub end: Position,
     records: u64,
     bytes: u64,
     /// When its first record was written.
@@ -36,6 +38,7 @@ impl Done {
     pub fn new(batch: &SourceBatch, counts: Counts) -> Self {
         Self {
             range: batch.range.clone(),
+            end: batch.end(),
             records: count(batch.len()),
             bytes: count(batch.bytes()),
             oldest_ms: batch.entry(0).map(|first| first.record.timestamp_ms),

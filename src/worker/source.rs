@@ -6,20 +6,22 @@ use std::time::Duration;
 use kafka_protocol::ResponseError;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::budget::Share;
-use crate::broker::{Error, PartitionReader, SourceBatch, Trouble, Watch};
+use crate::broker::{Cause, Error, PartitionReader, SourceBatch, Trouble, Watch};
 use crate::config::{OutOfRange, StartAt};
 use crate::observe::{PartitionMetrics, PartitionState, PartitionStatus, count};
 use crate::offsets::{Checkpoint, OffsetStore};
-use crate::record::{Offset, TopicId};
+use crate::record::{Offset, Position, TopicId};
 
 /// Reads a partition from where its checkpoint says, through every trouble.
 pub struct Source {
     parts: SourceParts,
     trouble: Trouble,
-    position: Offset,
+    position: Position,
+    /// The place before which the log was last found to lack what had been read.
+    truncated_before: Option<Position>,
 }
 
 /// What a source is made of.
@@ -62,7 +64,7 @@ impl Source {
     /// A source that knows nothing of its position yet.
     pub fn new(parts: SourceParts) -> Self {
         let trouble = parts.watch.operation("fetch", format!("read {}/{}", parts.topic, parts.partition));
-        Self { parts, trouble, position: Offset(0) }
+        Self { parts, trouble, position: Position::default(), truncated_before: None }
     }
 
     /// Finds where to begin. What an earlier attempt had fetched is forgotten.
@@ -73,7 +75,7 @@ impl Source {
                 Ok(start) => {
                     let checkpoint = &start.checkpoint;
                     self.trouble.passed();
-                    self.position = checkpoint.next_offset;
+                    self.position = checkpoint.position();
                     self.parts.status.state(PartitionState::Running);
                     info!(
                         topic = checkpoint.topic,
@@ -144,13 +146,18 @@ impl Source {
                     self.trouble.passed();
                     self.note_fetched(&batch, begun.elapsed());
                     if !batch.range.is_empty() {
-                        self.position = batch.range.end;
+                        self.position = batch.end();
                         self.parts.share.take(asked, batch.bytes());
                         return batch;
                     }
                 }
                 Err(error) if error.is(ResponseError::OffsetOutOfRange) => {
                     if let Some(batch) = self.out_of_range(error).await {
+                        return batch;
+                    }
+                }
+                Err(error @ Error { cause: Cause::Truncated { diverged, .. }, .. }) => {
+                    if let Some(batch) = self.truncated(error, diverged).await {
                         return batch;
                     }
                 }
@@ -174,26 +181,74 @@ impl Source {
     /// records: it lets the place where reading goes on be stored, or a crash before the next
     /// record would ask the policy again, and a later end would pass over what came in between.
     async fn out_of_range(&mut self, error: Error) -> Option<SourceBatch> {
-        match self.policy_offset(self.position).await {
-            Ok(offset) if offset == self.position => sleep(self.trouble.failed(&error)).await,
+        match self.policy_offset(self.position.offset).await {
+            Ok(offset) if offset == self.position.offset => sleep(self.trouble.failed(&error)).await,
             Ok(offset) => {
                 let (topic, partition) = (&self.parts.topic, self.parts.partition);
-                let expired = offset.since(self.position);
+                let expired = offset.since(self.position.offset);
                 warn!(
                     topic,
                     partition,
-                    from = self.position.0,
+                    from = self.position.offset.0,
                     to = offset.0,
                     expired,
                     "the position no longer exists: going on elsewhere"
                 );
                 self.parts.metrics.expired.inc_by(expired);
-                self.position = offset;
-                return Some(SourceBatch::empty_at(offset));
+                self.position = offset.into();
+                return Some(SourceBatch::empty_at(self.position));
             }
             Err(error) => sleep(self.trouble.failed(&error)).await,
         }
         None
+    }
+
+    /// Goes on where the leader's log begins to differ from what was read, or, where the leader can't
+    /// tell, where the policy says; or waits, where it says to fail. What is returned has no records,
+    /// as after [`Source::out_of_range`].
+    ///
+    /// Kafka's own consumer does the same. With `latest`, too: what stands behind the place where the
+    /// logs part was never read, so that passing over it would lose it, and going further back would
+    /// only repeat what both have.
+    async fn truncated(&mut self, error: Error, diverged: Option<Position>) -> Option<SourceBatch> {
+        if self.truncated_before.replace(self.position) != Some(self.position) {
+            self.parts.metrics.truncations.inc();
+        }
+        let next = match (self.parts.out_of_range, diverged) {
+            (OutOfRange::Fail, _) => Err(self.refused(error)),
+            (_, Some(diverged)) => Ok(diverged),
+            (OutOfRange::Earliest, None) => self.parts.reader.earliest().await.map(Position::from),
+            (OutOfRange::Latest, None) => self.parts.reader.latest().await.map(Position::from),
+        };
+        match next {
+            Ok(next) => {
+                error!(
+                    topic = self.parts.topic,
+                    partition = self.parts.partition,
+                    position = self.position.offset.0,
+                    leader_epoch = self.position.leader_epoch,
+                    diverged = diverged.map(|diverged| diverged.offset.0),
+                    next = next.offset.0,
+                    "the log was truncated, as by an unclean leader election: what was read from where it diverged on \
+                     is lost to Kafka; going on with what stands there now"
+                );
+                (self.position, self.truncated_before) = (next, None);
+                Some(SourceBatch::empty_at(next))
+            }
+            Err(error) => {
+                sleep(self.trouble.failed(&error)).await;
+                None
+            }
+        }
+    }
+
+    /// A truncation that someone is to decide about.
+    fn refused(&self, error: Error) -> Error {
+        let on = format!(
+            "{} (source.on_offset_out_of_range is \"fail\": set another, or the offset with 'offsets set')",
+            error.on
+        );
+        Error { on, ..error }
     }
 
     /// Where to go on instead of at `position`.
@@ -203,7 +258,7 @@ impl Source {
     async fn policy_offset(&mut self, position: Offset) -> Result<Offset, Error> {
         let (earliest, latest) = (self.parts.reader.earliest().await?, self.parts.reader.latest().await?);
         match self.parts.out_of_range {
-            _ if (earliest..=latest).contains(&position) && position == self.position => Ok(position),
+            _ if (earliest..=latest).contains(&position) && position == self.position.offset => Ok(position),
             OutOfRange::Earliest => Ok(earliest),
             OutOfRange::Latest => Ok(latest),
             OutOfRange::Fail => {

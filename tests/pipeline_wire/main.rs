@@ -32,5 +32,6 @@ mod support;
 #[path = "../pipeline/topics.rs"]
 mod topics;
 mod transactions;
+mod truncation;
 #[path = "../pipeline/watching.rs"]
 mod watching;

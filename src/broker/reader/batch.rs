@@ -5,7 +5,7 @@ use std::ops::Range;
 use rskafka::record::{Record, RecordAndOffset};
 
 use crate::broker::wire::{Damaged, Found, Stretch};
-use crate::record::{Headers, Offset, RecordView};
+use crate::record::{Headers, Offset, Position, RecordView};
 
 /// Records as they were fetched, with the offsets they cover.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub struct SourceBatch {
     pub range: Range<Offset>,
     /// The offset behind the last record that all in-sync replicas have.
     pub high_watermark: Offset,
+    /// The leader epoch of the last batch covered, where the reader tells.
+    leader_epoch: Option<i32>,
     entries: Entries,
     bytes: usize,
 }
@@ -37,18 +39,25 @@ impl SourceBatch {
     /// Of records as rskafka gives them.
     pub(super) fn of_rskafka(range: Range<Offset>, high_watermark: Offset, records: Vec<RecordAndOffset>) -> Self {
         let bytes = records.iter().map(held_bytes).sum();
-        Self { range, high_watermark, entries: Entries::Rskafka(records), bytes }
+        // rskafka throws away in which epoch they were written.
+        Self { range, high_watermark, leader_epoch: None, entries: Entries::Rskafka(records), bytes }
     }
 
     /// Of a stretch that was read by the wire.
     pub(super) fn of_wire(range: Range<Offset>, high_watermark: Offset, stretch: Stretch) -> Self {
-        let bytes = stretch.bytes();
-        Self { range, high_watermark, entries: Entries::Wire(stretch), bytes }
+        let (bytes, leader_epoch) = (stretch.bytes(), stretch.leader_epoch);
+        Self { range, high_watermark, leader_epoch, entries: Entries::Wire(stretch), bytes }
     }
 
-    /// Nothing at all, at the offset where reading goes on.
-    pub fn empty_at(offset: Offset) -> Self {
-        Self::of_wire(offset..offset, offset, Stretch::default())
+    /// Nothing at all, where reading goes on.
+    pub fn empty_at(position: Position) -> Self {
+        let Position { offset, leader_epoch } = position;
+        Self::of_wire(offset..offset, offset, Stretch { leader_epoch, ..Stretch::default() })
+    }
+
+    /// Where reading goes on behind it.
+    pub fn end(&self) -> Position {
+        Position { offset: self.range.end, leader_epoch: self.leader_epoch }
     }
 
     /// How many entries.

@@ -14,7 +14,7 @@ use super::by_wire::ByWire;
 use crate::broker::client::{Clients, Partition, within};
 use crate::broker::{Cause, Error};
 use crate::config;
-use crate::record::Offset;
+use crate::record::{Offset, Position};
 
 /// After a stretch that rskafka could not decode, this many fetches go by the wire: control
 /// batches come in flocks.
@@ -46,7 +46,7 @@ impl ByRskafka {
     }
 
     /// The records from `position` on.
-    pub async fn fetch(&mut self, wire: &mut ByWire, position: Offset, max_bytes: i32) -> Result<SourceBatch, Error> {
+    pub async fn fetch(&mut self, wire: &mut ByWire, position: Position, max_bytes: i32) -> Result<SourceBatch, Error> {
         let fetched = self.fetch_either_way(wire, position, max_bytes).await;
         self.drop_broken(fetched).await
     }
@@ -70,25 +70,26 @@ impl ByRskafka {
     async fn fetch_either_way(
         &mut self,
         wire: &mut ByWire,
-        position: Offset,
+        position: Position,
         max_bytes: i32,
     ) -> Result<SourceBatch, Error> {
         if self.suspicion > 0 {
             self.suspicion -= 1;
             return self.stretch(wire, position, max_bytes, wire.max_wait_ms()).await;
         }
+        let from = position.offset;
         match self.fetch_by_rskafka(wire, position, max_bytes).await {
-            Ok((records, high_watermark)) if records.is_empty() && position < high_watermark => {
+            Ok((records, high_watermark)) if records.is_empty() && from < high_watermark => {
                 // A hole, an open transaction, or what rskafka took for a batch cut short.
                 self.stretch(wire, position, max_bytes, 0).await
             }
-            Ok((records, high_watermark)) if ascend_from(&records, position) => {
-                let end = records.last().map_or(position, |last| Offset(last.offset).next());
-                Ok(SourceBatch::of_rskafka(position..end, high_watermark, records))
+            Ok((records, high_watermark)) if ascend_from(&records, from) => {
+                let end = records.last().map_or(from, |last| Offset(last.offset).next());
+                Ok(SourceBatch::of_rskafka(from..end, high_watermark, records))
             }
             Ok(_) => self.stretch(wire, position, max_bytes, 0).await,
             Err(error) if matches!(error.cause, Cause::Undecodable(_)) => {
-                debug!(topic = self.topic, partition = self.partition, offset = position.0, %error, "reading by the wire");
+                debug!(topic = self.topic, partition = self.partition, offset = from.0, %error, "reading by the wire");
                 self.undecodable += 1;
                 self.stretch(wire, position, max_bytes, 0).await
             }
@@ -100,7 +101,7 @@ impl ByRskafka {
     async fn stretch(
         &mut self,
         wire: &mut ByWire,
-        position: Offset,
+        position: Position,
         max_bytes: i32,
         max_wait_ms: i32,
     ) -> Result<SourceBatch, Error> {
@@ -113,12 +114,15 @@ impl ByRskafka {
 
     async fn fetch_by_rskafka(
         &mut self,
-        wire: &ByWire,
-        position: Offset,
+        wire: &mut ByWire,
+        position: Position,
         max_bytes: i32,
     ) -> Result<(Vec<RecordAndOffset>, Offset), Error> {
+        if self.client.as_ref().is_none_or(Partition::is_spent) {
+            wire.validate(position).await?;
+        }
         let (deadline, on, wait) = (self.request_timeout, wire.on(), wire.max_wait_ms());
-        let fetch = self.client(wire).await?.fetch_records(position.0, 1..max_bytes.saturating_add(1), wait);
+        let fetch = self.client(wire).await?.fetch_records(position.offset.0, 1..max_bytes.saturating_add(1), wait);
         let (records, high_watermark) = within(deadline, "fetch", &on, fetch).await?;
         Ok((records, Offset(high_watermark)))
     }

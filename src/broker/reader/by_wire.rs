@@ -8,7 +8,7 @@ use super::SourceBatch;
 use crate::broker::wire::{Ask, At, Cluster, FetchLink, Fetched, Isolation, Stretch};
 use crate::broker::{Cause, Error};
 use crate::config;
-use crate::record::{Offset, TopicId};
+use crate::record::{Offset, Position, TopicId};
 
 /// One batch may decompress to this many times the largest frame.
 const LARGEST_EXPANSION: usize = 4;
@@ -50,27 +50,42 @@ impl ByWire {
     }
 
     /// The records from `position` on. What is damaged is read again, to be sure.
-    pub async fn fetch(&mut self, position: Offset, max_bytes: i32) -> Result<SourceBatch, Error> {
+    pub async fn fetch(&mut self, position: Position, max_bytes: i32) -> Result<SourceBatch, Error> {
         let (stretch, fetched) = self.fetch_stretch(position, max_bytes, self.max_wait_ms).await?;
         match stretch.next {
             Some(next) if stretch.damaged.is_empty() => {
-                Ok(SourceBatch::of_wire(position..next, fetched.high_watermark, stretch))
+                Ok(SourceBatch::of_wire(position.offset..next, fetched.high_watermark, stretch))
             }
             _ => self.certain(position, max_bytes, 0).await,
         }
     }
 
     /// The records from `position` on, and what is damaged.
-    pub async fn certain(&mut self, position: Offset, max_bytes: i32, max_wait_ms: i32) -> Result<SourceBatch, Error> {
+    pub async fn certain(
+        &mut self,
+        position: Position,
+        max_bytes: i32,
+        max_wait_ms: i32,
+    ) -> Result<SourceBatch, Error> {
         let (stretch, fetched) = self.certain_stretch(position, max_bytes, max_wait_ms).await?;
         let next = match stretch.next {
             Some(next) => next,
             None => self.behind_damage(position, max_bytes, &fetched).await?,
         };
+        let position = position.offset;
         if next <= position && !stretch.damaged.is_empty() {
             return Err(self.undecodable(position, "what stands behind a damaged batch begins before it"));
         }
         Ok(SourceBatch::of_wire(position..next, fetched.high_watermark, stretch))
+    }
+
+    /// Makes sure that the leader's log is the one that was read up to `position`, if that has an
+    /// epoch: for who reads in another way.
+    pub async fn validate(&mut self, position: Position) -> Result<(), Error> {
+        match position.leader_epoch {
+            Some(_) => self.link.open(&self.topic, self.partition, position).await,
+            None => Ok(()),
+        }
     }
 
     /// A place in what is read.
@@ -104,7 +119,7 @@ impl ByWire {
     /// A stretch whose damage, if any, was found twice: it lies in the log, not on the way.
     async fn certain_stretch(
         &mut self,
-        position: Offset,
+        position: Position,
         max_bytes: i32,
         max_wait_ms: i32,
     ) -> Result<(Stretch, Fetched), Error> {
@@ -116,35 +131,35 @@ impl ByWire {
         if second.damaged.iter().all(|damaged| first.damaged.iter().any(|before| before.is(damaged))) {
             return Ok((second, fetched));
         }
-        Err(self.undecodable(position, "two reads of the same batch differ: the damage is on the way"))
+        Err(self.undecodable(position.offset, "two reads of the same batch differ: the damage is on the way"))
     }
 
     async fn fetch_stretch(
         &mut self,
-        position: Offset,
+        position: Position,
         max_bytes: i32,
         max_wait_ms: i32,
     ) -> Result<(Stretch, Fetched), Error> {
         let fetched = self.fetch_raw(position, max_bytes, max_wait_ms).await?;
         let limit = self.max_frame_bytes.saturating_mul(LARGEST_EXPANSION);
         let stretch = match self.leaves_out_aborted {
-            true => fetched.committed_stretch(position, limit),
-            false => fetched.stretch(position, limit),
+            true => fetched.committed_stretch(position.offset, limit),
+            false => fetched.stretch(position.offset, limit),
         };
-        let stretch = stretch.map_err(|why| self.undecodable(position, &why))?;
+        let stretch = stretch.map_err(|why| self.undecodable(position.offset, &why))?;
         Ok((stretch, fetched))
     }
 
-    async fn fetch_raw(&mut self, position: Offset, max_bytes: i32, max_wait_ms: i32) -> Result<Fetched, Error> {
+    async fn fetch_raw(&mut self, position: Position, max_bytes: i32, max_wait_ms: i32) -> Result<Fetched, Error> {
         if !self.link.is_open() {
             self.check_topic().await?;
-            self.link.open(&self.topic, self.partition).await?;
+            self.link.open(&self.topic, self.partition, position).await?;
         }
         let ask = Ask {
             topic: &self.topic,
             partition: self.partition,
             isolation: self.isolation,
-            offset: position,
+            offset: position.offset,
             max_bytes,
             max_wait_ms,
         };
@@ -153,7 +168,7 @@ impl ByWire {
 
     /// The offset behind a damaged batch that came last: the start of the batch behind it, which a
     /// larger fetch shows, or the end of what can be read.
-    async fn behind_damage(&mut self, position: Offset, max_bytes: i32, seen: &Fetched) -> Result<Offset, Error> {
+    async fn behind_damage(&mut self, position: Position, max_bytes: i32, seen: &Fetched) -> Result<Offset, Error> {
         let mut seen_bytes = seen.batches.len();
         let mut max_bytes = max_bytes.max(i32::try_from(seen_bytes).unwrap_or(i32::MAX));
         let most = i32::try_from(self.max_frame_bytes).unwrap_or(i32::MAX);
@@ -165,11 +180,11 @@ impl ByWire {
                 return Ok(base);
             }
             if wider.batches.len() <= seen_bytes {
-                return Ok(wider.end.max(position.next()));
+                return Ok(wider.end.max(position.offset.next()));
             }
             seen_bytes = wider.batches.len();
         }
-        Err(self.undecodable(position, "nothing behind a damaged batch fits kafka.max_frame_bytes: raise it"))
+        Err(self.undecodable(position.offset, "nothing behind a damaged batch fits kafka.max_frame_bytes: raise it"))
     }
 
     fn undecodable(&self, position: Offset, why: &str) -> Error {

@@ -30,10 +30,11 @@ use super::{Options, answers, sasl, throttle, tls};
 use crate::broker::{Cause, Error};
 
 /// The versions of each request that this program has been tested with.
-pub(super) const KNOWN_VERSIONS: [(ApiKey, VersionRange); 23] = [
+pub(super) const KNOWN_VERSIONS: [(ApiKey, VersionRange); 24] = [
     (ApiKey::Produce, VersionRange { min: 3, max: 7 }),
     (ApiKey::Fetch, VersionRange { min: 4, max: 11 }), // topic ids begin at 13
     (ApiKey::ListOffsets, VersionRange { min: 1, max: 7 }),
+    (ApiKey::OffsetForLeaderEpoch, VersionRange { min: 3, max: 4 }), // before, it took rights on the cluster
     (ApiKey::Metadata, VersionRange { min: 1, max: 12 }),
     (ApiKey::OffsetCommit, VersionRange { min: 2, max: 9 }), // topic ids begin at 10
     (ApiKey::OffsetFetch, VersionRange { min: 1, max: 9 }),

@@ -87,6 +87,8 @@ pub struct Stretch {
     pub damaged: Vec<Damaged>,
     /// Where to go on; `None` where the last batch is damaged and so does not tell.
     pub next: Option<Offset>,
+    /// The leader epoch of its last batch; `None` where that is damaged, or there is none.
+    pub leader_epoch: Option<i32>,
     /// Control batches stepped over.
     pub controls: usize,
 }
@@ -269,11 +271,16 @@ impl Stretch {
 
     fn add(&mut self, batch: RawBatch, position: Offset, limit: usize, aborted: Option<&mut Aborted>) {
         match self.add_whole(&batch, position, limit, aborted) {
-            Ok(()) => self.next = Some(batch.next_offset().max(batch.base_offset.next()).max(position)),
+            Ok(()) => {
+                self.next = Some(batch.next_offset().max(batch.base_offset.next()).max(position));
+                self.leader_epoch = batch.leader_epoch();
+            }
             Err(why) => {
                 let (offset, place) = (batch.base_offset.max(position), self.len());
                 self.damaged.push(Damaged { offset, bytes: batch.bytes, why, place });
                 self.next = None;
+                // Its own may be the damage, and that of a batch before it ends before it.
+                self.leader_epoch = None;
             }
         }
     }

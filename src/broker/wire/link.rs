@@ -1,14 +1,23 @@
 //! A connection to one partition's leader that carries that partition's fetches and nothing else. A
 //! broker answers the requests of a connection one after another: a fetch that waits for records
 //! must hold up no produce, and no other partition's fetch.
+//!
+//! ```text
+//! opened: the leader and its epoch ─► does its log hold what was read? ─► fetches in that epoch ─┐
+//!   ▲                                                                                            │
+//!   └──────────────── the connection is lost, or another leads, or in another epoch ◄────────────┘
+//! ```
+//! A log can be truncated only where the leader changes, and no fetch of an earlier epoch is
+//! answered after that: what is asked once, when the link is opened, holds for as long as it is open.
 
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
 
 use super::fetch::{self, Ask, Fetched};
-use super::{Cluster, Connection};
+use super::{Cluster, Connection, leader_epochs};
 use crate::broker::{Cause, Error};
+use crate::record::Position;
 
 /// See the module. Connected when first used, and anew whenever that is of use.
 #[derive(Debug)]
@@ -34,13 +43,20 @@ impl FetchLink {
         self.leader.as_ref().is_some_and(|leader| leader.connection.takes_request())
     }
 
-    /// Connects to the leader of a partition.
+    /// Connects to the leader of a partition, and makes sure that its log holds what was read up to
+    /// `position`.
     ///
     /// # Errors
-    /// Where there is none, or it can't be reached.
-    pub async fn open(&mut self, topic: &str, partition: i32) -> Result<(), Error> {
+    /// Where there is no leader, or it can't be reached, or does not tell; [`Cause::Truncated`] where
+    /// its log is another.
+    pub async fn open(&mut self, topic: &str, partition: i32, position: Position) -> Result<(), Error> {
         self.leader = None;
         let (connection, epoch) = self.cluster.open_leader(topic, partition).await?;
+        let validated = leader_epochs::validate(&connection, epoch, (topic, partition), position).await;
+        if validated.as_ref().is_err_and(has_moved) {
+            self.cluster.forget_leader(topic, partition).await;
+        }
+        validated?;
         self.leader = Some(Leader { connection, epoch });
         Ok(())
     }

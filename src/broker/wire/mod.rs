@@ -7,6 +7,7 @@
 //!    ├── produce (batches encoded in place, acks=all, no hidden retry)
 //!    ├── fetch   (raw batches: control batches, null headers, corrupt ones)
 //!    │      └── FetchLink (to one partition's leader, on a connection of its own)
+//!    ├── leader_epochs (does the log still hold what was read of it?)
 //!    ├── list_offsets (the ends of a log, the record of a time)
 //!    ├── topics (made with settings, and what settings they have)
 //!    └── Coordinator (a group's broker, or a transactional id's, on a connection of its own)
@@ -30,6 +31,7 @@ mod fetch;
 mod frames;
 mod group_offsets;
 mod groups;
+mod leader_epochs;
 #[cfg(test)]
 mod lies;
 mod link;

@@ -256,6 +256,12 @@ impl RawBatch {
         Offset(self.base_offset.0.saturating_add(i64::from(self.i32_at(23))).saturating_add(1))
     }
 
+    /// The epoch of the leader that wrote it into the log; `None` where that is unknown. No checksum
+    /// covers it, since brokers write it.
+    pub fn leader_epoch(&self) -> Option<i32> {
+        Some(self.i32_at(AFTER_LENGTH)).filter(|epoch| *epoch >= 0)
+    }
+
     /// The end of a transaction, or another note of the brokers' that no application sees.
     pub fn is_control(&self) -> bool {
         self.attributes() & CONTROL != 0

@@ -151,9 +151,9 @@ async fn an_answer_that_is_lost_is_made_up_for_by_the_next() {
     let (store, ..) = store_of(&script);
     let tenure = Tenure::unlimited();
     let checkpointer = checkpointer(&store, 0, &tenure);
-    checkpointer.advance(Offset(11));
+    checkpointer.advance(Offset(11).into());
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    checkpointer.advance(Offset(12)); // while the first is to be sent again
+    checkpointer.advance(Offset(12).into()); // while the first is to be sent again
     seconds(5).await;
     let came = script.came();
     assert_eq!(came[..2], [(0, 11), (0, 12)], "once more with what was done meanwhile");
@@ -172,7 +172,7 @@ async fn finishing_tries_again_until_it_is_taken() {
     let (store, ..) = store_of(&script);
     let tenure = Tenure::unlimited();
     let checkpointer = checkpointer(&store, 0, &tenure);
-    checkpointer.advance(Offset(20));
+    checkpointer.advance(Offset(20).into());
     checkpointer.finish().await.unwrap();
     assert_eq!(script.came().len(), fates.len() + 1);
     assert_eq!(script.committed(0), Some(20));
@@ -263,7 +263,7 @@ async fn a_lease_that_ran_out_delays_a_commit_and_loses_none() {
     let tenure = Tenure::under(&lease);
     lease.renew(tokio::time::Instant::now());
     let checkpointer = checkpointer(&store, 0, &tenure);
-    checkpointer.advance(Offset(11));
+    checkpointer.advance(Offset(11).into());
     let (finished, ()) = tokio::join!(checkpointer.finish(), async {
         seconds(5).await;
         assert_eq!(script.came(), [], "nobody knows whether the partition is another's by now");
@@ -304,11 +304,11 @@ proptest! {
                 let tenure = Tenure::unlimited();
                 let checkpointer = checkpointer(&store, partition, &tenure);
                 let mut offset = script.committed(partition).unwrap_or(10);
-                checkpointer.restart_at(Offset(offset));
+                checkpointer.restart_at(Offset(offset).into());
                 let before = script.came.lock().unwrap().len();
                 for _ in 0..4 {
                     offset += step;
-                    checkpointer.advance(Offset(offset));
+                    checkpointer.advance(Offset(offset).into());
                     tokio::time::sleep(Duration::from_millis(millis)).await;
                 }
                 if is_lost {

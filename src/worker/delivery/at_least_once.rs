@@ -8,6 +8,7 @@ use tracing::error;
 
 use crate::broker::{OutputBatch, Producer, SourceBatch, Trouble, Watch, Writer, Written};
 use crate::offsets::{Checkpoint, Checkpointer, OffsetStore, StoreError};
+use crate::record::Position;
 use crate::tenure::Tenure;
 use crate::tracker::Tracker;
 use crate::worker::accounts::{Accounts, Done};
@@ -90,7 +91,8 @@ impl AtLeastOnce {
             // The source went on elsewhere; nothing is in flight, so that nothing is passed over
             // but what the log no longer has.
             *tracker = Tracker::starting_at(batch.range.start);
-            checkpointer.restart_at(batch.range.start);
+            let known = batch.range.is_empty().then(|| batch.end());
+            checkpointer.restart_at(known.unwrap_or_else(|| batch.range.start.into()));
         }
         if let Err(error) = tracker.begin(batch.range.clone()) {
             error!(partition = self.parts.name, %error, "a mistake of this program: the offset stays where it is");
@@ -107,7 +109,12 @@ impl AtLeastOnce {
     pub fn done(&mut self, done: &Done, accounts: &Accounts) {
         let Some(Progress { tracker, checkpointer }) = &mut self.progress else { return };
         match tracker.acknowledge(done.range.clone()) {
-            Ok(()) => checkpointer.advance(tracker.done()),
+            Ok(()) => {
+                // Of an earlier place, where there is work before this, the epoch is not known.
+                let offset = tracker.done();
+                let leader_epoch = done.end.leader_epoch.filter(|_| offset == done.end.offset);
+                checkpointer.advance(Position { offset, leader_epoch });
+            }
             Err(error) => {
                 error!(partition = self.parts.name, %error, "a mistake of this program: the offset stays where it is");
             }

@@ -17,7 +17,7 @@ use crate::broker::{
 use crate::config;
 use crate::observe::{Dimensions, Tally};
 use crate::offsets::{Checkpoint, Committer, StoreError, group_offset};
-use crate::record::Offset;
+use crate::record::{Offset, Position};
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
 use crate::worker::accounts::{Accounts, Done};
@@ -79,8 +79,8 @@ pub struct ExactlyOnceParts {
 /// What does not count before the next commit.
 struct Open {
     since: Option<Instant>,
-    /// The offset to commit.
-    next_offset: Option<Offset>,
+    /// The place to commit.
+    next: Option<Position>,
     /// Bytes of source records, those of the batch that is being worked on included.
     bytes: usize,
     batches: Vec<Done>,
@@ -89,7 +89,7 @@ struct Open {
 
 impl Open {
     fn nothing(dimensions: Dimensions) -> Self {
-        Self { since: None, next_offset: None, bytes: 0, batches: Vec::new(), tally: Tally::new(dimensions) }
+        Self { since: None, next: None, bytes: 0, batches: Vec::new(), tally: Tally::new(dimensions) }
     }
 }
 
@@ -124,12 +124,12 @@ impl ExactlyOnce {
     /// # Errors
     /// [`Aborted`].
     pub async fn begin_at(&mut self, start: Start, accounts: &Accounts) -> Result<(), Aborted> {
-        let next_offset = start.checkpoint.next_offset;
+        let next = start.checkpoint.position();
         self.committed = Some((start.checkpoint, Instant::now()));
         accounts.in_flight(0);
-        accounts.begin_at(next_offset);
+        accounts.begin_at(next.offset);
         if !start.is_stored {
-            self.open.next_offset = Some(next_offset);
+            self.open.next = Some(next);
             self.commit(accounts).await?;
         }
         Ok(())
@@ -173,7 +173,7 @@ impl ExactlyOnce {
     /// [`Aborted`].
     pub async fn done(&mut self, done: Done, accounts: &Accounts) -> Result<(), Aborted> {
         let settings = &self.parts.transactions.settings;
-        self.open.next_offset = Some(done.range.end);
+        self.open.next = Some(done.end);
         self.open.batches.push(done);
         let old = self.open.since.is_some_and(|since| since.elapsed() >= settings.transaction_interval);
         let large = self.open.bytes >= settings.transaction_max_bytes.as_usize();
@@ -198,15 +198,14 @@ impl ExactlyOnce {
     pub async fn commit(&mut self, accounts: &Accounts) -> Result<(), Aborted> {
         let Some((checkpoint, at)) = &self.committed else { return Ok(()) };
         let stale = self.parts.transactions.refresh_interval.is_some_and(|interval| at.elapsed() >= interval);
-        let unchanged = stale.then_some(checkpoint.next_offset);
-        let Some(next_offset) = self.open.next_offset.or(unchanged) else { return Ok(()) };
+        let unchanged = stale.then(|| checkpoint.position());
+        let Some(next) = self.open.next.or(unchanged) else { return Ok(()) };
         let begun = Instant::now();
-        self.machine.commit(next_offset);
+        self.machine.commit(next.offset);
         self.settle().await?;
-        self.committed =
-            self.committed.take().map(|(before, _)| (Checkpoint { next_offset, ..before }, Instant::now()));
+        self.committed = self.committed.take().map(|(before, _)| (before.at(next), Instant::now()));
         let open = std::mem::replace(&mut self.open, Open::nothing(self.parts.dimensions));
-        accounts.stored(next_offset, begun.elapsed());
+        accounts.stored(next.offset, begun.elapsed());
         accounts.tally().merge(&open.tally);
         open.batches.iter().for_each(|done| accounts.note(done));
         accounts.in_flight(0);
@@ -275,7 +274,10 @@ impl ExactlyOnce {
         let Some((before, _)) = &self.committed else { return Err(self.unidentified()) };
         group.connection().await?; // who this is, is asked as late as can be
         let identity = committer.identity(group.group())?;
-        let offset = group_offset(&Checkpoint { next_offset, ..before.clone() });
+        // The machine knows offsets; the epoch is that of what is open, or of what was committed before.
+        let leader_epoch = self.open.next.map_or(before.leader_epoch, |next| next.leader_epoch);
+        let next = Position { offset: next_offset, leader_epoch };
+        let offset = group_offset(&before.clone().at(next));
         let commit = OffsetInTransaction {
             transactional_id: &self.id,
             producer,

@@ -70,6 +70,7 @@ fn fields(api: ApiKey) -> Option<&'static [Field]> {
         ApiKey::Produce => PRODUCE,
         ApiKey::Fetch => FETCH,
         ApiKey::ListOffsets => LIST_OFFSETS,
+        ApiKey::OffsetForLeaderEpoch => &[THROTTLE, Structs(&[Text, Structs(&[ERROR, Fixed(4 + 4 + 8)])])],
         ApiKey::Metadata => METADATA,
         ApiKey::OffsetCommit => OFFSET_COMMIT,
         ApiKey::OffsetFetch => OFFSET_FETCH,

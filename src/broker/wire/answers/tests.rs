@@ -6,8 +6,8 @@ use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ApiVersionsRequest, ConsumerGroupDescribeRequest,
     ConsumerGroupHeartbeatRequest, CreateTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest, EndTxnRequest,
     FetchRequest, FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest,
-    SaslAuthenticateRequest, SaslHandshakeRequest, SyncGroupRequest, TxnOffsetCommitRequest,
+    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest,
+    ProduceRequest, SaslAuthenticateRequest, SaslHandshakeRequest, SyncGroupRequest, TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::{Encodable, Request};
 use proptest::prelude::*;
@@ -36,10 +36,11 @@ macro_rules! tested {
     };
 }
 
-const TESTED: [Tested; 24] = tested! {
+const TESTED: [Tested; 25] = tested! {
     ProduceRequest: 3..=7,
     FetchRequest: 4..=11,
     ListOffsetsRequest: 1..=7,
+    OffsetForLeaderEpochRequest: 3..=4,
     MetadataRequest: 1..=12,
     OffsetCommitRequest: 2..=9,
     OffsetFetchRequest: 1..=9,

@@ -9,10 +9,12 @@ use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionRespon
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
 };
+use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{
     ConsumerGroupDescribeResponse, DescribeConfigsResponse, FetchRequest, FetchResponse, FindCoordinatorResponse,
-    GroupId, ListOffsetsResponse, OffsetFetchResponse, ProduceResponse, RequestHeader,
+    GroupId, ListOffsetsResponse, OffsetFetchResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+    ProduceResponse, RequestHeader,
 };
 use kafka_protocol::protocol::Decodable;
 
@@ -21,7 +23,7 @@ use crate::broker::wire::batch::{BatchBuilder, Outgoing};
 use crate::broker::wire::{Ask, At, Coordinator, FetchLink, Fetched, Isolation};
 use crate::broker::{Cause, Clients, Error, PartitionReader};
 use crate::config::{Compression, ReaderKind};
-use crate::record::{Headers, Offset};
+use crate::record::{Headers, Offset, Position};
 use crate::retry::ErrorClass;
 
 #[track_caller]
@@ -294,13 +296,73 @@ async fn a_fetch_tells_the_leaders_epoch_and_asks_anew_when_that_has_passed() {
         fetched(partition.with_error_code(code))(0)
     });
     let mut link = FetchLink::new(liar.start().await);
-    link.open("t", 0).await.unwrap();
+    link.open("t", 0, Offset(5).into()).await.unwrap();
     let error = link.fetch(&ask(Isolation::Committed, 5)).await.unwrap_err();
     assert!(error.is(ResponseError::FencedLeaderEpoch) && error.class() == ErrorClass::Transient, "{error}");
     assert!(!link.is_open());
-    link.open("t", 0).await.unwrap();
+    link.open("t", 0, Offset(5).into()).await.unwrap();
     assert!(link.fetch(&ask(Isolation::Committed, 5)).await.is_ok() && link.is_open());
     assert_eq!(*epochs.lock().unwrap(), [(11, 0), (11, 1)]);
+}
+
+#[test]
+fn a_stretch_has_the_epoch_of_its_last_batch_unless_that_is_damaged() {
+    let of = |base, epoch: i32| {
+        let mut batch = batch(base, 1);
+        batch[12..16].copy_from_slice(&epoch.to_be_bytes());
+        batch
+    };
+    let epoch = |batches: &[Vec<u8>]| brought(batches, &[]).stretch(Offset(10), 1 << 20).unwrap().leader_epoch;
+    assert_eq!(epoch(&[of(10, 3), of(11, 5)]), Some(5));
+    assert_eq!(epoch(&[of(10, 3), of(11, -1)]), None);
+    assert_eq!(epoch(&[]), None);
+    let mut damaged = of(11, 5);
+    damaged[20] ^= 1;
+    assert_eq!(epoch(&[of(10, 3), damaged.clone()]), None, "position 11 lies behind all of epoch 3");
+    assert_eq!(epoch(&[damaged, of(12, 5)]), Some(5));
+}
+
+/// Opens a link to a leader in epoch 7 that says this of the epoch 5 of a position at 10.
+async fn opened(answer: impl Fn() -> EpochEndOffset + Send + Sync + 'static) -> (Result<(), Error>, FetchLink) {
+    let liar = Liar::new().says(ApiKey::Metadata, |port| {
+        let mut told = metadata(port, &[0]);
+        told.topics[0].partitions[0].leader_epoch = 7;
+        told
+    });
+    let liar = liar.hears(ApiKey::OffsetForLeaderEpoch, move |version, request| {
+        RequestHeader::decode(request, 2).unwrap();
+        let request = OffsetForLeaderEpochRequest::decode(request, version).unwrap();
+        let asked = &request.topics[0].partitions[0];
+        assert_eq!((asked.current_leader_epoch, asked.leader_epoch, request.replica_id.0), (7, 5, -1));
+        let topic = OffsetForLeaderTopicResult::default().with_topic(topic("t")).with_partitions(vec![answer()]);
+        OffsetForLeaderEpochResponse::default().with_topics(vec![topic])
+    });
+    let mut link = FetchLink::new(liar.start().await);
+    let position = Position { offset: Offset(10), leader_epoch: Some(5) };
+    (link.open("t", 0, position).await, link)
+}
+
+#[tokio::test]
+async fn no_link_opens_to_a_leader_that_does_not_have_what_was_read() {
+    let says = async |epoch, end| {
+        opened(move || EpochEndOffset::default().with_leader_epoch(epoch).with_end_offset(end)).await
+    };
+    let (outcome, link) = says(5, 10).await;
+    outcome.unwrap();
+    assert!(link.is_open());
+    let (outcome, link) = says(4, 8).await;
+    let diverged = Position { offset: Offset(8), leader_epoch: Some(4) };
+    let error = outcome.unwrap_err();
+    assert!(matches!(error.cause, Cause::Truncated { diverged: Some(at), .. } if at == diverged), "{error}");
+    assert!(!link.is_open() && error.class() == ErrorClass::Fatal);
+    undecodable(says(6, 10).await.0, "it tells of leader epoch 6, asked for 5");
+    undecodable(says(5, -9).await.0, "-9 is no offset");
+    undecodable(opened(|| EpochEndOffset::default().with_partition(1)).await.0, "another partition");
+    let fenced = opened(|| EpochEndOffset::default().with_error_code(ResponseError::FencedLeaderEpoch.code()));
+    let (outcome, link) = fenced.await;
+    let error = outcome.unwrap_err();
+    assert!(error.is(ResponseError::FencedLeaderEpoch) && error.class() == ErrorClass::Transient, "{error}");
+    assert!(!link.is_open());
 }
 
 fn coordinator(port: u16) -> FindCoordinatorResponse {
@@ -409,7 +471,7 @@ async fn a_broker_that_has_nothing_and_does_not_wait_does_not_make_us_spin() {
         let mut reader = reader(Liar::new().says(ApiKey::Fetch, fetched(nothing)), kind).await;
         let begun = std::time::Instant::now();
         for _ in 0..5 {
-            assert!(reader.fetch(Offset(10), 1000).await.unwrap().range.is_empty());
+            assert!(reader.fetch(Offset(10).into(), 1000).await.unwrap().range.is_empty());
         }
         assert!(begun.elapsed() >= Duration::from_millis(50));
     }
@@ -433,6 +495,6 @@ async fn reading_never_steps_back_behind_damage() {
             answer.encode(&mut out, version).unwrap();
             out.freeze()
         });
-        undecodable(reader(liar, kind).await.fetch(Offset(12), 1000).await, "begins before it");
+        undecodable(reader(liar, kind).await.fetch(Offset(12).into(), 1000).await, "begins before it");
     }
 }
