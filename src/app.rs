@@ -129,7 +129,7 @@ impl App {
         let transactions = committer_within.map(|committer| {
             Arc::new(Transactions {
                 settings: config.delivery.clone(),
-                id_prefix: config.delivery.transactional_id_prefix.clone().unwrap_or_else(|| config.group.id.clone()),
+                id_prefix: config.transactional_id_prefix().to_owned(),
                 cluster: Arc::clone(&cluster),
                 group: Coordinator::new(Arc::clone(&cluster), &config.group.id),
                 committer,

@@ -350,13 +350,14 @@ async fn check_connects_with_the_same_settings() {
     }
     let it = secured().await;
     let topics = Topics::create(&it.cluster, "check", 2).await;
-    let check = |user: &str, password: &str| {
+    let check = |user: &str, password: &str, more: &[&str]| {
         let [source, output, dead] = &topics.names;
         let output = Command::new(env!("CARGO_BIN_EXE_login-pipeline"))
             .args(["check", "--connect", "--kafka.brokers", &it.cluster.listener("SASLSSL")])
             .args(["--source.topic", source, "--output.topic", output, "--dead_letter.topic", dead])
             .args(["--kafka.security_protocol", "sasl_ssl", "--kafka.tls.ca_file", &it.file("ca.pem")])
             .args(["--kafka.sasl.mechanism", "PLAIN", "--kafka.sasl.username", user])
+            .args(more)
             .env(PASSWORD_KEY, password)
             .output()
             .unwrap();
@@ -364,12 +365,25 @@ async fn check_connects_with_the_same_settings() {
         assert!(!shown.contains("canary"), "{shown}");
         (output.status.success(), shown)
     };
-    let (ok, shown) = check("alice", PASSWORD);
+    let (ok, shown) = check("alice", PASSWORD, &[]);
     assert!(ok && shown.contains("source check-in: 2 partitions, Read is allowed"), "{shown}");
-    let (ok, shown) = check("mallory", PASSWORD);
+    assert!(!shown.contains("transactional ids check-"), "{shown}");
+    let (ok, shown) = check("mallory", PASSWORD, &[]);
     assert!(!ok && shown.contains("grant this client Read and Describe on the source"), "{shown}");
-    let (ok, shown) = check("alice", "canary-wrong");
+    let (ok, shown) = check("alice", "canary-wrong", &[]);
     assert!(!ok && shown.contains("SASL_AUTHENTICATION_FAILED"), "{shown}");
+
+    let exactly_once =
+        ["--delivery.guarantee", "exactly_once", "--offsets.store", "group", "--group.id", "check-group"];
+    let (ok, shown) = check("alice", PASSWORD, &exactly_once);
+    assert!(ok && shown.contains("# ok    transactional ids check-group-*: Write and Describe are allowed"), "{shown}");
+    let prefix = ["--delivery.transactional_id_prefix", "check-prefix"];
+    let (ok, shown) = check("mallory", PASSWORD, &[&exactly_once[..], &prefix].concat());
+    assert!(!ok && shown.contains("# WRONG transactional ids check-prefix-*: "), "{shown}");
+    assert!(shown.contains("grant this client Write and Describe on the transactional ids that begin with"), "{shown}");
+    let (ok, shown) =
+        check("alice", PASSWORD, &[&exactly_once[..], &["--delivery.transaction_timeout", "20m"]].concat());
+    assert!(!ok && shown.contains("transaction.max.timeout.ms"), "{shown}");
 }
 
 /// A CA, certificates of the broker and of a client, and what is wrong with either.

@@ -2,12 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 
+use tokio::time::{Instant, sleep};
+
 use super::{Check, runtime};
-use crate::broker::wire::{Cluster, Options};
-use crate::config::{Config, CreateTopics, OffsetStoreKind, Problems};
+use crate::broker::Error as BrokerError;
+use crate::broker::wire::{Cluster, Coordinator, Options};
+use crate::config::{Config, CreateTopics, Guarantee, OffsetStoreKind, Problems};
+use crate::retry::ErrorClass;
 use crate::stages::Routes;
 
 /// Loads the configuration and writes it to `out` in TOML. Nothing is bound and no broker asked;
@@ -25,7 +31,7 @@ pub fn run(args: &Check, out: &mut impl Write) -> Result<Config, Error> {
 }
 
 /// Asks the brokers: whether they are reachable, whether the topics are there, and what this
-/// client may do with them. Writes a line for each to `out`.
+/// client may do with them; for exactly once, whether it may use its transactional ids. Writes a line for each to `out`.
 ///
 /// # Errors
 /// Where anything stands in the way of a run.
@@ -56,7 +62,7 @@ async fn ask(config: &Config) -> Result<Vec<(String, bool)>, Box<dyn std::error:
     }
     let names: BTreeSet<_> = asked.iter().map(|(name, ..)| *name).collect();
     let names: Vec<_> = names.into_iter().collect();
-    let cluster = Cluster::new(Options::from(&config.kafka));
+    let cluster = Arc::new(Cluster::new(Options::from(&config.kafka)));
     let found = cluster.permissions(&names).await?;
     let mut lines = vec![(format!("brokers: {} answer", config.kafka.brokers.join(",")), true)];
     for (name, role, operation, code) in asked {
@@ -79,7 +85,33 @@ async fn ask(config: &Config) -> Result<Vec<(String, bool)>, Box<dyn std::error:
             None => (format!("{role} {name}: the broker says nothing of it"), false),
         });
     }
+    if config.delivery.guarantee == Guarantee::ExactlyOnce {
+        lines.push(transactional_ids(config, cluster).await);
+    }
     Ok(lines)
+}
+
+/// How soon what may pass by itself is asked again, as while a coordinator is made.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Whether an id that begins as those of all partitions is given. Nobody else asks for this one: they
+/// end in a topic and a partition. So nothing is fenced; Kafka forgets it after a week.
+async fn transactional_ids(config: &Config, cluster: Arc<Cluster>) -> (String, bool) {
+    let prefix = config.transactional_id_prefix();
+    let coordinator = Coordinator::of_transactions(cluster, &format!("{prefix}-check"));
+    let until = Instant::now() + config.kafka.request_timeout;
+    let error = loop {
+        match coordinator.init_transactions(config.delivery.transaction_timeout).await {
+            Ok(_) => return (format!("transactional ids {prefix}-*: Write and Describe are allowed"), true),
+            Err(error) if passes(&error) && Instant::now() < until => sleep(POLL).await,
+            Err(error) => break error,
+        }
+    };
+    (format!("transactional ids {prefix}-*: {error}"), false)
+}
+
+fn passes(error: &BrokerError) -> bool {
+    error.class() == ErrorClass::Transient
 }
 
 /// Why `check` found no configuration, or could not print it.

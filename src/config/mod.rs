@@ -86,6 +86,13 @@ pub struct Config {
     pub topics: Topics,
 }
 
+impl Config {
+    /// What each partition's transactional id begins with.
+    pub fn transactional_id_prefix(&self) -> &str {
+        self.delivery.transactional_id_prefix.as_deref().unwrap_or(&self.group.id)
+    }
+}
+
 /// `kafka.*`
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Kafka {
