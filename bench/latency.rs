@@ -90,7 +90,7 @@ async fn read_partition(mut reader: PartitionReader) -> Result<Vec<Appended>, An
     let (mut next, end) = (reader.earliest().await?, reader.latest().await?);
     let mut records = Vec::new();
     while next < end {
-        let batch = reader.fetch(next, FETCH_BYTES).await?;
+        let batch = reader.fetch(next.into(), FETCH_BYTES).await?;
         next = batch.range.end;
         for entry in (0..batch.len()).filter_map(|index| batch.entry(index)) {
             let value = entry.record.value.unwrap_or_default();

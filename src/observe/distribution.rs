@@ -301,7 +301,7 @@ mod tests {
     fn random_values_do_not_push_out_frequent_ones() {
         let mut distribution = Distribution::default();
         for n in 0..40_000_u32 {
-            distribution.count(&format!("hostile-{}", n.wrapping_mul(2_654_435_761)));
+            distribution.count(format!("hostile-{}", n.wrapping_mul(2_654_435_761)));
             if n % 10 == 0 {
                 distribution.count("android");
             }
@@ -316,8 +316,8 @@ mod tests {
     #[test]
     fn long_values_are_cut_between_characters() {
         let mut distribution = Distribution::default();
-        distribution.count(&"é".repeat(1000));
-        distribution.count(&format!("x{}", "é".repeat(1000)));
+        distribution.count("é".repeat(1000));
+        distribution.count(format!("x{}", "é".repeat(1000)));
         distribution.count("");
         let top = distribution.top(3);
         let lengths: Vec<_> = top.iter().map(|(value, _)| value.len()).collect();

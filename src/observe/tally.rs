@@ -233,7 +233,7 @@ mod tests {
         let mut tally = Tally::new(DIMENSIONS);
         for n in 0..30 {
             for _ in 0..=n {
-                tally.count(1, &format!("L{n:02}"));
+                tally.count(1, format!("L{n:02}"));
             }
         }
         let snapshot = tally.snapshot();
