@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -22,7 +22,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
+use self::watchdog::Watchdog;
 use super::{free_ports, wire};
+
+mod watchdog;
 
 const STARTING: Duration = Duration::from_secs(120);
 const STOPPING: Duration = Duration::from_secs(30);
@@ -36,6 +39,9 @@ pub const SHORT_WAITS: [(&str, &str); 6] = [
     ("group.min.session.timeout.ms", "1000"),
     ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "500"),
 ];
+
+/// The listener of which clients are told other ports: see [`KafkaCluster::start_proxied`].
+pub const PROXIED: &str = "PROXIED";
 
 /// Kafka's cluster for one test, or for all of a test binary: see [`KafkaCluster::shared`].
 pub struct KafkaCluster {
@@ -109,6 +115,16 @@ impl KafkaCluster {
     /// As [`Self::start_with`], with more listeners: their names, in capitals, and security
     /// protocols. The settings say the rest.
     pub async fn start_listening(nodes: usize, listeners: &[(&str, &str)], settings: &[(&str, &str)]) -> Self {
+        Self::start_nodes(nodes, listeners, &[], settings).await
+    }
+
+    /// As [`Self::start_with`], a node for each of these ports and a listener more, [`PROXIED`]: whoever
+    /// asks there for the brokers is told of these ports, on which something carries to the listener.
+    pub async fn start_proxied(proxies: &[u16], settings: &[(&str, &str)]) -> Self {
+        Self::start_nodes(proxies.len(), &[(PROXIED, "PLAINTEXT")], proxies, settings).await
+    }
+
+    async fn start_nodes(nodes: usize, listeners: &[(&str, &str)], proxies: &[u16], settings: &[(&str, &str)]) -> Self {
         let libs = fetch_libs().expect("Kafka's jars");
         let folder = env::temp_dir().join(format!("login-pipeline-kafka-{}-{}", std::process::id(), fastrand::u32(..)));
         fs::create_dir_all(&folder).expect("a folder for Kafka");
@@ -121,7 +137,12 @@ impl KafkaCluster {
             fs::create_dir_all(&own).expect("a folder for a node");
             let ports = ports.iter().skip((id - 1) * listeners.len());
             let more: Vec<_> = listeners.iter().zip(ports).map(|((name, of), port)| (*name, *of, *port)).collect();
-            let text = node_settings(id, brokers, controllers, &more, &own.join("data"), settings);
+            let mut text = node_settings(id, brokers, controllers, &more, &own.join("data"), settings);
+            if let Some(proxy) = proxies.get(id - 1) {
+                let own = brokers[id - 1];
+                let _ =
+                    writeln!(text, "advertised.listeners=PLAINTEXT://127.0.0.1:{own},{PROXIED}://127.0.0.1:{proxy}");
+            }
             fs::write(own.join("server.properties"), text).expect("a node's settings");
             Node {
                 id,
@@ -362,45 +383,6 @@ impl Node {
     fn runs(&self) -> bool {
         let mut process = self.process.lock().unwrap();
         process.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
-    }
-}
-
-/// A shell that waits for the end of its input, which comes however this process ends, even by
-/// SIGKILL; then it kills the brokers it was told of last and removes their data. A cluster in a
-/// static is never dropped.
-struct Watchdog {
-    input: Option<ChildStdin>,
-    shell: Child,
-}
-
-impl Watchdog {
-    fn start(folder: &Path) -> Result<Self> {
-        let script = r#"while read -r line; do pids=$line; done
-            for pid in $pids; do kill -9 "$pid" 2>/dev/null; done
-            sleep 0.2; rm -rf -- "$0""#;
-        let mut shell = Command::new("sh")
-            .args(["-c", script])
-            .arg(folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .context("sh")?;
-        Ok(Self { input: shell.stdin.take(), shell })
-    }
-
-    fn watch(&mut self, processes: impl Iterator<Item = u32>) {
-        let line = processes.fold(String::new(), |line, pid| line + &format!("{pid} "));
-        let input = self.input.as_mut().expect("the watchdog has an input");
-        writeln!(input, "{line}").expect("the watchdog lives");
-    }
-}
-
-impl Drop for Watchdog {
-    fn drop(&mut self) {
-        self.input = None;
-        let _ = self.shell.wait();
     }
 }
 
