@@ -5,15 +5,13 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::messages::CreateAclsRequest;
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::protocol::StrBytes;
-use login_pipeline::broker::wire::{At, Cluster, Coordinator, Options};
-use login_pipeline::config::Config;
 use serde_json::Value;
+use support::chaos::{self, is_long};
 use support::kafka::{KafkaCluster, SHORT_WAITS};
 use support::pipeline::PipelineProcess;
 use support::topics::{PATIENCE, Topics, drained, drained_together, ended_in_order, wait_for_all};
@@ -23,38 +21,13 @@ use tokio::time::sleep;
 const PARTITIONS: i32 = 6;
 const EXACTLY_ONCE: [&str; 4] = ["--delivery.guarantee", "exactly_once", "--offsets.store", "group"];
 
-fn is_long() -> bool {
-    std::env::var("CHAOS").is_ok_and(|chaos| chaos == "long")
-}
-
-/// Every record is there once, in order, and the offsets that `group` has are the source's ends.
-async fn assert_exactly_once(topics: &Topics, group: &str) {
-    let audit = topics.audit().await;
-    audit.assert_clean();
-    let brokers = topics.brokers.split(',').map(str::to_owned).collect();
-    let kafka = login_pipeline::config::Kafka { brokers, ..Config::default().kafka };
-    let cluster = Arc::new(Cluster::new(Options::from(&kafka)));
-    let (source, partitions) = (&topics.names[0], (0..PARTITIONS).collect::<Vec<_>>());
-    let committed = Coordinator::new(Arc::clone(&cluster), group).committed(source, &partitions).await.unwrap();
-    let mut sum = 0;
-    for partition in partitions {
-        let end = cluster.offset_at(source, partition, At::Latest).await.unwrap();
-        assert_eq!(committed.get(&partition).map(|found| found.offset), end, "partition {partition}");
-        sum += end.unwrap().0;
-    }
-    // The generator may have written a batch again when its broker died: the source has it twice.
-    assert_eq!(u64::try_from(sum).unwrap(), audit.source);
-}
-
 /// Kills the pipeline again and again while records flow.
 #[tokio::test]
 async fn kills_lose_nothing_and_double_nothing() {
     if KafkaCluster::left_out() {
         return;
     }
-    let seed = std::env::var("CHAOS_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
-    println!("kills: CHAOS_SEED={seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let (seed, mut random) = chaos::random("kills");
     let (kills, records, rate) = if is_long() { (60, 500_000, 6_000.0) } else { (8, 50_000, 5_000.0) };
     let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, "once-kills", PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
@@ -78,7 +51,7 @@ async fn kills_lose_nothing_and_double_nothing() {
     #[expect(clippy::cast_precision_loss, reason = "a count of records")]
     drained(&mut pipeline, records as f64).await;
     ended_in_order(pipeline).await;
-    assert_exactly_once(&topics, "once-kills").await;
+    topics.assert_exactly_once("once-kills").await;
 }
 
 /// The flags of a member of a group.
@@ -103,9 +76,7 @@ async fn come_and_go(name: &'static str, protocol: &str) {
     if KafkaCluster::left_out() {
         return;
     }
-    let seed = std::env::var("CHAOS_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
-    println!("{name}: CHAOS_SEED={seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let (seed, mut random) = chaos::random(name);
     let (changes, records) = if is_long() { (30, 400_000) } else { (5, 45_000) };
     let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, name, PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
@@ -135,7 +106,7 @@ async fn come_and_go(name: &'static str, protocol: &str) {
     for member in members {
         ended_in_order(member).await;
     }
-    assert_exactly_once(&topics, name).await;
+    topics.assert_exactly_once(name).await;
 }
 
 #[tokio::test]
@@ -173,7 +144,7 @@ async fn hangs(name: &'static str, protocol: &str) {
     for member in members {
         ended_in_order(member).await;
     }
-    assert_exactly_once(&topics, name).await;
+    topics.assert_exactly_once(name).await;
 }
 
 fn status(pipeline: &PipelineProcess) -> Value {
@@ -220,7 +191,7 @@ async fn a_zombie_is_fenced_where_no_group_says_who_writes() {
     #[expect(clippy::cast_precision_loss, reason = "a count of records")]
     drained(&mut next, records as f64).await;
     ended_in_order(next).await;
-    assert_exactly_once(&topics, "once-zombie").await;
+    topics.assert_exactly_once("once-zombie").await;
 }
 
 /// The coordinator throws away what is open for too long, and fences who was writing: that one goes
@@ -251,7 +222,7 @@ async fn a_transaction_that_was_open_for_too_long_is_done_again() {
     assert!(log.contains("transaction aborted"), "{log}");
     assert!(!log.contains("ERROR"), "nobody has to mend anything: {log}");
     ended_in_order(pipeline).await;
-    assert_exactly_once(&topics, "once-late").await;
+    topics.assert_exactly_once("once-late").await;
 }
 
 /// What a topic refuses for its size is written in smaller batches, in the same transaction.
@@ -274,7 +245,7 @@ async fn batches_that_the_output_refuses_are_split_within_the_transaction() {
     #[expect(clippy::cast_precision_loss, reason = "a count of records")]
     drained(&mut pipeline, records as f64).await;
     ended_in_order(pipeline).await;
-    assert_exactly_once(&topics, "once-split").await;
+    topics.assert_exactly_once("once-split").await;
 }
 
 const TOPIC: i8 = 2;
@@ -358,7 +329,7 @@ async fn needs_the_permissions_that_the_documentation_names() {
     #[expect(clippy::cast_precision_loss, reason = "a count of records")]
     drained(&mut pipeline, records as f64).await;
     ended_in_order(pipeline).await;
-    assert_exactly_once(&topics, "once-limited").await;
+    topics.assert_exactly_once("once-limited").await;
 }
 
 /// Java's hash of a text, by which transactional ids are spread over the coordinators.
@@ -400,5 +371,5 @@ async fn brokers_that_die_double_nothing() {
     #[expect(clippy::cast_precision_loss, reason = "a count of records")]
     drained(&mut pipeline, records as f64).await;
     ended_in_order(pipeline).await;
-    assert_exactly_once(&topics, "once-brokers").await;
+    topics.assert_exactly_once("once-brokers").await;
 }

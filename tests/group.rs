@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+use support::chaos::{is_long, random};
 use support::kafka::{KafkaCluster, SHORT_WAITS};
 use support::pipeline::PipelineProcess;
 use support::topics::{Topics, drained_together, ended_in_order, wait_for_all};
@@ -19,10 +20,6 @@ const PARTITIONS: i32 = 12;
 const SESSION: &str = "6s";
 /// Checkpoints are stored this often here.
 const CHECKPOINT: &str = "500ms";
-
-fn is_long() -> bool {
-    std::env::var("CHAOS").is_ok_and(|chaos| chaos == "long")
-}
 
 const CONSUMER: &[&str] = &["--group.protocol", "consumer"];
 const COOPERATIVE: &[&str] = &["--group.protocol", "classic"];
@@ -113,9 +110,7 @@ async fn chaos(name: &'static str, protocol: &[&'static str], upsets: &[Upset]) 
     if KafkaCluster::left_out() {
         return;
     }
-    let seed = std::env::var("CHAOS_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
-    println!("{name}: CHAOS_SEED={seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let (seed, mut random) = random(name);
     let (changes, records, rate) = if is_long() { (20, 1_000_000, 15_000.0) } else { (6, 150_000, 8_000.0) };
     let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, name, PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();

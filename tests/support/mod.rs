@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on says so and fails")]
 
 pub mod audit;
+pub mod chaos;
 pub mod kafka;
 pub mod oracle;
 pub mod pipeline;

@@ -1,5 +1,6 @@
 //! The topics of one test, what is in them, and the pipelines that work on them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -67,6 +68,22 @@ impl Topics {
         let audit = AuditPlan::new(&self.brokers, source, output, dead).run().await.unwrap();
         println!("{audit}");
         audit
+    }
+
+    /// Every record is there once, in order, and the offsets that `group` has are the source's ends.
+    pub async fn assert_exactly_once(&self, group: &str) {
+        let audit = self.audit().await;
+        audit.assert_clean();
+        let source = &self.names[0];
+        let committed = wire::committed(&self.brokers, group, source).await.unwrap();
+        let mut ends = BTreeMap::new();
+        for partition in wire::partitions(&self.brokers, source).await.unwrap() {
+            ends.insert(partition, wire::end(&self.brokers, source, partition).await.unwrap());
+        }
+        assert_eq!(committed, ends, "the group's offsets, and the source's ends");
+        let sum: i64 = ends.values().sum();
+        // The generator may have written a batch again when its broker died: the source has it twice.
+        assert_eq!(u64::try_from(sum).unwrap(), audit.source);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Raw requests to a broker, and whole partitions read through them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -9,7 +9,8 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::AbortedTransaction;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{
-    FetchRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader, TopicName,
+    FetchRequest, FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, OffsetFetchRequest,
+    RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -172,6 +173,29 @@ pub async fn leader(bootstrap: &str, topic: &str, partition: i32) -> Result<Stri
     let broker = known.brokers.iter().find(|broker| broker.node_id == leader);
     let broker = broker.with_context(|| format!("{topic}-{partition} has no leader"))?;
     Ok(format!("{}:{}", broker.host.as_str(), broker.port))
+}
+
+/// Where a partition's committed records end.
+pub async fn end(bootstrap: &str, topic: &str, partition: i32) -> Result<i64> {
+    let mut connection = Connection::open(&leader(bootstrap, topic, partition).await?).await?;
+    offset(&mut connection, topic, partition, LATEST).await
+}
+
+/// The offsets that a group has committed of a topic, by partition.
+pub async fn committed(bootstrap: &str, group: &str, topic: &str) -> Result<BTreeMap<i32, i64>> {
+    let group = StrBytes::from_string(group.to_owned());
+    let find = FindCoordinatorRequest::default().with_key(group.clone());
+    let found = Connection::any(bootstrap).await?.call(&find, 3).await?;
+    ensure!(found.error_code == 0, "error code {} for a coordinator", found.error_code);
+    let mut coordinator = Connection::open(&format!("{}:{}", found.host.as_str(), found.port)).await?;
+    let request = OffsetFetchRequest::default().with_group_id(group.into()).with_topics(None);
+    let answer = coordinator.call(&request, 5).await?;
+    ensure!(answer.error_code == 0, "error code {} for a group's offsets", answer.error_code);
+    let topics = answer.topics.iter().filter(|found| found.name.0.as_str() == topic);
+    Ok(topics
+        .flat_map(|topic| &topic.partitions)
+        .map(|found| (found.partition_index, found.committed_offset))
+        .collect())
 }
 
 async fn offset(connection: &mut Connection, topic: &str, partition: i32, at: i64) -> Result<i64> {
