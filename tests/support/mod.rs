@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! kafka.rs ── brokers as processes ──┐
+//! network.rs ── the way to them ─────┤
 //! pipeline.rs ── the program ────────┤  a test breaks some of it, then:
 //! wire.rs, records.rs ── raw reads ──┴─► audit.rs (oracle.rs says what each record must become)
 //! ```
@@ -12,6 +13,7 @@
 pub mod audit;
 pub mod chaos;
 pub mod kafka;
+pub mod network;
 pub mod oracle;
 pub mod pipeline;
 pub mod records;
