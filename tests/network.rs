@@ -90,17 +90,6 @@ impl World {
         sleep_until(self.begun + Duration::from_secs_f64(time * (turn + random.f64()) / of)).await;
     }
 
-    /// Feeds the records, and more for as long as something is yet to happen. How many.
-    async fn feed(&self, seed: u64, is_over: &AtomicBool) -> u64 {
-        let part = self.faults.records / 20;
-        let mut fed = 0;
-        while fed < self.faults.records || !is_over.load(Ordering::Relaxed) {
-            self.topics.generate_at(Some(self.faults.rate), part, seed.wrapping_add(fed)).await;
-            fed += part;
-        }
-        fed
-    }
-
     /// Loses these answers, in random order.
     async fn lose(&self, wanted: &HashMap<(ApiKey, Loss), usize>, mut random: Rng) {
         let mut losses: Vec<_> = wanted.iter().flat_map(|(loss, count)| vec![*loss; *count]).collect();
@@ -181,7 +170,8 @@ async fn endure(world: &mut World, wanted: &HashMap<(ApiKey, Loss), usize>, in_s
     world.begun = Instant::now();
     let world = &*world;
     let is_over = AtomicBool::new(false);
-    let (fed, ()) = join!(world.feed(seed, &is_over), async {
+    let Faults { records, rate, kills, silences, crashes, .. } = world.faults;
+    let (fed, ()) = join!(world.topics.generate_until(&is_over, rate, records, seed), async {
         join!(
             world.lose(wanted, random.fork()),
             world.kill_leaders(in_sync, random.fork()),
@@ -193,7 +183,6 @@ async fn endure(world: &mut World, wanted: &HashMap<(ApiKey, Loss), usize>, in_s
     #[expect(clippy::cast_precision_loss, reason = "a count of records")]
     drained(&mut pipeline, fed as f64).await;
     ended_in_order(pipeline).await;
-    let Faults { kills, silences, crashes, .. } = world.faults;
     println!("{}: {fed} records in {:?}, lost {:?}", world.name, world.begun.elapsed(), world.network.lost());
     println!("{}: {kills} leaders killed, {silences} silences, {crashes} pipelines killed", world.name);
     fed

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
@@ -54,6 +55,17 @@ impl Topics {
             partitions: None,
         };
         run(options, CancellationToken::new(), |_| ()).await.unwrap();
+    }
+
+    /// At so many records a second, so many and more until it is over. How many.
+    pub async fn generate_until(&self, is_over: &AtomicBool, rate: f64, least: u64, seed: u64) -> u64 {
+        let part = least / 20;
+        let mut count = 0;
+        while count < least || !is_over.load(Ordering::Relaxed) {
+            self.generate_at(Some(rate), part, seed.wrapping_add(count)).await;
+            count += part;
+        }
+        count
     }
 
     pub fn pipeline(&self, folder: &Path, more: &[&str]) -> PipelineProcess {
