@@ -105,62 +105,45 @@ impl<'a> LoginEvent<'a> {
     /// Appends the event with its enriched fields to `out`, every other byte as it came.
     pub fn write_enriched(&self, enrichment: &Enrichment<'_>, out: &mut Vec<u8>) {
         const ROOM: usize = 128; // for the new members, device_type as long as any usual one
-        out.reserve(self.text.len() + ROOM);
         let text = self.text;
-        let members = [
-            (self.device_type_at, Added::DeviceType),
-            (self.processed_at_at, Added::ProcessedAt),
-            (self.latency_ms_at, Added::LatencyMs),
-        ];
-        let mut there = members;
-        if self.processed_at_at.is_some() || self.latency_ms_at.is_some() {
-            there.sort_by_key(|(at, _)| *at);
-        }
+        out.reserve(text.len() + ROOM);
         let mut copied = 0;
-        for (at, member) in there {
-            let Some(at) = at.map(Span::range) else { continue };
-            if member == Added::DeviceType && self.device_type_stays {
-                continue;
-            }
+        let mut replace = |at: Span, write: &dyn Fn(&mut Vec<u8>)| {
+            let at = at.range();
             out.extend_from_slice(&text[copied..at.start]);
-            self.write_value(member, enrichment, out);
+            write(out);
             copied = at.end;
+        };
+        let device_type = |out: &mut Vec<u8>| write_string(self.device_type.as_bytes(), out);
+        let processed_at = |out: &mut Vec<u8>| out.extend_from_slice(enrichment.processed_at);
+        let latency_ms = |out: &mut Vec<u8>| write_number(enrichment.latency_ms, out);
+        let changed = self.device_type_at.filter(|_| !self.device_type_stays);
+        if self.processed_at_at.is_none() && self.latency_ms_at.is_none() {
+            if let Some(at) = changed {
+                replace(at, &device_type);
+            }
+        } else {
+            let mut there: [(_, &dyn Fn(&mut Vec<u8>)); 3] =
+                [(changed, &device_type), (self.processed_at_at, &processed_at), (self.latency_ms_at, &latency_ms)];
+            there.sort_by_key(|(at, _)| *at);
+            there.iter().filter_map(|(at, write)| at.zip(Some(write))).for_each(|(at, write)| replace(at, write));
         }
         out.extend_from_slice(&text[copied..self.close]);
-        for (_, member) in members.into_iter().filter(|(at, _)| at.is_none()) {
-            out.extend_from_slice(member.name());
-            self.write_value(member, enrichment, out);
+        if self.device_type_at.is_none() {
+            out.extend_from_slice(b",\"device_type\":");
+            device_type(out);
         }
-        out.extend_from_slice(&text[self.close..]);
-    }
-
-    #[inline]
-    fn write_value(&self, member: Added, enrichment: &Enrichment<'_>, out: &mut Vec<u8>) {
-        match member {
-            Added::DeviceType => write_string(self.device_type.as_bytes(), out),
-            Added::ProcessedAt => out.extend_from_slice(enrichment.processed_at.as_bytes()),
-            Added::LatencyMs => {
-                out.extend_from_slice(itoa::Buffer::new().format(enrichment.latency_ms).as_bytes());
-            }
+        if self.processed_at_at.is_none() {
+            out.extend_from_slice(b",\"processed_at\":");
+            processed_at(out);
         }
-    }
-}
-
-/// The members that enrichment writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Added {
-    DeviceType,
-    ProcessedAt,
-    LatencyMs,
-}
-
-impl Added {
-    /// Its name as it follows another member.
-    fn name(self) -> &'static [u8] {
-        match self {
-            Self::DeviceType => b",\"device_type\":",
-            Self::ProcessedAt => b",\"processed_at\":",
-            Self::LatencyMs => b",\"latency_ms\":",
+        if self.latency_ms_at.is_none() {
+            out.extend_from_slice(b",\"latency_ms\":");
+            latency_ms(out);
+        }
+        match &text[self.close..] {
+            b"}" => out.push(b'}'),
+            rest => out.extend_from_slice(rest),
         }
     }
 }
@@ -185,11 +168,18 @@ fn write_string(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+fn write_number(number: i64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// A time as RFC 3339 has it, UTC, with milliseconds; a JSON string, quotes included.
+pub type Rfc3339Json = [u8; 26];
+
 /// What enrichment adds to an event.
 #[derive(Debug, Clone, Copy)]
 pub struct Enrichment<'a> {
-    /// When the event was processed: RFC 3339, UTC, milliseconds; as JSON writes it, in quotes.
-    pub processed_at: &'a str,
+    /// When the event was processed.
+    pub processed_at: &'a Rfc3339Json,
     /// How long that was after the event's own timestamp; never negative.
     pub latency_ms: i64,
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::event::Rejection;
+use crate::event::{Rejection, Rfc3339Json};
 use crate::observe::{Dimensions, Tally};
 use crate::record::RecordView;
 
@@ -45,15 +45,17 @@ pub struct Enriched {
 pub struct Now {
     /// Milliseconds since the Unix epoch.
     pub unix_ms: i64,
-    /// The same as RFC 3339, UTC, with milliseconds; a JSON string, quotes included.
-    pub rfc3339_json: String,
+    /// The same for people.
+    pub rfc3339_json: Rfc3339Json,
 }
 
 impl Now {
-    /// The given time, milliseconds since the Unix epoch.
+    /// The given time, milliseconds since the Unix epoch. One that RFC 3339 has no text for, of a year
+    /// without four digits, reads as the epoch's.
     pub fn from_unix_ms(unix_ms: i64) -> Self {
         let time = chrono::DateTime::from_timestamp_millis(unix_ms).unwrap_or_default();
-        Self { unix_ms, rfc3339_json: time.format("\"%Y-%m-%dT%H:%M:%S%.3fZ\"").to_string() }
+        let text = time.format("\"%Y-%m-%dT%H:%M:%S%.3fZ\"").to_string();
+        Self { unix_ms, rfc3339_json: text.as_bytes().try_into().unwrap_or(*b"\"1970-01-01T00:00:00.000Z\"") }
     }
 }
 
@@ -63,7 +65,9 @@ mod tests {
 
     #[test]
     fn time_has_milliseconds_always() {
-        assert_eq!(Now::from_unix_ms(1_694_479_551_000).rfc3339_json, "\"2023-09-12T00:45:51.000Z\"");
-        assert_eq!(Now::from_unix_ms(1_694_479_551_007).rfc3339_json, "\"2023-09-12T00:45:51.007Z\"");
+        assert_eq!(Now::from_unix_ms(1_694_479_551_000).rfc3339_json, *b"\"2023-09-12T00:45:51.000Z\"");
+        assert_eq!(Now::from_unix_ms(i64::MAX).rfc3339_json, *b"\"1970-01-01T00:00:00.000Z\"");
+        assert_eq!(Now::from_unix_ms(253_402_300_800_000).rfc3339_json, *b"\"1970-01-01T00:00:00.000Z\"");
+        assert_eq!(Now::from_unix_ms(1_694_479_551_007).rfc3339_json, *b"\"2023-09-12T00:45:51.007Z\"");
     }
 }

@@ -92,18 +92,24 @@ fn too_long_or_empty(field: &'static str, most: usize) -> Rejection {
     invalid(field, format!("{field} is not 1 to {most} bytes long"))
 }
 
-/// The text in lower case, and whether it was.
+/// The text in lower case, and whether it was. Nearly all are one of two.
+#[inline(always)]
 pub(super) fn lower_cased(text: Text<'_>) -> (Text<'_>, bool) {
     match text.as_bytes() {
         b"android" => (text, true),
-        b"iOS" => (Text::known(b"ios"), false), // half of all events: spare the allocation
-        bytes if bytes.iter().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) => (text, true),
-        _ => {
-            let lower = Text::from(Cow::Owned(text.to_str().to_lowercase()));
-            let same = lower == text;
-            (lower, same)
-        }
+        b"iOS" => (Text::known(b"ios"), false),
+        _ => any_lower_cased(text),
     }
+}
+
+#[inline(never)]
+fn any_lower_cased(text: Text<'_>) -> (Text<'_>, bool) {
+    if text.as_bytes().iter().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        return (text, true);
+    }
+    let lower = Text::from(Cow::Owned(text.to_str().to_lowercase()));
+    let same = lower == text;
+    (lower, same)
 }
 
 pub(super) fn is_version(text: &[u8]) -> bool {

@@ -7,7 +7,7 @@ use super::*;
 
 const REAL: &str = r#"{"user_id":"424cdd21-063a-43a7-b91b-7ca1a833afae","app_version":"2.3.0","ip":"199.172.111.135","locale":"RU","device_id":"593-47-5928","timestamp":1694479551,"device_type":"android"}"#;
 
-const ENRICHMENT: Enrichment<'_> = Enrichment { processed_at: "\"2026-01-02T03:04:05.678Z\"", latency_ms: 42 };
+const ENRICHMENT: Enrichment<'_> = Enrichment { processed_at: b"\"2026-01-02T03:04:05.678Z\"", latency_ms: 42 };
 
 fn with(field: &str, value: Json) -> String {
     let mut event: Map<String, Json> = serde_json::from_str(REAL).unwrap();

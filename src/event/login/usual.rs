@@ -5,7 +5,7 @@
 use super::ipv4::{holds_ipv4, window};
 use super::rules::{MAX_LOCALE, MAX_TEXT, MAX_VERSION, decimal, is_version, lower_cased, milliseconds};
 use super::{LoginEvent, UNKNOWN};
-use crate::event::{Span, Text};
+use crate::event::{Span, Text, are_digits};
 
 /// A usual event.
 #[inline]
@@ -101,7 +101,9 @@ impl<'a> Cursor<'a> {
     fn digits<const N: usize>(&mut self, opening: &[u8; N]) -> Option<&'a [u8]> {
         self.pass(opening)?;
         let rest = self.bytes.get(self.at..)?;
-        let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let eight = rest.first_chunk().is_some_and(|eight| are_digits(u64::from_le_bytes(*eight)));
+        let sure = if eight { 8 } else { 0 };
+        let count = sure + rest.get(sure..)?.iter().take_while(|byte| byte.is_ascii_digit()).count();
         self.at += count;
         rest.get(..count).filter(|digits| digits.first() != Some(&b'0'))
     }
