@@ -108,7 +108,7 @@ impl<'a> LoginEvent<'a> {
         let text = self.text;
         out.reserve(text.len() + ROOM);
         let mut copied = 0;
-        let mut replace = |at: Span, write: &dyn Fn(&mut Vec<u8>)| {
+        let mut replace = |at: Span, write: Write<'_>| {
             let at = at.range();
             out.extend_from_slice(&text[copied..at.start]);
             write(out);
@@ -123,7 +123,7 @@ impl<'a> LoginEvent<'a> {
                 replace(at, &device_type);
             }
         } else {
-            let mut there: [(_, &dyn Fn(&mut Vec<u8>)); 3] =
+            let mut there: [(_, Write<'_>); 3] =
                 [(changed, &device_type), (self.processed_at_at, &processed_at), (self.latency_ms_at, &latency_ms)];
             there.sort_by_key(|(at, _)| *at);
             there.iter().filter_map(|(at, write)| at.zip(Some(write))).for_each(|(at, write)| replace(at, write));
@@ -147,6 +147,9 @@ impl<'a> LoginEvent<'a> {
         }
     }
 }
+
+/// How a member is written.
+type Write<'w> = &'w dyn Fn(&mut Vec<u8>);
 
 /// Looks again for the place, which is not told where the check was quick.
 #[cold]

@@ -206,7 +206,7 @@ proptest! {
         }
         let lower = device_type.filter(|text| !text.is_empty()).map_or("unknown".to_owned(), |text| text.to_lowercase());
         prop_assert_eq!(oracle["device_type"].as_str(), Some(lower.as_str()));
-        prop_assert_eq!(oracle["processed_at"].to_string(), ENRICHMENT.processed_at);
+        prop_assert_eq!(oracle["processed_at"].to_string().into_bytes(), ENRICHMENT.processed_at);
         prop_assert_eq!(oracle["latency_ms"].as_i64(), Some(42));
         let fields = 6 + 3 + unknown.len();
         prop_assert_eq!(oracle.len(), fields);
