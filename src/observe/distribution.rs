@@ -143,7 +143,8 @@ impl Distribution {
 
     /// The values that occur most and how often they do at least, the most frequent first.
     pub fn top(&self, limit: usize) -> Vec<(Arc<str>, u64)> {
-        let mut top: Vec<_> = self.entries().map(|(value, count, error)| (Arc::clone(value), count - error)).collect();
+        let counted = self.entries().filter(|(_, count, _)| *count > 0);
+        let mut top: Vec<_> = counted.map(|(value, count, error)| (Arc::clone(value), count - error)).collect();
         top.sort_unstable_by(|(a, at_a), (b, at_b)| at_b.cmp(at_a).then_with(|| a.cmp(b)));
         top.truncate(limit);
         top
@@ -151,6 +152,9 @@ impl Distribution {
 
     /// Adds what another sketch counted; the bounds of both hold for the sum.
     pub fn merge(&mut self, other: &Self) {
+        if self.unseen() == 0 && other.unseen() == 0 && self.has_place_for(other) {
+            return self.add(other);
+        }
         let (unseen_here, unseen_there) = (self.unseen(), other.unseen());
         let mut sums: HashMap<Arc<str>, (u64, u64)> = HashMap::with_capacity(self.values.len() + other.values.len());
         for (value, count, error) in self.entries() {
@@ -181,6 +185,30 @@ impl Distribution {
             merged.places.insert(value, place);
         }
         *self = merged;
+    }
+
+    /// Forgets what was counted. The values keep their places until others need them, so that those
+    /// which come again are found at once.
+    pub fn clear(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.count = 0);
+        self.errors.fill(0);
+        (self.total, self.floor) = (0, 0);
+    }
+
+    /// Whether nobody would lose a place to another's values.
+    fn has_place_for(&self, other: &Self) -> bool {
+        let missing = other.entries().filter(|(value, count, _)| *count > 0 && !self.places.contains_key(*value));
+        self.values.len() + missing.count() <= self.capacity
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (value, count, error) in other.entries().filter(|(_, count, _)| *count > 0) {
+            let known = self.places.get(value).copied();
+            let place = known.unwrap_or_else(|| self.make_place(value));
+            self.slots[place].count += count;
+            self.errors[place] += error;
+        }
+        self.total += other.total;
     }
 
     fn entries(&self) -> impl Iterator<Item = (&Arc<str>, u64, u64)> {
@@ -292,6 +320,20 @@ mod tests {
             let mut merged = Distribution::with_capacity(capacity);
             for part in &parts {
                 merged.merge(&counted(capacity, part.iter().map(String::as_str)));
+            }
+            assert_bounds(&merged, &parts.concat())?;
+        }
+
+        #[test]
+        fn what_is_cleared_counts_as_if_it_were_new(parts in prop::collection::vec(streams(), 1..5), capacity in 1..32_usize) {
+            let mut merged = Distribution::with_capacity(capacity);
+            let mut used = Distribution::with_capacity(capacity);
+            for part in &parts {
+                used.clear();
+                part.iter().for_each(|value| used.count(value));
+                assert_bounds(&used, part)?;
+                prop_assert!(used.top(usize::MAX).iter().all(|(value, _)| part.iter().any(|counted| **counted == **value)));
+                merged.merge(&used);
             }
             assert_bounds(&merged, &parts.concat())?;
         }

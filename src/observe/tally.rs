@@ -98,6 +98,13 @@ impl Tally {
         }
     }
 
+    /// Forgets what was counted, and is the quicker for what it has seen.
+    pub fn clear(&mut self) {
+        self.distributions.iter_mut().for_each(Distribution::clear);
+        self.errors.clear();
+        self.totals = Totals::default();
+    }
+
     /// The counts as they are now, for people.
     pub fn snapshot(&self) -> Snapshot {
         let named = self.dimensions.iter().zip(&self.distributions);

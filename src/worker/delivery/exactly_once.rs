@@ -91,6 +91,13 @@ impl Open {
     fn nothing(dimensions: Dimensions) -> Self {
         Self { since: None, next: None, bytes: 0, batches: Vec::new(), tally: Tally::new(dimensions) }
     }
+
+    fn clear(&mut self) {
+        let Self { since, next, bytes, batches, tally } = self;
+        (*since, *next, *bytes) = (None, None, 0);
+        batches.clear();
+        tally.clear();
+    }
 }
 
 impl ExactlyOnce {
@@ -204,10 +211,10 @@ impl ExactlyOnce {
         self.machine.commit(next.offset);
         self.settle().await?;
         self.committed = self.committed.take().map(|(before, _)| (before.at(next), Instant::now()));
-        let open = std::mem::replace(&mut self.open, Open::nothing(self.parts.dimensions));
         accounts.stored(next.offset, begun.elapsed());
-        accounts.tally().merge(&open.tally);
-        open.batches.iter().for_each(|done| accounts.note(done));
+        accounts.tally().merge(&self.open.tally);
+        self.open.batches.iter().for_each(|done| accounts.note(done));
+        self.open.clear();
         accounts.in_flight(0);
         Ok(())
     }
@@ -335,7 +342,7 @@ impl ExactlyOnce {
         let pause = self.trouble.failed_as(class, error);
         let (id, batches) = (&*self.id, self.open.batches.len());
         warn!(transactional_id = id, batches, %error, "transaction aborted: its records are done again");
-        self.open = Open::nothing(self.parts.dimensions);
+        self.open.clear();
         Aborted { pause }
     }
 }
