@@ -48,6 +48,7 @@ impl<'a> LoginEvent<'a> {
         usual::parse(value).map_or_else(|| Self::parse_any(value), Ok)
     }
 
+    /// The same by the scanner: any event, and what is wrong with any other text.
     #[inline(never)]
     fn parse_any(value: &'a [u8]) -> Result<Self, Rejection> {
         if value.is_empty() {
