@@ -205,8 +205,10 @@ impl Connection {
         self.exchange_in::<R>(doing, body, version, self.request_timeout).await
     }
 
-    /// Holds back requests for as long as the broker asked in an answer, a minute at most.
-    pub fn throttle(&self, pause: Duration) {
+    /// Holds back requests for so many milliseconds, as the answer asked, a minute at most.
+    pub(super) fn throttle_ms(&self, pause: i32) {
+        let Ok(pause @ 1..) = u64::try_from(pause) else { return };
+        let pause = Duration::from_millis(pause);
         let mut throttled_until = self.throttled_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         *throttled_until = Some(throttle::until(Instant::now(), *throttled_until, pause, &self.address));
     }

@@ -1,8 +1,6 @@
 //! A fetch that keeps what rskafka throws away: the batches themselves, so that a stretch of the
 //! log is read, stepped over or dead-lettered batch by batch.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -138,12 +136,10 @@ pub(super) async fn fetch(connection: &Connection, leader_epoch: Option<i32>, as
     if let Some(code) = ResponseError::try_from_code(response.error_code) {
         return Err(failed(Cause::Code(code)));
     }
-    let pause = u64::try_from(response.throttle_time_ms).unwrap_or(0);
-    if pause > 0 {
-        connection.throttle(Duration::from_millis(pause));
-        if response.responses.is_empty() {
-            return Err(failed(Cause::Code(ResponseError::ThrottlingQuotaExceeded)));
-        }
+    connection.throttle_ms(response.throttle_time_ms);
+    let throttled = response.throttle_time_ms > 0;
+    if throttled && response.responses.is_empty() {
+        return Err(failed(Cause::Code(ResponseError::ThrottlingQuotaExceeded)));
     }
     let found = response.responses.into_iter().filter(|found| found.topic.0.as_str() == ask.topic);
     let found = found.flat_map(|found| found.partitions).find(|found| found.partition_index == ask.partition);
@@ -151,7 +147,7 @@ pub(super) async fn fetch(connection: &Connection, leader_epoch: Option<i32>, as
     if let Some(code) = ResponseError::try_from_code(found.error_code) {
         return Err(failed(Cause::Code(code)));
     }
-    if found.high_watermark < 0 && pause > 0 {
+    if found.high_watermark < 0 && throttled {
         return Err(failed(Cause::Code(ResponseError::ThrottlingQuotaExceeded)));
     }
     if found.high_watermark < 0 {

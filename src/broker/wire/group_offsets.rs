@@ -1,7 +1,6 @@
 //! `OffsetCommit` and `OffsetFetch`: the offsets that a group's coordinator keeps.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -102,15 +101,6 @@ impl Coordinator {
             self.forget(connection).await;
         }
         result
-    }
-}
-
-impl Connection {
-    /// Holds back requests for so many milliseconds, as the answer asked.
-    pub(super) fn throttle_ms(&self, pause: i32) {
-        if let Ok(pause @ 1..) = u64::try_from(pause) {
-            self.throttle(Duration::from_millis(pause));
-        }
     }
 }
 

@@ -11,8 +11,6 @@
 //! answers an epoch that the leader does not know as an offset out of range, and needs Kafka 2.7.
 //! Kafka's own consumer asks as this does, where the leader changes.
 
-use std::time::Duration;
-
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{BrokerId, OffsetForLeaderEpochRequest, TopicName};
@@ -54,9 +52,7 @@ pub(super) async fn validate(
         .with_partitions(vec![asked]);
     let request = OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![asked]);
     let response = connection.request(DOING, &request).await?;
-    if let Ok(pause @ 1..) = u64::try_from(response.throttle_time_ms) {
-        connection.throttle(Duration::from_millis(pause));
-    }
+    connection.throttle_ms(response.throttle_time_ms);
     let found = response.topics.into_iter().filter(|found| found.topic.0.as_str() == topic);
     let found = found.flat_map(|found| found.partitions).find(|found| found.partition == partition);
     let found = found.ok_or_else(|| failed(Cause::Undecodable("it names another partition".to_owned())))?;

@@ -1,7 +1,5 @@
 //! `ListOffsets`: where a partition's log begins and ends, and which record a time meets.
 
-use std::time::Duration;
-
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, TopicName};
@@ -71,9 +69,7 @@ impl Cluster {
                 return Err(error);
             }
         };
-        if let Ok(pause @ 1..) = u64::try_from(response.throttle_time_ms) {
-            connection.throttle(Duration::from_millis(pause));
-        }
+        connection.throttle_ms(response.throttle_time_ms);
         let found = response.topics.into_iter().filter(|found| found.name.0.as_str() == topic);
         let found = found.flat_map(|found| found.partitions).find(|found| found.partition_index == partition);
         let found = found.ok_or_else(|| failed(Cause::Undecodable("it names another partition".to_owned())))?;

@@ -191,9 +191,7 @@ async fn send(connection: &Connection, together: Vec<Outgoing>, timeout: Duratio
     };
     if let Ok(response) = &answer {
         // rskafka would wait and send the batch again, which the broker has already taken.
-        if let Ok(pause @ 1..) = u64::try_from(response.throttle_time_ms) {
-            connection.throttle(Duration::from_millis(pause));
-        }
+        connection.throttle_ms(response.throttle_time_ms);
     }
     for outgoing in topics.into_values().flatten() {
         let result = match &answer {

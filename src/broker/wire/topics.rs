@@ -1,7 +1,5 @@
 //! `CreateTopics` with settings, which rskafka can't send, and `DescribeConfigs`.
 
-use std::time::Duration;
-
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -43,9 +41,7 @@ impl Cluster {
         let request = CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(CREATE_TIMEOUT_MS);
         let connection = self.controller().await?;
         let response = connection.request(DOING, &request).await?;
-        if let Ok(pause @ 1..) = u64::try_from(response.throttle_time_ms) {
-            connection.throttle(Duration::from_millis(pause));
-        }
+        connection.throttle_ms(response.throttle_time_ms);
         let created = response.topics.iter().find(|created| created.name.0.as_str() == name);
         let created = created.ok_or_else(|| Error {
             doing: DOING,
