@@ -94,18 +94,16 @@ impl OutputBatch {
         write: impl Fn(&mut Vec<u8>) -> T,
     ) -> T {
         let max_batch_bytes = self.max_batch_bytes;
-        let part = self.part(to, BatchBuilder::bytes_of(record));
+        let mut part = self.part(to, BatchBuilder::bytes_of(record));
         let mark = part.batch.mark();
         let mut written = part.batch.append_with(record, headers.clone(), &write);
         // What was expected to fit may have grown.
         if part.batch.bytes() > max_batch_bytes && part.batch.count() > 1 {
             part.batch.rewind(mark);
-            let part = self.new_part(to);
+            part = self.new_part(to);
             written = part.batch.append_with(record, headers, write);
-            part.sources.push(source);
-        } else {
-            part.sources.push(source);
         }
+        part.sources.push(source);
         written
     }
 
