@@ -8,13 +8,8 @@ prepare_guarantees() { :; }
 warm_up_guarantees() { measure_guarantee exactly_once warm; }
 
 measure_guarantees() { # ROUND
-    if (($1 % 2 == 1)); then
-        measure_guarantee at_least_once "$1"
-        measure_guarantee exactly_once "$1"
-    else
-        measure_guarantee exactly_once "$1"
-        measure_guarantee at_least_once "$1"
-    fi
+    local guarantee
+    for guarantee in $(in_turn "$1" at_least_once exactly_once); do measure_guarantee "$guarantee" "$1"; done
 }
 
 measure_guarantee() { # GUARANTEE ROUND

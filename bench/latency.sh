@@ -12,13 +12,8 @@ prepare_latency() { latency=$target/release/examples/latency; }
 warm_up_latency() { measure_latency_of wire warm; }
 
 measure_latency() { # ROUND
-    if (($1 % 2 == 1)); then
-        measure_latency_of rskafka "$1"
-        measure_latency_of wire "$1"
-    else
-        measure_latency_of wire "$1"
-        measure_latency_of rskafka "$1"
-    fi
+    local reader
+    for reader in $(in_turn "$1" rskafka wire); do measure_latency_of "$reader" "$1"; done
 }
 
 measure_latency_of() { # READER ROUND

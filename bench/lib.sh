@@ -21,6 +21,16 @@ free_port() { # a port on which, and 1000 above which, nobody listens
     done
 }
 
+in_turn() { # ROUND NAME...: forwards, then backwards, so that nobody is always the first
+    local round=$1 n
+    shift
+    if ((round % 2 == 1)); then
+        printf '%s\n' "$@"
+    else
+        for ((n = $#; n > 0; n--)); do printf '%s\n' "${!n}"; done
+    fi
+}
+
 # ---- topics
 
 topic_command() {

@@ -21,13 +21,9 @@ prepare_speed() {
 
 warm_up_speed() { measure_speed 0; }
 
-measure_speed() { # ROUND: forwards, then backwards, so that nobody is always the first
-    local order=("${contestants[@]}") name n
-    if (($1 % 2 == 0)); then
-        order=()
-        for ((n = ${#contestants[@]} - 1; n >= 0; n--)); do order+=("${contestants[n]}"); done
-    fi
-    for name in "${order[@]}"; do
+measure_speed() { # ROUND
+    local name
+    for name in $(in_turn "$1" "${contestants[@]}"); do
         create "out-$name-$1"
         create "dead-$name-$1"
         case $name in
