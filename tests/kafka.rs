@@ -20,14 +20,7 @@ async fn every_one_of_200_000_events_is_accounted_for() {
         return;
     }
     let topics = Topics::create(KafkaCluster::shared().await, "all", 6).await;
-    topics.generate(200_000, 1).await;
-    let folder = tempfile::tempdir().unwrap();
-    let mut pipeline = topics.pipeline(folder.path(), &[]);
-    drained(&mut pipeline, 200_000.0).await;
-    ended_in_order(pipeline).await;
-    let audit = topics.audit().await;
-    audit.assert_clean();
-    assert_eq!((audit.source, audit.output + audit.dead), (200_000, 200_000));
+    topics.assert_all_come_through(1, &[]).await;
 }
 
 #[tokio::test]
@@ -170,13 +163,8 @@ async fn a_stalled_dead_letter_broker_is_backpressure_in_bounded_memory() {
         return;
     }
     let cluster = KafkaCluster::start(3).await;
-    let topics =
-        Topics { brokers: cluster.bootstrap(), names: ["in", "out", "dead"].map(|role| format!("stall-{role}")) };
-    for (name, nodes) in topics.names.iter().zip(["1,2,1,2,1,2", "2,1,2,1,2,1", "3,3,3,3,3,3"]) {
-        let create = ["--create", "--topic", name, "--replica-assignment", nodes];
-        let created = cluster.cli("org.apache.kafka.tools.TopicCommand", &create).await;
-        assert!(created.status.success(), "{created:?}");
-    }
+    let on = ["1,2,1,2,1,2", "2,1,2,1,2,1", "3,3,3,3,3,3"].map(|nodes| ["--replica-assignment", nodes]);
+    let topics = Topics::create_with(&cluster, "stall", on.each_ref().map(|options| &options[..])).await;
     let count = if std::env::var_os("LOGIN_PIPELINE_BIN").is_some() { 1_000_000 } else { 100_000 };
     topics.generate(count, 7).await;
 

@@ -24,14 +24,7 @@ async fn every_one_of_200_000_events_is_accounted_for_by_the_wire() {
         return;
     }
     let topics = Topics::create(KafkaCluster::shared().await, "wire", 6).await;
-    topics.generate(200_000, 11).await;
-    let folder = tempfile::tempdir().unwrap();
-    let mut pipeline = topics.pipeline(folder.path(), &WIRE);
-    drained(&mut pipeline, 200_000.0).await;
-    ended_in_order(pipeline).await;
-    let audit = topics.audit().await;
-    audit.assert_clean();
-    assert_eq!((audit.source, audit.output + audit.dead), (200_000, 200_000));
+    topics.assert_all_come_through(11, &WIRE).await;
 }
 
 #[tokio::test]
@@ -40,13 +33,8 @@ async fn leaders_that_move_are_followed_by_the_wire() {
         return;
     }
     let cluster = KafkaCluster::start(3).await;
-    let names = ["in", "out", "dead"].map(|role| format!("moves-{role}"));
-    for name in &names {
-        let create = ["--create", "--topic", name, "--partitions", "6", "--replication-factor", "3"];
-        let created = cluster.cli("org.apache.kafka.tools.TopicCommand", &create).await;
-        assert!(created.status.success(), "{created:?}");
-    }
-    let topics = Topics { brokers: cluster.bootstrap(), names };
+    let replicated = ["--partitions", "6", "--replication-factor", "3"];
+    let topics = Topics::create_with(&cluster, "moves", [&replicated; 3]).await;
     topics.generate(60_000, 12).await;
     let folder = tempfile::tempdir().unwrap();
     let mut pipeline = topics.pipeline(folder.path(), &[&WIRE[..], &["--kafka.request_timeout", "5s"]].concat());
@@ -67,14 +55,10 @@ async fn leaders_that_move_are_followed_by_the_wire() {
 /// Three nodes, and a source with replicas on the first two, which may be led uncleanly.
 async fn with_unclean_source(test: &str) -> (KafkaCluster, Topics) {
     let cluster = KafkaCluster::start(3).await;
-    let names = ["in", "out", "dead"].map(|role| format!("{test}-{role}"));
-    let unclean = ["--config", "unclean.leader.election.enable=true", "--config", "min.insync.replicas=1"];
-    for (name, (nodes, more)) in names.iter().zip([("1:2", &unclean[..]), ("3:2:1", &[]), ("3:2:1", &[])]) {
-        let create = [&["--create", "--topic", name, "--replica-assignment", nodes], more].concat();
-        let created = cluster.cli("org.apache.kafka.tools.TopicCommand", &create).await;
-        assert!(created.status.success(), "{created:?}");
-    }
-    let topics = Topics { brokers: cluster.bootstrap(), names };
+    let unclean = ["unclean.leader.election.enable=true", "min.insync.replicas=1"];
+    let source = ["--replica-assignment", "1:2", "--config", unclean[0], "--config", unclean[1]];
+    let other = ["--replica-assignment", "3:2:1"];
+    let topics = Topics::create_with(&cluster, test, [&source, &other, &other]).await;
     (cluster, topics)
 }
 

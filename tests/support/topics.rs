@@ -36,6 +36,29 @@ impl Topics {
         Self { brokers: cluster.bootstrap(), names }
     }
 
+    /// Source, output and dead letters each as Kafka's own tool makes it with such options.
+    pub async fn create_with(cluster: &KafkaCluster, test: &str, options: [&[&str]; 3]) -> Self {
+        let names = ["in", "out", "dead"].map(|role| format!("{test}-{role}"));
+        for (name, options) in names.iter().zip(options) {
+            let create = [&["--create", "--topic", name], options].concat();
+            let created = cluster.cli("org.apache.kafka.tools.TopicCommand", &create).await;
+            assert!(created.status.success(), "{created:?}");
+        }
+        Self { brokers: cluster.bootstrap(), names }
+    }
+
+    /// Records of this seed go through a pipeline with these arguments: all, once, and in order.
+    pub async fn assert_all_come_through(&self, seed: u64, args: &[&str]) {
+        self.generate(200_000, seed).await;
+        let folder = tempfile::tempdir().unwrap();
+        let mut pipeline = self.pipeline(folder.path(), args);
+        drained(&mut pipeline, 200_000.0).await;
+        ended_in_order(pipeline).await;
+        let audit = self.audit().await;
+        audit.assert_clean();
+        assert_eq!((audit.source, audit.output + audit.dead), (200_000, 200_000));
+    }
+
     pub async fn generate(&self, count: u64, seed: u64) {
         self.generate_at(None, count, seed).await;
     }
