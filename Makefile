@@ -1,12 +1,12 @@
 # What there is to do here. `make` alone says so.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check kafka-up kafka-down bench build
+.PHONY: help demo test chaos check deploy-check kafka-up kafka-down bench build
 
 NODES ?= 1
 PORT ?= 9092
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the whole pipeline in one process, nothing to install: watch it work
 	cargo run --release -- demo
@@ -23,6 +23,9 @@ check: ## what must hold before a commit: format, lints, layers, and licences wh
 	cargo clippy --no-default-features -- -D warnings
 	cargo test --test layering
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is not installed: its check was left out"; fi
+
+deploy-check: ## images, manifests, rules, workflows and scripts against the tools that would reject them; PARTS="helm" for some
+	tools/deploy/check.sh $(PARTS)
 
 kafka-up: ## a real Kafka on this machine: NODES=1 (or 3) PORT=9092
 	tools/kafka/kafka.sh up --nodes $(NODES) --port $(PORT)

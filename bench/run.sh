@@ -60,6 +60,7 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM
 
 source bench/lib.sh
+# shellcheck source=bench/speed.sh source=bench/guarantees.sh source=bench/latency.sh
 for part in "${parts[@]}"; do source "bench/$part.sh"; done
 
 say "building"
