@@ -18,8 +18,8 @@ use crate::stages::{Login, Processor, ProcessorStages, Routes, Stages};
 use crate::supervisor::{MakeWorker, Supervisor};
 use crate::tenure::Tenure;
 use crate::worker::{
-    Accounts, AtLeastOnce, AtLeastOnceParts, Budget, Delivery, ExactlyOnce, ExactlyOnceParts, PartitionWorker, Sink,
-    SinkParts, Source, SourceParts, Transactions,
+    Accounts, AtLeastOnce, AtLeastOnceParts, Budget, Delivery, ExactlyOnce, ExactlyOnceParts, Gate, GateParts, Halt,
+    PartitionWorker, Sink, SinkParts, Source, SourceParts, Transactions,
 };
 
 /// How long a partition may be in trouble before the process counts as unready: a blip is none.
@@ -40,6 +40,9 @@ pub enum AppError {
     /// There will be no partitions for this instance any more.
     #[error(transparent)]
     Assignment(#[from] AssignmentError),
+    /// Too many dead letters, where that is to end the program.
+    #[error("stopped, since dead_letter.on_limit is \"stop\": {0}; mend the source or the rules, or raise the limit")]
+    DeadLetters(String),
     /// A rule's expression; the configuration has checked it.
     #[error("a route's expression: {0}")]
     Route(#[from] regex_lite::Error),
@@ -78,7 +81,7 @@ impl App {
         };
         let shown = serde_json::to_value(&config).unwrap_or_default();
         let observe = Observe::new(env!("CARGO_PKG_VERSION"), dimensions, READINESS_GRACE, shown);
-        let admin = AdminServer::bind(config.admin.listen).await?;
+        let admin = AdminServer::bind(&config.admin).await?;
         Ok(Self { config: Arc::new(config), observe, admin, store, routes })
     }
 
@@ -139,6 +142,9 @@ impl App {
             })
         });
         let timeout = config.shutdown.timeout;
+        // Cancelled by who runs this, or from within.
+        let stop = stop.child_token();
+        let halt = Halt::new(stop.clone());
         let workshop = Workshop {
             config,
             observe: observe.clone(),
@@ -150,6 +156,7 @@ impl App {
             transactions,
             routes,
             budget,
+            halt: halt.clone(),
         };
         observe.health.started();
         let draining = drain_note(observe.clone(), stop.clone());
@@ -161,6 +168,9 @@ impl App {
         let _ = tokio::join!(serving, reporting); // both end with the token; a panic is logged already
         if drained.unfinished > 0 {
             warn!(partitions = drained.unfinished, "not drained in time: what was in flight will be read again");
+        }
+        if let Some(reason) = halt.reason() {
+            return Err(AppError::DeadLetters(reason.to_owned()));
         }
         if let Some(failed) = drained.failed {
             return Err(failed.into());
@@ -229,6 +239,8 @@ struct Workshop {
     transactions: Option<Arc<Transactions>>,
     routes: Arc<Routes>,
     budget: Budget,
+    /// Ends the program from within.
+    halt: Halt,
 }
 
 impl Workshop {
@@ -294,6 +306,14 @@ impl MakeWorker for Workshop {
             metrics: Arc::clone(&metrics),
             status: Arc::clone(&status),
         });
+        let gate = GateParts {
+            name: format!("{topic}/{partition}"),
+            partition,
+            observe: observe.clone(),
+            status: Arc::clone(&status),
+            halt: self.halt.clone(),
+        };
+        let gate = Gate::new(&config.dead_letter.limits, gate);
         let stages = self.stages(partition);
         let delivery = self.delivery(partition, &tenure, stages.dimensions());
         let sink = Sink::new(SinkParts {
@@ -303,6 +323,7 @@ impl MakeWorker for Workshop {
             delivery,
             max_batch_bytes: config.output.max_batch_bytes.as_usize(),
             oversize: config.dead_letter.oversize,
+            gate,
             watch: watch.clone(),
             accounts: Arc::new(Accounts::new(observe.clone(), metrics, status, observe.tallies.register())),
         });

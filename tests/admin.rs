@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use login_pipeline::config;
 use login_pipeline::observe::{AdminServer, CONTENT_TYPE, Limits, Observe, Severity};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,7 +29,8 @@ impl Admin {
     }
 
     async fn start_with(limits: Limits, configuration: Value) -> Self {
-        let server = AdminServer::bind(([127, 0, 0, 1], 0).into()).await.unwrap().with_limits(limits);
+        let admin = config::Admin { listen: ([127, 0, 0, 1], 0).into(), token_file: None };
+        let server = AdminServer::bind(&admin).await.unwrap().with_limits(limits);
         let address = server.local_addr();
         let observe = Observe::new("1.2.3", &["device_type"], Duration::from_secs(10), configuration);
         let shutdown = CancellationToken::new();
@@ -254,7 +256,8 @@ async fn stopping_closes_what_is_idle_and_the_port() {
 #[tokio::test]
 async fn a_taken_address_is_named() {
     let admin = Admin::start().await;
-    let error = AdminServer::bind(admin.address).await.unwrap_err().to_string();
+    let taken = config::Admin { listen: admin.address, token_file: None };
+    let error = AdminServer::bind(&taken).await.unwrap_err().to_string();
     let expected = format!("admin.listen: can't listen on {}: ", admin.address);
     assert!(error.starts_with(&expected), "{error}");
 }

@@ -368,6 +368,11 @@ fn every_key_survives_printing() {
         ("dead_letter.topic", "c"),
         ("dead_letter.header_prefix", "\u{e9}."),
         ("dead_letter.oversize", "block"),
+        ("dead_letter.max_ratio", "0.125"),
+        ("dead_letter.window", "2m"),
+        ("dead_letter.min_records", "7"),
+        ("dead_letter.max_consecutive", "1000000000"),
+        ("dead_letter.on_limit", "stop"),
         ("assignment.mode", "ordinal"),
         ("assignment.ordinal", "2"),
         ("assignment.replicas", "3"),
@@ -403,7 +408,7 @@ fn every_key_survives_printing() {
         ("topics.replication", "3"),
     ];
     // These have one value only, belong to the other mode, or are tests of their own further down.
-    let not_here = ["pipeline.processor", "assignment.partitions", "kafka.security_protocol"];
+    let not_here = ["pipeline.processor", "assignment.partitions", "kafka.security_protocol", "admin.token_file"];
     for key in KEYS.iter().filter(|key| !key.path.starts_with("kafka.tls.") && !key.path.starts_with("kafka.sasl.")) {
         assert!(values.iter().any(|(path, _)| *path == key.path) || not_here.contains(&key.path), "{}", key.path);
     }
@@ -737,4 +742,15 @@ fn load(sources: Sources) -> Result<Config, Problems> {
 
 fn texts(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+}
+
+#[test]
+fn a_token_file_that_holds_none_is_a_problem_at_the_start() {
+    let token = tempfile::NamedTempFile::new().unwrap();
+    let path = token.path().to_str().unwrap();
+    let load_it = || load(Sources { flags: texts(&[("admin.token_file", path)]), ..Sources::default() });
+    let problems = load_it().unwrap_err().to_string();
+    assert!(problems.contains("admin.token_file") && problems.contains("holds no token"), "{problems}");
+    std::fs::write(token.path(), "open-sesame\n").unwrap();
+    assert_eq!(load_it().unwrap().admin.token().unwrap().unwrap().expose(), "open-sesame");
 }

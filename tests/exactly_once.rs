@@ -57,6 +57,30 @@ async fn kills_lose_nothing_and_double_nothing() {
     topics.assert_exactly_once("once-kills").await;
 }
 
+/// Past a limit on dead letters nothing counts that was not written before.
+#[tokio::test]
+async fn a_pause_for_too_many_dead_letters_keeps_the_rest_for_later() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, "once-limits", PARTITIONS).await;
+    topics.generate(20_000, 11).await;
+    let folder = tempfile::tempdir().unwrap();
+    let args = [&EXACTLY_ONCE[..], &["--group.id", "once-limits"]].concat();
+    // One in fifty is bad: sooner or later two in a row.
+    let mut pipeline = topics.pipeline(folder.path(), &[&args[..], &["--dead_letter.max_consecutive", "1"]].concat());
+    let paused = |it: &PipelineProcess| {
+        let unready = it.get("/readyz").unwrap_or_default().1;
+        unready.lines().filter(|line| line.contains("dead_letter.max_consecutive")).count() > 0
+    };
+    pipeline.wait_for("a pause", PATIENCE, paused).await;
+    ended_in_order(pipeline).await;
+    let mut pipeline = topics.pipeline(folder.path(), &args);
+    drained(&mut pipeline, 20_000.0).await;
+    ended_in_order(pipeline).await;
+    topics.assert_exactly_once("once-limits").await;
+}
+
 /// The flags of a member of a group.
 fn member<'a>(group: &'a str, protocol: &'a str) -> Vec<&'a str> {
     let more = [

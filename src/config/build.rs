@@ -4,8 +4,8 @@ use super::parse::Setting;
 use super::problem::{Problem, Problems};
 use super::settings::Settings;
 use super::{
-    Admin, Assignment, AssignmentMode, Config, DeadLetter, Delivery, Group, Kafka, Log, OffsetStoreKind, Offsets,
-    Output,
+    Admin, Assignment, AssignmentMode, Config, DeadLetter, DeadLetterLimits, Delivery, Group, Kafka, Log,
+    OffsetStoreKind, Offsets, Output,
 };
 use super::{Pipeline, Retry, Sasl, Security, Shutdown, Source, Stats, Tls, Topics, route, schema};
 
@@ -41,6 +41,13 @@ pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut
             topic: s.at("dead_letter.topic"),
             header_prefix: s.at("dead_letter.header_prefix"),
             oversize: s.at("dead_letter.oversize"),
+            limits: DeadLetterLimits {
+                max_ratio: s.at("dead_letter.max_ratio"),
+                window: s.at("dead_letter.window"),
+                min_records: s.at("dead_letter.min_records"),
+                max_consecutive: s.at("dead_letter.max_consecutive"),
+                on_limit: s.at("dead_letter.on_limit"),
+            },
         },
         route: route::rules(s, problems),
         assignment: Assignment {
@@ -77,7 +84,7 @@ pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut
         },
         retry: Retry { initial: s.at("retry.initial"), max: s.at("retry.max") },
         stats: Stats { interval: s.at("stats.interval") },
-        admin: Admin { listen: s.at("admin.listen") },
+        admin: Admin { listen: s.at("admin.listen"), token_file: s.at("admin.token_file") },
         log: Log { format: s.at("log.format"), level: s.at("log.level") },
         shutdown: Shutdown { timeout: s.at("shutdown.timeout") },
         topics: Topics {

@@ -46,7 +46,7 @@ impl Config {
         let settings = Settings::read(all, &mut problems);
         let config = build::config(&settings, hostname.as_deref(), &mut problems);
         rules::check(&config, &settings, &mut problems);
-        security_rules::check(&config.kafka, &settings, &mut problems);
+        security_rules::check(&config, &settings, &mut problems);
         problems.or(config)
     }
 }

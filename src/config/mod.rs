@@ -20,12 +20,14 @@
 //! ```
 
 mod build;
+mod dead_letter;
 mod layers;
 mod load;
 mod parse;
 pub(crate) mod pem;
 mod print;
 mod problem;
+mod ratio;
 mod route;
 mod rules;
 pub mod schema;
@@ -43,8 +45,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use dead_letter::{DeadLetter, DeadLetterLimits, OnLimit, Oversize};
 pub use load::Sources;
 pub use problem::{Found, Problem, Problems};
+pub use ratio::Ratio;
 pub use secret::Secret;
 pub use security::{Sasl, SaslMechanism, Security, SecurityProtocol, Tls};
 pub use units::{ByteSize, ParseByteSizeError};
@@ -216,27 +220,6 @@ pub enum Compression {
     Lz4,
     /// Zstandard.
     Zstd,
-}
-
-/// `dead_letter.*`
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct DeadLetter {
-    /// The topic for bad records.
-    pub topic: String,
-    /// The prefix of the headers that say why.
-    pub header_prefix: String,
-    /// What to do with a dead letter that the dead-letter topic refuses as too large.
-    pub oversize: Oversize,
-}
-
-/// What to do with a dead letter that its topic refuses as too large.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Oversize {
-    /// Write as much of the value as fits, and a header that says how long it was.
-    Truncate,
-    /// Stop that partition and turn unready until the topic takes it.
-    Block,
 }
 
 /// One `[[route]]`: records whose field matches go to a topic of their own, or nowhere.
@@ -459,6 +442,18 @@ pub struct Stats {
 pub struct Admin {
     /// The address of `/metrics`, `/livez`, `/readyz` and `/status`.
     pub listen: SocketAddr,
+    /// Where the token is that lets its bearer change something; unset, nobody may.
+    pub token_file: Option<PathBuf>,
+}
+
+impl Admin {
+    /// The token, read anew; `None` where there is none.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn token(&self) -> Result<Option<Secret>, String> {
+        self.token_file.as_deref().map(|path| security::secret_in(path, "token")).transpose()
+    }
 }
 
 /// `log.*`

@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use super::problem::date;
 use super::schema::Kind;
 use super::suggest::closest;
-use super::{ByteSize, Secret};
+use super::{ByteSize, Ratio, Secret};
 
 /// A value of the kind that its key asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +24,7 @@ pub(super) enum Setting {
     Duration(Duration),
     Size(ByteSize),
     Integer(i64),
+    Ratio(Ratio),
     Address(SocketAddr),
     Path(PathBuf),
     AllPartitions,
@@ -61,6 +62,7 @@ pub(super) fn parse(kind: Kind, value: &Value) -> Result<Setting, Refusal> {
         Kind::Words(words) => text(value).and_then(|text| word(text, words)).map(Setting::Word),
         Kind::WordList(words) => word_list(value, words).map(Setting::WordList),
         Kind::Integer(from, to) => integer(value, from, to).map(Setting::Integer),
+        Kind::Ratio => ratio(value).map(Setting::Ratio),
         Kind::Address => text(value).and_then(address).map(Setting::Address),
         Kind::Path => text(value).and_then(path).map(Setting::Path),
         Kind::Partitions => partitions(value),
@@ -204,6 +206,16 @@ fn integer(value: &Value, from: i64, to: i64) -> Result<i64, Refusal> {
         Ok(number) if (from..=to).contains(&number) => Ok(number),
         _ => Err(Refusal::new("out of range")),
     }
+}
+
+fn ratio(value: &Value) -> Result<Ratio, Refusal> {
+    let number = match value {
+        Value::Num(_, number) => number.to_f64().or_else(|| number.to_i128().map(|whole| whole as f64)),
+        Value::String(_, text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    let number = number.ok_or_else(|| wrong_type(value, "a number"))?;
+    Ratio::new(number).ok_or_else(|| Refusal::new("out of range"))
 }
 
 fn address(text: &str) -> Result<SocketAddr, Refusal> {
@@ -441,6 +453,18 @@ mod tests {
         assert_eq!(refused(numbers, 10), "out of range");
         assert_eq!(refused(numbers, "x"), "not a whole number");
         assert_eq!(refused(numbers, 1.0), "wrong type: a number with a fraction instead of a whole number");
+    }
+
+    #[test]
+    fn ratios_are_less_than_all() {
+        let read = |share| Ratio::new(share).map(Setting::Ratio).unwrap();
+        assert_eq!(parse(Kind::Ratio, &0.25.into()), Ok(read(0.25)));
+        assert_eq!(parse(Kind::Ratio, &"0.25".into()), Ok(read(0.25)));
+        assert_eq!(parse(Kind::Ratio, &0.into()), Ok(read(0.0)));
+        assert_eq!(refused(Kind::Ratio, 1), "out of range");
+        assert_eq!(refused(Kind::Ratio, -0.1), "out of range");
+        assert_eq!(refused(Kind::Ratio, "NaN"), "out of range");
+        assert_eq!(refused(Kind::Ratio, "half"), "wrong type: text instead of a number");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::words::{ASSIGNMENT_MODES, Word};
 use super::{AssignorKind, ByteSize, Compression, CreateTopics, GroupProtocol, Guarantee, Isolation, LogFormat};
-use super::{OffsetStoreKind, OutOfRange, Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism};
+use super::{OffsetStoreKind, OnLimit, OutOfRange, Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism};
 use super::{SecurityProtocol, StartAt};
 
 /// The environment variables that carry keys begin with this; `__` stands between levels.
@@ -75,6 +75,8 @@ pub enum Kind {
     WordList(&'static [&'static str]),
     /// A whole number from the first to the second.
     Integer(i64, i64),
+    /// A share, from 0 to less than 1.
+    Ratio,
     /// An address and port to listen on.
     Address,
     /// A path in the file system.
@@ -101,6 +103,7 @@ impl Kind {
             Self::Words(_) => "WORD",
             Self::WordList(_) => "WORD,...",
             Self::Integer(..) => "N",
+            Self::Ratio => "RATIO",
             Self::Address => "IP:PORT",
             Self::Path => "PATH",
             Self::Partitions => "PARTITIONS",
@@ -136,6 +139,7 @@ impl fmt::Display for Kind {
                 Ok(())
             }
             Self::Integer(from, to) => write!(f, "a whole number from {from} to {to}"),
+            Self::Ratio => f.write_str("a number from 0 to less than 1, such as 0.2"),
             Self::Address => f.write_str("an IP address and port, such as 127.0.0.1:9464 or [::]:9464"),
             Self::Path => f.write_str("a path"),
             Self::Partitions => f.write_str("all, or numbers and ranges such as [0, 2, 5] or 0,2,5-7"),
@@ -161,6 +165,7 @@ pub fn sections() -> impl Iterator<Item = &'static str> {
 const KIB: ByteSize = ByteSize::kib(1);
 const GIB: ByteSize = ByteSize::mib(1024);
 const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -244,6 +249,16 @@ pub static KEYS: &[Key] = &[
         "The prefix of the headers that say why a record is there"),
     row("dead_letter.oversize", Kind::Words(Oversize::WORDS), "truncate",
         "What to do with a dead letter that its topic refuses as too large"),
+    unset("dead_letter.max_ratio", Kind::Ratio, "no limit",
+        "More dead letters than this share of a partition's records within dead_letter.window are not written"),
+    row("dead_letter.window", Kind::Duration(SECOND, DAY), "1m",
+        "The time over which dead_letter.max_ratio is taken"),
+    row("dead_letter.min_records", Kind::Integer(1, 1_000_000_000), "100",
+        "dead_letter.max_ratio decides nothing before the window holds so many records"),
+    unset("dead_letter.max_consecutive", Kind::Integer(1, 1_000_000_000), "no limit",
+        "More dead letters of a partition in a row than this are not written"),
+    row("dead_letter.on_limit", Kind::Words(OnLimit::WORDS), "pause",
+        "Past a limit: pause the partition and turn unready until someone resumes it, or stop the program"),
 
     row("assignment.mode", Kind::Words(ASSIGNMENT_MODES), "static",
         "How instances share partitions: by list; instance i of n takes each p with p mod n = i; or as a consumer group"),
@@ -310,6 +325,8 @@ pub static KEYS: &[Key] = &[
 
     row("admin.listen", Kind::Address, "127.0.0.1:9464",
         "The address of /metrics, /livez, /readyz and /status"),
+    unset("admin.token_file", Kind::Path, "nobody may change anything",
+        "A file with the token that lets its bearer resume a paused partition"),
 
     row("log.format", Kind::Words(LogFormat::WORDS), "text",
         "Log lines for people, or one JSON object a line"),

@@ -134,7 +134,7 @@ impl Sasl {
 }
 
 /// The text of a file, without the line end that editors leave.
-fn secret_in(path: &Path, what: &str) -> Result<Secret, String> {
+pub(super) fn secret_in(path: &Path, what: &str) -> Result<Secret, String> {
     let text = pem::read(path)?;
     let text = String::from_utf8(text).map_err(|_| pem::wrong(path, "is not UTF-8"))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);

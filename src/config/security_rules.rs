@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use super::problem::{Problem, Problems};
 use super::settings::Settings;
-use super::{Kafka, SaslMechanism, Security, pem, schema};
+use super::{Config, Kafka, SaslMechanism, Security, pem, schema};
 
 const PROTOCOL: &str = "kafka.security_protocol";
 const CA_FILE: &str = "kafka.tls.ca_file";
@@ -15,14 +15,17 @@ const USERNAME: &str = "kafka.sasl.username";
 const PASSWORD: &str = "kafka.sasl.password";
 const PASSWORD_FILE: &str = "kafka.sasl.password_file";
 const TOKEN_FILE: &str = "kafka.sasl.token_file";
+const ADMIN_TOKEN_FILE: &str = "admin.token_file";
 const ALLOW_PLAINTEXT: &str = "kafka.sasl.allow_plaintext";
 
 const TLS: [&str; 3] = [CA_FILE, CERT_FILE, KEY_FILE];
 const SASL: [&str; 5] = [MECHANISM, USERNAME, PASSWORD, PASSWORD_FILE, TOKEN_FILE];
 
 /// Notes all that is wrong with how connections are to be secured.
-pub(super) fn check(kafka: &Kafka, settings: &Settings, problems: &mut Problems) {
+pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problems) {
     let mut rules = Rules { settings, problems };
+    rules.file(&[ADMIN_TOKEN_FILE], config.admin.token_file.as_ref().map(|_| config.admin.token().map(drop)));
+    let kafka = &config.kafka;
     if !settings.is_sound(PROTOCOL) {
         return; // what the other keys mean is not known
     }

@@ -13,7 +13,7 @@ use super::parse::{Setting, parse};
 use super::problem::{Found, Problem, Problems, show_at};
 use super::schema::KEYS;
 use super::words::Word;
-use super::{ByteSize, Secret};
+use super::{ByteSize, Ratio, Secret};
 
 /// What each key is set to.
 pub(super) struct Settings {
@@ -116,6 +116,9 @@ from_setting! {
     Option<String>: Setting::Text(text) => Some(text.clone()), else None;
     Option<i32>: Setting::Integer(number) => (*number).try_into().ok(), else None;
     Option<u16>: Setting::Integer(number) => (*number).try_into().ok(), else None;
+    Option<u64>: Setting::Integer(number) => (*number).try_into().ok(), else None;
+    u64: Setting::Integer(number) => (*number).try_into().unwrap_or_default(), else 0;
+    Option<Ratio>: Setting::Ratio(ratio) => Some(*ratio), else None;
     Option<u32>: Setting::Integer(number) => (*number).try_into().ok(), else None;
     i16: Setting::Integer(number) => (*number).try_into().unwrap_or(Self::MAX), else 0;
 }

@@ -1,7 +1,7 @@
 //! The words that stand for the variants of the configuration's enums, each written once.
 
 use super::{
-    AssignorKind, Compression, CreateTopics, GroupProtocol, Guarantee, Isolation, LogFormat, OffsetStoreKind,
+    AssignorKind, Compression, CreateTopics, GroupProtocol, Guarantee, Isolation, LogFormat, OffsetStoreKind, OnLimit,
     OutOfRange,
 };
 use super::{Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism, SecurityProtocol, StartAt};
@@ -48,6 +48,7 @@ words! {
     OutOfRange { Earliest = "earliest", Latest = "latest", Fail = "fail" }
     Partitioner { Source = "source", Key = "key" }
     Compression { None = "none", Gzip = "gzip", Snappy = "snappy", Lz4 = "lz4", Zstd = "zstd" }
+    OnLimit { Pause = "pause", Stop = "stop" }
     Oversize { Truncate = "truncate", Block = "block" }
     OffsetStoreKind { File = "file", Group = "group", Topic = "topic" }
     GroupProtocol { Auto = "auto", Consumer = "consumer", Classic = "classic" }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -23,7 +23,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::operator::{self, NotAdmitted};
 use super::{Observe, Reason, metrics};
+use crate::config::Admin;
 
 /// The largest request head: the least that hyper allows as a buffer.
 const MAX_HEAD_BYTES: usize = 8 * 1024;
@@ -42,7 +44,8 @@ const INDEX: &str = "login-pipeline\n\n\
                      /livez    whether the process is worth keeping\n\
                      /readyz   whether it does its work\n\
                      /metrics  numbers for Prometheus\n\
-                     /status   partitions, counts and configuration, in JSON\n";
+                     /status   partitions, counts and configuration, in JSON\n\
+                     /resume   POST, with the token of admin.token_file: goes on with paused partitions\n";
 
 /// What a connection beyond the limit gets before it is closed.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -53,6 +56,7 @@ pub struct AdminServer {
     listener: TcpListener,
     address: SocketAddr,
     limits: Limits,
+    admin: Arc<Admin>,
 }
 
 /// What one client, or all of them, may take.
@@ -96,11 +100,12 @@ impl AdminServer {
     ///
     /// # Errors
     /// [`BindError`] where the address is taken, not this host's, or not allowed.
-    pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
+    pub async fn bind(admin: &Admin) -> Result<Self, BindError> {
+        let address = admin.listen;
         let at = |source| BindError { address, source };
         let listener = TcpListener::bind(address).await.map_err(at)?;
         let address = listener.local_addr().map_err(at)?;
-        Ok(Self { listener, address, limits: Limits::default() })
+        Ok(Self { listener, address, limits: Limits::default(), admin: Arc::new(admin.clone()) })
     }
 
     /// The same with other limits.
@@ -122,7 +127,8 @@ impl AdminServer {
                 Ok((stream, _)) => match Arc::clone(&slots).try_acquire_owned() {
                     Ok(slot) => {
                         let (observe, shutdown) = (observe.clone(), shutdown.clone());
-                        connections.spawn(converse(stream, slot, observe, self.limits, shutdown));
+                        let served = Served { observe, admin: Arc::clone(&self.admin) };
+                        connections.spawn(converse(stream, slot, served, self.limits, shutdown));
                     }
                     Err(_) => refuse(stream),
                 },
@@ -152,16 +158,22 @@ fn refuse(stream: TcpStream) {
     tracing::debug!(error = written.err().map(tracing::field::display), "too many connections to the admin port");
 }
 
+/// What is served.
+struct Served {
+    observe: Observe,
+    admin: Arc<Admin>,
+}
+
 /// Serves one connection, and holds its slot for as long.
 async fn converse(
     stream: TcpStream,
     _slot: OwnedSemaphorePermit,
-    observe: Observe,
+    served: Served,
     limits: Limits,
     shutdown: CancellationToken,
 ) {
     let service = service_fn(|request| {
-        let response = answer(&observe, &request);
+        let response = answer(&served, &request);
         async { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
@@ -190,21 +202,47 @@ async fn converse(
 }
 
 /// The answer to one request. For HEAD, hyper sends the same head and no body.
-fn answer<B>(observe: &Observe, request: &Request<B>) -> Response<Full<Bytes>> {
+fn answer<B>(Served { observe, admin }: &Served, request: &Request<B>) -> Response<Full<Bytes>> {
     let page: fn(&Observe) -> Page = match request.uri().path() {
         "/" => |_| Page::ok(TEXT, INDEX),
         "/livez" => |observe| Page::verdict("live\n", observe.health.is_live()),
         "/readyz" => |observe| Page::verdict("ready\n", observe.health.is_ready()),
         "/metrics" => |observe| Page::ok(OPEN_METRICS, observe.metrics.encode()),
         "/status" => Page::status,
+        "/resume" => return resume(observe, admin, request),
         _ => return Page::error(StatusCode::NOT_FOUND, "not found\n").into_response(),
     };
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = Page::error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n").into_response();
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
+    match *request.method() {
+        Method::GET | Method::HEAD => page(observe).into_response(),
+        _ => other_method("GET, HEAD"),
     }
-    page(observe).into_response()
+}
+
+fn other_method(allowed: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Page::error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n").into_response();
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// Resumes what is paused: all of it, or `?partition=N`.
+fn resume<B>(observe: &Observe, admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
+    if request.method() != Method::POST {
+        return other_method("POST");
+    }
+    if let Err(NotAdmitted { code, why }) = operator::admit(admin, request.headers().get(AUTHORIZATION)) {
+        return Page::error(code, why).into_response();
+    }
+    let partition = match request.uri().query().map(|query| query.strip_prefix("partition=").map(str::parse)) {
+        None => None,
+        Some(Some(Ok(partition))) => Some(partition),
+        Some(_) => return Page::error(StatusCode::BAD_REQUEST, "wants ?partition=N, or nothing\n").into_response(),
+    };
+    let resumed = observe.paused.resume(partition);
+    tracing::info!(partitions = ?resumed, "asked to resume what is paused");
+    match &resumed[..] {
+        [] => Page::error(StatusCode::CONFLICT, "nothing of that is paused\n").into_response(),
+        _ => Page::ok(TEXT, format!("resumed: {resumed:?}\n")).into_response(),
+    }
 }
 
 struct Page {

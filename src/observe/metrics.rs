@@ -77,6 +77,7 @@ struct Families {
     routed_records: Family<RouteLabels, Counter>,
     routed_bytes: Family<RouteLabels, Counter>,
     dead: Family<ReasonLabels, Counter>,
+    limits_passed: Family<LimitLabels, Counter>,
     retries: Family<RetryLabels, Counter>,
     fetch: Durations,
     checkpoint: Durations,
@@ -110,6 +111,11 @@ struct RouteLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -225,6 +231,11 @@ impl Metrics {
         self.inner.families.dead.get_or_create(&ReasonLabels { reason }).inc_by(count);
     }
 
+    /// Counts that dead letters have passed a limit, one of a closed set.
+    pub fn limit_passed(&self, limit: &'static str) {
+        self.inner.families.limits_passed.get_or_create(&LimitLabels { limit }).inc();
+    }
+
     /// Counts an attempt of `operation` that failed with an error of `class` and is made again.
     pub fn retry(&self, operation: &'static str, class: &'static str) {
         self.inner.families.retries.get_or_create(&RetryLabels { operation, class }).inc();
@@ -258,6 +269,10 @@ impl Families {
             routed_records: made.plain("routed_records", "Records done with, by where they went"),
             routed_bytes: made.unit("routed", Unit::Bytes, "Bytes written, by where they went"),
             dead: made.plain("dead_letters", "Records sent to the dead-letter topic"),
+            limits_passed: made.plain(
+                "dead_letter_limits_passed",
+                "How often a partition was paused, or the program stopped, because of its dead letters",
+            ),
             retries: made.plain("retries", "Failed attempts that are made again"),
             fetch: made.durations("fetch_duration", "How long a fetch takes, waiting included", requests),
             checkpoint: made.durations("checkpoint_duration", "How long storing a checkpoint takes", requests),

@@ -36,6 +36,8 @@ mod histogram;
 mod http;
 pub mod logs;
 mod metrics;
+mod operator;
+mod paused;
 pub mod stats;
 mod status;
 mod tally;
@@ -48,6 +50,7 @@ pub use health::{ComponentHandle, Health, Phase, Reason, Severity};
 pub use histogram::DurationHistogram;
 pub use http::{AdminServer, BindError, Limits};
 pub use metrics::{CONTENT_TYPE, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics};
+pub use paused::{Pause, PauseBoard};
 pub use status::{GroupReport, LastError, PartitionReport, PartitionState, PartitionStatus, Status, StatusBoard};
 pub use tally::{Dimensions, DistributionSnapshot, SharedTally, Snapshot, TOP, Tally, TallyBoard, Totals, ValueCount};
 
@@ -62,6 +65,8 @@ pub struct Observe {
     pub tallies: TallyBoard,
     /// The partitions on the status page.
     pub partitions: StatusBoard,
+    /// The partitions that wait for an operator's word.
+    pub paused: PauseBoard,
 }
 
 impl Observe {
@@ -74,6 +79,7 @@ impl Observe {
             health: Health::new(grace),
             tallies: TallyBoard::new(dimensions),
             partitions: StatusBoard::new(version, configuration),
+            paused: PauseBoard::default(),
         }
     }
 

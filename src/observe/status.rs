@@ -107,6 +107,8 @@ pub enum PartitionState {
     Retrying,
     /// Waiting for someone to mend what it can't.
     Blocked,
+    /// Waiting for an operator to resume it: its dead letters have passed a limit.
+    Paused,
     /// Finishing what it has begun.
     Draining,
 }

@@ -34,6 +34,10 @@ pub struct Counts {
     pub dropped: u64,
     /// Events that claim to come from the future.
     pub clock_skewed: u64,
+    /// Dead letters in a row, up to now.
+    pub dead_run: u64,
+    /// The most dead letters in a row.
+    pub longest_dead_run: u64,
 }
 
 impl Counts {
@@ -43,6 +47,18 @@ impl Counts {
         if let Some(count) = index.and_then(|index| self.dead.get_mut(index)) {
             *count += 1;
         }
+        self.dead_run += 1;
+        self.longest_dead_run = self.longest_dead_run.max(self.dead_run);
+    }
+
+    /// Notes a record that is no dead letter.
+    pub fn passed(&mut self) {
+        self.dead_run = 0;
+    }
+
+    /// Dead letters, for whatever reason.
+    pub fn all_dead(&self) -> u64 {
+        self.dead.iter().sum()
     }
 
     /// Dead letters by reason, where there are any.
@@ -165,8 +181,9 @@ impl<P: Processor> Stages for ProcessorStages<P> {
                 caught(|| self.write(&entry.record, index, batch)).unwrap_or_else(|| Err((Stage::Enrich, panicked())))
             }
         };
-        if let Err((stage, rejection)) = written {
-            self.bury(entry, index, (stage, &rejection), limit, batch);
+        match written {
+            Ok(()) => batch.counts.passed(),
+            Err((stage, rejection)) => self.bury(entry, index, (stage, &rejection), limit, batch),
         }
     }
 

@@ -11,8 +11,10 @@
 //! are held, the one being written and the one fetched ahead.
 
 mod accounts;
+mod breaker;
 mod budget;
 mod delivery;
+mod gate;
 mod sink;
 mod source;
 
@@ -28,6 +30,7 @@ use crate::tenure::Tenure;
 pub use accounts::Accounts;
 pub use budget::Budget;
 pub use delivery::{Aborted, AtLeastOnce, AtLeastOnceParts, Delivery, ExactlyOnce, ExactlyOnceParts, Transactions};
+pub use gate::{Gate, GateParts, Halt};
 pub use sink::{Sink, SinkParts};
 pub use source::{Source, SourceParts, Start};
 
@@ -90,7 +93,7 @@ async fn attempt(source: &mut Source, sink: &mut Sink, stop: &CancellationToken)
             source.release(&batch);
             ahead
         } else {
-            sink.deliver(&batch).await?;
+            sink.deliver(&batch, stop).await?;
             source.release(&batch);
             next(source, sink, None, stop).await?
         };
@@ -109,7 +112,7 @@ async fn next(
     let mut fetch = pin!(source.fetch(stop));
     let mut fetched = None;
     if let Some(batch) = batch {
-        let mut deliver = pin!(sink.deliver(batch));
+        let mut deliver = pin!(sink.deliver(batch, stop));
         loop {
             tokio::select! {
                 delivered = &mut deliver => {

@@ -1,17 +1,21 @@
 //! Where a worker's records go: through the stages, to the brokers, and into a checkpoint.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::accounts::{Accounts, Done, unix_ms};
 use super::delivery::{Aborted, Delivery};
+use super::gate::Gate;
 use super::source::Start;
 use crate::broker::{Destination, Error, Expected, OutputBatch, Refused, SourceBatch, Trouble, Watch, Writer};
 use crate::config::Oversize;
 use crate::event::{Reason, Rejection};
-use crate::observe::Tally;
+use crate::observe::{Tally, count};
 use crate::offsets::StoreError;
 use crate::retry::ErrorClass;
 use crate::stages::{Batch, Counts, DEAD_LETTER, Now, Stages};
@@ -25,6 +29,8 @@ pub struct Sink {
     outputs: Trouble,
     /// The buffer of the batch before.
     buffer: Vec<u8>,
+    /// What is counted of a batch before it is judged.
+    judged: Tally,
 }
 
 /// What a sink is made of.
@@ -41,6 +47,8 @@ pub struct SinkParts {
     pub max_batch_bytes: usize,
     /// What to do with a dead letter that is too large for its topic.
     pub oversize: Oversize,
+    /// Keeps dead letters within their limits, where there are any.
+    pub gate: Option<Gate>,
     /// Who is told of failures.
     pub watch: Watch,
     /// Who is told of everything else.
@@ -62,7 +70,8 @@ impl Sink {
     pub fn new(parts: SinkParts) -> Self {
         let dead_letters = parts.watch.operation("dead_letter", format!("dead letters of {}", parts.name));
         let outputs = parts.watch.operation("metadata", format!("look up the outputs of {}", parts.name));
-        Self { parts, dead_letters, outputs, buffer: Vec::new() }
+        let judged = Tally::new(parts.stages.dimensions());
+        Self { parts, dead_letters, outputs, buffer: Vec::new(), judged }
     }
 
     /// Makes sure that nobody else writes for this partition, where that can be had. To be called
@@ -83,32 +92,75 @@ impl Sink {
     }
 
     /// Takes a batch through the stages and to the brokers. Returns when every record of it is
-    /// acknowledged, whatever that takes.
+    /// acknowledged, whatever that takes; where its dead letters pass a limit, that takes an
+    /// operator's word.
     ///
     /// # Errors
-    /// [`Aborted`].
-    pub async fn deliver(&mut self, batch: &SourceBatch) -> Result<(), Aborted> {
-        self.parts.delivery.begin(batch, &self.parts.accounts);
+    /// [`Aborted`], also where it waits for that word when `stop` is called.
+    pub async fn deliver(&mut self, batch: &SourceBatch, stop: &CancellationToken) -> Result<(), Aborted> {
         let now = Now::from_unix_ms(unix_ms());
         let partitions = self.partition_counts().await;
-        let mut counts = Counts::default();
+        let mut counts = self.parts.gate.as_ref().map(Gate::counts).unwrap_or_default();
         let out = {
-            let SinkParts { stages, delivery, accounts, max_batch_bytes, .. } = &mut self.parts;
+            let SinkParts { stages, delivery, accounts, max_batch_bytes, gate, .. } = &mut self.parts;
             let buffer = std::mem::take(&mut self.buffer);
             let out = OutputBatch::new(*max_batch_bytes, expected(batch)).within(buffer);
             let whole = Redo::of((0..batch.len()).collect());
             let places = (&now, &*partitions);
-            match delivery.tally() {
-                Some(tally) => stage(&mut **stages, batch, &whole, out, places, &mut counts, tally),
-                None => stage(&mut **stages, batch, &whole, out, places, &mut counts, &mut accounts.tally()),
+            match (gate, delivery.tally()) {
+                (Some(_), _) => stage(&mut **stages, batch, &whole, out, places, &mut counts, &mut self.judged),
+                (None, Some(tally)) => stage(&mut **stages, batch, &whole, out, places, &mut counts, tally),
+                (None, None) => stage(&mut **stages, batch, &whole, out, places, &mut counts, &mut accounts.tally()),
             }
         };
+        self.pass_gate(batch, &counts, stop).await?;
+        self.parts.delivery.begin(batch, &self.parts.accounts);
         let written = self.parts.delivery.write(out).await?;
         self.buffer = written.buffer;
+        let judged = counts.all_dead();
         for refused in written.refused {
             self.redo(batch, refused, &now, &mut counts).await?;
         }
+        if let Some(gate) = &mut self.parts.gate {
+            gate.refused(counts.all_dead() - judged);
+        }
         self.parts.delivery.done(Done::new(batch, counts), &self.parts.accounts).await
+    }
+
+    /// Returns once a staged batch may be written, and counts it.
+    async fn pass_gate(
+        &mut self,
+        batch: &SourceBatch,
+        counts: &Counts,
+        stop: &CancellationToken,
+    ) -> Result<(), Aborted> {
+        let Self { parts: SinkParts { gate: Some(gate), delivery, accounts, .. }, judged, .. } = self else {
+            return Ok(());
+        };
+        while let Err(passed) = gate.judge(count(batch.len()), counts) {
+            let mut waited = pin!(stop.run_until_cancelled(gate.wait(passed)));
+            // What came before is not held up.
+            let mut committed = delivery.commit(accounts).await;
+            let resumed = loop {
+                if committed.is_err() {
+                    break None;
+                }
+                tokio::select! {
+                    resumed = &mut waited => break resumed,
+                    () = delivery.due() => committed = delivery.commit(accounts).await,
+                }
+            };
+            if resumed.is_none() {
+                judged.clear();
+                return committed.and(Err(Aborted { pause: Duration::ZERO }));
+            }
+        }
+        match delivery.tally() {
+            Some(tally) => tally.merge(judged),
+            None => accounts.tally().merge(judged),
+        }
+        judged.clear();
+        Ok(())
     }
 
     /// Returns when [`Sink::commit`] is to be called; perhaps never.

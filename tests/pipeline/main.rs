@@ -22,6 +22,7 @@ mod audit;
 mod chaos;
 mod flow;
 mod group;
+mod limits;
 mod log;
 mod network;
 mod refused;

@@ -19,6 +19,8 @@ mod chaos;
 mod flow;
 #[path = "../pipeline/group.rs"]
 mod group;
+#[path = "../pipeline/limits.rs"]
+mod limits;
 #[path = "../pipeline/log.rs"]
 mod log;
 #[path = "../pipeline/network.rs"]

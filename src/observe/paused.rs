@@ -1,0 +1,85 @@
+//! Partitions that wait for an operator's word, and the way that word reaches them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+
+use super::lock;
+
+/// All partitions that are paused. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct PauseBoard {
+    paused: Arc<Mutex<BTreeMap<i32, Arc<Notify>>>>,
+}
+
+/// A partition's pause, until it is dropped.
+#[derive(Debug)]
+pub struct Pause {
+    partition: i32,
+    word: Arc<Notify>,
+    board: PauseBoard,
+}
+
+impl PauseBoard {
+    /// Pauses a partition.
+    pub fn pause(&self, partition: i32) -> Pause {
+        let word = Arc::new(Notify::new());
+        lock(&self.paused).insert(partition, Arc::clone(&word));
+        Pause { partition, word, board: self.clone() }
+    }
+
+    /// Resumes this partition if it is paused, or all that are; says which they were.
+    pub fn resume(&self, partition: Option<i32>) -> Vec<i32> {
+        let paused = lock(&self.paused);
+        let chosen = paused.iter().filter(|(paused, _)| partition.is_none_or(|chosen| chosen == **paused));
+        // Kept for who does not wait yet.
+        chosen.map(|(partition, word)| (word.notify_one(), *partition).1).collect()
+    }
+}
+
+impl Pause {
+    /// Returns once somebody resumes it.
+    pub async fn resumed(&self) {
+        self.word.notified().await;
+    }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        let mut paused = lock(&self.board.paused);
+        // Another worker of the partition may have paused it meanwhile.
+        if paused.get(&self.partition).is_some_and(|word| Arc::ptr_eq(word, &self.word)) {
+            paused.remove(&self.partition);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_word_reaches_those_it_is_for() {
+        let board = PauseBoard::default();
+        let (first, second) = (board.pause(1), board.pause(2));
+        assert!(board.resume(Some(7)).is_empty());
+        assert_eq!(board.resume(Some(2)), [2]);
+        second.resumed().await;
+        assert!(first.resumed().now_or_never().is_none());
+        assert_eq!(board.resume(None), [1, 2]);
+        first.resumed().await;
+        drop(second);
+        assert_eq!(board.resume(None), [1], "who has ended is not paused");
+    }
+
+    #[test]
+    fn a_worker_that_ends_late_leaves_its_successor_paused() {
+        let board = PauseBoard::default();
+        let (old, _new) = (board.pause(1), board.pause(1));
+        drop(old);
+        assert_eq!(board.resume(None), [1]);
+    }
+}

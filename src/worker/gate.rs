@@ -1,0 +1,118 @@
+//! What happens when a partition's dead letters pass a limit: it waits for an operator's word, or
+//! the whole program ends.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::breaker::{Breaker, Passed};
+use crate::config::{DeadLetterLimits, OnLimit};
+use crate::observe::{Observe, PartitionState, PartitionStatus, Severity};
+use crate::stages::Counts;
+
+/// Ends the program for a reason. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Halt {
+    stop: CancellationToken,
+    reason: Arc<OnceLock<String>>,
+}
+
+impl Halt {
+    /// Cancels `stop` when it is called.
+    pub fn new(stop: CancellationToken) -> Self {
+        Self { stop, reason: Arc::default() }
+    }
+
+    /// Ends the program; the first reason is the one that is told.
+    pub fn halt(&self, reason: String) {
+        let _ = self.reason.set(reason); // who came first has said it
+        self.stop.cancel();
+    }
+
+    /// Why it was ended, if it was.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.get().map(String::as_str)
+    }
+}
+
+/// Keeps one partition's dead letters within their limits.
+#[derive(Debug)]
+pub struct Gate {
+    breaker: Breaker,
+    parts: GateParts,
+}
+
+/// What a gate is made of.
+#[derive(Debug)]
+pub struct GateParts {
+    /// Names the partition in logs.
+    pub name: String,
+    /// The partition.
+    pub partition: i32,
+    /// Whom to tell.
+    pub observe: Observe,
+    /// What people see.
+    pub status: Arc<PartitionStatus>,
+    /// How to end the program.
+    pub halt: Halt,
+}
+
+impl Gate {
+    /// `None` where there are no limits.
+    pub fn new(limits: &DeadLetterLimits, parts: GateParts) -> Option<Self> {
+        Some(Self { breaker: Breaker::new(limits)?, parts })
+    }
+
+    /// Counts for the stages to go on with.
+    pub fn counts(&self) -> Counts {
+        self.breaker.counts()
+    }
+
+    /// Whether a batch of so many records, staged to these counts, may be written.
+    ///
+    /// # Errors
+    /// The limit that it would pass.
+    pub fn judge(&mut self, records: u64, counts: &Counts) -> Result<(), Passed> {
+        self.breaker.judge(records, counts, Instant::now())
+    }
+
+    /// Counts dead letters that came of a batch after it was judged.
+    pub fn refused(&mut self, dead: u64) {
+        if dead > 0 {
+            self.breaker.refused(dead, Instant::now());
+        }
+    }
+
+    /// Says what was passed, and returns once an operator resumes the partition; never where the
+    /// program is to end.
+    pub async fn wait(&mut self, passed: Passed) {
+        let GateParts { name, partition, observe, status, halt } = &self.parts;
+        let on_limit = self.breaker.on_limit();
+        let component = observe.health.component(format!("dead letters of {name}"));
+        let pause = observe.paused.pause(*partition);
+        observe.metrics.limit_passed(passed.limit());
+        status.state(PartitionState::Paused);
+        status.failed("fatal", &passed.to_string());
+        match on_limit {
+            OnLimit::Pause => {
+                component.degraded(&format!("{passed}: paused until someone resumes it"), Severity::Fatal);
+                error!(
+                    "{name} is paused, and nothing of the batch is written: {passed}. Mend the source or the rules and \
+                     start again, or let them through: POST /resume?partition={partition} at the admin port"
+                );
+                pause.resumed().await;
+                info!("{name} is resumed: dead letters are let through until a window has been within the limits");
+                self.breaker.resume(Instant::now());
+                status.state(PartitionState::Running);
+            }
+            OnLimit::Stop => {
+                component.degraded(&format!("{passed}: stopping"), Severity::Fatal);
+                error!("{name}: {passed}: stopping, and nothing of the batch is written");
+                halt.halt(format!("{name}: {passed}"));
+                std::future::pending().await
+            }
+        }
+    }
+}
