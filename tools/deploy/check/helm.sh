@@ -89,6 +89,12 @@ for values in "$HERE"/refused/*.yaml; do
     fi
 done
 
+# Durations as the program reads them; the grace period is 15 s more, in whole seconds.
+for pair in 90sec=105 1.5m=105 "1 hour=3615" "2 min 5 s=140" 1m30s=105 1500ms=17 1ms=16; do
+    render deploy/helm/login-pipeline/ci/minimal.yaml --set-string "config.shutdown.timeout=${pair%=*}" >"$work/manifests.yaml"
+    grep -q "terminationGracePeriodSeconds: ${pair#*=}\$" "$work/manifests.yaml" || wrong "shutdown.timeout ${pair%=*} is not ${pair#*=} s"
+done
+
 # NOTES.txt is rendered by an install only, which asks a cluster. So it is rendered from within a manifest.
 mv "$CHART/templates/NOTES.txt" "$CHART/notes"
 printf 'notes: {{ tpl (.Files.Get "notes") . | quote }}\n' >"$CHART/templates/notes.yaml"

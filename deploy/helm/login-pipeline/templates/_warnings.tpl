@@ -29,6 +29,10 @@
 {{- $warnings = append $warnings (printf "resources.limits.memory is %s: for this config.pipeline.max_in_flight_bytes count %dMi." (toString .) (div $need 1048576)) -}}
 {{- end -}}
 {{- end -}}
+{{- $seen := add 10 (mul .Values.probes.readiness.periodSeconds .Values.probes.readiness.failureThreshold) -}}
+{{- if le (int .Values.minReadySeconds) (int $seen) -}}
+{{- $warnings = append $warnings (printf "minReadySeconds is %d: a pod that can't reach the brokers passes for ready for %d s, so that a rollout would go on." (int .Values.minReadySeconds) $seen) -}}
+{{- end -}}
 {{- if not .Values.networkPolicy.enabled -}}
 {{- $warnings = append $warnings "networkPolicy is off: whoever reaches the admin port sees /status, the configuration in it." -}}
 {{- end -}}

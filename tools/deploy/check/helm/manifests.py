@@ -19,6 +19,10 @@ import yaml
 HERE = pathlib.Path(__file__).parent
 CRDS = json.loads((HERE / "crds.json").read_text())
 
+# For how long /readyz forgives trouble.
+APP = (HERE.parents[3] / "src/app.rs").read_text()
+READINESS_GRACE = int(re.search(r"READINESS_GRACE: Duration = Duration::from_secs\((\d+)\)", APP)[1])
+
 wrong = []
 
 
@@ -128,7 +132,9 @@ def release(documents):
         "liveness": {"path": "/livez", "port": "metrics"},
         "readiness": {"path": "/readyz", "port": "metrics"},
     }, "the probes")
-    hold(spec["minReadySeconds"] > 10, "a rollout would pass within the readiness grace")
+    readiness = container["readinessProbe"]
+    unseen = READINESS_GRACE + readiness["periodSeconds"] * readiness["failureThreshold"]
+    hold(spec["minReadySeconds"] > unseen, "a rollout would pass before its trouble is seen")
     drain = seconds(text(toml, "shutdown.timeout", "30s"))
     hold(drain + 10 <= template["spec"]["terminationGracePeriodSeconds"] <= drain + 20, "the grace period")
     environment = {v["name"]: v.get("value") for v in container["env"]}
