@@ -49,6 +49,7 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj 
 cp "$work/secrets/tls.crt" "$work/secrets/ca.crt"
 printf check >"$work/secrets/sasl-password"
 printf check >"$work/secrets/sasl-token"
+openssl rand -hex 32 >"$work/secrets/admin-token"
 
 # render VALUES [FLAG...]: for a release `my` in the namespace `apps`. Values that do not name an image go on top of the
 # smallest that work.
@@ -73,8 +74,11 @@ for values in deploy/helm/login-pipeline/ci/*.yaml; do
     fi
     sed -i "s|/etc/login-pipeline/secrets/|$work/secrets/|" "$work/config.toml"
     mapfile -t environment <"$work/env"
-    env "${environment[@]}" "$program" check --config "$work/config.toml" >"$work/messages" 2>&1 ||
+    if ! env "${environment[@]}" "$program" check --config "$work/config.toml" >"$work/printed.toml" 2>"$work/messages"; then
         wrong "$values: the program refuses the configuration: $(<"$work/messages")"
+        continue
+    fi
+    python3 "$HERE/understood.py" "$values" "$work/config.toml" "$work/printed.toml" || wrong "$values: is understood otherwise"
 done
 
 # The first line of each says what has to be said.

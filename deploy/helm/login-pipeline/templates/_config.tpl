@@ -59,6 +59,9 @@ A process that is killed while it drains repeats what it had not stored.
 {{- if .saslToken.secretName -}}
 {{- $files = append $files (dict "secret" .saslToken.secretName "key" .saslToken.key "file" "sasl-token" "path" "kafka.sasl.token_file" "by" "saslToken") -}}
 {{- end -}}
+{{- if .adminToken.secretName -}}
+{{- $files = append $files (dict "secret" .adminToken.secretName "key" .adminToken.key "file" "admin-token" "path" "admin.token_file" "by" "adminToken") -}}
+{{- end -}}
 {{- end -}}
 {{- toJson $files -}}
 {{- end }}
@@ -74,21 +77,20 @@ A process that is killed while it drains repeats what it had not stored.
 {{- if include "login-pipeline.hasVolume" . -}}
 {{- $_ := set $derived "offsets" (dict "path" (include "login-pipeline.offsetsDir" .)) -}}
 {{- end -}}
-{{- $kafka := dict -}}
 {{- range include "login-pipeline.files" . | fromJsonArray -}}
-{{- $path := splitList "." .path -}}
-{{- $section := get $kafka (index $path 1) | default dict -}}
-{{- $_ := set $section (index $path 2) (printf "%s/%s" (include "login-pipeline.secretsDir" $) .file) -}}
-{{- $_ := set $kafka (index $path 1) $section -}}
+{{- $value := printf "%s/%s" (include "login-pipeline.secretsDir" $) .file -}}
+{{- range splitList "." .path | reverse -}}
+{{- $value = dict . $value -}}
 {{- end -}}
-{{- $_ := set $derived "kafka" $kafka -}}
+{{- $derived = mustMerge $derived $value -}}
+{{- end -}}
 {{- toJson (mustMergeOverwrite (deepCopy .Values.config) $derived) -}}
 {{- end }}
 
 {{/* One value in TOML: JSON's texts, numbers, booleans and lists are TOML's, but for 1.048576e+06. */}}
 {{- define "login-pipeline.toml.value" -}}
 {{- if kindIs "float64" . -}}
-{{- int64 . -}}
+{{- ternary (int64 . | toString) (toString .) (eq (floor .) .) -}}
 {{- else if kindIs "slice" . -}}
 [
 {{- range $i, $item := . }}{{ if $i }}, {{ end }}{{ include "login-pipeline.toml.value" $item }}{{ end -}}

@@ -22,6 +22,12 @@
 {{- if and (eq (include "login-pipeline.get" (list . "topics.create" "never")) "missing") (eq (include "login-pipeline.get" (list . "topics.replication" "1")) "1") -}}
 {{- $warnings = append $warnings "config.topics.create makes topics with one replica: set config.topics.replication." -}}
 {{- end -}}
+{{- $limited := or (include "login-pipeline.get" (list . "dead_letter.max_ratio" "")) (include "login-pipeline.get" (list . "dead_letter.max_consecutive" "")) -}}
+{{- if and $limited (eq (include "login-pipeline.get" (list . "dead_letter.on_limit" "pause")) "stop") -}}
+{{- $warnings = append $warnings "config.dead_letter.on_limit is stop: Kubernetes starts the pod again, which stops again." -}}
+{{- else if and $limited (not .Values.secrets.adminToken.secretName) (not (include "login-pipeline.get" (list . "admin.token_file" ""))) -}}
+{{- $warnings = append $warnings "config.dead_letter may pause a partition, and without secrets.adminToken nobody can resume it." -}}
+{{- end -}}
 {{- $inFlight := include "login-pipeline.bytes" (dict "key" "config.pipeline.max_in_flight_bytes" "value" (dig "pipeline" "max_in_flight_bytes" "4MiB" .Values.config)) | int64 -}}
 {{- with dig "limits" "memory" "" .Values.resources -}}
 {{- $need := add 67108864 (mul 4 $inFlight) -}}
