@@ -16,12 +16,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Metric, Registry, Unit};
@@ -29,6 +30,7 @@ use tokio::time::Instant;
 
 use super::histogram::DurationHistogram;
 use super::lock;
+use super::process::Process;
 use crate::record::Offset;
 
 /// The content type of [`Metrics::encode`].
@@ -144,18 +146,20 @@ struct BuildLabels {
 impl Metrics {
     /// All families, with the series that need no label set but these, at zero.
     pub fn new(version: &str) -> Self {
+        Self::with(version, Vec::new())
+    }
+
+    /// The same, and what these find when metrics are asked for, under names that begin as all do.
+    pub fn with(version: &str, collectors: Vec<Box<dyn Collector>>) -> Self {
         let mut registry = Registry::default();
         let ours = registry.sub_registry_with_prefix("login_pipeline");
         let build = BuildLabels { version: version.to_owned(), rust: env!("CARGO_PKG_RUST_VERSION") };
         ours.register("build", "The version of the program, and of Rust that it needs", Info::new(build));
         let families = Families::new(ours);
-        // Prometheus' own name, which dashboards know.
-        registry.register_with_unit(
-            "process_start_time",
-            "When this process started, since the Unix epoch",
-            Unit::Seconds,
-            ConstGauge::new(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()),
-        );
+        for collector in collectors {
+            ours.register_collector(collector);
+        }
+        registry.register_collector(Box::new(Process::starting()));
         let metrics = Self { inner: Arc::new(Inner { registry, families, partitions: Mutex::default() }) };
         for route in ROUTES {
             let _ = metrics.route(route);
@@ -210,7 +214,7 @@ impl Metrics {
 
     /// The metrics of this process's membership in a consumer group.
     pub fn group(&self, group: &str) -> GroupMetrics {
-        let labels = GroupLabels { group: group.into() };
+        let labels = GroupLabels { group: escaped(group).into() };
         let families = &self.inner.families;
         GroupMetrics {
             generation: families.group_generation.get_or_create_owned(&labels),
@@ -452,6 +456,11 @@ impl RouteMetrics {
     }
 }
 
+/// A text as a label's value may be written, which prometheus-client leaves to its callers.
+pub(super) fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
 /// A gauge of the time since an event, worked out when it is asked for.
 #[derive(Debug, Clone)]
 struct SecondsSince {
@@ -574,6 +583,14 @@ mod tests {
         assert_eq!(age(), Some(format!("{name} 0.0")));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(age(), Some(format!("{name} 1.0")));
+    }
+
+    #[test]
+    fn a_group_may_have_any_name() {
+        let metrics = Metrics::new("1.2.3");
+        metrics.group("a \"group\" of ours\\").assigned(2);
+        let expected = r#"login_pipeline_group_assigned_partitions{group="a \"group\" of ours\\"} 2"#;
+        assert_eq!(line(&metrics.encode(), "login_pipeline_group_assigned_partitions").as_deref(), Some(expected));
     }
 
     #[test]

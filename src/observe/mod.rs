@@ -5,7 +5,7 @@
 //! worker, app ────┼─► Health ──────► /livez     │
 //!  (through       │                  /readyz    ├──► AdminServer
 //!   handles that  ├─► StatusBoard ─► /status ───┘
-//!   they own)     └─► TallyBoard ──┬─► /status
+//!   they own)     └─► TallyBoard ──┬─► /status, /metrics
 //!                                  └─► stats::report ──► the log
 //! ```
 //! [`Observe`] holds the four of them. Whoever does work asks each for a handle of its own when it
@@ -38,12 +38,19 @@ pub mod logs;
 mod metrics;
 mod operator;
 mod paused;
+mod process;
+mod ready;
 pub mod stats;
 mod status;
 mod tally;
+mod values;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use ready::Ready;
+use values::Values;
 
 pub use distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
 pub use health::{ComponentHandle, Health, Phase, Reason, Severity};
@@ -74,10 +81,12 @@ impl Observe {
     /// makes it unready after `grace`; `configuration` is shown to whoever asks, so it carries no
     /// secrets.
     pub fn new(version: &str, dimensions: Dimensions, grace: Duration, configuration: serde_json::Value) -> Self {
+        let (health, tallies) = (Health::new(grace), TallyBoard::new(dimensions));
+        let asked = vec![Box::new(Ready(health.clone())) as Box<dyn Collector>, Box::new(Values::of(tallies.clone()))];
         Self {
-            metrics: Metrics::new(version),
-            health: Health::new(grace),
-            tallies: TallyBoard::new(dimensions),
+            metrics: Metrics::with(version, asked),
+            health,
+            tallies,
             partitions: StatusBoard::new(version, configuration),
             paused: PauseBoard::default(),
         }
