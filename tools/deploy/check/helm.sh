@@ -18,10 +18,13 @@ trap 'rm -rf "$work"' EXIT
 failed=0
 wrong() { say "$*"; failed=1; }
 
-# The package, not the folder: it is what people install.
+# The package, not the folder: it is what people install, and symbolic links are files in it.
 helm package --destination "$work" deploy/helm/login-pipeline >/dev/null 2>"$work/messages" || die "$(<"$work/messages")"
 tar --touch -xzf "$work"/login-pipeline-*.tgz -C "$work"
 CHART=$work/login-pipeline
+for file in alerts.yml dashboard.json; do
+    cmp "deploy/monitoring/$file" "$CHART/files/$file" || wrong "the chart has another $file than deploy/monitoring"
+done
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 grep -qx "appVersion: $version" "$CHART/Chart.yaml" || wrong "Chart.yaml's appVersion is not the program's, $version"

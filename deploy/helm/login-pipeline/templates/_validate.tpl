@@ -73,6 +73,9 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if and .Values.prometheusRule.enabled (not (contains "login-pipeline" (include "login-pipeline.fullname" .))) -}}
+{{- $wrong = append $wrong (printf "prometheusRule: the rules find a pipeline by login-pipeline in its name, and this one is %s" (include "login-pipeline.fullname" .)) -}}
+{{- end -}}
 {{- if hasPrefix "127." (include "login-pipeline.listen" .) -}}
 {{- $wrong = append $wrong "config.admin.listen: probes can't reach a loopback address; 0.0.0.0 or [::], and networkPolicy says who may ask" -}}
 {{- end -}}

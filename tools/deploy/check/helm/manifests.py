@@ -18,6 +18,7 @@ import yaml
 
 HERE = pathlib.Path(__file__).parent
 CRDS = json.loads((HERE / "crds.json").read_text())
+MONITORING = HERE.parents[3] / "deploy/monitoring"
 
 # For how long /readyz forgives trouble.
 APP = (HERE.parents[3] / "src/app.rs").read_text()
@@ -178,6 +179,13 @@ def release(documents):
             files[f"/etc/login-pipeline/secrets/{item['path']}"] = item["key"]
     named = set(re.findall(r'_file = "([^"]+)"', written))
     hold(named == files.keys(), f"mounted {sorted(files)}, configured {sorted(named)}")
+
+    for rule in kinds.get("PrometheusRule", []):
+        hold(rule["spec"] == yaml.safe_load((MONITORING / "alerts.yml").read_text()), "the rules are not deploy/monitoring's")
+    for shown in kinds["ConfigMap"]:
+        if shown is not config:
+            dashboard = json.loads((MONITORING / "dashboard.json").read_text())
+            hold(json.loads(shown["data"]["login-pipeline.json"]) == dashboard, "the dashboard is not deploy/monitoring's")
 
     return written, check["spec"]["containers"][0]["env"]
 
