@@ -27,6 +27,10 @@ fn dispatch(command: &Command) -> Result<ExitCode, Box<dyn Error>> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Health(args) => {
+            cli::health::run(args, out)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Generate(args) => cli::generate::run(args),
         #[cfg(feature = "sandbox")]
         Command::Demo(args) => cli::demo::run(args),

@@ -77,6 +77,35 @@ fn a_signal_drains_all_instances() {
     drained(&["--instances", "2", "--upsets", "never"], all_owned);
 }
 
+/// What `health` says of the instance at this address: its exit code and its line.
+fn health(address: &str, more: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_login-pipeline"));
+    let output = command.args(["health", "--admin.listen", address]).args(more).output().unwrap();
+    let said = if output.status.success() { output.stdout } else { output.stderr };
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn health_asks_the_instance_that_runs() {
+    let mut child = demo(&["--rate", "100"]).spawn().unwrap();
+    let log = child.stderr.take().unwrap();
+    let log = std::thread::spawn(move || std::io::read_to_string(log).unwrap());
+    let mut out = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let metrics = out.by_ref().find(|line| line.starts_with("metrics")).unwrap();
+    let address = metrics.split("//").nth(1).unwrap().split('/').next().unwrap();
+    assert_eq!(health(address, &["--live"]), (Some(0), "live\n".to_owned()));
+    while health(address, &[]) != (Some(0), "ready\n".to_owned()) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    signal(&child);
+    assert!(out.last().is_some() && child.wait().unwrap().success(), "{}", log.join().unwrap());
+    let (code, said) = health(address, &[]);
+    assert_eq!(code, Some(1));
+    assert!(said.starts_with(&format!("login-pipeline: {address}/readyz: ")), "{said}");
+    let (code, said) = health("127.0.0.1:0", &[]);
+    assert!(code == Some(1) && said.contains("port 0"), "{said}");
+}
+
 /// Ends it by a signal once it has printed such a line.
 fn drained(args: &[&str], ready: impl Fn(&str) -> bool) {
     let mut child = demo(args).spawn().unwrap();

@@ -8,6 +8,7 @@ pub mod completions;
 #[cfg(feature = "sandbox")]
 pub mod demo;
 pub mod generate;
+pub mod health;
 pub mod offsets;
 pub mod run;
 pub mod runtime;
@@ -42,6 +43,8 @@ pub enum Command {
     Run(Run),
     /// Check the configuration and print what it amounts to
     Check(Check),
+    /// Ask the instance that runs here how it is, by its admin port: exit code 0 where it is ready
+    Health(Health),
     /// Write made-up login events to the source topic
     Generate(Generate),
     /// Run the whole pipeline, generator and broker included, in this process
@@ -67,6 +70,22 @@ pub struct Check {
     /// Also ask the brokers: reachable, topics there, partitions enough
     #[arg(long)]
     pub connect: bool,
+
+    /// The configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// `health`
+#[derive(Debug, Args)]
+pub struct Health {
+    /// Ask whether it is worth keeping (/livez), not whether it does its work (/readyz)
+    #[arg(long)]
+    pub live: bool,
+
+    /// How long the answer may take
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
+    pub timeout: std::time::Duration,
 
     /// The configuration.
     #[command(flatten)]
@@ -196,7 +215,7 @@ mod tests {
     #[test]
     fn every_command_that_loads_takes_every_key_but_secrets() {
         let offsets = ["offsets show", "offsets set --partition all --to 0", "offsets export", "offsets import x"];
-        for command in ["run", "check", "generate", "demo"].into_iter().chain(offsets) {
+        for command in ["run", "check", "health", "generate", "demo"].into_iter().chain(offsets) {
             for key in crate::config::schema::KEYS {
                 let flag = format!("--{}", key.path);
                 let mut args: Vec<_> = command.split(' ').collect();

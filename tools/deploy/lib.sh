@@ -17,11 +17,11 @@ pip_tools() {
         [[ -e $TOOLS/venv/.has-$wanted ]] || missing+=("$wanted")
     done
     ((${#missing[@]} == 0)) && return
-    if [[ ! -x $TOOLS/venv/bin/pip ]]; then
+    if [[ ! -x $TOOLS/venv/bin/python ]]; then
         command -v python3 >/dev/null || die "python3 is missing"
         python3 -m venv "$TOOLS/venv" || die "python3 can't make a virtual environment (Debian: python3-venv)"
     fi
-    "$TOOLS/venv/bin/pip" install --quiet --disable-pip-version-check "${missing[@]}" >&2
+    "$TOOLS/venv/bin/python" -m pip install --quiet --disable-pip-version-check "${missing[@]}" >&2
     for wanted in "${missing[@]}"; do touch "$TOOLS/venv/.has-$wanted"; done
 }
 

@@ -1,0 +1,114 @@
+//! `health`: how the instance that runs here is, for those who have no HTTP client, such as the
+//! HEALTHCHECK of an image without a shell.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::Health;
+
+/// The most of an answer that is read: a line for each thing that is not well.
+const MAX_ANSWER_BYTES: u64 = 64 * 1024;
+
+/// Asks the admin port of the configuration and writes its answer to `out`.
+///
+/// # Errors
+/// Where nothing answers there in time, or what does is not well.
+pub fn run(args: &Health, out: &mut impl Write) -> Result<(), Box<dyn std::error::Error>> {
+    let listen = args.settings.load()?.admin.listen;
+    if listen.port() == 0 {
+        return Err("admin.listen has port 0: which one the instance took is not known here".into());
+    }
+    let (path, address) = (if args.live { "/livez" } else { "/readyz" }, reachable(listen));
+    let answer = get(address, path, args.timeout).map_err(|error| format!("{address}{path}: {error}"))?;
+    let (status, body) = parsed(&answer).ok_or_else(|| format!("{address}{path}: what answers there is no HTTP"))?;
+    match status {
+        200 => Ok(write!(out, "{body}")?),
+        _ => Err(format!("{address}{path}: {status}: {}", body.trim_end().replace('\n', "; ")).into()),
+    }
+}
+
+/// Where a socket that listens on this address is reached from the same host.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+/// Everything that comes back until the server closes, all of it within `patience`.
+fn get(address: SocketAddr, path: &str, patience: Duration) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + patience;
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+    let left = || Some(deadline.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero());
+    let mut stream = TcpStream::connect_timeout(&address, left().ok_or_else(late)?)?;
+    stream.set_write_timeout(left())?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    let mut chunk = [0; 4096];
+    let mut rest = stream.try_clone()?.take(MAX_ANSWER_BYTES);
+    loop {
+        stream.set_read_timeout(Some(left().ok_or_else(late)?))?;
+        match rest.read(&mut chunk) {
+            Ok(0) => return Ok(answer),
+            Ok(read) => answer.extend_from_slice(chunk.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                return Err(late());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The status and the body.
+fn parsed(answer: &[u8]) -> Option<(u16, String)> {
+    let text = String::from_utf8_lossy(answer);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+    Some((status, body.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn what_listens_everywhere_is_reached_here() {
+        let reached = |listen: &str| reachable(listen.parse().unwrap()).to_string();
+        assert_eq!(reached("0.0.0.0:9464"), "127.0.0.1:9464");
+        assert_eq!(reached("[::]:9464"), "[::1]:9464");
+        assert_eq!(reached("10.0.0.7:9464"), "10.0.0.7:9464");
+    }
+
+    #[test]
+    fn answers_are_taken_apart() {
+        assert_eq!(parsed(b"HTTP/1.1 200 OK\r\na: b\r\n\r\nready\n"), Some((200, "ready\n".to_owned())));
+        for wrong in [&b""[..], b"\xff\xff", b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 ok\r\n\r\n"] {
+            assert_eq!(parsed(wrong), None);
+        }
+    }
+
+    #[test]
+    fn who_says_nothing_is_not_waited_for() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let error = get(silent.local_addr().unwrap(), "/readyz", Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.to_string(), "no answer in time");
+    }
+
+    #[test]
+    fn who_never_ends_is_cut_short() {
+        let endless = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = endless.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = endless.accept().unwrap();
+            while stream.write_all(&[b'x'; 4096]).is_ok() {}
+        });
+        let answer = get(address, "/readyz", Duration::from_secs(20)).unwrap();
+        assert_eq!(u64::try_from(answer.len()).unwrap(), MAX_ANSWER_BYTES);
+    }
+}
