@@ -6,13 +6,16 @@
 #
 #   docker buildx build --build-context build=dist --build-context root=... .
 
-# What compiles. A tag, since a digest would have to be renewed by hand; dependabot renews the tag.
-FROM --platform=$BUILDPLATFORM rust:1.95.0-bookworm AS compile
+# A tag, since a digest would have to be renewed by hand; dependabot renews the tag.
+FROM --platform=$BUILDPLATFORM rust:1.95.0-bookworm AS toolchain
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends binutils ca-certificates cmake python3-venv \
+    && apt-get install -y --no-install-recommends binutils ca-certificates python3-venv \
     && rm -rf /var/lib/apt/lists/*
+
+# Compiles for the platform that is asked for, on the one that there is.
+FROM toolchain AS compile
 WORKDIR /src
 COPY . .
 ARG TARGETPLATFORM
@@ -29,7 +32,7 @@ FROM scratch AS build
 COPY --from=compile /src/dist/linux/ /linux/
 
 # What is in the image beside the binary.
-FROM compile AS root
+FROM toolchain AS root
 RUN mkdir -p /image/etc/ssl/certs /image/offsets \
     && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/
 
