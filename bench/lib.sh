@@ -21,6 +21,18 @@ free_port() { # a port on which, and 1000 above which, nobody listens
     done
 }
 
+machine() { # as `make dist` calls it
+    local machine
+    machine=$(uname -m)
+    printf '%s' "${machine%l}" # armv7l
+}
+
+find_dist_binary() { # that of this machine, where dist/ has exactly one
+    local found
+    mapfile -t found < <(compgen -G "dist/login-pipeline-*-$(machine)-linux-musl")
+    if ((${#found[@]} == 1)); then printf '%s' "${found[0]}"; fi
+}
+
 in_turn() { # ROUND NAME...: forwards, then backwards, so that nobody is always the first
     local round=$1 n
     shift
@@ -112,6 +124,16 @@ await() { # STARTED LOG WANTED COMMAND: until the command prints what is wanted
         in_time "$1" || gave_up "the pipeline" "$2"
         sleep 0.1
     done
+}
+
+# All records once through a pipeline, as fast as it can.
+measure_reader() { # NAME READER ROUND
+    local started log=$work/$1.log
+    started=$(now_ms)
+    start_pipeline "$log" --source.topic user-login --source.reader "$2" --output.topic "out-$1-$3" \
+        --dead_letter.topic "dead-$1-$3" --offsets.path "$work/offsets-$1-$3"
+    await "$started" "$log" "$count" routed
+    finish "$1" $(($(now_ms) - started))
 }
 
 # ---- what comes of it

@@ -9,12 +9,16 @@ repeat=1
 partitions=6
 warm_up=3
 parts=speed,guarantees,latency
+source bench/lib.sh
+[[ -z $(find_dist_binary) ]] || parts+=,musl
 usage() {
     cat <<TEXT
 usage: bench/run.sh [--only PART[,PART]] [--repeat $repeat] [--count $count] [--partitions $partitions] [--warm-up $warm_up]
   speed       CPU time of a record: a copy loop, the same work on librdkafka, the pipeline by each reader
   guarantees  CPU time of a record: at least once, exactly once
   latency     from the source's log to the output's at 5,000 events a second, and the CPU time of that
+  musl        CPU time and memory: \`make dist\`'s static binary beside the usual build; left out unless
+              it is named, or dist/ has a binary for this machine
 Each is measured --repeat times, in turn. Before that the broker is warmed up, because its compiler takes
 some rounds: by --warm-up copies of all records, and by a round of each part that does not count.
 TEXT
@@ -35,7 +39,7 @@ while (($# > 0)); do
 done
 IFS=, read -ra parts <<<"$parts"
 for part in "${parts[@]}"; do
-    [[ $part =~ ^(speed|guarantees|latency)$ ]] || {
+    [[ $part =~ ^(speed|guarantees|latency|musl)$ ]] || {
         usage >&2
         exit 2
     }
@@ -59,8 +63,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-source bench/lib.sh
-# shellcheck source=bench/speed.sh source=bench/guarantees.sh source=bench/latency.sh
+# shellcheck source=bench/speed.sh source=bench/guarantees.sh source=bench/latency.sh source=bench/musl.sh
 for part in "${parts[@]}"; do source "bench/$part.sh"; done
 
 say "building"

@@ -31,7 +31,7 @@ measure_speed() { # ROUND
             rdkafka)
                 measure_drained "$name" "$rdkafka" "$brokers" user-login "out-$name-$1" "dead-$name-$1" "rdkafka-$1"
                 ;;
-            *) measure_reader "$name" "$1" ;;
+            *) measure_reader "$name" "$name" "$1" ;;
         esac
         drop "out-$name-$1" "dead-$name-$1"
     done
@@ -53,15 +53,6 @@ measure_drained() { # NAME COMMAND...
     finish "$name" $(($(now_ms) - started))
     exec 8>&-
     rm "$work/input"
-}
-
-measure_reader() { # READER ROUND
-    local started log=$work/$1.log
-    started=$(now_ms)
-    start_pipeline "$log" --source.topic user-login --source.reader "$1" --output.topic "out-$1-$2" \
-        --dead_letter.topic "dead-$1-$2" --offsets.path "$work/offsets-$1-$2"
-    await "$started" "$log" "$count" routed
-    finish "$1" $(($(now_ms) - started))
 }
 
 report_speed() {
