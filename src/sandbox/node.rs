@@ -22,7 +22,7 @@ const MAX_FRAME_BYTES: usize = 100 << 20;
 /// A frame that has begun ends within this time, or its connection does.
 const FRAME_DEADLINE: Duration = Duration::from_secs(30);
 const BACKLOG: u32 = 1024;
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 4 << 10] = [0; 4 << 10];
 
 /// A node's network side. What it knows is in [`Shared`] and outlives it.
 #[derive(Debug)]
