@@ -1,6 +1,6 @@
 # What there is to do here. `make` alone says so.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check deploy-check kafka-up kafka-down bench image build
+.PHONY: help demo test chaos check deploy-check kafka-up kafka-down bench dist image build
 
 NODES ?= 1
 PORT ?= 9092
@@ -35,6 +35,9 @@ kafka-down: ## stop it; its data stays, unless tools/kafka/kafka.sh down --wipe
 
 bench: ## what a record costs, what exactly once costs, and latency, on a real Kafka; BENCH="--only speed --repeat 3"
 	bench/run.sh $(BENCH)
+
+dist: ## static binaries for x86_64, aarch64 and armv7, with sums and an SBOM, into dist/; ARCHS="x86_64" for some
+	tools/dist/build.sh $(ARCHS)
 
 image: ## the image of what make dist has made, for each platform, looked at and tried; needs no daemon
 	tools/image/build.sh $(PLATFORMS)

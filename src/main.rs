@@ -8,6 +8,11 @@ use clap::Parser;
 use login_pipeline::cli::{self, Cli, Command, EXIT_USAGE};
 use login_pipeline::config::Problems;
 
+/// musl's own serves one thread at a time.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

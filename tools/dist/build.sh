@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Builds what is released: static binaries for Linux on three architectures, into dist/.
+# tools/dist/build.sh [ARCH...]: x86_64, aarch64, armv7; all three where none is named.
+#
+#   dist/login-pipeline-VERSION-ARCH-linux-musl     the binaries
+#   dist/login-pipeline-VERSION.cdx.json            what is in them: an SBOM, CycloneDX
+#   dist/SIZES, dist/SHA256SUMS                     of all that lies there
+#   dist/linux/{amd64,arm64,arm/v7}/login-pipeline  the binaries again, by Docker's TARGETPLATFORM
+#
+# Zig is the linker and the C compiler, so that of a target only Rust's standard library is needed:
+# see std.sh. docs/ARCHITECTURE.md says what makes the binaries small.
+# shellcheck source=tools/deploy/lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/../deploy/lib.sh"
+cd -- "$ROOT"
+# shellcheck source=tools/dist/std.sh
+source tools/dist/std.sh
+
+declare -A triples=(
+    [x86_64]=x86_64-unknown-linux-musl
+    [aarch64]=aarch64-unknown-linux-musl
+    [armv7]=armv7-unknown-linux-musleabihf
+)
+declare -A platforms=([x86_64]=linux/amd64 [aarch64]=linux/arm64 [armv7]=linux/arm/v7)
+
+archs=("$@")
+((${#archs[@]} > 0)) || archs=(x86_64 aarch64 armv7)
+for arch in "${archs[@]}"; do
+    [[ -v triples[$arch] ]] || die "no binary is made for $arch; there are x86_64, aarch64, armv7"
+done
+command -v readelf >/dev/null || die "readelf is missing (Debian: binutils)"
+
+pip_tools cargo-zigbuild==0.24.1 ziglang==0.15.2
+target=${CARGO_TARGET_DIR:-target}
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+
+# With frame pointers the tables for unwinding shrink by more than the code grows. What is inlined beyond
+# a call's own size is mostly code that runs once. zstd is only ever asked for its usual level.
+size_flags="-C force-frame-pointers=yes -C llvm-args=-inline-threshold=20"
+c_flags="-DDYNAMIC_BMI2=0"
+for strategy in GREEDY LAZY LAZY2 BTLAZY2 BTOPT BTULTRA; do
+    c_flags+=" -DZSTD_EXCLUDE_${strategy}_BLOCK_COMPRESSOR"
+done
+
+# The same source gives the same bytes in any folder, at any time.
+export CARGO_INCREMENTAL=0
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || printf 0)}
+export SOURCE_DATE_EPOCH
+
+build() { # ARCH
+    local triple=${triples[$1]} binary=dist/login-pipeline-$version-$1-linux-musl folder flags variable
+    say "== $1"
+    choose_std "$triple" # sets std_env, std_args, std_flags
+    flags="$size_flags $std_flags --remap-path-prefix=$ROOT=/src"
+    for folder in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
+        flags+=" --remap-path-prefix=${folder%/}=/crates"
+    done
+    if [[ $1 == armv7 ]]; then flags+=" -C target-feature=+thumb-mode"; fi
+    variable=${triple//-/_}
+    env "${std_env[@]}" "CFLAGS_$variable=$c_flags" "CARGO_TARGET_${variable^^}_RUSTFLAGS=$flags" \
+        cargo zigbuild --locked --profile dist --target "$triple" --bin login-pipeline "${std_args[@]}" >&2
+    install -D -m 755 "$target/$triple/dist/login-pipeline" "$binary"
+    mkdir -p "dist/${platforms[$1]}"
+    ln -f "$binary" "dist/${platforms[$1]}/login-pipeline"
+}
+
+sbom() {
+    cargo_tool cargo-cyclonedx 0.5.9
+    # One for all: they differ in code, not in crates. The folder's name is none of its reader's business.
+    cargo cyclonedx --quiet --format json --spec-version 1.5 --all --target x86_64-unknown-linux-musl \
+        --override-filename dist-sbom
+    sed "s|$ROOT|/src|g" dist-sbom.json >"dist/login-pipeline-$version.cdx.json"
+    rm dist-sbom.json
+}
+
+sizes() { # BINARY...
+    local binary
+    for binary in "$@"; do
+        printf '%s\n%10d  bytes, of which\n' "${binary#dist/}" "$(stat -c %s "$binary")"
+        size -A -d "$binary" | awk '
+            $1 !~ /^\./ || $1 ~ /^\.(bss|tbss|relro_padding|ARM.attributes|comment)$/ { next }
+            { kind = "constants and data" }
+            $1 ~ /^\.(text|plt|init|fini)/ { kind = "code" }
+            $1 ~ /^\.(eh_frame|gcc_except|ARM\.ex)/ { kind = "what a panic needs to unwind" }
+            { bytes[kind] += $2 }
+            END { for (kind in bytes) printf "%10d  %s\n", bytes[kind], kind }' | sort -r
+    done
+}
+
+# What an earlier version left is no part of this one.
+find dist -maxdepth 1 -name 'login-pipeline-*' ! -name "login-pipeline-${version}[-.]*" -delete 2>/dev/null || true
+for arch in "${archs[@]}"; do build "$arch"; done
+sbom
+mapfile -t made < <(compgen -G 'dist/login-pipeline-*-linux-musl' | sort)
+sizes "${made[@]}" >dist/SIZES
+(cd dist && sha256sum -- login-pipeline-* SIZES >SHA256SUMS)
+cat dist/SIZES dist/SHA256SUMS
+tools/deploy/check.sh dist
