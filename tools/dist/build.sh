@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds what is released: static binaries for Linux on three architectures, into dist/.
-# tools/dist/build.sh [ARCH...]: x86_64, aarch64, armv7; all three where none is named.
+# tools/dist/build.sh [--binary-only] [ARCH...]: x86_64, aarch64, armv7; all three where none is named.
+# With --binary-only nothing but the binaries is made, as an image wants it.
 #
 #   dist/login-pipeline-VERSION-ARCH-linux-musl     the binaries
 #   dist/login-pipeline-VERSION.cdx.json            what is in them: an SBOM, CycloneDX
@@ -22,6 +23,11 @@ declare -A triples=(
 )
 declare -A platforms=([x86_64]=linux/amd64 [aarch64]=linux/arm64 [armv7]=linux/arm/v7)
 
+binary_only=no
+if [[ ${1:-} == --binary-only ]]; then
+    binary_only=yes
+    shift
+fi
 archs=("$@")
 ((${#archs[@]} > 0)) || archs=(x86_64 aarch64 armv7)
 for arch in "${archs[@]}"; do
@@ -89,6 +95,7 @@ sizes() { # BINARY...
 # What an earlier version left is no part of this one.
 find dist -maxdepth 1 -name 'login-pipeline-*' ! -name "login-pipeline-${version}[-.]*" -delete 2>/dev/null || true
 for arch in "${archs[@]}"; do build "$arch"; done
+[[ $binary_only == no ]] || exit 0
 sbom
 mapfile -t made < <(compgen -G 'dist/login-pipeline-*-linux-musl' | sort)
 sizes "${made[@]}" >dist/SIZES
