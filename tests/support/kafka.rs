@@ -40,6 +40,9 @@ pub const SHORT_WAITS: [(&str, &str); 6] = [
     ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "500"),
 ];
 
+/// Among the settings: a cluster that has transactions of version 1 only. A new one has version 2.
+pub const TRANSACTIONS_1: (&str, &str) = ("--feature", "transaction.version=1");
+
 /// The listener of which clients are told other ports: see [`KafkaCluster::start_proxied`].
 pub const PROXIED: &str = "PROXIED";
 
@@ -95,6 +98,14 @@ impl KafkaCluster {
         SHARED.get_or_init(|| Self::start_with(1, &SHORT_WAITS)).await
     }
 
+    /// As [`KafkaCluster::shared_with_short_waits`], another one with [`TRANSACTIONS_1`].
+    pub async fn shared_with_transactions_1() -> &'static Self {
+        static SHARED: OnceCell<KafkaCluster> = OnceCell::const_new();
+        SHARED
+            .get_or_init(|| async { Self::start_with(1, &[&SHORT_WAITS[..], &[TRANSACTIONS_1]].concat()).await })
+            .await
+    }
+
     /// One node, started once for the whole test binary. Each test takes topics of its own, and
     /// none may stop it.
     pub async fn shared() -> &'static Self {
@@ -107,7 +118,8 @@ impl KafkaCluster {
         Self::start_with(nodes, &[]).await
     }
 
-    /// As [`Self::start`], with more broker settings.
+    /// As [`Self::start`], with more broker settings. What begins with `--` is for the tool that formats
+    /// the brokers' folders.
     pub async fn start_with(nodes: usize, settings: &[(&str, &str)]) -> Self {
         Self::start_listening(nodes, &[], settings).await
     }
@@ -154,7 +166,7 @@ impl KafkaCluster {
             }
         });
         let cluster = Self { nodes: nodes.collect(), folder, libs, watchdog };
-        cluster.format();
+        cluster.format(settings);
         for node in &cluster.nodes {
             cluster.launch(node);
         }
@@ -301,7 +313,7 @@ impl KafkaCluster {
     }
 
     /// All nodes at once: each takes a JVM start.
-    fn format(&self) {
+    fn format(&self, settings: &[(&str, &str)]) {
         let formatting: Vec<Child> = self
             .nodes
             .iter()
@@ -310,6 +322,7 @@ impl KafkaCluster {
                 java(&self.libs, "WARN")
                     .args(["kafka.tools.StorageTool", "format", "--cluster-id", "dGVzdHMtb2YtcGlwZWxpbmU", "--config"])
                     .arg(&node.settings)
+                    .args(settings.iter().filter(for_the_formatter).flat_map(|(flag, value)| [flag, value]))
                     .stdin(Stdio::null())
                     .stdout(log.try_clone().expect("a log"))
                     .stderr(log)
@@ -424,10 +437,14 @@ fn node_settings(
     );
     // The death of a broker is noticed sooner than by default, so that tests need not wait as long.
     text += "broker.heartbeat.interval.ms=500\nbroker.session.timeout.ms=5000\nreplica.lag.time.max.ms=8000\n";
-    for (name, value) in more {
+    for (name, value) in more.iter().filter(|setting| !for_the_formatter(setting)) {
         let _ = writeln!(text, "{name}={value}");
     }
     text
+}
+
+fn for_the_formatter(setting: &&(&str, &str)) -> bool {
+    setting.0.starts_with("--")
 }
 
 fn java(libs: &Path, level: &str) -> Command {

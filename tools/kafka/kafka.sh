@@ -16,7 +16,9 @@ usage() {
     cat <<TEXT
 usage: kafka.sh COMMAND
   fetch                           take Kafka's jars from Maven Central into .kafka/libs
-  up [--nodes 1|3] [--port 9092]  start the brokers, wait until they answer, print their addresses
+  up [--nodes 1|3] [--port 9092] [--transactions 1|2]
+                                  start the brokers, wait until they answer, print their addresses;
+                                  --transactions is the transaction.version that a new cluster gets
   down [--wipe]                   stop them; --wipe removes their data as well
   status                          say what runs; exits 3 where nothing does
   cli TOOL ARGS...                run one of Kafka's own tools against anything, such as
@@ -104,9 +106,10 @@ kafka_java() { # LEVEL CLASS ARGS...
 
 # ---- the cluster's shape, written down so that a second `up`, `down` and `status` know it
 
-load_shape() { # sets nodes, port, how; fails where there is no cluster
+load_shape() { # sets nodes, port, how, transactions; fails where there is no cluster
     [[ -f $state/cluster ]] || return 1
-    read -r nodes port how <"$state/cluster"
+    read -r nodes port how transactions <"$state/cluster"
+    transactions=${transactions:-2}
 }
 
 bootstrap() {
@@ -183,7 +186,7 @@ format_java_node() { # NODE
     settings "$1" "$folder/data" >"$folder/server.properties"
     if [[ -f $folder/data/meta.properties ]]; then return; fi
     kafka_java WARN kafka.tools.StorageTool format --cluster-id "$cluster_id" \
-        --config "$folder/server.properties" >"$folder/format.log" 2>&1 ||
+        --feature "transaction.version=$transactions" --config "$folder/server.properties" >"$folder/format.log" 2>&1 ||
         die "node $1 could not be formatted; see $folder/format.log"
 }
 
@@ -241,15 +244,15 @@ start_docker_node() { # NODE
     # A new volume belongs to root; the image's user is appuser.
     docker run --rm --user root -v "$(container "$1"):/var/lib/kafka/data" \
         --entrypoint chown "$image" -R appuser /var/lib/kafka/data >/dev/null
-    # shellcheck disable=SC2016 # "$0" is for the shell in the container.
+    # shellcheck disable=SC2016 # "$0" and "$1" are for the shell in the container.
     docker run -d --name "$(container "$1")" --network host -e KAFKA_HEAP_OPTS="$heap" \
         -v "$(container "$1"):/var/lib/kafka/data" \
         -v "$folder/server.properties:/tmp/server.properties:ro" \
         --entrypoint /bin/bash "$image" -c '
             /opt/kafka/bin/kafka-storage.sh format --ignore-formatted \
-                --cluster-id "$0" --config /tmp/server.properties &&
+                --cluster-id "$0" --feature "transaction.version=$1" --config /tmp/server.properties &&
             exec /opt/kafka/bin/kafka-server-start.sh /tmp/server.properties' \
-        "$cluster_id" >/dev/null
+        "$cluster_id" "$transactions" >/dev/null
 }
 
 stop_docker_nodes() { # WIPE
@@ -295,16 +298,18 @@ log_of() {
 }
 
 up() {
-    local want_nodes=1 want_port=9092 i
+    local want_nodes=1 want_port=9092 want_transactions=2 i
     while (($# > 0)); do
         case $1 in
             --nodes) want_nodes=${2:?--nodes needs a number} ;;
             --port) want_port=${2:?--port needs a number} ;;
+            --transactions) want_transactions=${2:?--transactions needs a number} ;;
             *) die "up: unknown argument $1" ;;
         esac
         shift 2
     done
     [[ $want_nodes == 1 || $want_nodes == 3 ]] || die "--nodes is 1 or 3, not $want_nodes"
+    [[ $want_transactions == 1 || $want_transactions == 2 ]] || die "--transactions is 1 or 2, not $want_transactions"
     if ! [[ $want_port =~ ^[1-9][0-9]{3,4}$ ]] || ((want_port < 1024 || want_port > 64000)); then
         die "--port is from 1024 to 64000, not $want_port"
     fi
@@ -318,9 +323,12 @@ up() {
             done
             die "$state holds the data of a cluster of $nodes on port $port; remove it first: kafka.sh down --wipe"
         fi
+        if [[ $transactions != "$want_transactions" ]]; then
+            die "the cluster in $state has transactions of version $transactions; remove it first: kafka.sh down --wipe"
+        fi
     fi
     how=$(mode)
-    nodes=$want_nodes port=$want_port
+    nodes=$want_nodes port=$want_port transactions=$want_transactions
     if [[ $how == java ]]; then fetch; fi
     for ((i = 1; i <= nodes; i++)); do
         if ! node_runs "$i" && port_open $((port + i - 1)); then
@@ -328,7 +336,7 @@ up() {
         fi
     done
     mkdir -p "$state"
-    printf '%s %s %s\n' "$nodes" "$port" "$how" >"$state/cluster"
+    printf '%s %s %s %s\n' "$nodes" "$port" "$how" "$transactions" >"$state/cluster"
     "start_${how}_nodes"
     wait_ready
     bootstrap
