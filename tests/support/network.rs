@@ -11,7 +11,7 @@
 //! the client can't know. What stands before a gate when it shuts comes through when it opens, though
 //! the client has given it up by then: that is how a request arrives late.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -55,13 +55,18 @@ pub struct Network {
     links: Vec<Arc<Link>>,
     bootstrap: String,
     losses: Arc<Mutex<Losses>>,
+    spoken: Spoken,
 }
+
+/// Which requests came by, by their numbers, and in which versions.
+type Spoken = Arc<Mutex<BTreeSet<(i16, i16)>>>;
 
 /// The way to one broker.
 struct Link {
     broker: String,
     gate: watch::Sender<Gate>,
     losses: Arc<Mutex<Losses>>,
+    spoken: Spoken,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,17 +96,18 @@ impl Network {
         let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
         let cluster = KafkaCluster::start_proxied(&ports, settings).await;
         let losses = Arc::new(Mutex::new(Losses::default()));
+        let spoken = Spoken::default();
         let brokers = cluster.listener(PROXIED);
         let link = |broker: &str| {
-            let (broker, losses) = (broker.to_owned(), Arc::clone(&losses));
-            Arc::new(Link { broker, gate: watch::Sender::new(Gate::Open), losses })
+            let (broker, losses, spoken) = (broker.to_owned(), Arc::clone(&losses), Arc::clone(&spoken));
+            Arc::new(Link { broker, gate: watch::Sender::new(Gate::Open), losses, spoken })
         };
         let links: Vec<_> = brokers.split(',').map(link).collect();
         for (listener, link) in listeners.into_iter().zip(&links) {
             tokio::spawn(accept(listener, Arc::clone(link)));
         }
         let bootstrap = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
-        (Self { links, bootstrap, losses }, cluster)
+        (Self { links, bootstrap, losses, spoken }, cluster)
     }
 
     /// All brokers as the pipeline is to know them, `host:port,host:port`.
@@ -118,6 +124,12 @@ impl Network {
     /// The answers that were lost.
     pub fn lost(&self) -> HashMap<(ApiKey, Loss), usize> {
         self.losses.lock().unwrap().done.clone()
+    }
+
+    /// The versions in which such a request came by, in order.
+    pub fn spoken(&self, api: ApiKey) -> Vec<i16> {
+        let spoken = self.spoken.lock().unwrap();
+        spoken.iter().filter(|(key, _)| *key == api as i16).map(|(_, version)| *version).collect()
     }
 
     /// Lets nothing through to and from these nodes (numbered from 1) for so long, and leaves all
@@ -161,6 +173,7 @@ impl Link {
         while let Some(frame) = frame(&mut from).await {
             let mut head = &frame[4..];
             let (api, version, id) = (head.get_i16(), head.get_i16(), head.get_i32());
+            self.spoken.lock().unwrap().insert((api, version));
             let api = ApiKey::try_from(api).unwrap();
             asked.lock().unwrap().insert(id, (api, version));
             self.pass(api, Side::Request).await;

@@ -60,6 +60,7 @@ impl Iterator for Batches {
 pub struct Batch {
     pub base_offset: i64,
     pub producer_id: i64,
+    pub producer_epoch: i16,
     last_offset_delta: i32,
     attributes: i16,
     base_timestamp: i64,
@@ -81,12 +82,13 @@ impl Batch {
         let base_timestamp = bytes.get_i64();
         let max_timestamp = bytes.get_i64();
         let producer_id = bytes.get_i64();
-        let _producer_epoch = bytes.get_i16();
+        let producer_epoch = bytes.get_i16();
         let _base_sequence = bytes.get_i32();
         let count = bytes.get_i32();
         Ok(Self {
             base_offset,
             producer_id,
+            producer_epoch,
             last_offset_delta,
             attributes,
             base_timestamp,

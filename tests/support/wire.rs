@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::records::{Batches, RawRecord};
+use super::records::{Batch, Batches, RawRecord};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 /// How long a partition may have no leader, as after a broker's death.
@@ -124,6 +124,25 @@ pub async fn read_partition(
             until = Instant::now() + PATIENCE;
         }
     }
+}
+
+/// All batches of a partition up to its last stable offset, markers too, whether they count or not.
+pub async fn batches(bootstrap: &str, topic: &str, partition: i32) -> Result<Vec<Batch>> {
+    let mut connection = Connection::open(&leader(bootstrap, topic, partition).await?).await?;
+    let mut next = offset(&mut connection, topic, partition, EARLIEST).await?;
+    let end = offset(&mut connection, topic, partition, LATEST).await?;
+    let mut all = Vec::new();
+    while next < end {
+        let fetched = fetch(&mut connection, topic, partition, next).await?;
+        let before = next;
+        for batch in Batches::new(fetched.records) {
+            let batch = batch?;
+            next = batch.next_offset();
+            all.push(batch);
+        }
+        ensure!(next > before, "no progress at offset {before} of {end}");
+    }
+    Ok(all)
 }
 
 async fn read_on(
@@ -250,7 +269,7 @@ impl Aborted {
     }
 
     /// Whether a batch is to be passed over: control batches, and those of aborted transactions.
-    fn covers(&mut self, batch: &super::records::Batch) -> bool {
+    fn covers(&mut self, batch: &Batch) -> bool {
         while self.to_come.last().is_some_and(|transaction| transaction.first_offset < batch.next_offset()) {
             self.open.extend(self.to_come.pop().map(|transaction| i64::from(transaction.producer_id)));
         }
