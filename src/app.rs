@@ -139,6 +139,7 @@ impl App {
                 refresh_interval: store.refresh_interval(),
                 writer: Arc::clone(&writer),
                 watch: watch.clone(),
+                told: Default::default(),
             })
         });
         let timeout = config.shutdown.timeout;

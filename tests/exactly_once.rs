@@ -8,12 +8,13 @@ mod support;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kafka_protocol::messages::CreateAclsRequest;
 use kafka_protocol::messages::create_acls_request::AclCreation;
+use kafka_protocol::messages::{ApiKey, CreateAclsRequest};
 use kafka_protocol::protocol::StrBytes;
 use serde_json::Value;
 use support::chaos::{self, is_long};
-use support::kafka::{KafkaCluster, SHORT_WAITS};
+use support::kafka::{KafkaCluster, SHORT_WAITS, TRANSACTIONS_1};
+use support::network::Network;
 use support::pipeline::PipelineProcess;
 use support::topics::{PATIENCE, Topics, drained, drained_together, ended_in_order, wait_for_all};
 use support::wire;
@@ -22,17 +23,24 @@ use tokio::time::sleep;
 const PARTITIONS: i32 = 6;
 const EXACTLY_ONCE: [&str; 4] = ["--delivery.guarantee", "exactly_once", "--offsets.store", "group"];
 
+/// A cluster with transactions of version 2, as a new one has them, or with those of version 1 only.
+async fn cluster(version: i16) -> &'static KafkaCluster {
+    match version {
+        1 => KafkaCluster::shared_with_transactions_1().await,
+        _ => KafkaCluster::shared_with_short_waits().await,
+    }
+}
+
 /// Kills the pipeline again and again while records flow.
-#[tokio::test]
-async fn kills_lose_nothing_and_double_nothing() {
+async fn kills(name: &'static str, version: i16) {
     if KafkaCluster::left_out() {
         return;
     }
-    let (seed, mut random) = chaos::random("kills");
+    let (seed, mut random) = chaos::random(name);
     let (kills, records, rate) = if is_long() { (60, 500_000, 6_000.0) } else { (8, 50_000, 5_000.0) };
-    let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, "once-kills", PARTITIONS).await;
+    let topics = Topics::create(cluster(version).await, name, PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
-    let args = [&EXACTLY_ONCE[..], &["--group.id", "once-kills"]].concat();
+    let args = [&EXACTLY_ONCE[..], &["--group.id", name]].concat();
     let (mut written, is_over) = (Vec::new(), AtomicBool::new(false));
     let (records, ()) = tokio::join!(topics.generate_until(&is_over, rate, records, seed), async {
         for kill in 0..kills {
@@ -49,12 +57,87 @@ async fn kills_lose_nothing_and_double_nothing() {
         }
         is_over.store(true, Ordering::Relaxed);
     });
-    println!("kills: written before each, committed or not: {written:?}");
+    println!("{name}: written before each, committed or not: {written:?}");
     let mut pipeline = topics.pipeline(folder.path(), &args);
     #[expect(clippy::cast_precision_loss, reason = "a count of records")]
     drained(&mut pipeline, records as f64).await;
+    let log = pipeline.log();
+    let told = format!("by transactions of this version (transaction.version) version={version}");
+    assert_eq!(log.matches(&told).count(), 1, "said once: {log}");
     ended_in_order(pipeline).await;
-    topics.assert_exactly_once("once-kills").await;
+    topics.assert_exactly_once(name).await;
+}
+
+#[tokio::test]
+async fn kills_lose_nothing_and_double_nothing() {
+    kills("once-kills", 2).await;
+}
+
+#[tokio::test]
+async fn kills_lose_nothing_and_double_nothing_in_version_1() {
+    kills("once-kills-1", 1).await;
+}
+
+/// What goes to the brokers, and what lies in their logs, is of the version that they have.
+async fn speaks(name: &'static str, version: i16, settings: &[(&str, &str)]) {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let (network, cluster) = Network::before_kafka(1, settings).await;
+    let topics = Topics::create(&cluster, name, 1).await;
+    let records = 20_000;
+    let folder = tempfile::tempdir().unwrap();
+    let behind = Topics { brokers: network.bootstrap().to_owned(), names: topics.names.clone() };
+    // The generator writes, too: not by way of the network.
+    let mut pipeline = behind.pipeline(folder.path(), &[&EXACTLY_ONCE[..], &["--group.id", name]].concat());
+    topics.generate_at(Some(8_000.0), records, 27).await;
+    #[expect(clippy::cast_precision_loss, reason = "a count of records")]
+    drained(&mut pipeline, records as f64).await;
+    let log = pipeline.log();
+    assert!(!log.contains("ConcurrentTransactions"), "that the one before still ends is no failure: {log}");
+    ended_in_order(pipeline).await;
+    topics.assert_exactly_once(name).await;
+
+    let spoken = |api| network.spoken(api);
+    let (produce, end, offsets, added) = if version == 2 { (12, 5, 5, false) } else { (7, 3, 3, true) };
+    assert_eq!(spoken(ApiKey::Produce), [produce]);
+    assert_eq!(spoken(ApiKey::EndTxn), [end]);
+    assert_eq!(spoken(ApiKey::TxnOffsetCommit), [offsets]);
+    for api in [ApiKey::AddPartitionsToTxn, ApiKey::AddOffsetsToTxn] {
+        assert_eq!(!spoken(api).is_empty(), added, "{api:?}");
+    }
+    // Of each transaction the epoch of its batches, and that of the marker behind them.
+    let mut transactions = Vec::new();
+    let mut open = None;
+    for batch in wire::batches(&topics.brokers, &topics.names[1], 0).await.unwrap() {
+        assert!(batch.is_transactional());
+        let epoch = batch.producer_epoch;
+        if batch.is_control() {
+            transactions.extend(open.take().map(|written| (written, epoch)));
+        } else {
+            assert!(open.is_none_or(|open| open == epoch), "a transaction in two epochs");
+            open = Some(epoch);
+        }
+    }
+    println!("{name}: epochs of batches and markers: {transactions:?}");
+    assert!(transactions.len() >= 5, "{transactions:?}");
+    for pair in transactions.windows(2) {
+        let ((before, marker), (after, _)) = (pair[0], pair[1]);
+        match version {
+            2 => assert!(before < marker && marker <= after, "{transactions:?}"),
+            _ => assert!(before == marker && marker == after, "{transactions:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_cluster_hears_version_2_and_has_an_epoch_for_each_transaction() {
+    speaks("once-speaks-2", 2, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_without_version_2_hears_version_1() {
+    speaks("once-speaks-1", 1, &[TRANSACTIONS_1]).await;
 }
 
 /// Past a limit on dead letters nothing counts that was not written before.
@@ -190,14 +273,13 @@ async fn a_member_that_hangs_doubles_nothing_classic() {
 }
 
 /// Without a group, nobody says whose a partition is: the one that began last writes.
-#[tokio::test]
-async fn a_zombie_is_fenced_where_no_group_says_who_writes() {
+async fn zombie(name: &'static str, version: i16) {
     if KafkaCluster::left_out() {
         return;
     }
-    let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, "once-zombie", PARTITIONS).await;
+    let topics = Topics::create(cluster(version).await, name, PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
-    let args = [&EXACTLY_ONCE[..], &["--group.id", "once-zombie"]].concat();
+    let args = [&EXACTLY_ONCE[..], &["--group.id", name]].concat();
     let mut zombie = topics.pipeline(folder.path(), &args);
     let records = 30_000;
     let (_, next) = tokio::join!(topics.generate_at(Some(4_000.0), records, 22), async {
@@ -218,21 +300,30 @@ async fn a_zombie_is_fenced_where_no_group_says_who_writes() {
     #[expect(clippy::cast_precision_loss, reason = "a count of records")]
     drained(&mut next, records as f64).await;
     ended_in_order(next).await;
-    topics.assert_exactly_once("once-zombie").await;
+    topics.assert_exactly_once(name).await;
+}
+
+#[tokio::test]
+async fn a_zombie_is_fenced_where_no_group_says_who_writes() {
+    zombie("once-zombie", 2).await;
+}
+
+#[tokio::test]
+async fn a_zombie_is_fenced_where_no_group_says_who_writes_in_version_1() {
+    zombie("once-zombie-1", 1).await;
 }
 
 /// The coordinator throws away what is open for too long, and fences who was writing: that one goes
 /// on by itself, and at once.
-#[tokio::test]
-async fn a_transaction_that_was_open_for_too_long_is_done_again() {
+async fn late(name: &'static str, version: i16) {
     if KafkaCluster::left_out() {
         return;
     }
-    let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, "once-late", PARTITIONS).await;
+    let topics = Topics::create(cluster(version).await, name, PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
     // The other reader goes back to the committed offset, too.
     let reader = ["--source.reader", "wire", "--source.isolation", "read_committed"];
-    let more = ["--group.id", "once-late", "--delivery.transaction_timeout", "2s"];
+    let more = ["--group.id", name, "--delivery.transaction_timeout", "2s"];
     let args = [&EXACTLY_ONCE[..], &reader, &more].concat();
     let mut pipeline = topics.pipeline(folder.path(), &args);
     let records = 40_000;
@@ -249,7 +340,17 @@ async fn a_transaction_that_was_open_for_too_long_is_done_again() {
     assert!(log.contains("transaction aborted"), "{log}");
     assert!(!log.contains("ERROR"), "nobody has to mend anything: {log}");
     ended_in_order(pipeline).await;
-    topics.assert_exactly_once("once-late").await;
+    topics.assert_exactly_once(name).await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_was_open_for_too_long_is_done_again() {
+    late("once-late", 2).await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_was_open_for_too_long_is_done_again_in_version_1() {
+    late("once-late-1", 1).await;
 }
 
 /// What a topic refuses for its size is written in smaller batches, in the same transaction.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use kafka_protocol::messages::ApiKey;
 use support::chaos::{is_long, random};
-use support::kafka::{KafkaCluster, SHORT_WAITS};
+use support::kafka::{KafkaCluster, SHORT_WAITS, TRANSACTIONS_1};
 use support::network::{Loss, Network, Side};
 use support::pipeline::PipelineProcess;
 use support::topics::{PATIENCE, Topics, drained, ended_in_order};
@@ -67,10 +67,10 @@ struct World {
 }
 
 impl World {
-    async fn new(name: &'static str, args: &[&'static str]) -> Self {
+    async fn new(name: &'static str, args: &[&'static str], settings: &[(&str, &str)]) -> Self {
         // Leaders go back to where they were at once, so that each broker leads something.
         let more = [("leader.imbalance.check.interval.seconds", "5"), ("leader.imbalance.per.broker.percentage", "0")];
-        let (network, cluster) = Network::before_kafka(3, &[&SHORT_WAITS[..], &more].concat()).await;
+        let (network, cluster) = Network::before_kafka(3, &[&SHORT_WAITS[..], &more, settings].concat()).await;
         let topics = Topics::create(&cluster, name, i32::try_from(PARTITIONS).unwrap()).await;
         let args = [args, &["--kafka.request_timeout", REQUEST_TIMEOUT]].concat();
         let folder = tempfile::tempdir().unwrap();
@@ -90,13 +90,17 @@ impl World {
         sleep_until(self.begun + Duration::from_secs_f64(time * (turn + random.f64()) / of)).await;
     }
 
-    /// Loses these answers, in random order.
+    /// Loses these answers, in random order. Those about ids come first, since it may be that nothing
+    /// but a crash makes a pipeline ask for one.
     async fn lose(&self, wanted: &HashMap<(ApiKey, Loss), usize>, mut random: Rng) {
         let mut losses: Vec<_> = wanted.iter().flat_map(|(loss, count)| vec![*loss; *count]).collect();
         // A map's order differs from run to run; a seed's must not.
         losses.sort_by_key(|(api, loss)| (*api as i16, *loss == Loss::Cut));
-        random.shuffle(&mut losses);
-        for (turn, (api, loss)) in losses.iter().enumerate() {
+        let mut losses: Vec<_> = losses.into_iter().map(|loss| (random.f64(), loss)).collect();
+        let place =
+            |(at, (api, _)): &(f64, (ApiKey, Loss))| if *api == ApiKey::InitProducerId { at / 2.0 } else { *at };
+        losses.sort_by(|a, b| place(a).total_cmp(&place(b)));
+        for (turn, (_, (api, loss))) in losses.iter().enumerate() {
             self.moment(turn, losses.len(), &mut random).await;
             self.network.lose_next(*api, *loss);
         }
@@ -200,7 +204,7 @@ async fn at_least_once_doubles_nothing_while_the_process_lives() {
         return;
     }
     let _turn = TURN.lock().await;
-    let mut world = World::new("network", &[]).await;
+    let mut world = World::new("network", &[], &[]).await;
     world.faults.crashes = 0;
     let wanted = each(&[ApiKey::Produce], world.faults.acknowledgements).collect();
     let fed = endure(&mut world, &wanted, &["network-in", "network-out", "network-dead"]).await;
@@ -209,33 +213,52 @@ async fn at_least_once_doubles_nothing_while_the_process_lives() {
     assert!(audit.source >= fed, "{audit}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn exactly_once_doubles_nothing_though_processes_die() {
-    if KafkaCluster::left_out() {
-        return;
-    }
-    let _turn = TURN.lock().await;
+/// Answers about transactions of this version get lost, and all else that there is.
+async fn endure_exactly_once(group: &'static str, settings: &[(&str, &str)], asked: &[ApiKey]) {
     let args = [
         "--delivery.guarantee",
         "exactly_once",
         "--offsets.store",
         "group",
         "--group.id",
-        "network-once",
+        group,
         "--source.reader",
         "wire", // the other one has its turn above
     ];
-    let mut world = World::new("network-once", &args).await;
-    let others = [
+    let mut world = World::new(group, &args, settings).await;
+    let wanted = each(&[ApiKey::Produce], world.faults.acknowledgements).chain(each(asked, world.faults.others));
+    let own = ["in", "out", "dead"].map(|role| format!("{group}-{role}"));
+    let in_sync: Vec<_> = own.iter().map(String::as_str).chain(["__transaction_state", "__consumer_offsets"]).collect();
+    endure(&mut world, &wanted.collect(), &in_sync).await;
+    world.topics.assert_exactly_once(group).await;
+    for api in [ApiKey::AddPartitionsToTxn, ApiKey::AddOffsetsToTxn] {
+        assert_eq!(world.network.spoken(api).is_empty(), !asked.contains(&api), "{api:?}");
+    }
+}
+
+/// By transactions of version 2, which a new cluster has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exactly_once_doubles_nothing_though_processes_die() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let _turn = TURN.lock().await;
+    let asked = [ApiKey::InitProducerId, ApiKey::TxnOffsetCommit, ApiKey::EndTxn];
+    endure_exactly_once("network-once", &[], &asked).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_of_version_1_double_nothing_though_processes_die() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let _turn = TURN.lock().await;
+    let asked = [
         ApiKey::InitProducerId,
         ApiKey::AddPartitionsToTxn,
         ApiKey::AddOffsetsToTxn,
         ApiKey::TxnOffsetCommit,
         ApiKey::EndTxn,
     ];
-    let wanted = each(&[ApiKey::Produce], world.faults.acknowledgements).chain(each(&others, world.faults.others));
-    let in_sync =
-        ["network-once-in", "network-once-out", "network-once-dead", "__transaction_state", "__consumer_offsets"];
-    endure(&mut world, &wanted.collect(), &in_sync).await;
-    world.topics.assert_exactly_once("network-once").await;
+    endure_exactly_once("network-once-1", &[TRANSACTIONS_1], &asked).await;
 }

@@ -10,7 +10,7 @@ use tracing::warn;
 use super::producer::{Producer, Verdict};
 use super::wire::batch::{BatchBuilder, Stamp, restamped};
 use super::writer::Writer;
-use super::{Cause, Destination, Error, Trouble};
+use super::{Cause, Destination, Ending, Error, Trouble};
 use crate::observe::count;
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
@@ -47,6 +47,7 @@ impl<'w> Lane<'w> {
         let mut stamp = self.stamp().await;
         let encoded = batch.finish_as(self.writer.compression(), stamp);
         let mut encoded = encoded.map_err(Unwritten::Refused)?;
+        let mut ending = Ending::default();
         loop {
             self.tenure.held().await;
             let begun = Instant::now();
@@ -69,7 +70,10 @@ impl<'w> Lane<'w> {
                     self.note_written(&stamp, records, encoded.len(), begun.elapsed());
                     return Ok(Vec::new());
                 }
-                Verdict::Again => self.pause(&error).await,
+                Verdict::Again => match ending.pause(&error) {
+                    Some(pause) => sleep(pause).await,
+                    None => self.pause(&error).await,
+                },
                 Verdict::Anew => {
                     self.pause(&error).await;
                     stamp = self.stamp().await;

@@ -3,6 +3,7 @@
 
 mod admin;
 mod client;
+mod ending;
 mod error;
 mod lane;
 mod output;
@@ -16,6 +17,7 @@ mod writer;
 
 pub use admin::Admin;
 pub use client::{Clients, Partition};
+pub use ending::Ending;
 pub use error::{Cause, Error};
 pub use output::{DEAD_LETTER, Destination, Expected, OUTPUT, OutputBatch, Part};
 pub use producer::Producer;

@@ -17,10 +17,11 @@
 //! done again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kafka_protocol::ResponseError;
 
+use super::wire::WithinTransaction;
 use super::wire::batch::{ProducerId, Stamp};
 use super::{Cause, Destination, Error, transaction};
 
@@ -31,7 +32,7 @@ pub struct Producer {
     /// Held by the one write that asks for an id; the others wait for what it hears.
     pub(super) asking: tokio::sync::Mutex<()>,
     /// Set where all that it writes is part of transactions.
-    transactional_id: Option<Arc<str>>,
+    within: Option<WithinTransaction>,
 }
 
 #[derive(Debug)]
@@ -66,20 +67,20 @@ pub enum Verdict {
 impl Default for Producer {
     fn default() -> Self {
         let sequences = Mutex::new(Sequences { id: Id::Unknown, next: HashMap::new() });
-        Self { sequences, asking: tokio::sync::Mutex::default(), transactional_id: None }
+        Self { sequences, asking: tokio::sync::Mutex::default(), within: None }
     }
 }
 
 impl Producer {
     /// One that writes within transactions, as this id.
-    pub fn transactional(transactional_id: Arc<str>, id: ProducerId) -> Self {
+    pub fn transactional(within: WithinTransaction, id: ProducerId) -> Self {
         let sequences = Mutex::new(Sequences { id: Id::Known(id), next: HashMap::new() });
-        Self { sequences, asking: tokio::sync::Mutex::default(), transactional_id: Some(transactional_id) }
+        Self { sequences, asking: tokio::sync::Mutex::default(), within: Some(within) }
     }
 
     /// Set where all that it writes is part of transactions.
-    pub fn transactional_id(&self) -> Option<&Arc<str>> {
-        self.transactional_id.as_ref()
+    pub fn within(&self) -> Option<&WithinTransaction> {
+        self.within.as_ref()
     }
 
     /// The stamp of the next batch for a partition; `None` while an id is to be asked for.
@@ -89,7 +90,7 @@ impl Producer {
             Id::Unknown => None,
             Id::Known(producer) => {
                 let sequence = sequences.next.get(&to).copied().unwrap_or(0);
-                Some(Stamp { producer, sequence, transactional: self.transactional_id.is_some() })
+                Some(Stamp { producer, sequence, transactional: self.within.is_some() })
             }
             Id::Refused => Some(Stamp::PLAIN),
         }
@@ -120,15 +121,14 @@ impl Producer {
     /// An attempt to write a batch under this stamp has failed.
     pub fn failed(&self, stamp: &Stamp, error: &Error) -> Verdict {
         use ResponseError as Code;
+        if error.is(Code::DuplicateSequenceNumber) {
+            return Verdict::Written;
+        }
+        if let Some(within) = &self.within {
+            let aborted = transaction::is_aborted_by(error, within.version);
+            return if aborted { Verdict::Aborted } else { Verdict::Again };
+        }
         match error.cause {
-            Cause::Code(Code::DuplicateSequenceNumber) => Verdict::Written,
-            Cause::Code(code) if stamp.transactional => {
-                if transaction::is_aborted_by(code) {
-                    Verdict::Aborted
-                } else {
-                    Verdict::Again
-                }
-            }
             Cause::Code(
                 Code::OutOfOrderSequenceNumber
                 | Code::UnknownProducerId

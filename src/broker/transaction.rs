@@ -1,11 +1,11 @@
-//! The transactions of one producer, one after another (KIP-98), without socket, task or clock.
+//! The transactions of one producer, one after another, without socket, task or clock.
 //!
 //! ```text
-//!                 write_to ──► AddPartitions              a lost answer: the same again, under a
-//! Uninitialized      ┌────────────────────┐               doubt that the next id ends
+//!                 write_to ──► AddPartitions (1)          a lost answer: the same again; in version 1
+//! Uninitialized      ┌────────────────────┐               under a doubt that the next id ends
 //!   │ Initialize     │                    ▼
 //!   └──────────► Ready ◄── End ── Committing ◄── commit ── InTransaction
-//!   ▲                │      AddOffsets, CommitOffsets, End     │
+//!   ▲                │      AddOffsets (1), CommitOffsets, End │
 //!   │ Initialize     ▼                                         │
 //!   └──────────── Aborting ◄────────── abort, or an answer that says that it can't be committed
 //! ```
@@ -13,22 +13,32 @@
 //! [`Transaction::poll`] says what to ask of the coordinators, and one of [`Transaction::initialized`],
 //! [`Transaction::done`] and [`Transaction::failed`] hears what became of it.
 //!
+//! **Which version** is decided with each id. Version 1 (KIP-98) adds to a transaction what belongs to
+//! it before that is written. In version 2 (KIP-890) the first batch for a partition does so by itself,
+//! and so does the offset; and whoever has ended a transaction has another epoch.
+//!
 //! **A transaction is aborted by asking for the id again**, not by `EndTxn`: the coordinator throws
 //! away what is open, and gives an id of a later epoch. A batch of the old one that is still on its
 //! way can't get into a later transaction then, which an abort under the same id does not rule out.
 //! The outputs are then made again from the offset that the group has.
 //!
 //! **A commit whose answer is lost is asked again** until the coordinator says what it is: it says so
-//! as often as it is asked. Where it says that somebody else has this transactional id by now, the
-//! group's offset tells, since it is committed with the rest or not at all.
+//! as often as it is asked, in version 2 by the epoch that the commit ended. Where it says that somebody
+//! else has this transactional id by now, the group's offset tells, since it is committed with the rest
+//! or not at all.
 //!
 //! **After a lost answer the next transaction has another id**: the request may still lie somewhere,
 //! and a late `EndTxn` would commit the half of what has come since. Under an old epoch it is refused.
+//! In version 2 every transaction has another epoch than the one before, so that nothing need be asked.
+//!
+//! **None is empty**: the offset is in each, also where nothing is written. So there is always something
+//! to end.
 
 use std::collections::BTreeSet;
 
 use kafka_protocol::ResponseError;
 
+use super::wire::TransactionVersion;
 use super::{Cause, Destination, Error};
 use crate::record::Offset;
 use crate::retry::ErrorClass;
@@ -37,6 +47,8 @@ use crate::retry::ErrorClass;
 #[derive(Debug)]
 pub struct Transaction {
     state: State,
+    /// That of the id.
+    version: TransactionVersion,
     /// Whether a request under this id may yet arrive whose answer was given up.
     is_in_doubt: bool,
 }
@@ -70,9 +82,9 @@ enum Step {
 pub enum Request {
     /// `InitProducerId`: who writes from now on; what was open is ended.
     Initialize,
-    /// `AddPartitionsToTxn`, before anything is written to these.
+    /// `AddPartitionsToTxn`, before anything is written to these. In version 1 only.
     AddPartitions(BTreeSet<Destination>),
-    /// `AddOffsetsToTxn`.
+    /// `AddOffsetsToTxn`. In version 1 only.
     AddOffsets,
     /// `TxnOffsetCommit`, to the group's coordinator: the next offset to read.
     CommitOffsets(Offset),
@@ -92,7 +104,7 @@ pub enum Failure {
 
 impl Default for Transaction {
     fn default() -> Self {
-        Self { state: State::Uninitialized, is_in_doubt: false }
+        Self { state: State::Uninitialized, version: TransactionVersion::V1, is_in_doubt: false }
     }
 }
 
@@ -116,7 +128,9 @@ impl Transaction {
         if self.state == State::Ready {
             self.state = State::InTransaction { added: BTreeSet::new(), missing: BTreeSet::new() };
         }
-        if let State::InTransaction { added, missing } = &mut self.state {
+        if let State::InTransaction { added, missing } = &mut self.state
+            && self.version == TransactionVersion::V1
+        {
             missing.extend(partitions.into_iter().filter(|partition| !added.contains(partition)));
         }
     }
@@ -125,7 +139,11 @@ impl Transaction {
     /// nothing written: then the offset alone is. Ignored as [`Transaction::write_to`] is.
     pub fn commit(&mut self, offset: Offset) {
         if matches!(self.state, State::Ready | State::InTransaction { .. }) {
-            self.state = State::Committing { offset, step: Step::AddOffsets };
+            let step = match self.version {
+                TransactionVersion::V1 => Step::AddOffsets,
+                TransactionVersion::V2 => Step::CommitOffsets,
+            };
+            self.state = State::Committing { offset, step };
         }
     }
 
@@ -134,22 +152,27 @@ impl Transaction {
         self.state = State::Aborting;
     }
 
-    /// The answer to [`Request::Initialize`] is an id. Sequence numbers begin again under it.
-    pub fn initialized(&mut self) {
+    /// The answer to [`Request::Initialize`] is an id, for transactions of this version. Sequence
+    /// numbers begin again under it.
+    pub fn initialized(&mut self, version: TransactionVersion) {
         if matches!(self.state, State::Uninitialized | State::Aborting) {
             self.state = State::Ready;
+            self.version = version;
             self.is_in_doubt = false;
         }
     }
 
-    /// The request that was polled last is answered without an error.
+    /// The request that was polled last is answered without an error. The answer to [`Request::End`]
+    /// has another id in version 2, under which sequence numbers begin again.
     pub fn done(&mut self) {
         match &mut self.state {
             State::InTransaction { added, missing } => added.append(missing),
             State::Committing { step: step @ Step::AddOffsets, .. } => *step = Step::CommitOffsets,
             State::Committing { step: step @ Step::CommitOffsets, .. } => *step = Step::End,
             State::Committing { step: Step::End, .. } => {
-                self.state = if self.is_in_doubt { State::Uninitialized } else { State::Ready };
+                let is_over = self.version == TransactionVersion::V2 || !self.is_in_doubt;
+                self.state = if is_over { State::Ready } else { State::Uninitialized };
+                self.is_in_doubt = false;
             }
             State::Uninitialized | State::Ready | State::Aborting => {}
         }
@@ -160,9 +183,7 @@ impl Transaction {
         if matches!(self.state, State::Uninitialized | State::Aborting) {
             return Failure::Again;
         }
-        if let Cause::Code(code) = error.cause
-            && is_aborted_by(code)
-        {
+        if is_aborted_by(error, self.version) {
             self.abort();
             return Failure::Aborted;
         }
@@ -171,19 +192,24 @@ impl Transaction {
     }
 }
 
-/// Whether a code says that the transaction can't be committed any more under this id. All others
+/// Whether an error says that the transaction can't be committed any more under this id. All others
 /// pass, or last until someone mends them; the coordinator ends a transaction that waits too long.
-pub(super) fn is_aborted_by(code: ResponseError) -> bool {
+pub(super) fn is_aborted_by(error: &Error, version: TransactionVersion) -> bool {
     use ResponseError as Code;
-    is_fenced_by(code)
-        || matches!(
+    match error.cause {
+        // The cluster goes back to version 1: the next id is for that.
+        Cause::Unsupported(_) => version == TransactionVersion::V2,
+        Cause::Code(code) if is_fenced_by(code) => true,
+        Cause::Code(code) => matches!(
             code,
             Code::InvalidTxnState
                 | Code::TransactionAbortable
                 | Code::InvalidProducerIdMapping
                 | Code::UnknownProducerId
                 | Code::OutOfOrderSequenceNumber
-        )
+        ),
+        _ => false,
+    }
 }
 
 /// Whether an error says that another has taken the transactional id, or that the coordinator has: it

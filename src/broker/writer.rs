@@ -156,9 +156,9 @@ impl Writer {
     /// Writes a whole output batch: partitions side by side, and to each one batch after another.
     /// Returns when everything is acknowledged by all in-sync replicas, or refused for good;
     /// anything else is tried again for as long as it takes. All batches of one worker go by one
-    /// `producer`, so that brokers tell them from their copies; the partitions must be part of its
-    /// transaction where it has one. Without `tenure` nothing is sent: then
-    /// this waits, for a lease that is renewed or for being dropped.
+    /// `producer`, so that brokers tell them from their copies; where it writes transactions of version 1,
+    /// the partitions must be part of the open one. Without `tenure` nothing is sent: then this waits,
+    /// for a lease that is renewed or for being dropped.
     pub async fn write(&self, batch: OutputBatch, producer: &Producer, tenure: &Tenure) -> Written {
         let mut lanes: BTreeMap<Destination, Vec<Part>> = BTreeMap::new();
         for part in batch.into_parts() {
@@ -205,8 +205,8 @@ impl Writer {
         producer: &Producer,
         tenure: &Tenure,
     ) -> Result<Produced, Error> {
-        let (name, id) = (&self.topics[to.topic].name, producer.transactional_id());
-        self.cluster.produce_under(tenure, id, name, to.partition, batch, self.request_timeout).await
+        let name = &self.topics[to.topic].name;
+        self.cluster.produce_under(tenure, producer.within(), name, to.partition, batch, self.request_timeout).await
     }
 
     pub(super) fn note_written(&self, to: Destination, records: u64, bytes: u64, took: Duration) {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
+use super::super::wire::TransactionVersion;
 use super::*;
 
 const FIRST: ProducerId = ProducerId { id: 7, epoch: 0 };
@@ -88,18 +89,23 @@ fn within_a_transaction_there_is_no_other_id() {
         (Code::NotLeaderOrFollower, Verdict::Again),
         (Code::ConcurrentTransactions, Verdict::Again),
         (Code::ClusterAuthorizationFailed, Verdict::Again),
+        (Code::ConcurrentTransactions, Verdict::Again),
         (Code::OutOfOrderSequenceNumber, Verdict::Aborted),
         (Code::InvalidProducerEpoch, Verdict::Aborted),
         (Code::ProducerFenced, Verdict::Aborted),
         (Code::InvalidTxnState, Verdict::Aborted),
         (Code::TransactionAbortable, Verdict::Aborted),
     ];
-    let producer = Producer::transactional("id".into(), FIRST);
-    let stamp = producer.stamp(to(0)).unwrap();
-    assert!(stamp.transactional && stamp.producer == FIRST);
-    for (answer, verdict) in cases {
-        assert_eq!(producer.failed(&stamp, &code(answer)), verdict, "{answer:?}");
-        assert_eq!(producer.stamp(to(0)), Some(stamp), "{answer:?}");
+    let lacking = Error { doing: "produce to", on: "t/0".to_owned(), cause: Cause::Unsupported(String::new()) };
+    for (version, lacks) in [(TransactionVersion::V1, Verdict::Again), (TransactionVersion::V2, Verdict::Aborted)] {
+        let producer = Producer::transactional(WithinTransaction { transactional_id: "id".into(), version }, FIRST);
+        let stamp = producer.stamp(to(0)).unwrap();
+        assert!(stamp.transactional && stamp.producer == FIRST);
+        for (answer, verdict) in cases {
+            assert_eq!(producer.failed(&stamp, &code(answer)), verdict, "{answer:?}");
+            assert_eq!(producer.stamp(to(0)), Some(stamp), "{answer:?}");
+        }
+        assert_eq!(producer.failed(&stamp, &lacking), lacks);
     }
 }
 

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes, VersionRange};
+use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader};
+use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
@@ -26,37 +26,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::frames::{FrameError, Frames};
 use super::pieces::Pieces;
 use super::stream::{self, WriteHalf};
+use super::versions::{Offered, TransactionVersion};
 use super::{Options, answers, sasl, throttle, tls};
 use crate::broker::{Cause, Error};
-
-/// The versions of each request that this program has been tested with.
-pub(super) const KNOWN_VERSIONS: [(ApiKey, VersionRange); 24] = [
-    (ApiKey::Produce, VersionRange { min: 3, max: 7 }),
-    (ApiKey::Fetch, VersionRange { min: 4, max: 11 }), // topic ids begin at 13
-    (ApiKey::ListOffsets, VersionRange { min: 1, max: 7 }),
-    (ApiKey::OffsetForLeaderEpoch, VersionRange { min: 3, max: 4 }), // before, it took rights on the cluster
-    (ApiKey::Metadata, VersionRange { min: 1, max: 12 }),
-    (ApiKey::OffsetCommit, VersionRange { min: 2, max: 9 }), // topic ids begin at 10
-    (ApiKey::OffsetFetch, VersionRange { min: 1, max: 9 }),
-    (ApiKey::FindCoordinator, VersionRange { min: 0, max: 4 }),
-    (ApiKey::JoinGroup, VersionRange { min: 2, max: 9 }),
-    (ApiKey::Heartbeat, VersionRange { min: 1, max: 4 }),
-    (ApiKey::LeaveGroup, VersionRange { min: 1, max: 5 }),
-    (ApiKey::SyncGroup, VersionRange { min: 1, max: 5 }),
-    (ApiKey::InitProducerId, VersionRange { min: 0, max: 4 }),
-    // The later versions of these four are for transactions of version 2 (KIP-890).
-    (ApiKey::AddPartitionsToTxn, VersionRange { min: 0, max: 3 }),
-    (ApiKey::AddOffsetsToTxn, VersionRange { min: 0, max: 3 }),
-    (ApiKey::EndTxn, VersionRange { min: 0, max: 3 }),
-    (ApiKey::TxnOffsetCommit, VersionRange { min: 3, max: 3 }), // before, no member could be named
-    (ApiKey::DescribeGroups, VersionRange { min: 0, max: 5 }),
-    (ApiKey::CreateTopics, VersionRange { min: 2, max: 7 }),
-    (ApiKey::DescribeConfigs, VersionRange { min: 1, max: 4 }),
-    (ApiKey::SaslHandshake, VersionRange { min: 1, max: 1 }), // in version 0 what follows has no frame
-    (ApiKey::SaslAuthenticate, VersionRange { min: 0, max: 2 }),
-    (ApiKey::ConsumerGroupHeartbeat, VersionRange { min: 0, max: 1 }),
-    (ApiKey::ConsumerGroupDescribe, VersionRange { min: 0, max: 1 }),
-];
 
 /// The share of a SASL session, in percent, after which the next connection is opened, as Kafka's
 /// own clients do ...
@@ -72,7 +44,7 @@ pub struct Connection {
     writer: Mutex<WriteHalf>,
     waiting: Arc<Waiting>,
     next_id: AtomicI32,
-    versions: HashMap<i16, VersionRange>,
+    offered: Offered,
     request_timeout: Duration,
     /// A broker that throttles leaves us unread until then; asking sooner would look like silence.
     throttled_until: std::sync::Mutex<Option<Instant>>,
@@ -135,13 +107,13 @@ impl Connection {
             writer: Mutex::new(write),
             waiting,
             next_id: AtomicI32::new(0),
-            versions: HashMap::new(),
+            offered: Offered::default(),
             request_timeout: options.request_timeout,
             throttled_until: std::sync::Mutex::default(),
             session: None,
             reader,
         };
-        connection.versions = connection.negotiate().await?;
+        connection.offered = connection.negotiate().await?;
         if let Some(sasl) = &options.security.sasl {
             let begun = Instant::now();
             let lifetime = sasl::authenticate(&connection, sasl).await?;
@@ -190,8 +162,22 @@ impl Connection {
         self.request_in(doing, request, version, deadline).await
     }
 
-    /// As [`Connection::request`], with a request whose body the caller has encoded, in the version
-    /// that [`Connection::version`] tells.
+    /// As [`Connection::request`], in the version that such a transaction asks for.
+    ///
+    /// # Errors
+    /// As [`Connection::request`].
+    pub(super) async fn request_in_transaction<R: Request>(
+        &self,
+        doing: &'static str,
+        request: &R,
+        transaction: TransactionVersion,
+    ) -> Result<R::Response, Error> {
+        let version = self.offered.within(transaction, R::KEY).map_err(|cause| self.error(doing, cause))?;
+        self.wait_while_throttled().await;
+        self.request_in(doing, request, version, self.request_timeout).await
+    }
+
+    /// As [`Connection::request`], with a request whose body the caller has encoded in this version.
     ///
     /// # Errors
     /// As [`Connection::request`].
@@ -199,8 +185,8 @@ impl Connection {
         &self,
         doing: &'static str,
         body: Pieces,
+        version: i16,
     ) -> Result<R::Response, Error> {
-        let version = self.version(R::KEY).map_err(|cause| self.error(doing, cause))?;
         self.wait_while_throttled().await;
         self.exchange_in::<R>(doing, body, version, self.request_timeout).await
     }
@@ -225,12 +211,12 @@ impl Connection {
     /// # Errors
     /// [`Cause::Unsupported`] where there is none.
     pub fn version(&self, api_key: i16) -> Result<i16, Cause> {
-        let ours = KNOWN_VERSIONS.iter().find(|(key, _)| *key as i16 == api_key).map(|(_, range)| *range);
-        let both = ours.zip(self.versions.get(&api_key)).map(|(ours, theirs)| ours.intersect(theirs));
-        match both {
-            Some(range) if !range.is_empty() => Ok(range.max),
-            _ => Err(Cause::Unsupported(format!("api key {api_key}"))),
-        }
+        self.offered.latest(api_key)
+    }
+
+    /// The versions of requests, and the cluster's features, that the broker told of.
+    pub(super) fn offered(&self) -> &Offered {
+        &self.offered
     }
 
     async fn request_in<R: Request>(
@@ -298,7 +284,7 @@ impl Connection {
     }
 
     /// Asks for the broker's versions; a broker that does not know ours says so in version 0.
-    async fn negotiate(&self) -> Result<HashMap<i16, VersionRange>, Error> {
+    async fn negotiate(&self) -> Result<Offered, Error> {
         const DOING: &str = "negotiate versions with";
         let request = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_static_str("login-pipeline"))
@@ -313,11 +299,7 @@ impl Connection {
         if let Some(code) = kafka_protocol::ResponseError::try_from_code(response.error_code) {
             return Err(self.error(DOING, Cause::Code(code)));
         }
-        let range = |api: &kafka_protocol::messages::api_versions_response::ApiVersion| VersionRange {
-            min: api.min_version,
-            max: api.max_version,
-        };
-        Ok(response.api_keys.iter().map(|api| (api.api_key, range(api))).collect())
+        Ok(Offered::from(&response))
     }
 
     pub(super) fn error(&self, doing: &'static str, cause: Cause) -> Error {

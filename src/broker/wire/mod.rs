@@ -49,6 +49,7 @@ mod throttle;
 pub(in crate::broker) mod tls;
 mod topics;
 mod transactions;
+mod versions;
 
 pub use cluster::{Cluster, Options, Partition, Topic};
 pub use connection::Connection;
@@ -58,6 +59,7 @@ pub use group_offsets::{Committed, GroupOffset, Identity, text};
 pub use groups::GroupDescription;
 pub use link::FetchLink;
 pub use list_offsets::At;
-pub use produce::Produced;
+pub use produce::{Produced, WithinTransaction};
 pub use security::Security;
-pub use transactions::{OffsetInTransaction, TopicPartitions};
+pub use transactions::{Begun, OffsetInTransaction, TopicPartitions};
+pub use versions::TransactionVersion;

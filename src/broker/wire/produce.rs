@@ -18,10 +18,11 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
+use kafka_protocol::protocol::Request;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::pieces::Pieces;
-use super::{Cluster, Connection};
+use super::{Cluster, Connection, TransactionVersion};
 use crate::broker::{Cause, Error};
 use crate::record::Offset;
 use crate::tenure::Tenure;
@@ -41,6 +42,15 @@ pub struct Produced {
     pub base_offset: Offset,
 }
 
+/// The transaction that a batch is part of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WithinTransaction {
+    /// Whose.
+    pub transactional_id: Arc<str>,
+    /// In version 2 the first batch for a partition makes that part of the transaction.
+    pub version: TransactionVersion,
+}
+
 /// Batches for the partitions that one broker leads.
 #[derive(Debug)]
 pub(super) struct Outbox {
@@ -55,8 +65,7 @@ struct Outgoing {
     partition: i32,
     batch: Bytes,
     tenure: Tenure,
-    /// Whose transaction it is part of.
-    transactional_id: Option<Arc<str>>,
+    within: Option<WithinTransaction>,
     done: oneshot::Sender<Result<Produced, Error>>,
 }
 
@@ -76,15 +85,15 @@ impl Cluster {
         self.produce_under(&Tenure::unlimited(), None, &topic.into(), partition, batch, timeout).await
     }
 
-    /// The same, as part of a transaction where it bears a transactional id. Nothing is sent once
-    /// `tenure` does not hold any more.
+    /// The same, as part of a transaction where there is one. Nothing is sent once `tenure` does not
+    /// hold any more.
     ///
     /// # Errors
     /// As [`Cluster::produce`], and [`Cause::NotHeld`].
     pub async fn produce_under(
         &self,
         tenure: &Tenure,
-        transactional_id: Option<&Arc<str>>,
+        within: Option<&WithinTransaction>,
         topic: &Arc<str>,
         partition: i32,
         batch: Bytes,
@@ -92,8 +101,8 @@ impl Cluster {
     ) -> Result<Produced, Error> {
         let (connection, outbox) = self.leader_outbox(topic, partition).await?;
         let (done, mut outcome) = oneshot::channel();
-        let (tenure, transactional_id) = (tenure.clone(), transactional_id.cloned());
-        outbox.push(Outgoing { topic: Arc::clone(topic), partition, batch, tenure, transactional_id, done });
+        let (tenure, within) = (tenure.clone(), within.cloned());
+        outbox.push(Outgoing { topic: Arc::clone(topic), partition, batch, tenure, within, done });
         let sent = loop {
             let turn = tokio::select! {
                 biased;
@@ -157,9 +166,9 @@ impl Outbox {
                 continue;
             }
             let same = |other: &Outgoing| other.partition == outgoing.partition && other.topic == outgoing.topic;
-            let fits = together.first().is_none_or(|first| {
-                bytes + outgoing.batch.len() <= MOST_BYTES && first.transactional_id == outgoing.transactional_id
-            });
+            let fits = together
+                .first()
+                .is_none_or(|first| bytes + outgoing.batch.len() <= MOST_BYTES && first.within == outgoing.within);
             if fits && !together.iter().any(same) {
                 bytes += outgoing.batch.len();
                 together.push(outgoing);
@@ -183,12 +192,7 @@ async fn send(connection: &Connection, together: Vec<Outgoing>, timeout: Duratio
     for outgoing in together {
         topics.entry(Arc::clone(&outgoing.topic)).or_default().push(outgoing);
     }
-    let answer = match body(&topics, timeout) {
-        Ok(body) => connection.request_in_pieces::<ProduceRequest>(DOING, body).await,
-        Err(error) => {
-            Err(Error { doing: DOING, on: "a broker".to_owned(), cause: Cause::Undecodable(error.to_string()) })
-        }
-    };
+    let answer = ask(connection, &topics, timeout).await;
     if let Ok(response) = &answer {
         // rskafka would wait and send the batch again, which the broker has already taken.
         connection.throttle_ms(response.throttle_time_ms);
@@ -200,6 +204,20 @@ async fn send(connection: &Connection, together: Vec<Outgoing>, timeout: Duratio
         };
         outgoing.answer(result);
     }
+}
+
+async fn ask(
+    connection: &Connection,
+    topics: &BTreeMap<Arc<str>, Vec<Outgoing>>,
+    timeout: Duration,
+) -> Result<ProduceResponse, Error> {
+    let failed = |cause| Error { doing: DOING, on: "a broker".to_owned(), cause };
+    let within = topics.values().flatten().next().and_then(|first| first.within.as_ref());
+    let transaction = within.map(|within| within.version).unwrap_or_default();
+    let version = connection.offered().within(transaction, ProduceRequest::KEY).map_err(failed)?;
+    let body = body(topics, within, timeout, version);
+    let body = body.map_err(|error| failed(Cause::Undecodable(error.to_string())))?;
+    connection.request_in_pieces::<ProduceRequest>(DOING, body, version).await
 }
 
 /// What the answer says of one partition.
@@ -218,33 +236,90 @@ fn failed(topic: &str, partition: i32, cause: Cause) -> Error {
     Error { doing: DOING, on: format!("{topic}/{partition}"), cause }
 }
 
-/// The request in the layout of versions 3 to 8, the batches where they lie. The codec would copy
+/// The request in the layout of versions 3 to 12, the batches where they lie. The codec would copy
 /// them. <https://kafka.apache.org/protocol#The_Messages_Produce>
-fn body(topics: &BTreeMap<Arc<str>, Vec<Outgoing>>, timeout: Duration) -> anyhow::Result<Pieces> {
+fn body(
+    topics: &BTreeMap<Arc<str>, Vec<Outgoing>>,
+    within: Option<&WithinTransaction>,
+    timeout: Duration,
+    version: i16,
+) -> anyhow::Result<Pieces> {
     let mut pieces = Pieces::default();
-    let mut glue = BytesMut::with_capacity(64);
-    match topics.values().flatten().next().and_then(|first| first.transactional_id.as_ref()) {
-        Some(id) => {
-            glue.put_i16(i16::try_from(id.len())?);
-            glue.put_slice(id.as_bytes());
-        }
-        None => glue.put_i16(-1),
-    }
-    glue.put_i16(-1); // acks=all
-    glue.put_i32(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX));
-    glue.put_i32(i32::try_from(topics.len())?);
+    let mut glue = Glue { bytes: BytesMut::with_capacity(64), flexible: version >= FLEXIBLE };
+    glue.text(within.map(|within| &*within.transactional_id))?;
+    glue.bytes.put_i16(-1); // acks=all
+    glue.bytes.put_i32(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX));
+    glue.length(topics.len())?;
     for (topic, batches) in topics {
-        glue.put_i16(i16::try_from(topic.len())?);
-        glue.put_slice(topic.as_bytes());
-        glue.put_i32(i32::try_from(batches.len())?);
+        glue.text(Some(topic))?;
+        glue.length(batches.len())?;
         for Outgoing { partition, batch, .. } in batches {
-            glue.put_i32(*partition);
-            glue.put_i32(i32::try_from(batch.len())?);
-            pieces.push(glue.split().freeze());
+            glue.bytes.put_i32(*partition);
+            glue.length(batch.len())?;
+            pieces.push(glue.bytes.split().freeze());
             pieces.push(batch.clone());
+            glue.tags();
         }
+        glue.tags();
+    }
+    glue.tags();
+    if !glue.bytes.is_empty() {
+        pieces.push(glue.bytes.freeze());
     }
     Ok(pieces)
+}
+
+/// The first version of Produce whose lengths are compact and whose structures end in tags (KIP-482).
+const FLEXIBLE: i16 = 9;
+
+/// What stands between the batches.
+struct Glue {
+    bytes: BytesMut,
+    flexible: bool,
+}
+
+impl Glue {
+    fn text(&mut self, text: Option<&str>) -> anyhow::Result<()> {
+        let length = text.map(|text| i16::try_from(text.len())).transpose()?;
+        if self.flexible {
+            self.compact(length.map(u32::try_from).transpose()?);
+        } else {
+            self.bytes.put_i16(length.unwrap_or(-1));
+        }
+        self.bytes.put_slice(text.unwrap_or_default().as_bytes());
+        Ok(())
+    }
+
+    /// Of an array, or of bytes.
+    fn length(&mut self, length: usize) -> anyhow::Result<()> {
+        let length = i32::try_from(length)?;
+        if self.flexible {
+            self.compact(Some(u32::try_from(length)?));
+        } else {
+            self.bytes.put_i32(length);
+        }
+        Ok(())
+    }
+
+    /// One more than the length, as a varint; 0 is null.
+    fn compact(&mut self, length: Option<u32>) {
+        let mut rest = length.map_or(0, |length| length + 1);
+        loop {
+            let [low, ..] = rest.to_le_bytes();
+            rest >>= 7;
+            if rest == 0 {
+                return self.bytes.put_u8(low & 0x7f);
+            }
+            self.bytes.put_u8(low | 0x80);
+        }
+    }
+
+    /// None are known.
+    fn tags(&mut self) {
+        if self.flexible {
+            self.bytes.put_u8(0);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -262,18 +337,25 @@ mod tests {
         let (done, outcome) = oneshot::channel();
         let batch = Bytes::from_static(batch);
         let tenure = Tenure::unlimited();
-        (Outgoing { topic: topic.into(), partition, batch, tenure, transactional_id: None, done }, outcome)
+        (Outgoing { topic: topic.into(), partition, batch, tenure, within: None, done }, outcome)
+    }
+
+    /// Longer than one byte of a varint tells, and than two.
+    const LONG: &[u8] = &[7; 40_000];
+
+    fn within(id: &str) -> WithinTransaction {
+        WithinTransaction { transactional_id: id.into(), version: TransactionVersion::V2 }
     }
 
     #[test]
     fn the_codec_reads_what_is_sent() {
         let mut topics: BTreeMap<Arc<str>, Vec<Outgoing>> = BTreeMap::new();
-        for (topic, partition, batch) in [("b", 7, &b"one"[..]), ("a", 0, b"two"), ("b", 8, b"")] {
+        for (topic, partition, batch) in [("b", 7, &b"one"[..]), ("a", 0, b"two"), ("b", 8, b""), ("b", 9, LONG)] {
             topics.entry(topic.into()).or_default().push(outgoing(topic, partition, batch).0);
         }
-        for (version, id) in (3..=7).flat_map(|version| [(version, None), (version, Some("id"))]) {
-            topics.values_mut().flatten().for_each(|outgoing| outgoing.transactional_id = id.map(Into::into));
-            let mut pieces = body(&topics, Duration::from_secs(5)).unwrap();
+        for (version, id) in (3..=12).flat_map(|version| [(version, None), (version, Some("id"))]) {
+            let within = id.map(within);
+            let mut pieces = body(&topics, within.as_ref(), Duration::from_secs(5), version).unwrap();
             let mut bytes = pieces.copy_to_bytes(pieces.remaining());
             let request = ProduceRequest::decode(&mut bytes, version).unwrap();
             assert!(bytes.is_empty());
@@ -286,7 +368,11 @@ mod tests {
                     topic.partition_data.iter().map(|data| (topic.name.0.as_str(), data.index, data.records.as_deref()))
                 })
                 .collect();
-            assert_eq!(sent, [("a", 0, Some(&b"two"[..])), ("b", 7, Some(b"one")), ("b", 8, Some(b""))]);
+            let long = Some(LONG);
+            assert_eq!(
+                sent,
+                [("a", 0, Some(&b"two"[..])), ("b", 7, Some(b"one")), ("b", 8, Some(b"")), ("b", 9, long)]
+            );
         }
     }
 
@@ -312,7 +398,7 @@ mod tests {
             [(0, &b"plain"[..], None), (1, b"one", Some("a")), (2, b"other", Some("b")), (3, b"two", Some("a"))];
         let waiting = batches.map(|(partition, batch, id)| {
             let (outgoing, outcome) = outgoing("t", partition, batch);
-            outbox.push(Outgoing { transactional_id: id.map(Into::into), ..outgoing });
+            outbox.push(Outgoing { within: id.map(within), ..outgoing });
             outcome
         });
         let sent = |outbox: &Outbox| outbox.take().into_iter().map(|sent| sent.batch).collect::<Vec<_>>();

@@ -1,17 +1,19 @@
-//! Transactions (KIP-98), in their first version, which Kafka 2.5 to 4 all speak:
+//! Transactions, in both versions:
 //!
 //! ```text
 //! transactions' coordinator                          group's coordinator
 //!   InitProducerId      who writes; ends what a predecessor left open
-//!   AddPartitionsToTxn  before the first batch for each partition
-//!   AddOffsetsToTxn     before ...                     TxnOffsetCommit
-//!   EndTxn              all of it is there, or none of it
+//!   AddPartitionsToTxn  before the first batch for each partition (version 1 only)
+//!   AddOffsetsToTxn     before ...  (version 1 only)   TxnOffsetCommit
+//!   EndTxn              all of it is there, or none of it; in version 2 also who writes from now on
 //! ```
 //!
-//! The second version (KIP-890) saves two of these requests, and its brokers need another id after
-//! each transaction; they go on taking the first.
+//! Kafka 2.5 to 4 speak the first (KIP-98). In the second (KIP-890), which Kafka 4 has where the feature
+//! `transaction.version` says so, the brokers themselves add to a transaction what is written, and give
+//! each transaction an epoch of its own: what arrives late is of an epoch that is over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
@@ -20,15 +22,15 @@ use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::{
-    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, EndTxnRequest, GroupId,
-    InitProducerIdRequest, InitProducerIdResponse, ProducerId as Id, TopicName, TransactionalId,
-    TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
+    EndTxnRequest, EndTxnResponse, GroupId, InitProducerIdRequest, InitProducerIdResponse, ProducerId as Id, TopicName,
+    TransactionalId, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 use kafka_protocol::protocol::Request;
 
 use super::batch::ProducerId;
 use super::group_offsets::text;
-use super::{Coordinator, GroupOffset, Identity};
+use super::{Connection, Coordinator, GroupOffset, Identity, TransactionVersion};
 use crate::broker::{Cause, Error};
 
 const INITIALIZE: &str = "begin to write as transactional id";
@@ -40,13 +42,22 @@ const END: &str = "end the transaction of";
 /// Partitions of several topics.
 pub type TopicPartitions = BTreeMap<String, BTreeSet<i32>>;
 
+/// As whom transactions are written from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    /// What the brokers know the transactional id by.
+    pub producer: ProducerId,
+    /// In which version.
+    pub version: TransactionVersion,
+}
+
 /// Offsets of one partition for one group, as part of a transaction.
 #[derive(Debug, Clone, Copy)]
 pub struct OffsetInTransaction<'a> {
     /// Whose transaction.
     pub transactional_id: &'a str,
     /// The same, as the transactions' coordinator named it.
-    pub producer: ProducerId,
+    pub begun: Begun,
     /// As which member of the group; as nobody where `None`.
     pub identity: Option<&'a Identity>,
     /// The partition's topic.
@@ -62,12 +73,20 @@ impl Coordinator {
     /// writes no more, and what it left open is ended: finished where it was to be committed, thrown
     /// away otherwise. A transaction that stays open for longer than `timeout` is thrown away too.
     ///
+    /// The version is what the coordinator said of the cluster when the connection to it opened. A
+    /// feature is the whole cluster's, and its brokers hear of a change one after another: what counts
+    /// is the one that keeps the transaction. It goes by what each request says, not by the feature,
+    /// so that transactions of version 1 go on in that after an upgrade, until there is another id.
+    ///
     /// # Errors
     /// Where there is no answer, or an error: `CONCURRENT_TRANSACTIONS` until what was open has ended.
-    pub async fn init_transactions(&self, timeout: Duration) -> Result<ProducerId, Error> {
+    pub async fn init_transactions(&self, timeout: Duration) -> Result<Begun, Error> {
         let request = init_request(self.own_id(), timeout);
-        let told = self.ask(INITIALIZE, &request, |told| (told.throttle_time_ms, initialized(told))).await?;
-        Ok(ProducerId { id: told.producer_id.0, epoch: told.producer_epoch })
+        let connection = self.connection().await?;
+        let version = connection.offered().transactions();
+        let told = |told: &InitProducerIdResponse| (told.throttle_time_ms, initialized(told));
+        let told = self.ask_on(&connection, INITIALIZE, &request, version, told).await?;
+        Ok(Begun { producer: ProducerId { id: told.producer_id.0, epoch: told.producer_epoch }, version })
     }
 
     /// Makes what is written to these partitions part of the transaction, which begins with that.
@@ -77,7 +96,7 @@ impl Coordinator {
     pub async fn add_partitions(&self, producer: ProducerId, partitions: &TopicPartitions) -> Result<(), Error> {
         let request = add_partitions_request(self.own_id(), producer, partitions);
         let told = |told: &AddPartitionsToTxnResponse| (told.throttle_time_ms, added(told, partitions));
-        self.ask(ADD_PARTITIONS, &request, told).await.map(drop)
+        self.ask(ADD_PARTITIONS, &request, TransactionVersion::V1, told).await.map(drop)
     }
 
     /// Makes a group's offsets part of the transaction, which begins with that where it has not.
@@ -90,20 +109,20 @@ impl Coordinator {
             .with_producer_id(Id(producer.id))
             .with_producer_epoch(producer.epoch)
             .with_group_id(GroupId(text(group)));
-        self.ask(ADD_OFFSETS, &request, |told| (told.throttle_time_ms, code(told.error_code))).await.map(drop)
+        let told = |told: &AddOffsetsToTxnResponse| (told.throttle_time_ms, code(told.error_code));
+        self.ask(ADD_OFFSETS, &request, TransactionVersion::V1, told).await.map(drop)
     }
 
-    /// Commits the transaction. Asked again, it says again that it is committed.
+    /// Commits the transaction, and tells as whom the next one is written. Asked again, it says again
+    /// that it is committed, and as whom.
     ///
     /// # Errors
     /// Where there is no answer, or it is an error.
-    pub async fn commit_transaction(&self, producer: ProducerId) -> Result<(), Error> {
-        let request = EndTxnRequest::default()
-            .with_transactional_id(self.own_id())
-            .with_producer_id(Id(producer.id))
-            .with_producer_epoch(producer.epoch)
-            .with_committed(true);
-        self.ask(END, &request, |told| (told.throttle_time_ms, code(told.error_code))).await.map(drop)
+    pub async fn commit_transaction(&self, begun: Begun) -> Result<Begun, Error> {
+        let request = end_request(self.own_id(), begun.producer);
+        let told = |told: &EndTxnResponse| (told.throttle_time_ms, next(told, begun).map(drop));
+        let told = self.ask(END, &request, begun.version, told).await?;
+        next(&told, begun).map_err(|cause| Error { doing: END, on: self.key().to_owned(), cause })
     }
 
     /// Notes an offset that counts once the transaction is committed. This is the group's to answer.
@@ -113,7 +132,7 @@ impl Coordinator {
     pub async fn commit_in_transaction(&self, commit: OffsetInTransaction<'_>) -> Result<(), Error> {
         let request = commit_request(self.group(), commit);
         let told = |told: &TxnOffsetCommitResponse| (told.throttle_time_ms, committed(told, commit));
-        self.ask(COMMIT_OFFSETS, &request, told).await.map(drop)
+        self.ask(COMMIT_OFFSETS, &request, commit.begun.version, told).await.map(drop)
     }
 
     fn own_id(&self) -> TransactionalId {
@@ -125,15 +144,27 @@ impl Coordinator {
         &self,
         doing: &'static str,
         request: &R,
+        version: TransactionVersion,
         told: impl FnOnce(&R::Response) -> (i32, Result<(), Cause>),
     ) -> Result<R::Response, Error> {
         let connection = self.connection().await?;
-        let answer = connection.request(doing, request).await.and_then(|response| {
+        self.ask_on(&connection, doing, request, version, told).await
+    }
+
+    async fn ask_on<R: Request>(
+        &self,
+        connection: &Arc<Connection>,
+        doing: &'static str,
+        request: &R,
+        version: TransactionVersion,
+        told: impl FnOnce(&R::Response) -> (i32, Result<(), Cause>),
+    ) -> Result<R::Response, Error> {
+        let answer = connection.request_in_transaction(doing, request, version).await.and_then(|response| {
             let (throttle_ms, outcome) = told(&response);
             connection.throttle_ms(throttle_ms);
             outcome.map(|()| response).map_err(|cause| Error { doing, on: self.key().to_owned(), cause })
         });
-        self.checked(&connection, answer).await
+        self.checked(connection, answer).await
     }
 }
 
@@ -160,8 +191,17 @@ fn add_partitions_request(
         .with_v3_and_below_topics(partitions.iter().map(topic).collect())
 }
 
+fn end_request(id: TransactionalId, producer: ProducerId) -> EndTxnRequest {
+    EndTxnRequest::default()
+        .with_transactional_id(id)
+        .with_producer_id(Id(producer.id))
+        .with_producer_epoch(producer.epoch)
+        .with_committed(true)
+}
+
 fn commit_request(group: &str, commit: OffsetInTransaction<'_>) -> TxnOffsetCommitRequest {
-    let OffsetInTransaction { transactional_id, producer, identity, topic, partition, offset } = commit;
+    let OffsetInTransaction { transactional_id, begun: Begun { producer, .. }, identity, topic, partition, offset } =
+        commit;
     let partition = TxnOffsetCommitRequestPartition::default()
         .with_partition_index(partition)
         .with_committed_offset(offset.offset.0)
@@ -193,6 +233,25 @@ fn initialized(response: &InitProducerIdResponse) -> Result<(), Cause> {
         return Err(Cause::Undecodable(format!("{id} in epoch {epoch} is no producer id")));
     }
     Ok(())
+}
+
+/// As whom the next transaction is written. In version 2 that is another than this one: numbers begin
+/// again with it, and under the same the brokers would take the next batches for these.
+fn next(response: &EndTxnResponse, begun: Begun) -> Result<Begun, Cause> {
+    code(response.error_code)?;
+    if begun.version == TransactionVersion::V1 {
+        return Ok(begun);
+    }
+    let Begun { producer: before, .. } = begun;
+    let producer = ProducerId { id: response.producer_id.0, epoch: response.producer_epoch };
+    if producer.id < 0 || producer.epoch < 0 || (producer.id == before.id && producer.epoch <= before.epoch) {
+        let (id, epoch) = (producer.id, producer.epoch);
+        return Err(Cause::Undecodable(format!(
+            "{id} in epoch {epoch} can't be who comes after {} in epoch {}",
+            before.id, before.epoch
+        )));
+    }
+    Ok(Begun { producer, ..begun })
 }
 
 /// What an answer says of all that was to be added. Where one partition is refused, the others are
@@ -260,7 +319,7 @@ mod tests {
         for identity in [None, Some(&member)] {
             let commit = OffsetInTransaction {
                 transactional_id: "id",
-                producer: PRODUCER,
+                begun: Begun { producer: PRODUCER, version: TransactionVersion::V1 },
                 identity,
                 topic: "t",
                 partition: 0,
@@ -268,7 +327,12 @@ mod tests {
             };
             let request = commit_request("g", commit);
             assert_eq!(request.generation_id, if identity.is_some() { 3 } else { -1 });
-            request.encode(&mut BytesMut::new(), 3).unwrap();
+            for version in 3..=5 {
+                request.encode(&mut BytesMut::new(), version).unwrap();
+            }
+        }
+        for version in 0..=5 {
+            end_request(id(), PRODUCER).encode(&mut BytesMut::new(), version).unwrap();
         }
         for version in 0..=3 {
             add_partitions_request(id(), PRODUCER, &partitions()).encode(&mut BytesMut::new(), version).unwrap();
@@ -286,6 +350,22 @@ mod tests {
         told(0, 0).unwrap();
         assert!(matches!(told(-1, 0), Err(Cause::Undecodable(_))));
         assert!(matches!(told(3, -1), Err(Cause::Undecodable(_))));
+    }
+
+    #[test]
+    fn whoever_writes_next_is_another_in_version_2() {
+        let told = |version, id: i64, epoch| {
+            let response = EndTxnResponse::default().with_producer_id(Id(id)).with_producer_epoch(epoch);
+            next(&response, Begun { producer: PRODUCER, version }).map(|begun| begun.producer)
+        };
+        assert_eq!(told(TransactionVersion::V1, -1, -1).unwrap(), PRODUCER, "nobody is named");
+        for (id, epoch) in [(7, 4), (7, 9), (8, 0)] {
+            assert_eq!(told(TransactionVersion::V2, id, epoch).unwrap(), ProducerId { id, epoch });
+        }
+        for (id, epoch) in [(7, 3), (7, 2), (-1, -1), (8, -1)] {
+            let refused = told(TransactionVersion::V2, id, epoch);
+            assert!(matches!(refused, Err(Cause::Undecodable(_))), "{refused:?}");
+        }
     }
 
     fn added_as(codes: &[(&'static str, i32, i16)]) -> Result<(), Cause> {
@@ -318,7 +398,7 @@ mod tests {
         let offset = GroupOffset { offset: Offset(7), leader_epoch: None, metadata: String::new() };
         let commit = |partition| OffsetInTransaction {
             transactional_id: "id",
-            producer: PRODUCER,
+            begun: Begun { producer: PRODUCER, version: TransactionVersion::V2 },
             identity: None,
             topic: "t",
             partition,

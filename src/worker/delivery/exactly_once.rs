@@ -1,18 +1,19 @@
 //! Outputs, dead letters and the source's offset in one transaction: all of it counts, or none.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::Aborted;
-use crate::broker::wire::batch::ProducerId;
-use crate::broker::wire::{Cluster, Coordinator, OffsetInTransaction, TopicPartitions};
+use crate::broker::wire::{
+    Begun, Cluster, Coordinator, OffsetInTransaction, TopicPartitions, TransactionVersion, WithinTransaction,
+};
 use crate::broker::{
-    Destination, Error, Failure, OutputBatch, Producer, SourceBatch, Transaction, TransactionRequest as Request,
-    Trouble, Watch, Writer, Written, is_fenced,
+    Destination, Ending, Error, Failure, OutputBatch, Producer, SourceBatch, Transaction,
+    TransactionRequest as Request, Trouble, Watch, Writer, Written, is_fenced,
 };
 use crate::config;
 use crate::observe::{Dimensions, Tally};
@@ -22,11 +23,6 @@ use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
 use crate::worker::accounts::{Accounts, Done};
 use crate::worker::source::Start;
-
-/// How soon it is asked again whether the transaction before has ended: a matter of milliseconds ...
-const ENDING_POLL: Duration = Duration::from_millis(10);
-/// ... and no failure for so long.
-const ENDING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the transactions of all partitions share.
 pub struct Transactions {
@@ -46,6 +42,19 @@ pub struct Transactions {
     pub writer: Arc<Writer>,
     /// Who is told of failures.
     pub watch: Watch,
+    /// The version of transactions that was last told of.
+    pub told: Mutex<Option<TransactionVersion>>,
+}
+
+impl Transactions {
+    /// Says which version is spoken: once, as long as it stays that.
+    fn tell(&self, version: TransactionVersion) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != Some(version) {
+            *told = Some(version);
+            info!(version = version.number(), "exactly once: by transactions of this version (transaction.version)");
+        }
+    }
 }
 
 /// Delivers exactly once.
@@ -55,7 +64,7 @@ pub struct ExactlyOnce {
     coordinator: Coordinator,
     machine: Transaction,
     /// The id at the moment, and the numbers of what is written under it.
-    producer: Option<(ProducerId, Producer)>,
+    producer: Option<(Begun, Producer)>,
     /// What was committed last, and when.
     committed: Option<(Checkpoint, Instant)>,
     open: Open,
@@ -168,7 +177,7 @@ impl ExactlyOnce {
         match &written.aborted {
             Some(error) => {
                 self.machine.abort();
-                Err(self.aborted(error))
+                Err(self.aborted(error).await)
             }
             None => Ok(written),
         }
@@ -221,7 +230,7 @@ impl ExactlyOnce {
 
     /// Asks the coordinators until there is nothing to ask.
     async fn settle(&mut self) -> Result<(), Aborted> {
-        let mut ending_since = None;
+        let mut ending = Ending::default();
         while let Some(request) = self.machine.poll() {
             self.parts.tenure.held().await;
             let Err(error) = self.ask(&request).await else {
@@ -229,19 +238,17 @@ impl ExactlyOnce {
                 continue;
             };
             if self.machine.failed(&error) == Failure::Aborted {
-                return Err(self.aborted(&error));
+                return Err(self.aborted(&error).await);
             }
-            if error.is(ResponseError::ConcurrentTransactions)
-                && ending_since.get_or_insert_with(Instant::now).elapsed() < ENDING_PATIENCE
-            {
-                sleep(ENDING_POLL).await;
+            if let Some(pause) = ending.pause(&error) {
+                sleep(pause).await;
                 continue;
             }
             if let Request::AddPartitions(partitions) = &request
                 && self.has_any_gone(partitions, &error).await
             {
                 self.machine.abort();
-                return Err(self.aborted(&error));
+                return Err(self.aborted(&error).await);
             }
             let pause = self.note(&request, &error);
             sleep(pause).await;
@@ -253,12 +260,14 @@ impl ExactlyOnce {
     async fn ask(&mut self, request: &Request) -> Result<(), Error> {
         let Transactions { settings, group, writer, .. } = &*self.parts.transactions;
         if *request == Request::Initialize {
-            let id = self.coordinator.init_transactions(settings.transaction_timeout).await?;
-            self.producer = Some((id, Producer::transactional(Arc::clone(&self.id), id)));
-            self.machine.initialized();
+            let begun = self.coordinator.init_transactions(settings.transaction_timeout).await?;
+            self.parts.transactions.tell(begun.version);
+            self.write_as(begun);
+            self.machine.initialized(begun.version);
             return Ok(());
         }
-        let Some((id, _)) = &self.producer else { return Err(self.unidentified()) };
+        let Some((begun, _)) = &self.producer else { return Err(self.unidentified()) };
+        let begun = *begun;
         match request {
             Request::Initialize => {}
             Request::AddPartitions(partitions) => {
@@ -266,17 +275,28 @@ impl ExactlyOnce {
                 for to in partitions {
                     named.entry(writer.topic(*to).to_owned()).or_default().insert(to.partition);
                 }
-                self.coordinator.add_partitions(*id, &named).await?;
+                self.coordinator.add_partitions(begun.producer, &named).await?;
             }
-            Request::AddOffsets => self.coordinator.add_offsets(*id, group.group()).await?,
-            Request::CommitOffsets(offset) => self.commit_offset(*id, *offset).await?,
-            Request::End => self.coordinator.commit_transaction(*id).await?,
+            Request::AddOffsets => self.coordinator.add_offsets(begun.producer, group.group()).await?,
+            Request::CommitOffsets(offset) => self.commit_offset(begun, *offset).await?,
+            Request::End => {
+                let next = self.coordinator.commit_transaction(begun).await?;
+                if next != begun {
+                    self.write_as(next);
+                }
+            }
         }
         self.machine.done();
         Ok(())
     }
 
-    async fn commit_offset(&self, producer: ProducerId, next_offset: Offset) -> Result<(), Error> {
+    /// From now on. Numbers begin again.
+    fn write_as(&mut self, begun: Begun) {
+        let within = WithinTransaction { transactional_id: Arc::clone(&self.id), version: begun.version };
+        self.producer = Some((begun, Producer::transactional(within, begun.producer)));
+    }
+
+    async fn commit_offset(&self, begun: Begun, next_offset: Offset) -> Result<(), Error> {
         let Transactions { group, committer, .. } = &*self.parts.transactions;
         let Some((before, _)) = &self.committed else { return Err(self.unidentified()) };
         group.connection().await?; // who this is, is asked as late as can be
@@ -287,7 +307,7 @@ impl ExactlyOnce {
         let offset = group_offset(&before.clone().at(next));
         let commit = OffsetInTransaction {
             transactional_id: &self.id,
-            producer,
+            begun,
             identity: identity.as_ref(),
             topic: &self.parts.topic,
             partition: self.parts.partition,
@@ -331,8 +351,10 @@ impl ExactlyOnce {
         }
     }
 
-    /// Notes that what is open does not count, and forgets it.
-    fn aborted(&mut self, error: &Error) -> Aborted {
+    /// Notes that what is open does not count, and forgets it. A new connection tells which version of
+    /// transactions the cluster has by now.
+    async fn aborted(&mut self, error: &Error) -> Aborted {
+        self.coordinator.forget_any().await;
         let timeout = self.parts.transactions.settings.transaction_timeout;
         let open_for = self.open.since.map_or(Duration::ZERO, |since| since.elapsed());
         // Where another has the id, it stays so until somebody ends one of the two. The coordinator

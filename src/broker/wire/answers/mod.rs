@@ -98,7 +98,22 @@ fn fields(api: ApiKey) -> Option<&'static [Field]> {
 /// An error for each partition of each topic.
 const PARTITION_ERRORS: Field = Structs(&[Text, Structs(&[Fixed(4), ERROR])]);
 
-const PRODUCE: &[Field] = &[Structs(&[Text, Structs(&[Fixed(4), ERROR, Fixed(8 + 8), Since(5, &Fixed(8))])]), THROTTLE];
+const PRODUCE: &[Field] = &[
+    Structs(&[
+        Text,
+        Structs(&[
+            Fixed(4),
+            ERROR,
+            Fixed(8 + 8), // offset, time
+            Since(5, &Fixed(8)),
+            Since(8, &Structs(&[Fixed(4), Text])), // records that are the reason
+            Since(8, &Text),
+            Tags(&[(0, Struct(&[Fixed(4 + 4)]))]), // who leads
+        ]),
+    ]),
+    THROTTLE,
+    Tags(&[(0, Structs(&[Fixed(4), Text, Fixed(4), Text]))]), // where they listen
+];
 
 const FETCH: &[Field] = &[
     THROTTLE,

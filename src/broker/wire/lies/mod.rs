@@ -1,6 +1,7 @@
 //! A broker that answers whatever a test makes it answer, and what becomes of it.
 
 mod tests;
+mod transactions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use kafka_protocol::protocol::{Encodable, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::connection::KNOWN_VERSIONS;
+use super::versions::KNOWN_VERSIONS;
 use super::{Cluster, Options};
 use crate::config::{self, Config};
 
