@@ -391,6 +391,7 @@ fn every_key_survives_printing() {
         ("offsets.checkpoint_interval", "2s"),
         ("delivery.guarantee", "exactly_once"),
         ("delivery.transactional_id_prefix", "a prefix"),
+        ("delivery.transaction_version", "auto"),
         ("delivery.transaction_interval", "2ms"),
         ("delivery.transaction_max_bytes", "3KiB"),
         ("delivery.transaction_timeout", "1h"),

@@ -99,9 +99,10 @@ const POLL: Duration = Duration::from_millis(200);
 async fn transactional_ids(config: &Config, cluster: Arc<Cluster>) -> (String, bool) {
     let prefix = config.transactional_id_prefix();
     let coordinator = Coordinator::of_transactions(cluster, &format!("{prefix}-check"));
+    let latest = config.delivery.transaction_version.into();
     let until = Instant::now() + config.kafka.request_timeout;
     let error = loop {
-        match coordinator.init_transactions(config.delivery.transaction_timeout).await {
+        match coordinator.init_transactions(config.delivery.transaction_timeout, latest).await {
             Ok(_) => return (format!("transactional ids {prefix}-*: Write and Describe are allowed"), true),
             Err(error) if passes(&error) && Instant::now() < until => sleep(POLL).await,
             Err(error) => break error,

@@ -73,6 +73,7 @@ pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut
         delivery: Delivery {
             guarantee: s.at("delivery.guarantee"),
             transactional_id_prefix: s.at("delivery.transactional_id_prefix"),
+            transaction_version: s.at("delivery.transaction_version"),
             transaction_interval: s.at("delivery.transaction_interval"),
             transaction_max_bytes: s.at("delivery.transaction_max_bytes"),
             transaction_timeout: s.at("delivery.transaction_timeout"),

@@ -379,6 +379,8 @@ pub struct Delivery {
     pub guarantee: Guarantee,
     /// Begins each partition's transactional id; the group's id where `None`.
     pub transactional_id_prefix: Option<String>,
+    /// Which of Kafka's transactions are taken.
+    pub transaction_version: TransactionVersions,
     /// A transaction is committed when it is this old ...
     #[serde(with = "humantime_text")]
     pub transaction_interval: Duration,
@@ -387,6 +389,17 @@ pub struct Delivery {
     /// The brokers throw away a transaction that is open for longer.
     #[serde(with = "humantime_text")]
     pub transaction_timeout: Duration,
+}
+
+/// Which of Kafka's transactions are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum TransactionVersions {
+    /// Version 1, which every cluster has.
+    #[serde(rename = "1")]
+    V1,
+    /// The latest that the cluster has and this program knows.
+    #[serde(rename = "auto")]
+    Auto,
 }
 
 /// What a crash may do to records.

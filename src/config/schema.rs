@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::words::{ASSIGNMENT_MODES, Word};
 use super::{AssignorKind, ByteSize, Compression, CreateTopics, GroupProtocol, Guarantee, Isolation, LogFormat};
 use super::{OffsetStoreKind, OnLimit, OutOfRange, Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism};
-use super::{SecurityProtocol, StartAt};
+use super::{SecurityProtocol, StartAt, TransactionVersions};
 
 /// The environment variables that carry keys begin with this; `__` stands between levels.
 pub const ENV_PREFIX: &str = "LOGIN_PIPELINE__";
@@ -301,6 +301,8 @@ pub static KEYS: &[Key] = &[
         "What a crash may do: repeat a little (at_least_once), or nothing (exactly_once, by transactions)"),
     unset("delivery.transactional_id_prefix", Kind::Text, "group.id",
         "Exactly once: begins the transactional ids, which end in the source topic and partition"),
+    row("delivery.transaction_version", Kind::Words(TransactionVersions::WORDS), "1",
+        "Exactly once: Kafka's transactions of version 1, or of the latest that the cluster has (auto); see docs/DELIVERY.md"),
     row("delivery.transaction_interval", WAIT, "100ms",
         "Exactly once: a transaction is committed when it is this old"),
     row("delivery.transaction_max_bytes", Kind::Size(KIB, GIB), "4MiB",

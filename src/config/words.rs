@@ -4,7 +4,9 @@ use super::{
     AssignorKind, Compression, CreateTopics, GroupProtocol, Guarantee, Isolation, LogFormat, OffsetStoreKind, OnLimit,
     OutOfRange,
 };
-use super::{Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism, SecurityProtocol, StartAt};
+use super::{
+    Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism, SecurityProtocol, StartAt, TransactionVersions,
+};
 
 /// A type that the configuration names by one of a few words.
 pub(super) trait Word: Copy + 'static {
@@ -56,6 +58,7 @@ words! {
     Guarantee { AtLeastOnce = "at_least_once", ExactlyOnce = "exactly_once" }
     ProcessorKind { Login = "login" }
     LogFormat { Text = "text", Json = "json" }
+    TransactionVersions { V1 = "1", Auto = "auto" }
     CreateTopics { Never = "never", Missing = "missing" }
 }
 

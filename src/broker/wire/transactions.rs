@@ -73,17 +73,18 @@ impl Coordinator {
     /// writes no more, and what it left open is ended: finished where it was to be committed, thrown
     /// away otherwise. A transaction that stays open for longer than `timeout` is thrown away too.
     ///
-    /// The version is what the coordinator said of the cluster when the connection to it opened. A
+    /// The version is what the coordinator said of the cluster when the connection to it opened, but no
+    /// later than `latest`. A
     /// feature is the whole cluster's, and its brokers hear of a change one after another: what counts
     /// is the one that keeps the transaction. It goes by what each request says, not by the feature,
     /// so that transactions of version 1 go on in that after an upgrade, until there is another id.
     ///
     /// # Errors
     /// Where there is no answer, or an error: `CONCURRENT_TRANSACTIONS` until what was open has ended.
-    pub async fn init_transactions(&self, timeout: Duration) -> Result<Begun, Error> {
+    pub async fn init_transactions(&self, timeout: Duration, latest: TransactionVersion) -> Result<Begun, Error> {
         let request = init_request(self.own_id(), timeout);
         let connection = self.connection().await?;
-        let version = connection.offered().transactions();
+        let version = connection.offered().transactions().min(latest);
         let told = |told: &InitProducerIdResponse| (told.throttle_time_ms, initialized(told));
         let told = self.ask_on(&connection, INITIALIZE, &request, version, told).await?;
         Ok(Begun { producer: ProducerId { id: told.producer_id.0, epoch: told.producer_epoch }, version })

@@ -7,6 +7,7 @@ use kafka_protocol::messages::{ApiKey, ApiVersionsResponse};
 use kafka_protocol::protocol::VersionRange;
 
 use crate::broker::Cause;
+use crate::config::TransactionVersions;
 
 /// The versions of each request that this program has been tested with.
 pub(super) const KNOWN_VERSIONS: [(ApiKey, VersionRange); 24] = [
@@ -41,13 +42,23 @@ pub(super) const KNOWN_VERSIONS: [(ApiKey, VersionRange); 24] = [
 const TRANSACTION_VERSION: &str = "transaction.version";
 
 /// Which transactions are spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum TransactionVersion {
     /// KIP-98: what belongs to a transaction is added to it before.
     #[default]
     V1,
     /// KIP-890: what is written belongs to it by itself, and each transaction has an epoch of its own.
     V2,
+}
+
+/// The latest that may be taken.
+impl From<TransactionVersions> for TransactionVersion {
+    fn from(configured: TransactionVersions) -> Self {
+        match configured {
+            TransactionVersions::V1 => Self::V1,
+            TransactionVersions::Auto => Self::V2,
+        }
+    }
 }
 
 impl TransactionVersion {

@@ -260,7 +260,10 @@ impl ExactlyOnce {
     async fn ask(&mut self, request: &Request) -> Result<(), Error> {
         let Transactions { settings, group, writer, .. } = &*self.parts.transactions;
         if *request == Request::Initialize {
-            let begun = self.coordinator.init_transactions(settings.transaction_timeout).await?;
+            let begun = self
+                .coordinator
+                .init_transactions(settings.transaction_timeout, settings.transaction_version.into())
+                .await?;
             self.parts.transactions.tell(begun.version);
             self.write_as(begun);
             self.machine.initialized(begun.version);
