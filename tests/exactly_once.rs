@@ -23,12 +23,10 @@ use tokio::time::sleep;
 const PARTITIONS: i32 = 6;
 const EXACTLY_ONCE: [&str; 4] = ["--delivery.guarantee", "exactly_once", "--offsets.store", "group"];
 
-/// A cluster with transactions of version 2, as a new one has them, or with those of version 1 only.
-async fn cluster(version: i16) -> &'static KafkaCluster {
-    match version {
-        1 => KafkaCluster::shared_with_transactions_1().await,
-        _ => KafkaCluster::shared_with_short_waits().await,
-    }
+/// The flags for transactions of this version, which a new cluster has.
+fn by_version<'a>(version: i16, group: &'a str) -> Vec<&'a str> {
+    let latest: &[_] = if version == 2 { &["--delivery.transaction_version", "auto"] } else { &[] };
+    [&EXACTLY_ONCE[..], &["--group.id", group], latest].concat()
 }
 
 /// Kills the pipeline again and again while records flow.
@@ -38,9 +36,9 @@ async fn kills(name: &'static str, version: i16) {
     }
     let (seed, mut random) = chaos::random(name);
     let (kills, records, rate) = if is_long() { (60, 500_000, 6_000.0) } else { (8, 50_000, 5_000.0) };
-    let topics = Topics::create(cluster(version).await, name, PARTITIONS).await;
+    let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, name, PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
-    let args = [&EXACTLY_ONCE[..], &["--group.id", name]].concat();
+    let args = by_version(version, name);
     let (mut written, is_over) = (Vec::new(), AtomicBool::new(false));
     let (records, ()) = tokio::join!(topics.generate_until(&is_over, rate, records, seed), async {
         for kill in 0..kills {
@@ -78,8 +76,8 @@ async fn kills_lose_nothing_and_double_nothing_in_version_1() {
     kills("once-kills-1", 1).await;
 }
 
-/// What goes to the brokers, and what lies in their logs, is of the version that they have.
-async fn speaks(name: &'static str, version: i16, settings: &[(&str, &str)]) {
+/// What goes to the brokers, and what lies in their logs, is of the version that is expected.
+async fn speaks(name: &'static str, asked: i16, settings: &[(&str, &str)], version: i16) {
     if KafkaCluster::left_out() {
         return;
     }
@@ -89,7 +87,7 @@ async fn speaks(name: &'static str, version: i16, settings: &[(&str, &str)]) {
     let folder = tempfile::tempdir().unwrap();
     let behind = Topics { brokers: network.bootstrap().to_owned(), names: topics.names.clone() };
     // The generator writes, too: not by way of the network.
-    let mut pipeline = behind.pipeline(folder.path(), &[&EXACTLY_ONCE[..], &["--group.id", name]].concat());
+    let mut pipeline = behind.pipeline(folder.path(), &by_version(asked, name));
     topics.generate_at(Some(8_000.0), records, 27).await;
     #[expect(clippy::cast_precision_loss, reason = "a count of records")]
     drained(&mut pipeline, records as f64).await;
@@ -131,13 +129,18 @@ async fn speaks(name: &'static str, version: i16, settings: &[(&str, &str)]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_cluster_hears_version_2_and_has_an_epoch_for_each_transaction() {
-    speaks("once-speaks-2", 2, &[]).await;
+async fn a_new_cluster_hears_version_2_where_that_is_asked_for() {
+    speaks("once-speaks-2", 2, &[], 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_cluster_hears_version_1() {
+    speaks("once-speaks-1", 1, &[], 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_without_version_2_hears_version_1() {
-    speaks("once-speaks-1", 1, &[TRANSACTIONS_1]).await;
+    speaks("once-speaks-old", 2, &[TRANSACTIONS_1], 1).await;
 }
 
 /// Past a limit on dead letters nothing counts that was not written before.
@@ -277,9 +280,9 @@ async fn zombie(name: &'static str, version: i16) {
     if KafkaCluster::left_out() {
         return;
     }
-    let topics = Topics::create(cluster(version).await, name, PARTITIONS).await;
+    let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, name, PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
-    let args = [&EXACTLY_ONCE[..], &["--group.id", name]].concat();
+    let args = by_version(version, name);
     let mut zombie = topics.pipeline(folder.path(), &args);
     let records = 30_000;
     let (_, next) = tokio::join!(topics.generate_at(Some(4_000.0), records, 22), async {
@@ -319,12 +322,11 @@ async fn late(name: &'static str, version: i16) {
     if KafkaCluster::left_out() {
         return;
     }
-    let topics = Topics::create(cluster(version).await, name, PARTITIONS).await;
+    let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, name, PARTITIONS).await;
     let folder = tempfile::tempdir().unwrap();
     // The other reader goes back to the committed offset, too.
     let reader = ["--source.reader", "wire", "--source.isolation", "read_committed"];
-    let more = ["--group.id", name, "--delivery.transaction_timeout", "2s"];
-    let args = [&EXACTLY_ONCE[..], &reader, &more].concat();
+    let args = [&by_version(version, name)[..], &reader, &["--delivery.transaction_timeout", "2s"]].concat();
     let mut pipeline = topics.pipeline(folder.path(), &args);
     let records = 40_000;
     tokio::join!(topics.generate_at(Some(4_000.0), records, 24), async {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use kafka_protocol::messages::ApiKey;
 use support::chaos::{is_long, random};
-use support::kafka::{KafkaCluster, SHORT_WAITS, TRANSACTIONS_1};
+use support::kafka::{KafkaCluster, SHORT_WAITS};
 use support::network::{Loss, Network, Side};
 use support::pipeline::PipelineProcess;
 use support::topics::{PATIENCE, Topics, drained, ended_in_order};
@@ -67,10 +67,10 @@ struct World {
 }
 
 impl World {
-    async fn new(name: &'static str, args: &[&'static str], settings: &[(&str, &str)]) -> Self {
+    async fn new(name: &'static str, args: &[&'static str]) -> Self {
         // Leaders go back to where they were at once, so that each broker leads something.
         let more = [("leader.imbalance.check.interval.seconds", "5"), ("leader.imbalance.per.broker.percentage", "0")];
-        let (network, cluster) = Network::before_kafka(3, &[&SHORT_WAITS[..], &more, settings].concat()).await;
+        let (network, cluster) = Network::before_kafka(3, &[&SHORT_WAITS[..], &more].concat()).await;
         let topics = Topics::create(&cluster, name, i32::try_from(PARTITIONS).unwrap()).await;
         let args = [args, &["--kafka.request_timeout", REQUEST_TIMEOUT]].concat();
         let folder = tempfile::tempdir().unwrap();
@@ -204,7 +204,7 @@ async fn at_least_once_doubles_nothing_while_the_process_lives() {
         return;
     }
     let _turn = TURN.lock().await;
-    let mut world = World::new("network", &[], &[]).await;
+    let mut world = World::new("network", &[]).await;
     world.faults.crashes = 0;
     let wanted = each(&[ApiKey::Produce], world.faults.acknowledgements).collect();
     let fed = endure(&mut world, &wanted, &["network-in", "network-out", "network-dead"]).await;
@@ -214,10 +214,12 @@ async fn at_least_once_doubles_nothing_while_the_process_lives() {
 }
 
 /// Answers about transactions of this version get lost, and all else that there is.
-async fn endure_exactly_once(group: &'static str, settings: &[(&str, &str)], asked: &[ApiKey]) {
+async fn endure_exactly_once(group: &'static str, version: &str, asked: &[ApiKey]) {
     let args = [
         "--delivery.guarantee",
         "exactly_once",
+        "--delivery.transaction_version",
+        version,
         "--offsets.store",
         "group",
         "--group.id",
@@ -225,7 +227,7 @@ async fn endure_exactly_once(group: &'static str, settings: &[(&str, &str)], ask
         "--source.reader",
         "wire", // the other one has its turn above
     ];
-    let mut world = World::new(group, &args, settings).await;
+    let mut world = World::new(group, &args).await;
     let wanted = each(&[ApiKey::Produce], world.faults.acknowledgements).chain(each(asked, world.faults.others));
     let own = ["in", "out", "dead"].map(|role| format!("{group}-{role}"));
     let in_sync: Vec<_> = own.iter().map(String::as_str).chain(["__transaction_state", "__consumer_offsets"]).collect();
@@ -236,19 +238,8 @@ async fn endure_exactly_once(group: &'static str, settings: &[(&str, &str)], ask
     }
 }
 
-/// By transactions of version 2, which a new cluster has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exactly_once_doubles_nothing_though_processes_die() {
-    if KafkaCluster::left_out() {
-        return;
-    }
-    let _turn = TURN.lock().await;
-    let asked = [ApiKey::InitProducerId, ApiKey::TxnOffsetCommit, ApiKey::EndTxn];
-    endure_exactly_once("network-once", &[], &asked).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn transactions_of_version_1_double_nothing_though_processes_die() {
     if KafkaCluster::left_out() {
         return;
     }
@@ -260,5 +251,17 @@ async fn transactions_of_version_1_double_nothing_though_processes_die() {
         ApiKey::TxnOffsetCommit,
         ApiKey::EndTxn,
     ];
-    endure_exactly_once("network-once-1", &[TRANSACTIONS_1], &asked).await;
+    endure_exactly_once("network-once", "1", &asked).await;
+}
+
+/// In its long form this has once found records doubled, by transactions of version 2: why is not
+/// known yet, so that they are not the default.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_of_version_2_double_nothing_though_processes_die() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let _turn = TURN.lock().await;
+    let asked = [ApiKey::InitProducerId, ApiKey::TxnOffsetCommit, ApiKey::EndTxn];
+    endure_exactly_once("network-once-2", "auto", &asked).await;
 }

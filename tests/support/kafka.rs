@@ -98,14 +98,6 @@ impl KafkaCluster {
         SHARED.get_or_init(|| Self::start_with(1, &SHORT_WAITS)).await
     }
 
-    /// As [`KafkaCluster::shared_with_short_waits`], another one with [`TRANSACTIONS_1`].
-    pub async fn shared_with_transactions_1() -> &'static Self {
-        static SHARED: OnceCell<KafkaCluster> = OnceCell::const_new();
-        SHARED
-            .get_or_init(|| async { Self::start_with(1, &[&SHORT_WAITS[..], &[TRANSACTIONS_1]].concat()).await })
-            .await
-    }
-
     /// One node, started once for the whole test binary. Each test takes topics of its own, and
     /// none may stop it.
     pub async fn shared() -> &'static Self {
