@@ -214,7 +214,7 @@ async fn at_least_once_doubles_nothing_while_the_process_lives() {
 }
 
 /// Answers about transactions of this version get lost, and all else that there is.
-async fn endure_exactly_once(group: &'static str, version: &str, asked: &[ApiKey]) {
+async fn endure_exactly_once(group: &'static str, version: &'static str, asked: &[ApiKey]) {
     let args = [
         "--delivery.guarantee",
         "exactly_once",
