@@ -59,3 +59,17 @@ apt_tools() {
     ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get -q update >&2
     ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${packages[@]}" >&2
 }
+
+# find_program: sets `program`, to LOGIN_PIPELINE_BIN or to what is built: as new as the sources where cargo is there.
+find_program() {
+    program=${LOGIN_PIPELINE_BIN:-}
+    if [[ -z $program ]]; then
+        if command -v cargo >/dev/null; then cargo build --quiet --bin login-pipeline; fi
+        local built
+        for built in debug release; do
+            [[ -z $program && -x ${CARGO_TARGET_DIR:-target}/$built/login-pipeline ]] || continue
+            program=${CARGO_TARGET_DIR:-target}/$built/login-pipeline
+        done
+    fi
+    [[ -x $program ]] || die "no program at ${program:-target}, and no cargo to build it"
+}

@@ -34,16 +34,7 @@ while read -r value; do
     grep -q "^|.*\`${value}[.\`].*|" deploy/helm/login-pipeline/README.md || wrong "the chart's README does not know $value"
 done < <(sed -n 's/^\([A-Za-z]*\):.*/\1/p' "$CHART/values.yaml")
 
-# The program, as new as the sources where cargo is there.
-program=${LOGIN_PIPELINE_BIN:-}
-if [[ -z $program ]]; then
-    if command -v cargo >/dev/null; then cargo build --quiet --bin login-pipeline; fi
-    for built in debug release; do
-        [[ -z $program && -x ${CARGO_TARGET_DIR:-target}/$built/login-pipeline ]] || continue
-        program=${CARGO_TARGET_DIR:-target}/$built/login-pipeline
-    done
-fi
-[[ -x $program ]] || die "no program at ${program:-target}, and no cargo to build it"
+find_program
 
 # What the program finds where Secrets are mounted.
 mkdir "$work/secrets"
