@@ -52,11 +52,11 @@ fn the_dashboard_asks_for_what_there_is_and_shows_all_of_it() {
 fn the_alerts_ask_for_what_there_is() {
     let exported = exported();
     let rules = without_comments(&read("deploy/monitoring/alerts.yml"));
-    let recorded: BTreeSet<_> = after(&rules, "record: ").map(str::to_owned).collect();
+    let recorded: BTreeSet<_> = after(&rules, "- record: ").map(str::to_owned).collect();
     assert!(!recorded.is_empty());
     let asked = check(&rules, &exported, &recorded).unwrap_or_else(|wrong| panic!("{wrong} in alerts.yml"));
     assert!(asked.len() > 10, "{asked:?}");
-    for label in rules.split("$labels.").skip(1).map(|rest| identifier(rest)) {
+    for label in rules.split("$labels.").skip(1).map(identifier) {
         assert!(is_label(label, &exported), "an annotation has {label}");
     }
 }
@@ -112,6 +112,7 @@ fn page() -> String {
     let group = metrics.group("g");
     group.rebalanced("joined");
     metrics.dead("malformed_json", 1);
+    metrics.limit_passed("max_ratio");
     metrics.retry("fetch", "transient");
     let _ = metrics.produce("processed-user-login");
     metrics.encode()
