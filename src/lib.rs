@@ -9,6 +9,7 @@ pub mod config;
 pub mod dead_letter;
 pub mod event;
 pub mod generator;
+pub mod geoip;
 pub mod murmur2;
 pub mod observe;
 pub mod offsets;

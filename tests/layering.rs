@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["supervisor"],
     &["assignment", "worker"],
     &["stages"],
-    &["dead_letter", "generator", "offsets", "sandbox", "tracker"],
+    &["dead_letter", "generator", "geoip", "offsets", "sandbox", "tracker"],
     &["broker"],
     &["event"],
     &["observe"],

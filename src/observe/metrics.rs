@@ -90,6 +90,9 @@ struct Families {
     produce: Durations,
     end_to_end: Durations,
     clock_skew: Counter,
+    geoip_loads: Family<ResultLabels, Counter>,
+    geoip_built: Gauge,
+    geoip_failed_lookups: Counter,
 }
 
 type Durations = Family<TopicLabels, DurationHistogram, fn() -> DurationHistogram>;
@@ -118,6 +121,11 @@ struct ReasonLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LimitLabels {
     limit: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -225,6 +233,18 @@ impl Metrics {
         }
     }
 
+    /// The metrics of the database of countries.
+    pub fn geoip(&self) -> GeoIpMetrics {
+        let families = &self.inner.families;
+        let loads = |result| families.geoip_loads.get_or_create_owned(&ResultLabels { result });
+        GeoIpMetrics {
+            loads: loads("ok"),
+            failed_loads: loads("failed"),
+            failed_lookups: families.geoip_failed_lookups.clone(),
+            built: families.geoip_built.clone(),
+        }
+    }
+
     /// How long writing one batch to `topic` takes, its acknowledgement included.
     pub fn produce(&self, topic: &str) -> DurationHistogram {
         self.inner.families.produce.get_or_create_owned(&TopicLabels { topic: topic.into() })
@@ -287,6 +307,16 @@ impl Families {
             produce: made.durations("produce_duration", "How long writing a batch takes", requests),
             end_to_end: made.durations("end_to_end_latency", END_TO_END_HELP, end_to_end),
             clock_skew: made.plain("clock_skew", "Events from the future, whose latency counts as 0"),
+            geoip_loads: made.plain("geoip_loads", "How often the database of countries was read, by what came of it"),
+            geoip_built: made.unit(
+                "geoip_database_build_time",
+                Unit::Seconds,
+                "When the database of countries in use was built, since the Unix epoch; 0 without one",
+            ),
+            geoip_failed_lookups: made.plain(
+                "geoip_failed_lookups",
+                "Addresses that the database of countries could not answer for, being damaged there",
+            ),
         }
     }
 }
@@ -322,6 +352,25 @@ fn requests() -> DurationHistogram {
 
 fn end_to_end() -> DurationHistogram {
     DurationHistogram::new(END_TO_END_BOUNDS)
+}
+
+/// The metrics of the database of countries. Clones count into the same.
+#[derive(Debug, Clone)]
+pub struct GeoIpMetrics {
+    loads: Counter,
+    /// How often it could not be read.
+    pub failed_loads: Counter,
+    /// Addresses that it could not answer for.
+    pub failed_lookups: Counter,
+    built: Gauge,
+}
+
+impl GeoIpMetrics {
+    /// A database is in use that was built at this time, in seconds since the Unix epoch.
+    pub fn loaded(&self, built: u64) {
+        self.loads.inc();
+        self.built.set(i64::try_from(built).unwrap_or(i64::MAX));
+    }
 }
 
 /// One source partition's metrics. Not cloned: when it goes, so do its series.
