@@ -247,6 +247,67 @@ fn ordinal_mode() {
 }
 
 #[test]
+fn enrichment_and_privacy() {
+    let stderr = assert_told(
+        "enrich.toml",
+        &[
+            "enrich.geo: no such key",
+            "enrich.geoip.chek_interval: no such key",
+            "enrich.geoip.field: the event has a field of this name, or is given one",
+            "enrich.static.\"two words\": a character that such names can't have",
+            "enrich.static.1st: neither a letter nor `_` first",
+            "enrich.static.empty: empty",
+            "enrich.static.infinite: not a number that JSON has",
+            "enrich.static.latency_ms: the event has a field of this name, or is given one",
+            "enrich.static.list: wrong type: a list instead of text, a number or a boolean",
+            "enrich.static.nested: wrong type: a table instead of text, a number or a boolean",
+            "privacy.ip: not one of the words",
+            "privacy.user_id: not one of the words",
+        ],
+    );
+    for meant in ["enrich.geoip.check_interval", "truncate"] {
+        assert!(stderr.contains(&format!("did you mean: {meant}\n")), "{meant} in {stderr}");
+    }
+}
+
+#[test]
+fn a_pseudonym_needs_a_key_and_a_key_a_pseudonym() {
+    let told = |pairs: &[(&str, &str)]| {
+        let error = load(Sources { flags: texts(pairs), ..Sources::default() }).map(drop);
+        error.map_err(|problems| problems.to_string()).err().unwrap_or_default()
+    };
+    assert!(told(&[("privacy.ip", "hmac_sha256")]).contains("privacy.key_file: hmac_sha256 needs a key"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    let key = [("privacy.key_file", path.to_str().unwrap())];
+    assert!(told(&key).contains("privacy.key_file: only hmac_sha256 uses this"));
+    let hashed = [key[0], ("privacy.user_id", "hmac_sha256")];
+    assert!(told(&hashed).contains("can't be read: "));
+    std::fs::write(&path, "canary").unwrap();
+    let short = told(&hashed);
+    assert!(short.contains("holds a key of fewer than 16 bytes") && !short.contains("canary"), "{short}");
+    std::fs::write(&path, "canary-0123456789").unwrap();
+    assert_eq!(told(&hashed), "");
+    for path in ["enrich.static", "enrich.static.region"] {
+        assert!(told(&[(path, "x")]).contains("enrich.static: fields to add are set in the file only"));
+    }
+}
+
+#[test]
+fn check_looks_at_the_database_of_countries() {
+    let checked = |path: &Path| {
+        let output = check(&["--enrich.geoip.file", path.to_str().unwrap()], &[]);
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let good = checked(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/countries.mmdb"));
+    assert!(good.ends_with("# ok    enrich.geoip.file: Test-Country, built 2026-01-02, IPv6\n"), "{good}");
+    let bad = checked(&file("good.toml"));
+    let last = bad.lines().last().unwrap();
+    assert!(last.starts_with("# WARN  enrich.geoip.file: ") && last.contains("is not a MaxMind DB file"), "{bad}");
+}
+
+#[test]
 fn routes() {
     let stderr = assert_told(
         "routes.toml",
@@ -373,6 +434,12 @@ fn every_key_survives_printing() {
         ("dead_letter.min_records", "7"),
         ("dead_letter.max_consecutive", "1000000000"),
         ("dead_letter.on_limit", "stop"),
+        ("enrich.geoip.file", "/a/b.mmdb"),
+        ("enrich.geoip.field", "_land"),
+        ("enrich.geoip.check_interval", "1ms"),
+        ("privacy.ip", "truncate"),
+        ("privacy.user_id", "remove"),
+        ("privacy.device_id", "remove"),
         ("assignment.mode", "ordinal"),
         ("assignment.ordinal", "2"),
         ("assignment.replicas", "3"),
@@ -409,7 +476,13 @@ fn every_key_survives_printing() {
         ("topics.replication", "3"),
     ];
     // These have one value only, belong to the other mode, or are tests of their own further down.
-    let not_here = ["pipeline.processor", "assignment.partitions", "kafka.security_protocol", "admin.token_file"];
+    let not_here = [
+        "pipeline.processor",
+        "assignment.partitions",
+        "kafka.security_protocol",
+        "admin.token_file",
+        "privacy.key_file",
+    ];
     for key in KEYS.iter().filter(|key| !key.path.starts_with("kafka.tls.") && !key.path.starts_with("kafka.sasl.")) {
         assert!(values.iter().any(|(path, _)| *path == key.path) || not_here.contains(&key.path), "{}", key.path);
     }

@@ -72,6 +72,18 @@ is told at once, and the exit code is 64.
 ";
 
 const TAIL: &str = "
+## `[enrich.static]`
+
+Fields that every good event gets, in the file only: up to 32, each a name and text, a number or a boolean. Names are as
+for `enrich.geoip.field`; one of the event's own fields, of those that the pipeline adds, or the country's is an error. A
+field of such a name that the event has from its sender is replaced.
+
+```toml
+[enrich.static]
+region = \"eu-central-1\"
+cell = 7
+```
+
 ## `[[route]]`
 
 Rules that send some of the good records elsewhere, in the file only. They are tried in order; the first that matches

@@ -11,6 +11,7 @@
 
 use std::path::Path;
 
+use login_pipeline::config::OWN_FIELDS;
 use login_pipeline::config::schema::{Default, KEYS, Key, Kind};
 use serde_json::{Map, Value, json};
 
@@ -42,6 +43,7 @@ fn config() -> Value {
         }
         within.insert(key.name().to_owned(), property(key));
     }
+    root["properties"]["enrich"]["properties"]["static"] = statics();
     root["properties"]["route"] = routes();
     root
 }
@@ -66,6 +68,7 @@ fn kind(kind: Kind) -> Value {
     match kind {
         Kind::Text => json!({ "type": "string", "minLength": 1, "maxLength": 255 }),
         Kind::Topic => topic(),
+        Kind::NewField => json!({ "type": "string", "pattern": NEW_FIELD, "not": { "enum": OWN_FIELDS } }),
         Kind::Brokers => json!({ "anyOf": [ends_in_a_port(), list(ends_in_a_port())] }),
         Kind::Duration(..) => {
             json!({ "type": "string", "pattern": r"^\s*([0-9][0-9 ]*(\.[0-9]+)?\s*[a-zµ]+\s*)+$" })
@@ -92,6 +95,21 @@ fn ends_in_a_port() -> Value {
 
 fn topic() -> Value {
     json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,249}$" })
+}
+
+/// A name of the deployment's own.
+const NEW_FIELD: &str = "^[A-Za-z_][A-Za-z0-9_-]{0,63}$";
+
+/// The `[enrich.static]` table, whose names are nobody's keys.
+fn statics() -> Value {
+    let value = json!({ "type": ["string", "number", "boolean"], "minLength": 1, "maxLength": 255 });
+    json!({
+        "type": "object",
+        "maxProperties": 32,
+        "propertyNames": { "pattern": NEW_FIELD, "not": { "enum": OWN_FIELDS } },
+        "additionalProperties": value,
+        "description": "Fields that every good event gets",
+    })
 }
 
 /// The `[[route]]` tables, which are not among the keys.

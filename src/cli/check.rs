@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::{Check, runtime};
 use crate::broker::Error as BrokerError;
 use crate::broker::wire::{Cluster, Coordinator, Options};
 use crate::config::{Config, CreateTopics, Guarantee, OffsetStoreKind, Problems};
+use crate::geoip::Database;
 use crate::retry::ErrorClass;
 use crate::stages::Routes;
 
@@ -26,8 +28,19 @@ pub fn run(args: &Check, out: &mut impl Write) -> Result<Config, Error> {
     let config = args.settings.load()?;
     let toml = config.to_toml().map_err(io::Error::from)?;
     out.write_all(toml.as_bytes())?;
+    if let Some(path) = &config.enrich.geoip.file {
+        writeln!(out, "# {}", countries(path))?;
+    }
     out.flush()?;
     Ok(config)
+}
+
+/// What the database of countries is. A run goes on without, so a broken one is no error.
+fn countries(path: &Path) -> String {
+    match Database::read(path) {
+        Ok(database) => format!("ok    enrich.geoip.file: {}", database.about()),
+        Err(why) => format!("WARN  enrich.geoip.file: {why}; events get no country from it"),
+    }
 }
 
 /// Asks the brokers: whether they are reachable, whether the topics are there, and what this

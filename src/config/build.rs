@@ -4,8 +4,8 @@ use super::parse::Setting;
 use super::problem::{Problem, Problems};
 use super::settings::Settings;
 use super::{
-    Admin, Assignment, AssignmentMode, Config, DeadLetter, DeadLetterLimits, Delivery, Group, Kafka, Log,
-    OffsetStoreKind, Offsets, Output,
+    Admin, Assignment, AssignmentMode, Config, DeadLetter, DeadLetterLimits, Delivery, Enrich, GeoIp, Group, Kafka,
+    Log, OffsetStoreKind, Offsets, Output, Privacy, enrich,
 };
 use super::{Pipeline, Retry, Sasl, Security, Shutdown, Source, Stats, Tls, Topics, route, schema};
 
@@ -48,6 +48,20 @@ pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut
                 max_consecutive: s.at("dead_letter.max_consecutive"),
                 on_limit: s.at("dead_letter.on_limit"),
             },
+        },
+        enrich: Enrich {
+            geoip: GeoIp {
+                file: s.at("enrich.geoip.file"),
+                field: s.at("enrich.geoip.field"),
+                check_interval: s.at("enrich.geoip.check_interval"),
+            },
+            statics: enrich::statics(s, problems),
+        },
+        privacy: Privacy {
+            ip: s.at("privacy.ip"),
+            user_id: s.at("privacy.user_id"),
+            device_id: s.at("privacy.device_id"),
+            key_file: s.at("privacy.key_file"),
         },
         route: route::rules(s, problems),
         assignment: Assignment {

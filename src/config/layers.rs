@@ -11,8 +11,11 @@ use super::problem::{Problem, Problems, segment, show_at, show_line, show_plain}
 use super::schema::{self, ENV_PREFIX, KEYS, Key};
 use super::suggest::{closest, closest_key};
 
-/// The key of the `[[route]]` tables, the only one that is not in the schema.
+/// The key of the `[[route]]` tables. It and [`STATIC`] are not in the schema, and set in the file only.
 pub(super) const ROUTE: &str = "route";
+
+/// The key of the table of fields that every event gets.
+pub(super) const STATIC: &str = "enrich.static";
 
 /// Known keys from one origin.
 pub(super) struct Layer {
@@ -79,9 +82,9 @@ fn known(dict: Dict, prefix: &str, origin: &str, problems: &mut Problems) -> Dic
     let mut kept = Dict::new();
     for (name, value) in dict {
         let path = format!("{prefix}{}", segment(&name));
-        if schema::key(&path).is_some() || path == ROUTE {
+        if schema::key(&path).is_some() || path == ROUTE || path == STATIC {
             kept.insert(name, value);
-        } else if !schema::sections().any(|section| section == path) {
+        } else if !is_section(&path) {
             problems.push(unknown(&path, &value, origin, Key::path_text));
         } else if let Value::Dict(tag, inner) = value {
             let inner = known(inner, &format!("{path}."), origin, problems);
@@ -92,6 +95,12 @@ fn known(dict: Dict, prefix: &str, origin: &str, problems: &mut Problems) -> Dic
         }
     }
     kept
+}
+
+/// Whether there are keys below `path`.
+fn is_section(path: &str) -> bool {
+    schema::sections()
+        .any(|section| section.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
 fn unknown(path: &str, value: &Value, origin: &str, called: impl Fn(&Key) -> String) -> Problem {
@@ -175,8 +184,11 @@ fn one(
     }
     let path = show_plain(path);
     let value = Value::from(text);
-    problems.push(if path == ROUTE || path.starts_with("route.") {
+    let within = |table: &str| path.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    problems.push(if within(ROUTE) {
         Problem::new(ROUTE, "routes are set in the file only").found(show_at(&path, &value), &origin)
+    } else if within(STATIC) {
+        Problem::new(STATIC, "fields to add are set in the file only").found(show_at(&path, &value), &origin)
     } else {
         unknown(&path, &value, &origin, called)
     });

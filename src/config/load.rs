@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::problem::Problems;
 use super::settings::Settings;
-use super::{Config, build, layers, rules, security_rules};
+use super::{Config, build, layers, privacy_rules, rules, security_rules};
 
 /// What there is to load, each over the one before it; nothing is read from the process itself.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +22,7 @@ pub struct Sources {
 impl Config {
     /// Loads defaults, file, environment and flags, the later over the earlier. A value that a
     /// later source replaces is not looked at; an unknown key is a problem wherever it stands. The
-    /// files that TLS and SASL need are read too, to see whether they hold what they must.
+    /// files that TLS, SASL and pseudonyms need are read too, to see whether they hold what they must.
     ///
     /// # Errors
     ///
@@ -46,6 +46,7 @@ impl Config {
         let settings = Settings::read(all, &mut problems);
         let config = build::config(&settings, hostname.as_deref(), &mut problems);
         rules::check(&config, &settings, &mut problems);
+        privacy_rules::check(&config, &settings, &mut problems);
         security_rules::check(&config, &settings, &mut problems);
         problems.or(config)
     }

@@ -21,11 +21,14 @@
 
 mod build;
 mod dead_letter;
+mod enrich;
 mod layers;
 mod load;
 mod parse;
 pub(crate) mod pem;
 mod print;
+mod privacy;
+mod privacy_rules;
 mod problem;
 mod ratio;
 mod route;
@@ -46,7 +49,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use dead_letter::{DeadLetter, DeadLetterLimits, OnLimit, Oversize};
+pub use enrich::{Enrich, GeoIp, OWN_FIELDS, StaticValue};
 pub use load::Sources;
+pub use privacy::{IdPrivacy, IpPrivacy, Privacy};
 pub use problem::{Found, Problem, Problems};
 pub use ratio::Ratio;
 pub use secret::Secret;
@@ -64,6 +69,10 @@ pub struct Config {
     pub output: Output,
     /// Where bad records go.
     pub dead_letter: DeadLetter,
+    /// What is added to every event.
+    pub enrich: Enrich,
+    /// What is written of people.
+    pub privacy: Privacy,
     /// Rules that send some records elsewhere, in order; the first that matches decides.
     pub route: Vec<RouteRule>,
     /// Which partitions this instance reads.

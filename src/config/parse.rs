@@ -9,6 +9,7 @@ use std::time::Duration;
 use figment::value::Value;
 use tracing_subscriber::EnvFilter;
 
+use super::enrich::OWN_FIELDS;
 use super::problem::date;
 use super::schema::Kind;
 use super::suggest::closest;
@@ -67,6 +68,7 @@ pub(super) fn parse(kind: Kind, value: &Value) -> Result<Setting, Refusal> {
         Kind::Path => text(value).and_then(path).map(Setting::Path),
         Kind::Partitions => partitions(value),
         Kind::LogFilter => text(value).and_then(log_filter).map(Setting::Text),
+        Kind::NewField => text(value).and_then(new_field).map(Setting::Text),
         Kind::Boolean => boolean(value).map(Setting::Boolean),
         Kind::Secret => text(value).and_then(|text| line(text, 1024)).map(|text| Setting::Secret(Secret::new(text))),
     }
@@ -80,6 +82,21 @@ pub(super) fn topic(name: &str) -> Result<String, Refusal> {
         "." | ".." => Err(Refusal::new("Kafka reserves this topic name")),
         _ if !name.chars().all(allowed) => Err(Refusal::new("a character that topic names can't have")),
         _ if name.len() > 249 => Err(Refusal::new("longer than topic names may be")),
+        _ => Ok(name.to_owned()),
+    }
+}
+
+/// The name of a field to add.
+pub(super) fn new_field(name: &str) -> Result<String, Refusal> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    match name {
+        "" => Err(Refusal::new("empty")),
+        _ if OWN_FIELDS.contains(&name) => Err(Refusal::new("the event has a field of this name, or is given one")),
+        _ if !name.bytes().all(allowed) => Err(Refusal::new("a character that such names can't have")),
+        _ if !name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') => {
+            Err(Refusal::new("neither a letter nor `_` first"))
+        }
+        _ if name.len() > 64 => Err(Refusal::new("too long")),
         _ => Ok(name.to_owned()),
     }
 }
@@ -104,7 +121,7 @@ pub(super) fn wrong_type(value: &Value, wanted: &str) -> Refusal {
 }
 
 /// Text of one line, of so many bytes at most.
-fn line(text: &str, most: usize) -> Result<String, Refusal> {
+pub(super) fn line(text: &str, most: usize) -> Result<String, Refusal> {
     match text {
         "" => Err(Refusal::new("empty")),
         _ if text.len() > most => Err(Refusal::new("too long")),

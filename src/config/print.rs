@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use super::layers::STATIC;
 use super::schema::{self, Default, KEYS};
 use super::{Config, RouteRule};
 
@@ -37,6 +38,12 @@ impl Config {
                     },
                     Some(value) => line(&mut toml, format_args!("{} = {}", key.name(), scalar(value))),
                 }
+            }
+        }
+        if !self.enrich.statics.is_empty() {
+            line(&mut toml, format_args!("\n[{STATIC}]"));
+            for (name, value) in &self.enrich.statics {
+                line(&mut toml, format_args!("{name} = {}", scalar(&serde_json::to_value(value)?)));
             }
         }
         for rule in &self.route {

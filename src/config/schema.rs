@@ -5,7 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::words::{ASSIGNMENT_MODES, Word};
-use super::{AssignorKind, ByteSize, Compression, CreateTopics, GroupProtocol, Guarantee, Isolation, LogFormat};
+use super::{AssignorKind, ByteSize, Compression, CreateTopics, GroupProtocol, Guarantee, IdPrivacy};
+use super::{IpPrivacy, Isolation, LogFormat};
 use super::{OffsetStoreKind, OnLimit, OutOfRange, Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism};
 use super::{SecurityProtocol, StartAt, TransactionVersions};
 
@@ -85,6 +86,8 @@ pub enum Kind {
     Partitions,
     /// A log level, or filter directives.
     LogFilter,
+    /// The name of a field that the event does not have of its own.
+    NewField,
     /// true or false.
     Boolean,
     /// Text that is never shown: not empty, at most 1024 bytes, no control characters.
@@ -108,6 +111,7 @@ impl Kind {
             Self::Path => "PATH",
             Self::Partitions => "PARTITIONS",
             Self::LogFilter => "FILTER",
+            Self::NewField => "FIELD",
             Self::Boolean => "BOOLEAN",
             Self::Secret => "SECRET",
         }
@@ -145,6 +149,9 @@ impl fmt::Display for Kind {
             Self::Partitions => f.write_str("all, or numbers and ranges such as [0, 2, 5] or 0,2,5-7"),
             Self::LogFilter => f.write_str(
                 "off, error, warn, info, debug or trace, alone or for a target: info,login_pipeline::worker=debug",
+            ),
+            Self::NewField => f.write_str(
+                "1 to 64 of the characters a-z, A-Z, 0-9, `_` and `-`, a letter or `_` first; no field that the event has or the pipeline adds",
             ),
             Self::Boolean => f.write_str("true or false"),
             Self::Secret => f.write_str("1 to 1024 bytes of text without control characters"),
@@ -259,6 +266,22 @@ pub static KEYS: &[Key] = &[
         "More dead letters of a partition in a row than this are not written"),
     row("dead_letter.on_limit", Kind::Words(OnLimit::WORDS), "pause",
         "Past a limit: pause the partition and turn unready until someone resumes it, or stop the program"),
+
+    unset("enrich.geoip.file", Kind::Path, "no country is added",
+        "A MaxMind DB file (.mmdb) that tells the country of ip; read again when it is replaced"),
+    row("enrich.geoip.field", Kind::NewField, "country",
+        "The field that the country's ISO code is written to, and that is left out where the country is not known"),
+    row("enrich.geoip.check_interval", WAIT, "1m",
+        "How often the file is looked at, whether it is another"),
+
+    row("privacy.ip", Kind::Words(IpPrivacy::WORDS), "keep",
+        "What is written of ip: itself, a pseudonym, its network (/24 of IPv4, /48 of IPv6), or nothing"),
+    row("privacy.user_id", Kind::Words(IdPrivacy::WORDS), "keep",
+        "What is written of user_id: itself, a pseudonym, or nothing; the same is done to a record's key that equals it"),
+    row("privacy.device_id", Kind::Words(IdPrivacy::WORDS), "keep",
+        "What is written of device_id, in the same way"),
+    unset("privacy.key_file", Kind::Path, "required for hmac_sha256",
+        "The file with the key of hmac_sha256: one line of 16 bytes or more; read at start only"),
 
     row("assignment.mode", Kind::Words(ASSIGNMENT_MODES), "static",
         "How instances share partitions: by list; instance i of n takes each p with p mod n = i; or as a consumer group"),

@@ -62,9 +62,10 @@ pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problem
     }
 }
 
-struct Rules<'a> {
-    settings: &'a Settings,
-    problems: &'a mut Problems,
+/// Notes problems of keys that belong together.
+pub(super) struct Rules<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) problems: &'a mut Problems,
 }
 
 impl Rules<'_> {
@@ -119,7 +120,7 @@ impl Rules<'_> {
     }
 
     /// Keys that what `because` says has no use for.
-    fn unused(&mut self, keys: &[&'static str], because: &'static str, wrong: &str, allowed: &str) {
+    pub(super) fn unused(&mut self, keys: &[&'static str], because: &'static str, wrong: &str, allowed: &str) {
         for key in keys.iter().filter(|key| self.settings.is_given(key)) {
             self.push(key, &[because], wrong, &format!("nothing, or {allowed}"));
         }
@@ -131,13 +132,13 @@ impl Rules<'_> {
         }
     }
 
-    fn missing(&mut self, key: &'static str, because: &[&'static str], wrong: &str) {
+    pub(super) fn missing(&mut self, key: &'static str, because: &[&'static str], wrong: &str) {
         let allowed = schema::key(key).map(|key| key.kind.to_string());
         self.push(key, because, wrong, &allowed.unwrap_or_default());
     }
 
     /// A file that was looked at, if it is set.
-    fn file(&mut self, keys: &[&'static str], found: Option<Result<(), String>>) {
+    pub(super) fn file(&mut self, keys: &[&'static str], found: Option<Result<(), String>>) {
         if let (Some(Err(wrong)), [key, others @ ..]) = (found, keys) {
             let allowed = schema::key(key).map(|key| key.doc).unwrap_or_default();
             self.push(key, others, &wrong, allowed);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use figment::value::Value;
 use figment::{Figment, Metadata};
 
-use super::layers::{DEFAULT, Layer, ROUTE};
+use super::layers::{DEFAULT, Layer, ROUTE, STATIC};
 use super::parse::{Setting, parse};
 use super::problem::{Found, Problem, Problems, show_at};
 use super::schema::KEYS;
@@ -20,6 +20,8 @@ pub(super) struct Settings {
     given: BTreeMap<&'static str, Given>,
     /// The `[[route]]` tables and where they were set.
     pub(super) route: Option<(Value, String)>,
+    /// The `[enrich.static]` table and where it was set.
+    pub(super) statics: Option<(Value, String)>,
 }
 
 struct Given {
@@ -47,7 +49,7 @@ impl Settings {
             });
             given.insert(key.path, Given { value, origin, setting: setting.ok() });
         }
-        Self { given, route: find(ROUTE) }
+        Self { given, route: find(ROUTE), statics: find(STATIC) }
     }
 
     /// The value of `path`, or one that stands in for it where it is unset or a problem.

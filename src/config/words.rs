@@ -1,8 +1,8 @@
 //! The words that stand for the variants of the configuration's enums, each written once.
 
 use super::{
-    AssignorKind, Compression, CreateTopics, GroupProtocol, Guarantee, Isolation, LogFormat, OffsetStoreKind, OnLimit,
-    OutOfRange,
+    AssignorKind, Compression, CreateTopics, GroupProtocol, Guarantee, IdPrivacy, IpPrivacy, Isolation, LogFormat,
+    OffsetStoreKind, OnLimit, OutOfRange,
 };
 use super::{
     Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism, SecurityProtocol, StartAt, TransactionVersions,
@@ -51,6 +51,8 @@ words! {
     Partitioner { Source = "source", Key = "key" }
     Compression { None = "none", Gzip = "gzip", Snappy = "snappy", Lz4 = "lz4", Zstd = "zstd" }
     OnLimit { Pause = "pause", Stop = "stop" }
+    IpPrivacy { Keep = "keep", HmacSha256 = "hmac_sha256", Truncate = "truncate", Remove = "remove" }
+    IdPrivacy { Keep = "keep", HmacSha256 = "hmac_sha256", Remove = "remove" }
     Oversize { Truncate = "truncate", Block = "block" }
     OffsetStoreKind { File = "file", Group = "group", Topic = "topic" }
     GroupProtocol { Auto = "auto", Consumer = "consumer", Classic = "classic" }
@@ -83,6 +85,8 @@ mod tests {
         prints_as_read::<OutOfRange>();
         prints_as_read::<Partitioner>();
         prints_as_read::<Compression>();
+        prints_as_read::<IpPrivacy>();
+        prints_as_read::<IdPrivacy>();
         prints_as_read::<Oversize>();
         prints_as_read::<OffsetStoreKind>();
         prints_as_read::<GroupProtocol>();
