@@ -12,9 +12,11 @@ use crate::broker::wire::{self, Cluster, Coordinator};
 use crate::broker::{Admin, Clients, PartitionReader, Watch, Writer};
 use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, ProcessorKind, StartAt};
 use crate::dead_letter::Envelope;
+use crate::event::Amendments;
+use crate::geoip::{Countries, CountryFile};
 use crate::observe::{AdminServer, BindError, Dimensions, Observe, Snapshot, stats};
 use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore};
-use crate::stages::{Login, Processor, ProcessorStages, Routes, Stages};
+use crate::stages::{AmendedLogin, Login, Processor, ProcessorStages, Routes, Stages};
 use crate::supervisor::{MakeWorker, Supervisor};
 use crate::tenure::Tenure;
 use crate::worker::{
@@ -43,6 +45,9 @@ pub enum AppError {
     /// Too many dead letters, where that is to end the program.
     #[error("stopped, since dead_letter.on_limit is \"stop\": {0}; mend the source or the rules, or raise the limit")]
     DeadLetters(String),
+    /// Pseudonyms have no key; the configuration had it when it was checked.
+    #[error("privacy.key_file: {0}")]
+    Key(String),
     /// A rule's expression; the configuration has checked it.
     #[error("a route's expression: {0}")]
     Route(#[from] regex_lite::Error),
@@ -63,6 +68,9 @@ pub struct App {
     /// The store, where it is one that only one process may have.
     store: Option<FileStore>,
     routes: Arc<Routes>,
+    /// What is done to logins beyond the usual, where anything is.
+    amended: Option<AmendedLogin>,
+    countries: Option<(Countries, CountryFile)>,
 }
 
 impl App {
@@ -72,6 +80,8 @@ impl App {
     /// Where either is not to be had.
     pub async fn open(config: Config) -> Result<Self, AppError> {
         let routes = Arc::new(Routes::new(&config)?);
+        let key = config.privacy.key().map_err(AppError::Key)?;
+        let amendments = Amendments::new(&config.enrich, &config.privacy, key.as_ref());
         let store = match config.offsets.store {
             OffsetStoreKind::File => Some(FileStore::open(&config.offsets.path)?),
             OffsetStoreKind::Group | OffsetStoreKind::Topic => None,
@@ -82,7 +92,11 @@ impl App {
         let shown = serde_json::to_value(&config).unwrap_or_default();
         let observe = Observe::new(env!("CARGO_PKG_VERSION"), dimensions, READINESS_GRACE, shown);
         let admin = AdminServer::bind(&config.admin).await?;
-        Ok(Self { config: Arc::new(config), observe, admin, store, routes })
+        let countries = Countries::new(observe.metrics.geoip());
+        let amended = amendments.map(|amendments| AmendedLogin::new(amendments, countries.clone()));
+        let file = config.enrich.geoip.file.as_deref().map(CountryFile::new);
+        let countries = file.map(|file| (countries, file));
+        Ok(Self { config: Arc::new(config), observe, admin, store, routes, amended, countries })
     }
 
     /// Where `/metrics` and its siblings are.
@@ -101,7 +115,7 @@ impl App {
     /// Where the last checkpoint of a partition could not be stored: its records since the one
     /// before will be processed again.
     pub async fn run(self, stop: CancellationToken) -> Result<Summary, AppError> {
-        let Self { config, observe, admin, store, routes } = self;
+        let Self { config, observe, admin, store, routes, amended, countries } = self;
         let admin_address = admin.local_addr();
         let watched_until = CancellationToken::new();
         let serving = tokio::spawn(admin.serve(observe.clone(), watched_until.clone()));
@@ -109,6 +123,10 @@ impl App {
             tokio::spawn(stats::report(observe.tallies.clone(), config.stats.interval, watched_until.clone()));
         info!(admin = %admin_address, source = config.source.topic, output = config.output.topic, "started");
 
+        if let Some((countries, file)) = countries {
+            // Read before the first record is. Ends with the token.
+            countries.keep_fresh(file, config.enrich.geoip.check_interval, watched_until.clone()).await;
+        }
         let clients = Arc::new(Clients::new(&config.kafka));
         let cluster = Arc::new(Cluster::new(wire::Options::from(&config.kafka)));
         let watch = Watch::new(observe.clone(), &config);
@@ -156,6 +174,7 @@ impl App {
             store: Arc::clone(&store),
             transactions,
             routes,
+            amended,
             budget,
             halt: halt.clone(),
         };
@@ -239,6 +258,7 @@ struct Workshop {
     /// Set where delivery is exactly once.
     transactions: Option<Arc<Transactions>>,
     routes: Arc<Routes>,
+    amended: Option<AmendedLogin>,
     budget: Budget,
     /// Ends the program from within.
     halt: Halt,
@@ -251,7 +271,11 @@ impl Workshop {
         let envelope = Envelope::new(&dead_letter.header_prefix, application, &self.config.source.topic, partition);
         match self.config.pipeline.processor {
             ProcessorKind::Login => {
-                Box::new(ProcessorStages::new(Login, Arc::clone(&self.routes), envelope, partition))
+                let routes = Arc::clone(&self.routes);
+                match &self.amended {
+                    Some(amended) => Box::new(ProcessorStages::new(amended.clone(), routes, envelope, partition)),
+                    None => Box::new(ProcessorStages::new(Login, routes, envelope, partition)),
+                }
             }
         }
     }

@@ -1,6 +1,8 @@
 //! The login event and its rules.
 
+mod amend;
 mod classes;
+mod cover;
 mod fields;
 mod ipv4;
 mod rules;
@@ -8,6 +10,7 @@ mod usual;
 
 use std::borrow::Cow;
 
+pub use self::amend::{Amendments, Prepared};
 use self::fields::{Field, Fields};
 use self::rules::{
     MAX_LOCALE, MAX_TEXT, MAX_VERSION, check_text, invalid, is_ip, is_version, lower_cased, optional_text, text_of,

@@ -17,7 +17,7 @@ mod reason;
 mod text;
 
 pub use json::{Kind, MAX_DEPTH, Members, Opening, ScanError, Span, Step, Value, are_digits};
-pub use login::{Enrichment, LoginEvent, Rfc3339Json};
+pub use login::{Amendments, Enrichment, LoginEvent, Prepared, Rfc3339Json};
 pub use names::Names;
 pub use reason::{Reason, Rejection};
 pub use text::Text;

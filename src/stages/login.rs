@@ -24,9 +24,9 @@ impl Processor for Login {
     }
 
     fn enrich(&self, event: &LoginEvent<'_>, now: &Now, out: &mut Vec<u8>) -> Enriched {
-        let latency_ms = now.unix_ms.saturating_sub(event.timestamp_ms);
-        event.write_enriched(&Enrichment { processed_at: &now.rfc3339_json, latency_ms: latency_ms.max(0) }, out);
-        Enriched { clock_skewed: latency_ms < 0 }
+        let (to_add, enriched) = enrichment(event, now);
+        event.write_enriched(&to_add, out);
+        enriched
     }
 
     fn field<'e>(&self, event: &'e LoginEvent<'_>, name: &str) -> Option<Cow<'e, str>> {
@@ -42,4 +42,12 @@ impl Processor for Login {
             tally.count(dimension, value);
         }
     }
+}
+
+/// What is added to an event at this time.
+#[inline]
+pub(super) fn enrichment<'n>(event: &LoginEvent<'_>, now: &'n Now) -> (Enrichment<'n>, Enriched) {
+    let latency_ms = now.unix_ms.saturating_sub(event.timestamp_ms);
+    let to_add = Enrichment { processed_at: &now.rfc3339_json, latency_ms: latency_ms.max(0) };
+    (to_add, Enriched { clock_skewed: latency_ms < 0 })
 }

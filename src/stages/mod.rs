@@ -7,6 +7,7 @@
 //!               └────────────┴─ dead letter: the record as it came, and why
 //! ```
 
+mod amended;
 mod login;
 mod processor;
 pub mod route;
@@ -21,6 +22,7 @@ use crate::observe::{Dimensions, Tally};
 use crate::record::RecordView;
 
 pub use crate::broker::{DEAD_LETTER, OUTPUT};
+pub use amended::AmendedLogin;
 pub use login::Login;
 pub use processor::{Enriched, Now, Processor};
 pub use route::{Route, Routes};
@@ -139,8 +141,9 @@ impl<P: Processor> ProcessorStages<P> {
             }
         };
         processor.count(&event, batch.tally);
-        let to = self.destination(topic, record.key, batch.partitions);
-        let outgoing = Outgoing { timestamp_ms: record.timestamp_ms, key: record.key, value: record.value };
+        let key = processor.key(&event, record.key);
+        let to = self.destination(topic, key, batch.partitions);
+        let outgoing = Outgoing { timestamp_ms: record.timestamp_ms, key, value: record.value };
         let enrich = |out: &mut Vec<u8>| processor.enrich(&event, batch.now, out);
         let enriched = match record.headers.is_empty() {
             true => batch.out.append_with(to, index, &outgoing, std::iter::empty(), enrich),

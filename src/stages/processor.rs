@@ -31,6 +31,13 @@ pub trait Processor: Send + Sync + 'static {
 
     /// Counts what people watch of a good event: one value for each of its dimensions.
     fn count(&self, event: &Self::Event<'_>, tally: &mut Tally);
+
+    /// The key that the output is written with: the record's own, unless that says what the value is
+    /// not to say.
+    #[inline]
+    fn key<'k>(&self, _event: &'k Self::Event<'_>, key: Option<&'k [u8]>) -> Option<&'k [u8]> {
+        key
+    }
 }
 
 /// What a processor says of a good event.

@@ -33,7 +33,7 @@ impl Field {
 
     /// The field that follows this one in most events. A wrong guess costs time only.
     #[inline(always)]
-    fn often_before(self) -> Self {
+    pub(super) fn often_before(self) -> Self {
         match self {
             Self::UserId => Self::AppVersion,
             Self::AppVersion => Self::Ip,
@@ -48,7 +48,7 @@ impl Field {
     }
 
     #[inline(always)]
-    fn of(name: &str) -> Option<Self> {
+    pub(super) fn of(name: &str) -> Option<Self> {
         // By length first: that alone tells most of them apart.
         Some(match name.len() {
             2 if name == "ip" => Self::Ip,
@@ -81,7 +81,7 @@ impl Field {
 }
 
 /// How each field begins where it is not the first, in the order of [`Field`].
-const OPENINGS: [Opening; Field::ALL.len()] = {
+pub(super) const OPENINGS: [Opening; Field::ALL.len()] = {
     let mut openings = [Opening::of(""); Field::ALL.len()];
     let mut at = 0;
     while at < openings.len() {

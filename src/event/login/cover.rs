@@ -1,0 +1,143 @@
+//! What is written in place of a text that says who a person is.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ring::hmac;
+
+use crate::config::{IdPrivacy, IpPrivacy, Secret};
+
+/// What is done to a field.
+#[derive(Debug)]
+pub(super) enum Cover {
+    Keep,
+    /// HMAC-SHA-256 of the text as it is, without its escapes.
+    Id(hmac::Key),
+    /// The same of an address, whichever way it was written.
+    Ip(hmac::Key),
+    Network,
+    Remove,
+}
+
+/// What becomes of a field.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum Written {
+    #[default]
+    Kept,
+    /// It is written as this text, which is ASCII.
+    Text(Vec<u8>),
+    Removed,
+}
+
+impl Cover {
+    /// Of an id. Without the key that it needs nothing is written rather than the id.
+    pub(super) fn of_id(asked: IdPrivacy, key: Option<&Secret>) -> Self {
+        match asked {
+            IdPrivacy::Keep => Self::Keep,
+            IdPrivacy::HmacSha256 => key.map_or(Self::Remove, |key| Self::Id(hmac_key(key))),
+            IdPrivacy::Remove => Self::Remove,
+        }
+    }
+
+    /// Of an address.
+    pub(super) fn of_ip(asked: IpPrivacy, key: Option<&Secret>) -> Self {
+        match asked {
+            IpPrivacy::Keep => Self::Keep,
+            IpPrivacy::HmacSha256 => key.map_or(Self::Remove, |key| Self::Ip(hmac_key(key))),
+            IpPrivacy::Truncate => Self::Network,
+            IpPrivacy::Remove => Self::Remove,
+        }
+    }
+
+    pub(super) fn keeps(&self) -> bool {
+        matches!(self, Self::Keep)
+    }
+
+    /// What becomes of a field that says `came`.
+    pub(super) fn cover(&self, came: &str) -> Written {
+        match self {
+            Self::Keep => Written::Kept,
+            Self::Id(key) => Written::Text(pseudonym(key, came.as_bytes())),
+            Self::Ip(key) => match came.parse::<IpAddr>() {
+                Ok(IpAddr::V6(address)) => Written::Text(pseudonym(key, address.to_canonical().to_string().as_bytes())),
+                // There is one way only to write an IPv4 address.
+                _ => Written::Text(pseudonym(key, came.as_bytes())),
+            },
+            Self::Network => came.parse().map_or(Written::Removed, |address| Written::Text(network(address))),
+            Self::Remove => Written::Removed,
+        }
+    }
+}
+
+fn hmac_key(key: &Secret) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes())
+}
+
+/// HMAC-SHA-256 in hexadecimal digits.
+fn pseudonym(key: &hmac::Key, text: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |half: u8| DIGITS[usize::from(half)];
+    let tag = hmac::sign(key, text);
+    tag.as_ref().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// The address of the network: /24 of IPv4, /48 of IPv6.
+fn network(address: IpAddr) -> Vec<u8> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            Ipv4Addr::new(a, b, c, 0).to_string().into_bytes()
+        }
+        IpAddr::V6(address) => {
+            let [a, b, c, ..] = address.segments();
+            // In 6to4 these are an IPv4 address, whole.
+            let c = if a == 0x2002 { c & 0xff00 } else { c };
+            Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0).to_string().into_bytes()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(written: Written) -> String {
+        match written {
+            Written::Text(text) => String::from_utf8(text).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_network_names_nobody() {
+        for (address, network) in [
+            ("199.172.111.135", "199.172.111.0"),
+            ("0.0.0.0", "0.0.0.0"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
+            ("::1", "::"),
+            ("::ffff:199.172.111.135", "199.172.111.0"),
+            ("2002:c7ac:6f87::1", "2002:c7ac:6f00::"), // 6to4 of the first
+        ] {
+            assert_eq!(text(Cover::Network.cover(address)), network, "{address}");
+        }
+        assert_eq!(Cover::Network.cover("nothing of the kind"), Written::Removed);
+    }
+
+    #[test]
+    fn pseudonyms_are_what_other_tools_make() {
+        let key = Secret::new("a key of more than sixteen bytes");
+        // printf %s user-1 | openssl dgst -sha256 -hmac 'a key of more than sixteen bytes'
+        let expected = "bc0893eebc2ea4f7984bda0a6340009a67f9f4163aaec1f4786f6c33c9595df8";
+        assert_eq!(text(Cover::of_id(IdPrivacy::HmacSha256, Some(&key)).cover("user-1")), expected);
+        let ip = Cover::of_ip(IpPrivacy::HmacSha256, Some(&key));
+        assert_eq!(text(ip.cover("10.0.0.1")), "3ec86867a77e62161717dfa9ccca942891403e476a3bc7bc02dd69591f2c1278");
+        assert_eq!(ip.cover("10.0.0.1"), ip.cover("::ffff:10.0.0.1"));
+        assert_eq!(ip.cover("2001:DB8:0::1"), ip.cover("2001:db8::1"));
+        assert!(!format!("{ip:?}").contains("sixteen"));
+    }
+
+    #[test]
+    fn without_its_key_nothing_is_written() {
+        assert_eq!(Cover::of_id(IdPrivacy::HmacSha256, None).cover("user-1"), Written::Removed);
+        assert_eq!(Cover::of_ip(IpPrivacy::HmacSha256, None).cover("10.0.0.1"), Written::Removed);
+    }
+}

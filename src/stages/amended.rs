@@ -1,0 +1,59 @@
+//! The login event with what a deployment asks for beyond the usual.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::login::enrichment;
+use super::{Enriched, Login, Now, Processor};
+use crate::event::{Amendments, Prepared, Rejection};
+use crate::geoip::Countries;
+use crate::observe::{Dimensions, Tally};
+use crate::record::RecordView;
+
+/// Does what [`Login`] does, adds a country and fields of the deployment, and hides who a person is.
+/// Rules of routing look at the event as it came. Clones are the same.
+///
+/// What it gives for a record depends on the database of countries, too, which may be replaced between
+/// two looks at the same record; each of them is right.
+#[derive(Debug, Clone)]
+pub struct AmendedLogin {
+    amendments: Arc<Amendments>,
+    countries: Countries,
+}
+
+impl AmendedLogin {
+    /// By these amendments, with these countries where they ask for them.
+    pub fn new(amendments: Amendments, countries: Countries) -> Self {
+        Self { amendments: Arc::new(amendments), countries }
+    }
+}
+
+impl Processor for AmendedLogin {
+    type Event<'a> = Prepared<'a>;
+
+    const DIMENSIONS: Dimensions = Login::DIMENSIONS;
+
+    fn validate<'a>(&self, record: &RecordView<'a>) -> Result<Prepared<'a>, Rejection> {
+        Login.validate(record).map(|event| self.amendments.prepare(event))
+    }
+
+    fn enrich(&self, prepared: &Prepared<'_>, now: &Now, out: &mut Vec<u8>) -> Enriched {
+        let (to_add, enriched) = enrichment(&prepared.event, now);
+        let address = prepared.address().filter(|_| self.amendments.ask_for_country());
+        let country = address.and_then(|address| self.countries.country(address));
+        self.amendments.write(prepared, &to_add, country.as_ref().map(|country| country.code()), out);
+        enriched
+    }
+
+    fn field<'e>(&self, prepared: &'e Prepared<'_>, name: &str) -> Option<Cow<'e, str>> {
+        Login.field(&prepared.event, name)
+    }
+
+    fn count(&self, prepared: &Prepared<'_>, tally: &mut Tally) {
+        Login.count(&prepared.event, tally);
+    }
+
+    fn key<'k>(&self, prepared: &'k Prepared<'_>, key: Option<&'k [u8]>) -> Option<&'k [u8]> {
+        self.amendments.key(prepared, key)
+    }
+}
