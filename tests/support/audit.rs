@@ -10,7 +10,7 @@ use std::fmt;
 
 use anyhow::Result;
 
-use super::oracle::{Expected, Output, hash, judge};
+use super::oracle::{Asked, Expected, Output, hash, judge_as};
 use super::records::RawRecord;
 use super::wire;
 
@@ -27,6 +27,8 @@ pub struct AuditPlan {
     pub same_partition: bool,
     /// Whether good records may be dead letters, as when the output refuses them for their size.
     pub good_may_be_dead: bool,
+    /// What is asked for beyond the usual.
+    pub asked: Asked,
 }
 
 impl AuditPlan {
@@ -40,6 +42,7 @@ impl AuditPlan {
             header_prefix: "__dlq.errors.".to_owned(),
             same_partition: true,
             good_may_be_dead: false,
+            asked: Asked::default(),
         }
     }
 
@@ -182,7 +185,12 @@ impl<'a> Ledger<'a> {
 
     pub fn source(&mut self, partition: i32, record: &RawRecord) {
         self.audit.source += 1;
-        let expected = judge(record.value.as_deref()).ok();
+        let expected = judge_as(record.value.as_deref(), &self.plan.asked).ok();
+        let (key, value) = (record.key.as_deref(), record.value.as_deref());
+        let key = match expected {
+            Some(_) => self.plan.asked.key(key, value),
+            None => key.map(<[u8]>::to_vec),
+        };
         let at = self.entries.len();
         let twin = expected.as_ref().and_then(|expected| self.by_identity.insert(expected.identity, at));
         let last = self.entries.last().map(|last| (last.partition, last.offset));
@@ -191,7 +199,7 @@ impl<'a> Ledger<'a> {
             partition,
             offset: record.offset,
             expected,
-            envelope: envelope(record),
+            envelope: envelope_with(key, record),
             whole: whole(record, &self.plan.header_prefix),
             outputs: 0,
             dead: 0,
@@ -337,7 +345,12 @@ fn dead_letter_headers<'h>(header: &impl Fn(&str) -> Option<&'h str>, source: &s
 }
 
 fn envelope(record: &RawRecord) -> u64 {
-    hash(&(&record.key, &record.headers, record.timestamp_ms))
+    envelope_with(record.key.as_ref().map(|key| key.to_vec()), record)
+}
+
+/// The same, with another key.
+fn envelope_with(key: Option<Vec<u8>>, record: &RawRecord) -> u64 {
+    hash(&(key, &record.headers, record.timestamp_ms))
 }
 
 /// All of a record, without the headers that begin with `prefix`.

@@ -14,7 +14,7 @@ const REQUIRED: [&str; 6] = ["user_id", "app_version", "ip", "locale", "device_i
 /// What a good event must look like in the output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
-    /// Hash of user, device and time: which event it is.
+    /// Hash of user, device and time, as they must come out: which event it is.
     pub identity: u64,
     /// Hash of all fields as they must come out, byte for byte and in order, `device_type` as it
     /// must be, without `processed_at` and `latency_ms`.
@@ -23,8 +23,114 @@ pub struct Expected {
     pub timestamp_ms: i64,
 }
 
+/// What the database of countries has.
+pub type CountryOf = fn(IpAddr) -> Option<&'static str>;
+
+/// What the configuration asks for beyond the usual.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    pub user_id: Cover,
+    pub device_id: Cover,
+    pub ip: Cover,
+    /// The key of HMAC-SHA-256.
+    pub key: Vec<u8>,
+    /// The field for the country, and what the database has.
+    pub country: Option<(String, CountryOf)>,
+    /// The deployment's own fields, each with its value in JSON, in the order of their names.
+    pub statics: Vec<(String, String)>,
+}
+
+/// What must be written of a field that says who a person is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Cover {
+    #[default]
+    Keep,
+    Hmac,
+    /// Of an address.
+    Truncate,
+    Remove,
+}
+
+impl Asked {
+    fn covers(&self) -> [(&'static str, Cover); 3] {
+        [("user_id", self.user_id), ("device_id", self.device_id), ("ip", self.ip)]
+    }
+
+    /// What must be written in place of a text; `None` for nothing.
+    fn covered(&self, cover: Cover, text: &str) -> Option<String> {
+        match cover {
+            Cover::Keep => Some(text.to_owned()),
+            Cover::Hmac => {
+                let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &self.key);
+                let tag = ring::hmac::sign(&key, text.as_bytes());
+                Some(tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+            }
+            Cover::Truncate => Some(match text.parse().unwrap() {
+                IpAddr::V4(address) => IpAddr::from((u32::from(address) & !0xff).to_be_bytes()).to_string(),
+                IpAddr::V6(address) => IpAddr::from((u128::from(address) >> 80 << 80).to_be_bytes()).to_string(),
+            }),
+            Cover::Remove => None,
+        }
+    }
+
+    /// The key that a good record must be written with.
+    pub fn key(&self, record: Option<&[u8]>, value: Option<&[u8]>) -> Option<Vec<u8>> {
+        let key = record?;
+        let event = Event::parse(value.unwrap_or_default()).unwrap();
+        for (name, cover) in self.covers() {
+            if cover != Cover::Keep && event.text(name).unwrap().as_bytes() == key {
+                return self.covered(cover, &event.text(name).unwrap()).map(String::into_bytes);
+            }
+        }
+        Some(key.to_vec())
+    }
+
+    /// The members that must come out, but for the three that enrichment itself writes.
+    fn members(&self, event: &Event<'_>) -> Result<Vec<(String, String)>, String> {
+        let country = match &self.country {
+            Some((name, country)) => {
+                let address = event.text("ip")?.parse().map_err(|_| "ip")?;
+                Some((name, country(address).map(|code| format!("{code:?}"))))
+            }
+            None => None,
+        };
+        let mut added = self.statics.clone();
+        let mut came = Vec::new();
+        let mut there = false;
+        for (name, raw) in &event.0 {
+            let cover = self.covers().into_iter().find(|(known, cover)| known == name && *cover != Cover::Keep);
+            let raw = if ENRICHED.contains(&name.as_str()) {
+                None
+            } else if let Some((_, cover)) = cover {
+                self.covered(cover, &event.text(name)?).map(|text| format!("{text:?}"))
+            } else if let Some((_, country)) = country.as_ref().filter(|(known, _)| *known == name) {
+                there = true;
+                country.clone()
+            } else if let Some(at) = added.iter().position(|(known, _)| known == name) {
+                Some(added.remove(at).1)
+            } else {
+                Some(raw.get().to_owned())
+            };
+            came.extend(raw.map(|raw| (name.clone(), raw)));
+        }
+        if let (Some((name, Some(country))), false) = (country, there) {
+            came.push((name.clone(), country));
+        }
+        came.extend(added);
+        Ok(came)
+    }
+}
+
+/// The fields that enrichment itself writes.
+const ENRICHED: [&str; 3] = ["device_type", "processed_at", "latency_ms"];
+
 /// Whether a source record is good, and what it must become; or what is wrong with it.
 pub fn judge(value: Option<&[u8]>) -> Result<Expected, String> {
+    judge_as(value, &Asked::default())
+}
+
+/// The same, where more is asked for.
+pub fn judge_as(value: Option<&[u8]>, asked: &Asked) -> Result<Expected, String> {
     let value = value.ok_or("tombstone")?;
     let event = Event::parse(value)?;
     for name in REQUIRED {
@@ -45,7 +151,12 @@ pub fn judge(value: Option<&[u8]>) -> Result<Expected, String> {
         Some(_) => event.text("device_type")?.to_lowercase(),
     };
     let device_type = if device_type.is_empty() { "unknown" } else { &device_type };
-    Ok(Expected { identity: event.identity()?, fields: event.fields(device_type), timestamp_ms: event.timestamp_ms()? })
+    let members = asked.members(&event)?;
+    Ok(Expected {
+        identity: identity(&members)?,
+        fields: fields(&members, device_type),
+        timestamp_ms: event.timestamp_ms()?,
+    })
 }
 
 /// An output record, as far as it can be judged by itself.
@@ -66,9 +177,10 @@ impl Output {
         let processed_at = NaiveDateTime::parse_from_str(&processed_at, "%Y-%m-%dT%H:%M:%S%.3fZ")
             .map_err(|error| format!("processed_at: {error}"))?;
         let latency = event.raw("latency_ms").ok_or("no latency_ms")?;
+        let members = Asked::default().members(&event)?;
         Ok(Self {
-            identity: event.identity()?,
-            fields: event.fields(&event.text("device_type")?),
+            identity: identity(&members)?,
+            fields: fields(&members, &event.text("device_type")?),
             processed_at_ms: processed_at.and_utc().timestamp_millis(),
             latency_ms: latency.parse().map_err(|_| format!("latency_ms is {latency}"))?,
         })
@@ -116,11 +228,6 @@ impl<'a> Event<'a> {
         serde_json::from_str(raw).map_err(|_| format!("{name} is no string"))
     }
 
-    fn identity(&self) -> Result<u64, String> {
-        let timestamp = self.raw("timestamp").ok_or("no timestamp")?;
-        Ok(hash(&(self.text("user_id")?, self.text("device_id")?, timestamp)))
-    }
-
     fn timestamp_ms(&self) -> Result<i64, String> {
         let raw = self.raw("timestamp").ok_or("no timestamp")?;
         let digits = if raw.starts_with('"') { self.text("timestamp")? } else { raw.to_owned() };
@@ -133,13 +240,17 @@ impl<'a> Event<'a> {
             Ok(seconds) => Ok(seconds * 1_000),
         }
     }
+}
 
-    fn fields(&self, device_type: &str) -> u64 {
-        let added = ["device_type", "processed_at", "latency_ms"];
-        let came = self.0.iter().filter(|(name, _)| !added.contains(&name.as_str()));
-        let came: Vec<(&str, &str)> = came.map(|(name, raw)| (name.as_str(), raw.get())).collect();
-        hash(&(came, device_type))
-    }
+/// Which event it is, by user and device as far as they are written, and time.
+fn identity(members: &[(String, String)]) -> Result<u64, String> {
+    let raw = |name: &str| members.iter().find(|(known, _)| known == name).map(|(_, raw)| raw);
+    let text = |name: &str| raw(name).and_then(|raw| serde_json::from_str::<String>(raw).ok());
+    Ok(hash(&(text("user_id"), text("device_id"), raw("timestamp").ok_or("no timestamp")?)))
+}
+
+fn fields(members: &[(String, String)], device_type: &str) -> u64 {
+    hash(&(members, device_type))
 }
 
 impl<'de> Deserialize<'de> for Event<'de> {
