@@ -11,20 +11,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::header::{
+    ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::live::Live;
 use super::operator::{self, NotAdmitted};
-use super::{Observe, Reason, metrics};
+use super::{Observe, Reason, metrics, page};
 use crate::config::Admin;
 
 /// The largest request head: the least that hyper allows as a buffer.
@@ -38,6 +43,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const STYLE: HeaderValue = HeaderValue::from_static("text/css; charset=utf-8");
+const SCRIPT: HeaderValue = HeaderValue::from_static("text/javascript; charset=utf-8");
+const ICON: HeaderValue = HeaderValue::from_static("image/svg+xml");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const OPEN_METRICS: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
 
 const INDEX: &str = "login-pipeline\n\n\
@@ -45,6 +55,7 @@ const INDEX: &str = "login-pipeline\n\n\
                      /readyz   whether it does its work\n\
                      /metrics  numbers for Prometheus\n\
                      /status   partitions, counts and configuration, in JSON\n\
+                     /events   what a browser shows at /, as server-sent events\n\
                      /resume   POST, with the token of admin.token_file: goes on with paused partitions\n";
 
 /// What a connection beyond the limit gets before it is closed.
@@ -122,13 +133,18 @@ impl AdminServer {
     pub async fn serve(self, observe: Observe, shutdown: CancellationToken) {
         let slots = Arc::new(Semaphore::new(self.limits.connections));
         let connections = TaskTracker::new();
+        let live = Live::new(observe.clone());
+        let feeding = (Arc::clone(&live), shutdown.clone());
+        connections.spawn(async move { feeding.0.run(feeding.1).await });
         while let Some(accepted) = shutdown.run_until_cancelled(self.listener.accept()).await {
             match accepted {
                 Ok((stream, _)) => match Arc::clone(&slots).try_acquire_owned() {
                     Ok(slot) => {
                         let (observe, shutdown) = (observe.clone(), shutdown.clone());
-                        let served = Served { observe, admin: Arc::clone(&self.admin) };
-                        connections.spawn(converse(stream, slot, served, self.limits, shutdown));
+                        let (admin, live) = (Arc::clone(&self.admin), Arc::clone(&live));
+                        let ends = Instant::now() + self.limits.age;
+                        let served = Served { observe, admin, live, ends, shutdown };
+                        connections.spawn(converse(stream, slot, served, self.limits));
                     }
                     Err(_) => refuse(stream),
                 },
@@ -158,20 +174,21 @@ fn refuse(stream: TcpStream) {
     tracing::debug!(error = written.err().map(tracing::field::display), "too many connections to the admin port");
 }
 
-/// What is served.
+/// What is served to one connection.
 struct Served {
     observe: Observe,
     admin: Arc<Admin>,
+    live: Arc<Live>,
+    /// When its age is up.
+    ends: Instant,
+    shutdown: CancellationToken,
 }
 
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
 /// Serves one connection, and holds its slot for as long.
-async fn converse(
-    stream: TcpStream,
-    _slot: OwnedSemaphorePermit,
-    served: Served,
-    limits: Limits,
-    shutdown: CancellationToken,
-) {
+async fn converse(stream: TcpStream, _slot: OwnedSemaphorePermit, served: Served, limits: Limits) {
+    let (ends, shutdown) = (served.ends, served.shutdown.clone());
     let service = service_fn(|request| {
         let response = answer(&served, &request);
         async { Ok::<_, Infallible>(response) }
@@ -187,7 +204,7 @@ async fn converse(
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = shutdown.cancelled() => None,
-        () = sleep(limits.age) => None,
+        () = sleep_until(ends) => None,
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -202,30 +219,53 @@ async fn converse(
 }
 
 /// The answer to one request. For HEAD, hyper sends the same head and no body.
-fn answer<B>(Served { observe, admin }: &Served, request: &Request<B>) -> Response<Full<Bytes>> {
-    let page: fn(&Observe) -> Page = match request.uri().path() {
+fn answer<B>(served: &Served, request: &Request<B>) -> Response<Body> {
+    let page: fn(&Served) -> Page = match request.uri().path() {
+        "/" if wants_html(request) => |served| Page::ok(HTML, page::render(&served.live.state())),
         "/" => |_| Page::ok(TEXT, INDEX),
-        "/livez" => |observe| Page::verdict("live\n", observe.health.is_live()),
-        "/readyz" => |observe| Page::verdict("ready\n", observe.health.is_ready()),
-        "/metrics" => |observe| Page::ok(OPEN_METRICS, observe.metrics.encode()),
-        "/status" => Page::status,
-        "/resume" => return resume(observe, admin, request),
+        "/page.css" => |_| Page::ok(STYLE, page::STYLE),
+        "/page.js" => |_| Page::ok(SCRIPT, page::SCRIPT),
+        "/icon.svg" => |_| Page::ok(ICON, page::ICON),
+        "/livez" => |served| Page::verdict("live\n", served.observe.health.is_live()),
+        "/readyz" => |served| Page::verdict("ready\n", served.observe.health.is_ready()),
+        "/metrics" => |served| Page::ok(OPEN_METRICS, served.observe.metrics.encode()),
+        "/status" => |served| Page::status(&served.observe),
+        "/events" if request.method() == Method::GET => return events(served),
+        "/events" => |_| Page::ok(EVENTS, ""),
+        "/resume" => return resume(&served.observe, &served.admin, request),
         _ => return Page::error(StatusCode::NOT_FOUND, "not found\n").into_response(),
     };
     match *request.method() {
-        Method::GET | Method::HEAD => page(observe).into_response(),
+        Method::GET | Method::HEAD => page(served).into_response(),
         _ => other_method("GET, HEAD"),
     }
 }
 
-fn other_method(allowed: &'static str) -> Response<Full<Bytes>> {
+/// Whether this is a browser: others say that they take anything, or nothing of it.
+fn wants_html<B>(request: &Request<B>) -> bool {
+    let accepted = request.headers().get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    accepted.flat_map(|accept| accept.split(',')).any(|range| {
+        let kind = range.split(';').next().unwrap_or_default();
+        kind.trim().eq_ignore_ascii_case("text/html")
+    })
+}
+
+/// The page's stream. It ends with its connection's age, and the browser opens another.
+fn events(Served { live, ends, shutdown, .. }: &Served) -> Response<Body> {
+    match live.watch(*ends, shutdown) {
+        Some(frames) => respond(StatusCode::OK, EVENTS, StreamBody::new(frames).boxed_unsync()),
+        None => Page::error(StatusCode::SERVICE_UNAVAILABLE, "enough are watching already\n").into_response(),
+    }
+}
+
+fn other_method(allowed: &'static str) -> Response<Body> {
     let mut response = Page::error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n").into_response();
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }
 
 /// Resumes what is paused: all of it, or `?partition=N`.
-fn resume<B>(observe: &Observe, admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
+fn resume<B>(observe: &Observe, admin: &Admin, request: &Request<B>) -> Response<Body> {
     if request.method() != Method::POST {
         return other_method("POST");
     }
@@ -281,13 +321,21 @@ impl Page {
         }
     }
 
-    fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(self.body));
-        *response.status_mut() = self.code;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, self.content_type);
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        response
+    fn into_response(self) -> Response<Body> {
+        respond(self.code, self.content_type, Full::new(self.body).boxed_unsync())
     }
+}
+
+/// An answer with what each has in its head.
+fn respond(code: StatusCode, content_type: HeaderValue, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::POLICY));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(VARY, HeaderValue::from_static("accept"));
+    response
 }

@@ -42,7 +42,7 @@ const REQUEST_BOUNDS: &[f64] =
 
 /// Upper bounds, in seconds, of how long a record takes through the pipeline: from at once to a
 /// backlog of a day.
-const END_TO_END_BOUNDS: &[f64] =
+pub(super) const END_TO_END_BOUNDS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 86400.0];
 
 const END_TO_END_HELP: &str =
@@ -248,6 +248,11 @@ impl Metrics {
     /// How long writing one batch to `topic` takes, its acknowledgement included.
     pub fn produce(&self, topic: &str) -> DurationHistogram {
         self.inner.families.produce.get_or_create_owned(&TopicLabels { topic: topic.into() })
+    }
+
+    /// How long records of `topic` take, from their timestamp until they are acknowledged.
+    pub fn end_to_end(&self, topic: &str) -> DurationHistogram {
+        self.inner.families.end_to_end.get_or_create_owned(&TopicLabels { topic: topic.into() })
     }
 
     /// Counts dead letters. The reason is one of a closed set.

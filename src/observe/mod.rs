@@ -7,6 +7,7 @@
 //!   handles that  ├─► StatusBoard ─► /status ───┘
 //!   they own)     └─► TallyBoard ──┬─► /status, /metrics
 //!                                  └─► stats::report ──► the log
+//!              all of them, at times ──► Live ──► the page at / and /events
 //! ```
 //! [`Observe`] holds the four of them. Whoever does work asks each for a handle of its own when it
 //! begins; writing through it is an atomic or an uncontended lock, and dropping it takes what it
@@ -33,10 +34,13 @@
 mod distribution;
 mod health;
 mod histogram;
+mod history;
 mod http;
+mod live;
 pub mod logs;
 mod metrics;
 mod operator;
+mod page;
 mod paused;
 mod process;
 mod ready;

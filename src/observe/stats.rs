@@ -43,7 +43,7 @@ fn log(what: &str, snapshot: &Snapshot, before: &Snapshot, elapsed: Duration) {
 }
 
 /// Rounded down; 0 where no time has passed.
-fn per_second(now: u64, before: u64, elapsed: Duration) -> u64 {
+pub(super) fn per_second(now: u64, before: u64, elapsed: Duration) -> u64 {
     let gained = u128::from(now.saturating_sub(before));
     let rate = (gained * 1_000_000).checked_div(elapsed.as_micros()).unwrap_or(0);
     u64::try_from(rate).unwrap_or(u64::MAX)

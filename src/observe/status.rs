@@ -113,6 +113,20 @@ pub enum PartitionState {
     Draining,
 }
 
+impl PartitionState {
+    /// As `/status` has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Blocked => "blocked",
+            Self::Paused => "paused",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// Something that went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LastError {

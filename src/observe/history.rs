@@ -1,0 +1,367 @@
+//! The last fifteen minutes, for the page's charts: a ring of samples, taken rarely.
+//!
+//! ```text
+//! tallies, partitions, latency ──► Sample ──► History (a ring) ──► Charts: what each stretch gained
+//! ```
+//! Samples hold running sums, so that a sample which is missed costs resolution and no count. The
+//! ring is bounded whatever senders send: it keeps few values of a dimension, and few partitions.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::Observe;
+use super::tally::{DistributionSnapshot, Snapshot, Totals};
+
+/// How far apart samples are.
+pub(super) const EVERY: Duration = Duration::from_secs(15);
+
+/// How many are kept: fifteen minutes of them, both ends included.
+const KEPT: usize = 61;
+
+/// The most values of a dimension that have a curve of their own.
+const CURVES: usize = 5;
+
+/// The most partitions whose lag a sample keeps: those with the most.
+const LAGS: usize = 64;
+
+/// The last stretch is at least this long, or it is drawn together with the one before: rates of
+/// less jump about.
+const LEAST_STRETCH: Duration = Duration::from_secs(5);
+
+/// The sums at a moment.
+#[derive(Debug, Clone)]
+pub(super) struct Sample {
+    taken: Instant,
+    unix_ms: u64,
+    totals: Totals,
+    errors: BTreeMap<&'static str, u64>,
+    distributions: Vec<DistributionSnapshot>,
+    /// All partitions together.
+    lag: u64,
+    lags: BTreeMap<i32, u64>,
+    latency: Vec<u64>,
+}
+
+/// The ring.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    samples: VecDeque<Sample>,
+    /// The topics that were read: their latencies count on when their last partition is given up.
+    topics: BTreeSet<String>,
+}
+
+/// What each stretch gained, in columns of equal length, the oldest first.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Charts {
+    /// When each stretch ended: milliseconds since the Unix epoch.
+    pub(super) at: Vec<u64>,
+    /// How many milliseconds it took.
+    pub(super) took: Vec<u64>,
+    pub(super) records_in: Vec<u64>,
+    pub(super) records_out: Vec<u64>,
+    pub(super) records_dead: Vec<u64>,
+    pub(super) records_dropped: Vec<u64>,
+    /// Microseconds, from the histogram of end-to-end latency; `None` where nothing was done.
+    pub(super) p50: Vec<Option<u64>>,
+    pub(super) p95: Vec<Option<u64>>,
+    pub(super) p99: Vec<Option<u64>>,
+    /// At the stretch's end.
+    lag: Vec<u64>,
+    lags: BTreeMap<i32, Vec<Option<u64>>>,
+    /// Dead letters by reason.
+    errors: BTreeMap<&'static str, Vec<u64>>,
+    distributions: Vec<Shares>,
+}
+
+/// One dimension's values.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Shares {
+    name: &'static str,
+    /// The most frequent at the end. Senders chose these texts.
+    values: Vec<String>,
+    /// How often each was counted, a list of stretches for each value.
+    counts: Vec<Vec<u64>>,
+    /// All other values.
+    other: Vec<u64>,
+}
+
+impl History {
+    /// The sums as they are now; `counted` is what the tallies say.
+    pub(super) fn sample(&mut self, observe: &Observe, counted: &Snapshot) -> Sample {
+        let partitions = observe.partitions.partitions();
+        for partition in &partitions {
+            if !self.topics.contains(&partition.topic) {
+                self.topics.insert(partition.topic.clone());
+            }
+        }
+        let mut latency = Vec::new();
+        for topic in &self.topics {
+            let counts = observe.metrics.end_to_end(topic).counts();
+            latency.resize(counts.len(), 0);
+            latency.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        }
+        let mut lags: Vec<_> = partitions.iter().filter_map(|it| Some((it.partition, it.lag?))).collect();
+        let lag = lags.iter().fold(0, |sum: u64, (_, lag)| sum.saturating_add(*lag));
+        lags.sort_by_key(|(partition, lag)| (std::cmp::Reverse(*lag), *partition));
+        lags.truncate(LAGS);
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Sample {
+            taken: Instant::now(),
+            unix_ms: millis(since),
+            totals: counted.totals,
+            errors: counted.errors.clone(),
+            distributions: counted.distributions.clone(),
+            lag,
+            lags: lags.into_iter().collect(),
+            latency,
+        }
+    }
+
+    /// Keeps a sample, and forgets the oldest where there are enough.
+    pub(super) fn keep(&mut self, sample: Sample) {
+        if self.samples.len() == KEPT {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(sample);
+    }
+
+    /// What there is to draw, with `now` as the last moment.
+    pub(super) fn charts(&self, now: &Sample) -> Charts {
+        let mut samples: Vec<_> = self.samples.iter().collect();
+        let is_short = |last: &&Sample| now.taken.duration_since(last.taken) < LEAST_STRETCH;
+        if samples.len() > 1 && samples.last().is_some_and(is_short) {
+            samples.pop();
+        }
+        samples.push(now);
+        let mut charts = Charts::default();
+        for reason in now.errors.keys() {
+            charts.errors.insert(reason, Vec::new());
+        }
+        for partition in now.lags.keys() {
+            charts.lags.insert(*partition, Vec::new());
+        }
+        charts.distributions = now.distributions.iter().map(Shares::of).collect();
+        for pair in samples.windows(2) {
+            if let [from, to] = pair {
+                charts.push(from, to);
+            }
+        }
+        charts
+    }
+}
+
+impl Charts {
+    fn push(&mut self, from: &Sample, to: &Sample) {
+        self.at.push(to.unix_ms);
+        self.took.push(millis(to.taken.duration_since(from.taken)));
+        let (before, after) = (&from.totals, &to.totals);
+        self.records_in.push(after.records_in.saturating_sub(before.records_in));
+        self.records_out.push(after.records_out.saturating_sub(before.records_out));
+        self.records_dead.push(after.records_dead.saturating_sub(before.records_dead));
+        self.records_dropped.push(after.records_dropped.saturating_sub(before.records_dropped));
+        let latency = to.latency.iter().enumerate();
+        let latency = latency.map(|(at, count)| count.saturating_sub(from.latency.get(at).copied().unwrap_or(0)));
+        let latency: Vec<_> = latency.collect();
+        self.p50.push(percentile(&latency, 500));
+        self.p95.push(percentile(&latency, 950));
+        self.p99.push(percentile(&latency, 990));
+        self.lag.push(to.lag);
+        for (partition, lags) in &mut self.lags {
+            lags.push(to.lags.get(partition).copied());
+        }
+        for (reason, gains) in &mut self.errors {
+            let of = |sample: &Sample| sample.errors.get(reason).copied().unwrap_or(0);
+            gains.push(of(to).saturating_sub(of(from)));
+        }
+        for (at, shares) in self.distributions.iter_mut().enumerate() {
+            if let (Some(from), Some(to)) = (from.distributions.get(at), to.distributions.get(at)) {
+                shares.push(from, to);
+            }
+        }
+    }
+}
+
+impl Shares {
+    fn of(now: &DistributionSnapshot) -> Self {
+        let values: Vec<_> = now.top.iter().take(CURVES).map(|entry| entry.value.clone()).collect();
+        Self { name: now.name, counts: vec![Vec::new(); values.len()], values, other: Vec::new() }
+    }
+
+    fn push(&mut self, from: &DistributionSnapshot, to: &DistributionSnapshot) {
+        let mut rest = to.total.saturating_sub(from.total);
+        for (value, gains) in self.values.iter().zip(&mut self.counts) {
+            let gain = count_at(to, value).saturating_sub(count_at(from, value)).min(rest);
+            rest -= gain;
+            gains.push(gain);
+        }
+        self.other.push(rest);
+    }
+}
+
+/// How often a value was counted. One that was not listed was no more frequent than the last that
+/// was; among values that are about equally frequent, those which change places had about that.
+fn count_at(sample: &DistributionSnapshot, value: &str) -> u64 {
+    let listed = sample.top.iter().find(|entry| entry.value == value);
+    let last = sample.top.last().filter(|_| sample.other > 0);
+    listed.or(last).map_or(0, |entry| entry.count)
+}
+
+/// The duration, in microseconds, that so many thousandths of those counted do not exceed; linear
+/// within a bucket, and the last bound where that is exceeded.
+fn percentile(counts: &[u64], thousandths: u64) -> Option<u64> {
+    let total: u64 = counts.iter().sum();
+    let rank = (u128::from(total) * u128::from(thousandths)).div_ceil(1000);
+    let (mut below, mut lower) = (0_u128, 0_u128);
+    let bounds = super::metrics::END_TO_END_BOUNDS.iter().map(|bound| Duration::from_secs_f64(*bound).as_micros());
+    for (count, upper) in counts.iter().map(|count| u128::from(*count)).zip(bounds) {
+        if count > 0 && below + count >= rank {
+            return u64::try_from(lower + (upper - lower) * (rank - below) / count).ok();
+        }
+        below += count;
+        lower = upper;
+    }
+    u64::try_from(lower).ok().filter(|_| total > 0)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::observe::TOP;
+    use crate::record::Offset;
+
+    fn observe() -> Observe {
+        Observe::new("1.2.3", &["device_type"], Duration::from_secs(10), json!({}))
+    }
+
+    fn sample(history: &mut History, observe: &Observe) -> Sample {
+        history.sample(observe, &observe.tallies.snapshot())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stretches_gain_what_was_counted_within_them() {
+        let (observe, mut history) = (observe(), History::default());
+        let tally = observe.tallies.register();
+        let metrics = observe.metrics.partition("user-login", 3);
+        let status = observe.partitions.partition("user-login", 3);
+        let first = sample(&mut history, &observe);
+        history.keep(first);
+        for n in 1..=3 {
+            advance(EVERY).await;
+            tally.lock().totals().records_in += 10 * n;
+            tally.lock().errors("tombstone", n);
+            for _ in 0..n {
+                tally.lock().count(0, "ios");
+            }
+            metrics.acknowledged(0, 40, n);
+            status.position(Offset(0));
+            status.high_watermark(Offset(i64::try_from(n).unwrap()));
+            let next = sample(&mut history, &observe);
+            history.keep(next);
+        }
+        advance(LEAST_STRETCH).await;
+        let now = sample(&mut history, &observe);
+        let charts = history.charts(&now);
+        assert_eq!(charts.took, [15_000, 15_000, 15_000, 5_000]);
+        assert_eq!(charts.records_in, [10, 20, 30, 0]);
+        assert_eq!(charts.errors["tombstone"], [1, 2, 3, 0]);
+        assert_eq!(charts.distributions[0].counts, [[1, 2, 3, 0]]);
+        assert_eq!(charts.lags[&3], [Some(1), Some(2), Some(3), Some(3)]);
+        assert_eq!(charts.p50, [Some(50_000), Some(37_500), Some(41_666), None]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_ring_forgets_and_a_short_stretch_joins_the_one_before() {
+        let (observe, mut history) = (observe(), History::default());
+        for _ in 0..100 {
+            let next = sample(&mut history, &observe);
+            history.keep(next);
+            advance(EVERY).await;
+        }
+        assert_eq!(history.samples.len(), KEPT);
+        let next = sample(&mut history, &observe);
+        history.keep(next);
+        advance(Duration::from_secs(1)).await;
+        let now = sample(&mut history, &observe);
+        let charts = history.charts(&now);
+        assert_eq!((charts.at.len(), charts.took.last()), (KEPT - 1, Some(&16_000)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn latency_counts_on_when_the_last_partition_goes() {
+        let (observe, mut history) = (observe(), History::default());
+        let metrics = observe.metrics.partition("user-login", 3);
+        let status = observe.partitions.partition("user-login", 3);
+        metrics.acknowledged(0, 400, 1_000);
+        let with = sample(&mut history, &observe);
+        drop(status);
+        assert_eq!(sample(&mut history, &observe).latency, with.latency);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hostile_sender_fills_no_ring() {
+        let (observe, mut history) = (observe(), History::default());
+        let tally = observe.tallies.register();
+        for n in 0..1_000 {
+            tally.lock().count(0, format!("{n:0>64}"));
+            tally.lock().count(0, "steady");
+        }
+        let first = sample(&mut history, &observe);
+        assert_eq!(first.distributions[0].top.len(), TOP);
+        history.keep(first);
+        advance(EVERY).await;
+        for n in 0..1_000 {
+            tally.lock().count(0, format!("x{n:0>63}"));
+            tally.lock().count(0, "steady");
+        }
+        let now = sample(&mut history, &observe);
+        let charts = history.charts(&now);
+        let shares = &charts.distributions[0];
+        assert_eq!((&*shares.values[0], shares.counts[0][0]), ("steady", 1_000));
+        let all: u64 = shares.counts.iter().map(|gains| gains[0]).sum();
+        assert_eq!(all + shares.other[0], 2_000, "shares add up");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn values_that_change_places_keep_their_shares() {
+        let (observe, mut history) = (observe(), History::default());
+        let tally = observe.tallies.register();
+        for stretch in 0..10 {
+            for value in 0..40 {
+                // Who is ahead changes each time, by one.
+                for _ in 0..100 + u32::from(value % 10 == stretch) {
+                    tally.lock().count(0, format!("{value}"));
+                }
+            }
+            advance(EVERY).await;
+            let next = sample(&mut history, &observe);
+            history.keep(next);
+        }
+        advance(LEAST_STRETCH).await;
+        let now = sample(&mut history, &observe);
+        let charts = history.charts(&now);
+        for gains in &charts.distributions[0].counts {
+            let all = &gains[..gains.len() - 1];
+            assert!(all.iter().all(|gain| (98..=102).contains(gain)), "{gains:?}");
+        }
+    }
+
+    #[test]
+    fn percentiles_lie_within_their_bucket() {
+        let mut counts = vec![0; super::super::metrics::END_TO_END_BOUNDS.len() + 1];
+        assert_eq!(percentile(&counts, 500), None);
+        counts[1] = 100;
+        assert_eq!((percentile(&counts, 500), percentile(&counts, 1000)), (Some(7_500), Some(10_000)));
+        *counts.last_mut().unwrap() = 900;
+        assert_eq!(percentile(&counts, 990), Some(86_400_000_000));
+    }
+}

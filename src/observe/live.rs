@@ -1,0 +1,212 @@
+//! What the page shows, as it is now and as a stream of server-sent events.
+//!
+//! ```text
+//! every 15 s ──► History ──┐                 ┌──► the page, written here
+//! while someone watches,   ├──► State ───────┤
+//! every 2 s ───────────────┘                 └──► a frame ──► watch channel ──► each watcher
+//! ```
+//! A frame is made once for all watchers and holds everything, so that a slow one skips what it
+//! had no time for: nothing is queued for anybody. Nobody watching costs a sample each 15 s.
+
+use std::cmp::Reverse;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::Stream;
+use futures::stream::unfold;
+use hyper::body::Frame;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::history::{Charts, EVERY, History};
+use super::status::{PartitionState, Status};
+use super::{Observe, lock};
+
+/// How often watchers hear.
+const LIVE: Duration = Duration::from_secs(2);
+
+/// A frame that is no older than this is good enough for one who begins to watch.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How many may watch at once.
+pub(super) const WATCHERS: usize = 16;
+
+/// The most partitions on the page: those in trouble, then those with the most lag. `/status` has all.
+const PARTITIONS: usize = 200;
+
+/// Feeds the page.
+#[derive(Debug)]
+pub(super) struct Live {
+    observe: Observe,
+    history: Mutex<History>,
+    /// The last frame, and when it was made.
+    latest: Mutex<Option<(Instant, Bytes)>>,
+    frames: watch::Sender<Bytes>,
+    watched: Notify,
+    slots: Arc<Semaphore>,
+}
+
+/// What the page shows.
+#[derive(Debug, Serialize)]
+pub(super) struct State {
+    /// Whether the process does its work.
+    pub(super) ready: bool,
+    /// Why not.
+    pub(super) reasons: Vec<String>,
+    /// Without the configuration, which never changes.
+    #[serde(flatten)]
+    pub(super) status: Status,
+    /// Who has the partitions: this process's name in its group.
+    pub(super) owner: String,
+    /// How many partitions are left out.
+    pub(super) more_partitions: usize,
+    /// All partitions' lag.
+    pub(super) lag: u64,
+    /// The last fifteen minutes.
+    pub(super) charts: Charts,
+}
+
+impl Live {
+    pub(super) fn new(observe: Observe) -> Arc<Self> {
+        Arc::new(Self {
+            observe,
+            history: Mutex::default(),
+            latest: Mutex::default(),
+            frames: watch::Sender::new(Bytes::new()),
+            watched: Notify::new(),
+            slots: Arc::new(Semaphore::new(WATCHERS)),
+        })
+    }
+
+    /// Samples, and feeds whoever watches, until `shutdown`.
+    pub(super) async fn run(&self, shutdown: CancellationToken) {
+        let mut shutdown = pin!(shutdown.cancelled());
+        let mut sample_at = Instant::now();
+        let mut frame_at = sample_at;
+        loop {
+            let is_watched = self.frames.receiver_count() > 0;
+            let next = if is_watched { sample_at.min(frame_at) } else { sample_at };
+            tokio::select! {
+                () = shutdown.as_mut() => return,
+                () = self.watched.notified() => {
+                    // Who begins to watch has a frame already.
+                    if frame_at <= Instant::now() {
+                        frame_at = Instant::now() + LIVE;
+                    }
+                    continue;
+                }
+                () = sleep_until(next) => {}
+            }
+            let now = Instant::now();
+            if now >= sample_at {
+                let counted = self.observe.tallies.snapshot();
+                let mut history = lock(&self.history);
+                let sample = history.sample(&self.observe, &counted);
+                history.keep(sample);
+                sample_at = now + EVERY;
+            }
+            if is_watched && now >= frame_at {
+                self.frames.send_replace(self.frame());
+                frame_at = now + LIVE;
+            }
+        }
+    }
+
+    /// What there is to see now.
+    pub(super) fn state(&self) -> State {
+        let mut status = self.observe.status();
+        let charts = {
+            let mut history = lock(&self.history);
+            let now = history.sample(&self.observe, &status.tally);
+            history.charts(&now)
+        };
+        let lags = status.partitions.iter().filter_map(|partition| partition.lag);
+        let lag = lags.fold(0, u64::saturating_add);
+        let more_partitions = status.partitions.len().saturating_sub(PARTITIONS);
+        if more_partitions > 0 {
+            let runs = |state| state == PartitionState::Running;
+            status.partitions.sort_by_key(|it| (runs(it.state), Reverse(it.lag), it.partition));
+            status.partitions.truncate(PARTITIONS);
+            status.partitions.sort_by_key(|it| it.partition);
+        }
+        let group = status.group.as_ref();
+        let owner = group.and_then(|group| group.instance_id.clone().or_else(|| group.member_id.clone()));
+        let reasons = self.observe.health.is_ready().err().unwrap_or_default();
+        State {
+            ready: reasons.is_empty(),
+            reasons: reasons.iter().map(ToString::to_string).collect(),
+            status,
+            owner: owner.unwrap_or_else(|| "this instance".into()),
+            more_partitions,
+            lag,
+            charts,
+        }
+    }
+
+    /// A stream of frames until `shutdown`, or `ends`; `None` where enough watch already.
+    pub(super) fn watch(
+        self: &Arc<Self>,
+        ends: Instant,
+        shutdown: &CancellationToken,
+    ) -> Option<impl Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + use<>> {
+        let slot = Arc::clone(&self.slots).try_acquire_owned().ok()?;
+        let frames = self.frames.subscribe();
+        self.watched.notify_one();
+        let watcher =
+            Watcher { first: Some(self.fresh_frame()), frames, ends, shutdown: shutdown.clone(), _slot: slot };
+        Some(unfold(watcher, |mut watcher| async {
+            let frame = watcher.next().await?;
+            Some((Ok(Frame::data(frame)), watcher))
+        }))
+    }
+
+    /// The last frame if it is fresh: opening streams in a hurry costs no more than one a second.
+    fn fresh_frame(&self) -> Bytes {
+        let latest = lock(&self.latest).clone();
+        latest.filter(|(made, _)| made.elapsed() < FRESH).map_or_else(|| self.frame(), |(_, frame)| frame)
+    }
+
+    /// An event of everything there is to see. JSON has no line end in it, so it is one `data` line.
+    fn frame(&self) -> Bytes {
+        let mut state = self.state();
+        state.status.configuration = Value::Null;
+        let frame = match serde_json::to_string(&state) {
+            Ok(json) => Bytes::from(format!("retry: 1000\ndata: {json}\n\n")),
+            Err(error) => {
+                tracing::error!(%error, "the page's state can't be written as JSON");
+                Bytes::from_static(b": see the log\n\n")
+            }
+        };
+        *lock(&self.latest) = Some((Instant::now(), frame.clone()));
+        frame
+    }
+}
+
+/// One open stream.
+struct Watcher {
+    first: Option<Bytes>,
+    frames: watch::Receiver<Bytes>,
+    ends: Instant,
+    shutdown: CancellationToken,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => None,
+            () = sleep_until(self.ends) => None,
+            changed = self.frames.changed() => changed.ok().map(|()| self.frames.borrow_and_update().clone()),
+        }
+    }
+}

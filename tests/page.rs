@@ -1,0 +1,281 @@
+//! The page at `/` of the admin port and its stream, over real connections.
+#![allow(clippy::unwrap_used, reason = "clippy does not count a test's helpers as tests")]
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use login_pipeline::config;
+use login_pipeline::observe::{AdminServer, Limits, Observe, PartitionState, Severity};
+use login_pipeline::record::Offset;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+const HOSTILE: &str = "<script>alert('1')</script>\"&";
+
+/// Longer than anything here takes, shorter than an age.
+const SOON: Duration = Duration::from_secs(20);
+
+struct Admin {
+    address: SocketAddr,
+    observe: Observe,
+    shutdown: CancellationToken,
+    server: JoinHandle<()>,
+}
+
+impl Admin {
+    async fn start(limits: Limits) -> Self {
+        let admin = config::Admin { listen: ([127, 0, 0, 1], 0).into(), token_file: None };
+        let server = AdminServer::bind(&admin).await.unwrap().with_limits(limits);
+        let address = server.local_addr();
+        let configuration = json!({"source": {"topic": HOSTILE}});
+        let dimensions = &["device_type", "app_version", "locale"];
+        let observe = Observe::new("1.2.3", dimensions, Duration::from_secs(10), configuration);
+        let shutdown = CancellationToken::new();
+        let server = tokio::spawn(server.serve(observe.clone(), shutdown.clone()));
+        Self { address, observe, shutdown, server }
+    }
+
+    /// The head, in lower case, and the body of an answer that ends.
+    async fn request(&self, method: &str, path: &str, accept: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\n{accept}connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        (head.to_ascii_lowercase(), body.to_owned())
+    }
+
+    async fn page(&self) -> (String, String) {
+        self.request("GET", "/", "accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\n").await
+    }
+
+    async fn watch(&self) -> Watcher {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(b"GET /events HTTP/1.1\r\nhost: admin\r\naccept: text/event-stream\r\n\r\n").await.unwrap();
+        let mut watcher = Watcher { stream: BufReader::new(stream), head: String::new() };
+        while let Some(line) = watcher.line().await {
+            if line.trim().is_empty() {
+                break;
+            }
+            watcher.head.push_str(&line.to_ascii_lowercase());
+        }
+        watcher
+    }
+}
+
+struct Watcher {
+    stream: BufReader<TcpStream>,
+    head: String,
+}
+
+impl Watcher {
+    /// `None` at the connection's end.
+    async fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = self.stream.read_line(&mut line).await.unwrap_or(0);
+        (read > 0).then_some(line)
+    }
+
+    fn status(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap()
+    }
+
+    /// The next event; `None` where the stream ends first, in order or not.
+    async fn event(&mut self) -> Option<Value> {
+        while let Some(line) = self.line().await {
+            if let Some(data) = line.strip_prefix("data: ") {
+                return Some(serde_json::from_str(data).unwrap());
+            }
+            if line == "0\r\n" {
+                return None;
+            }
+        }
+        None
+    }
+}
+
+#[tokio::test]
+async fn a_browser_gets_the_page_and_others_the_index() {
+    let admin = Admin::start(Limits::default()).await;
+    let (head, page) = admin.page().await;
+    assert!(head.starts_with("http/1.1 200") && head.contains("content-type: text/html"), "{head}");
+    assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
+    assert!(!page.contains("{{"), "a part was left out");
+    for accept in ["", "accept: */*\r\n", "accept: text/htmlx, application/json\r\n"] {
+        let (head, index) = admin.request("GET", "/", accept).await;
+        assert!(head.contains("content-type: text/plain") && index.contains("/metrics"), "{accept}: {head}");
+        assert!(head.contains("vary: accept"), "{head}");
+    }
+    let (head, body) = admin.request("HEAD", "/", "accept: text/html\r\n").await;
+    assert!(head.starts_with("http/1.1 200") && head.contains("content-type: text/html"), "{head}");
+    assert_eq!(body, "");
+    let (head, body) = admin.request("HEAD", "/events", "").await;
+    assert!(head.starts_with("http/1.1 200") && body.is_empty(), "{head}");
+    assert!(admin.request("POST", "/events", "").await.0.starts_with("http/1.1 405"));
+}
+
+#[tokio::test]
+async fn the_page_is_small_and_takes_nothing_from_elsewhere() {
+    let admin = Admin::start(Limits::default()).await;
+    let mut size = 0;
+    for path in ["/", "/page.css", "/page.js", "/icon.svg"] {
+        let (head, body) = admin.request("GET", path, "accept: text/html\r\n").await;
+        assert!(head.starts_with("http/1.1 200"), "{path}: {head}");
+        for wanted in [
+            "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; ",
+            "frame-ancestors 'none'",
+            "x-content-type-options: nosniff",
+            "cache-control: no-store",
+            "referrer-policy: no-referrer",
+        ] {
+            assert!(head.contains(wanted), "{path}: {wanted}: {head}");
+        }
+        assert!(!head.contains("unsafe"), "{head}");
+        let without_namespace = body.replace("http://www.w3.org/2000/svg", "");
+        for elsewhere in ["http://", "https://", "src=\"//", "@import", "style=\"", "onclick"] {
+            assert!(!without_namespace.contains(elsewhere), "{path} has {elsewhere}");
+        }
+        size += head.len() + body.len();
+    }
+    assert!(size < 60 * 1024, "{size}");
+}
+
+#[tokio::test]
+async fn what_others_wrote_is_no_markup() {
+    let admin = Admin::start(Limits::default()).await;
+    let partition = admin.observe.partitions.partition(HOSTILE, 3);
+    partition.failed("fatal", HOSTILE);
+    let tally = admin.observe.tallies.register();
+    tally.lock().count(1, HOSTILE);
+    admin.observe.health.started();
+    let component = admin.observe.health.component(HOSTILE);
+    component.degraded(HOSTILE, Severity::Fatal);
+
+    let (_, page) = admin.page().await;
+    assert!(!page.contains("<script>") && !page.contains("alert('1')"), "{page}");
+    let escaped = "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;";
+    // Topic, error, value, configuration, component and its reason.
+    let times = page.matches(escaped).count();
+    assert!(times >= 4, "{times} times:\n{page}");
+
+    let mut watcher = admin.watch().await;
+    let event = timeout(SOON, watcher.event()).await.unwrap().unwrap();
+    assert_eq!(event["tally"]["distributions"][1]["top"][0]["value"], HOSTILE, "JSON has it as it is, in one line");
+    for markup in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"] {
+        assert!(!include_str!("../src/observe/page/page.js").contains(markup), "{markup}");
+    }
+}
+
+#[tokio::test]
+async fn the_stream_has_all_that_the_page_shows() {
+    let admin = Admin::start(Limits::default()).await;
+    let partition = admin.observe.partitions.partition("user-login", 3);
+    partition.state(PartitionState::Paused);
+    partition.position(Offset(10));
+    partition.high_watermark(Offset(25));
+    admin.observe.health.started();
+    let mut watcher = admin.watch().await;
+    assert_eq!(watcher.status(), "200");
+    assert!(watcher.head.contains("content-type: text/event-stream") && watcher.head.contains("no-store"));
+
+    let first = timeout(SOON, watcher.event()).await.unwrap().unwrap();
+    assert_eq!((&first["ready"], &first["version"], &first["lag"]), (&json!(true), &json!("1.2.3"), &json!(15)));
+    assert_eq!(first["partitions"][0]["state"], "paused");
+    assert_eq!(first["owner"], "this instance");
+    assert_eq!(first["configuration"], Value::Null, "it never changes, and is in the page");
+    for column in ["at", "took", "records_in", "records_out", "records_dead", "records_dropped", "p50", "p95", "p99"] {
+        assert!(first["charts"][column].is_array(), "{column}: {first}");
+    }
+    assert_eq!(first["charts"]["distributions"][2]["name"], "locale");
+
+    admin.observe.tallies.register().lock().totals().records_in += 7;
+    admin.observe.health.draining();
+    let counted = async {
+        loop {
+            let next = watcher.event().await.unwrap();
+            if next["ready"] == false && next["tally"]["records_in"] == 7 {
+                return next;
+            }
+        }
+    };
+    let next = timeout(SOON, counted).await.expect("the stream says what has changed");
+    assert_eq!(next["reasons"], json!(["process: draining: the process is about to stop"]));
+}
+
+#[tokio::test]
+async fn stopping_ends_streams_at_once() {
+    let admin = Admin::start(Limits::default()).await;
+    let mut watcher = admin.watch().await;
+    watcher.event().await.unwrap();
+    admin.shutdown.cancel();
+    timeout(Duration::from_secs(4), admin.server).await.expect("no deadline has to pass").unwrap();
+    while watcher.event().await.is_some() {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_with_its_connection_and_another_goes_on() {
+    let admin = Admin::start(Limits::default()).await;
+    let begun = Instant::now();
+    let mut watcher = admin.watch().await;
+    let mut events = 0;
+    while watcher.event().await.is_some() {
+        events += 1;
+    }
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(60) && took < Duration::from_secs(65), "{took:?}");
+    assert!((20..=40).contains(&events), "{events}");
+    let mut again = admin.watch().await;
+    let event = again.event().await.unwrap();
+    assert!(event["charts"]["at"].as_array().unwrap().len() >= 4, "the last minute is there: {event}");
+}
+
+#[tokio::test]
+async fn only_so_many_watch_and_probes_are_heard_besides() {
+    let admin = Admin::start(Limits::default()).await;
+    let mut watchers = Vec::new();
+    for _ in 0..16 {
+        let mut watcher = admin.watch().await;
+        assert_eq!(watcher.status(), "200");
+        watcher.event().await.unwrap();
+        watchers.push(watcher);
+    }
+    assert_eq!(admin.watch().await.status(), "503");
+    assert!(admin.request("GET", "/livez", "").await.0.starts_with("http/1.1 200"));
+    watchers.pop();
+    let freed = async {
+        while admin.watch().await.status() != "200" {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(SOON, freed).await.expect("one who leaves makes room");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_who_reads_nothing_loses_its_place() {
+    let admin = Admin::start(Limits { connections: 1, ..Limits::default() }).await;
+    let held: Vec<_> = (0..200).map(|n| admin.observe.partitions.partition(&"t".repeat(200), n)).collect();
+    let deaf = admin.watch().await;
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(admin.watch().await.status(), "503", "the place is taken");
+    sleep(Duration::from_secs(40)).await;
+    assert!(admin.request("GET", "/livez", "").await.0.starts_with("http/1.1 200"));
+    drop((deaf, held));
+}
+
+#[test]
+fn the_script_is_valid() {
+    let checked = Command::new("node").args(["--check", "src/observe/page/page.js"]).output();
+    match checked {
+        Ok(checked) => assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr)),
+        Err(error) => {
+            assert!(std::env::var_os("CI").is_none(), "node checks the script: {error}");
+            eprintln!("left out: node is not installed: {error}");
+        }
+    }
+}
