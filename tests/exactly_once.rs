@@ -24,7 +24,7 @@ const PARTITIONS: i32 = 6;
 const EXACTLY_ONCE: [&str; 4] = ["--delivery.guarantee", "exactly_once", "--offsets.store", "group"];
 
 /// The flags for transactions of this version, which a new cluster has.
-fn by_version<'a>(version: i16, group: &'a str) -> Vec<&'a str> {
+fn by_version(version: i16, group: &str) -> Vec<&str> {
     let latest: &[_] = if version == 2 { &["--delivery.transaction_version", "auto"] } else { &[] };
     [&EXACTLY_ONCE[..], &["--group.id", group], latest].concat()
 }
