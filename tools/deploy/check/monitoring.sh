@@ -24,7 +24,12 @@ say "$(grep -c -- '- alert:' alerts.yml) alerts, each with an entry in docs/RUNB
 # The log shipper's file as it is; then lines through it, with a file where the network was.
 apt_tools rsyslogd=rsyslog
 work=$(mktemp -d)
-trap 'kill "$shipper" 2>/dev/null; rm -rf "$work"' EXIT
+# It stores its place as it ends, in the folder that is to go: ended first.
+end() {
+    if [[ -n $shipper ]]; then kill "$shipper" && wait "$shipper" || true; fi
+    rm -rf "$work"
+}
+trap end EXIT
 shipper=
 printf 'global(workDirectory="%s")\n' "$work" >"$work/head"
 cat "$work/head" rsyslog.conf >"$work/whole.conf"
@@ -40,7 +45,7 @@ login-pipeline: kafka.brokers is wrong
 LOG
 rsyslogd -n -i "$work/pid" -f "$work/trial.conf" 2>"$work/said" &
 shipper=$!
-for _ in $(seq 100); do
+for _ in $(seq 600); do
     [[ -f $work/out && $(wc -l <"$work/out") -ge 2 ]] && break
     sleep 0.1
 done
