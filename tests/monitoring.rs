@@ -115,6 +115,7 @@ fn page() -> String {
     metrics.limit_passed("max_ratio");
     metrics.retry("fetch", "transient");
     let _ = metrics.produce("processed-user-login");
+    let _ = metrics.geoip();
     metrics.encode()
 }
 
