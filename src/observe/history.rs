@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::Observe;
+use super::metrics::Metrics;
+use super::status::PartitionReport;
 use super::tally::{DistributionSnapshot, Snapshot, Totals};
 
 /// How far apart samples are.
@@ -40,7 +41,7 @@ pub(super) struct Sample {
     errors: BTreeMap<&'static str, u64>,
     distributions: Vec<DistributionSnapshot>,
     /// All partitions together.
-    lag: u64,
+    pub(super) lag: u64,
     lags: BTreeMap<i32, u64>,
     latency: Vec<u64>,
 }
@@ -89,17 +90,16 @@ struct Shares {
 }
 
 impl History {
-    /// The sums as they are now; `counted` is what the tallies say.
-    pub(super) fn sample(&mut self, observe: &Observe, counted: &Snapshot) -> Sample {
-        let partitions = observe.partitions.partitions();
-        for partition in &partitions {
+    /// The sums as they are now; `counted` is what the tallies say, `partitions` what the status does.
+    pub(super) fn sample(&mut self, metrics: &Metrics, counted: &Snapshot, partitions: &[PartitionReport]) -> Sample {
+        for partition in partitions {
             if !self.topics.contains(&partition.topic) {
                 self.topics.insert(partition.topic.clone());
             }
         }
         let mut latency = Vec::new();
         for topic in &self.topics {
-            let counts = observe.metrics.end_to_end(topic).counts();
+            let counts = metrics.end_to_end(topic).counts();
             latency.resize(counts.len(), 0);
             latency.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
         }
@@ -236,7 +236,7 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::observe::TOP;
+    use crate::observe::{Observe, TOP};
     use crate::record::Offset;
 
     fn observe() -> Observe {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     fn sample(history: &mut History, observe: &Observe) -> Sample {
-        history.sample(observe, &observe.tallies.snapshot())
+        history.sample(&observe.metrics, &observe.tallies.snapshot(), &observe.partitions.partitions())
     }
 
     #[tokio::test(start_paused = true)]

@@ -105,9 +105,10 @@ impl Live {
             }
             let now = Instant::now();
             if now >= sample_at {
-                let counted = self.observe.tallies.snapshot();
+                let Observe { metrics, tallies, partitions, .. } = &self.observe;
+                let (counted, partitions) = (tallies.snapshot(), partitions.partitions());
                 let mut history = lock(&self.history);
-                let sample = history.sample(&self.observe, &counted);
+                let sample = history.sample(metrics, &counted, &partitions);
                 history.keep(sample);
                 sample_at = now + EVERY;
             }
@@ -121,13 +122,11 @@ impl Live {
     /// What there is to see now.
     pub(super) fn state(&self) -> State {
         let mut status = self.observe.status();
-        let charts = {
+        let (charts, lag) = {
             let mut history = lock(&self.history);
-            let now = history.sample(&self.observe, &status.tally);
-            history.charts(&now)
+            let now = history.sample(&self.observe.metrics, &status.tally, &status.partitions);
+            (history.charts(&now), now.lag)
         };
-        let lags = status.partitions.iter().filter_map(|partition| partition.lag);
-        let lag = lags.fold(0, u64::saturating_add);
         let more_partitions = status.partitions.len().saturating_sub(PARTITIONS);
         if more_partitions > 0 {
             let runs = |state| state == PartitionState::Running;
