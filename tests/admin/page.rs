@@ -1,58 +1,37 @@
-//! The page at `/` of the admin port and its stream, over real connections.
-#![allow(clippy::unwrap_used, reason = "clippy does not count a test's helpers as tests")]
+//! The page at `/` and its stream.
 
-use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use login_pipeline::config;
-use login_pipeline::observe::{AdminServer, Limits, Observe, PartitionState, Severity};
+use login_pipeline::observe::{Limits, PartitionState, Severity};
 use login_pipeline::record::Offset;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+
+use crate::{Admin, Answer};
 
 const HOSTILE: &str = "<script>alert('1')</script>\"&";
 
 /// Longer than anything here takes, shorter than an age.
 const SOON: Duration = Duration::from_secs(20);
 
-struct Admin {
-    address: SocketAddr,
-    observe: Observe,
-    shutdown: CancellationToken,
-    server: JoinHandle<()>,
+/// One whose configuration is hostile.
+async fn start(limits: Limits) -> Admin {
+    Admin::start_with(limits, json!({"source": {"topic": HOSTILE}})).await
 }
 
 impl Admin {
-    async fn start(limits: Limits) -> Self {
-        let admin = config::Admin { listen: ([127, 0, 0, 1], 0).into(), token_file: None };
-        let server = AdminServer::bind(&admin).await.unwrap().with_limits(limits);
-        let address = server.local_addr();
-        let configuration = json!({"source": {"topic": HOSTILE}});
-        let dimensions = &["device_type", "app_version", "locale"];
-        let observe = Observe::new("1.2.3", dimensions, Duration::from_secs(10), configuration);
-        let shutdown = CancellationToken::new();
-        let server = tokio::spawn(server.serve(observe.clone(), shutdown.clone()));
-        Self { address, observe, shutdown, server }
-    }
-
     /// The head, in lower case, and the body of an answer that ends.
-    async fn request(&self, method: &str, path: &str, accept: &str) -> (String, String) {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
+    async fn request_as(&self, method: &str, path: &str, accept: &str) -> (String, String) {
         let request = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\n{accept}connection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        (head.to_ascii_lowercase(), body.to_owned())
+        let Answer { head, body, .. } = self.send(request.as_bytes()).await;
+        (head, body)
     }
 
     async fn page(&self) -> (String, String) {
-        self.request("GET", "/", "accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\n").await
+        self.request_as("GET", "/", "accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\n").await
     }
 
     async fn watch(&self) -> Watcher {
@@ -102,30 +81,30 @@ impl Watcher {
 
 #[tokio::test]
 async fn a_browser_gets_the_page_and_others_the_index() {
-    let admin = Admin::start(Limits::default()).await;
+    let admin = start(Limits::default()).await;
     let (head, page) = admin.page().await;
     assert!(head.starts_with("http/1.1 200") && head.contains("content-type: text/html"), "{head}");
     assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
     assert!(!page.contains("{{"), "a part was left out");
     for accept in ["", "accept: */*\r\n", "accept: text/htmlx, application/json\r\n"] {
-        let (head, index) = admin.request("GET", "/", accept).await;
+        let (head, index) = admin.request_as("GET", "/", accept).await;
         assert!(head.contains("content-type: text/plain") && index.contains("/metrics"), "{accept}: {head}");
         assert!(head.contains("vary: accept"), "{head}");
     }
-    let (head, body) = admin.request("HEAD", "/", "accept: text/html\r\n").await;
+    let (head, body) = admin.request_as("HEAD", "/", "accept: text/html\r\n").await;
     assert!(head.starts_with("http/1.1 200") && head.contains("content-type: text/html"), "{head}");
     assert_eq!(body, "");
-    let (head, body) = admin.request("HEAD", "/events", "").await;
+    let (head, body) = admin.request_as("HEAD", "/events", "").await;
     assert!(head.starts_with("http/1.1 200") && body.is_empty(), "{head}");
-    assert!(admin.request("POST", "/events", "").await.0.starts_with("http/1.1 405"));
+    assert!(admin.request_as("POST", "/events", "").await.0.starts_with("http/1.1 405"));
 }
 
 #[tokio::test]
 async fn the_page_is_small_and_takes_nothing_from_elsewhere() {
-    let admin = Admin::start(Limits::default()).await;
+    let admin = start(Limits::default()).await;
     let mut size = 0;
     for path in ["/", "/page.css", "/page.js", "/icon.svg"] {
-        let (head, body) = admin.request("GET", path, "accept: text/html\r\n").await;
+        let (head, body) = admin.request_as("GET", path, "accept: text/html\r\n").await;
         assert!(head.starts_with("http/1.1 200"), "{path}: {head}");
         for wanted in [
             "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; ",
@@ -148,7 +127,7 @@ async fn the_page_is_small_and_takes_nothing_from_elsewhere() {
 
 #[tokio::test]
 async fn what_others_wrote_is_no_markup() {
-    let admin = Admin::start(Limits::default()).await;
+    let admin = start(Limits::default()).await;
     let partition = admin.observe.partitions.partition(HOSTILE, 3);
     partition.failed("fatal", HOSTILE);
     let tally = admin.observe.tallies.register();
@@ -168,13 +147,13 @@ async fn what_others_wrote_is_no_markup() {
     let event = timeout(SOON, watcher.event()).await.unwrap().unwrap();
     assert_eq!(event["tally"]["distributions"][1]["top"][0]["value"], HOSTILE, "JSON has it as it is, in one line");
     for markup in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"] {
-        assert!(!include_str!("../src/observe/page/page.js").contains(markup), "{markup}");
+        assert!(!include_str!("../../src/observe/page/page.js").contains(markup), "{markup}");
     }
 }
 
 #[tokio::test]
 async fn the_stream_has_all_that_the_page_shows() {
-    let admin = Admin::start(Limits::default()).await;
+    let admin = start(Limits::default()).await;
     let partition = admin.observe.partitions.partition("user-login", 3);
     partition.state(PartitionState::Paused);
     partition.position(Offset(10));
@@ -210,7 +189,7 @@ async fn the_stream_has_all_that_the_page_shows() {
 
 #[tokio::test]
 async fn stopping_ends_streams_at_once() {
-    let admin = Admin::start(Limits::default()).await;
+    let admin = start(Limits::default()).await;
     let mut watcher = admin.watch().await;
     watcher.event().await.unwrap();
     admin.shutdown.cancel();
@@ -220,7 +199,7 @@ async fn stopping_ends_streams_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_ends_with_its_connection_and_another_goes_on() {
-    let admin = Admin::start(Limits::default()).await;
+    let admin = start(Limits::default()).await;
     let begun = Instant::now();
     let mut watcher = admin.watch().await;
     let mut events = 0;
@@ -237,7 +216,7 @@ async fn a_stream_ends_with_its_connection_and_another_goes_on() {
 
 #[tokio::test]
 async fn only_so_many_watch_and_probes_are_heard_besides() {
-    let admin = Admin::start(Limits::default()).await;
+    let admin = start(Limits::default()).await;
     let mut watchers = Vec::new();
     for _ in 0..16 {
         let mut watcher = admin.watch().await;
@@ -246,7 +225,7 @@ async fn only_so_many_watch_and_probes_are_heard_besides() {
         watchers.push(watcher);
     }
     assert_eq!(admin.watch().await.status(), "503");
-    assert!(admin.request("GET", "/livez", "").await.0.starts_with("http/1.1 200"));
+    assert!(admin.request_as("GET", "/livez", "").await.0.starts_with("http/1.1 200"));
     watchers.pop();
     let freed = async {
         while admin.watch().await.status() != "200" {
@@ -258,13 +237,13 @@ async fn only_so_many_watch_and_probes_are_heard_besides() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_who_reads_nothing_loses_its_place() {
-    let admin = Admin::start(Limits { connections: 1, ..Limits::default() }).await;
+    let admin = start(Limits { connections: 1, ..Limits::default() }).await;
     let held: Vec<_> = (0..200).map(|n| admin.observe.partitions.partition(&"t".repeat(200), n)).collect();
     let deaf = admin.watch().await;
     sleep(Duration::from_secs(30)).await;
     assert_eq!(admin.watch().await.status(), "503", "the place is taken");
     sleep(Duration::from_secs(40)).await;
-    assert!(admin.request("GET", "/livez", "").await.0.starts_with("http/1.1 200"));
+    assert!(admin.request_as("GET", "/livez", "").await.0.starts_with("http/1.1 200"));
     drop((deaf, held));
 }
 
