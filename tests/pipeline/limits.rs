@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use login_pipeline::app::AppError;
 use login_pipeline::config::{OnLimit, Ratio};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::support::{DLQ, Pipeline, World, dead};
 
@@ -33,12 +31,8 @@ async fn world() -> World {
 }
 
 async fn resume(pipeline: &Pipeline, token: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(pipeline.admin).await.unwrap();
-    let head = format!("POST {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\nauthorization: Bearer {token}\r\n");
-    stream.write_all(format!("{head}content-length: 0\r\n\r\n").as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+    let lines = format!("POST {path} HTTP/1.1\r\nauthorization: Bearer {token}\r\ncontent-length: 0\r\n");
+    pipeline.ask(&lines).await
 }
 
 #[tokio::test]

@@ -405,8 +405,13 @@ impl Pipeline {
 
     /// What an admin page says, over TCP.
     pub async fn page(&self, path: &str) -> String {
+        self.ask(&format!("GET {path} HTTP/1.1\r\n")).await
+    }
+
+    /// What the admin port answers to a request that begins with these lines.
+    pub async fn ask(&self, lines: &str) -> String {
         let mut stream = TcpStream::connect(self.admin).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        let request = format!("{lines}host: admin\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         timeout(DEADLINE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
