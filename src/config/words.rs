@@ -85,6 +85,8 @@ mod tests {
         prints_as_read::<OutOfRange>();
         prints_as_read::<Partitioner>();
         prints_as_read::<Compression>();
+        prints_as_read::<OnLimit>();
+        prints_as_read::<TransactionVersions>();
         prints_as_read::<IpPrivacy>();
         prints_as_read::<IdPrivacy>();
         prints_as_read::<Oversize>();
