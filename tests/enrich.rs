@@ -69,12 +69,12 @@ async fn all_come_through_as_asked(topics: &Topics, count: u64) {
     let (file, asked) = configured(folder.path());
     topics.generate(count / 2, 7).await;
     let mut pipeline = topics.pipeline(folder.path(), &["--config", &file]);
-    drained(&mut pipeline, (count / 2) as f64).await;
+    drained(&mut pipeline, count / 2).await;
     std::fs::write(folder.path().join("countries.mmdb"), "no database").unwrap();
     let told = |it: &PipelineProcess| it.metric("login_pipeline_geoip_loads_total") >= 2.0;
     pipeline.wait_for("the broken database to be counted", PATIENCE, told).await;
     topics.generate(count / 2, 8).await;
-    drained(&mut pipeline, count as f64).await;
+    drained(&mut pipeline, count).await;
     let log = pipeline.log();
     assert!(log.contains("the database from before stays in use"), "{log}");
     assert!(!log.contains(KEY), "{log}");

@@ -74,8 +74,7 @@ impl<'a> Group<'a> {
 
     /// Waits until the members together have read so much and written it all.
     async fn wait_drained(&mut self, records: u64) {
-        #[expect(clippy::cast_precision_loss, reason = "a count of records")]
-        drained_together(&mut self.members, records as f64).await;
+        drained_together(&mut self.members, records).await;
     }
 
     async fn end(self) {

@@ -40,7 +40,7 @@ async fn five_kills_lose_nothing() {
         pipeline.wait(Duration::from_secs(10)).await;
     }
     let mut pipeline = topics.pipeline(folder.path(), &interval);
-    drained(&mut pipeline, 200_000.0).await;
+    drained(&mut pipeline, 200_000).await;
     ended_in_order(pipeline).await;
     let audit = topics.audit().await;
     // Each life ends after some 15,000 records, and may have stored none of its last interval.
@@ -73,7 +73,7 @@ async fn waits_for_its_broker_and_outlives_20_s_without_it() {
     assert_eq!(status, 503, "{body}");
     cluster.start_node(1).await;
 
-    drained(&mut pipeline, 200_000.0).await;
+    drained(&mut pipeline, 200_000).await;
     ended_in_order(pipeline).await;
     let audit = topics.audit().await;
     // What the broker had written when it died unanswered is written again: one batch a partition.
@@ -118,7 +118,7 @@ async fn a_transactional_topic_is_read_to_its_end() {
     let mut pipeline = topics.pipeline(folder.path(), &[]);
     let done = |it: &PipelineProcess| it.metric("login_pipeline_routed_records_total") >= 5_000.0;
     pipeline.wait_for("all records to be written", PATIENCE, done).await;
-    drained(&mut pipeline, 5_050.0).await;
+    drained(&mut pipeline, 5_050).await;
     ended_in_order(pipeline).await;
     topics.audit().await.assert_clean();
 }
@@ -142,7 +142,7 @@ async fn null_and_repeated_headers_come_through() {
 
     let folder = tempfile::tempdir().unwrap();
     let mut pipeline = topics.pipeline(folder.path(), &[]);
-    drained(&mut pipeline, 2_001.0).await;
+    drained(&mut pipeline, 2_001).await;
     ended_in_order(pipeline).await;
     let audit = topics.audit().await;
     audit.assert_clean();
@@ -178,8 +178,7 @@ async fn a_stalled_dead_letter_broker_is_backpressure_in_bounded_memory() {
     let (status, reasons) = pipeline.get("/readyz").unwrap();
     cluster.resume(3);
     assert_eq!(status, 503, "{reasons}");
-    #[expect(clippy::cast_precision_loss, reason = "a count of records")]
-    drained(&mut pipeline, count as f64).await;
+    drained(&mut pipeline, count).await;
     let peak = pipeline.peak_rss_bytes() / 1024;
     println!("peak RSS {peak} KiB");
     if std::env::var_os("LOGIN_PIPELINE_BIN").is_some() {

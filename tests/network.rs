@@ -184,8 +184,7 @@ async fn endure(world: &mut World, wanted: &HashMap<(ApiKey, Loss), usize>, in_s
         );
         is_over.store(true, Ordering::Relaxed);
     });
-    #[expect(clippy::cast_precision_loss, reason = "a count of records")]
-    drained(&mut pipeline, fed as f64).await;
+    drained(&mut pipeline, fed).await;
     ended_in_order(pipeline).await;
     println!("{}: {fed} records in {:?}, lost {:?}", world.name, world.begun.elapsed(), world.network.lost());
     println!("{}: {kills} leaders killed, {silences} silences, {crashes} pipelines killed", world.name);

@@ -114,7 +114,7 @@ async fn the_topic_store_outlives_kills_and_is_compacted() {
     assert!(why.contains("not given up") && why.contains("--force"), "{why}");
 
     let mut pipeline = topics.pipeline(folder.path(), &args);
-    drained(&mut pipeline, 20_000.0).await;
+    drained(&mut pipeline, 20_000).await;
     ended_in_order(pipeline).await;
     // Each life may repeat what it wrote in its last interval. Without stored offsets the last one
     // alone would write everything again, on top of what the two before it wrote.
@@ -158,12 +158,12 @@ async fn an_instance_that_hangs_is_replaced_and_fenced() {
         second = Some(other);
     });
     let mut second = second.unwrap();
-    drained(&mut second, 15_000.0).await;
+    drained(&mut second, 15_000).await;
     second.wait_ready(PATIENCE).await;
     // Fenced, it neither reads nor writes: what came meanwhile is the other's alone.
     let written = first.metric("login_pipeline_routed_records_total");
     topics.generate(2_000, 23).await;
-    drained(&mut second, 17_000.0).await;
+    drained(&mut second, 17_000).await;
     assert_eq!(first.metric("login_pipeline_routed_records_total"), written);
     ended_in_order(first).await;
     ended_in_order(second).await;
@@ -316,7 +316,7 @@ async fn offsets_are_shown_set_and_moved_between_all_stores() {
 
     assert!(told(run(&[&["show"], &file[..]].concat())).contains("no offsets of moved-in are stored"));
     let mut pipeline = topics.pipeline(folder.path(), &CHECKPOINT);
-    drained(&mut pipeline, 3_000.0).await;
+    drained(&mut pipeline, 3_000).await;
     let locked = refused(run(&["set", "--partition", "all", "--to", "earliest", "--force"]));
     assert!(locked.contains("in use by another process"), "{locked}");
     ended_in_order(pipeline).await;

@@ -47,7 +47,7 @@ async fn leaders_that_move_are_followed_by_the_wire() {
         cluster.wait_in_sync(&topics.names[0]).await;
     }
     topics.generate(20_000, 13).await;
-    drained(&mut pipeline, 80_000.0).await;
+    drained(&mut pipeline, 80_000).await;
     ended_in_order(pipeline).await;
     topics.audit().await.assert_clean();
 }
@@ -93,13 +93,13 @@ async fn what_an_unclean_election_took_is_told_and_what_came_instead_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let mut pipeline = topics.pipeline(folder.path(), &[&WIRE[..], &["--kafka.request_timeout", "5s"]].concat());
     topics.generate(10_000, 15).await;
-    drained(&mut pipeline, 10_000.0).await;
+    drained(&mut pipeline, 10_000).await;
     cluster.kill(2).await;
     topics.generate(5_000, 16).await;
-    drained(&mut pipeline, 15_000.0).await;
+    drained(&mut pipeline, 15_000).await;
     elect_uncleanly(&cluster, &topics.names[0]).await;
     topics.generate(8_000, 17).await;
-    drained(&mut pipeline, 18_000.0).await;
+    drained(&mut pipeline, 18_000).await;
     assert!(truncations(&pipeline) == 1.0, "{}", pipeline.metrics());
     let log = pipeline.log();
     assert_eq!(log.matches("the log was truncated").count(), 1, "{log}");
@@ -122,15 +122,15 @@ async fn a_committed_offset_tells_of_an_unclean_election_that_nobody_saw() {
     let args = [&WIRE[..], &once, &["--kafka.request_timeout", "5s"]].concat();
     let mut pipeline = topics.pipeline(folder.path(), &args);
     topics.generate(10_000, 18).await;
-    drained(&mut pipeline, 10_000.0).await;
+    drained(&mut pipeline, 10_000).await;
     cluster.kill(2).await;
     topics.generate(5_000, 19).await;
-    drained(&mut pipeline, 15_000.0).await;
+    drained(&mut pipeline, 15_000).await;
     ended_in_order(pipeline).await;
     elect_uncleanly(&cluster, &topics.names[0]).await;
     topics.generate(8_000, 20).await;
     let mut pipeline = topics.pipeline(folder.path(), &args);
-    drained(&mut pipeline, 18_000.0).await;
+    drained(&mut pipeline, 18_000).await;
     assert!(truncations(&pipeline) == 1.0, "{}", pipeline.metrics());
     ended_in_order(pipeline).await;
     assert_read_on(&topics).await;
@@ -173,7 +173,7 @@ async fn nothing_of_aborted_transactions_comes_out_and_all_else_does_once() {
     let all = committed as f64;
     let done = |it: &PipelineProcess| it.metric("login_pipeline_routed_records_total") >= all;
     pipeline.wait_for("all that is committed to be written", PATIENCE, done).await;
-    drained(&mut pipeline, 5_200.0).await;
+    drained(&mut pipeline, 5_200).await;
     ended_in_order(pipeline).await;
     // The audit reads the source as a consumer does that reads what is committed.
     let audit = topics.audit().await;

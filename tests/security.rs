@@ -131,8 +131,7 @@ impl Secured {
 }
 
 async fn all_moved(mut pipeline: PipelineProcess, topics: &Topics, count: u64) {
-    #[expect(clippy::cast_precision_loss, reason = "a count of records")]
-    drained(&mut pipeline, count as f64).await;
+    drained(&mut pipeline, count).await;
     let (status, page) = pipeline.get("/status").unwrap();
     assert!(status == 200 && page.contains("security_protocol"), "{page}");
     assert!(

@@ -50,14 +50,14 @@ async fn comes_late_and_grows(test: &str, mode: &[&str]) {
     wait_for_all(&mut pipelines, "the missing topic to show in readiness", |all| all.iter().all(unready)).await;
     cluster.create_topic(source, 2, &[]).await;
     topics.generate(3_000, 31).await;
-    drained_together(&mut pipelines, 3_000.0).await;
+    drained_together(&mut pipelines, 3_000).await;
     wait_for_all(&mut pipelines, "readiness", |all| {
         all.iter().all(|it| it.get("/readyz").is_ok_and(|(code, _)| code == 200))
     })
     .await;
     grow(&topics.brokers, source, 4).await;
     topics.generate(5_000, 32).await;
-    drained_together(&mut pipelines, 8_000.0).await;
+    drained_together(&mut pipelines, 8_000).await;
     end(pipelines).await;
     topics.audit().await.assert_clean();
 }
@@ -113,7 +113,7 @@ async fn made_anew(test: &str, mode: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let mut pipelines = start(&topics, folder.path(), test, mode);
     topics.generate(2_000, 33).await;
-    drained_together(&mut pipelines, 2_000.0).await;
+    drained_together(&mut pipelines, 2_000).await;
     // What was written goes with its topic: the audit is of what came after.
     for topic in &topics.names {
         delete(&topics.brokers, topic).await;
@@ -127,7 +127,7 @@ async fn made_anew(test: &str, mode: &[&str]) {
     let before = sum(&pipelines, ROUTED);
     topics.generate(6_000, 34).await;
     wait_for_all(&mut pipelines, "the new topic to be read", |all| sum(all, ROUTED) - before >= 6_000.0).await;
-    drained_together(&mut pipelines, 6_000.0).await;
+    drained_together(&mut pipelines, 6_000).await;
     end(pipelines).await;
     topics.audit().await.assert_clean();
 }

@@ -52,7 +52,7 @@ impl Topics {
         self.generate(200_000, seed).await;
         let folder = tempfile::tempdir().unwrap();
         let mut pipeline = self.pipeline(folder.path(), args);
-        drained(&mut pipeline, 200_000.0).await;
+        drained(&mut pipeline, 200_000).await;
         ended_in_order(pipeline).await;
         let audit = self.audit().await;
         audit.assert_clean();
@@ -154,12 +154,14 @@ pub async fn grow(brokers: &str, topic: &str, partitions: i32) {
 }
 
 /// Waits until the pipeline has read up to `position`, over all partitions, and written it all.
-pub async fn drained(pipeline: &mut PipelineProcess, position: f64) {
+pub async fn drained(pipeline: &mut PipelineProcess, position: u64) {
     drained_together(std::slice::from_mut(pipeline), position).await;
 }
 
 /// The same of several pipelines that share the partitions.
-pub async fn drained_together(pipelines: &mut [PipelineProcess], position: f64) {
+pub async fn drained_together(pipelines: &mut [PipelineProcess], position: u64) {
+    #[expect(clippy::cast_precision_loss, reason = "a count of records")]
+    let position = position as f64;
     wait_for_all(pipelines, "everything to be written", |all| {
         sum(all, "login_pipeline_source_next_offset") >= position
             && sum(all, "login_pipeline_source_lag_records") == 0.0
