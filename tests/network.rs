@@ -166,6 +166,17 @@ impl World {
     }
 }
 
+/// What a long run finds is rare: all of it is kept.
+impl Drop for World {
+    fn drop(&mut self) {
+        if is_long() && std::thread::panicking() {
+            let logs = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap()).keep();
+            println!("{}: the pipelines' logs are kept in {}", self.name, logs.display());
+            println!("{}: the brokers' data are kept in {}", self.name, self.cluster.keep().display());
+        }
+    }
+}
+
 /// Lets everything happen while records flow, and waits until they are all written. How many.
 async fn endure(world: &mut World, wanted: &HashMap<(ApiKey, Loss), usize>, in_sync: &[&str]) -> u64 {
     let (seed, mut random) = random(world.name);

@@ -276,6 +276,10 @@ impl<'a> Ledger<'a> {
                 let Entry { partition, offset, .. } = *entry;
                 self.audit.wrong(|| format!("partition {partition} offset {offset} is lost"));
             }
+            if copies > 1 {
+                let Entry { partition, offset, .. } = *entry;
+                self.audit.wrong(|| format!("partition {partition} offset {offset} was written {copies} times"));
+            }
             self.audit.doubled += copies.saturating_sub(1);
         }
         let again = |entry: &Entry| entry.outputs + entry.dead > 1;

@@ -362,6 +362,24 @@ impl KafkaCluster {
         }
     }
 
+    /// Keeps the brokers' data and logs for who looks into a failure: where they lie from now on.
+    /// Nothing works any more after this.
+    pub fn keep(&self) -> PathBuf {
+        self.kill_all();
+        let kept = self.folder.with_extension("kept");
+        fs::rename(&self.folder, &kept).expect("the folder is moved"); // out of the watchdog's reach
+        kept
+    }
+
+    fn kill_all(&self) {
+        for node in &self.nodes {
+            if let Some(mut child) = node.process.lock().unwrap().take() {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+
     fn tell_watchdog(&self) {
         let processes = self.nodes.iter().filter_map(|node| Some(node.process.lock().unwrap().as_ref()?.id()));
         self.watchdog.lock().unwrap().watch(processes);
@@ -370,12 +388,7 @@ impl KafkaCluster {
 
 impl Drop for KafkaCluster {
     fn drop(&mut self) {
-        for node in &self.nodes {
-            if let Some(mut child) = node.process.lock().unwrap().take() {
-                let _ = child.kill();
-                let _ = child.wait();
-            }
-        }
+        self.kill_all();
         // The watchdog sees the end of its input and removes the folder.
     }
 }
