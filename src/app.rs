@@ -14,9 +14,9 @@ use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, Processo
 use crate::dead_letter::Envelope;
 use crate::event::Amendments;
 use crate::geoip::{Countries, CountryFile};
-use crate::observe::{AdminServer, BindError, Dimensions, Observe, Snapshot, stats};
+use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Observe, Snapshot, stats};
 use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore};
-use crate::stages::{AmendedLogin, Login, Processor, ProcessorStages, Routes, Stages};
+use crate::stages::{AmendedLogin, Login, MakeStages, Processor, Routes, Stages};
 use crate::supervisor::{MakeWorker, Supervisor};
 use crate::tenure::Tenure;
 use crate::worker::{
@@ -48,6 +48,12 @@ pub enum AppError {
     /// Pseudonyms have no key; the configuration had it when it was checked.
     #[error("privacy.key_file: {0}")]
     Key(String),
+    /// The configuration asks for what only the login's processor does.
+    #[error("enrich and privacy are rules for logins, and {processor} would not heed them: take them out")]
+    ForLogins {
+        /// The processor that runs.
+        processor: &'static str,
+    },
     /// A rule's expression; the configuration has checked it.
     #[error("a route's expression: {0}")]
     Route(#[from] regex_lite::Error),
@@ -68,8 +74,8 @@ pub struct App {
     /// The store, where it is one that only one process may have.
     store: Option<FileStore>,
     routes: Arc<Routes>,
-    /// What is done to logins beyond the usual, where anything is.
-    amended: Option<AmendedLogin>,
+    /// What is done to records.
+    processor: Arc<dyn MakeStages>,
     countries: Option<(Countries, CountryFile)>,
 }
 
@@ -79,24 +85,51 @@ impl App {
     /// # Errors
     /// Where either is not to be had.
     pub async fn open(config: Config) -> Result<Self, AppError> {
-        let routes = Arc::new(Routes::new(&config)?);
+        match config.pipeline.processor {
+            ProcessorKind::Login => Self::open_logins(config).await,
+        }
+    }
+
+    /// The same with a processor of the caller's, whatever `pipeline.processor` says.
+    ///
+    /// # Errors
+    /// The same, and where the configuration asks for what that processor would not heed.
+    pub async fn open_with<P: Processor + Clone>(config: Config, processor: P) -> Result<Self, AppError> {
+        if Amendments::are_asked_for(&config.enrich, &config.privacy) {
+            return Err(AppError::ForLogins { processor: P::NAME });
+        }
+        Self::assemble(config, |_| (processor, None)).await
+    }
+
+    async fn open_logins(config: Config) -> Result<Self, AppError> {
         let key = config.privacy.key().map_err(AppError::Key)?;
-        let amendments = Amendments::new(&config.enrich, &config.privacy, key.as_ref());
+        let Some(amendments) = Amendments::new(&config.enrich, &config.privacy, key.as_ref()) else {
+            return Self::assemble(config, |_| (Login, None)).await;
+        };
+        let file = config.enrich.geoip.file.as_deref().map(CountryFile::new);
+        let amended = |metrics| {
+            let countries = Countries::new(metrics);
+            (AmendedLogin::new(amendments, countries.clone()), file.map(|file| (countries, file)))
+        };
+        Self::assemble(config, amended).await
+    }
+
+    /// Around what `made` gives: a processor, and the countries that it needs.
+    async fn assemble<P: Processor + Clone>(
+        config: Config,
+        made: impl FnOnce(GeoIpMetrics) -> (P, Option<(Countries, CountryFile)>),
+    ) -> Result<Self, AppError> {
+        let routes = Arc::new(Routes::new(&config)?);
         let store = match config.offsets.store {
             OffsetStoreKind::File => Some(FileStore::open(&config.offsets.path)?),
             OffsetStoreKind::Group | OffsetStoreKind::Topic => None,
         };
-        let dimensions = match config.pipeline.processor {
-            ProcessorKind::Login => Login::DIMENSIONS,
-        };
-        let shown = serde_json::to_value(&config).unwrap_or_default();
-        let observe = Observe::new(env!("CARGO_PKG_VERSION"), dimensions, READINESS_GRACE, shown);
+        let mut shown = serde_json::to_value(&config).unwrap_or_default();
+        shown["pipeline"]["processor"] = P::NAME.into();
+        let observe = Observe::new(env!("CARGO_PKG_VERSION"), P::DIMENSIONS, READINESS_GRACE, shown);
         let admin = AdminServer::bind(&config.admin).await?;
-        let countries = Countries::new(observe.metrics.geoip());
-        let amended = amendments.map(|amendments| AmendedLogin::new(amendments, countries.clone()));
-        let file = config.enrich.geoip.file.as_deref().map(CountryFile::new);
-        let countries = file.map(|file| (countries, file));
-        Ok(Self { config: Arc::new(config), observe, admin, store, routes, amended, countries })
+        let (processor, countries) = made(observe.metrics.geoip());
+        Ok(Self { config: Arc::new(config), observe, admin, store, routes, processor: Arc::new(processor), countries })
     }
 
     /// Where `/metrics` and its siblings are.
@@ -115,7 +148,7 @@ impl App {
     /// Where the last checkpoint of a partition could not be stored: its records since the one
     /// before will be processed again.
     pub async fn run(self, stop: CancellationToken) -> Result<Summary, AppError> {
-        let Self { config, observe, admin, store, routes, amended, countries } = self;
+        let Self { config, observe, admin, store, routes, processor, countries } = self;
         let admin_address = admin.local_addr();
         let watched_until = CancellationToken::new();
         let serving = tokio::spawn(admin.serve(observe.clone(), watched_until.clone()));
@@ -174,7 +207,7 @@ impl App {
             store: Arc::clone(&store),
             transactions,
             routes,
-            amended,
+            processor,
             budget,
             halt: halt.clone(),
         };
@@ -258,7 +291,7 @@ struct Workshop {
     /// Set where delivery is exactly once.
     transactions: Option<Arc<Transactions>>,
     routes: Arc<Routes>,
-    amended: Option<AmendedLogin>,
+    processor: Arc<dyn MakeStages>,
     budget: Budget,
     /// Ends the program from within.
     halt: Halt,
@@ -269,15 +302,7 @@ impl Workshop {
         let dead_letter = &self.config.dead_letter;
         let application = &self.config.kafka.client_id;
         let envelope = Envelope::new(&dead_letter.header_prefix, application, &self.config.source.topic, partition);
-        match self.config.pipeline.processor {
-            ProcessorKind::Login => {
-                let routes = Arc::clone(&self.routes);
-                match &self.amended {
-                    Some(amended) => Box::new(ProcessorStages::new(amended.clone(), routes, envelope, partition)),
-                    None => Box::new(ProcessorStages::new(Login, routes, envelope, partition)),
-                }
-            }
-        }
+        self.processor.make(Arc::clone(&self.routes), envelope, partition)
     }
 }
 

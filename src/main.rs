@@ -5,8 +5,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
-use login_pipeline::cli::{self, Cli, Command, EXIT_USAGE};
-use login_pipeline::config::Problems;
+use login_pipeline::cli::{self, Cli, Command, failure, usage};
 
 /// musl's own serves one thread at a time.
 #[cfg(target_env = "musl")]
@@ -45,22 +44,4 @@ fn dispatch(command: &Command) -> Result<ExitCode, Box<dyn Error>> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-/// clap's own message; help and version are no failure.
-fn usage(error: &clap::Error) -> ExitCode {
-    let printed = error.print().is_ok();
-    if error.use_stderr() {
-        ExitCode::from(EXIT_USAGE)
-    } else if printed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
-}
-
-fn failure(error: &(dyn Error + 'static)) -> ExitCode {
-    eprintln!("login-pipeline: {error}");
-    let is_config = error.is::<Problems>() || matches!(error.downcast_ref(), Some(cli::check::Error::Config(_)));
-    if is_config { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
 }

@@ -10,6 +10,7 @@ pub mod demo;
 pub mod generate;
 pub mod health;
 pub mod offsets;
+mod program;
 pub mod run;
 pub mod runtime;
 mod settings;
@@ -19,6 +20,7 @@ use std::num::NonZeroU64;
 use clap::{Args, Parser, Subcommand};
 
 pub use offsets::{Offsets, OffsetsAction};
+pub use program::{failure, program, usage};
 pub use settings::Settings;
 
 /// The exit code for a wrong command line or configuration: `EX_USAGE` of sysexits.h.

@@ -1,21 +1,39 @@
 //! `run`: the pipeline, until a signal.
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use super::{EXIT_FORCED, Run, runtime};
-use crate::app::App;
+use crate::app::{App, AppError};
+use crate::config::Config;
 use crate::observe::logs;
+use crate::stages::Processor;
 
 /// Runs the pipeline.
 ///
 /// # Errors
 /// Where the configuration is wrong, what the program needs is not to be had, or the last
 /// checkpoint could not be stored.
-pub fn run(args: &Run) -> Result<ExitCode, Box<dyn std::error::Error>> {
+pub fn run(args: &Run) -> Result<ExitCode, Box<dyn Error>> {
+    run_app(args, App::open)
+}
+
+/// Runs the pipeline with a processor of the caller's.
+///
+/// # Errors
+/// The same, and where the configuration asks for what that processor would not heed.
+pub fn with<P: Processor + Clone>(args: &Run, processor: P) -> Result<ExitCode, Box<dyn Error>> {
+    run_app(args, |config| App::open_with(config, processor))
+}
+
+fn run_app<F>(args: &Run, open: impl FnOnce(Config) -> F) -> Result<ExitCode, Box<dyn Error>>
+where
+    F: Future<Output = Result<App, AppError>>,
+{
     let config = args.settings.load()?;
     logs::init(config.log.format, &config.log.level)?;
     let ended =
-        runtime::run(config.pipeline.worker_threads, |stop| async move { App::open(config).await?.run(stop).await })?;
+        runtime::run(config.pipeline.worker_threads, |stop| async move { open(config).await?.run(stop).await })?;
     match ended {
         runtime::Ended::InOrder(summary) => {
             summary?;

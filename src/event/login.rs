@@ -16,7 +16,7 @@ use self::rules::{
     MAX_LOCALE, MAX_TEXT, MAX_VERSION, check_text, invalid, is_ip, is_version, lower_cased, optional_text, text_of,
     timestamp_of,
 };
-use super::{Members, Reason, Rejection, Span, Step, Text};
+use super::{Members, Rejection, Span, Step, Text, utf8_text};
 
 /// What `device_type` becomes where there is none.
 const UNKNOWN: Cow<'static, str> = Cow::Borrowed("unknown");
@@ -54,10 +54,7 @@ impl<'a> LoginEvent<'a> {
     /// The same by the scanner: any event, and what is wrong with any other text.
     #[inline(never)]
     fn parse_any(value: &'a [u8]) -> Result<Self, Rejection> {
-        if value.is_empty() {
-            return Err(Rejection::record(Reason::Tombstone, "the value is empty"));
-        }
-        let text = simdutf8::basic::from_utf8(value).map_err(|_| not_utf8(value))?;
+        let text = utf8_text(Some(value))?;
         let mut fields = Fields::default();
         let close = fields.scan(text)?;
         let field = |field: Field| (field.name(), fields.get(field));
@@ -154,13 +151,6 @@ impl<'a> LoginEvent<'a> {
 
 /// How a member is written.
 type Write<'w> = &'w dyn Fn(&mut Vec<u8>);
-
-/// Looks again for the place, which is not told where the check was quick.
-#[cold]
-fn not_utf8(value: &[u8]) -> Rejection {
-    let at = std::str::from_utf8(value).map_or_else(|error| error.valid_up_to(), str::len);
-    Rejection::record(Reason::InvalidUtf8, format!("the value is not UTF-8 at byte {at}"))
-}
 
 /// Writes a JSON string.
 #[inline]

@@ -20,4 +20,4 @@ pub use json::{Kind, MAX_DEPTH, Members, Opening, ScanError, Span, Step, Value, 
 pub use login::{Amendments, Enrichment, LoginEvent, Prepared, Rfc3339Json};
 pub use names::Names;
 pub use reason::{Reason, Rejection};
-pub use text::Text;
+pub use text::{Text, utf8_text};

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::{MAX_DEPTH, ScanError};
+
 /// Why a record went to the dead-letter topic. Each has a short code that dashboards can rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
@@ -86,6 +88,10 @@ pub struct Rejection {
 }
 
 impl Rejection {
+    /// The rejection of a record without a value.
+    pub const NULL_VALUE: Self =
+        Self { reason: Reason::Tombstone, field: None, message: Cow::Borrowed("the value is null") };
+
     /// A rejection of the whole record.
     pub fn record(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
         Self { reason, field: None, message: message.into() }
@@ -94,5 +100,17 @@ impl Rejection {
     /// A rejection because of one field.
     pub fn field(reason: Reason, field: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self { reason, field: Some(field), message: message.into() }
+    }
+}
+
+impl From<ScanError> for Rejection {
+    fn from(error: ScanError) -> Self {
+        match error {
+            ScanError::Malformed(at) => {
+                Self::record(Reason::MalformedJson, format!("the value is not JSON at byte {at}"))
+            }
+            ScanError::NotAnObject => Self::record(Reason::NotAnObject, "the value is JSON, but not an object"),
+            ScanError::TooDeep => Self::record(Reason::TooDeep, format!("the value nests deeper than {MAX_DEPTH}")),
+        }
     }
 }

@@ -2,6 +2,28 @@
 
 use std::borrow::Cow;
 
+use super::{Reason, Rejection};
+
+/// The text that a record's value is.
+///
+/// # Errors
+/// It is null, empty, or not UTF-8.
+#[inline]
+pub fn utf8_text(value: Option<&[u8]>) -> Result<&str, Rejection> {
+    let value = value.ok_or(Rejection::NULL_VALUE)?;
+    if value.is_empty() {
+        return Err(Rejection::record(Reason::Tombstone, "the value is empty"));
+    }
+    simdutf8::basic::from_utf8(value).map_err(|_| not_utf8(value))
+}
+
+/// Looks again for the place, which is not told where the check was quick.
+#[cold]
+fn not_utf8(value: &[u8]) -> Rejection {
+    let at = std::str::from_utf8(value).map_or_else(|error| error.valid_up_to(), str::len);
+    Rejection::record(Reason::InvalidUtf8, format!("the value is not UTF-8 at byte {at}"))
+}
+
 /// Text that is known to be UTF-8, kept as its bytes: to make a `str` of them is to check them once
 /// more, which most never need.
 #[derive(Debug, Clone, PartialEq, Eq)]

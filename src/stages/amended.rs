@@ -31,6 +31,8 @@ impl AmendedLogin {
 impl Processor for AmendedLogin {
     type Event<'a> = Prepared<'a>;
 
+    const NAME: &'static str = Login::NAME;
+
     const DIMENSIONS: Dimensions = Login::DIMENSIONS;
 
     fn validate<'a>(&self, record: &RecordView<'a>) -> Result<Prepared<'a>, Rejection> {

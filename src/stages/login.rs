@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Enriched, Now, Processor};
-use crate::event::{Enrichment, LoginEvent, Reason, Rejection};
+use crate::event::{Enrichment, LoginEvent, Rejection};
 use crate::observe::{Dimensions, Tally};
 use crate::record::RecordView;
 
@@ -14,13 +14,12 @@ pub struct Login;
 impl Processor for Login {
     type Event<'a> = LoginEvent<'a>;
 
+    const NAME: &'static str = "login";
+
     const DIMENSIONS: Dimensions = &["device_type", "app_version", "locale"];
 
     fn validate<'a>(&self, record: &RecordView<'a>) -> Result<LoginEvent<'a>, Rejection> {
-        match record.value {
-            Some(value) => LoginEvent::parse(value),
-            None => Err(Rejection::record(Reason::Tombstone, "the value is null")),
-        }
+        LoginEvent::parse(record.value.ok_or(Rejection::NULL_VALUE)?)
     }
 
     fn enrich(&self, event: &LoginEvent<'_>, now: &Now, out: &mut Vec<u8>) -> Enriched {

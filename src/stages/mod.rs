@@ -13,6 +13,7 @@ mod processor;
 pub mod route;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use crate::broker::wire::batch::Outgoing;
 use crate::broker::{Destination, Entry, OutputBatch};
@@ -108,14 +109,27 @@ pub struct Batch<'b> {
 #[derive(Debug)]
 pub struct ProcessorStages<P> {
     processor: P,
-    routes: std::sync::Arc<Routes>,
+    routes: Arc<Routes>,
     envelope: Envelope,
     source_partition: i32,
 }
 
+/// Makes the stages of each source partition. Every [`Processor`] that can be cloned does, around a
+/// clone of itself.
+pub trait MakeStages: Send + Sync {
+    /// For the records of one source partition.
+    fn make(&self, routes: Arc<Routes>, envelope: Envelope, source_partition: i32) -> Box<dyn Stages>;
+}
+
+impl<P: Processor + Clone> MakeStages for P {
+    fn make(&self, routes: Arc<Routes>, envelope: Envelope, source_partition: i32) -> Box<dyn Stages> {
+        Box::new(ProcessorStages::new(self.clone(), routes, envelope, source_partition))
+    }
+}
+
 impl<P: Processor> ProcessorStages<P> {
     /// For the records of one source partition.
-    pub fn new(processor: P, routes: std::sync::Arc<Routes>, envelope: Envelope, source_partition: i32) -> Self {
+    pub fn new(processor: P, routes: Arc<Routes>, envelope: Envelope, source_partition: i32) -> Self {
         Self { processor, routes, envelope, source_partition }
     }
 

@@ -14,6 +14,9 @@ pub trait Processor: Send + Sync + 'static {
     /// The event, borrowed from the record.
     type Event<'a>;
 
+    /// What logs and status page call it.
+    const NAME: &'static str;
+
     /// The names of what [`Processor::count`] counts, in its order.
     const DIMENSIONS: Dimensions;
 

@@ -129,6 +129,7 @@ struct Panicky;
 
 impl Processor for Panicky {
     type Event<'a> = &'a [u8];
+    const NAME: &'static str = "panicky";
     const DIMENSIONS: &'static [&'static str] = &[];
 
     fn validate<'a>(&self, record: &RecordView<'a>) -> Result<&'a [u8], Rejection> {

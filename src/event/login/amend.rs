@@ -97,10 +97,15 @@ impl Prepared<'_> {
 }
 
 impl Amendments {
+    /// Whether there is anything to do beyond the usual.
+    pub fn are_asked_for(enrich: &Enrich, privacy: &Privacy) -> bool {
+        enrich.geoip.file.is_some() || !enrich.statics.is_empty() || !privacy.keeps_all()
+    }
+
     /// What the configuration asks for; `None` where that is nothing. Pseudonyms need the key that
     /// [`Privacy::key`] gives.
     pub fn new(enrich: &Enrich, privacy: &Privacy, key: Option<&Secret>) -> Option<Self> {
-        if enrich.geoip.file.is_none() && enrich.statics.is_empty() && privacy.keeps_all() {
+        if !Self::are_asked_for(enrich, privacy) {
             return None;
         }
         let statics = enrich.statics.iter().map(|(name, value)| {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::event::{MAX_DEPTH, Members, Names, Opening, Reason, Rejection, ScanError, Step, Value};
+use crate::event::{Members, Names, Opening, Reason, Rejection, Step, Value};
 
 /// The members that the event knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,14 +106,14 @@ impl Fields {
     ///
     /// A duplicate is told only when the whole text has proved to be JSON.
     pub(super) fn scan(&mut self, text: &str) -> Result<usize, Rejection> {
-        let mut members = Members::of(text).map_err(unreadable)?;
+        let mut members = Members::of(text)?;
         let mut others: Option<Names<'_>> = None;
         let mut duplicate = None;
         let mut expected = Field::UserId;
         loop {
             let (name, value) = match members.value_behind(&OPENINGS[expected as usize]) {
-                Some(value) => (Ok(expected), value.map_err(unreadable)?),
-                None => match members.step().map_err(unreadable)? {
+                Some(value) => (Ok(expected), value?),
+                None => match members.step()? {
                     Step::End(close) => return duplicate.map_or(Ok(close), Err),
                     Step::Member(name, value) => (Field::of(&name).ok_or(name), value),
                 },
@@ -130,15 +130,5 @@ impl Fields {
                 duplicate = Some(Rejection { reason: Reason::DuplicateField, field, message });
             }
         }
-    }
-}
-
-fn unreadable(error: ScanError) -> Rejection {
-    match error {
-        ScanError::Malformed(at) => {
-            Rejection::record(Reason::MalformedJson, format!("the value is not JSON at byte {at}"))
-        }
-        ScanError::NotAnObject => Rejection::record(Reason::NotAnObject, "the value is JSON, but not an object"),
-        ScanError::TooDeep => Rejection::record(Reason::TooDeep, format!("the value nests deeper than {MAX_DEPTH}")),
     }
 }

@@ -1,0 +1,68 @@
+//! What surrounds a program: its command line refused, its failure said, its exit code.
+//!
+//! [`program`] is a whole one around a processor of somebody else's: it does what `run` does. The
+//! other commands know nothing of processors, so those of `login-pipeline` serve it as well.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::{EXIT_USAGE, Run, check, run};
+use crate::config::Problems;
+use crate::stages::Processor;
+
+/// Runs the pipeline with a processor of its own until SIGTERM or SIGINT
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Program {
+    #[command(flatten)]
+    run: Run,
+}
+
+/// The whole of a program that runs this processor: all keys of the configuration as flags, exit
+/// codes as those of `login-pipeline run`.
+///
+/// ```no_run
+/// fn main() -> std::process::ExitCode {
+///     login_pipeline::cli::program(login_pipeline::stages::Login)
+/// }
+/// ```
+pub fn program<P: Processor + Clone>(processor: P) -> ExitCode {
+    match Program::try_parse() {
+        Ok(program) => run::with(&program.run, processor).unwrap_or_else(|error| failure(error.as_ref())),
+        Err(error) => usage(&error),
+    }
+}
+
+/// Prints clap's own message; help and version are no failure.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    let printed = error.print().is_ok();
+    if error.use_stderr() {
+        ExitCode::from(EXIT_USAGE)
+    } else if printed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Says on standard error why a command failed.
+pub fn failure(error: &(dyn Error + 'static)) -> ExitCode {
+    eprintln!("login-pipeline: {error}");
+    let is_config = error.is::<Problems>() || matches!(error.downcast_ref(), Some(check::Error::Config(_)));
+    if is_config { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_takes_what_run_takes() {
+        let program = Program::try_parse_from(["page_views", "--config", "x.toml", "--source.topic", "a"]).unwrap();
+        assert_eq!(program.run.settings.file.as_deref(), Some("x.toml".as_ref()));
+        assert_eq!(program.run.settings.flags, [("source.topic".to_owned(), "a".to_owned())]);
+        assert!(Program::try_parse_from(["page_views", "run"]).is_err(), "it has no commands");
+    }
+}
