@@ -8,6 +8,7 @@ pub mod completions;
 #[cfg(feature = "sandbox")]
 pub mod demo;
 pub mod generate;
+mod hangup;
 pub mod health;
 pub mod offsets;
 mod program;

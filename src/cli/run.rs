@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use super::{EXIT_FORCED, Run, runtime};
+use super::{EXIT_FORCED, Run, hangup, runtime};
 use crate::app::{App, AppError};
 use crate::config::Config;
 use crate::observe::logs;
@@ -32,8 +32,11 @@ where
 {
     let config = args.settings.load()?;
     logs::init(config.log.format, &config.log.level)?;
-    let ended =
-        runtime::run(config.pipeline.worker_threads, |stop| async move { open(config).await?.run(stop).await })?;
+    let settings = args.settings.clone();
+    let ended = runtime::run(config.pipeline.worker_threads, |stop| async move {
+        hangup::obey(settings)?;
+        Ok::<_, Box<dyn Error>>(open(config).await?.run(stop).await?)
+    })?;
     match ended {
         runtime::Ended::InOrder(summary) => {
             summary?;

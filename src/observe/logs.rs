@@ -3,6 +3,8 @@
 //! In JSON each line is one object: `timestamp`, `level`, `target`, `message`, an event's own
 //! fields beside them, and `span` where there is one.
 
+pub mod level;
+
 use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
 
@@ -10,11 +12,13 @@ use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use self::level::Swap;
 use crate::config::LogFormat;
 
-/// The log can't be set up.
+/// The log can't be set up, or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The filter is not one.
@@ -31,6 +35,12 @@ pub enum LogError {
     /// The process logs already.
     #[error("the log is set up already")]
     Again(#[source] TryInitError),
+    /// There is nothing whose level could change.
+    #[error("no log is set up")]
+    None,
+    /// What was set up is no more.
+    #[error("the log's level can't be changed: {0}")]
+    Fixed(#[from] reload::Error),
 }
 
 /// Sends all events that `directives` let through to standard error, and panics with them. Colours
@@ -41,7 +51,9 @@ pub enum LogError {
 pub fn init(format: LogFormat, directives: &str) -> Result<(), LogError> {
     let filter = filter(directives)?;
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    subscriber(format, filter, io::stderr, colours).try_init().map_err(LogError::Again)?;
+    let (subscriber, swap) = subscriber(format, filter, io::stderr, colours);
+    subscriber.try_init().map_err(LogError::Again)?;
+    level::keep(swap);
     panic::set_hook(Box::new(log_panic));
     Ok(())
 }
@@ -64,17 +76,34 @@ pub fn filter(directives: &str) -> Result<EnvFilter, LogError> {
     if names_rskafka { parse(directives) } else { parse(&format!("{directives},rskafka=off")) }
 }
 
-fn subscriber<W>(format: LogFormat, filter: EnvFilter, writer: W, colours: bool) -> Box<dyn Subscriber + Send + Sync>
+/// What writes the lines, and how to give it another filter.
+fn subscriber<W>(
+    format: LogFormat,
+    filter: EnvFilter,
+    writer: W,
+    colours: bool,
+) -> (Box<dyn Subscriber + Send + Sync>, Swap)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match format {
-        LogFormat::Text => Box::new(builder.with_ansi(colours).finish()),
+        LogFormat::Text => {
+            let builder = builder.with_ansi(colours).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (Box::new(builder.finish()), swap(move |filter| handle.reload(filter)))
+        }
         LogFormat::Json => {
-            Box::new(builder.json().flatten_event(true).with_current_span(true).with_span_list(false).finish())
+            let builder = builder.json().flatten_event(true).with_current_span(true).with_span_list(false);
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            (Box::new(builder.finish()), swap(move |filter| handle.reload(filter)))
         }
     }
+}
+
+fn swap(reload: impl Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync + 'static) -> Swap {
+    Box::new(move |directives| Ok(reload(filter(directives)?)?))
 }
 
 /// Logs where a panic happened and never what it says: its message may quote a record.
@@ -129,7 +158,7 @@ pub(crate) mod testing {
     pub(crate) fn captured_as(format: LogFormat, directives: &str) -> (Lines, DefaultGuard) {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = subscriber(format, filter(directives).unwrap(), move || writer.clone(), false);
+        let (subscriber, _) = subscriber(format, filter(directives).unwrap(), move || writer.clone(), false);
         (lines, tracing::subscriber::set_default(subscriber))
     }
 }
@@ -165,6 +194,27 @@ mod tests {
             let (lines, _guard) = captured_as(LogFormat::Json, directives);
             tracing::error!(target: "rskafka::client", "a request failed");
             assert_eq!(lines.json().len(), heard, "{directives}");
+        }
+    }
+
+    #[test]
+    fn the_level_changes_while_it_runs() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let lines = testing::Lines::default();
+            let writer = lines.clone();
+            let (subscriber, swap) = subscriber(format, filter("info").unwrap(), move || writer.clone(), false);
+            let _guard = tracing::subscriber::set_default(subscriber);
+            let say = || {
+                tracing::debug!("fine");
+                lines.text().matches("fine").count()
+            };
+            assert_eq!(say(), 0);
+            swap("debug").unwrap();
+            assert_eq!(say(), 1);
+            assert!(matches!(swap("loud=very"), Err(LogError::Directives { .. })));
+            assert_eq!(say(), 2, "wrong directives change nothing");
+            swap("info").unwrap();
+            assert_eq!(say(), 2);
         }
     }
 

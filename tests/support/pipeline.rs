@@ -82,6 +82,11 @@ impl PipelineProcess {
         self.signal(Signal::KILL);
     }
 
+    /// SIGHUP: it reads log.level again.
+    pub fn sighup(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// SIGSTOP: it stands still, and its connections stay open.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
