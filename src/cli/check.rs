@@ -24,7 +24,7 @@ use crate::stages::Routes;
 /// # Errors
 ///
 /// [`Error::Config`] where there is no configuration to check further.
-pub fn run(args: &Check, out: &mut impl Write) -> Result<Config, Error> {
+pub fn run(args: &Check, out: &mut dyn Write) -> Result<Config, Error> {
     let config = args.settings.load()?;
     let toml = config.to_toml().map_err(io::Error::from)?;
     out.write_all(toml.as_bytes())?;
@@ -48,7 +48,7 @@ fn countries(path: &Path) -> String {
 ///
 /// # Errors
 /// Where anything stands in the way of a run.
-pub fn connect(config: &Config, out: &mut impl Write) -> Result<(), Box<dyn std::error::Error>> {
+pub fn connect(config: &Config, out: &mut dyn Write) -> Result<(), Box<dyn std::error::Error>> {
     let ended = runtime::run(Some(1), |_| ask(config))?;
     let runtime::Ended::InOrder(found) = ended else { return Err("interrupted".into()) };
     let mut wrong = 0;

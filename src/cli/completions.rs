@@ -11,7 +11,7 @@ use super::{Cli, Completions};
 /// # Errors
 ///
 /// If `out` takes no more.
-pub fn run(args: &Completions, out: &mut impl Write) -> io::Result<()> {
+pub fn run(args: &Completions, out: &mut dyn Write) -> io::Result<()> {
     let mut command = Cli::command();
     let name = command.get_name().to_owned();
     // Into memory first: generate panics where its output is a closed pipe.

@@ -14,7 +14,7 @@ const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 ///
 /// # Errors
 /// Where nothing answers there in time, or what does is not well.
-pub fn run(args: &Health, out: &mut impl Write) -> Result<(), Box<dyn std::error::Error>> {
+pub fn run(args: &Health, out: &mut dyn Write) -> Result<(), Box<dyn std::error::Error>> {
     let listen = args.settings.load()?.admin.listen;
     if listen.port() == 0 {
         return Err("admin.listen has port 0: which one the instance took is not known here".into());

@@ -87,7 +87,7 @@ impl Change {
         manner: Manner,
         store: &mut Store,
         stored: &Listed,
-        out: &mut impl Write,
+        out: &mut dyn Write,
     ) -> Result<(), Failure> {
         let topic = context.topic();
         if !manner.force

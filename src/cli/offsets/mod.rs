@@ -36,7 +36,7 @@ type Failure = Box<dyn std::error::Error>;
 /// # Errors
 /// Where the configuration is wrong, somebody works on the partitions, or the store can't be read or
 /// written.
-pub fn run(args: &Offsets, out: &mut impl Write) -> Result<ExitCode, Failure> {
+pub fn run(args: &Offsets, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let settings = match &args.action {
         OffsetsAction::Show(args) => &args.settings,
         OffsetsAction::Set(args) => &args.settings,

@@ -9,7 +9,7 @@ use super::log_ends::{LogEnds, offset_at};
 use super::target::Target;
 use super::{Context, Failure, SetOffsets};
 
-pub(super) async fn run(args: &SetOffsets, context: &Context, out: &mut impl Write) -> Result<ExitCode, Failure> {
+pub(super) async fn run(args: &SetOffsets, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let topic = context.topic();
     let manner = Manner { dry_run: args.dry_run, force: args.force };
     let ends = manner.ends(context, matches!(args.to, Target::Offset(_))).await?;

@@ -27,7 +27,7 @@ struct Row {
 }
 
 /// Prints the stored offsets. A failure where one of them can't be read.
-pub(super) async fn run(args: &ShowOffsets, context: &Context, out: &mut impl Write) -> Result<ExitCode, Failure> {
+pub(super) async fn run(args: &ShowOffsets, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let (topic, kind) = (context.topic(), context.config.offsets.store);
     let on_disk = kind == OffsetStoreKind::File;
     if args.offline && !on_disk {
@@ -76,7 +76,7 @@ fn rows(topic: &str, mut stored: Listed, ends: &LogEnds) -> Vec<Row> {
     partitions.into_iter().map(row).collect()
 }
 
-fn table(topic: &str, rows: &[Row], out: &mut impl Write) -> std::io::Result<()> {
+fn table(topic: &str, rows: &[Row], out: &mut dyn Write) -> std::io::Result<()> {
     if rows.iter().all(|row| row.next_offset.is_none() && row.error.is_none()) {
         return writeln!(out, "no offsets of {topic} are stored");
     }
