@@ -75,6 +75,14 @@ impl Session {
 
 type Answer = Result<Bytes, Cause>;
 
+/// Which request a body is, and in which version.
+#[derive(Debug, Clone, Copy)]
+struct Api {
+    key: i16,
+    version: i16,
+    header_version: i16,
+}
+
 /// The requests whose answers are still to come.
 #[derive(Debug, Default)]
 struct Waiting {
@@ -234,18 +242,23 @@ impl Connection {
     async fn exchange_in<R: Request>(
         &self,
         doing: &'static str,
-        mut body: Pieces,
+        body: Pieces,
         version: i16,
         deadline: Duration,
     ) -> Result<R::Response, Error> {
+        let api = Api { key: R::KEY, version, header_version: R::header_version(version) };
+        let answer = self.carry(doing, body, api, deadline).await?;
+        decode::<R>(answer, version).map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))
+    }
+
+    /// Sends a body and gives the bytes of its answer, whatever the request: there is one of this, and
+    /// not one for each type of request.
+    async fn carry(&self, doing: &'static str, mut body: Pieces, api: Api, deadline: Duration) -> Result<Bytes, Error> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let head = self.head::<R>(body.remaining(), version, id);
+        let head = self.head(body.remaining(), api, id);
         body.push_front(head.map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))?);
         match timeout(deadline, self.exchange(id, body)).await {
-            Ok(Ok(answer)) => {
-                decode::<R>(answer, version).map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))
-            }
-            Ok(Err(cause)) => Err(self.error(doing, cause)),
+            Ok(answer) => answer.map_err(|cause| self.error(doing, cause)),
             Err(_) => {
                 self.waiting.fail(|| Cause::Disconnected("given up after a request without answer".to_owned()));
                 Err(self.error(doing, Cause::Timeout(deadline)))
@@ -254,17 +267,16 @@ impl Connection {
     }
 
     /// What stands before a body of so many bytes: the frame's length, and the request's header.
-    fn head<R: Request>(&self, body: usize, version: i16, id: i32) -> anyhow::Result<Bytes> {
+    fn head(&self, body: usize, api: Api, id: i32) -> anyhow::Result<Bytes> {
         let header = RequestHeader::default()
-            .with_request_api_key(R::KEY)
-            .with_request_api_version(version)
+            .with_request_api_key(api.key)
+            .with_request_api_version(api.version)
             .with_correlation_id(id)
             .with_client_id(Some(self.client_id.clone()));
-        let header_version = R::header_version(version);
-        let size = header.compute_size(header_version)?;
+        let size = header.compute_size(api.header_version)?;
         let mut head = BytesMut::with_capacity(4 + size);
         head.put_i32(i32::try_from(size + body)?);
-        header.encode(&mut head, header_version)?;
+        header.encode(&mut head, api.header_version)?;
         Ok(head.freeze())
     }
 
