@@ -9,9 +9,9 @@ use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
 
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
@@ -63,47 +63,43 @@ pub fn init(format: LogFormat, directives: &str) -> Result<(), LogError> {
 ///
 /// # Errors
 /// [`LogError::Directives`], so that a configuration can be refused before anything is set up.
-pub fn filter(directives: &str) -> Result<EnvFilter, LogError> {
-    let parse = |text: &str| {
-        EnvFilter::builder()
-            .parse(text)
-            .map_err(|source| LogError::Directives { directives: directives.to_owned(), source })
-    };
+pub fn filter(directives: &str) -> Result<Targets, LogError> {
     let names_rskafka = directives.split(',').any(|directive| {
         let rest = directive.trim().strip_prefix("rskafka");
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':', '[']))
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':']))
     });
-    if names_rskafka { parse(directives) } else { parse(&format!("{directives},rskafka=off")) }
+    let quiet = (!names_rskafka).then_some("rskafka=off");
+    let given = directives.split(',').map(str::trim).filter(|directive| !directive.is_empty());
+    let all: Vec<_> = given.chain(quiet).collect();
+    let refused = |source| LogError::Directives { directives: directives.to_owned(), source };
+    all.join(",").parse().map_err(refused)
 }
 
 /// What writes the lines, and how to give it another filter.
 fn subscriber<W>(
     format: LogFormat,
-    filter: EnvFilter,
+    filter: Targets,
     writer: W,
     colours: bool,
 ) -> (Box<dyn Subscriber + Send + Sync>, Swap)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    // All levels, since the filter alone is to choose.
+    let builder = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(writer);
     match format {
-        LogFormat::Text => {
-            let builder = builder.with_ansi(colours).with_filter_reloading();
-            let handle = builder.reload_handle();
-            (Box::new(builder.finish()), swap(move |filter| handle.reload(filter)))
-        }
+        LogFormat::Text => filtered(builder.with_ansi(colours).finish(), filter),
         LogFormat::Json => {
-            let builder = builder.json().flatten_event(true).with_current_span(true).with_span_list(false);
-            let builder = builder.with_filter_reloading();
-            let handle = builder.reload_handle();
-            (Box::new(builder.finish()), swap(move |filter| handle.reload(filter)))
+            let json = builder.json().flatten_event(true).with_current_span(true).with_span_list(false);
+            filtered(json.finish(), filter)
         }
     }
 }
 
-fn swap(reload: impl Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync + 'static) -> Swap {
-    Box::new(move |directives| Ok(reload(filter(directives)?)?))
+fn filtered(lines: impl Subscriber + Send + Sync, filter: Targets) -> (Box<dyn Subscriber + Send + Sync>, Swap) {
+    let (layer, handle) = reload::Layer::new(filter);
+    let swap: Swap = Box::new(move |directives| Ok(handle.reload(self::filter(directives)?)?));
+    (Box::new(lines.with(layer)), swap)
 }
 
 /// Logs where a panic happened and never what it says: its message may quote a record.

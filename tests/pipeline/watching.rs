@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use login_pipeline::observe::logs;
 use login_pipeline::sandbox::{Action, Api, Fault};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
 
 use crate::support::{DLQ, GOOD, OUTPUT, World, dead};
 
@@ -72,10 +74,11 @@ impl MakeWriter<'_> for Lines {
 async fn personal_data_is_in_no_metric_page_log_or_header() {
     let lines = Lines::default();
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(logs::filter("trace").unwrap())
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(lines.clone())
         .with_ansi(false)
-        .finish();
+        .finish()
+        .with(logs::filter("trace").unwrap());
     // All of this test runs on this thread.
     let _guard = tracing::subscriber::set_default(subscriber);
     // Other tests, on threads without a subscriber, may have said first that nobody listens.
