@@ -40,9 +40,12 @@ target=${CARGO_TARGET_DIR:-target}
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 
 # With frame pointers the tables for unwinding shrink by more than the code grows. What is inlined beyond
-# a call's own size is mostly code that runs once. zstd is only ever asked for its usual level.
-size_flags="-C force-frame-pointers=yes -C llvm-args=-inline-threshold=20"
-c_flags="-DDYNAMIC_BMI2=0"
+# a call's own size is mostly code that runs once. The binary is linked to a fixed address, so its code
+# need not ask where it is.
+size_flags="-C force-frame-pointers=yes -C llvm-args=-inline-threshold=20 -C relocation-model=static"
+# zstd is only ever asked for its usual level, and its formats from before version 0.8 are older than
+# Kafka's use of it. No panic passes through C.
+c_flags="-DDYNAMIC_BMI2=0 -DZSTD_LEGACY_SUPPORT=0 -fno-unwind-tables -fno-asynchronous-unwind-tables"
 for strategy in GREEDY LAZY LAZY2 BTLAZY2 BTOPT BTULTRA; do
     c_flags+=" -DZSTD_EXCLUDE_${strategy}_BLOCK_COMPRESSOR"
 done

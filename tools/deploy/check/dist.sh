@@ -6,8 +6,8 @@
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 cd -- "$ROOT"
 
-# What they have had, and some air. The aim is 5 MiB: docs/ARCHITECTURE.md says what stands in the way.
-readonly LIMIT=$((9 * 1024 * 1024))
+# Just above what the largest has had. The aim is 5 MiB: docs/ARCHITECTURE.md says what stands in the way.
+readonly LIMIT=$((7 * 1024 * 1024))
 declare -A machines=([x86_64]="Advanced Micro Devices X86-64" [aarch64]=AArch64 [armv7]=ARM)
 declare -A emulators=([x86_64]=qemu-x86_64-static [aarch64]=qemu-aarch64-static [armv7]=qemu-arm-static)
 
