@@ -87,13 +87,17 @@ impl<'a> Cursor<'a> {
         (here == opening).then(|| self.at += N)
     }
 
-    /// The string of 1 to `most` bytes whose first quote ends `opening`.
+    /// The string of 1 to `most` bytes whose first quote ends `opening`. Where there is none, it is not
+    /// passed: what may be absent is not to be taken for that where it is wrong.
     #[inline(always)]
     fn string<const N: usize>(&mut self, opening: &[u8; N], most: usize) -> Option<Inside> {
         self.pass(opening)?;
         let inside = Inside { start: self.at, end: self.quote()? };
+        if !(1..=most).contains(&inside.length()) {
+            return None;
+        }
         self.at = inside.end + 1;
-        (1..=most).contains(&inside.length()).then_some(inside)
+        Some(inside)
     }
 
     /// The digits behind `opening`, as JSON has them.
@@ -174,6 +178,8 @@ mod tests {
             REAL.replace('}', ",\"x\":1}"),
             REAL.replacen("user_id", "user", 1),
             REAL.replace("\"android\"", "null"),
+            REAL.replace("android", ""),
+            REAL.replace("android", &"a".repeat(MAX_TEXT + 1)),
         ];
         for text in unusual.iter().map(String::as_str).chain(["", "{", "{}"]) {
             assert!(!agrees(text).unwrap(), "{text}");
