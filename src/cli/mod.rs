@@ -7,6 +7,7 @@ pub mod check;
 pub mod completions;
 #[cfg(feature = "sandbox")]
 pub mod demo;
+pub mod dlq;
 pub mod generate;
 mod hangup;
 pub mod health;
@@ -20,12 +21,18 @@ use std::num::NonZeroU64;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use dlq::{Dlq, DlqAction};
 pub use offsets::{Offsets, OffsetsAction};
 pub use program::{failure, program, usage};
 pub use settings::Settings;
 
 /// The exit code for a wrong command line or configuration: `EX_USAGE` of sysexits.h.
 pub const EXIT_USAGE: u8 = 64;
+
+/// A command that can't be carried out as it was given: [`EXIT_USAGE`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
 
 /// The exit code after a second signal: 128 and the number of SIGINT, as shells have it.
 pub const EXIT_FORCED: u8 = 130;
@@ -55,6 +62,8 @@ pub enum Command {
     Demo(Demo),
     /// Show, set, export or import stored offsets
     Offsets(Offsets),
+    /// Count, show or replay dead letters
+    Dlq(Dlq),
     /// Print a shell's completion script
     Completions(Completions),
 }
@@ -218,7 +227,8 @@ mod tests {
     #[test]
     fn every_command_that_loads_takes_every_key_but_secrets() {
         let offsets = ["offsets show", "offsets set --partition all --to 0", "offsets export", "offsets import x"];
-        for command in ["run", "check", "health", "generate", "demo"].into_iter().chain(offsets) {
+        let dlq = ["dlq stats", "dlq list", "dlq show 0:0", "dlq replay"];
+        for command in ["run", "check", "health", "generate", "demo"].into_iter().chain(offsets).chain(dlq) {
             for key in crate::config::schema::KEYS {
                 let flag = format!("--{}", key.path);
                 let mut args: Vec<_> = command.split(' ').collect();

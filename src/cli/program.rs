@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::{EXIT_USAGE, Run, check, run};
+use super::{EXIT_USAGE, Run, UsageError, check, run};
 use crate::config::Problems;
 use crate::stages::Processor;
 
@@ -50,7 +50,9 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 /// Says on standard error why a command failed.
 pub fn failure(error: &(dyn Error + 'static)) -> ExitCode {
     eprintln!("login-pipeline: {error}");
-    let is_config = error.is::<Problems>() || matches!(error.downcast_ref(), Some(check::Error::Config(_)));
+    let is_config = error.is::<Problems>()
+        || error.is::<UsageError>()
+        || matches!(error.downcast_ref(), Some(check::Error::Config(_)));
     if is_config { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
 }
 

@@ -1,0 +1,189 @@
+//! The command line of `dlq`.
+
+use std::num::{NonZeroU32, NonZeroU64};
+
+use chrono::DateTime;
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
+
+use super::super::Settings;
+use crate::event::Reason;
+
+/// `dlq`
+#[derive(Debug, Args)]
+pub struct Dlq {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub action: DlqAction,
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DlqAction {
+    /// Count them by reason, field, source partition and day
+    Stats(StatsDlq),
+    /// Print a line for each, without personal data
+    List(ListDlq),
+    /// Print one, without personal data
+    Show(ShowDlq),
+    /// Write the records that they were to the topic they came from, or to another
+    Replay(ReplayDlq),
+}
+
+/// Which dead letters.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Filter {
+    /// Only those of this reason; may be repeated
+    #[arg(long, visible_alias = "only", value_name = "REASON", value_parser = PossibleValuesParser::new(Reason::ALL.map(Reason::code)))]
+    pub reason: Vec<String>,
+
+    /// Only those that this field is the reason of; may be repeated
+    #[arg(long, value_name = "FIELD")]
+    pub field: Vec<String>,
+
+    /// Only records of this time or later, as 2026-01-02T03:04:05Z or as @ and seconds since 1970
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub since: Option<i64>,
+
+    /// Only records from before this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub until: Option<i64>,
+
+    /// Only this partition of the dead-letter topic; may be repeated
+    #[arg(long, value_name = "P", value_parser = clap::value_parser!(i32).range(0..))]
+    pub partition: Vec<i32>,
+
+    /// Only those whose value holds this text
+    #[arg(long, value_name = "TEXT")]
+    pub grep: Option<String>,
+}
+
+/// `dlq stats`
+#[derive(Debug, Args)]
+pub struct StatsDlq {
+    /// Print JSON [default: where the output is no terminal]
+    #[arg(long, conflicts_with = "table")]
+    pub json: bool,
+
+    /// Print tables and bars also where the output is no terminal
+    #[arg(long)]
+    pub table: bool,
+
+    /// Which.
+    #[command(flatten)]
+    pub filter: Filter,
+
+    /// The configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// `dlq list`
+#[derive(Debug, Args)]
+pub struct ListDlq {
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    pub max: Option<u64>,
+
+    /// Print keys, values and headers, too: they hold personal data
+    #[arg(long)]
+    pub reveal: bool,
+
+    /// Which.
+    #[command(flatten)]
+    pub filter: Filter,
+
+    /// The configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// `dlq show`
+#[derive(Debug, Args)]
+pub struct ShowDlq {
+    /// Where it is in the dead-letter topic, as `list` prints it
+    #[arg(value_name = "PARTITION:OFFSET", value_parser = place)]
+    pub place: (i32, i64),
+
+    /// Print key, value and headers, too: they hold personal data
+    #[arg(long)]
+    pub reveal: bool,
+
+    /// The configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// `dlq replay`
+#[derive(Debug, Args)]
+pub struct ReplayDlq {
+    /// Write to this topic [default: the one that each record came from]
+    #[arg(long, value_name = "TOPIC")]
+    pub to: Option<String>,
+
+    /// Say what would be written, and what the rules in force would make of it; write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// At most so many records; the next run goes on behind them
+    #[arg(long, value_name = "N")]
+    pub max: Option<u64>,
+
+    /// At most so many records a second
+    #[arg(long, value_name = "N")]
+    pub rate: Option<NonZeroU64>,
+
+    /// A record that was replayed so often already goes to the quarantine topic
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub max_replays: NonZeroU32,
+
+    /// Where dead letters go that were replayed too often: a topic that is there [default: they stay
+    /// where they are, and are counted]
+    #[arg(long, value_name = "TOPIC")]
+    pub quarantine_topic: Option<String>,
+
+    /// The consumer group that progress is kept in [default: the application's name, -dlq-replay,
+    /// and the filters and the topic, where given]
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+
+    /// Don't ask before anything is written
+    #[arg(long)]
+    pub yes: bool,
+
+    /// Which.
+    #[command(flatten)]
+    pub filter: Filter,
+
+    /// The configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+fn time(text: &str) -> Result<i64, String> {
+    let millis = match text.strip_prefix('@') {
+        Some(seconds) => seconds.parse::<i64>().ok().and_then(|seconds| seconds.checked_mul(1000)),
+        None => DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis()),
+    };
+    millis.filter(|millis| *millis >= 0).ok_or_else(|| "neither a time nor @ and seconds since 1970".to_owned())
+}
+
+fn place(text: &str) -> Result<(i32, i64), String> {
+    let place =
+        text.split_once(':').and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
+    place.filter(|(partition, offset)| *partition >= 0 && *offset >= 0).ok_or_else(|| "not PARTITION:OFFSET".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_places() {
+        assert_eq!(time("@5"), Ok(5_000));
+        assert_eq!(time("2026-01-02T03:04:05Z"), Ok(1_767_323_045_000));
+        assert!(time("@-5").is_err() && time("yesterday").is_err());
+        assert_eq!(place("3:42"), Ok((3, 42)));
+        assert!(place("42").is_err() && place("-1:3").is_err() && place("1:-3").is_err());
+    }
+}

@@ -1,0 +1,81 @@
+//! Which dead letters a command is about.
+
+use std::fmt::Write as _;
+
+use super::args::Filter;
+use crate::dead_letter::Marks;
+use crate::record::RecordView;
+
+impl Filter {
+    /// Whether it is one of them. The partition is chosen before anything is read.
+    pub fn takes(&self, record: &RecordView<'_>, marks: &Marks<'_>) -> bool {
+        let one_of = |wanted: &[String], found: Option<&str>| {
+            wanted.is_empty() || found.is_some_and(|found| wanted.iter().any(|wanted| wanted == found))
+        };
+        let time = marks.time(record);
+        one_of(&self.reason, marks.reason)
+            && one_of(&self.field, marks.field)
+            && self.since.is_none_or(|since| time >= since)
+            && self.until.is_none_or(|until| time < until)
+            && self.grep.as_deref().is_none_or(|text| holds(record.value.unwrap_or_default(), text.as_bytes()))
+    }
+
+    /// What tells its progress from that of other filters; empty where it takes everything. The
+    /// partition is not part of it: progress is kept for each by itself. Nor is the text to look for,
+    /// which may be personal data: whoever looks for one names the group.
+    pub fn group_suffix(&self) -> String {
+        let mut suffix = String::new();
+        for (name, values) in [("reason", &self.reason), ("field", &self.field)] {
+            let mut values = values.clone();
+            values.sort();
+            values.dedup();
+            if !values.is_empty() {
+                let _ = write!(suffix, ":{name}={}", values.join(",")); // a String takes everything
+            }
+        }
+        for (name, time) in [("since", self.since), ("until", self.until)] {
+            if let Some(time) = time {
+                let _ = write!(suffix, ":{name}={time}");
+            }
+        }
+        suffix
+    }
+}
+
+fn holds(value: &[u8], text: &[u8]) -> bool {
+    text.is_empty() || value.windows(text.len()).any(|window| window == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Headers, Offset};
+
+    #[test]
+    fn all_that_is_asked_must_hold() {
+        let record =
+            RecordView { offset: Offset(0), timestamp_ms: 5, key: None, value: Some(b"abc"), headers: Headers::NONE };
+        let marks = Marks { reason: Some("wrong_type"), field: Some("ip"), ..Marks::default() };
+        let takes = |filter: Filter| filter.takes(&record, &marks);
+        let text = |text: &str| vec![text.to_owned()];
+        assert!(takes(Filter::default()));
+        assert!(takes(Filter { reason: text("wrong_type"), field: text("ip"), ..Filter::default() }));
+        assert!(!takes(Filter { reason: text("wrong_type"), field: text("locale"), ..Filter::default() }));
+        assert!(takes(Filter { since: Some(5), until: Some(6), ..Filter::default() }));
+        assert!(!takes(Filter { since: Some(6), ..Filter::default() }));
+        assert!(!takes(Filter { until: Some(5), ..Filter::default() }));
+        assert!(takes(Filter { grep: Some("bc".to_owned()), ..Filter::default() }));
+        assert!(!takes(Filter { grep: Some("ac".to_owned()), ..Filter::default() }));
+    }
+
+    #[test]
+    fn each_filter_has_its_own_progress() {
+        let filter = |reasons: &[&str], since| Filter {
+            reason: reasons.iter().map(|reason| (*reason).to_owned()).collect(),
+            since,
+            ..Filter::default()
+        };
+        assert_eq!(filter(&[], None).group_suffix(), "");
+        assert_eq!(filter(&["b", "a", "b"], Some(7)).group_suffix(), ":reason=a,b:since=7");
+    }
+}

@@ -1,0 +1,164 @@
+//! `dlq list` and `dlq show`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use chrono::{DateTime, SecondsFormat};
+
+use super::reading::{Log, Reading};
+use super::{Context, Failure, ListDlq, ShowDlq};
+use crate::dead_letter::{Marks, MaskedBytes, MaskedValue};
+use crate::event::Reason;
+use crate::record::{Offset, RecordView};
+
+/// What the marks say, as it may be shown to anybody.
+pub struct Told {
+    /// The reason.
+    pub reason: String,
+    /// The field, or a dash.
+    pub field: String,
+    /// What is wrong.
+    pub message: String,
+    /// Topic and partition.
+    pub source_partition: String,
+}
+
+/// Of dead letters that another program wrote, field and message may hold anything: they are told where
+/// the reason is one of ours.
+pub fn told(marks: &Marks<'_>) -> Told {
+    let ours = marks.reason.filter(|reason| Reason::ALL.iter().any(|known| known.code() == *reason));
+    let or_dash = |text: Option<&str>| text.filter(|_| ours.is_some()).unwrap_or("-").to_owned();
+    let source_partition = match (marks.topic, marks.partition) {
+        (Some(topic), Some(partition)) => format!("{topic}/{partition}"),
+        _ => "(unknown)".to_owned(),
+    };
+    Told {
+        reason: ours.unwrap_or("(unknown)").to_owned(),
+        field: or_dash(marks.field),
+        message: or_dash(marks.message),
+        source_partition,
+    }
+}
+
+pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut impl Write) -> Result<ExitCode, Failure> {
+    note_revealed(args.reveal);
+    let log = Log::ask(context, &args.filter.partition).await?;
+    let mut left = args.max.unwrap_or(u64::MAX);
+    for (partition, stretch) in log.stretches {
+        let mut reading = Reading::new(context, partition, stretch);
+        while let Some(batch) = reading.next().await? {
+            let entries = (0..batch.len()).filter_map(|index| batch.entry(index));
+            for entry in entries.take_while(|entry| entry.record.offset < reading.end()) {
+                let marks = Marks::of(&entry.record, context.prefix());
+                if entry.damage.is_some() || !args.filter.takes(&entry.record, &marks) {
+                    continue;
+                }
+                if left == 0 {
+                    return Ok(ExitCode::SUCCESS);
+                }
+                left -= 1;
+                line(out, partition, &entry.record, &marks, args.reveal)?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut impl Write) -> Result<ExitCode, Failure> {
+    note_revealed(args.reveal);
+    let (topic, (partition, offset)) = (context.topic(), args.place);
+    let log = Log::ask(context, &[partition]).await?;
+    let (begin, end) = log.stretches.get(&partition).copied().unwrap_or_default();
+    if !(begin..end).contains(&Offset(offset)) {
+        return Err(format!("{topic}/{partition} has no offset {offset}: it holds {begin} up to {end}").into());
+    }
+    let mut reading = Reading::new(context, partition, (Offset(offset), Offset(offset).next()));
+    if let Some(batch) = reading.next().await?
+        && let Some(entry) = batch.entry(0).filter(|entry| entry.record.offset == Offset(offset))
+    {
+        if let Some(why) = entry.damage {
+            return Err(format!("{topic}/{partition} can't be decoded at {offset}: {why}").into());
+        }
+        let record = &entry.record;
+        let marks = Marks::of(record, context.prefix());
+        line(out, partition, record, &marks, args.reveal)?;
+        let told = told(&marks);
+        writeln!(out, "  message   {}", told.message)?;
+        writeln!(out, "  replayed  {} times", marks.replays)?;
+        if let Some(bytes) = marks.truncated_from {
+            writeln!(out, "  cut       its value had {bytes} bytes: it can't be replayed as it was")?;
+        }
+        let own = record.headers.iter().filter(|(name, _)| !name.starts_with(context.prefix()));
+        for (name, value) in own {
+            match args.reveal {
+                true => writeln!(out, "  header    {name:?} = {}", revealed(value))?,
+                false => {
+                    writeln!(out, "  header    {} = {}", MaskedBytes(Some(name.as_bytes())), MaskedBytes(value))?;
+                }
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(format!("{topic}/{partition} has no record at {offset}: it was compacted, or never committed").into())
+}
+
+fn line(
+    out: &mut impl Write,
+    partition: i32,
+    record: &RecordView<'_>,
+    marks: &Marks<'_>,
+    reveal: bool,
+) -> std::io::Result<()> {
+    let told = told(marks);
+    let offset = record.offset;
+    let source = marks.offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
+    write!(
+        out,
+        "{partition}:{offset} {} {} {} from {}:{source} ",
+        time(marks.time(record)),
+        told.reason,
+        told.field,
+        told.source_partition
+    )?;
+    match reveal {
+        true => writeln!(out, "key {} value {}", revealed(record.key), revealed(record.value)),
+        false => writeln!(out, "key {} value {}", MaskedBytes(record.key), MaskedValue(record.value)),
+    }
+}
+
+/// As it is, with what a terminal would obey escaped.
+fn revealed(bytes: Option<&[u8]>) -> String {
+    bytes.map_or_else(|| "null".to_owned(), |bytes| format!("\"{}\"", String::from_utf8_lossy(bytes).escape_debug()))
+}
+
+fn time(millis: i64) -> String {
+    let time = DateTime::from_timestamp_millis(millis);
+    time.map_or_else(|| "-".to_owned(), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
+}
+
+fn note_revealed(reveal: bool) {
+    if reveal {
+        eprintln!("login-pipeline: what follows holds personal data, as --reveal asks");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_program_wrote_is_not_told() {
+        let marks =
+            Marks { reason: Some("CANARY"), field: Some("CANARY"), message: Some("CANARY"), ..Marks::default() };
+        let found = told(&marks);
+        assert_eq!([found.reason, found.field, found.message], ["(unknown)", "-", "-"]);
+        let marks = Marks { reason: Some("wrong_type"), field: Some("ip"), ..marks };
+        assert_eq!(told(&marks).field, "ip");
+    }
+
+    #[test]
+    fn revealed_bytes_do_not_steer_a_terminal() {
+        assert_eq!(revealed(Some(b"a\x1b[2J\n\xff")), "\"a\\u{1b}[2J\\n\u{fffd}\"");
+        assert_eq!((revealed(None), revealed(Some(b""))), ("null".to_owned(), "\"\"".to_owned()));
+    }
+}

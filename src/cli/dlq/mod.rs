@@ -1,0 +1,94 @@
+//! `dlq`: dead letters, counted, looked at, and replayed.
+//!
+//! ```text
+//! Log (ends as of now) ──► Reading ──► Filter ──┬─► stats, list, show: masked unless --reveal
+//!                                               └─► replay: Plan ──► asked ──► Writer ──► offset of a group
+//! ```
+
+mod args;
+mod chart;
+mod filter;
+mod list;
+mod plan;
+mod reading;
+mod replay;
+mod stats;
+
+use std::io::{IsTerminal, Write};
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use kafka_protocol::ResponseError;
+
+pub use args::{Dlq, DlqAction, Filter, ListDlq, ReplayDlq, ShowDlq, StatsDlq};
+
+use super::runtime;
+use crate::broker::Error;
+use crate::broker::wire::{Cluster, Options, Topic};
+use crate::config::Config;
+use crate::observe::logs;
+
+/// Why an operation failed, to be told as it is.
+type Failure = Box<dyn std::error::Error>;
+
+/// Counts, shows or replays dead letters.
+///
+/// # Errors
+/// Where the configuration is wrong, the topic can't be read, or a record can't be written.
+pub fn run(args: &Dlq, out: &mut impl Write) -> Result<ExitCode, Failure> {
+    let settings = match &args.action {
+        DlqAction::Stats(args) => &args.settings,
+        DlqAction::List(args) => &args.settings,
+        DlqAction::Show(args) => &args.settings,
+        DlqAction::Replay(args) => &args.settings,
+    };
+    let config = settings.load()?;
+    logs::init(config.log.format, "warn")?;
+    let context = Context { cluster: Arc::new(Cluster::new(Options::from(&config.kafka))), config };
+    let ended = runtime::run(Some(1), |stop| async move {
+        // In boxes: the compiler gives up on how deep they would nest otherwise.
+        let work: Pin<Box<dyn Future<Output = _>>> = match &args.action {
+            // It ends by itself, with its progress stored.
+            DlqAction::Replay(args) => return Some(Box::pin(replay::run(args, &context, &stop, out)).await),
+            DlqAction::Stats(args) => Box::pin(stats::run(args, &context, out)),
+            DlqAction::List(args) => Box::pin(list::run(args, &context, out)),
+            DlqAction::Show(args) => Box::pin(list::show(args, &context, out)),
+        };
+        stop.run_until_cancelled(work).await
+    })?;
+    match ended {
+        runtime::Ended::InOrder(Some(result)) => result,
+        runtime::Ended::InOrder(None) => Err("interrupted".into()),
+        runtime::Ended::Forced => Ok(ExitCode::from(super::EXIT_FORCED)),
+    }
+}
+
+/// What every operation needs.
+struct Context {
+    config: Config,
+    cluster: Arc<Cluster>,
+}
+
+impl Context {
+    /// The dead-letter topic's name.
+    fn topic(&self) -> &str {
+        &self.config.dead_letter.topic
+    }
+
+    /// What dead letters' own headers begin with.
+    fn prefix(&self) -> &str {
+        &self.config.dead_letter.header_prefix
+    }
+
+    /// A topic as the brokers describe it.
+    async fn describe(&self, topic: &str) -> Result<Topic, Error> {
+        let unknown = || Error::code("look up topic", topic, ResponseError::UnknownTopicOrPartition);
+        self.cluster.permissions(&[topic]).await?.remove(topic).unwrap_or_else(|| Err(unknown()))
+    }
+}
+
+/// Whether standard output is for people.
+fn for_people() -> bool {
+    std::io::stdout().is_terminal()
+}

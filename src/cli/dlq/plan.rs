@@ -1,0 +1,169 @@
+//! What a replay does with each dead letter, and what it comes to: told before anything is written.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use super::ReplayDlq;
+use super::stats::Counted;
+use crate::broker::Entry;
+use crate::dead_letter::Marks;
+use crate::event::Reason;
+use crate::record::RecordView;
+use crate::stages::{Login, Processor, Route, Routes};
+
+/// What becomes of one dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate<'a> {
+    /// The record that it was is written to this topic.
+    Replay(&'a str),
+    /// It was replayed too often: it goes to the quarantine topic as it is.
+    Quarantine(&'a str),
+    /// It stays where it is, and is passed over.
+    Skip(Skip),
+}
+
+/// Why one is passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Skip {
+    /// The filter does not take it.
+    Filtered,
+    /// Its value was cut.
+    Truncated,
+    /// It never was a record, but a batch that can't be decoded; or it can't be decoded itself.
+    Damaged,
+    /// It does not say where it came from.
+    NoTopic,
+    /// It was replayed too often, and there is no quarantine topic.
+    TooOften,
+    /// Its topic refuses it for good.
+    Refused,
+}
+
+impl Skip {
+    /// In words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Filtered => "not what the filters ask for",
+            Self::Truncated => "truncated: the whole value is not there",
+            Self::Damaged => "no record: bytes that can't be decoded",
+            Self::NoTopic => "without a topic that it came from: --to names one",
+            Self::TooOften => "replayed too often already: --quarantine-topic takes them",
+            Self::Refused => "refused by the topic for good",
+        }
+    }
+}
+
+/// Decides.
+pub struct Rules<'a> {
+    /// The command line.
+    pub args: &'a ReplayDlq,
+    /// What dead letters' own headers begin with.
+    pub prefix: &'a str,
+}
+
+impl<'a> Rules<'a> {
+    /// What becomes of an entry with these marks.
+    pub fn fate<'e>(&self, entry: &Entry<'e>, marks: &Marks<'e>) -> Fate<'e>
+    where
+        'a: 'e,
+    {
+        if entry.damage.is_some() {
+            return Fate::Skip(Skip::Damaged);
+        }
+        if !self.args.filter.takes(&entry.record, marks) {
+            return Fate::Skip(Skip::Filtered);
+        }
+        if marks.truncated_from.is_some() {
+            return Fate::Skip(Skip::Truncated);
+        }
+        if marks.reason == Some(Reason::CorruptBatch.code()) {
+            return Fate::Skip(Skip::Damaged);
+        }
+        if marks.replays >= self.args.max_replays.get() {
+            let quarantine = self.args.quarantine_topic.as_deref();
+            return quarantine.map_or(Fate::Skip(Skip::TooOften), Fate::Quarantine);
+        }
+        self.args.to.as_deref().or(marks.topic).map_or(Fate::Skip(Skip::NoTopic), Fate::Replay)
+    }
+}
+
+/// What is done, or would be.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Records by the topic that they are written to.
+    pub topics: BTreeMap<String, u64>,
+    /// Of these, those that are quarantined.
+    pub quarantined: u64,
+    /// Dead letters that are passed over.
+    pub skipped: BTreeMap<Skip, u64>,
+    /// What the rules in force make of the records that are replayed.
+    pub verdicts: Counted,
+}
+
+impl Plan {
+    /// Notes what becomes of one.
+    pub fn note(&mut self, fate: Fate<'_>) {
+        match fate {
+            Fate::Skip(why) => *self.skipped.entry(why).or_default() += 1,
+            Fate::Replay(topic) | Fate::Quarantine(topic) => {
+                self.quarantined += u64::from(matches!(fate, Fate::Quarantine(_)));
+                match self.topics.get_mut(topic) {
+                    Some(count) => *count += 1,
+                    None => drop(self.topics.insert(topic.to_owned(), 1)),
+                }
+            }
+        }
+    }
+
+    /// Notes what the rules in force make of a record.
+    pub fn judge(&mut self, routes: &Routes, record: &RecordView<'_>) {
+        let verdict = match Login.validate(record) {
+            Err(rejection) => {
+                format!("refused: {} {}", rejection.reason.code(), rejection.field.unwrap_or_default())
+            }
+            Ok(event) => match routes.route(|field| Login.field(&event, field)) {
+                Route::Drop => "dropped by a route".to_owned(),
+                Route::Topic(topic) => {
+                    format!("accepted, to {}", routes.topics().get(topic).map_or("", String::as_str))
+                }
+            },
+        };
+        self.verdicts.count(verdict.trim_end());
+    }
+
+    /// Notes what was done besides.
+    pub fn add(&mut self, other: Self) {
+        for (topic, count) in other.topics {
+            *self.topics.entry(topic).or_default() += count;
+        }
+        for (why, count) in other.skipped {
+            *self.skipped.entry(why).or_default() += count;
+        }
+        self.quarantined += other.quarantined;
+    }
+
+    /// How many records are written.
+    pub fn records(&self) -> u64 {
+        self.topics.values().sum()
+    }
+
+    /// What is done, in `verb`'s time.
+    ///
+    /// # Errors
+    /// Where `out` takes nothing.
+    pub fn print(&self, out: &mut impl Write, verb: &str) -> std::io::Result<()> {
+        for (topic, count) in &self.topics {
+            writeln!(out, "{count} records {verb} to {topic}")?;
+        }
+        if self.topics.is_empty() {
+            writeln!(out, "0 records {verb}")?;
+        }
+        if self.quarantined > 0 {
+            writeln!(out, "{} of them are quarantined", self.quarantined)?;
+        }
+        for (why, count) in &self.skipped {
+            writeln!(out, "{count} dead letters stay, {}", why.as_str())?;
+        }
+        Ok(())
+    }
+}

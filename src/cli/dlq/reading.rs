@@ -1,0 +1,155 @@
+//! The dead-letter topic, read from where is wanted to where it ended when the command began.
+//!
+//! Read by the wire and committed: what a transaction gave up is no dead letter.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+use tokio::time::{Instant, sleep};
+
+use super::{Context, Failure};
+use crate::broker::wire::{At, Isolation};
+use crate::broker::{Clients, Error, PartitionReader, SourceBatch};
+use crate::config;
+use crate::record::{Offset, TopicId};
+use crate::retry::{ErrorClass, Policy};
+
+/// For so long what may pass by itself is tried again.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The topic as it was at the start.
+#[derive(Debug)]
+pub struct Log {
+    /// Its id, where the brokers tell one.
+    pub topic_id: Option<TopicId>,
+    /// The stretch of each chosen partition.
+    pub stretches: BTreeMap<i32, (Offset, Offset)>,
+}
+
+impl Log {
+    /// Asks where the partitions begin and end; of `chosen` ones, all where there are none.
+    ///
+    /// # Errors
+    /// Where the topic or a partition is not there, or the brokers don't tell.
+    pub async fn ask(context: &Context, chosen: &[i32]) -> Result<Self, Failure> {
+        let topic = context.topic();
+        let found = context.patiently(|| async { context.describe(topic).await }).await?;
+        let count = found.partition_count();
+        if let Some(wrong) = chosen.iter().find(|partition| **partition >= count) {
+            return Err(format!("{topic}/{wrong} is not there: the topic has {count} partitions").into());
+        }
+        let mut stretches = BTreeMap::new();
+        for partition in (0..count).filter(|partition| chosen.is_empty() || chosen.contains(partition)) {
+            let at = |at| async move {
+                let found = context.cluster.offset_as(Isolation::Committed, topic, partition, at).await;
+                found.map(Option::unwrap_or_default)
+            };
+            let earliest = context.patiently(|| at(At::Earliest)).await?;
+            let latest = context.patiently(|| at(At::Latest)).await?;
+            stretches.insert(partition, (earliest, latest));
+        }
+        Ok(Self { topic_id: found.id, stretches })
+    }
+}
+
+/// Reads one partition up to an offset.
+pub struct Reading<'c> {
+    context: &'c Context,
+    reader: PartitionReader,
+    position: Offset,
+    end: Offset,
+}
+
+impl<'c> Reading<'c> {
+    /// From `position` up to `end`.
+    pub fn new(context: &'c Context, partition: i32, (position, end): (Offset, Offset)) -> Self {
+        let kafka = &context.config.kafka;
+        let source = config::Source {
+            topic: context.topic().to_owned(),
+            reader: config::ReaderKind::Wire,
+            isolation: config::Isolation::ReadCommitted,
+            ..context.config.source.clone()
+        };
+        let clients = Arc::new(Clients::new(kafka));
+        let reader = PartitionReader::new(None, partition, clients, Arc::clone(&context.cluster), kafka, &source);
+        Self { context, reader, position, end }
+    }
+
+    /// The next records; `None` at the end. Of the last batch those behind the end are not to be looked at:
+    /// see [`Reading::end`].
+    ///
+    /// # Errors
+    /// What lasts, or does not pass in time.
+    pub async fn next(&mut self) -> Result<Option<SourceBatch>, Failure> {
+        let most = i32::try_from(self.context.config.source.max_fetch_bytes.as_usize()).unwrap_or(i32::MAX);
+        let mut waiting = self.context.waiting();
+        while self.position < self.end {
+            match self.reader.fetch(self.position.into(), most).await {
+                Ok(batch) => {
+                    self.position = batch.range.end;
+                    if !batch.is_empty() {
+                        return Ok(Some(batch));
+                    }
+                }
+                Err(error) if error.is(ResponseError::OffsetOutOfRange) => {
+                    // Retention was faster.
+                    let earliest = self.reader.earliest().await?;
+                    if earliest <= self.position {
+                        return Err(error.into());
+                    }
+                    eprintln!("login-pipeline: {} dead letters expired meanwhile", earliest.since(self.position));
+                    self.position = earliest;
+                }
+                Err(error) => waiting.after(error).await?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where it ends.
+    pub fn end(&self) -> Offset {
+        self.end
+    }
+}
+
+/// The pauses of what is tried again for a while.
+pub struct Waiting {
+    pauses: crate::retry::Pauses,
+    until: Instant,
+}
+
+impl Waiting {
+    /// Waits, where it may pass.
+    ///
+    /// # Errors
+    /// The error, where it lasts.
+    pub async fn after(&mut self, error: Error) -> Result<(), Failure> {
+        let class = error.class();
+        if matches!(class, ErrorClass::Fatal | ErrorClass::Poison) || Instant::now() >= self.until {
+            return Err(error.into());
+        }
+        sleep(self.pauses.after(class)).await;
+        Ok(())
+    }
+}
+
+impl Context {
+    /// Patience for one thing that is asked of the brokers.
+    pub fn waiting(&self) -> Waiting {
+        Waiting { pauses: Policy::new(&self.config.retry).pauses(), until: Instant::now() + PATIENCE }
+    }
+
+    /// Asks until it is answered, or something is wrong that lasts.
+    pub async fn patiently<T, F: Future<Output = Result<T, Error>>>(&self, ask: impl Fn() -> F) -> Result<T, Failure> {
+        let mut waiting = self.waiting();
+        loop {
+            match ask().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if error.is(ResponseError::UnknownTopicOrPartition) => return Err(error.into()),
+                Err(error) => waiting.after(error).await?,
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What a dead letter says of itself, and the record that it was.
+//!
+//! ```text
+//! record as it came ──► Envelope ──► dead letter ──► Marks ──► record as it came, replay.count + 1
+//! ```
+
+use crate::record::RecordView;
+
+/// What the headers of a dead letter say. Whoever may write to its topic wrote them: what is no
+/// sensible value is taken for none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marks<'a> {
+    /// The topic that the record came from.
+    pub topic: Option<&'a str>,
+    /// Its partition there.
+    pub partition: Option<i32>,
+    /// Its offset there.
+    pub offset: Option<i64>,
+    /// Its timestamp there, milliseconds since the Unix epoch.
+    pub timestamp_ms: Option<i64>,
+    /// The short code of the reason.
+    pub reason: Option<&'a str>,
+    /// The field that is the reason.
+    pub field: Option<&'a str>,
+    /// What is wrong, for people.
+    pub message: Option<&'a str>,
+    /// Where it failed.
+    pub stage: Option<&'a str>,
+    /// How often it was replayed before it died.
+    pub replays: u32,
+    /// How long the value was, where it was cut.
+    pub truncated_from: Option<u64>,
+}
+
+impl<'a> Marks<'a> {
+    /// Reads the headers under `prefix`.
+    pub fn of(record: &RecordView<'a>, prefix: &str) -> Self {
+        let mut marks = Self::default();
+        for (name, value) in record.headers.iter() {
+            let Some(name) = name.strip_prefix(prefix) else { continue };
+            let Some(text) = value.and_then(|value| std::str::from_utf8(value).ok()) else { continue };
+            match name {
+                "topic" => marks.topic = Some(text).filter(|topic| is_topic(topic)),
+                "partition" => marks.partition = text.parse().ok().filter(|partition| *partition >= 0),
+                "offset" => marks.offset = text.parse().ok(),
+                "timestamp" => marks.timestamp_ms = text.parse().ok(),
+                "reason" => marks.reason = Some(text),
+                "field" => marks.field = Some(text),
+                "message" => marks.message = Some(text),
+                "stage" => marks.stage = Some(text),
+                "replay.count" => marks.replays = text.parse().unwrap_or(0),
+                "truncated.from" => marks.truncated_from = Some(text.parse().unwrap_or(0)),
+                _ => {}
+            }
+        }
+        marks
+    }
+
+    /// When the record was made; what its topic says where the headers don't.
+    pub fn time(&self, record: &RecordView<'_>) -> i64 {
+        self.timestamp_ms.unwrap_or(record.timestamp_ms)
+    }
+}
+
+/// Whether Kafka takes it for a topic's name.
+fn is_topic(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=249).contains(&name.len()) && name.bytes().all(legal) && name != "." && name != ".."
+}
+
+/// The headers of the record that a dead letter was, in their order, and how often it has been
+/// replayed with this time: if it dies again, its dead letter says so.
+#[derive(Debug)]
+pub struct Replayed<'a> {
+    prefix: &'a str,
+    name: String,
+    count: String,
+}
+
+impl<'a> Replayed<'a> {
+    /// For a record that was replayed `before` times.
+    pub fn new(prefix: &'a str, before: u32) -> Self {
+        let count = before.saturating_add(1).to_string();
+        Self { prefix, name: format!("{prefix}replay.count"), count }
+    }
+
+    /// All headers to write.
+    pub fn headers<'h>(&'h self, record: &RecordView<'h>) -> impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone {
+        let prefix = self.prefix;
+        let own = record.headers.iter().filter(move |(name, _)| !name.starts_with(prefix));
+        own.chain(std::iter::once((self.name.as_str(), Some(self.count.as_bytes()))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::dead_letter::{Envelope, Stage};
+    use crate::event::{Reason, Rejection};
+    use crate::record::{Header, Headers, Offset};
+
+    const PREFIX: &str = "__dlq.errors.";
+
+    fn owned<'a>(headers: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>) -> Vec<Header> {
+        headers
+            .map(|(name, value)| Header { name: name.to_owned(), value: value.map(Bytes::copy_from_slice) })
+            .collect()
+    }
+
+    #[test]
+    fn a_record_dies_is_replayed_and_counted() {
+        let own = [("b", None), ("a", Some(&b"1"[..])), ("b", Some(b""))];
+        let came = owned(own.into_iter());
+        let mut headers = came.clone();
+        let rejection = Rejection::field(Reason::MissingField, "ip", "ip is missing");
+        let envelope = Envelope::new(PREFIX, "login-pipeline", "user-login", 3);
+        for before in 0..3 {
+            let list = headers.clone();
+            let record = |headers| RecordView {
+                offset: Offset(42),
+                timestamp_ms: 1_000,
+                key: None,
+                value: Some(b"x"),
+                headers: Headers::List(headers),
+            };
+            let dead = owned(envelope.letter(&record(&list), Stage::Validate, &rejection, false).headers());
+            let dead = record(&dead);
+            let marks = Marks::of(&dead, PREFIX);
+            assert_eq!((marks.topic, marks.partition, marks.offset), (Some("user-login"), Some(3), Some(42)));
+            assert_eq!((marks.reason, marks.field), (Some("missing_field"), Some("ip")));
+            assert_eq!((marks.replays, marks.truncated_from, marks.time(&dead)), (before, None, 1_000));
+            headers = owned(Replayed::new(PREFIX, marks.replays).headers(&dead));
+            assert_eq!(headers[..3], came);
+            assert_eq!(headers.len(), 4, "one header is added, however often");
+        }
+        assert_eq!(headers[3].value.as_deref(), Some(&b"3"[..]));
+    }
+
+    #[test]
+    fn nonsense_is_none() {
+        let text =
+            |name: &str, value: &'static str| Header { name: format!("{PREFIX}{name}"), value: Some(value.into()) };
+        let headers = [text("topic", "a b"), text("partition", "-1"), text("offset", "x"), text("replay.count", "-7")];
+        let record =
+            RecordView { offset: Offset(0), timestamp_ms: 5, key: None, value: None, headers: Headers::List(&headers) };
+        assert_eq!(Marks::of(&record, PREFIX), Marks::default());
+    }
+}
