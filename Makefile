@@ -14,8 +14,8 @@ demo: ## the whole pipeline in one process, nothing to install: watch it work
 test: ## all tests, those against a real Kafka included where Java and Maven are there
 	cargo test --no-fail-fast
 
-chaos: ## the long form of the tests of groups, transactions and networks, on a real Kafka: an hour; CHAOS_SEED=N repeats one
-	CHAOS=long cargo test --test group --test exactly_once --test network -- --nocapture --test-threads=1
+chaos: ## the long form of the tests of groups, transactions, networks and replays, on a real Kafka: an hour; CHAOS_SEED=N repeats one
+	CHAOS=long cargo test --test group --test exactly_once --test network --test dlq -- --nocapture --test-threads=1
 
 check: ## what must hold before a commit: format, lints, layers, and licences where cargo-deny is installed
 	cargo fmt --check
