@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::frames::{FrameError, Frames};
 use super::pieces::Pieces;
+use super::security::Security;
 use super::stream::{self, WriteHalf};
 use super::versions::{Offered, TransactionVersion};
 use super::{Options, answers, sasl, throttle, tls};
@@ -108,7 +109,8 @@ impl Connection {
             }
         };
         let waiting = Arc::new(Waiting::default());
-        let reader = tokio::spawn(read_answers(Frames::new(read, options.max_frame_bytes), Arc::clone(&waiting)));
+        let frames = Frames::new(read, options.max_frame_bytes);
+        let reader = tokio::spawn(read_answers(frames, Arc::clone(&waiting), Arc::clone(&options.security)));
         let mut connection = Self {
             address: address.to_owned(),
             client_id: StrBytes::from_string(options.client_id.clone()),
@@ -364,17 +366,21 @@ impl Waiting {
     }
 }
 
-async fn read_answers(mut frames: Frames, waiting: Arc<Waiting>) {
+async fn read_answers(mut frames: Frames, waiting: Arc<Waiting>, security: Arc<Security>) {
+    let is_proven = security.was_let_in();
     for answers in 0_u64.. {
         match frames.next().await {
             Ok(frame) => {
+                if answers == 1 {
+                    security.note_let_in(); // the first was of versions, and is anybody's
+                }
                 let Some(id) = frame.first_chunk().map(|id| i32::from_be_bytes(*id)) else {
                     return waiting
                         .fail(|| Cause::Disconnected("the broker answered nothing in particular".to_owned()));
                 };
                 waiting.answer(id, frame);
             }
-            Err(FrameError::Io(error)) => return waiting.fail(|| lost(&error, answers)),
+            Err(FrameError::Io(error)) => return waiting.fail(|| lost(&error, answers, is_proven)),
             Err(FrameError::TooLarge { actual }) if answers == 0 && is_tls(actual) => {
                 let why = "the broker speaks TLS on this port: check kafka.security_protocol";
                 return waiting.fail(|| Cause::Tls(why.to_owned()));
@@ -387,11 +393,11 @@ async fn read_answers(mut frames: Frames, waiting: Arc<Waiting>) {
 }
 
 /// A connection that was lost after so many answers.
-fn lost(error: &std::io::Error, answers: u64) -> Cause {
+fn lost(error: &std::io::Error, answers: u64, is_proven: bool) -> Cause {
     // The first answer tells of versions, and any broker gives it; then one that wanted TLS, or
     // SASL, or a certificate, closes without a word.
     let hint = match answers {
-        0 | 1 => {
+        0 | 1 if !is_proven => {
             ", before any answer of weight: check kafka.security_protocol; if this port wants a client's certificate, \
              set kafka.tls.cert_file"
         }
@@ -435,6 +441,10 @@ mod tests {
 
     /// A broker that answers the first bytes with these, and closes.
     async fn answered(bytes: &'static [u8], kafka: config::Kafka) -> Error {
+        answered_to(bytes, &Options::from(&kafka)).await
+    }
+
+    async fn answered_to(bytes: &'static [u8], options: &Options) -> Error {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         tokio::spawn(async move {
@@ -443,7 +453,7 @@ mod tests {
             let _ = stream.read(&mut buffer).await.unwrap();
             stream.write_all(bytes).await.unwrap();
         });
-        Connection::open(&address, &Options::from(&kafka)).await.unwrap_err()
+        Connection::open(&address, options).await.unwrap_err()
     }
 
     #[tokio::test]
@@ -457,6 +467,15 @@ mod tests {
     async fn a_port_that_closes_at_once_hints_at_the_protocol() {
         let error = answered(&[], config::Config::default().kafka).await;
         assert!(error.to_string().contains("check kafka.security_protocol"), "{error}");
+        assert_eq!(error.class(), crate::retry::ErrorClass::Ambiguous);
+    }
+
+    #[tokio::test]
+    async fn settings_that_a_broker_has_taken_before_are_not_doubted() {
+        let options = Options::from(&config::Config::default().kafka);
+        options.security.note_let_in();
+        let error = answered_to(&[], &options).await;
+        assert!(!error.to_string().contains("security_protocol"), "{error}");
         assert_eq!(error.class(), crate::retry::ErrorClass::Ambiguous);
     }
 

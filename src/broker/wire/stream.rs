@@ -52,8 +52,8 @@ pub async fn connect(address: &str, security: &Security) -> Result<(ReadHalf, Wr
         .map_err(|_| Cause::Tls(format!("{host:?} is no name that a certificate can have: check kafka.brokers")))?;
     let connector = TlsConnector::from(tls.current()?);
     let stream = connector.connect(name, stream).await.map_err(|error| {
-        let lost = || format!("{error}, in the TLS handshake: check kafka.security_protocol, is this a port for TLS?");
-        tls::cause(&error).unwrap_or_else(|| Cause::Connect(lost()))
+        let hint = if security.was_let_in() { "" } else { ": check kafka.security_protocol, is this a port for TLS?" };
+        tls::cause(&error).unwrap_or_else(|| Cause::Connect(format!("{error}, in the TLS handshake{hint}")))
     })?;
     let (read, write) = tokio::io::split(stream);
     Ok((ReadHalf::Tls(read), WriteHalf::Tls(write)))
