@@ -6,8 +6,10 @@
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 cd -- "$ROOT"
 
-# Just above what the largest has had. The aim is 5 MiB: docs/ARCHITECTURE.md says what stands in the way.
-readonly LIMIT=$((7 * 1024 * 1024))
+# The aim is 5 MiB, which armv7 keeps. The others have somewhat more than they had last: docs/ARCHITECTURE.md
+# says what stands in the way.
+readonly MIB=$((1024 * 1024))
+declare -A limits=([x86_64]=$((15 * MIB / 2)) [aarch64]=$((15 * MIB / 2)) [armv7]=$((5 * MIB)))
 declare -A machines=([x86_64]="Advanced Micro Devices X86-64" [aarch64]=AArch64 [armv7]=ARM)
 declare -A emulators=([x86_64]=qemu-x86_64-static [aarch64]=qemu-aarch64-static [armv7]=qemu-arm-static)
 
@@ -29,7 +31,7 @@ holds() { # BINARY ARCH
         readelf --arch-specific "$1" | grep -q 'Tag_ABI_VFP_args: VFP registers' || die "$1 is not hard-float"
     fi
     size=$(stat -c %s "$1")
-    ((size <= LIMIT)) || die "$1 has $size bytes, which is more than $LIMIT"
+    ((size <= limits[$2])) || die "$1 has $size bytes, which is more than ${limits[$2]}"
 }
 
 runs() { # BINARY ARCH
