@@ -17,7 +17,7 @@ pub struct Row {
 ///
 /// # Errors
 /// Where `out` takes nothing.
-pub fn chart(out: &mut impl Write, title: &str, rows: &[Row], columns: usize) -> io::Result<()> {
+pub fn chart(out: &mut dyn Write, title: &str, rows: &[Row], columns: usize) -> io::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }

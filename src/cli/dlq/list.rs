@@ -40,15 +40,14 @@ pub fn told(marks: &Marks<'_>) -> Told {
     }
 }
 
-pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut impl Write) -> Result<ExitCode, Failure> {
+pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     note_revealed(args.reveal);
     let log = Log::ask(context, &args.filter.partition).await?;
     let mut left = args.max.unwrap_or(u64::MAX);
     for (partition, stretch) in log.stretches {
         let mut reading = Reading::new(context, partition, stretch);
         while let Some(batch) = reading.next().await? {
-            let entries = (0..batch.len()).filter_map(|index| batch.entry(index));
-            for entry in entries.take_while(|entry| entry.record.offset < reading.end()) {
+            for entry in reading.entries(&batch) {
                 let marks = Marks::of(&entry.record, context.prefix());
                 if entry.damage.is_some() || !args.filter.takes(&entry.record, &marks) {
                     continue;
@@ -64,7 +63,7 @@ pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut impl Write)
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut impl Write) -> Result<ExitCode, Failure> {
+pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     note_revealed(args.reveal);
     let (topic, (partition, offset)) = (context.topic(), args.place);
     let log = Log::ask(context, &[partition]).await?;
@@ -74,7 +73,7 @@ pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut impl Write
     }
     let mut reading = Reading::new(context, partition, (Offset(offset), Offset(offset).next()));
     if let Some(batch) = reading.next().await?
-        && let Some(entry) = batch.entry(0).filter(|entry| entry.record.offset == Offset(offset))
+        && let Some(entry) = reading.entries(&batch).next()
     {
         if let Some(why) = entry.damage {
             return Err(format!("{topic}/{partition} can't be decoded at {offset}: {why}").into());
@@ -103,7 +102,7 @@ pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut impl Write
 }
 
 fn line(
-    out: &mut impl Write,
+    out: &mut dyn Write,
     partition: i32,
     record: &RecordView<'_>,
     marks: &Marks<'_>,

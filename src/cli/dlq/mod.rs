@@ -36,7 +36,7 @@ type Failure = Box<dyn std::error::Error>;
 ///
 /// # Errors
 /// Where the configuration is wrong, the topic can't be read, or a record can't be written.
-pub fn run(args: &Dlq, out: &mut impl Write) -> Result<ExitCode, Failure> {
+pub fn run(args: &Dlq, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let settings = match &args.action {
         DlqAction::Stats(args) => &args.settings,
         DlqAction::List(args) => &args.settings,

@@ -115,6 +115,17 @@ impl Plan {
         }
     }
 
+    /// Notes that its topic refuses one that was noted before.
+    pub fn refused(&mut self, fate: Fate<'_>) {
+        if let Fate::Replay(topic) | Fate::Quarantine(topic) = fate
+            && let Some(count) = self.topics.get_mut(topic)
+        {
+            *count -= 1;
+        }
+        self.quarantined -= u64::from(matches!(fate, Fate::Quarantine(_)));
+        self.note(Fate::Skip(Skip::Refused));
+    }
+
     /// Notes what the rules in force make of a record.
     pub fn judge(&mut self, routes: &Routes, record: &RecordView<'_>) {
         let verdict = match Login.validate(record) {
@@ -151,7 +162,7 @@ impl Plan {
     ///
     /// # Errors
     /// Where `out` takes nothing.
-    pub fn print(&self, out: &mut impl Write, verb: &str) -> std::io::Result<()> {
+    pub fn print(&self, out: &mut dyn Write, verb: &str) -> std::io::Result<()> {
         for (topic, count) in &self.topics {
             writeln!(out, "{count} records {verb} to {topic}")?;
         }

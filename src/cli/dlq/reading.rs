@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Context, Failure};
 use crate::broker::wire::{At, Isolation};
-use crate::broker::{Clients, Error, PartitionReader, SourceBatch};
+use crate::broker::{Clients, Entry, Error, PartitionReader, SourceBatch};
 use crate::config;
 use crate::record::{Offset, TopicId};
 use crate::retry::{ErrorClass, Policy};
@@ -77,8 +77,8 @@ impl<'c> Reading<'c> {
         Self { context, reader, position, end }
     }
 
-    /// The next records; `None` at the end. Of the last batch those behind the end are not to be looked at:
-    /// see [`Reading::end`].
+    /// The next records; `None` at the end. The last batch may go on behind that: [`Reading::entries`]
+    /// does not.
     ///
     /// # Errors
     /// What lasts, or does not pass in time.
@@ -102,15 +102,17 @@ impl<'c> Reading<'c> {
                     eprintln!("login-pipeline: {} dead letters expired meanwhile", earliest.since(self.position));
                     self.position = earliest;
                 }
-                Err(error) => waiting.after(error).await?,
+                Err(error) => waiting.after(error.class(), error).await?,
             }
         }
         Ok(None)
     }
 
-    /// Where it ends.
-    pub fn end(&self) -> Offset {
-        self.end
+    /// The entries of a batch up to the end.
+    pub fn entries<'b>(&self, batch: &'b SourceBatch) -> impl Iterator<Item = Entry<'b>> + use<'b> {
+        let end = self.end;
+        let entries = (0..batch.len()).filter_map(|index| batch.entry(index));
+        entries.take_while(move |entry| entry.record.offset < end)
     }
 }
 
@@ -121,12 +123,11 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// Waits, where it may pass.
+    /// Waits after an error of this class, where it may pass.
     ///
     /// # Errors
     /// The error, where it lasts.
-    pub async fn after(&mut self, error: Error) -> Result<(), Failure> {
-        let class = error.class();
+    pub async fn after(&mut self, class: ErrorClass, error: impl Into<Failure>) -> Result<(), Failure> {
         if matches!(class, ErrorClass::Fatal | ErrorClass::Poison) || Instant::now() >= self.until {
             return Err(error.into());
         }
@@ -148,7 +149,7 @@ impl Context {
             match ask().await {
                 Ok(answer) => return Ok(answer),
                 Err(error) if error.is(ResponseError::UnknownTopicOrPartition) => return Err(error.into()),
-                Err(error) => waiting.after(error).await?,
+                Err(error) => waiting.after(error.class(), error).await?,
             }
         }
     }

@@ -6,9 +6,9 @@
 //! One partition after another, in its order. Whatever kills it, the stored offset has not passed a
 //! record that is not written; what is written twice is one stretch at most.
 
-use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,14 +20,13 @@ use super::reading::{Log, Reading};
 use super::{Context, Failure, ReplayDlq};
 use crate::broker::wire::Coordinator;
 use crate::broker::wire::batch::Outgoing;
-use crate::broker::{Destination, Expected, OutputBatch, Producer, SourceBatch, Watch, Writer};
+use crate::broker::{Destination, Entry, Expected, OutputBatch, Producer, Watch, Writer};
 use crate::cli::UsageError;
 use crate::dead_letter::{Marks, Replayed};
 use crate::murmur2::partition_of;
 use crate::observe::Observe;
 use crate::offsets::{Checkpoint, Committer, GroupStore, OffsetStore, StoreError};
-use crate::record::{Offset, TopicId};
-use crate::retry::{ErrorClass, Policy};
+use crate::record::{Offset, RecordView, TopicId};
 use crate::stages::Routes;
 use crate::tenure::Tenure;
 
@@ -37,9 +36,6 @@ pub const BATCH_RECORDS: usize = 1_000;
 /// As many topics are written to, at most: no more are made up by whoever writes to the dead-letter topic.
 const MOST_TOPICS: usize = 100;
 
-/// For so long the offset's store is asked again.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// The bit of KIP-430 for the operation Write.
 const WRITE: i32 = 1 << 4;
 
@@ -47,7 +43,7 @@ pub(super) async fn run(
     args: &ReplayDlq,
     context: &Context,
     stop: &CancellationToken,
-    out: &mut impl Write,
+    out: &mut dyn Write,
 ) -> Result<ExitCode, Failure> {
     let rules = Rules { args, prefix: context.prefix() };
     let progress = Progress::open(args, context).await?;
@@ -99,14 +95,14 @@ async fn confirmed() -> Result<bool, Failure> {
 }
 
 /// Where the replay is, kept in a group that nobody is a member of.
-struct Progress {
+struct Progress<'c> {
     group: String,
     store: GroupStore,
-    policy: Policy,
+    context: &'c Context,
 }
 
-impl Progress {
-    async fn open(args: &ReplayDlq, context: &Context) -> Result<Self, Failure> {
+impl<'c> Progress<'c> {
+    async fn open(args: &ReplayDlq, context: &'c Context) -> Result<Self, Failure> {
         let group = group_of(args, &context.config.kafka.client_id)?;
         let coordinator = || Coordinator::new(Arc::clone(&context.cluster), &group);
         let found = context.patiently(|| async { coordinator().describe().await }).await?;
@@ -114,7 +110,7 @@ impl Progress {
             return Err(format!("group {group} has {} members: --group names another", found.members).into());
         }
         let store = GroupStore::new(coordinator(), Committer::Plain);
-        Ok(Self { group, store, policy: Policy::new(&context.config.retry) })
+        Ok(Self { group, store, context })
     }
 
     /// The stretch of a partition that is left.
@@ -148,12 +144,11 @@ impl Progress {
     }
 
     async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(&self, ask: impl Fn() -> F) -> Result<T, Failure> {
-        let (mut pauses, until) = (self.policy.pauses(), Instant::now() + PATIENCE);
+        let mut waiting = self.context.waiting();
         loop {
             match ask().await {
                 Ok(answer) => return Ok(answer),
-                Err(error) if error.class() == ErrorClass::Fatal || Instant::now() >= until => return Err(error.into()),
-                Err(error) => tokio::time::sleep(pauses.after(error.class())).await,
+                Err(error) => waiting.after(error.class(), error).await?,
             }
         }
     }
@@ -176,7 +171,7 @@ fn group_of(args: &ReplayDlq, application: &str) -> Result<String, UsageError> {
 }
 
 /// Reads what is left once, and says what would be done with it.
-async fn plan(rules: &Rules<'_>, context: &Context, progress: &Progress) -> Result<(Log, Plan), Failure> {
+async fn plan(rules: &Rules<'_>, context: &Context, progress: &Progress<'_>) -> Result<(Log, Plan), Failure> {
     let mut log = Log::ask(context, &rules.args.filter.partition).await?;
     let routes = Routes::new(&context.config)?;
     let mut plan = Plan::default();
@@ -186,8 +181,7 @@ async fn plan(rules: &Rules<'_>, context: &Context, progress: &Progress) -> Resu
     for (partition, stretch) in &log.stretches {
         let mut reading = Reading::new(context, *partition, *stretch);
         while let Some(batch) = reading.next().await? {
-            let entries = (0..batch.len()).filter_map(|index| batch.entry(index));
-            for entry in entries.take_while(|entry| entry.record.offset < reading.end()) {
+            for entry in reading.entries(&batch) {
                 if rules.args.max.is_some_and(|max| plan.records() >= max) {
                     return Ok((log, plan));
                 }
@@ -233,12 +227,19 @@ impl Targets {
     }
 }
 
+/// A dead letter that is to be written.
+struct Due<'e> {
+    record: RecordView<'e>,
+    marks: Marks<'e>,
+    fate: Fate<'e>,
+}
+
 /// A replay at work.
 struct Replay<'c> {
     rules: Rules<'c>,
     context: &'c Context,
     targets: Targets,
-    progress: Progress,
+    progress: Progress<'c>,
     writer: Writer,
     producer: Producer,
     observe: Observe,
@@ -247,7 +248,7 @@ struct Replay<'c> {
 }
 
 impl<'c> Replay<'c> {
-    fn new(rules: Rules<'c>, context: &'c Context, targets: Targets, progress: Progress) -> Result<Self, Failure> {
+    fn new(rules: Rules<'c>, context: &'c Context, targets: Targets, progress: Progress<'c>) -> Result<Self, Failure> {
         let observe = Observe::new(env!("CARGO_PKG_VERSION"), &[], Duration::MAX, serde_json::Value::Null);
         observe.health.started();
         let watch = Watch::new(observe.clone(), &context.config);
@@ -263,16 +264,17 @@ impl<'c> Replay<'c> {
             loop {
                 let Some(batch) = stop.run_until_cancelled(reading.next()).await else { return Ok(false) };
                 let Some(batch) = batch? else { break };
-                let mut from = 0;
-                while let Some(entry) = batch.entry(from).filter(|entry| entry.record.offset < reading.end()) {
+                let entries: Vec<_> = reading.entries(&batch).collect();
+                let mut left = &entries[..];
+                while let Some(entry) = left.first() {
                     if self.is_full() {
                         return Ok(true);
                     }
                     debug_assert!(entry.record.offset >= stretch.0);
                     let Some(()) = stop.run_until_cancelled(self.pace()).await else { return Ok(false) };
-                    let (to, next) = self.replay(&batch, from, reading.end(), *partition, stop).await?;
+                    let (count, next) = self.replay(left, *partition, stop).await?;
                     self.progress.store(self.context.topic(), log.topic_id, *partition, next).await?;
-                    from = to;
+                    left = left.get(count..).unwrap_or_default();
                 }
             }
             if self.is_full() {
@@ -301,80 +303,64 @@ impl<'c> Replay<'c> {
         usize::try_from(a_time).unwrap_or(usize::MAX).min(BATCH_RECORDS)
     }
 
-    /// Writes some of a batch, from this index on, and says where to go on: the index and the offset.
+    /// Writes some of these, the first of them, and says how many are done with and at which offset to go on.
     async fn replay(
         &mut self,
-        batch: &SourceBatch,
-        from: usize,
-        end: Offset,
+        left: &[Entry<'_>],
         partition: i32,
         stop: &CancellationToken,
     ) -> Result<(usize, Offset), Failure> {
         let counts = self.context.patiently(|| self.writer.partition_counts()).await?;
         let mut planned = Plan::default();
-        let (mut to, mut next) = (from, Offset(0));
-        let mut fates = BTreeMap::new();
-        while let Some(entry) =
-            batch.entry(to).filter(|entry| entry.record.offset < end && to - from < self.batch_records())
-        {
+        let (mut count, mut next) = (0, Offset(0));
+        let mut due = Vec::new();
+        for entry in left.iter().take(self.batch_records()) {
             let written = self.done.records() + planned.records();
             if self.rules.args.max.is_some_and(|max| written >= max) {
                 break;
             }
             let marks = Marks::of(&entry.record, self.rules.prefix);
-            let fate = self.rules.fate(&entry, &marks);
+            let fate = self.rules.fate(entry, &marks);
             planned.note(fate);
             if !matches!(fate, Fate::Skip(_)) {
-                fates.insert(to, fate);
+                due.push(Due { record: entry.record, marks, fate });
             }
-            (to, next) = (to + 1, entry.record.offset.next());
+            (count, next) = (count + 1, entry.record.offset.next());
         }
         // All at once; where some are refused, each of those that are not written by itself.
-        let mut unwritten = self.write(batch, &fates, &counts, partition, stop).await?;
+        let mut unwritten = self.write(&due, &counts, partition, stop).await?;
         unwritten.sort_unstable();
-        for index in unwritten {
-            let Some((_, fate)) = fates.get_key_value(&index) else { continue };
-            let alone = BTreeMap::from([(index, *fate)]);
-            if !self.write(batch, &alone, &counts, partition, stop).await?.is_empty() {
-                if let Fate::Replay(topic) | Fate::Quarantine(topic) = fate
-                    && let Some(count) = planned.topics.get_mut(*topic)
-                {
-                    *count -= 1;
-                }
-                planned.quarantined -= u64::from(matches!(fate, Fate::Quarantine(_)));
-                planned.note(Fate::Skip(Skip::Refused));
+        for alone in unwritten.into_iter().filter_map(|at| due.get(at)) {
+            if !self.write(slice::from_ref(alone), &counts, partition, stop).await?.is_empty() {
+                planned.refused(alone.fate);
             }
         }
         self.done.add(planned);
-        Ok((to, next))
+        Ok((count, next))
     }
 
-    /// Writes these, and returns the indices of those that are not written.
+    /// Writes these, and returns the places of those that are not written.
     async fn write(
         &self,
-        batch: &SourceBatch,
-        fates: &BTreeMap<usize, Fate<'_>>,
+        due: &[Due<'_>],
         counts: &[i32],
         partition: i32,
         stop: &CancellationToken,
     ) -> Result<Vec<usize>, Failure> {
         let mut output = OutputBatch::new(self.context.config.output.max_batch_bytes.as_usize(), Expected::default());
-        for (index, fate) in fates {
-            let Some(entry) = batch.entry(*index) else { continue };
-            let record = &entry.record;
-            let marks = Marks::of(record, self.rules.prefix);
+        for (at, Due { record, marks, fate }) in due.iter().enumerate() {
             let (Fate::Replay(name) | Fate::Quarantine(name)) = fate else { continue };
             let topic = self.targets.place(name).ok_or_else(|| format!("{name} was not asked for before"))?;
             let count = counts.get(topic).copied().unwrap_or(1);
             if let Fate::Quarantine(_) = fate {
                 let to = Destination { topic, partition: partition % count.max(1) };
                 let outgoing = Outgoing { timestamp_ms: record.timestamp_ms, key: record.key, value: record.value };
-                output.append(to, *index, &outgoing, record.headers.iter());
+                output.append(to, at, &outgoing, record.headers.iter());
             } else {
-                let to = Destination { topic, partition: target_partition(&marks, record.key, partition, count) };
+                let to = Destination { topic, partition: target_partition(marks, record.key, partition, count) };
                 let outgoing = Outgoing { timestamp_ms: marks.time(record), key: record.key, value: record.value };
                 let replayed = Replayed::new(self.rules.prefix, marks.replays);
-                output.append(to, *index, &outgoing, replayed.headers(record));
+                output.append(to, at, &outgoing, replayed.headers(record));
             }
         }
         let tenure = Tenure::unlimited();

@@ -63,14 +63,13 @@ struct Stats {
     days: Counted,
 }
 
-pub(super) async fn run(args: &StatsDlq, context: &Context, out: &mut impl Write) -> Result<ExitCode, Failure> {
+pub(super) async fn run(args: &StatsDlq, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let log = Log::ask(context, &args.filter.partition).await?;
     let mut stats = Stats { topic: context.topic().to_owned(), ..Stats::default() };
     for (partition, stretch) in log.stretches {
         let mut reading = Reading::new(context, partition, stretch);
         while let Some(batch) = reading.next().await? {
-            let entries = (0..batch.len()).filter_map(|index| batch.entry(index));
-            for entry in entries.take_while(|entry| entry.record.offset < reading.end()) {
+            for entry in reading.entries(&batch) {
                 match entry.damage {
                     Some(_) => stats.damaged += 1,
                     None => stats.count(&entry.record, context.prefix(), &args.filter),
@@ -106,7 +105,7 @@ impl Stats {
         self.days.count(day(marks.time(record)));
     }
 
-    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+    fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out, "{}: {} dead letters, {} bytes", self.topic, self.records, self.bytes)?;
         for (count, what) in [(self.truncated, "have a value that was cut"), (self.damaged, "can't be decoded")] {
             if count > 0 {
