@@ -74,15 +74,24 @@ pub(super) fn parse(kind: Kind, value: &Value) -> Result<Setting, Refusal> {
     }
 }
 
-/// Kafka's rule for the names of topics.
+/// Whether Kafka takes this for a topic's name.
+pub fn is_topic_name(name: &str) -> bool {
+    topic_name(name).is_ok()
+}
+
 pub(super) fn topic(name: &str) -> Result<String, Refusal> {
+    topic_name(name).map(str::to_owned)
+}
+
+/// Kafka's rule for the names of topics.
+fn topic_name(name: &str) -> Result<&str, Refusal> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     match name {
         "" => Err(Refusal::new("a topic's name can't be empty")),
         "." | ".." => Err(Refusal::new("Kafka reserves this topic name")),
         _ if !name.chars().all(allowed) => Err(Refusal::new("a character that topic names can't have")),
         _ if name.len() > 249 => Err(Refusal::new("longer than topic names may be")),
-        _ => Ok(name.to_owned()),
+        _ => Ok(name),
     }
 }
 

@@ -4,6 +4,7 @@
 //! record as it came ──► Envelope ──► dead letter ──► Marks ──► record as it came, replay.count + 1
 //! ```
 
+use crate::config::is_topic_name;
 use crate::record::RecordView;
 
 /// What the headers of a dead letter say. Whoever may write to its topic wrote them: what is no
@@ -40,7 +41,7 @@ impl<'a> Marks<'a> {
             let Some(name) = name.strip_prefix(prefix) else { continue };
             let Some(text) = value.and_then(|value| std::str::from_utf8(value).ok()) else { continue };
             match name {
-                "topic" => marks.topic = Some(text).filter(|topic| is_topic(topic)),
+                "topic" => marks.topic = Some(text).filter(|topic| is_topic_name(topic)),
                 "partition" => marks.partition = text.parse().ok().filter(|partition| *partition >= 0),
                 "offset" => marks.offset = text.parse().ok(),
                 "timestamp" => marks.timestamp_ms = text.parse().ok(),
@@ -60,12 +61,6 @@ impl<'a> Marks<'a> {
     pub fn time(&self, record: &RecordView<'_>) -> i64 {
         self.timestamp_ms.unwrap_or(record.timestamp_ms)
     }
-}
-
-/// Whether Kafka takes it for a topic's name.
-fn is_topic(name: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=249).contains(&name.len()) && name.bytes().all(legal) && name != "." && name != ".."
 }
 
 /// The headers of the record that a dead letter was, in their order, and how often it has been

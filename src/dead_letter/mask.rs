@@ -5,11 +5,8 @@
 
 use std::fmt;
 
+use crate::config::OWN_FIELDS;
 use crate::event::{Kind, Members, Step};
-
-/// The names that a login event has.
-const KNOWN: [&str; 9] =
-    ["user_id", "app_version", "ip", "locale", "device_id", "timestamp", "device_type", "processed_at", "latency_ms"];
 
 /// As many members are told of one by one.
 const MOST: usize = 32;
@@ -51,7 +48,7 @@ fn shape(text: &str) -> Option<String> {
         if told.len() == MOST {
             continue;
         }
-        let name = KNOWN.into_iter().find(|known| name == *known).unwrap_or("<other>");
+        let name = OWN_FIELDS.into_iter().find(|known| name == *known).unwrap_or("<other>");
         told.push(match value.kind {
             Kind::String { .. } => format!("{name}: string of {} bytes", value.span.bytes().saturating_sub(2)),
             Kind::Number { .. } => format!("{name}: number"),

@@ -13,6 +13,7 @@ use super::fault::FaultBook;
 use super::group::Groups;
 use super::idempotence::{Producers, Verdict};
 use super::log::{OutOfRange, PartitionLog};
+use crate::config::is_topic_name;
 
 /// Kafka's default of `max.message.bytes`.
 pub(super) const MAX_MESSAGE_BYTES: usize = 1_048_588;
@@ -146,7 +147,7 @@ impl Cluster {
 
     /// Whether a topic could be made so; the error code if not.
     pub fn check_topic(&self, name: &str, partitions: i32) -> Result<(), i16> {
-        if !is_legal_name(name) {
+        if !is_topic_name(name) {
             return Err(codes::INVALID_TOPIC_EXCEPTION);
         }
         if self.topics.contains_key(name) {
@@ -318,9 +319,4 @@ fn check_produced(bytes: &[u8], version: i16, max_bytes: usize) -> Result<BatchH
         return Err(codes::INVALID_RECORD);
     }
     Ok(header)
-}
-
-fn is_legal_name(name: &str) -> bool {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    !matches!(name, "" | "." | "..") && name.len() <= 249 && name.chars().all(legal)
 }
