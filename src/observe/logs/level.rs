@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::{LogError, filter};
+use super::LogError;
 
 /// Puts the filter that directives ask for in the place of the one before.
 pub(super) type Swap = Box<dyn Fn(&str) -> Result<(), LogError> + Send + Sync>;
@@ -20,6 +20,5 @@ pub(super) fn keep(swap: Swap) {
 /// # Errors
 /// [`LogError`] where they are wrong, or no log is set up; then nothing changes.
 pub fn set(directives: &str) -> Result<(), LogError> {
-    filter(directives)?;
     SWAP.get().ok_or(LogError::None)?(directives)
 }
