@@ -17,6 +17,7 @@ use login_pipeline::sandbox::{NewBatch, NewRecord, Sandbox, StoredRecord};
 use serde_json::Value;
 use support::chaos::is_long;
 use support::kafka::KafkaCluster;
+use support::pipeline::program;
 use support::topics::PATIENCE;
 use support::wire;
 use tokio::time::{Instant, sleep};
@@ -26,8 +27,7 @@ const PREFIX: &str = "__dlq.errors.";
 const BATCH_RECORDS: usize = 1_000;
 
 fn command(brokers: &str, args: &[&str]) -> Command {
-    let program = std::env::var_os("LOGIN_PIPELINE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_login-pipeline").into());
-    let mut command = Command::new(program);
+    let mut command = Command::new(program());
     command.arg("dlq").args(args).args(["--kafka.brokers", brokers, "--dead_letter.topic", "dead"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

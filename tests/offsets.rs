@@ -46,8 +46,7 @@ fn offsets(topics: &Topics, folder: &Path, args: &[&str]) -> Output {
 fn program(topics: &Topics, folder: &Path, args: &[&str]) -> Output {
     let [source, output, dead] = &topics.names;
     let usual = PipelineProcess::usual_args(&topics.brokers, source, output, dead, &folder.join("offsets"));
-    let program = std::env::var_os("LOGIN_PIPELINE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_login-pipeline").into());
-    Command::new(program).args(args).args(usual).output().unwrap()
+    Command::new(support::pipeline::program()).args(args).args(usual).output().unwrap()
 }
 
 #[track_caller]

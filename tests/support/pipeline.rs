@@ -21,7 +21,7 @@ pub struct PipelineProcess {
 }
 
 /// The program of this build, or another that `LOGIN_PIPELINE_BIN` names: a release, a cross build.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let other = std::env::var_os("LOGIN_PIPELINE_BIN").map(PathBuf::from);
     other.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_login-pipeline")))
 }
