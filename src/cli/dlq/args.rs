@@ -1,12 +1,14 @@
 //! The command line of `dlq`.
 
 use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
 
 use chrono::DateTime;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
 use super::super::Settings;
+use crate::config::is_topic_name;
 use crate::event::Reason;
 
 /// `dlq`
@@ -28,6 +30,8 @@ pub enum DlqAction {
     Show(ShowDlq),
     /// Write the records that they were to the topic they came from, or to another
     Replay(ReplayDlq),
+    /// Write them to a file with every byte, a JSON object a line, that `replay --from-file` takes
+    Export(ExportDlq),
 }
 
 /// Which dead letters.
@@ -117,8 +121,12 @@ pub struct ShowDlq {
 /// `dlq replay`
 #[derive(Debug, Args)]
 pub struct ReplayDlq {
+    /// Replay what `export` wrote to this file, not what is in the topic
+    #[arg(long, value_name = "FILE")]
+    pub from_file: Option<PathBuf>,
+
     /// Write to this topic [default: the one that each record came from]
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(long, value_name = "TOPIC", value_parser = topic)]
     pub to: Option<String>,
 
     /// Say what would be written, and what the rules in force would make of it; write nothing
@@ -137,13 +145,13 @@ pub struct ReplayDlq {
     #[arg(long, value_name = "N", default_value = "3")]
     pub max_replays: NonZeroU32,
 
-    /// Where dead letters go that were replayed too often: a topic that is there [default: they stay
-    /// where they are, and are counted]
-    #[arg(long, value_name = "TOPIC")]
+    /// Where dead letters go, as they are, that were replayed too often: a topic that is there
+    /// [default: the dead-letter topic's name and -quarantine]
+    #[arg(long, value_name = "TOPIC", value_parser = topic)]
     pub quarantine_topic: Option<String>,
 
-    /// The consumer group that progress is kept in [default: the application's name, -dlq-replay,
-    /// and the filters and the topic, where given]
+    /// The consumer group that progress is kept in; with a file, its SHA-256 is added [default: the
+    /// application's name, -dlq-replay, and the filters and the topic, where given]
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
 
@@ -158,6 +166,31 @@ pub struct ReplayDlq {
     /// The configuration.
     #[command(flatten)]
     pub settings: Settings,
+}
+
+/// `dlq export`
+#[derive(Debug, Args)]
+pub struct ExportDlq {
+    /// Write to this file, which appears once it is whole; nobody else may read it [default: standard
+    /// output]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Replace the file where there is one
+    #[arg(long, requires = "output")]
+    pub overwrite: bool,
+
+    /// Which.
+    #[command(flatten)]
+    pub filter: Filter,
+
+    /// The configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+fn topic(text: &str) -> Result<String, String> {
+    is_topic_name(text).then(|| text.to_owned()).ok_or_else(|| "not a topic's name".to_owned())
 }
 
 fn time(text: &str) -> Result<i64, String> {

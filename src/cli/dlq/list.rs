@@ -41,7 +41,9 @@ pub fn told(marks: &Marks<'_>) -> Told {
 }
 
 pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
-    note_revealed(args.reveal);
+    if args.reveal {
+        note_revealed();
+    }
     let log = Log::ask(context, &args.filter.partition).await?;
     let mut left = args.max.unwrap_or(u64::MAX);
     for (partition, stretch) in log.stretches {
@@ -64,7 +66,9 @@ pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut dyn Write) 
 }
 
 pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
-    note_revealed(args.reveal);
+    if args.reveal {
+        note_revealed();
+    }
     let (topic, (partition, offset)) = (context.topic(), args.place);
     let log = Log::ask(context, &[partition]).await?;
     let (begin, end) = log.stretches.get(&partition).copied().unwrap_or_default();
@@ -135,10 +139,9 @@ fn time(millis: i64) -> String {
     time.map_or_else(|| "-".to_owned(), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
-fn note_revealed(reveal: bool) {
-    if reveal {
-        eprintln!("login-pipeline: what follows holds personal data, as --reveal asks");
-    }
+/// Says that the output is not for everybody.
+pub fn note_revealed() {
+    eprintln!("login-pipeline: the output holds personal data, in the clear");
 }
 
 #[cfg(test)]

@@ -1,18 +1,26 @@
-//! `dlq`: dead letters, counted, looked at, and replayed.
+//! `dlq`: dead letters, counted, looked at, exported and replayed.
 //!
 //! ```text
 //! Log (ends as of now) ──► Reading ──► Filter ──┬─► stats, list, show: masked unless --reveal
-//!                                               └─► replay: Plan ──► asked ──► Writer ──► offset of a group
+//!                             │                 ├─► export ──► file ─┐
+//!                             └─► Input ──► replay: Plan ──► asked   │
+//!                                   ▲                └──► Writer ──► offset of a group
+//!                                   └────────────────────────────────┘
 //! ```
 
 mod args;
 mod chart;
+mod export;
+mod file;
 mod filter;
+mod input;
 mod list;
 mod plan;
+mod progress;
 mod reading;
 mod replay;
 mod stats;
+mod targets;
 
 use std::io::{IsTerminal, Write};
 use std::pin::Pin;
@@ -21,7 +29,7 @@ use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
 
-pub use args::{Dlq, DlqAction, Filter, ListDlq, ReplayDlq, ShowDlq, StatsDlq};
+pub use args::{Dlq, DlqAction, ExportDlq, Filter, ListDlq, ReplayDlq, ShowDlq, StatsDlq};
 
 use super::runtime;
 use crate::broker::Error;
@@ -32,7 +40,7 @@ use crate::observe::logs;
 /// Why an operation failed, to be told as it is.
 type Failure = Box<dyn std::error::Error>;
 
-/// Counts, shows or replays dead letters.
+/// Counts, shows, exports or replays dead letters.
 ///
 /// # Errors
 /// Where the configuration is wrong, the topic can't be read, or a record can't be written.
@@ -42,6 +50,7 @@ pub fn run(args: &Dlq, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         DlqAction::List(args) => &args.settings,
         DlqAction::Show(args) => &args.settings,
         DlqAction::Replay(args) => &args.settings,
+        DlqAction::Export(args) => &args.settings,
     };
     let config = settings.load()?;
     logs::init(config.log.format, "warn")?;
@@ -54,6 +63,7 @@ pub fn run(args: &Dlq, out: &mut dyn Write) -> Result<ExitCode, Failure> {
             DlqAction::Stats(args) => Box::pin(stats::run(args, &context, out)),
             DlqAction::List(args) => Box::pin(list::run(args, &context, out)),
             DlqAction::Show(args) => Box::pin(list::show(args, &context, out)),
+            DlqAction::Export(args) => Box::pin(export::run(args, &context, out)),
         };
         stop.run_until_cancelled(work).await
     })?;
