@@ -38,6 +38,15 @@ async fn nothing_personal_is_shown_unless_revealed() {
     let stats: Value = serde_json::from_str(&told(dlq(&brokers, &["stats"]).await)).unwrap();
     assert_eq!((&stats["records"], &stats["reasons"]["wrong_type"]), (&8.into(), &4.into()), "{stats}");
     assert_eq!(stats["source_partitions"]["in/1"], 4, "{stats}");
+    let counts = serde_json::json!({"1970-01-01T00:00:00Z": 4, "2026-01-02T03:04:00Z": 4});
+    assert_eq!((&stats["times"]["step"], &stats["times"]["counts"]), (&"minute".into(), &counts), "{stats}");
+    let table = told(dlq(&brokers, &["stats", "--table"]).await);
+    assert!(table.contains("\nMINUTE ") && table.contains("\n2026-01-02T03:04:00Z        4  █"), "{table}");
+    assert!(told(dlq(&brokers, &["show", "7"]).await).starts_with("0:7 "), "no other partition has one");
+    write(&sandbox, 1, vec![dead("k", "v", "wrong_type", "0")]);
+    let two = dlq(&brokers, &["show", "0"]).await;
+    assert_eq!(two.status.code(), Some(64), "{two:?}");
+    assert!(told(dlq(&brokers, &["show", "1:0"]).await).starts_with("1:0 "));
     assert!(!dlq(&brokers, &["show", "0:99"]).await.status.success());
     assert!(!dlq(&brokers, &["list", "--partition", "2"]).await.status.success());
 }

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use super::super::Settings;
 use crate::config::is_topic_name;
 use crate::event::Reason;
+use crate::record::Offset;
 
 /// `dlq`
 #[derive(Debug, Args)]
@@ -22,7 +23,7 @@ pub struct Dlq {
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
 pub enum DlqAction {
-    /// Count them by reason, field, source partition and day
+    /// Count them by reason, field, source partition and time
     Stats(StatsDlq),
     /// Print a line for each, without personal data
     List(ListDlq),
@@ -105,9 +106,10 @@ pub struct ListDlq {
 /// `dlq show`
 #[derive(Debug, Args)]
 pub struct ShowDlq {
-    /// Where it is in the dead-letter topic, as `list` prints it
-    #[arg(value_name = "PARTITION:OFFSET", value_parser = place)]
-    pub place: (i32, i64),
+    /// Where it is in the dead-letter topic, as `list` prints it; the offset alone where only one
+    /// partition has it
+    #[arg(value_name = "[PARTITION:]OFFSET", value_parser = place)]
+    pub place: Place,
 
     /// Print key, value and headers, too: they hold personal data
     #[arg(long)]
@@ -116,6 +118,15 @@ pub struct ShowDlq {
     /// The configuration.
     #[command(flatten)]
     pub settings: Settings,
+}
+
+/// Where a dead letter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The partition, where it is said.
+    pub partition: Option<i32>,
+    /// The offset.
+    pub offset: Offset,
 }
 
 /// `dlq replay`
@@ -201,10 +212,16 @@ fn time(text: &str) -> Result<i64, String> {
     millis.filter(|millis| *millis >= 0).ok_or_else(|| "neither a time nor @ and seconds since 1970".to_owned())
 }
 
-fn place(text: &str) -> Result<(i32, i64), String> {
-    let place =
-        text.split_once(':').and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
-    place.filter(|(partition, offset)| *partition >= 0 && *offset >= 0).ok_or_else(|| "not PARTITION:OFFSET".to_owned())
+fn place(text: &str) -> Result<Place, String> {
+    let place = || {
+        let (partition, offset) = match text.split_once(':') {
+            Some((partition, offset)) => (Some(partition.parse().ok().filter(|partition| *partition >= 0)?), offset),
+            None => (None, text),
+        };
+        let offset = offset.parse().ok().filter(|offset| *offset >= 0).map(Offset)?;
+        Some(Place { partition, offset })
+    };
+    place().ok_or_else(|| "neither OFFSET nor PARTITION:OFFSET".to_owned())
 }
 
 #[cfg(test)]
@@ -216,7 +233,8 @@ mod tests {
         assert_eq!(time("@5"), Ok(5_000));
         assert_eq!(time("2026-01-02T03:04:05Z"), Ok(1_767_323_045_000));
         assert!(time("@-5").is_err() && time("yesterday").is_err());
-        assert_eq!(place("3:42"), Ok((3, 42)));
-        assert!(place("42").is_err() && place("-1:3").is_err() && place("1:-3").is_err());
+        assert_eq!(place("3:42"), Ok(Place { partition: Some(3), offset: Offset(42) }));
+        assert_eq!(place("42"), Ok(Place { partition: None, offset: Offset(42) }));
+        assert!(["-1:3", "1:-3", "-3", ":3", "3:", "1:2:3", ""].iter().all(|text| place(text).is_err()));
     }
 }

@@ -21,6 +21,7 @@ mod reading;
 mod replay;
 mod stats;
 mod targets;
+mod times;
 
 use std::io::{IsTerminal, Write};
 use std::pin::Pin;
