@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod completions;
+mod context;
 #[cfg(feature = "sandbox")]
 pub mod demo;
 pub mod dlq;
