@@ -207,6 +207,8 @@ fn no_command_tells_a_secret() {
             &["check", "--connect"][..],
             &["offsets", "show", "--offsets.store", "group"],
             &["offsets", "export", "--offsets.store", "topic"],
+            &["dlq", "export"],
+            &["dlq", "replay", "--dry-run"],
             &["health"],
         ] {
             let (code, said) = deployment.run(&[args, &["--config", config]].concat(), &[]);
