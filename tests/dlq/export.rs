@@ -5,10 +5,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Output;
 
-use login_pipeline::sandbox::NewRecord;
+use login_pipeline::sandbox::{Action, Api, Fault, NewRecord};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::dead::{PREFIX, dead, dlq, keys, sandbox, told, write};
+use crate::dead::{PREFIX, command, dead, dlq, keys, sandbox, told, write};
 
 fn error(output: &Output, code: i32) -> String {
     assert_eq!(output.status.code(), Some(code), "{output:?}");
@@ -61,6 +62,22 @@ async fn a_file_is_whole_private_and_never_replaced_unasked() {
     assert!(error(&of_folder, 64).contains("is a folder"));
     let nowhere = folder.path().join("no/where");
     assert!(error(&dlq(&brokers, &["export", "--output", nowhere.to_str().unwrap()]).await, 1).contains("can't write"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_that_is_stopped_leaves_nothing() {
+    let sandbox = sandbox().await;
+    write(&sandbox, 0, vec![dead("k1", "v1", "wrong_type", "0")]);
+    let silent = sandbox.fault(Fault::on(Api::Fetch), Action::Silence);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dead.ndjson");
+    let child = command(&sandbox.bootstrap(), &["export", "--output", path.to_str().unwrap()]).spawn().unwrap();
+    assert_eq!(silent.until_fired(1).await, 1);
+    assert_eq!((files(folder.path()), path.exists()), (1, false), "it has another name until it is whole");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    assert!(error(&output, 1).ends_with("interrupted\n"), "{output:?}");
+    assert_eq!(files(folder.path()), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -32,9 +32,9 @@ pub struct Found<'b> {
 /// One partition at reading.
 pub enum Source<'c> {
     /// Of the topic.
-    Topic(i32, Reading<'c>),
+    Topic(i32, Box<Reading<'c>>),
     /// Of a file.
-    File(Lines),
+    File(Box<Lines>),
 }
 
 /// Some dead letters, one after the other.
@@ -84,11 +84,12 @@ impl<'c> Input<'c> {
     /// Where the file can't be read.
     pub async fn read(&self, partition: i32, stretch: (Offset, Offset)) -> Result<Source<'c>, Failure> {
         let Some(file) = &self.file else {
-            return Ok(Source::Topic(partition, Reading::new(self.context, partition, stretch)));
+            let reading = Reading::new(self.context, partition, stretch);
+            return Ok(Source::Topic(partition, Box::new(reading)));
         };
         // A control character has one byte in the record and six in JSON.
         let frame = self.context.config.kafka.max_frame_bytes.as_usize();
-        Ok(Source::File(file.lines_from(stretch.0, frame.saturating_mul(6)).await?))
+        Ok(Source::File(Box::new(file.lines_from(stretch.0, frame.saturating_mul(6)).await?)))
     }
 }
 
