@@ -213,6 +213,13 @@ fn no_command_tells_a_secret() {
             assert!(code == Some(1) && said.contains("login-pipeline: "), "{args:?}: {said}");
         }
     }
+    // `dlq` has a minute's patience with a broker that speaks no TLS.
+    for config in [&plain, &bearer] {
+        for args in [&["dlq", "export"][..], &["dlq", "replay", "--dry-run"]] {
+            let (code, said) = deployment.run(&[args, &["--config", config]].concat(), &[]);
+            assert!(code == Some(1) && said.contains("no entry for"), "{args:?}: {said}");
+        }
+    }
     assert!(parrot.has_heard(PASSWORD) && parrot.has_heard(BEARER));
 
     // From the environment, which has the last word over a file.
