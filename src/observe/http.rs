@@ -22,13 +22,13 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::live::Live;
 use super::operator::{self, NotAdmitted};
+use super::places::{Place, Places};
 use super::{Observe, Reason, metrics, page};
 use crate::config::Admin;
 
@@ -58,7 +58,7 @@ const INDEX: &str = "login-pipeline\n\n\
                      /events   what a browser shows at /, as server-sent events\n\
                      /resume   POST, with the token of admin.token_file: goes on with paused partitions\n";
 
-/// What a connection beyond the limit gets before it is closed.
+/// What a connection gets that finds every place kept, before it is closed.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// The admin server's socket, bound and not yet served.
@@ -73,7 +73,8 @@ pub struct AdminServer {
 /// What one client, or all of them, may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time; those beyond are closed with a 503.
+    /// Connections at a time. One more takes the place of the one that has asked nothing for longest,
+    /// or is closed with a 503 where all of them are streams.
     pub connections: usize,
     /// How long a client may take over a request's head, and how long a kept-alive connection may
     /// be idle before the next.
@@ -131,23 +132,24 @@ impl AdminServer {
 
     /// Serves until `shutdown` is cancelled, then finishes the requests at hand and returns.
     pub async fn serve(self, observe: Observe, shutdown: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(self.limits.connections));
+        let places = Places::new(self.limits.connections);
         let connections = TaskTracker::new();
         let live = Live::new(observe.clone());
         let feeding = (Arc::clone(&live), shutdown.clone());
         connections.spawn(async move { feeding.0.run(feeding.1).await });
         while let Some(accepted) = shutdown.run_until_cancelled(self.listener.accept()).await {
             match accepted {
-                Ok((stream, _)) => match Arc::clone(&slots).try_acquire_owned() {
-                    Ok(slot) => {
-                        let (observe, shutdown) = (observe.clone(), shutdown.clone());
-                        let (admin, live) = (Arc::clone(&self.admin), Arc::clone(&live));
-                        let ends = Instant::now() + self.limits.age;
-                        let served = Served { observe, admin, live, ends, shutdown };
-                        connections.spawn(converse(stream, slot, served, self.limits));
-                    }
-                    Err(_) => refuse(stream),
-                },
+                Ok((stream, _)) => {
+                    let Some(place) = places.take().await else {
+                        refuse(stream);
+                        continue;
+                    };
+                    let (observe, shutdown) = (observe.clone(), shutdown.clone());
+                    let (admin, live) = (Arc::clone(&self.admin), Arc::clone(&live));
+                    let ends = Instant::now() + self.limits.age;
+                    let served = Served { observe, admin, live, place, ends, shutdown };
+                    connections.spawn(converse(stream, served, self.limits));
+                }
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "the admin port can't accept a connection");
@@ -179,6 +181,7 @@ struct Served {
     observe: Observe,
     admin: Arc<Admin>,
     live: Arc<Live>,
+    place: Place,
     /// When its age is up.
     ends: Instant,
     shutdown: CancellationToken,
@@ -186,10 +189,18 @@ struct Served {
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Serves one connection, and holds its slot for as long.
-async fn converse(stream: TcpStream, _slot: OwnedSemaphorePermit, served: Served, limits: Limits) {
+/// Serves one connection, and holds its place for as long, or until that is another's.
+async fn converse(stream: TcpStream, served: Served, limits: Limits) {
+    let lost = served.place.lost();
+    if lost.run_until_cancelled(talk(stream, served, limits)).await.is_none() {
+        tracing::debug!("a connection to the admin port gave its place to another");
+    }
+}
+
+async fn talk(stream: TcpStream, served: Served, limits: Limits) {
     let (ends, shutdown) = (served.ends, served.shutdown.clone());
     let service = service_fn(|request| {
+        served.place.asks(Instant::now(), false);
         let response = answer(&served, &request);
         async { Ok::<_, Infallible>(response) }
     });
@@ -251,9 +262,12 @@ fn wants_html<B>(request: &Request<B>) -> bool {
 }
 
 /// The page's stream. It ends with its connection's age, and the browser opens another.
-fn events(Served { live, ends, shutdown, .. }: &Served) -> Response<Body> {
+fn events(Served { live, place, ends, shutdown, .. }: &Served) -> Response<Body> {
     match live.watch(*ends, shutdown) {
-        Some(frames) => respond(StatusCode::OK, EVENTS, StreamBody::new(frames).boxed_unsync()),
+        Some(frames) => {
+            place.asks(Instant::now(), true);
+            respond(StatusCode::OK, EVENTS, StreamBody::new(frames).boxed_unsync())
+        }
         None => Page::error(StatusCode::SERVICE_UNAVAILABLE, "enough are watching already\n").into_response(),
     }
 }

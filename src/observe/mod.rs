@@ -42,6 +42,7 @@ mod metrics;
 mod operator;
 mod page;
 mod paused;
+mod places;
 mod process;
 mod ready;
 pub mod stats;
