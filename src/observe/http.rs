@@ -1,7 +1,8 @@
 //! The admin port: a small HTTP/1.1 server for probes, Prometheus and people.
 //!
 //! It serves whoever reaches it, so it holds little for anyone: few connections, small heads, no
-//! request bodies, and a deadline on everything a client can be slow with.
+//! request bodies but for a line from who bears the token, and a deadline on everything a client can
+//! be slow with.
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
     VARY, X_CONTENT_TYPE_OPTIONS,
@@ -29,7 +31,7 @@ use tokio_util::task::TaskTracker;
 use super::live::Live;
 use super::operator::{self, NotAdmitted};
 use super::places::{Place, Places};
-use super::{Observe, Reason, metrics, page};
+use super::{Observe, Reason, log_level, metrics, page};
 use crate::config::Admin;
 
 /// The largest request head: the least that hyper allows as a buffer.
@@ -51,12 +53,13 @@ const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const OPEN_METRICS: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
 
 const INDEX: &str = "login-pipeline\n\n\
-                     /livez    whether the process is worth keeping\n\
-                     /readyz   whether it does its work\n\
-                     /metrics  numbers for Prometheus\n\
-                     /status   partitions, counts and configuration, in JSON\n\
-                     /events   what a browser shows at /, as server-sent events\n\
-                     /resume   POST, with the token of admin.token_file: goes on with paused partitions\n";
+                     /livez      whether the process is worth keeping\n\
+                     /readyz     whether it does its work\n\
+                     /metrics    numbers for Prometheus\n\
+                     /status     partitions, counts and configuration, in JSON\n\
+                     /events     what a browser shows at /, as server-sent events\n\
+                     /resume     POST, with the token of admin.token_file: goes on with paused partitions\n\
+                     /log-level  what the log lets through; PUT, with that token, for another level\n";
 
 /// What a connection gets that finds every place kept, before it is closed.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -201,8 +204,7 @@ async fn talk(stream: TcpStream, served: Served, limits: Limits) {
     let (ends, shutdown) = (served.ends, served.shutdown.clone());
     let service = service_fn(|request| {
         served.place.asks(Instant::now(), false);
-        let response = answer(&served, &request);
-        async { Ok::<_, Infallible>(response) }
+        async { Ok::<_, Infallible>(answer(&served, request, limits.head).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -230,7 +232,16 @@ async fn talk(stream: TcpStream, served: Served, limits: Limits) {
 }
 
 /// The answer to one request. For HEAD, hyper sends the same head and no body.
-fn answer<B>(served: &Served, request: &Request<B>) -> Response<Body> {
+async fn answer(served: &Served, request: Request<Incoming>, patience: Duration) -> Response<Body> {
+    if (request.uri().path(), request.method()) == ("/log-level", &Method::PUT) {
+        let (code, told) = log_level::put(&served.admin, request, patience).await;
+        return Page { code, content_type: TEXT, body: told.into() }.into_response();
+    }
+    look(served, &request)
+}
+
+/// What needs no request's body.
+fn look<B>(served: &Served, request: &Request<B>) -> Response<Body> {
     let page: fn(&Served) -> Page = match request.uri().path() {
         "/" if wants_html(request) => |served| Page::ok(HTML, page::render(&served.live.state())),
         "/" => |_| Page::ok(TEXT, INDEX),
@@ -243,6 +254,10 @@ fn answer<B>(served: &Served, request: &Request<B>) -> Response<Body> {
         "/status" => |served| Page::status(&served.observe),
         "/events" if request.method() == Method::GET => return events(served),
         "/events" => |_| Page::ok(EVENTS, ""),
+        "/log-level" if request.method() != Method::GET && request.method() != Method::HEAD => {
+            return other_method("GET, HEAD, PUT");
+        }
+        "/log-level" => |_| Page::ok(TEXT, log_level::get()),
         "/resume" => return resume(&served.observe, &served.admin, request),
         _ => return Page::error(StatusCode::NOT_FOUND, "not found\n").into_response(),
     };

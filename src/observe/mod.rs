@@ -37,6 +37,7 @@ mod histogram;
 mod history;
 mod http;
 mod live;
+mod log_level;
 pub mod logs;
 mod metrics;
 mod operator;

@@ -50,6 +50,8 @@ const TARGETS: &[&str] = &[
     "/page.js",
     "/icon.svg",
     "/resume",
+    "/log-level",
+    "/log-level",
     "/resume?partition=3",
     "/resume?partition=-1",
     "/resume?partition=99999999999999999999",

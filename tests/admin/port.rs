@@ -65,7 +65,7 @@ async fn probes_tell_why_not() {
 #[tokio::test]
 async fn head_is_get_without_the_body() {
     let admin = Admin::start().await;
-    for path in ["/", "/livez", "/readyz", "/metrics", "/status"] {
+    for path in ["/", "/livez", "/readyz", "/metrics", "/status", "/log-level"] {
         let get = admin.request("GET", path).await;
         let head = admin.request("HEAD", path).await;
         assert_eq!((head.status, &*head.body), (get.status, ""), "{path}");
@@ -86,6 +86,9 @@ async fn what_there_is_not_is_refused() {
         let answer = admin.request(method, "/metrics").await;
         assert_eq!(answer.status, 405, "{method}");
         assert!(answer.head.contains("allow: get, head"), "{}", answer.head);
+    }
+    for (method, code) in [("POST", 405), ("PUT", 403)] {
+        assert_eq!(admin.request(method, "/log-level").await.status, code, "{method}: there is no token");
     }
     let with_body = b"POST /status HTTP/1.1\r\nhost: admin\r\ncontent-length: 1000000\r\n\r\n";
     assert_eq!(admin.send(with_body).await.status, 405, "answered without waiting for the body");
