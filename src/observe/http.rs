@@ -23,7 +23,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -39,6 +39,10 @@ const MAX_HEAD_BYTES: usize = 8 * 1024;
 
 /// The most header lines of a request.
 const MAX_HEADERS: usize = 64;
+
+/// How many connections may wait to be accepted; the kernel may allow fewer. One more would be tried
+/// again by its client's kernel a second later, which is as long as a probe waits.
+const BACKLOG: u32 = 4_096;
 
 /// How long accepting rests after it failed for want of resources.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -118,7 +122,7 @@ impl AdminServer {
     pub async fn bind(admin: &Admin) -> Result<Self, BindError> {
         let address = admin.listen;
         let at = |source| BindError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(at)?;
+        let listener = listen(address).map_err(at)?;
         let address = listener.local_addr().map_err(at)?;
         Ok(Self { listener, address, limits: Limits::default(), admin: Arc::new(admin.clone()) })
     }
@@ -164,6 +168,14 @@ impl AdminServer {
         connections.close();
         connections.wait().await;
     }
+}
+
+/// As `TcpListener::bind` does it, but for the backlog.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Whether an accept failed because the client is gone already.
