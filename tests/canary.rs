@@ -124,6 +124,7 @@ impl Deployment {
     }
 
     /// The same for so long at most.
+    #[expect(clippy::disallowed_methods, reason = "there is no runtime here")]
     fn run_for(&self, patience: Duration, args: &[&str]) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_login-pipeline"));
         let mut child = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
