@@ -26,7 +26,7 @@ use crate::dead_letter::{Marks, Replayed};
 use crate::murmur2::partition_of;
 use crate::observe::Observe;
 use crate::offsets::{Checkpoint, Committer, GroupStore, OffsetStore, StoreError};
-use crate::record::{Offset, RecordView, TopicId};
+use crate::record::{Offset, RecordView, TopicId, trace_id};
 use crate::stages::Routes;
 use crate::tenure::Tenure;
 
@@ -372,7 +372,16 @@ impl<'c> Replay<'c> {
                                                     be written, and is written again by the next run".into()),
         };
         let unwritten = written.refused.iter().flat_map(|refused| {
-            tracing::warn!(error = %refused.error, "refused");
+            let first = refused.sources.first().and_then(|at| due.get(*at));
+            tracing::warn!(
+                topic = self.context.topic(),
+                partition,
+                offset = first.map(|due| due.record.offset.0),
+                records = refused.sources.len(),
+                trace_id = first.and_then(|due| trace_id(due.record.headers)),
+                error = %refused.error,
+                "dead letters from this one on are refused"
+            );
             refused.sources.iter().chain(&refused.behind).copied()
         });
         Ok(unwritten.collect())
