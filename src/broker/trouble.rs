@@ -153,3 +153,25 @@ fn severity(class: ErrorClass) -> Severity {
         ErrorClass::Transient | ErrorClass::Ambiguous => Severity::Passing,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::logs::testing;
+
+    #[test]
+    fn the_log_says_of_which_partition_and_where() {
+        let (lines, _guard) = testing::captured();
+        let observe = Observe::new("1.2.3", &[], Duration::ZERO, serde_json::json!({}));
+        let watch = Watch::new(observe, &Config::default());
+        let mut trouble = watch.operation_of("fetch", "read", TopicPartition::new("user-login", 3));
+        trouble.at(Offset(42)).failed_as(ErrorClass::Transient, &"gone");
+        trouble.passed();
+        for line in lines.json() {
+            let place = (&line["topic"], &line["partition"], &line["offset"], &line["operation"]);
+            assert_eq!(place, (&"user-login".into(), &3.into(), &42.into(), &"fetch".into()), "{line}");
+        }
+        let said: Vec<_> = lines.json().iter().map(|line| line["message"].to_string()).collect();
+        assert_eq!(said, ["\"read user-login/3: gone; trying again\"", "\"read user-login/3: works again\""]);
+    }
+}

@@ -145,7 +145,11 @@ impl Model {
                 self.sort = Sort::ALL[turned(at, by, Sort::ALL.len())];
                 self.scroll = 0;
             }
-            Wish::Scroll(by) => self.scroll = self.scroll.saturating_add_signed(by),
+            Wish::Scroll(by) => {
+                let answers = self.picture().instances.iter().filter_map(|instance| instance.answer.as_ref());
+                let all = answers.map(|answer| answer.partitions.len()).sum();
+                self.scroll = self.scroll.saturating_add_signed(by).min(all);
+            }
             Wish::Pause => {
                 self.stopped = match self.stopped {
                     Some(_) => None,
