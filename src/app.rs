@@ -16,6 +16,7 @@ use crate::event::Amendments;
 use crate::geoip::{Countries, CountryFile};
 use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Observe, Snapshot, stats};
 use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore};
+use crate::record::TopicPartition;
 use crate::stages::{AmendedLogin, Login, MakeStages, Processor, Routes, Stages};
 use crate::supervisor::{MakeWorker, Supervisor};
 use crate::tenure::Tenure;
@@ -220,7 +221,7 @@ impl App {
         watched_until.cancel();
         let _ = tokio::join!(serving, reporting); // both end with the token; a panic is logged already
         if drained.unfinished > 0 {
-            warn!(partitions = drained.unfinished, "not drained in time: what was in flight will be read again");
+            warn!(unfinished = drained.unfinished, "not drained in time: what was in flight will be read again");
         }
         if let Some(reason) = halt.reason() {
             return Err(AppError::DeadLetters(reason.to_owned()));
@@ -317,7 +318,7 @@ impl Workshop {
                 Delivery::ExactlyOnce(Box::new(ExactlyOnce::new(parts)))
             }
             None => Delivery::AtLeastOnce(Box::new(AtLeastOnce::new(AtLeastOnceParts {
-                name: format!("{topic}/{partition}"),
+                of: TopicPartition::new(&topic, partition),
                 writer: Arc::clone(&self.writer),
                 store: Arc::clone(&self.store),
                 checkpoint_interval: self.config.offsets.checkpoint_interval,
@@ -356,9 +357,9 @@ impl MakeWorker for Workshop {
             metrics: Arc::clone(&metrics),
             status: Arc::clone(&status),
         });
+        let of = TopicPartition::new(topic, partition);
         let gate = GateParts {
-            name: format!("{topic}/{partition}"),
-            partition,
+            of: of.clone(),
             observe: observe.clone(),
             status: Arc::clone(&status),
             halt: self.halt.clone(),
@@ -367,7 +368,7 @@ impl MakeWorker for Workshop {
         let stages = self.stages(partition);
         let delivery = self.delivery(partition, &tenure, stages.dimensions());
         let sink = Sink::new(SinkParts {
-            name: format!("{topic}/{partition}"),
+            of,
             stages,
             writer: Arc::clone(writer),
             delivery,

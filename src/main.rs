@@ -23,7 +23,8 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(command: &Command) -> Result<ExitCode, Box<dyn Error>> {
-    let out = &mut std::io::stdout().lock();
+    // Not locked: a panic on another thread gives the terminal back, which writes there.
+    let out = &mut std::io::stdout();
     match command {
         Command::Run(args) => cli::run::run(args),
         Command::Check(args) => {
@@ -37,6 +38,8 @@ fn dispatch(command: &Command) -> Result<ExitCode, Box<dyn Error>> {
             cli::health::run(args, out)?;
             Ok(ExitCode::SUCCESS)
         }
+        #[cfg(feature = "top")]
+        Command::Top(args) => cli::top::run(args, out),
         Command::Generate(args) => cli::generate::run(args, out),
         #[cfg(feature = "sandbox")]
         Command::Demo(args) => cli::demo::run(args),

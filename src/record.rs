@@ -5,14 +5,17 @@
 
 mod fields;
 mod headers;
+mod trace;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 pub use fields::Fields;
 pub use headers::{Header, Headers, RawHeaders};
+pub use trace::trace_id;
 
 /// A position in a partition's log, as Kafka counts it: the first record has offset 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -50,6 +53,28 @@ impl From<Offset> for Position {
 impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// A partition of a topic, shown as `user-login/3`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicPartition {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+}
+
+impl TopicPartition {
+    /// This partition of this topic.
+    pub fn new(topic: &str, partition: i32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
     }
 }
 

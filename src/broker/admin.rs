@@ -48,7 +48,7 @@ impl Admin {
         }
         match self.create_topic(name, partitions, replication).await {
             Ok(()) => {
-                info!(topic = name, partitions, replication, "created");
+                info!(topic = name, partition_count = partitions, replication, "created");
                 Ok(())
             }
             Err(error) if error.is(ResponseError::TopicAlreadyExists) => Ok(()), // another instance was faster

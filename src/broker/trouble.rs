@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use super::Error;
 use crate::config::Config;
 use crate::observe::{ComponentHandle, Observe, Severity};
+use crate::record::{Offset, TopicPartition};
 use crate::retry::{ErrorClass, Pauses, Policy};
 
 /// How often a failure that lasts is said again.
@@ -36,7 +37,12 @@ impl Watch {
     /// An operation that is not in trouble yet. `name` is what readiness calls it.
     pub fn operation(&self, operation: &'static str, name: impl Into<Arc<str>>) -> Trouble {
         let pauses = self.policy.pauses();
-        Trouble { watch: self.clone(), operation, name: name.into(), pauses, row: None }
+        Trouble { watch: self.clone(), operation, name: name.into(), of: None, at: None, pauses, row: None }
+    }
+
+    /// The same of one partition, which the log names apart; `name` says what is done to it.
+    pub fn operation_of(&self, operation: &'static str, name: &str, of: TopicPartition) -> Trouble {
+        Trouble { of: Some(of.clone()), ..self.operation(operation, format!("{name} {of}")) }
     }
 }
 
@@ -46,6 +52,9 @@ pub struct Trouble {
     watch: Watch,
     operation: &'static str,
     name: Arc<str>,
+    of: Option<TopicPartition>,
+    /// Where in the partition it happens.
+    at: Option<Offset>,
     pauses: Pauses,
     row: Option<Row>,
 }
@@ -59,6 +68,12 @@ struct Row {
 }
 
 impl Trouble {
+    /// What happens from now on, happens at this offset of the partition.
+    pub fn at(&mut self, offset: Offset) -> &mut Self {
+        self.at = Some(offset);
+        self
+    }
+
     /// Notes a failure and says how long to wait before the next attempt.
     pub fn failed(&mut self, error: &Error) -> Duration {
         self.failed_as(self.class_of(error), error)
@@ -82,9 +97,24 @@ impl Trouble {
             row.said = now;
             let (name, attempts, class) = (&*self.name, self.pauses.attempts(), class.as_str());
             let failing_for = humantime::format_duration(Duration::from_secs((now - row.since).as_secs()));
+            let (topic, partition, offset) = place(self.of.as_ref(), self.at);
+            let operation = self.operation;
             match row.class {
-                ErrorClass::Fatal => error!(class, attempts, %failing_for, "{name}: {error}"),
-                _ => warn!(class, attempts, %failing_for, "{name}: {error}; trying again"),
+                ErrorClass::Fatal => {
+                    error!(operation, topic, partition, offset, class, attempts, %failing_for, "{name}: {error}");
+                }
+                _ => {
+                    warn!(
+                        operation,
+                        topic,
+                        partition,
+                        offset,
+                        class,
+                        attempts,
+                        %failing_for,
+                        "{name}: {error}; trying again"
+                    );
+                }
             }
         }
         pause
@@ -94,7 +124,9 @@ impl Trouble {
     pub fn passed(&mut self) {
         if let Some(row) = self.row.take() {
             let after = humantime::format_duration(Duration::from_secs(row.since.elapsed().as_secs()));
-            info!(attempts = self.pauses.attempts(), %after, "{}: works again", self.name);
+            let (topic, partition, offset) = place(self.of.as_ref(), self.at);
+            let (operation, attempts) = (self.operation, self.pauses.attempts());
+            info!(operation, topic, partition, offset, attempts, %after, "{}: works again", self.name);
             self.pauses.reset();
         }
     }
@@ -109,10 +141,37 @@ impl Trouble {
     }
 }
 
+/// Topic, partition and offset, as the log's fields have them.
+fn place(of: Option<&TopicPartition>, at: Option<Offset>) -> (Option<&str>, Option<i32>, Option<i64>) {
+    (of.map(|of| &*of.topic), of.map(|of| of.partition), at.map(|at| at.0))
+}
+
 /// What lasts until someone mends it makes the process unready at once.
 fn severity(class: ErrorClass) -> Severity {
     match class {
         ErrorClass::Fatal | ErrorClass::Poison => Severity::Fatal,
         ErrorClass::Transient | ErrorClass::Ambiguous => Severity::Passing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::logs::testing;
+
+    #[test]
+    fn the_log_says_of_which_partition_and_where() {
+        let (lines, _guard) = testing::captured();
+        let observe = Observe::new("1.2.3", &[], Duration::ZERO, serde_json::json!({}));
+        let watch = Watch::new(observe, &Config::default());
+        let mut trouble = watch.operation_of("fetch", "read", TopicPartition::new("user-login", 3));
+        trouble.at(Offset(42)).failed_as(ErrorClass::Transient, &"gone");
+        trouble.passed();
+        for line in lines.json() {
+            let place = (&line["topic"], &line["partition"], &line["offset"], &line["operation"]);
+            assert_eq!(place, (&"user-login".into(), &3.into(), &42.into(), &"fetch".into()), "{line}");
+        }
+        let said: Vec<_> = lines.json().iter().map(|line| line["message"].to_string()).collect();
+        assert_eq!(said, ["\"read user-login/3: gone; trying again\"", "\"read user-login/3: works again\""]);
     }
 }

@@ -18,6 +18,7 @@ use super::wire::{Cluster, Produced};
 use super::{Error, Producer, Trouble, Watch};
 use crate::config::{Compression, Config};
 use crate::observe::{DurationHistogram, Observe, RouteMetrics};
+use crate::record::TopicPartition;
 use crate::tenure::Tenure;
 
 /// How long the number of a topic's partitions is taken for granted.
@@ -217,7 +218,7 @@ impl Writer {
 
     pub(super) fn trouble(&self, to: Destination) -> Trouble {
         let name = &self.topics[to.topic].name;
-        self.watch.operation("produce", format!("write to {name}/{}", to.partition))
+        self.watch.operation_of("produce", "write to", TopicPartition::new(name, to.partition))
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::Health;
+use super::{Health, Settings};
 
 /// The most of an answer that is read: a line for each thing that is not well.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
@@ -15,17 +15,25 @@ const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 /// # Errors
 /// Where nothing answers there in time, or what does is not well.
 pub fn run(args: &Health, out: &mut dyn Write) -> Result<(), Box<dyn std::error::Error>> {
-    let listen = args.settings.load()?.admin.listen;
-    if listen.port() == 0 {
-        return Err("admin.listen has port 0: which one the instance took is not known here".into());
-    }
-    let (path, address) = (if args.live { "/livez" } else { "/readyz" }, reachable(listen));
+    let (path, address) = (if args.live { "/livez" } else { "/readyz" }, address(&args.settings)?);
     let answer = get(address, path, args.timeout).map_err(|error| format!("{address}{path}: {error}"))?;
     let (status, body) = parsed(&answer).ok_or_else(|| format!("{address}{path}: what answers there is no HTTP"))?;
     match status {
         200 => Ok(write!(out, "{body}")?),
         _ => Err(format!("{address}{path}: {status}: {}", body.trim_end().replace('\n', "; ")).into()),
     }
+}
+
+/// Where the instance of this configuration is asked.
+///
+/// # Errors
+/// Where the configuration is wrong, or does not tell the port.
+pub(super) fn address(settings: &Settings) -> Result<SocketAddr, Box<dyn std::error::Error>> {
+    let listen = settings.load()?.admin.listen;
+    if listen.port() == 0 {
+        return Err("admin.listen has port 0: which one the instance took is not known here".into());
+    }
+    Ok(reachable(listen))
 }
 
 /// Where a socket that listens on this address is reached from the same host.

@@ -17,6 +17,8 @@ mod program;
 pub mod run;
 pub mod runtime;
 mod settings;
+#[cfg(feature = "top")]
+pub mod top;
 
 use std::num::NonZeroU64;
 
@@ -26,6 +28,8 @@ pub use dlq::{Dlq, DlqAction};
 pub use offsets::{Offsets, OffsetsAction};
 pub use program::{failure, program, usage};
 pub use settings::Settings;
+#[cfg(feature = "top")]
+pub use top::Top;
 
 /// The exit code for a wrong command line or configuration: `EX_USAGE` of sysexits.h.
 pub const EXIT_USAGE: u8 = 64;
@@ -56,6 +60,9 @@ pub enum Command {
     Check(Check),
     /// Ask the instance that runs here how it is, by its admin port: exit code 0 where it is ready
     Health(Health),
+    /// Watch one instance or many at this terminal, by their admin ports
+    #[cfg(feature = "top")]
+    Top(Top),
     /// Write made-up login events to the source topic
     Generate(Generate),
     /// Run the whole pipeline, generator and broker included, in this process
@@ -229,7 +236,7 @@ mod tests {
     fn every_command_that_loads_takes_every_key_but_secrets() {
         let offsets = ["offsets show", "offsets set --partition all --to 0", "offsets export", "offsets import x"];
         let dlq = ["dlq stats", "dlq list", "dlq show 0:0", "dlq replay", "dlq export"];
-        for command in ["run", "check", "health", "generate", "demo"].into_iter().chain(offsets).chain(dlq) {
+        for command in ["run", "check", "health", "top", "generate", "demo"].into_iter().chain(offsets).chain(dlq) {
             for key in crate::config::schema::KEYS {
                 let flag = format!("--{}", key.path);
                 let mut args: Vec<_> = command.split(' ').collect();

@@ -7,6 +7,8 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::observe::logs::repeats;
+
 /// How a run ended.
 #[derive(Debug)]
 pub enum Ended<T> {
@@ -17,7 +19,8 @@ pub enum Ended<T> {
 }
 
 /// Runs `work` on `threads` threads, one a core where `None`. SIGTERM and SIGINT call its token,
-/// and a second of either ends it at once: what is stored stays whole.
+/// and a second of either ends it at once: what is stored stays whole. What the log leaves out of
+/// errors that repeat is told meanwhile, and at the end.
 ///
 /// # Errors
 /// Where the system gives no threads or no signals.
@@ -30,6 +33,7 @@ pub fn run<T, F: Future<Output = T>>(
         builder.worker_threads(threads.max(1).into());
     }
     let runtime = builder.enable_all().build()?;
+    runtime.spawn(repeats::keep_telling());
     let ended = runtime.block_on(async {
         let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let stop = CancellationToken::new();
@@ -44,6 +48,7 @@ pub fn run<T, F: Future<Output = T>>(
         }
     });
     runtime.shutdown_background();
+    repeats::tell_all();
     ended
 }
 

@@ -25,7 +25,8 @@ pub enum Stage {
 }
 
 impl Stage {
-    const fn as_str(self) -> &'static str {
+    /// As dead letters and the log have it.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Fetch => "fetch",
             Self::Validate => "validate",
@@ -82,6 +83,11 @@ impl Envelope {
             partition: partition.to_string(),
             application: application.to_owned(),
         }
+    }
+
+    /// The topic that the records are from.
+    pub fn topic(&self) -> &str {
+        &self.topic
     }
 
     /// The headers for a record that failed at `stage`, and whose value is written cut to

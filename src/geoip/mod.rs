@@ -93,7 +93,7 @@ impl Countries {
                 self.metrics.failed_loads.inc();
                 let had = self.current.read().unwrap_or_else(PoisonError::into_inner).is_some();
                 let instead = if had { "the database from before stays in use" } else { "events get no country" };
-                warn!(why, "enrich.geoip.file can't be used, {instead}; put a MaxMind DB file there");
+                warn!(error = why, "enrich.geoip.file can't be used, {instead}; put a MaxMind DB file there");
             }
         }
     }

@@ -1,9 +1,10 @@
 //! The log: lines on standard error, for people or for machines.
 //!
 //! In JSON each line is one object: `timestamp`, `level`, `target`, `message`, an event's own
-//! fields beside them, and `span` where there is one.
+//! fields beside them, and `span` where there is one. docs/RUNBOOK.md has a table of all fields.
 
 pub mod level;
+pub mod repeats;
 
 use std::io::{self, IsTerminal, Write};
 use std::panic::{self, PanicHookInfo};
@@ -16,6 +17,7 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use self::level::Swap;
+use self::repeats::Repeats;
 use crate::config::LogFormat;
 
 /// The log can't be set up, or changed.
@@ -51,9 +53,11 @@ pub enum LogError {
 pub fn init(format: LogFormat, directives: &str) -> Result<(), LogError> {
     let filter = filter(directives)?;
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let (subscriber, swap) = subscriber(format, filter, io::stderr, colours);
+    let repeats = Repeats::default();
+    let (subscriber, swap) = subscriber(format, filter, io::stderr, colours, repeats.clone());
     subscriber.try_init().map_err(LogError::Again)?;
     level::keep(swap, directives);
+    repeats.keep();
     panic::set_hook(Box::new(log_panic));
     Ok(())
 }
@@ -81,6 +85,7 @@ fn subscriber<W>(
     filter: Targets,
     writer: W,
     colours: bool,
+    repeats: Repeats,
 ) -> (Box<dyn Subscriber + Send + Sync>, Swap)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -88,18 +93,22 @@ where
     // All levels, since the filter alone is to choose.
     let builder = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(writer);
     match format {
-        LogFormat::Text => filtered(builder.with_ansi(colours).finish(), filter),
+        LogFormat::Text => filtered(builder.with_ansi(colours).finish(), filter, repeats),
         LogFormat::Json => {
             let json = builder.json().flatten_event(true).with_current_span(true).with_span_list(false);
-            filtered(json.finish(), filter)
+            filtered(json.finish(), filter, repeats)
         }
     }
 }
 
-fn filtered(lines: impl Subscriber + Send + Sync, filter: Targets) -> (Box<dyn Subscriber + Send + Sync>, Swap) {
+fn filtered(
+    lines: impl Subscriber + Send + Sync,
+    filter: Targets,
+    repeats: Repeats,
+) -> (Box<dyn Subscriber + Send + Sync>, Swap) {
     let (layer, handle) = reload::Layer::new(filter);
     let swap: Swap = Box::new(move |directives| Ok(handle.reload(self::filter(directives)?)?));
-    (Box::new(lines.with(layer)), swap)
+    (Box::new(lines.with(repeats).with(layer)), swap)
 }
 
 /// From now on, and until a log is set up, a panic says on standard error where it happened and
@@ -129,7 +138,7 @@ pub(crate) mod testing {
 
     use tracing::subscriber::DefaultGuard;
 
-    use super::{LogFormat, filter, subscriber};
+    use super::{LogFormat, Repeats, filter, subscriber};
 
     /// What was logged.
     #[derive(Debug, Clone, Default)]
@@ -162,9 +171,13 @@ pub(crate) mod testing {
     }
 
     pub(crate) fn captured_as(format: LogFormat, directives: &str) -> (Lines, DefaultGuard) {
+        captured_with(format, directives, Repeats::default())
+    }
+
+    pub(crate) fn captured_with(format: LogFormat, directives: &str, repeats: Repeats) -> (Lines, DefaultGuard) {
         let lines = Lines::default();
         let writer = lines.clone();
-        let (subscriber, _) = subscriber(format, filter(directives).unwrap(), move || writer.clone(), false);
+        let (subscriber, _) = subscriber(format, filter(directives).unwrap(), move || writer.clone(), false, repeats);
         (lines, tracing::subscriber::set_default(subscriber))
     }
 }
@@ -208,7 +221,8 @@ mod tests {
         for format in [LogFormat::Text, LogFormat::Json] {
             let lines = testing::Lines::default();
             let writer = lines.clone();
-            let (subscriber, swap) = subscriber(format, filter("info").unwrap(), move || writer.clone(), false);
+            let filter = filter("info").unwrap();
+            let (subscriber, swap) = subscriber(format, filter, move || writer.clone(), false, Repeats::default());
             let _guard = tracing::subscriber::set_default(subscriber);
             let say = || {
                 tracing::debug!("fine");

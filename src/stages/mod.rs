@@ -20,7 +20,7 @@ use crate::broker::{Destination, Entry, OutputBatch};
 use crate::dead_letter::{Envelope, Stage};
 use crate::event::{Reason, Rejection};
 use crate::observe::{Dimensions, Tally};
-use crate::record::RecordView;
+use crate::record::{RecordView, trace_id};
 
 pub use crate::broker::{DEAD_LETTER, OUTPUT};
 pub use amended::AmendedLogin;
@@ -183,6 +183,16 @@ impl<P: Processor> ProcessorStages<P> {
         let outgoing = Outgoing { timestamp_ms: record.timestamp_ms, key: record.key, value };
         batch.out.append(to, index, &outgoing, letter.headers());
         batch.counts.died(rejection.reason);
+        tracing::debug!(
+            topic = self.envelope.topic(),
+            partition = self.source_partition,
+            offset = record.offset.0,
+            reason = rejection.reason.code(),
+            field = rejection.field,
+            stage = stage.as_str(),
+            trace_id = trace_id(record.headers),
+            "dead letter"
+        );
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use super::*;
 use crate::broker::Expected;
 use crate::broker::wire::records;
-use crate::config::{Compression, Condition, Config, RouteAction, RouteRule, Test};
+use crate::config::{Compression, Condition, Config, LogFormat, RouteAction, RouteRule, Test};
 use crate::observe::Tally;
-use crate::record::{Headers, Offset};
+use crate::observe::logs::testing;
+use crate::record::{Header, Headers, Offset};
 
 const GOOD: &str = r#"{"user_id":"u","app_version":"2.3.0","ip":"10.0.0.1","locale":"RU","device_id":"d","timestamp":1694479551,"device_type":"iOS"}"#;
 
@@ -163,4 +164,25 @@ fn a_panic_costs_one_record() {
         [(OUTPUT, "a"), (OUTPUT, "b"), (DEAD_LETTER, "validate"), (DEAD_LETTER, "enrich"), (DEAD_LETTER, "count")]
     );
     assert_eq!(staged.counts.dead().collect::<Vec<_>>(), [(Reason::ProcessorPanic, 3)]);
+}
+
+#[test]
+fn a_dead_letter_is_logged_with_its_trace_and_nothing_else_of_the_record() {
+    let (lines, _guard) = testing::captured_as(LogFormat::Json, "debug");
+    let mut stages = ProcessorStages::new(Login, routes(vec![]), envelope(), 5);
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let value = br#"{"user_id":"424cdd21","app_version":7}"#;
+    for header in [format!("00-{trace}-00f067aa0ba902b7-01"), "00-424cdd21-00f067aa0ba902b7-01".to_owned()] {
+        let headers = [Header { name: "traceparent".to_owned(), value: Some(header.into()) }];
+        let record = RecordView { headers: Headers::List(&headers), ..entry(value).record };
+        run(&mut stages, &[Entry { record, damage: None }]);
+    }
+    let logged = lines.json();
+    assert_eq!(logged.len(), 2);
+    assert_eq!((&logged[0]["trace_id"], logged[1].get("trace_id")), (&trace.into(), None));
+    for line in logged {
+        assert_eq!((&line["message"], &line["topic"]), (&"dead letter".into(), &"user-login".into()));
+        assert_eq!((&line["partition"], &line["offset"]), (&5.into(), &7.into()));
+        assert!(line["reason"].is_string() && !line.to_string().contains("424cdd21"), "{line}");
+    }
 }

@@ -10,6 +10,7 @@ use tracing::{error, info};
 use super::breaker::{Breaker, Passed};
 use crate::config::{DeadLetterLimits, OnLimit};
 use crate::observe::{Observe, PartitionState, PartitionStatus, Severity};
+use crate::record::TopicPartition;
 use crate::stages::Counts;
 
 /// Ends the program for a reason. Clones are the same.
@@ -47,10 +48,8 @@ pub struct Gate {
 /// What a gate is made of.
 #[derive(Debug)]
 pub struct GateParts {
-    /// Names the partition in logs.
-    pub name: String,
     /// The partition.
-    pub partition: i32,
+    pub of: TopicPartition,
     /// Whom to tell.
     pub observe: Observe,
     /// What people see.
@@ -88,29 +87,38 @@ impl Gate {
     /// Says what was passed, and returns once an operator resumes the partition; never where the
     /// program is to end.
     pub async fn wait(&mut self, passed: Passed) {
-        let GateParts { name, partition, observe, status, halt } = &self.parts;
+        let GateParts { of, observe, status, halt } = &self.parts;
+        let TopicPartition { topic, partition } = of;
+        let (topic, limit) = (&**topic, passed.limit());
         let on_limit = self.breaker.on_limit();
-        let component = observe.health.component(format!("dead letters of {name}"));
+        let component = observe.health.component(format!("dead letters of {of}"));
         let pause = observe.paused.pause(*partition);
-        observe.metrics.limit_passed(passed.limit());
+        observe.metrics.limit_passed(limit);
         status.state(PartitionState::Paused);
         status.failed("fatal", &passed.to_string());
         match on_limit {
             OnLimit::Pause => {
                 component.degraded(&format!("{passed}: paused until someone resumes it"), Severity::Fatal);
                 error!(
-                    "{name} is paused, and nothing of the batch is written: {passed}. Mend the source or the rules and \
+                    topic,
+                    partition,
+                    limit,
+                    "{of} is paused, and nothing of the batch is written: {passed}. Mend the source or the rules and \
                      start again, or let them through: POST /resume?partition={partition} at the admin port"
                 );
                 pause.resumed().await;
-                info!("{name} is resumed: dead letters are let through until a window has been within the limits");
+                info!(
+                    topic,
+                    partition,
+                    "{of} is resumed: dead letters are let through until a window has been within the limits"
+                );
                 self.breaker.resume(Instant::now());
                 status.state(PartitionState::Running);
             }
             OnLimit::Stop => {
                 component.degraded(&format!("{passed}: stopping"), Severity::Fatal);
-                error!("{name}: {passed}: stopping, and nothing of the batch is written");
-                halt.halt(format!("{name}: {passed}"));
+                error!(topic, partition, limit, "{of}: {passed}: stopping, and nothing of the batch is written");
+                halt.halt(format!("{of}: {passed}"));
                 std::future::pending().await
             }
         }

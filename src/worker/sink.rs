@@ -17,6 +17,7 @@ use crate::config::Oversize;
 use crate::event::{Reason, Rejection};
 use crate::observe::{Tally, count};
 use crate::offsets::StoreError;
+use crate::record::TopicPartition;
 use crate::retry::ErrorClass;
 use crate::stages::{Batch, Counts, DEAD_LETTER, Now, Stages};
 
@@ -35,8 +36,8 @@ pub struct Sink {
 
 /// What a sink is made of.
 pub struct SinkParts {
-    /// Names the partition in logs.
-    pub name: String,
+    /// Whose records they are.
+    pub of: TopicPartition,
     /// What is done to records.
     pub stages: Box<dyn Stages>,
     /// Who knows the outputs' partitions.
@@ -68,8 +69,8 @@ struct Redo {
 impl Sink {
     /// A sink that does not know where its partition begins yet.
     pub fn new(parts: SinkParts) -> Self {
-        let dead_letters = parts.watch.operation("dead_letter", format!("dead letters of {}", parts.name));
-        let outputs = parts.watch.operation("metadata", format!("look up the outputs of {}", parts.name));
+        let dead_letters = parts.watch.operation_of("dead_letter", "dead letters of", parts.of.clone());
+        let outputs = parts.watch.operation_of("metadata", "look up the outputs of", parts.of.clone());
         let judged = Tally::new(parts.stages.dimensions());
         Self { parts, dead_letters, outputs, buffer: Vec::new(), judged }
     }
@@ -259,6 +260,9 @@ impl Sink {
         // Cutting helps against size only; for any other reason the value would be lost in vain.
         if too_large && self.parts.oversize == Oversize::Truncate && limit > 0 {
             return Redo { limit: Some(limit / 2), ..before };
+        }
+        if let Some(entry) = batch.entry(alone) {
+            self.dead_letters.at(entry.record.offset);
         }
         sleep(self.dead_letters.failed_as(ErrorClass::Fatal, error)).await;
         before

@@ -13,7 +13,7 @@ use crate::broker::{Cause, Error, PartitionReader, SourceBatch, Trouble, Watch};
 use crate::config::{OutOfRange, StartAt};
 use crate::observe::{PartitionMetrics, PartitionState, PartitionStatus, count};
 use crate::offsets::{Checkpoint, OffsetStore};
-use crate::record::{Offset, Position, TopicId};
+use crate::record::{Offset, Position, TopicId, TopicPartition};
 
 /// Reads a partition from where its checkpoint says, through every trouble.
 pub struct Source {
@@ -65,7 +65,7 @@ pub struct Start {
 impl Source {
     /// A source that knows nothing of its position yet.
     pub fn new(parts: SourceParts) -> Self {
-        let trouble = parts.watch.operation("fetch", format!("read {}/{}", parts.topic, parts.partition));
+        let trouble = parts.watch.operation_of("fetch", "read", TopicPartition::new(&parts.topic, parts.partition));
         Self { parts, trouble, position: Position::default(), truncated_before: None }
     }
 
@@ -164,7 +164,7 @@ impl Source {
                         return batch;
                     }
                 }
-                Err(error) => sleep(self.trouble.failed(&error)).await,
+                Err(error) => sleep(self.trouble.at(self.position.offset).failed(&error)).await,
             }
         }
     }
@@ -185,7 +185,9 @@ impl Source {
     /// record would ask the policy again, and a later end would pass over what came in between.
     async fn out_of_range(&mut self, error: Error) -> Option<SourceBatch> {
         match self.policy_offset(self.position.offset).await {
-            Ok(offset) if offset == self.position.offset => sleep(self.trouble.failed(&error)).await,
+            Ok(offset) if offset == self.position.offset => {
+                sleep(self.trouble.at(self.position.offset).failed(&error)).await
+            }
             Ok(offset) => {
                 let (topic, partition) = (&self.parts.topic, self.parts.partition);
                 let expired = offset.since(self.position.offset);
@@ -201,7 +203,7 @@ impl Source {
                 self.position = offset.into();
                 return Some(SourceBatch::empty_at(self.position));
             }
-            Err(error) => sleep(self.trouble.failed(&error)).await,
+            Err(error) => sleep(self.trouble.at(self.position.offset).failed(&error)).await,
         }
         None
     }
@@ -239,7 +241,7 @@ impl Source {
                 Some(SourceBatch::empty_at(next))
             }
             Err(error) => {
-                sleep(self.trouble.failed(&error)).await;
+                sleep(self.trouble.at(self.position.offset).failed(&error)).await;
                 None
             }
         }

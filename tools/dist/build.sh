@@ -9,7 +9,8 @@
 #   dist/linux/{amd64,arm64,arm/v7}/login-pipeline  the binaries again, by Docker's TARGETPLATFORM
 #
 # Zig is the linker and the C compiler, so that of a target only Rust's standard library is needed:
-# see std.sh. docs/ARCHITECTURE.md says what makes the binaries small.
+# see std.sh. DIST_FEATURES are the cargo features that the binaries have: all of the defaults but `top`,
+# which would add 0.5 MB. docs/ARCHITECTURE.md says what makes the binaries small.
 # shellcheck source=tools/deploy/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../deploy/lib.sh"
 cd -- "$ROOT"
@@ -37,6 +38,7 @@ command -v readelf >/dev/null || die "readelf is missing (Debian: binutils)"
 
 pip_tools cargo-zigbuild==0.24.1 ziglang==0.15.2
 target=${CARGO_TARGET_DIR:-target}
+features=${DIST_FEATURES-sandbox}
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 
 # With frame pointers the tables for unwinding shrink by more than the code grows. What is inlined beyond
@@ -66,7 +68,8 @@ build() { # ARCH
     if [[ $1 == armv7 ]]; then flags+=" -C target-feature=+thumb-mode"; fi
     variable=${triple//-/_}
     env "${std_env[@]}" "CFLAGS_$variable=$c_flags" "CARGO_TARGET_${variable^^}_RUSTFLAGS=$flags" \
-        cargo zigbuild --locked --profile dist --target "$triple" --bin login-pipeline "${std_args[@]}" >&2
+        cargo zigbuild --locked --profile dist --no-default-features --features "$features" --target "$triple" \
+        --bin login-pipeline "${std_args[@]}" >&2
     install -D -m 755 "$target/$triple/dist/login-pipeline" "$binary"
     mkdir -p "dist/${platforms[$1]}"
     ln -f "$binary" "dist/${platforms[$1]}/login-pipeline"
@@ -75,7 +78,8 @@ build() { # ARCH
 sbom() {
     cargo_tool cargo-cyclonedx 0.5.9
     # One for all: they differ in code, not in crates. The folder's name is none of its reader's business.
-    cargo cyclonedx --quiet --format json --spec-version 1.5 --all --target x86_64-unknown-linux-musl \
+    cargo cyclonedx --quiet --format json --spec-version 1.5 --all --no-default-features \
+        --features "$features" --target x86_64-unknown-linux-musl \
         --override-filename dist-sbom
     sed "s|$ROOT|/src|g" dist-sbom.json >"dist/login-pipeline-$version.cdx.json"
     rm dist-sbom.json

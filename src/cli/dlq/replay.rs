@@ -25,7 +25,7 @@ use crate::broker::{Destination, Expected, OutputBatch, Producer, Watch, Writer}
 use crate::cli::UsageError;
 use crate::dead_letter::{Marks, Replayed};
 use crate::observe::Observe;
-use crate::record::{Offset, RecordView};
+use crate::record::{Offset, RecordView, trace_id};
 use crate::stages::Routes;
 use crate::tenure::Tenure;
 
@@ -277,7 +277,16 @@ impl<'c> Replay<'c> {
                                                     be written, and is written again by the next run".into()),
         };
         let unwritten = written.refused.iter().flat_map(|refused| {
-            tracing::warn!(error = %refused.error, "refused");
+            let first = refused.sources.first().and_then(|at| due.get(*at));
+            tracing::warn!(
+                topic = self.context.topic(),
+                partition = first.map(|due| due.partition),
+                offset = first.map(|due| due.record.offset.0),
+                records = refused.sources.len(),
+                trace_id = first.and_then(|due| trace_id(due.record.headers)),
+                error = %refused.error,
+                "dead letters from this one on are refused"
+            );
             refused.sources.iter().chain(&refused.behind).copied()
         });
         Ok(unwritten.collect())

@@ -1,5 +1,6 @@
 //! What is acknowledged counts at once; the offset follows, at most once an interval.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,9 @@ use tracing::error;
 
 use crate::broker::{OutputBatch, Producer, SourceBatch, Trouble, Watch, Writer, Written};
 use crate::offsets::{Checkpoint, Checkpointer, OffsetStore, StoreError};
-use crate::record::Position;
+use crate::record::{Offset, Position, TopicPartition};
 use crate::tenure::Tenure;
-use crate::tracker::Tracker;
+use crate::tracker::{TrackError, Tracker};
 use crate::worker::accounts::{Accounts, Done};
 use crate::worker::source::Start;
 
@@ -24,8 +25,8 @@ pub struct AtLeastOnce {
 
 /// What it is made of.
 pub struct AtLeastOnceParts {
-    /// Names the partition in logs.
-    pub name: String,
+    /// The source's partition.
+    pub of: TopicPartition,
     /// Who writes.
     pub writer: Arc<Writer>,
     /// Where checkpoints go.
@@ -52,7 +53,7 @@ impl AtLeastOnce {
 
     /// Begins where the source begins; stores that first, however long it takes.
     pub async fn begin_at(&mut self, start: Start, accounts: &Arc<Accounts>) {
-        let mut trouble = self.parts.watch.operation("checkpoint", format!("store the offset of {}", self.parts.name));
+        let mut trouble = self.parts.watch.operation_of("checkpoint", "store the offset of", self.parts.of.clone());
         if !start.is_stored {
             self.store_first(&start.checkpoint, &mut trouble).await;
         }
@@ -95,7 +96,7 @@ impl AtLeastOnce {
             checkpointer.restart_at(known.unwrap_or_else(|| batch.range.start.into()));
         }
         if let Err(error) = tracker.begin(batch.range.clone()) {
-            error!(partition = self.parts.name, %error, "a mistake of this program: the offset stays where it is");
+            self.say_mistake(&batch.range, &error);
         }
         accounts.in_flight(batch.bytes());
     }
@@ -115,12 +116,15 @@ impl AtLeastOnce {
                 let leader_epoch = done.end.leader_epoch.filter(|_| offset == done.end.offset);
                 checkpointer.advance(Position { offset, leader_epoch });
             }
-            Err(error) => {
-                error!(partition = self.parts.name, %error, "a mistake of this program: the offset stays where it is");
-            }
+            Err(error) => self.say_mistake(&done.range, &error),
         }
         accounts.in_flight(0);
         accounts.note(done);
+    }
+
+    fn say_mistake(&self, range: &Range<Offset>, error: &TrackError) {
+        let (TopicPartition { topic, partition }, offset) = (&self.parts.of, range.start.0);
+        error!(%topic, partition, offset, %error, "a mistake of this program: the offset stays where it is");
     }
 
     /// Stores the last checkpoint.

@@ -18,7 +18,7 @@ use crate::broker::{
 use crate::config;
 use crate::observe::{Dimensions, Tally};
 use crate::offsets::{Checkpoint, Committer, StoreError, group_offset};
-use crate::record::{Offset, Position};
+use crate::record::{Offset, Position, TopicPartition};
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
 use crate::worker::accounts::{Accounts, Done};
@@ -120,7 +120,8 @@ impl ExactlyOnce {
     pub fn new(parts: ExactlyOnceParts) -> Self {
         let ExactlyOnceParts { transactions, topic, partition, dimensions, .. } = &parts;
         let id: Arc<str> = format!("{}-{topic}-{partition}", transactions.id_prefix).into();
-        let trouble = transactions.watch.operation("transaction", format!("transactions of {topic}/{partition}"));
+        let trouble =
+            transactions.watch.operation_of("transaction", "transactions of", TopicPartition::new(topic, *partition));
         Self {
             coordinator: Coordinator::of_transactions(Arc::clone(&transactions.cluster), &id),
             id,
@@ -384,8 +385,18 @@ impl ExactlyOnce {
         let is_anothers = is_fenced(error) && open_for < timeout;
         let class = if is_anothers { ErrorClass::Fatal } else { ErrorClass::Transient };
         let pause = self.trouble.failed_as(class, error);
-        let (id, batches) = (&*self.id, self.open.batches.len());
-        warn!(transactional_id = id, batches, %error, "transaction aborted: its records are done again");
+        let (transactional_id, batches) = (&*self.id, self.open.batches.len());
+        let (topic, partition) = (&self.parts.topic, self.parts.partition);
+        let offset = self.committed.as_ref().map(|(committed, _)| committed.next_offset.0);
+        warn!(
+            topic,
+            partition,
+            offset,
+            transactional_id,
+            batches,
+            %error,
+            "transaction aborted: its records are done again from this offset on"
+        );
         self.open.clear();
         Aborted { pause }
     }

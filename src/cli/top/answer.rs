@@ -1,0 +1,155 @@
+//! What an instance says of itself: the state that `/events` streams, or what of it `/status` has.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::clean::Clean;
+
+/// All of it that is shown. Other fields are passed over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Answer {
+    /// The program's version.
+    pub version: Clean,
+    /// How long the process has been there.
+    pub uptime_seconds: u64,
+    /// `starting`, `running` or `draining`.
+    pub state: Clean,
+    /// The partitions that it reads.
+    pub partitions: Vec<Partition>,
+    /// Its membership in a consumer group.
+    pub group: Option<Group>,
+    /// What it has counted since its start.
+    pub tally: Tally,
+    /// Why it is not ready; `/status` does not tell.
+    #[serde(default)]
+    pub reasons: Vec<Clean>,
+    /// How many partitions are left out: `/events` has 200.
+    #[serde(default)]
+    pub more_partitions: u64,
+    /// All partitions' lag, those that are left out included.
+    pub lag: Option<u64>,
+    /// The last fifteen minutes; `/status` does not tell.
+    #[serde(default)]
+    pub charts: Charts,
+    /// Whether it is ready. Not in the answer where that is `/status`.
+    pub ready: Option<bool>,
+    /// Whether it is worth keeping, by `/livez`.
+    #[serde(skip)]
+    pub live: bool,
+}
+
+/// A partition and its worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Partition {
+    /// The source topic.
+    pub topic: Clean,
+    /// The partition.
+    pub partition: i32,
+    /// What its worker does.
+    pub state: Clean,
+    /// The offset of the next record to read.
+    pub position: Option<i64>,
+    /// The stored offset.
+    pub committed: Option<i64>,
+    /// Records between the position and the high watermark.
+    pub lag: Option<u64>,
+    /// The last thing that went wrong.
+    pub last_error: Option<LastError>,
+}
+
+/// Something that went wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct LastError {
+    /// Its class.
+    pub class: Clean,
+    /// What happened.
+    pub message: Clean,
+    /// When, RFC 3339.
+    pub at: Clean,
+}
+
+/// A membership.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Group {
+    /// Its member's name, if one was given.
+    pub instance_id: Option<Clean>,
+    /// The name that the coordinator knows it by.
+    pub member_id: Option<Clean>,
+}
+
+/// Counts since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Tally {
+    /// Records read.
+    pub records_in: u64,
+    /// Records written.
+    pub records_out: u64,
+    /// Dead letters.
+    pub records_dead: u64,
+    /// Records dropped by a rule.
+    pub records_dropped: u64,
+    /// Dead letters by reason.
+    pub errors: BTreeMap<Clean, u64>,
+    /// The values of some fields.
+    pub distributions: Vec<Distribution>,
+}
+
+/// The values of one field.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Distribution {
+    /// The field's name.
+    pub name: Clean,
+    /// How many values were counted.
+    pub total: u64,
+    /// The most frequent.
+    pub top: Vec<ValueCount>,
+}
+
+/// How often a value occurred.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct ValueCount {
+    /// The value; its sender chose it.
+    pub value: Clean,
+    /// How often.
+    pub count: u64,
+}
+
+/// What each stretch of the last fifteen minutes gained, the oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Charts {
+    /// How many milliseconds each took.
+    pub took: Vec<u64>,
+    /// Records read.
+    pub records_in: Vec<u64>,
+    /// Records written.
+    pub records_out: Vec<u64>,
+    /// Dead letters.
+    pub records_dead: Vec<u64>,
+    /// Percentiles of the time from a record's timestamp until its output is acknowledged, in
+    /// microseconds.
+    pub p50: Vec<Option<u64>>,
+    /// 95 %.
+    pub p95: Vec<Option<u64>>,
+    /// 99 %.
+    pub p99: Vec<Option<u64>>,
+}
+
+impl Answer {
+    /// The name that it has in its group.
+    pub fn owner(&self) -> Option<&Clean> {
+        let group = self.group.as_ref()?;
+        group.instance_id.as_ref().or(group.member_id.as_ref())
+    }
+
+    /// The lag of all its partitions; `None` where that of none is known.
+    pub fn lag(&self) -> Option<u64> {
+        let known = self.partitions.iter().filter_map(|partition| partition.lag);
+        self.lag.or_else(|| known.reduce(u64::saturating_add))
+    }
+
+    /// How many partitions it has.
+    pub fn owned(&self) -> u64 {
+        u64::try_from(self.partitions.len()).unwrap_or(u64::MAX).saturating_add(self.more_partitions)
+    }
+}

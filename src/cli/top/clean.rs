@@ -1,0 +1,85 @@
+//! Text of the other side, made fit for a terminal.
+//!
+//! Senders choose app versions, brokers the texts of errors, and anything may listen on the port
+//! that was asked. None of that may colour, move or end a line.
+
+use std::fmt::{self, Write};
+
+use serde::Deserialize;
+
+/// The most characters that are kept.
+const MOST: usize = 256;
+
+/// A text without control characters, of at most 256 characters. What is left out or can't be seen
+/// is told by an escape.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(from = "String")]
+pub struct Clean(String);
+
+impl Clean {
+    /// As much of a text as can be shown.
+    pub fn new(text: &str) -> Self {
+        let mut clean = String::new();
+        let mut characters = text.chars();
+        for c in characters.by_ref().take(MOST) {
+            match c {
+                '"' | '\'' | '\\' => clean.push(c),
+                // Control and format characters, marks that pile up on others, and what is not assigned.
+                _ => clean.extend(c.escape_debug()),
+            }
+        }
+        if characters.next().is_some() {
+            clean.push('…');
+        }
+        Self(clean)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Clean {
+    fn from(text: String) -> Self {
+        Self::new(&text)
+    }
+}
+
+impl fmt::Display for Clean {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An error and what is behind it, as one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> Clean {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let _ = write!(text, ": {error}");
+        source = error.source();
+    }
+    Clean::new(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_steers_a_terminal_is_left() {
+        for (text, shown) in [
+            ("2.3.0", "2.3.0"),
+            ("Ümläut 日本 \"x\\y\"", "Ümläut 日本 \"x\\y\""),
+            ("\u{1b}[31mred\u{9b}2J", "\\u{1b}[31mred\\u{9b}2J"),
+            ("two\r\nlines\t", "two\\r\\nlines\\t"),
+            ("\u{202e}drow\u{2066}\u{200b}\u{feff}", "\\u{202e}drow\\u{2066}\\u{200b}\\u{feff}"),
+            ("e\u{301}\u{301}", "e\\u{301}\\u{301}"),
+        ] {
+            assert_eq!(Clean::new(text).as_str(), shown);
+        }
+        let long = Clean::new(&"x".repeat(1_000_000));
+        assert_eq!(long.as_str().chars().count(), MOST + 1);
+    }
+}

@@ -1,0 +1,143 @@
+//! Asks an admin port, within a time and for no more than fits.
+//!
+//! ```text
+//! GET /livez, then GET /events up to its first event, or where that is refused GET /status
+//! ```
+//! Everything on one connection, which is closed then: an instance serves few at a time.
+
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::header::{ACCEPT, HOST};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::answer::Answer;
+use super::clean::{Clean, chain};
+use super::target::Target;
+
+/// The most of a body that is read: some 10,000 partitions.
+const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+
+/// The most of a head that is read.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// Why an instance does not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Silence {
+    /// Nobody is there.
+    #[error("can't connect")]
+    Connect(#[source] io::Error),
+    /// It took too long.
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    Late(Duration),
+    /// The connection broke, or speaks no HTTP.
+    #[error("broken off")]
+    Broken(#[from] hyper::Error),
+    /// A request can't be made of this name.
+    #[error("no host name")]
+    Request(#[from] hyper::http::Error),
+    /// Something else is there.
+    #[error("{path} answers {code}: no admin port of a login-pipeline?")]
+    Code {
+        /// What was asked.
+        path: &'static str,
+        /// The answer.
+        code: StatusCode,
+    },
+    /// A body that does not end in time.
+    #[error("{0}: the answer is cut short, or longer than 8 MiB")]
+    Body(&'static str),
+    /// A body that says something else.
+    #[error("not what a login-pipeline answers")]
+    Garbage(#[from] serde_json::Error),
+    /// A stream that says nothing.
+    #[error("/events has no event")]
+    NoEvent,
+}
+
+/// What the instance says of itself.
+///
+/// # Errors
+/// Why there is no answer, in words fit for a terminal.
+pub async fn read(target: &Target, patience: Duration) -> Result<Answer, Clean> {
+    let answer = timeout(patience, ask(target)).await.unwrap_or(Err(Silence::Late(patience)));
+    answer.map_err(|silence| chain(&silence))
+}
+
+async fn ask(target: &Target) -> Result<Answer, Silence> {
+    let stream = TcpStream::connect(target.socket()).await.map_err(Silence::Connect)?;
+    let mut builder = Builder::new();
+    builder.max_buf_size(MAX_HEAD_BYTES).max_headers(64);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    let mut answer = pin!(exchange(target.to_string(), sender));
+    tokio::select! {
+        answer = &mut answer => answer,
+        // Its end is not the answer's, of which a part may not be looked at yet; it fails with it.
+        _ = connection => answer.await,
+    }
+}
+
+async fn exchange(host: String, mut sender: SendRequest<Empty<Bytes>>) -> Result<Answer, Silence> {
+    let mut get = async |path: &'static str, accept: &'static str| {
+        sender.ready().await?;
+        let request = Request::get(path).header(HOST, &host).header(ACCEPT, accept).body(Empty::new())?;
+        Ok::<_, Silence>(sender.send_request(request).await?)
+    };
+    let response = get("/livez", "text/plain").await?;
+    let live = match response.status() {
+        StatusCode::OK => true,
+        StatusCode::SERVICE_UNAVAILABLE => false,
+        code => return Err(Silence::Code { path: "/livez", code }),
+    };
+    whole("/livez", response).await?;
+    let events = get("/events", "text/event-stream").await?;
+    let json = match events.status() {
+        StatusCode::OK => first_event(events).await?,
+        // Enough are watching already.
+        StatusCode::SERVICE_UNAVAILABLE => {
+            whole("/events", events).await?;
+            let status = get("/status", "application/json").await?;
+            match status.status() {
+                StatusCode::OK => whole("/status", status).await?.to_vec(),
+                code => return Err(Silence::Code { path: "/status", code }),
+            }
+        }
+        code => return Err(Silence::Code { path: "/events", code }),
+    };
+    Ok(Answer { live, ..serde_json::from_slice(&json)? })
+}
+
+async fn whole(path: &'static str, response: Response<Incoming>) -> Result<Bytes, Silence> {
+    let body = Limited::new(response.into_body(), MAX_BODY_BYTES).collect().await;
+    Ok(body.map_err(|_| Silence::Body(path))?.to_bytes())
+}
+
+/// The data of a stream's first event, which is one line.
+async fn first_event(response: Response<Incoming>) -> Result<Vec<u8>, Silence> {
+    let mut body = response.into_body();
+    let mut text = Vec::new();
+    let end = loop {
+        let searched = text.len().saturating_sub(1);
+        let frame = body.frame().await.ok_or(Silence::Body("/events"))??;
+        if let Ok(data) = frame.into_data() {
+            text.extend_from_slice(&data);
+        }
+        if let Some(at) = text.get(searched..).and_then(|new| new.windows(2).position(|pair| pair == b"\n\n")) {
+            break searched + at;
+        }
+        if text.len() > MAX_BODY_BYTES {
+            return Err(Silence::Body("/events"));
+        }
+    };
+    text.truncate(end);
+    let mut lines = text.split(|byte| *byte == b'\n');
+    lines.find_map(|line| line.strip_prefix(b"data: ")).map(<[u8]>::to_vec).ok_or(Silence::NoEvent)
+}

@@ -1,0 +1,87 @@
+//! Which admin port to ask.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use hyper::Uri;
+
+/// The port where none is named: `admin.listen`'s default.
+const PORT: u16 = 9464;
+
+/// The admin port of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// A name or an address, IPv6 without brackets.
+    host: String,
+    port: u16,
+}
+
+impl Target {
+    /// What to connect to.
+    pub fn socket(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self { host: address.ip().to_string(), port: address.port() }
+    }
+}
+
+/// As it is shown, and as a Host header has it.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+/// `HOST`, `HOST:PORT`, or the address of any page there.
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wants = || "wants HOST:PORT or http://HOST:PORT".to_owned();
+        let uri: Uri = text.parse().map_err(|_| wants())?;
+        if uri.scheme_str().is_some_and(|scheme| scheme != "http") {
+            return Err("the admin port speaks http".to_owned());
+        }
+        let authority = uri.authority().ok_or_else(wants)?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let behind = authority.as_str().rsplit_once(']').map_or(authority.as_str(), |(_, behind)| behind);
+        let port = match (authority.port_u16(), behind.contains(':')) {
+            (Some(port), _) if port > 0 => port,
+            (None, false) => PORT,
+            _ => return Err("the port is none from 1 to 65535".to_owned()),
+        };
+        if host.is_empty() || authority.as_str().contains('@') {
+            return Err(wants());
+        }
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_told_in_many_ways() {
+        for (text, shown) in [
+            ("pipeline-0.pipeline:9464", "pipeline-0.pipeline:9464"),
+            ("localhost", "localhost:9464"),
+            ("10.0.0.7:80", "10.0.0.7:80"),
+            ("[::1]:9464", "[::1]:9464"),
+            ("[::1]", "[::1]:9464"),
+            ("http://127.0.0.1:1234/status", "127.0.0.1:1234"),
+            ("http://node/", "node:9464"),
+        ] {
+            assert_eq!(text.parse::<Target>().unwrap().to_string(), shown);
+        }
+        for wrong in ["", "/status", "https://a:1", "a:0", "a:70000", "a:", "a b", "u:p@a:1", ":9464", "a\u{1b}[m:1"] {
+            assert!(wrong.parse::<Target>().is_err(), "{wrong:?}");
+        }
+    }
+}
