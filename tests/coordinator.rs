@@ -14,6 +14,8 @@ use support::kafka::KafkaCluster;
 use support::wire::{self, Connection};
 use tokio::time::{sleep, timeout};
 
+/// As long as another may take to be elected, and some more.
+const PATIENCE: Duration = Duration::from_secs(120);
 const TOPIC: &str = "t";
 const GROUP: StrBytes = StrBytes::from_static_str("g");
 
@@ -26,7 +28,7 @@ fn commit(offset: i64) -> OffsetCommitRequest {
 }
 
 async fn commit_on(connection: &mut Connection, offset: i64) -> i16 {
-    connection.call(&commit(offset), 7).await.unwrap().topics[0].partitions[0].error_code
+    connection.call_within(PATIENCE, &commit(offset), 7).await.unwrap().topics[0].partitions[0].error_code
 }
 
 /// `OffsetFetch` with `require_stable`: the offset, or an error code.
@@ -34,7 +36,7 @@ async fn fetch_on(connection: &mut Connection) -> Result<i64, i16> {
     let topic = OffsetFetchRequestTopics::default().with_name(wire::topic_name(TOPIC)).with_partition_indexes(vec![0]);
     let group = OffsetFetchRequestGroup::default().with_group_id(GROUP.into()).with_topics(Some(vec![topic]));
     let request = OffsetFetchRequest::default().with_groups(vec![group]).with_require_stable(true);
-    let answer = connection.call(&request, 8).await.unwrap();
+    let answer = connection.call_within(PATIENCE, &request, 8).await.unwrap();
     match &answer.groups[0] {
         refused if refused.error_code != 0 => Err(refused.error_code),
         told => Ok(told.topics[0].partitions[0].committed_offset),
@@ -77,7 +79,7 @@ async fn one_that_was_replaced_in_its_sleep_takes_no_offset() {
     // Both lie before it when it wakes.
     let told = tokio::spawn(async move { fetch_on(&mut reading).await });
     let taken = tokio::spawn(async move { commit_on(&mut writing, 150).await });
-    timeout(Duration::from_secs(60), commit_anywhere(&brokers, 200)).await.unwrap();
+    timeout(PATIENCE, commit_anywhere(&brokers, 200)).await.unwrap();
     cluster.resume(node + 1);
     let (told, taken) = (told.await.unwrap(), taken.await.unwrap());
     // It has told the old one each time so far; it may hear of the other in time.

@@ -86,7 +86,9 @@ async fn speaks(name: &'static str, asked: i16, settings: &[(&str, &str)], versi
     let folder = tempfile::tempdir().unwrap();
     let behind = Topics { brokers: network.bootstrap().to_owned(), names: topics.names.clone() };
     // The generator writes, too: not by way of the network.
-    let mut pipeline = behind.pipeline(folder.path(), &by_version(asked, name));
+    // Several transactions, also where the machine is so busy that all the records are there at once.
+    let args = [&by_version(asked, name)[..], &["--delivery.transaction_max_bytes", "256KiB"]].concat();
+    let mut pipeline = behind.pipeline(folder.path(), &args);
     topics.generate_at(Some(8_000.0), records, 27).await;
     drained(&mut pipeline, records).await;
     let log = pipeline.log();

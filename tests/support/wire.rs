@@ -57,7 +57,17 @@ impl Connection {
 
     /// Sends a request in this version and waits for its answer.
     pub async fn call<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response> {
-        timeout(DEADLINE, self.exchange(request, version)).await.context("no answer in time")?
+        self.call_within(DEADLINE, request, version).await
+    }
+
+    /// [`Connection::call`], for an answer that may take so long.
+    pub async fn call_within<R: Request>(
+        &mut self,
+        patience: Duration,
+        request: &R,
+        version: i16,
+    ) -> Result<R::Response> {
+        timeout(patience, self.exchange(request, version)).await.context("no answer in time")?
     }
 
     async fn exchange<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response> {
