@@ -16,6 +16,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
@@ -163,8 +165,41 @@ pub fn unsecured_token(subject: &str, seconds_left: i64) -> String {
     format!("{head}.{claims}.")
 }
 
+/// A provider's key, by which brokers know its tokens.
+#[derive(Clone)]
+pub struct Signer(Arc<EcdsaKeyPair>);
+
+impl Signer {
+    pub fn new() -> Self {
+        let (kind, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
+        let made = EcdsaKeyPair::generate_pkcs8(kind, &random).unwrap();
+        Self(Arc::new(EcdsaKeyPair::from_pkcs8(kind, made.as_ref(), &random).unwrap()))
+    }
+
+    /// The public key, as providers publish it.
+    pub fn jwks(&self) -> String {
+        let point = self.0.public_key().as_ref();
+        let [x, y] = [&point[1..33], &point[33..]].map(|part| URL_SAFE_NO_PAD.encode(part));
+        let key = serde_json::json!({
+            "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": "here", "x": x, "y": y,
+        });
+        serde_json::json!({ "keys": [key] }).to_string()
+    }
+
+    /// A token that this provider signed.
+    pub fn token(&self, subject: &str, issuer: &str, audience: &str, seconds_left: i64) -> String {
+        let mut claims = claims(subject, seconds_left);
+        claims["iss"] = issuer.into();
+        claims["aud"] = audience.into();
+        let parts = [r#"{"alg":"ES256","kid":"here","typ":"JWT"}"#, &claims.to_string()];
+        let signed = parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
+        let signature = self.0.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
 /// What a token says of itself.
-pub fn claims(subject: &str, seconds_left: i64) -> serde_json::Value {
+fn claims(subject: &str, seconds_left: i64) -> serde_json::Value {
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
     serde_json::json!({ "sub": subject, "iat": now.min(now + seconds_left) - 1, "exp": now + seconds_left })
 }
