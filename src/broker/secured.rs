@@ -32,10 +32,10 @@ impl Secured {
     /// # Errors
     /// Where no broker lets us in, or a file can't be read.
     pub async fn build(builder: ClientBuilder, options: &Options) -> Result<(ClientBuilder, Self), Error> {
-        let Security { tls, sasl, .. } = &*options.security;
         let security = &options.security;
+        let Security { tls, sasl, .. } = &**security;
         let failed = |cause| Error { doing: "connect to", on: options.bootstrap.join(","), cause };
-        let spent_at = if options.security.is_plaintext() { None } else { probe(options).await?.used_at() };
+        let spent_at = if security.is_plaintext() { None } else { probe(options).await?.used_at() };
         let tls = tls.as_ref().map(|tls| tls.current()).transpose().map_err(failed)?;
         let mut builder = builder;
         if let Some(tls) = &tls {
