@@ -183,9 +183,12 @@ async fn a_token_that_a_broker_refuses_is_replaced_once_it_is_not_new() {
     assert_eq!(tokens.current().await.unwrap().expose(), "token-1");
 }
 
+/// An answer, and what it means.
+type Case = (fn() -> Answer, ErrorClass, &'static str);
+
 #[tokio::test]
 async fn what_is_no_token_endpoint_says_so() {
-    let answers: [(fn() -> Answer, ErrorClass, &str); 6] = [
+    let answers: [Case; 6] = [
         (|| Answer::Http(200, Vec::new(), "<html>canary</html>".to_owned()), ErrorClass::Fatal, "JSON that has"),
         (|| Answer::json(200, "x".repeat(100_000)), ErrorClass::Fatal, "answers with more than 64 KiB"),
         (
