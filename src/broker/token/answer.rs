@@ -108,12 +108,13 @@ fn granted(
             None => UNKNOWN_LIFE.as_secs_f64(),
         },
     };
-    if life <= 0.0 {
+    // What is less than a nanosecond is nothing.
+    let life = Duration::try_from_secs_f64(life.max(0.0)).unwrap_or(LONGEST_LIFE).min(LONGEST_LIFE);
+    if life.is_zero() {
         return Err(Refused::lasting(
             "gives tokens that have expired already: set the clock of its machine, or of this one",
         ));
     }
-    let life = Duration::try_from_secs_f64(life).unwrap_or(LONGEST_LIFE).min(LONGEST_LIFE);
     Ok(Granted { token: Secret::new(token), life })
 }
 

@@ -73,6 +73,12 @@ fn an_answer_without_a_token_says_what_to_mend() {
         (200, r#"{"access_token":""}"#.to_owned(), ErrorClass::Fatal, "no bearer token".to_owned()),
         (200, r#"{"access_token":"t","token_type":"mac"}"#.to_owned(), ErrorClass::Fatal, "another type".to_owned()),
         (200, r#"{"access_token":"t","expires_in":0}"#.to_owned(), ErrorClass::Fatal, "expired already".to_owned()),
+        (
+            200,
+            r#"{"access_token":"t","expires_in":1e-300}"#.to_owned(),
+            ErrorClass::Fatal,
+            "expired already".to_owned(),
+        ),
         (200, r#"{"access_token":"t","expires_in":-9}"#.to_owned(), ErrorClass::Fatal, "expired already".to_owned()),
         (200, r#"{"access_token":"t","expires_in":"soon"}"#.to_owned(), ErrorClass::Fatal, "expires_in".to_owned()),
         (200, r#"{"access_token":"t","expires_in":[]}"#.to_owned(), ErrorClass::Fatal, "expires_in".to_owned()),
