@@ -161,8 +161,11 @@ impl App {
             // Read before the first record is. Ends with the token.
             countries.keep_fresh(file, config.enrich.geoip.check_interval, watched_until.clone()).await;
         }
-        let clients = Arc::new(Clients::new(&config.kafka));
         let cluster = Arc::new(Cluster::new(wire::Options::from(&config.kafka)));
+        if let Some(tokens) = &cluster.options().security.tokens {
+            tokens.count_in(&observe.metrics);
+        }
+        let clients = Arc::new(Clients::new(cluster.options()));
         let watch = Watch::new(observe.clone(), &config);
         let writer = Writer::new(&config, routes.topics(), Arc::clone(&cluster), watch.clone(), &observe);
         let writer = Arc::new(writer);

@@ -26,6 +26,7 @@ use login_pipeline::observe::logs;
 use login_pipeline::sandbox::Sandbox;
 use rcgen::{CertificateParams, KeyPair};
 use support::pipeline::PipelineProcess;
+use support::token_endpoint::{Answer, TokenEndpoint};
 use support::topics::PATIENCE;
 
 const PASSWORD: &str = "canary-password-7f3a";
@@ -33,6 +34,8 @@ const OTHER_PASSWORD: &str = "canary-environment-51c9";
 const ADMIN_TOKEN: &str = "canary-admin-token-90b2";
 const PSEUDONYMS: &str = "canary-pseudonyms-key-6d18";
 const BEARER: &str = "canary.bearer-token.e44d";
+const CLIENT_SECRET: &str = "canary-client-secret-2b6e";
+const GRANTED: &str = "canary.granted-token.71af";
 
 /// What `offsets export` writes.
 const EXPORTED: &str = r#"{"format": "login-pipeline offsets v1", "topic": "user-login", "offsets":
@@ -55,14 +58,17 @@ impl Deployment {
             ("admin", format!("{ADMIN_TOKEN}\n")),
             ("pseudonyms", format!("{PSEUDONYMS}\n")),
             ("bearer", BEARER.to_owned()),
+            ("client-secret", CLIENT_SECRET.to_owned()),
             ("exported.json", EXPORTED.to_owned()),
             ("client.pem", certificate.pem()),
             ("client.key", key.clone()),
         ] {
             fs::write(folder.path().join(name), text).unwrap();
         }
-        let mut canaries: Vec<_> =
-            [PASSWORD, OTHER_PASSWORD, ADMIN_TOKEN, PSEUDONYMS, BEARER].into_iter().flat_map(disguises).collect();
+        let secrets = [PASSWORD, OTHER_PASSWORD, ADMIN_TOKEN, PSEUDONYMS, BEARER, CLIENT_SECRET, GRANTED];
+        let mut canaries: Vec<_> = secrets.into_iter().flat_map(disguises).collect();
+        // As HTTP Basic has it.
+        canaries.push(STANDARD.encode(format!("pipeline:{CLIENT_SECRET}")));
         canaries.extend(key.lines().filter(|line| !line.starts_with("-----")).map(str::to_owned));
         Self { folder, canaries }
     }
@@ -100,6 +106,14 @@ impl Deployment {
         let token = self.path("bearer");
         let sasl = format!("sasl = {{ mechanism = 'OAUTHBEARER', token_file = {token:?}, allow_plaintext = true }}");
         self.config("bearer.toml", broker, &format!("security_protocol = 'sasl_plaintext'\n{sasl}"))
+    }
+
+    /// By tokens of an endpoint.
+    fn endpoint(&self, broker: &str, url: &str) -> String {
+        let secret = self.path("client-secret");
+        let client = format!("token_endpoint_url = {url:?}, client_id = 'pipeline', client_secret_file = {secret:?}");
+        let sasl = format!("sasl = {{ mechanism = 'OAUTHBEARER', {client}, allow_plaintext = true }}");
+        self.config("endpoint.toml", broker, &format!("security_protocol = 'sasl_plaintext'\n{sasl}"))
     }
 
     fn mutual_tls(&self, broker: &str) -> String {
@@ -145,6 +159,18 @@ fn disguises(secret: &str) -> Vec<String> {
     let hexadecimal: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
     // Behind a prefix of another length, base64 looks different: only what stands alone is found.
     vec![secret.to_owned(), STANDARD.encode(secret), bytes.join(", "), hexadecimal]
+}
+
+/// A token endpoint that quotes what it was told where it refuses, which it does every other time.
+fn token_parrot() -> TokenEndpoint {
+    TokenEndpoint::start(|asked| match asked.before % 2 {
+        0 => {
+            let encoded = STANDARD.encode(&asked.client);
+            let words = format!("who is {} ({encoded})? {}", asked.client, asked.form);
+            Answer::json(401, serde_json::json!({ "error": asked.client, "error_description": words }))
+        }
+        _ => Answer::token(GRANTED, 1),
+    })
 }
 
 /// A broker that lets nobody in, and quotes what it was told.
@@ -220,7 +246,9 @@ fn no_command_tells_a_secret() {
     let (deployment, parrot) = (Deployment::new(), Parrot::listen());
     let (plain, bearer) = (deployment.plain(&parrot.address), deployment.bearer(&parrot.address));
     let tls = deployment.mutual_tls(&parrot.address);
-    for config in [&plain, &bearer, &tls] {
+    let tokens = token_parrot();
+    let endpoint = deployment.endpoint(&parrot.address, &tokens.url);
+    for config in [&plain, &bearer, &tls, &endpoint] {
         for args in [&["check"][..], &["check", "--log.format", "json"]] {
             let (code, said) = deployment.run(&[args, &["--config", config]].concat(), &[]);
             assert_eq!(code, Some(0), "{said}");
@@ -245,11 +273,12 @@ fn no_command_tells_a_secret() {
             assert!(code == Some(1) && said.contains("no entry for"), "{args:?}: {said}");
         }
     }
-    assert!(parrot.has_heard(PASSWORD) && parrot.has_heard(BEARER));
+    assert!(parrot.has_heard(PASSWORD) && parrot.has_heard(BEARER) && parrot.has_heard(GRANTED));
+    assert!(tokens.asked().iter().all(|asked| asked.client == format!("pipeline:{CLIENT_SECRET}")));
 
     // These may go on trying: they get some seconds, all at once.
     thread::scope(|scope| {
-        for config in [&plain, &bearer, &tls] {
+        for config in [&plain, &bearer, &tls, &endpoint] {
             for args in [
                 &["generate", "--count", "5"][..],
                 &["dlq", "stats"],
@@ -297,9 +326,11 @@ fn each_file_with_a_secret_is_read_and_none_is_quoted_where_it_is_wrong() {
     let deployment = Deployment::new();
     let broker = "127.0.0.1:1";
     let (plain, bearer, tls) = (deployment.plain(broker), deployment.bearer(broker), deployment.mutual_tls(broker));
+    let endpoint = deployment.endpoint(broker, "https://login.example/token");
     for (file, config, key) in [
         ("password", &plain, "kafka.sasl.password_file"),
         ("bearer", &bearer, "kafka.sasl.token_file"),
+        ("client-secret", &endpoint, "kafka.sasl.client_secret_file"),
         ("client.key", &tls, "kafka.tls.key_file"),
         ("admin", &plain, "admin.token_file"),
         ("pseudonyms", &plain, "privacy.key_file"),
@@ -389,11 +420,15 @@ fn ask(pipeline: &PipelineProcess, request: &str) -> String {
 #[tokio::test]
 async fn a_run_tells_no_secret_anywhere() {
     let (deployment, parrot) = (Deployment::new(), Parrot::listen());
-    for (config, format) in [(deployment.plain(&parrot.address), "json"), (deployment.bearer(&parrot.address), "text")]
-    {
+    let tokens = token_parrot();
+    for (config, format) in [
+        (deployment.plain(&parrot.address), "json"),
+        (deployment.bearer(&parrot.address), "text"),
+        (deployment.endpoint(&parrot.address, &tokens.url), "json"),
+    ] {
         run_tells_nothing(&deployment, &config, format).await;
     }
-    assert!(parrot.has_heard(PASSWORD) && parrot.has_heard(BEARER));
+    assert!(parrot.has_heard(PASSWORD) && parrot.has_heard(BEARER) && parrot.has_heard(GRANTED));
 }
 
 async fn run_tells_nothing(deployment: &Deployment, config: &str, format: &str) {
@@ -418,6 +453,7 @@ async fn run_tells_nothing(deployment: &Deployment, config: &str, format: &str) 
     pipeline.sigterm();
     pipeline.wait(PATIENCE).await;
     let log = pipeline.log();
-    assert!(log.contains("no entry for"), "the broker's words are logged: {log}");
+    let told = ["no entry for", "who is pipeline:[redacted]"].iter().any(|words| log.contains(words));
+    assert!(told, "the words of the broker or the endpoint are logged: {log}");
     deployment.assert_silent("the log", &log);
 }

@@ -628,7 +628,9 @@ fn told_of(kafka: &str) -> Vec<String> {
     std::fs::write(&file, format!("[kafka]\n{}", kafka.replace('@', &at))).unwrap();
     let problems = match load(Sources { file: Some(file), ..Sources::default() }) {
         Ok(config) => {
-            if config.kafka.security.sasl.password.is_none() {
+            let sasl = &config.kafka.security.sasl;
+            // What is printed has no secrets to load.
+            if sasl.password.is_none() && sasl.token_endpoint.client_secret.is_none() {
                 assert_round_trip(&config);
             }
             return Vec::new();
@@ -698,7 +700,7 @@ fn sasl_has_a_mechanism_and_what_it_needs() {
             "{ mechanism = 'OAUTHBEARER', username = 'u', password = 'canary' }",
             &[
                 "kafka.sasl.password: OAUTHBEARER does not use this",
-                "kafka.sasl.token_file: OAUTHBEARER needs a file with the token",
+                "kafka.sasl.token_file: OAUTHBEARER needs a token",
                 "kafka.sasl.username: OAUTHBEARER does not use this",
             ],
         ),
@@ -732,6 +734,79 @@ fn sasl_has_a_mechanism_and_what_it_needs() {
         let found = told_of(&format!("security_protocol = '{protocol}'\nsasl = {sasl}"));
         assert_eq!(found, wrong, "{protocol} {sasl}");
     }
+}
+
+#[test]
+fn a_token_endpoint_has_a_client_and_its_secret() {
+    const URL: &str = "token_endpoint_url = 'https://login.example/token'";
+    const CLIENT: &str = "client_id = 'c', client_secret = 'canary'";
+    for (keys, wrong) in [
+        (format!("{URL}, {CLIENT}"), &[][..]),
+        (
+            format!(
+                "{URL}, client_id = 'c', client_secret_file = '@password', scope = 'a b', token_endpoint_ca_file = '@ca.pem'"
+            ),
+            &[],
+        ),
+        (format!("token_endpoint_url = 'http://127.0.0.1:1/token', {CLIENT}"), &[]),
+        (format!("token_endpoint_url = 'http://login.example/token', {CLIENT}, allow_plaintext = true"), &[]),
+        (
+            URL.to_owned(),
+            &[
+                "kafka.sasl.client_id: a token endpoint gives tokens to a client that it knows",
+                "kafka.sasl.client_secret: a token endpoint wants the client's secret",
+            ],
+        ),
+        (
+            format!("{URL}, {CLIENT}, client_secret_file = '@empty', token_file = '@token'"),
+            &[
+                "kafka.sasl.client_secret: the client's secret is set twice",
+                "kafka.sasl.token_file: tokens come from a file or from an endpoint, and both are set",
+            ],
+        ),
+        (
+            format!("token_file = '@token', scope = 's', token_endpoint_ca_file = '@ca.pem', {CLIENT}"),
+            &[
+                "kafka.sasl.client_id: only a token endpoint uses this",
+                "kafka.sasl.client_secret: only a token endpoint uses this",
+                "kafka.sasl.scope: only a token endpoint uses this",
+                "kafka.sasl.token_endpoint_ca_file: only a token endpoint uses this",
+            ],
+        ),
+        (
+            format!("token_endpoint_url = 'http://login.example/token', {CLIENT}"),
+            &[
+                "kafka.sasl.allow_plaintext: an http:// token endpoint lets the network read the client's secret and the token",
+            ],
+        ),
+        (
+            format!("token_endpoint_url = 'http://localhost/', token_endpoint_ca_file = '@ca.pem', {CLIENT}"),
+            &["kafka.sasl.token_endpoint_ca_file: http has no certificates"],
+        ),
+        (
+            format!("{URL}, client_id = 'c', client_secret_file = '@empty', token_endpoint_ca_file = '@client.key'"),
+            &[
+                "kafka.sasl.client_secret_file: @empty: holds no secret",
+                "kafka.sasl.token_endpoint_ca_file: @client.key: holds no certificate: a PEM file has -----BEGIN CERTIFICATE----- in it",
+            ],
+        ),
+        (
+            format!("token_endpoint_url = 'login.example:443', {CLIENT}"),
+            &["kafka.sasl.token_endpoint_url: not a URL with http:// or https://"],
+        ),
+    ] {
+        let sasl = format!("sasl = {{ mechanism = 'OAUTHBEARER', {keys} }}");
+        let found = told_of(&format!("security_protocol = 'sasl_ssl'\n{sasl}"));
+        assert_eq!(found, wrong, "{keys}");
+    }
+    let scram = format!("mechanism = 'SCRAM-SHA-512', username = 'u', password = 'canary', {URL}");
+    assert_eq!(
+        told_of(&format!("security_protocol = 'sasl_ssl'\nsasl = {{ {scram} }}")),
+        ["kafka.sasl.token_endpoint_url: only OAUTHBEARER uses this"]
+    );
+    let url = vec![("kafka.sasl.token_endpoint_url".to_owned(), "https://u:canary@login.example/".to_owned())];
+    let told = load(Sources { flags: url, ..Sources::default() }).unwrap_err().to_string();
+    assert!(told.contains("a user name or password") && !told.contains("canary"), "{told}");
 }
 
 #[test]

@@ -83,6 +83,7 @@ fn kind(kind: Kind) -> Value {
         Kind::Ratio => json!({ "type": "number", "minimum": 0, "exclusiveMaximum": 1 }),
         Kind::Address => ends_in_a_port(),
         Kind::Path | Kind::LogFilter => json!({ "type": "string", "minLength": 1 }),
+        Kind::Url => json!({ "type": "string", "pattern": "^https?://[^/?#@ ]+([/?][^# ]*)?$" }),
         Kind::Partitions => json!({ "type": ["string", "integer", "array"] }),
         Kind::Boolean => json!({ "type": "boolean" }),
         Kind::Secret => unreachable!("left out"),

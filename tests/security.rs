@@ -6,22 +6,34 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use login_pipeline::config::{Sasl, SaslMechanism, Secret, Security, SecurityProtocol, Tls};
 use login_pipeline::generator::{self, GenerateOptions};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use support::kafka::KafkaCluster;
 use support::pipeline::PipelineProcess;
+use support::token_endpoint::{Answer, Asked, Signer, TokenEndpoint, unsecured_token};
 use support::topics::{PATIENCE, Topics, drained, ended_in_order};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 /// In no log, status, error or printed configuration.
 const PASSWORD: &str = "canary-password";
-const PASSWORD_KEY: &str = "LOGIN_PIPELINE__KAFKA__SASL__PASSWORD";
+/// Given by the environment: they are no flags.
+const SECRETS: [(&str, &str); 2] = [
+    ("sasl.password", "LOGIN_PIPELINE__KAFKA__SASL__PASSWORD"),
+    ("sasl.client_secret", "LOGIN_PIPELINE__KAFKA__SASL__CLIENT_SECRET"),
+];
+const PASSWORD_KEY: &str = SECRETS[0].1;
+
+/// What Kafka has for tokens that someone signed, and what it is to expect of them here.
+const VALIDATOR: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler";
+const ISSUER: &str = "https://login.example/";
+const AUDIENCE: &str = "kafka";
+
+/// How long tokens live that are seen to be replaced, in seconds.
+const TOKEN_LIFE: u64 = 6;
 
 /// How long a SASL session lasts at the listener SHORT.
 const SESSION: Duration = Duration::from_secs(2);
@@ -32,6 +44,8 @@ const REFUSAL: Duration = Duration::from_secs(40);
 struct Secured {
     cluster: KafkaCluster,
     files: PathBuf,
+    /// Whose tokens the listener JWKS takes.
+    signer: Signer,
 }
 
 async fn secured() -> &'static Secured {
@@ -45,6 +59,8 @@ impl Secured {
         let files = Path::new(env!("CARGO_TARGET_TMPDIR")).join("security");
         std::fs::create_dir_all(&files).unwrap();
         make_keys(&files);
+        let signer = Signer::new();
+        std::fs::write(files.join("jwks.json"), signer.jwks()).unwrap();
         let at = |name: &str| files.join(name).display().to_string();
         let plain = format!(
             "org.apache.kafka.common.security.plain.PlainLoginModule required \
@@ -53,6 +69,8 @@ impl Secured {
         let scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
         let bearer = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required \
                       unsecuredLoginStringClaim_sub=\"broker\";";
+        let verified = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;";
+        let jwks = format!("file://{}", at("jwks.json"));
         let short = SESSION.as_millis().to_string();
         let (good, expired, elsewhere, ca) = (at("broker.pem"), at("expired.pem"), at("elsewhere.pem"), at("ca.pem"));
         let settings = [
@@ -69,6 +87,17 @@ impl Secured {
             ("listener.name.saslssl.plain.sasl.jaas.config", &plain),
             ("listener.name.saslssl.scram-sha-512.sasl.jaas.config", scram),
             ("listener.name.saslssl.oauthbearer.sasl.jaas.config", bearer),
+            // Sessions end with the tokens.
+            ("listener.name.oidc.sasl.enabled.mechanisms", "OAUTHBEARER"),
+            ("listener.name.oidc.oauthbearer.sasl.jaas.config", bearer),
+            ("listener.name.oidc.oauthbearer.connections.max.reauth.ms", "3600000"),
+            ("listener.name.jwks.sasl.enabled.mechanisms", "OAUTHBEARER"),
+            ("listener.name.jwks.oauthbearer.sasl.jaas.config", verified),
+            ("listener.name.jwks.oauthbearer.sasl.server.callback.handler.class", VALIDATOR),
+            ("listener.name.jwks.oauthbearer.connections.max.reauth.ms", "3600000"),
+            ("sasl.oauthbearer.jwks.endpoint.url", &jwks),
+            ("sasl.oauthbearer.expected.issuer", ISSUER),
+            ("sasl.oauthbearer.expected.audience", AUDIENCE),
             ("listener.name.short.sasl.enabled.mechanisms", "PLAIN"),
             ("listener.name.short.plain.sasl.jaas.config", &plain),
             ("listener.name.short.plain.connections.max.reauth.ms", &short),
@@ -79,6 +108,8 @@ impl Secured {
         ];
         let listeners = [
             ("SASLSSL", "SASL_SSL"),
+            ("OIDC", "SASL_SSL"),
+            ("JWKS", "SASL_SSL"),
             ("SHORT", "SASL_SSL"),
             ("OPEN", "SASL_PLAINTEXT"),
             ("MUTUAL", "SSL"),
@@ -92,7 +123,7 @@ impl Secured {
             let added = cluster.cli("kafka.admin.ConfigCommand", &add).await;
             assert!(added.status.success(), "{added:?}");
         }
-        Self { cluster, files }
+        Self { cluster, files, signer }
     }
 
     fn file(&self, name: &str) -> String {
@@ -110,8 +141,10 @@ impl Secured {
         args.extend(["--log.level".to_owned(), "info,rskafka=debug,login_pipeline=debug".to_owned()]);
         let mut env = Vec::new();
         for (key, value) in keys {
-            if *key == "sasl.password" {
-                env.push((PASSWORD_KEY, *value));
+            if let Some((_, variable)) = SECRETS.iter().find(|(secret, _)| secret == key) {
+                env.push((*variable, *value));
+            } else if key.starts_with("source.") {
+                args.extend([format!("--{key}"), (*value).to_owned()]);
             } else {
                 let at = format!("{}/", self.files.display());
                 args.extend([format!("--kafka.{key}"), value.replace('@', &at)]);
@@ -342,6 +375,101 @@ async fn files_are_read_again() {
     all_moved(pipeline, &topics, 500).await;
 }
 
+/// Gives a token to the client that shows [`PASSWORD`].
+fn to_those_who_know(
+    token: impl Fn(&Asked) -> String + Send + 'static,
+    life: u64,
+) -> impl FnMut(&Asked) -> Answer + Send + 'static {
+    move |asked| match asked.client.as_str() {
+        client if client == format!("pipeline:{PASSWORD}") => Answer::token(&token(asked), life),
+        client => Answer::json(
+            401,
+            serde_json::json!({ "error": "invalid_client", "error_description": format!("who is {client}?") }),
+        ),
+    }
+}
+
+const CLIENT: (&str, &str) = ("sasl.client_id", "pipeline");
+const CLIENT_SECRET: (&str, &str) = ("sasl.client_secret", PASSWORD);
+
+/// Brokers end each session with its token, which lives for seconds, and nobody notices.
+#[tokio::test]
+async fn tokens_are_renewed_before_they_expire() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let it = secured().await;
+    let by_reader = async |reader: &str| {
+        // Whole seconds: what the broker reads in the token is a second more than what the answer says.
+        let life = i64::try_from(TOKEN_LIFE).unwrap() + 1;
+        let endpoint = TokenEndpoint::start(to_those_who_know(move |_| unsecured_token("alice", life), TOKEN_LIFE));
+        let topics = Topics::create(&it.cluster, &format!("oidc-{reader}"), 2).await;
+        let folder = tempfile::tempdir().unwrap();
+        let url = ("sasl.token_endpoint_url", endpoint.url.as_str());
+        let keys = [SASL_SSL, CA, BEARER, url, CLIENT, CLIENT_SECRET, ("source.reader", reader)];
+        let mut pipeline = it.pipeline("OIDC", &topics, folder.path(), &keys);
+        topics.generate(100, 2).await;
+        let begun = |it: &PipelineProcess| it.metric("login_pipeline_routed_records_total") >= 100.0;
+        pipeline.wait_for("the first records", PATIENCE, begun).await;
+        let (before, retries) = (pipeline.log().len(), pipeline.metric("login_pipeline_retries_total"));
+        topics.generate_at(Some(80.0), 2_000, 1).await;
+        let log = pipeline.log().split_off(before);
+        assert_eq!(pipeline.metric("login_pipeline_retries_total"), retries, "{log}");
+        assert!(!log.contains("WARN") && !log.contains("connection lost"), "{log}");
+        let asked = endpoint.asked().len();
+        // One for all connections, each time.
+        assert!((4..=12).contains(&asked), "{asked} tokens in 25 seconds: {log}");
+        all_moved(pipeline, &topics, 2_100).await;
+    };
+    tokio::join!(by_reader("rskafka"), by_reader("wire"));
+}
+
+/// The tokens are signed, and Kafka checks them against the provider's keys, issuer and audience.
+#[tokio::test]
+async fn records_go_with_tokens_that_kafka_verifies() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let it = secured().await;
+    for (reader, life) in [("rskafka", 4), ("wire", 3_600)] {
+        let signer = it.signer.clone();
+        let token = move |_: &Asked| signer.token("alice", ISSUER, AUDIENCE, 3_600);
+        let endpoint = TokenEndpoint::start(to_those_who_know(token, life));
+        let url = ("sasl.token_endpoint_url", endpoint.url.as_str());
+        let keys = [SASL_SSL, CA, BEARER, url, CLIENT, CLIENT_SECRET, ("source.reader", reader)];
+        it.moves(&format!("jwks-{reader}"), "JWKS", &keys, 500).await;
+    }
+}
+
+/// The endpoint refuses us, or the broker its token; once that is mended, the process goes on.
+#[tokio::test]
+async fn what_is_wrong_with_tokens_is_told_and_can_be_mended() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let it = secured().await;
+    let topics = Topics::create(&it.cluster, "tokens", 1).await;
+    topics.generate(200, 1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let signer = it.signer.clone();
+    let token = move |_: &Asked| signer.token("alice", ISSUER, "another", 3_600);
+    let endpoint = TokenEndpoint::start(to_those_who_know(token, 3_600));
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "canary-wrong").unwrap();
+    let file = ("sasl.client_secret_file", secret.to_str().unwrap());
+    let keys = [SASL_SSL, CA, BEARER, ("sasl.token_endpoint_url", endpoint.url.as_str()), CLIENT, file];
+    let mut pipeline = it.pipeline("JWKS", &topics, folder.path(), &keys);
+    let why = "refuses with 401 invalid_client (it says: who is pipeline:[redacted]?): check kafka.sasl.client_id and \
+               kafka.sasl.client_secret or client_secret_file";
+    pipeline.wait_for(why, REFUSAL, |it| unready(it, why)).await;
+    std::fs::write(&secret, PASSWORD).unwrap();
+    let why = "check kafka.sasl.scope, and whether the broker takes tokens of kafka.sasl.token_endpoint_url";
+    pipeline.wait_for(why, REFUSAL, |it| unready(it, why)).await;
+    let signer = it.signer.clone();
+    endpoint.answer(to_those_who_know(move |_| signer.token("alice", ISSUER, AUDIENCE, 3_600), 3_600));
+    all_moved(pipeline, &topics, 200).await;
+}
+
 #[tokio::test]
 async fn check_connects_with_the_same_settings() {
     if KafkaCluster::left_out() {
@@ -422,14 +550,6 @@ fn make_keys(folder: &Path) {
     write("client.pem", &certificate);
     write("client.key", &key);
     write("password", &format!("{PASSWORD}\n"));
-    write("token", &token(3_600));
-    write("stale", &token(-3_600));
-}
-
-/// A bearer token that nobody signed, as Kafka's own validator takes it unless told otherwise.
-fn token(seconds_left: i64) -> String {
-    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
-    let claims = format!(r#"{{"sub":"alice","iat":{},"exp":{}}}"#, now - 7_200, now + seconds_left);
-    let [head, claims] = [r#"{"alg":"none"}"#, &claims].map(|part| URL_SAFE_NO_PAD.encode(part));
-    format!("{head}.{claims}.")
+    write("token", &unsecured_token("alice", 3_600));
+    write("stale", &unsecured_token("alice", -3_600));
 }

@@ -16,7 +16,6 @@ use tokio::time::timeout;
 use super::secured::Secured;
 use super::wire::Options;
 use super::{Cause, Error};
-use crate::config;
 
 /// One rskafka client for all partitions, made when first needed and made anew after it hung, and
 /// before its SASL session ends.
@@ -43,8 +42,8 @@ impl Partition {
 
 impl Clients {
     /// Connects to nothing yet.
-    pub fn new(kafka: &config::Kafka) -> Self {
-        Self { options: Options::from(kafka), current: Mutex::default() }
+    pub fn new(options: &Options) -> Self {
+        Self { options: options.clone(), current: Mutex::default() }
     }
 
     /// The client.

@@ -6,6 +6,7 @@ use kafka_protocol::ResponseError;
 use rskafka::client::error::{Error as RskafkaError, ProtocolError, RequestError};
 use rskafka::{ConnectionError, SaslError};
 
+use super::TokenError;
 use super::wire::{sasl, tls};
 use crate::record::{Offset, Position};
 use crate::retry::ErrorClass;
@@ -40,6 +41,9 @@ pub enum Cause {
     /// The broker does not believe who we are, or can't show who it is.
     #[error("SASL: {0}")]
     Sasl(String),
+    /// The token endpoint gives no token to tell the broker.
+    #[error(transparent)]
+    Token(TokenError),
     /// The connection broke after the request was, perhaps, sent.
     #[error("connection lost: {0}")]
     Disconnected(String),
@@ -176,6 +180,7 @@ impl Error {
     pub fn class(&self) -> ErrorClass {
         match &self.cause {
             Cause::Code(code) => class_of(*code),
+            Cause::Token(error) => error.class(),
             Cause::Connect(_) | Cause::NotHeld | Cause::Overtaken { .. } => ErrorClass::Transient,
             Cause::Timeout(_) | Cause::Disconnected(_) | Cause::Undecodable(_) => ErrorClass::Ambiguous,
             Cause::Tls(_)
@@ -251,8 +256,12 @@ fn cause_of_connection(error: &ConnectionError) -> Cause {
         ConnectionError::Metadata(error) => cause_of_request(error),
         ConnectionError::SaslFailed(SaslError::RequestError(error)) => cause_of_request(error),
         ConnectionError::SaslFailed(SaslError::ApiError(ProtocolError::SaslAuthenticationFailed)) => {
-            Cause::Sasl(sasl::refusal(None))
+            Cause::Sasl(sasl::refusal())
         }
+        ConnectionError::SaslFailed(SaslError::Callback(error)) => match error.downcast_ref::<TokenError>() {
+            Some(error) => Cause::Token(error.clone()),
+            None => Cause::Sasl(error.to_string()),
+        },
         ConnectionError::SaslFailed(error) => Cause::Sasl(error.to_string()),
         ConnectionError::Transport { error, .. } => {
             let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
@@ -262,7 +271,7 @@ fn cause_of_connection(error: &ConnectionError) -> Cause {
         error => {
             let text = error.to_string();
             if text.contains("SaslAuthenticationFailed") {
-                Cause::Sasl(sasl::refusal(None))
+                Cause::Sasl(sasl::refusal())
             } else if text.contains("invalid peer certificate") {
                 Cause::Tls(text)
             } else {

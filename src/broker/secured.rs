@@ -32,16 +32,17 @@ impl Secured {
     /// # Errors
     /// Where no broker lets us in, or a file can't be read.
     pub async fn build(builder: ClientBuilder, options: &Options) -> Result<(ClientBuilder, Self), Error> {
-        let Security { tls, sasl, .. } = &*options.security;
+        let security = &options.security;
+        let Security { tls, sasl, .. } = &**security;
         let failed = |cause| Error { doing: "connect to", on: options.bootstrap.join(","), cause };
-        let spent_at = if options.security.is_plaintext() { None } else { probe(options).await?.used_at() };
+        let spent_at = if security.is_plaintext() { None } else { probe(options).await?.used_at() };
         let tls = tls.as_ref().map(|tls| tls.current()).transpose().map_err(failed)?;
         let mut builder = builder;
         if let Some(tls) = &tls {
             builder = builder.tls_config(Arc::clone(tls));
         }
         if let Some(sasl) = sasl {
-            builder = builder.sasl_config(sasl_config(sasl).map_err(|why| failed(Cause::Sasl(why)))?);
+            builder = builder.sasl_config(sasl_config(sasl, security).map_err(|why| failed(Cause::Sasl(why)))?);
         }
         Ok((builder, Self { tls, spent_at }))
     }
@@ -78,7 +79,7 @@ async fn probe(options: &Options) -> Result<Connection, Error> {
     }))
 }
 
-fn sasl_config(sasl: &Sasl) -> Result<SaslConfig, String> {
+fn sasl_config(sasl: &Sasl, security: &Arc<Security>) -> Result<SaslConfig, String> {
     let credentials = || {
         let username = sasl.username.clone().unwrap_or_default();
         Ok::<_, String>(Credentials::new(username, sasl.password()?.expose().to_owned()))
@@ -88,10 +89,18 @@ fn sasl_config(sasl: &Sasl) -> Result<SaslConfig, String> {
         SaslMechanism::ScramSha256 => SaslConfig::ScramSha256(credentials()?),
         SaslMechanism::ScramSha512 => SaslConfig::ScramSha512(credentials()?),
         SaslMechanism::OauthBearer => {
-            let sasl = sasl.clone();
+            let security = Arc::clone(security);
             let callback: OauthCallback = Arc::new(move || {
-                let token = sasl.token().map(|token| token.expose().to_owned());
-                std::future::ready(token.map_err(Into::into)).boxed()
+                let security = Arc::clone(&security);
+                async move {
+                    match security.token().await {
+                        Ok(token) => Ok(token.expose().to_owned()),
+                        // By its type, the error is known again.
+                        Err(Cause::Token(error)) => Err(error.into()),
+                        Err(cause) => Err(cause.into()),
+                    }
+                }
+                .boxed()
             });
             SaslConfig::Oauthbearer(OauthBearerCredentials { callback, authz_id: None, bearer_kvs: Vec::new() })
         }

@@ -7,7 +7,7 @@ use super::{
     Admin, Assignment, AssignmentMode, Config, DeadLetter, DeadLetterLimits, Delivery, Enrich, GeoIp, Group, Kafka,
     Log, OffsetStoreKind, Offsets, Output, Privacy, enrich,
 };
-use super::{Pipeline, Retry, Sasl, Security, Shutdown, Source, Stats, Tls, Topics, route, schema};
+use super::{Pipeline, Retry, Sasl, Security, Shutdown, Source, Stats, Tls, TokenEndpoint, Topics, route, schema};
 
 /// The configuration that `settings` make; to be used only if `problems` is empty afterwards.
 pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut Problems) -> Config {
@@ -124,6 +124,14 @@ fn security(s: &Settings) -> Security {
             password: s.at("kafka.sasl.password"),
             password_file: s.at("kafka.sasl.password_file"),
             token_file: s.at("kafka.sasl.token_file"),
+            token_endpoint: TokenEndpoint {
+                url: s.at("kafka.sasl.token_endpoint_url"),
+                ca_file: s.at("kafka.sasl.token_endpoint_ca_file"),
+                client_id: s.at("kafka.sasl.client_id"),
+                client_secret: s.at("kafka.sasl.client_secret"),
+                client_secret_file: s.at("kafka.sasl.client_secret_file"),
+                scope: s.at("kafka.sasl.scope"),
+            },
             allow_plaintext: s.at("kafka.sasl.allow_plaintext"),
         },
     }

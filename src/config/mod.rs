@@ -39,6 +39,8 @@ mod security;
 mod security_rules;
 mod settings;
 mod suggest;
+mod token_endpoint;
+mod token_rules;
 mod units;
 mod words;
 
@@ -56,7 +58,9 @@ pub use privacy::{IdPrivacy, IpPrivacy, Privacy};
 pub use problem::{Found, Problem, Problems};
 pub use ratio::Ratio;
 pub use secret::Secret;
+pub(crate) use security::is_bearer_token;
 pub use security::{Sasl, SaslMechanism, Security, SecurityProtocol, Tls};
+pub use token_endpoint::{EndpointUrl, TokenEndpoint};
 pub use units::{ByteSize, ParseByteSizeError};
 
 /// Everything the program can be told.

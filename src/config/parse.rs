@@ -13,7 +13,7 @@ use super::enrich::OWN_FIELDS;
 use super::problem::date;
 use super::schema::Kind;
 use super::suggest::closest;
-use super::{ByteSize, Ratio, Secret};
+use super::{ByteSize, EndpointUrl, Ratio, Secret};
 
 /// A value of the kind that its key asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +32,7 @@ pub(super) enum Setting {
     Partitions(Vec<i32>),
     Boolean(bool),
     Secret(Secret),
+    Url(EndpointUrl),
 }
 
 /// Why a value is not of its kind.
@@ -69,6 +70,7 @@ pub(super) fn parse(kind: Kind, value: &Value) -> Result<Setting, Refusal> {
         Kind::Partitions => partitions(value),
         Kind::LogFilter => text(value).and_then(log_filter).map(Setting::Text),
         Kind::NewField => text(value).and_then(new_field).map(Setting::Text),
+        Kind::Url => text(value).and_then(url).map(Setting::Url),
         Kind::Boolean => boolean(value).map(Setting::Boolean),
         Kind::Secret => text(value).and_then(|text| line(text, 1024)).map(|text| Setting::Secret(Secret::new(text))),
     }
@@ -149,6 +151,10 @@ pub(super) fn line(text: &str, most: usize) -> Result<String, Refusal> {
         _ if text.chars().any(char::is_control) => Err(Refusal::new("a control character")),
         _ => not_replaced(text).map(str::to_owned),
     }
+}
+
+fn url(text: &str) -> Result<EndpointUrl, Refusal> {
+    line(text, 2048)?.parse().map_err(|wrong: &str| Refusal::new(wrong))
 }
 
 fn path(text: &str) -> Result<PathBuf, Refusal> {

@@ -88,6 +88,8 @@ pub enum Kind {
     LogFilter,
     /// The name of a field that the event does not have of its own.
     NewField,
+    /// Where an HTTP request goes: http or https, without user name, password or fragment.
+    Url,
     /// true or false.
     Boolean,
     /// Text that is never shown: not empty, at most 1024 bytes, no control characters.
@@ -112,6 +114,7 @@ impl Kind {
             Self::Partitions => "PARTITIONS",
             Self::LogFilter => "FILTER",
             Self::NewField => "FIELD",
+            Self::Url => "URL",
             Self::Boolean => "BOOLEAN",
             Self::Secret => "SECRET",
         }
@@ -153,6 +156,7 @@ impl fmt::Display for Kind {
             Self::NewField => f.write_str(
                 "1 to 64 of the characters a-z, A-Z, 0-9, `_` and `-`, a letter or `_` first; no field that the event has or the pipeline adds",
             ),
+            Self::Url => f.write_str("an http or https URL, such as https://login.example/oauth2/token"),
             Self::Boolean => f.write_str("true or false"),
             Self::Secret => f.write_str("1 to 1024 bytes of text without control characters"),
         }
@@ -221,10 +225,22 @@ pub static KEYS: &[Key] = &[
         "PLAIN and SCRAM: the password; never a flag, since lists of processes show those"),
     unset("kafka.sasl.password_file", Kind::Path, "this or password, for PLAIN and SCRAM",
         "PLAIN and SCRAM: the file with the password, read for each connection"),
-    unset("kafka.sasl.token_file", Kind::Path, "required for OAUTHBEARER",
+    unset("kafka.sasl.token_file", Kind::Path, "this or token_endpoint_url, for OAUTHBEARER",
         "OAUTHBEARER: the file with the bearer token, read for each connection"),
+    unset("kafka.sasl.token_endpoint_url", Kind::Url, "this or token_file, for OAUTHBEARER",
+        "OAUTHBEARER: the token endpoint of an OAuth or OIDC provider, asked by the client credentials grant; tokens are asked for again before they expire"),
+    unset("kafka.sasl.token_endpoint_ca_file", Kind::Path, "the web's roots, built in",
+        "PEM file of the certificates that may sign the token endpoint's; read again when it changes"),
+    unset("kafka.sasl.client_id", Kind::Text, "required with token_endpoint_url",
+        "The client that the token endpoint knows; brokers see kafka.client_id"),
+    unset("kafka.sasl.client_secret", Kind::Secret, "this or client_secret_file, with token_endpoint_url",
+        "That client's secret; never a flag, since lists of processes show those"),
+    unset("kafka.sasl.client_secret_file", Kind::Path, "this or client_secret, with token_endpoint_url",
+        "The file with that client's secret, read for each token"),
+    unset("kafka.sasl.scope", Kind::Text, "what the endpoint gives by itself",
+        "What the tokens are to be good for: scopes, with spaces between"),
     row("kafka.sasl.allow_plaintext", Kind::Boolean, "false",
-        "Whether PLAIN and OAUTHBEARER may send a password or token over sasl_plaintext, where the network can read it"),
+        "Whether the network may read what is secret: a password or token that PLAIN or OAUTHBEARER sends over sasl_plaintext, a client's secret on its way to an http:// token endpoint on another host"),
 
     row("source.topic", Kind::Topic, "user-login",
         "The topic to read"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Secret, pem};
+use super::{Secret, TokenEndpoint, pem};
 
 /// How connections to the brokers are secured. The default is that they are not.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -70,7 +70,10 @@ pub struct Sasl {
     pub password_file: Option<PathBuf>,
     /// OAUTHBEARER: the file with the token.
     pub token_file: Option<PathBuf>,
-    /// Whether a password or token may cross the network readable.
+    /// OAUTHBEARER: where tokens are asked for, where they are not in a file.
+    #[serde(flatten)]
+    pub token_endpoint: TokenEndpoint,
+    /// Whether a password, a token or a client's secret may cross the network readable.
     pub allow_plaintext: bool,
 }
 
@@ -128,9 +131,14 @@ impl Sasl {
     pub fn token(&self) -> Result<Secret, String> {
         let path = self.token_file.as_deref().ok_or("kafka.sasl.token_file is not set")?;
         let token = secret_in(path, "token")?;
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
-        if token.expose().bytes().all(allowed) { Ok(token) } else { Err(pem::wrong(path, "is not a bearer token")) }
+        if is_bearer_token(token.expose()) { Ok(token) } else { Err(pem::wrong(path, "is not a bearer token")) }
     }
+}
+
+/// Whether `text` can stand behind `Bearer` (RFC 6750).
+pub(crate) fn is_bearer_token(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+    !text.is_empty() && text.bytes().all(allowed)
 }
 
 /// The text of a file, without the line end that editors leave.

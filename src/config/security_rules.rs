@@ -4,22 +4,21 @@ use std::net::Ipv6Addr;
 
 use super::problem::{Problem, Problems};
 use super::settings::Settings;
-use super::{Config, Kafka, SaslMechanism, Security, pem, schema};
+use super::{Config, Kafka, SaslMechanism, Security, pem, schema, token_rules};
 
 const PROTOCOL: &str = "kafka.security_protocol";
 const CA_FILE: &str = "kafka.tls.ca_file";
 const CERT_FILE: &str = "kafka.tls.cert_file";
 const KEY_FILE: &str = "kafka.tls.key_file";
-const MECHANISM: &str = "kafka.sasl.mechanism";
+pub(super) const MECHANISM: &str = "kafka.sasl.mechanism";
 const USERNAME: &str = "kafka.sasl.username";
 const PASSWORD: &str = "kafka.sasl.password";
 const PASSWORD_FILE: &str = "kafka.sasl.password_file";
-const TOKEN_FILE: &str = "kafka.sasl.token_file";
 const ADMIN_TOKEN_FILE: &str = "admin.token_file";
-const ALLOW_PLAINTEXT: &str = "kafka.sasl.allow_plaintext";
+pub(super) const ALLOW_PLAINTEXT: &str = "kafka.sasl.allow_plaintext";
 
 const TLS: [&str; 3] = [CA_FILE, CERT_FILE, KEY_FILE];
-const SASL: [&str; 5] = [MECHANISM, USERNAME, PASSWORD, PASSWORD_FILE, TOKEN_FILE];
+const SASL: [&str; 4] = [MECHANISM, USERNAME, PASSWORD, PASSWORD_FILE];
 
 /// Notes all that is wrong with how connections are to be secured.
 pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problems) {
@@ -39,6 +38,7 @@ pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problem
         let (wrong, allowed) =
             ("only sasl_ssl and sasl_plaintext use this", "kafka.security_protocol = sasl_ssl or sasl_plaintext");
         rules.unused(&SASL, PROTOCOL, wrong, allowed);
+        rules.unused(&token_rules::KEYS, PROTOCOL, wrong, allowed);
         if sasl.allow_plaintext {
             rules.unused(&[ALLOW_PLAINTEXT], PROTOCOL, wrong, allowed);
         }
@@ -58,7 +58,7 @@ pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problem
     }
     if protocol.has_sasl() {
         rules.file(&[PASSWORD_FILE], sasl.password_file.as_ref().map(|_| sasl.password().map(drop)));
-        rules.file(&[TOKEN_FILE], sasl.token_file.as_ref().map(|_| sasl.token().map(drop)));
+        token_rules::files(&mut rules, sasl);
     }
 }
 
@@ -91,25 +91,13 @@ impl Rules<'_> {
         if mechanism == SaslMechanism::OauthBearer {
             let wrong = "OAUTHBEARER does not use this";
             self.unused(&[USERNAME, PASSWORD, PASSWORD_FILE], MECHANISM, wrong, "another kafka.sasl.mechanism");
-            self.needed(TOKEN_FILE, "OAUTHBEARER needs a file with the token");
+            token_rules::check(self, &security.sasl);
         } else {
-            self.unused(&[TOKEN_FILE], MECHANISM, "only OAUTHBEARER uses this", "kafka.sasl.mechanism = OAUTHBEARER");
-            self.needed(USERNAME, &format!("{name} needs a user"));
-            match [PASSWORD, PASSWORD_FILE].map(|key| self.settings.is_given(key)) {
-                [true, true] => {
-                    self.push(
-                        PASSWORD,
-                        &[PASSWORD_FILE],
-                        "the password is set twice",
-                        "this or kafka.sasl.password_file",
-                    );
-                }
-                [false, false] => {
-                    let wrong = format!("{name} needs a password");
-                    self.push(PASSWORD, &[MECHANISM], &wrong, "this or kafka.sasl.password_file");
-                }
-                _ => {}
-            }
+            let wrong = "only OAUTHBEARER uses this";
+            self.unused(&token_rules::KEYS, MECHANISM, wrong, "kafka.sasl.mechanism = OAUTHBEARER");
+            self.needed(USERNAME, MECHANISM, &format!("{name} needs a user"));
+            let none = format!("{name} needs a password");
+            self.either([PASSWORD, PASSWORD_FILE], MECHANISM, &none, "the password is set twice");
         }
         let readable = !security.protocol.has_tls() && mechanism.sends_secret();
         if readable && !security.sasl.allow_plaintext {
@@ -126,9 +114,21 @@ impl Rules<'_> {
         }
     }
 
-    fn needed(&mut self, key: &'static str, wrong: &str) {
+    /// A key that what `because` says can't do without.
+    pub(super) fn needed(&mut self, key: &'static str, because: &'static str, wrong: &str) {
         if !self.settings.is_given(key) {
-            self.missing(key, &[MECHANISM], wrong);
+            self.missing(key, &[because], wrong);
+        }
+    }
+
+    /// Two keys of which what `because` says needs one, and has no use for both.
+    pub(super) fn either(&mut self, keys: [&'static str; 2], because: &'static str, none: &str, both: &str) {
+        let [key, other] = keys;
+        let allowed = format!("this or {other}");
+        match keys.map(|key| self.settings.is_given(key)) {
+            [true, true] => self.push(key, &[other], both, &allowed),
+            [false, false] => self.push(key, &[because], none, &allowed),
+            _ => {}
         }
     }
 
@@ -146,7 +146,7 @@ impl Rules<'_> {
     }
 
     /// Notes a problem of `key` with `others`, unless the value of one is a problem already.
-    fn push(&mut self, key: &'static str, others: &[&'static str], wrong: &str, allowed: &str) {
+    pub(super) fn push(&mut self, key: &'static str, others: &[&'static str], wrong: &str, allowed: &str) {
         let keys = std::iter::once(key).chain(others.iter().copied());
         if keys.clone().all(|key| self.settings.is_sound(key)) {
             let mut problem = Problem::new(key, wrong).allowed(allowed);

@@ -269,7 +269,7 @@ fn connecting(options: &GenerateOptions) -> Options {
         connect_timeout: ASK_TIMEOUT,
         request_timeout: ASK_TIMEOUT,
         max_frame_bytes: LARGEST_ANSWER,
-        security: Arc::new(Security::new(&options.security)),
+        security: Arc::new(Security::new(&options.security, ASK_TIMEOUT, ASK_TIMEOUT)),
     }
 }
 

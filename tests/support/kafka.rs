@@ -333,6 +333,7 @@ impl KafkaCluster {
         let log = File::options().create(true).append(true).open(&node.log).expect("a log");
         let child = java(&self.libs, "INFO")
             .arg("-Xmx512m")
+            .args(keys_of_tokens(&node.settings))
             .arg("kafka.Kafka")
             .arg(&node.settings)
             .stdin(Stdio::null())
@@ -446,6 +447,13 @@ fn node_settings(
         let _ = writeln!(text, "{name}={value}");
     }
     text
+}
+
+/// Kafka reads keys only from where its own command line says it may.
+fn keys_of_tokens(settings: &Path) -> Option<String> {
+    let settings = fs::read_to_string(settings).expect("the node's settings");
+    let url = settings.lines().find_map(|line| line.strip_prefix("sasl.oauthbearer.jwks.endpoint.url="))?;
+    Some(format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={url}"))
 }
 
 fn for_the_formatter(setting: &&(&str, &str)) -> bool {

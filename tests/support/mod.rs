@@ -17,6 +17,7 @@ pub mod network;
 pub mod oracle;
 pub mod pipeline;
 pub mod records;
+pub mod token_endpoint;
 pub mod topics;
 pub mod transactions;
 pub mod wire;

@@ -45,7 +45,7 @@ impl From<&config::Kafka> for Options {
             connect_timeout: kafka.connect_timeout,
             request_timeout: kafka.request_timeout,
             max_frame_bytes: kafka.max_frame_bytes.as_usize(),
-            security: Arc::new(Security::new(&kafka.security)),
+            security: Arc::new(Security::new(&kafka.security, kafka.connect_timeout, kafka.request_timeout)),
         }
     }
 }
@@ -112,6 +112,11 @@ impl Cluster {
     /// Connects to nothing yet.
     pub fn new(options: Options) -> Self {
         Self { options, state: Mutex::default() }
+    }
+
+    /// How it makes connections.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Asks any broker about topics.

@@ -126,7 +126,7 @@ impl Connection {
         connection.offered = connection.negotiate().await?;
         if let Some(sasl) = &options.security.sasl {
             let begun = Instant::now();
-            let lifetime = sasl::authenticate(&connection, sasl).await?;
+            let lifetime = sasl::authenticate(&connection, sasl, &options.security).await?;
             connection.session = lifetime.map(|lifetime| Session::new(begun, lifetime));
         }
         Ok(connection)

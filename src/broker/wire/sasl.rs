@@ -8,8 +8,8 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
 use kafka_protocol::protocol::StrBytes;
 
-use super::Connection;
 use super::scram::{Hash, Scram};
+use super::{Connection, Security};
 use crate::broker::{Cause, Error};
 use crate::config::{Sasl, SaslMechanism, Secret};
 
@@ -18,8 +18,13 @@ const DOING: &str = "authenticate with";
 /// Says who we are, and for how long the broker takes our word; for ever where `None`.
 ///
 /// # Errors
-/// [`Cause::Sasl`] where the broker or the mechanism refuses, or a file can't be read.
-pub(super) async fn authenticate(connection: &Connection, sasl: &Sasl) -> Result<Option<Duration>, Error> {
+/// [`Cause::Sasl`] where the broker or the mechanism refuses, or a file can't be read; [`Cause::Token`] where
+/// there is no token.
+pub(super) async fn authenticate(
+    connection: &Connection,
+    sasl: &Sasl,
+    security: &Security,
+) -> Result<Option<Duration>, Error> {
     let refused = |why: String| connection.error(DOING, Cause::Sasl(why));
     let mechanism = sasl.mechanism.ok_or_else(|| refused("kafka.sasl.mechanism is not set".to_owned()))?;
     handshake(connection, mechanism).await?;
@@ -28,17 +33,22 @@ pub(super) async fn authenticate(connection: &Connection, sasl: &Sasl) -> Result
         SaslMechanism::Plain => {
             let password = sasl.password().map_err(refused)?;
             let message = format!("\0{username}\0{}", password.expose());
-            return Ok(Exchange { connection, mechanism, secret: &password }.send(message).await?.lifetime);
+            return Ok(Exchange { connection, secret: &password, check: PASSWORD }.send(message).await?.lifetime);
         }
         SaslMechanism::OauthBearer => {
-            let token = sasl.token().map_err(refused)?;
-            return bearer(&Exchange { connection, mechanism, secret: &token }).await;
+            let token = security.token().await.map_err(|cause| connection.error(DOING, cause))?;
+            let check = if security.tokens.is_some() { TOKEN_ENDPOINT } else { TOKEN_FILE };
+            let answer = bearer(&Exchange { connection, secret: &token, check }).await;
+            if let (Err(Error { cause: Cause::Sasl(_), .. }), Some(tokens)) = (&answer, &security.tokens) {
+                tokens.refused(&token);
+            }
+            return answer;
         }
         SaslMechanism::ScramSha256 => Hash::Sha256,
         SaslMechanism::ScramSha512 => Hash::Sha512,
     };
     let password = sasl.password().map_err(refused)?;
-    let exchange = Exchange { connection, mechanism, secret: &password };
+    let exchange = Exchange { connection, secret: &password, check: PASSWORD };
     let scram = Scram::begin(hash, username).map_err(refused)?;
     let server_first = exchange.send(scram.first()).await?.bytes;
     // Thousands of hashes: other tasks of this thread need not wait for them.
@@ -85,8 +95,9 @@ async fn bearer(exchange: &Exchange<'_>) -> Result<Option<Duration>, Error> {
 
 struct Exchange<'a> {
     connection: &'a Connection,
-    mechanism: SaslMechanism,
     secret: &'a Secret,
+    /// Where to look after a refusal.
+    check: &'static str,
 }
 
 struct Answer {
@@ -111,7 +122,7 @@ impl Exchange<'_> {
     }
 
     fn refused(&self, told: &str) -> Error {
-        self.connection.error(DOING, Cause::Sasl(format!("{}{told}", refusal(Some(self.mechanism)))))
+        self.connection.error(DOING, Cause::Sasl(format!("{}{told}", refused_by(self.check))))
     }
 
     /// What the broker says, which might be our own words.
@@ -121,13 +132,18 @@ impl Exchange<'_> {
     }
 }
 
-/// What a refused authentication means, and where to look.
-pub(in crate::broker) fn refusal(mechanism: Option<SaslMechanism>) -> String {
-    let check = match mechanism {
-        Some(SaslMechanism::OauthBearer) => "the token in kafka.sasl.token_file: it may have expired",
-        Some(_) => "kafka.sasl.username and kafka.sasl.password or password_file",
-        None => "kafka.sasl.username and kafka.sasl.password or password_file, or kafka.sasl.token_file",
-    };
+/// Where to look after a refusal.
+const PASSWORD: &str = "kafka.sasl.username and kafka.sasl.password or password_file";
+const TOKEN_FILE: &str = "the token in kafka.sasl.token_file: it may have expired";
+const TOKEN_ENDPOINT: &str = "kafka.sasl.scope, and whether the broker takes tokens of kafka.sasl.token_endpoint_url: \
+                              their issuer, their audience, its clock";
+
+/// What a refused authentication means, of rskafka's, which does not tell by what mechanism.
+pub(in crate::broker) fn refusal() -> String {
+    refused_by(&format!("{PASSWORD}, or {TOKEN_FILE}, or {TOKEN_ENDPOINT}"))
+}
+
+fn refused_by(check: &str) -> String {
     format!("the broker does not take our credentials (SASL_AUTHENTICATION_FAILED): check {check}")
 }
 

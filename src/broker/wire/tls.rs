@@ -19,9 +19,47 @@ use tracing::{info, warn};
 use crate::broker::Cause;
 use crate::config::{self, pem};
 
+/// Whom TLS is spoken with, and what of the configuration is about that, for texts that tell what to mend.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::broker) struct Peer {
+    /// What it is.
+    name: &'static str,
+    /// The keys of the files.
+    files: &'static str,
+    /// The key of those who may sign its certificate.
+    ca: &'static str,
+    /// Where the name comes from that its certificate must have.
+    names: &'static str,
+    /// The key to check where it speaks no TLS.
+    protocol: &'static str,
+    /// What to do where it wants a certificate of ours.
+    client: &'static str,
+}
+
+/// A broker of the cluster.
+pub(in crate::broker) const BROKER: Peer = Peer {
+    name: "the broker",
+    files: "kafka.tls",
+    ca: "kafka.tls.ca_file",
+    names: "kafka.brokers and the broker's advertised.listeners",
+    protocol: "kafka.security_protocol",
+    client: "check kafka.tls.cert_file and kafka.tls.key_file",
+};
+
+/// Where tokens are asked for.
+pub(in crate::broker) const TOKEN_ENDPOINT: Peer = Peer {
+    name: "the token endpoint",
+    files: "kafka.sasl.token_endpoint_ca_file",
+    ca: "kafka.sasl.token_endpoint_ca_file",
+    names: "kafka.sasl.token_endpoint_url",
+    protocol: "kafka.sasl.token_endpoint_url",
+    client: "it must let this client in by its secret",
+};
+
 /// The client's side of TLS.
 #[derive(Debug)]
 pub struct Tls {
+    peer: Peer,
     files: config::Tls,
     loaded: Mutex<Option<Loaded>>,
 }
@@ -40,8 +78,8 @@ impl fmt::Debug for Loaded {
 
 impl Tls {
     /// Reads nothing yet.
-    pub fn new(files: config::Tls) -> Self {
-        Self { files, loaded: Mutex::default() }
+    pub(in crate::broker) fn new(peer: Peer, files: config::Tls) -> Self {
+        Self { peer, files, loaded: Mutex::default() }
     }
 
     /// The settings for a new connection. The files are read each time, since they are small and
@@ -63,7 +101,7 @@ impl Tls {
         match (found, &mut *loaded) {
             (Ok(Some(found)), known) => {
                 if known.is_some() {
-                    info!("the files of kafka.tls have changed: new connections use them");
+                    info!("what {} names has changed: new connections use it", self.peer.files);
                 }
                 Ok(Arc::clone(&known.insert(found).config))
             }
@@ -123,40 +161,76 @@ impl Contents {
     }
 }
 
-/// What TLS says of a connection, in words that tell what to mend; `None` where the error is not
-/// TLS's.
+/// What TLS says of a connection to a broker, in words that tell what to mend; `None` where the error is
+/// not TLS's.
 pub(in crate::broker) fn cause(error: &io::Error) -> Option<Cause> {
-    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    Some(Cause::Tls(match error {
-        rustls::Error::InvalidCertificate(error) => certificate(error),
-        rustls::Error::AlertReceived(alert) => told(*alert),
-        rustls::Error::InvalidMessage(_) => {
-            "the broker speaks no TLS on this port: check kafka.security_protocol".to_owned()
-        }
-        error => error.to_string(),
-    }))
+    said(error, &BROKER).map(Cause::Tls)
 }
 
-/// What is wrong with a broker's certificate.
-fn certificate(error: &CertificateError) -> String {
-    match error {
-        CertificateError::UnknownIssuer => {
-            "the broker's certificate is signed by no CA that is trusted here: check kafka.tls.ca_file".to_owned()
+/// The same of any peer.
+pub(in crate::broker) fn said(error: &io::Error, peer: &Peer) -> Option<String> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(match error {
+        rustls::Error::InvalidCertificate(error) => peer.certificate(error),
+        rustls::Error::AlertReceived(alert) => peer.told(*alert),
+        rustls::Error::InvalidMessage(_) => {
+            format!("{} speaks no TLS on this port: check {}", peer.name, peer.protocol)
         }
-        CertificateError::Expired => expired(""),
-        CertificateError::ExpiredContext { not_after, .. } => expired(&at(*not_after)),
-        CertificateError::NotValidYet => not_valid_yet(""),
-        CertificateError::NotValidYetContext { not_before, .. } => not_valid_yet(&at(*not_before)),
-        CertificateError::NotValidForNameContext { expected, presented } => {
-            let names: Vec<_> = presented.iter().take(5).map(|name| bare(name)).collect();
-            let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
-            let expected = expected.to_str();
-            format!(
-                "the broker's certificate is for {names}, not for {expected}: kafka.brokers and the broker's \
-                 advertised.listeners must have a name that is in it"
-            )
+        error => error.to_string(),
+    })
+}
+
+impl Peer {
+    /// What is wrong with its certificate.
+    fn certificate(&self, error: &CertificateError) -> String {
+        let name = self.name;
+        match error {
+            CertificateError::UnknownIssuer => {
+                format!("{name}'s certificate is signed by no CA that is trusted here: check {}", self.ca)
+            }
+            CertificateError::Expired => self.expired(""),
+            CertificateError::ExpiredContext { not_after, .. } => self.expired(&at(*not_after)),
+            CertificateError::NotValidYet => self.not_valid_yet(""),
+            CertificateError::NotValidYetContext { not_before, .. } => self.not_valid_yet(&at(*not_before)),
+            CertificateError::NotValidForNameContext { expected, presented } => {
+                let names: Vec<_> = presented.iter().take(5).map(|name| bare(name)).collect();
+                let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
+                let expected = expected.to_str();
+                format!(
+                    "{name}'s certificate is for {names}, not for {expected}: {} must have a name that is in it",
+                    self.names
+                )
+            }
+            error => format!("{name}'s certificate can't be trusted: {error}"),
         }
-        error => format!("the broker's certificate can't be trusted: {error}"),
+    }
+
+    fn expired(&self, at: &str) -> String {
+        format!("{}'s certificate has expired{at}: renew it, or set this machine's clock", self.name)
+    }
+
+    fn not_valid_yet(&self, at: &str) -> String {
+        format!("{}'s certificate is not valid yet{at}: set this machine's clock, or wait", self.name)
+    }
+
+    /// Why it ended the connection.
+    fn told(&self, alert: AlertDescription) -> String {
+        use AlertDescription as Alert;
+        match alert {
+            Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::CertificateRequired
+            | Alert::NoCertificate => format!(
+                "{} does not take this client's certificate, or misses one ({alert:?}): {}",
+                self.name, self.client
+            ),
+            alert => format!("{} refuses ({alert:?})", self.name),
+        }
     }
 }
 
@@ -166,37 +240,9 @@ fn bare(name: &str) -> String {
     inner.trim_matches('"').escape_debug().to_string()
 }
 
-fn expired(at: &str) -> String {
-    format!("the broker's certificate has expired{at}: renew it, or set this machine's clock")
-}
-
-fn not_valid_yet(at: &str) -> String {
-    format!("the broker's certificate is not valid yet{at}: set this machine's clock, or wait")
-}
-
 fn at(time: UnixTime) -> String {
     let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs()));
     time.map_or_else(String::new, |time| format!(" ({})", humantime::format_rfc3339_seconds(time)))
-}
-
-/// Why the broker ended it.
-fn told(alert: AlertDescription) -> String {
-    use AlertDescription as Alert;
-    match alert {
-        Alert::BadCertificate
-        | Alert::UnsupportedCertificate
-        | Alert::CertificateRevoked
-        | Alert::CertificateExpired
-        | Alert::CertificateUnknown
-        | Alert::UnknownCA
-        | Alert::AccessDenied
-        | Alert::CertificateRequired
-        | Alert::NoCertificate => format!(
-            "the broker does not take this client's certificate, or misses one ({alert:?}): \
-             check kafka.tls.cert_file and kafka.tls.key_file"
-        ),
-        alert => format!("the broker refuses ({alert:?})"),
-    }
 }
 
 #[cfg(test)]
@@ -250,7 +296,7 @@ mod tests {
             rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().pem()
         };
         let ca = tempfile::NamedTempFile::new().unwrap();
-        let tls = Tls::new(config::Tls { ca_file: Some(ca.path().to_owned()), ..config::Tls::default() });
+        let tls = Tls::new(BROKER, config::Tls { ca_file: Some(ca.path().to_owned()), ..config::Tls::default() });
         let write = |text: &str| std::fs::write(ca.path(), text).unwrap();
         assert!(matches!(tls.current(), Err(Cause::Tls(why)) if why.contains("holds no certificate")));
         let certificate = made();

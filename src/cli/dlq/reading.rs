@@ -72,7 +72,7 @@ impl<'c> Reading<'c> {
             isolation: config::Isolation::ReadCommitted,
             ..context.config.source.clone()
         };
-        let clients = Arc::new(Clients::new(kafka));
+        let clients = Arc::new(Clients::new(context.cluster.options()));
         let reader = PartitionReader::new(None, partition, clients, Arc::clone(&context.cluster), kafka, &source);
         Self { context, reader, position, end }
     }

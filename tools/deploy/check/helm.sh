@@ -41,8 +41,10 @@ mkdir "$work/secrets"
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=check -days 1 \
     -keyout "$work/secrets/tls.key" -out "$work/secrets/tls.crt" 2>/dev/null
 cp "$work/secrets/tls.crt" "$work/secrets/ca.crt"
+cp "$work/secrets/tls.crt" "$work/secrets/token-endpoint-ca.crt"
 printf check >"$work/secrets/sasl-password"
 printf check >"$work/secrets/sasl-token"
+printf check >"$work/secrets/sasl-client-secret"
 openssl rand -hex 32 >"$work/secrets/admin-token"
 
 # render VALUES [FLAG...]: for a release `my` in the namespace `apps`. Values that do not name an image go on top of the

@@ -59,6 +59,14 @@ A process that is killed while it drains repeats what it had not stored.
 {{- if .saslToken.secretName -}}
 {{- $files = append $files (dict "secret" .saslToken.secretName "key" .saslToken.key "file" "sasl-token" "path" "kafka.sasl.token_file" "by" "saslToken") -}}
 {{- end -}}
+{{- if .saslClientSecret.secretName -}}
+{{- $files = append $files (dict "secret" .saslClientSecret.secretName "key" .saslClientSecret.key "file" "sasl-client-secret" "path" "kafka.sasl.client_secret_file" "by" "saslClientSecret") -}}
+{{- end -}}
+{{- if .tokenEndpointCa.secretName -}}
+{{- $files = append $files (dict "secret" .tokenEndpointCa.secretName "key" .tokenEndpointCa.key "file" "token-endpoint-ca.crt" "path" "kafka.sasl.token_endpoint_ca_file" "by" "tokenEndpointCa") -}}
+{{- else if .tokenEndpointCa.configMapName -}}
+{{- $files = append $files (dict "configMap" .tokenEndpointCa.configMapName "key" .tokenEndpointCa.key "file" "token-endpoint-ca.crt" "path" "kafka.sasl.token_endpoint_ca_file" "by" "tokenEndpointCa") -}}
+{{- end -}}
 {{- if .adminToken.secretName -}}
 {{- $files = append $files (dict "secret" .adminToken.secretName "key" .adminToken.key "file" "admin-token" "path" "admin.token_file" "by" "adminToken") -}}
 {{- end -}}
@@ -136,6 +144,15 @@ A process that is killed while it drains repeats what it had not stored.
 {{ $key }} = {{ include "login-pipeline.toml.value" $value }}
 {{- end }}
 {{ end }}
+{{- end }}
+
+{{/* The port of config.kafka.sasl.token_endpoint_url; nothing where there is none. */}}
+{{- define "login-pipeline.tokenEndpointPort" -}}
+{{- $url := include "login-pipeline.get" (list . "kafka.sasl.token_endpoint_url" "") -}}
+{{- if $url -}}
+{{- $authority := regexReplaceAll "^[^:]+://([^/?]*).*$" $url "${1}" -}}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $authority) | default (ternary "443" "80" (hasPrefix "https:" (lower $url))) -}}
+{{- end -}}
 {{- end }}
 
 {{/* config.kafka.brokers as a JSON list, whichever way it was written. */}}

@@ -28,10 +28,13 @@
 {{- if and (hasPrefix "kafka.sasl." .path) (not $hasSasl) -}}
 {{- $wrong = append $wrong (printf "secrets.%s: config.kafka.security_protocol = %s has no use for it; sasl_ssl or sasl_plaintext has" .by $protocol) -}}
 {{- end -}}
+{{- if and (has .by (list "saslClientSecret" "tokenEndpointCa")) (not (include "login-pipeline.get" (list $ "kafka.sasl.token_endpoint_url" ""))) -}}
+{{- $wrong = append $wrong (printf "secrets.%s: is for config.kafka.sasl.token_endpoint_url, which is not set" .by) -}}
 {{- end -}}
-{{- with .Values.secrets.tlsCa -}}
-{{- if and .secretName .configMapName -}}
-{{- $wrong = append $wrong "secrets.tlsCa: secretName or configMapName, not both" -}}
+{{- end -}}
+{{- range $by, $ca := dict "tlsCa" .Values.secrets.tlsCa "tokenEndpointCa" .Values.secrets.tokenEndpointCa -}}
+{{- if and $ca.secretName $ca.configMapName -}}
+{{- $wrong = append $wrong (printf "secrets.%s: secretName or configMapName, not both" $by) -}}
 {{- end -}}
 {{- end -}}
 {{- range .Values.extraEnv -}}

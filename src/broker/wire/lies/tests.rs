@@ -447,7 +447,7 @@ async fn an_acknowledgement_is_of_the_partition() {
 async fn reader(liar: Liar, reader: ReaderKind) -> PartitionReader {
     let kafka = liar.listen().await;
     let cluster = Arc::new(Cluster::new(Options::from(&kafka)));
-    let clients = Arc::new(Clients::new(&kafka));
+    let clients = Arc::new(Clients::new(cluster.options()));
     let max_wait = Duration::from_millis(50);
     let source = config::Source { topic: "t".to_owned(), reader, max_wait, ..Config::default().source };
     PartitionReader::new(None, 0, clients, cluster, &kafka, &source)

@@ -1,0 +1,200 @@
+//! `kafka.sasl.token_endpoint_url` and what goes with it: where bearer tokens come from, and as whom they
+//! are asked for.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use hyper::Uri;
+use rustls::pki_types::ServerName;
+use serde::{Serialize, Serializer};
+
+use super::{Secret, security};
+
+/// The keys of `kafka.sasl` that are about an OAuth token endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct TokenEndpoint {
+    /// Where it is; `None` where tokens come from a file.
+    #[serde(rename = "token_endpoint_url")]
+    pub url: Option<EndpointUrl>,
+    /// Who may sign its certificate; the web's roots where `None`.
+    #[serde(rename = "token_endpoint_ca_file")]
+    pub ca_file: Option<PathBuf>,
+    /// As whom tokens are asked for.
+    pub client_id: Option<String>,
+    /// That client's secret, where it is not in a file.
+    pub client_secret: Option<Secret>,
+    /// The file with the client's secret.
+    pub client_secret_file: Option<PathBuf>,
+    /// What the tokens are to be good for; what the endpoint gives by itself where `None`.
+    pub scope: Option<String>,
+}
+
+impl TokenEndpoint {
+    /// The client's secret, read anew where it is in a file: it may have been changed.
+    ///
+    /// # Errors
+    /// What is wrong with the file, or that there is none.
+    pub fn secret(&self) -> Result<Secret, String> {
+        match (&self.client_secret, &self.client_secret_file) {
+            (Some(secret), _) => Ok(secret.clone()),
+            (None, Some(path)) => security::secret_in(path, "secret"),
+            (None, None) => Err("neither kafka.sasl.client_secret nor kafka.sasl.client_secret_file is set".to_owned()),
+        }
+    }
+}
+
+/// An http or https URL that a request can be sent to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointUrl {
+    text: String,
+    has_tls: bool,
+    host: String,
+    port: u16,
+    authority: String,
+    target: String,
+}
+
+impl EndpointUrl {
+    /// Whether it is https.
+    pub fn has_tls(&self) -> bool {
+        self.has_tls
+    }
+
+    /// The name or address, an IPv6 one without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port, where none is written that of http or https.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Host and port as a request's `Host` has them.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Path and query, as a request asks for them.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The URL without its query, for people.
+    pub fn shown(&self) -> &str {
+        self.text.split_once('?').map_or(&self.text, |(shown, _)| shown)
+    }
+
+    /// Whether what is sent there stays on this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+impl FromStr for EndpointUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.contains('#') {
+            return Err("a fragment (#), which is sent to nobody");
+        }
+        let uri: Uri = text.parse().map_err(|_| "not a URL")?;
+        let has_tls = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            Some(_) => return Err("neither http nor https"),
+            None => return Err("not a URL with http:// or https://"),
+        };
+        let authority = uri.authority().ok_or("a URL without a host")?;
+        if authority.as_str().contains('@') {
+            return Err("a user name or password: the client is kafka.sasl.client_id and client_secret");
+        }
+        let port = match authority.as_str().strip_prefix(authority.host()) {
+            Some("") => {
+                if has_tls {
+                    443
+                } else {
+                    80
+                }
+            }
+            _ => uri.port_u16().filter(|port| *port > 0).ok_or("a port that is no number from 1 to 65535")?,
+        };
+        let host = authority.host();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if ServerName::try_from(host).is_err() {
+            return Err("not a host's name or address");
+        }
+        let target = uri.path_and_query().map_or("/", |target| target.as_str());
+        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+        Ok(Self {
+            text: text.to_owned(),
+            has_tls,
+            host: host.to_ascii_lowercase(),
+            port,
+            authority: authority.as_str().to_owned(),
+            target,
+        })
+    }
+}
+
+impl Serialize for EndpointUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        for (text, has_tls, host, port, target) in [
+            ("https://login.example/oauth2/token", true, "login.example", 443, "/oauth2/token"),
+            ("https://Login.Example:8443", true, "login.example", 8443, "/"),
+            ("http://127.0.0.1:80/t?p=a%20b", false, "127.0.0.1", 80, "/t?p=a%20b"),
+            ("HTTPS://[::1]:1/", true, "::1", 1, "/"),
+            ("http://[2001:db8::7]", false, "2001:db8::7", 80, "/"),
+            ("https://login.example?tenant=a", true, "login.example", 443, "/?tenant=a"),
+        ] {
+            let url: EndpointUrl = text.parse().unwrap();
+            assert_eq!((url.has_tls(), url.host(), url.port(), url.target()), (has_tls, host, port, target), "{text}");
+            assert_eq!(serde_json::to_value(&url).unwrap(), text);
+            assert!(!url.shown().contains('?'));
+        }
+    }
+
+    #[test]
+    fn what_no_request_can_be_sent_to_is_refused() {
+        for (text, wrong) in [
+            ("login.example/token", "not a URL"),
+            ("login.example:443", "not a URL with http:// or https://"),
+            ("/token", "not a URL with http:// or https://"),
+            ("ftp://login.example/token", "neither http nor https"),
+            ("https://", "not a URL"),
+            ("https:///token", "not a URL"),
+            ("https://login example/", "not a URL"),
+            ("https://login.example/a#b", "a fragment"),
+            ("https://login.example/a b", "not a URL"),
+            ("https://me:canary@login.example/", "a user name or password"),
+            ("https://me@login.example/", "a user name or password"),
+            ("https://login.example:0/", "a port that is no number"),
+            ("https://login.example:/", "a port that is no number"),
+            ("https://login.example:65536/", "a port that is no number"),
+            ("https://-/", "not a host's name"),
+            ("https://[::1/", "not a URL"),
+            ("https://login%20/", "not a URL"),
+        ] {
+            let told = text.parse::<EndpointUrl>().unwrap_err();
+            assert!(told.starts_with(wrong) && !told.contains("canary"), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        let is = |text: &str| text.parse::<EndpointUrl>().unwrap().is_loopback();
+        assert!(is("http://localhost/") && is("http://127.8.0.1:9/") && is("http://[::1]/"));
+        assert!(!is("http://localhost.example/") && !is("http://10.0.0.1/") && !is("http://[::2]/"));
+    }
+}
