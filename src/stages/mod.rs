@@ -23,7 +23,7 @@ use crate::observe::{Dimensions, Tally};
 use crate::record::RecordView;
 
 pub use crate::broker::{DEAD_LETTER, OUTPUT};
-pub use amended::AmendedLogin;
+pub use amended::{AmendedLogin, amendments};
 pub use login::Login;
 pub use processor::{Enriched, Now, Processor};
 pub use route::{Route, Routes};

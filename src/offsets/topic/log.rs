@@ -128,7 +128,7 @@ impl Log {
     }
 
     async fn produce(&self, batch: BatchBuilder) -> Result<(), Error> {
-        let batch = batch.finish(Compression::None)?;
+        let batch = batch.finish(Compression::None).map_err(|error| Error::compress(&error))?;
         self.cluster.produce(&self.topic, PARTITION, batch, self.timeout).await.map(drop)
     }
 

@@ -5,9 +5,9 @@ use kafka_protocol::records::{Compression as Codec, Record, RecordBatchDecoder};
 use kafka_protocol::records::{RecordBatchEncoder, RecordEncodeOptions, TimestampType};
 use proptest::prelude::*;
 
-use super::super::batch::{BatchBuilder, Outgoing};
 use super::*;
-use crate::config::Compression;
+use crate::batch::{BatchBuilder, Outgoing};
+use crate::compression::Compression;
 use crate::record::Header;
 
 fn with_right_checksum(mut bytes: Vec<u8>) -> Vec<u8> {

@@ -2,18 +2,18 @@
 //!
 //! Layout: <https://kafka.apache.org/documentation/#recordbatch>
 
+use std::io;
+
 use bytes::Bytes;
 
-use super::compression;
-use crate::broker::Error;
-use crate::config::Compression;
+use crate::compression::{self, Compression};
 
 /// Length of a batch's header; the records follow.
-pub(super) const HEADER_BYTES: usize = 61;
+pub(crate) const HEADER_BYTES: usize = 61;
 /// Where the part that the length counts begins.
-pub(super) const AFTER_LENGTH: usize = 12;
+pub(crate) const AFTER_LENGTH: usize = 12;
 /// Where the part that the checksum covers begins.
-pub(super) const AFTER_CRC: usize = 21;
+pub(crate) const AFTER_CRC: usize = 21;
 /// Where producer id, epoch and sequence stand.
 const STAMP_AT: usize = 43;
 const STAMP_BYTES: usize = 8 + 2 + 4;
@@ -191,7 +191,7 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// Where the codec fails, which it does for want of memory only.
-    pub fn finish(self, codec: Compression) -> Result<Bytes, Error> {
+    pub fn finish(self, codec: Compression) -> io::Result<Bytes> {
         self.finish_as(codec, Stamp::PLAIN)
     }
 
@@ -199,7 +199,7 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// As [`BatchBuilder::finish`].
-    pub fn finish_as(self, codec: Compression, stamp: Stamp) -> Result<Bytes, Error> {
+    pub fn finish_as(self, codec: Compression, stamp: Stamp) -> io::Result<Bytes> {
         let Self { mut bytes, count, first_timestamp, max_timestamp, .. } = self;
         if codec != Compression::None {
             let records = bytes.get(HEADER_BYTES..).unwrap_or_default();
@@ -337,8 +337,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::broker::wire::records;
     use crate::record::{Header, Headers};
+    use crate::records;
 
     type Plain = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>);
 
