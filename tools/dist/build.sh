@@ -66,7 +66,8 @@ build() { # ARCH
     if [[ $1 == armv7 ]]; then flags+=" -C target-feature=+thumb-mode"; fi
     variable=${triple//-/_}
     env "${std_env[@]}" "CFLAGS_$variable=$c_flags" "CARGO_TARGET_${variable^^}_RUSTFLAGS=$flags" \
-        cargo zigbuild --locked --profile dist --target "$triple" --bin login-pipeline "${std_args[@]}" >&2
+        cargo-zigbuild rustc --locked --profile dist --target "$triple" --bin login-pipeline "${std_args[@]}" \
+        -- -C opt-level=3 >&2
     install -D -m 755 "$target/$triple/dist/login-pipeline" "$binary"
     mkdir -p "dist/${platforms[$1]}"
     ln -f "$binary" "dist/${platforms[$1]}/login-pipeline"
