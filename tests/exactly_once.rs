@@ -311,6 +311,51 @@ async fn a_zombie_is_fenced_where_no_group_says_who_writes() {
     zombie("once-zombie-1", 1).await;
 }
 
+/// Two that write by different transactional ids, and neither hears of the other: the one that began at
+/// an offset that is another by now commits nothing from there. So it goes where a broker tells an old
+/// offset because it does not know yet that it is the group's coordinator no longer.
+async fn overtaken(name: &'static str, version: i16) {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, name, PARTITIONS).await;
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let args = by_version(version, name);
+    let other = [&args[..], &["--delivery.transactional_id_prefix", "another"]].concat();
+    let records = 10_000;
+    topics.generate_at(None, records, 41).await;
+    let mut first = topics.pipeline(folders[0].path(), &args);
+    drained(&mut first, records).await;
+    ended_in_order(first).await;
+
+    let mut sleeper = topics.pipeline(folders[0].path(), &args);
+    let begun = |it: &PipelineProcess| it.log().matches("reading topic").count() == PARTITIONS.unsigned_abs() as usize;
+    sleeper.wait_for("it to know where to begin", PATIENCE, begun).await;
+    sleeper.pause();
+    topics.generate_at(None, records, 42).await;
+    let mut next = topics.pipeline(folders[1].path(), &other);
+    drained(&mut next, 2 * records).await;
+    ended_in_order(next).await;
+    sleeper.resume();
+    topics.generate_at(None, records, 43).await;
+    drained(&mut sleeper, 3 * records).await;
+    let log = sleeper.log();
+    let aborted = log.lines().filter(|line| line.contains("transaction aborted") && line.contains("this began at"));
+    assert_eq!(aborted.count(), PARTITIONS.unsigned_abs() as usize, "{log}");
+    ended_in_order(sleeper).await;
+    topics.assert_exactly_once(name).await;
+}
+
+#[tokio::test]
+async fn who_began_at_an_old_offset_commits_nothing_in_version_2() {
+    overtaken("once-overtaken", 2).await;
+}
+
+#[tokio::test]
+async fn who_began_at_an_old_offset_commits_nothing() {
+    overtaken("once-overtaken-1", 1).await;
+}
+
 /// The coordinator throws away what is open for too long, and fences who was writing: that one goes
 /// on by itself, and at once.
 async fn late(name: &'static str, version: i16) {

@@ -8,7 +8,7 @@ use rskafka::client::error::{Error as RskafkaError, ProtocolError, RequestError}
 use rskafka::{ConnectionError, SaslError};
 
 use super::wire::{sasl, tls};
-use crate::record::Position;
+use crate::record::{Offset, Position};
 use crate::retry::ErrorClass;
 
 /// A failed request: what was being done, on what, and why it failed.
@@ -63,6 +63,17 @@ pub enum Cause {
         /// The last place that both logs may have in common; `None` where the leader can't tell.
         diverged: Option<Position>,
     },
+    /// The group's offset is not the one that was begun at.
+    #[error(
+        "the group's offset is {}, but this began at {}: a broker said so that had ceased to be the group's coordinator, \
+         or another writes or sets this group's offsets", or_none(*.found), or_none(*.begun_at)
+    )]
+    Overtaken {
+        /// What the group was said to have; `None` where it was said to have none.
+        begun_at: Option<Offset>,
+        /// What it has.
+        found: Option<Offset>,
+    },
     /// The partition is not this instance's to write for, at the moment or any more.
     #[error("the membership in the group is in doubt: nothing is written for this partition")]
     NotHeld,
@@ -79,6 +90,10 @@ fn truncated(before: Position, diverged: Option<Position>) -> String {
         }
         None => format!("{was}, of which its leader knows nothing"),
     }
+}
+
+fn or_none(offset: Option<Offset>) -> String {
+    offset.map_or_else(|| "none".to_owned(), |offset| offset.to_string())
 }
 
 fn or_dash(epoch: Option<i32>) -> String {
@@ -157,14 +172,17 @@ impl Error {
 
     /// Whether it makes sense to keep the client that met this error.
     pub fn breaks_connection(&self) -> bool {
-        !matches!(self.cause, Cause::Code(_) | Cause::Undecodable(_) | Cause::Truncated { .. })
+        !matches!(
+            self.cause,
+            Cause::Code(_) | Cause::Undecodable(_) | Cause::Truncated { .. } | Cause::Overtaken { .. }
+        )
     }
 
     /// What the error means for trying again.
     pub fn class(&self) -> ErrorClass {
         match &self.cause {
             Cause::Code(code) => class_of(*code),
-            Cause::Connect(_) | Cause::NotHeld => ErrorClass::Transient,
+            Cause::Connect(_) | Cause::NotHeld | Cause::Overtaken { .. } => ErrorClass::Transient,
             Cause::Timeout(_) | Cause::Disconnected(_) | Cause::Undecodable(_) => ErrorClass::Ambiguous,
             Cause::Tls(_)
             | Cause::Sasl(_)

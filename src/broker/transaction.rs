@@ -199,6 +199,7 @@ pub(super) fn is_aborted_by(error: &Error, version: TransactionVersion) -> bool 
     match error.cause {
         // The cluster goes back to version 1: the next id is for that.
         Cause::Unsupported(_) => version == TransactionVersion::V2,
+        Cause::Overtaken { .. } => true,
         Cause::Code(code) if is_fenced_by(code) => true,
         Cause::Code(code) => matches!(
             code,

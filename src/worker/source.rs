@@ -55,7 +55,9 @@ pub struct SourceParts {
 pub struct Start {
     /// The place.
     pub checkpoint: Checkpoint,
-    /// Whether that is stored. If not it must be, before anything is written: a partition that begins
+    /// The offset that the store has, though it be another log's.
+    pub stored: Option<Offset>,
+    /// Whether the place is stored. If not it must be, before anything is written: a partition that begins
     /// at the end must not begin at a later end after a crash.
     pub is_stored: bool,
 }
@@ -93,21 +95,22 @@ impl Source {
     async fn try_start(&mut self) -> Result<Start, Duration> {
         let SourceParts { topic, partition, store, topic_id, .. } = &self.parts;
         let stored = store.load(topic, *partition).await;
-        let stored = stored.map_err(|error| self.trouble.failed_as(error.class(), &error))?;
-        let same_topic = |stored: &Checkpoint| stored.topic_id.zip(*topic_id).is_none_or(|(old, new)| old == new);
-        let next_offset = match &stored {
-            Some(stored) if same_topic(stored) => {
-                let checkpoint = Checkpoint { topic_id: topic_id.or(stored.topic_id), ..stored.clone() };
-                return Ok(Start { checkpoint, is_stored: true });
+        let found = stored.map_err(|error| self.trouble.failed_as(error.class(), &error))?;
+        let stored = found.as_ref().map(|found| found.next_offset);
+        let same_topic = |found: &Checkpoint| found.topic_id.zip(*topic_id).is_none_or(|(old, new)| old == new);
+        let next_offset = match &found {
+            Some(found) if same_topic(found) => {
+                let checkpoint = Checkpoint { topic_id: topic_id.or(found.topic_id), ..found.clone() };
+                return Ok(Start { checkpoint, stored, is_stored: true });
             }
-            Some(stored) => {
+            Some(found) => {
                 warn!(
                     topic,
                     partition,
-                    offset = stored.next_offset.0,
+                    offset = found.next_offset.0,
                     "the topic was deleted and made anew: the stored offset is another log's"
                 );
-                self.policy_offset(stored.next_offset).await
+                self.policy_offset(found.next_offset).await
             }
             None => self.first_offset().await,
         };
@@ -120,7 +123,7 @@ impl Source {
             next_offset,
             leader_epoch: None,
         };
-        Ok(Start { checkpoint, is_stored: false })
+        Ok(Start { checkpoint, stored, is_stored: false })
     }
 
     async fn first_offset(&mut self) -> Result<Offset, Error> {

@@ -1,6 +1,7 @@
 //! `OffsetCommit` and `OffsetFetch`: the offsets that a group's coordinator keeps.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -34,6 +35,15 @@ pub struct GroupOffset {
     pub leader_epoch: Option<i32>,
     /// What the committer noted.
     pub metadata: String,
+}
+
+/// What the offsets of transactions that are still open do to those that are committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Open {
+    /// They keep them from being told. Brokers before 2.5 don't know of it.
+    Fails,
+    /// They don't count.
+    IsLeftOut,
 }
 
 /// What became of each partition's commit.
@@ -79,24 +89,31 @@ impl Coordinator {
     /// # Errors
     /// Where there is no answer, or it is an error.
     pub async fn committed(&self, topic: &str, partitions: &[i32]) -> Result<BTreeMap<i32, GroupOffset>, Error> {
-        const DOING: &str = "fetch offsets of group";
         let connection = self.connection().await?;
+        self.committed_on(&connection, topic, partitions, Open::Fails).await
+    }
+
+    /// [`Coordinator::committed`], on this connection.
+    pub(super) async fn committed_on(
+        &self,
+        connection: &Arc<Connection>,
+        topic: &str,
+        partitions: &[i32],
+        open: Open,
+    ) -> Result<BTreeMap<i32, GroupOffset>, Error> {
+        const DOING: &str = "fetch offsets of group";
         let version = connection.version(OffsetFetchRequest::KEY).unwrap_or_default();
-        let request = fetch_request(self.group(), topic, partitions, version);
+        let request = fetch_request(self.group(), topic, partitions, open, version);
         let answer = connection.request(DOING, &request).await;
-        let response = self.checked(&connection, answer).await?;
+        let response = self.checked(connection, answer).await?;
         connection.throttle_ms(response.throttle_time_ms);
         let found = fetched(&response, self.group(), topic, partitions);
         let found = found.map_err(|cause| Error { doing: DOING, on: self.group().to_owned(), cause });
-        self.checked(&connection, found).await
+        self.checked(connection, found).await
     }
 
     /// Lets go of the connection where an error says that it leads nowhere.
-    pub(super) async fn checked<T>(
-        &self,
-        connection: &std::sync::Arc<Connection>,
-        result: Result<T, Error>,
-    ) -> Result<T, Error> {
+    pub(super) async fn checked<T>(&self, connection: &Arc<Connection>, result: Result<T, Error>) -> Result<T, Error> {
         if result.as_ref().is_err_and(Coordinator::has_moved) {
             self.forget(connection).await;
         }
@@ -128,8 +145,8 @@ fn commit_request(
     if version >= 7 { request.with_group_instance_id(identity.instance_id.as_deref().map(text)) } else { request }
 }
 
-fn fetch_request(group: &str, topic: &str, partitions: &[i32], version: i16) -> OffsetFetchRequest {
-    let request = OffsetFetchRequest::default().with_require_stable(version >= 7);
+fn fetch_request(group: &str, topic: &str, partitions: &[i32], open: Open, version: i16) -> OffsetFetchRequest {
+    let request = OffsetFetchRequest::default().with_require_stable(version >= 7 && open == Open::Fails);
     let (group, name, partitions) = (GroupId(text(group)), TopicName(text(topic)), partitions.to_vec());
     if version >= 8 {
         let topic = OffsetFetchRequestTopics::default().with_name(name).with_partition_indexes(partitions);
@@ -237,7 +254,7 @@ mod tests {
             }
         }
         for version in 1..=9 {
-            let written = fetch_request("g", "t", &[0, 1], version).encode(&mut BytesMut::new(), version);
+            let written = fetch_request("g", "t", &[0, 1], Open::Fails, version).encode(&mut BytesMut::new(), version);
             written.unwrap_or_else(|error| panic!("OffsetFetch {version}: {error}"));
         }
     }

@@ -29,7 +29,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::Request;
 
 use super::batch::ProducerId;
-use super::group_offsets::text;
+use super::group_offsets::{Open, text};
 use super::{Connection, Coordinator, GroupOffset, Identity, TransactionVersion};
 use crate::broker::{Cause, Error};
 
@@ -131,9 +131,34 @@ impl Coordinator {
     /// # Errors
     /// Where there is no answer, or it is an error.
     pub async fn commit_in_transaction(&self, commit: OffsetInTransaction<'_>) -> Result<(), Error> {
+        let connection = self.connection().await?;
+        self.commit_on(&connection, commit).await
+    }
+
+    /// [`Coordinator::commit_in_transaction`], and the offset that this one takes the place of once the
+    /// transaction is committed; `None` where there is none.
+    ///
+    /// `OffsetFetch` alone may be answered by a broker that does not know yet that it is the coordinator
+    /// no longer, with an offset of before. Such a broker can't write one down, though: its replicas
+    /// follow another. So what the broker says that has just done so counts.
+    ///
+    /// # Errors
+    /// Where there is no answer, or it is an error.
+    pub async fn commit_in_transaction_over(
+        &self,
+        commit: OffsetInTransaction<'_>,
+    ) -> Result<Option<GroupOffset>, Error> {
+        let connection = self.connection().await?;
+        self.commit_on(&connection, commit).await?;
+        let OffsetInTransaction { topic, partition, .. } = commit;
+        let mut found = self.committed_on(&connection, topic, &[partition], Open::IsLeftOut).await?;
+        Ok(found.remove(&partition))
+    }
+
+    async fn commit_on(&self, connection: &Arc<Connection>, commit: OffsetInTransaction<'_>) -> Result<(), Error> {
         let request = commit_request(self.group(), commit);
         let told = |told: &TxnOffsetCommitResponse| (told.throttle_time_ms, committed(told, commit));
-        self.ask(COMMIT_OFFSETS, &request, commit.begun.version, told).await.map(drop)
+        self.ask_on(connection, COMMIT_OFFSETS, &request, commit.begun.version, told).await.map(drop)
     }
 
     fn own_id(&self) -> TransactionalId {

@@ -12,7 +12,7 @@ use crate::broker::wire::{
     Begun, Cluster, Coordinator, OffsetInTransaction, TopicPartitions, TransactionVersion, WithinTransaction,
 };
 use crate::broker::{
-    Destination, Ending, Error, Failure, OutputBatch, Producer, SourceBatch, Transaction,
+    Cause, Destination, Ending, Error, Failure, OutputBatch, Producer, SourceBatch, Transaction,
     TransactionRequest as Request, Trouble, Watch, Writer, Written, is_fenced,
 };
 use crate::config;
@@ -67,9 +67,15 @@ pub struct ExactlyOnce {
     producer: Option<(Begun, Producer)>,
     /// What was committed last, and when.
     committed: Option<(Checkpoint, Instant)>,
+    /// The offset that the group was said to have, until the first commit shows that it has.
+    unconfirmed: Option<Loaded>,
     open: Open,
     trouble: Trouble,
 }
+
+/// An offset as the store told it; `None` where it has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Loaded(Option<Offset>);
 
 /// What it is made of.
 pub struct ExactlyOnceParts {
@@ -121,6 +127,7 @@ impl ExactlyOnce {
             machine: Transaction::default(),
             producer: None,
             committed: None,
+            unconfirmed: None,
             open: Open::nothing(dimensions),
             trouble,
             parts,
@@ -142,6 +149,7 @@ impl ExactlyOnce {
     pub async fn begin_at(&mut self, start: Start, accounts: &Accounts) -> Result<(), Aborted> {
         let next = start.checkpoint.position();
         self.committed = Some((start.checkpoint, Instant::now()));
+        self.unconfirmed = Some(Loaded(start.stored));
         accounts.in_flight(0);
         accounts.begin_at(next.offset);
         if !start.is_stored {
@@ -281,7 +289,10 @@ impl ExactlyOnce {
                 self.coordinator.add_partitions(begun.producer, &named).await?;
             }
             Request::AddOffsets => self.coordinator.add_offsets(begun.producer, group.group()).await?,
-            Request::CommitOffsets(offset) => self.commit_offset(begun, *offset).await?,
+            Request::CommitOffsets(offset) => {
+                self.commit_offset(begun, *offset).await?;
+                self.unconfirmed = None;
+            }
             Request::End => {
                 let next = self.coordinator.commit_transaction(begun).await?;
                 if next != begun {
@@ -316,8 +327,16 @@ impl ExactlyOnce {
             partition: self.parts.partition,
             offset: &offset,
         };
-        let outcome = group.commit_in_transaction(commit).await;
-        if let Err(Error { cause: crate::broker::Cause::Code(code), .. }) = &outcome {
+        let outcome = match self.unconfirmed {
+            None => group.commit_in_transaction(commit).await,
+            Some(loaded) => group.commit_in_transaction_over(commit).await.and_then(|found| {
+                let found = found.map(|found| found.offset);
+                let (begun_at, on) = (loaded.0, format!("{}/{}", commit.topic, commit.partition));
+                let overtaken = Error { doing: "commit", on, cause: Cause::Overtaken { begun_at, found } };
+                if found == begun_at { Ok(()) } else { Err(overtaken) }
+            }),
+        };
+        if let Err(Error { cause: Cause::Code(code), .. }) = &outcome {
             committer.refused(*code);
         }
         outcome
