@@ -13,6 +13,7 @@ use std::time::Duration;
 use login_pipeline::broker::wire::batch::{BatchBuilder, Outgoing};
 use login_pipeline::broker::wire::{Cluster, Options};
 use login_pipeline::config::{Compression, Config};
+use login_pipeline::record::Headers;
 use login_pipeline::sandbox::{NewBatch, NewRecord, Sandbox, StoredRecord};
 use serde_json::Value;
 use support::chaos::is_long;
@@ -196,8 +197,8 @@ async fn produce(brokers: &str, records: usize) {
         for _ in 0..700.min(records - number) {
             let key = number.to_string();
             let record = Outgoing { timestamp_ms: 1_767_323_045_000, key: Some(key.as_bytes()), value: Some(b"{}") };
-            let headers = headers.iter().map(|(name, value)| (name.as_str(), Some(value.as_bytes())));
-            batch.append(&record, headers);
+            let headers = headers.each_ref().map(|(name, value)| (name.as_str(), Some(value.as_bytes())));
+            batch.append(&record, Headers::Borrowed(&headers));
             number += 1;
         }
         let batch = batch.finish(Compression::None).unwrap();

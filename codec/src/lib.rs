@@ -8,5 +8,6 @@ pub mod batch;
 pub mod compression;
 pub mod event;
 pub mod murmur2;
+pub mod output;
 pub mod record;
 pub mod records;

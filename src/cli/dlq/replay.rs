@@ -26,7 +26,7 @@ use crate::dead_letter::{Marks, Replayed};
 use crate::murmur2::partition_of;
 use crate::observe::Observe;
 use crate::offsets::{Checkpoint, Committer, GroupStore, OffsetStore, StoreError};
-use crate::record::{Offset, RecordView, TopicId};
+use crate::record::{Headers, Offset, RecordView, TopicId};
 use crate::stages::Routes;
 use crate::tenure::Tenure;
 
@@ -355,12 +355,13 @@ impl<'c> Replay<'c> {
             if let Fate::Quarantine(_) = fate {
                 let to = Destination { topic, partition: partition % count.max(1) };
                 let outgoing = Outgoing { timestamp_ms: record.timestamp_ms, key: record.key, value: record.value };
-                output.append(to, at, &outgoing, record.headers.iter());
+                output.append(to, at, &outgoing, record.headers);
             } else {
                 let to = Destination { topic, partition: target_partition(marks, record.key, partition, count) };
                 let outgoing = Outgoing { timestamp_ms: marks.time(record), key: record.key, value: record.value };
                 let replayed = Replayed::new(self.rules.prefix, marks.replays);
-                output.append(to, at, &outgoing, replayed.headers(record));
+                let headers: Vec<_> = replayed.headers(record).collect();
+                output.append(to, at, &outgoing, Headers::Borrowed(&headers));
             }
         }
         let tenure = Tenure::unlimited();
