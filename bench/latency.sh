@@ -44,8 +44,6 @@ measure_latency_of() { # READER ROUND
     drop "$source" "$output" "$dead"
 }
 
-readiness() { if [[ $(ask /readyz 2>/dev/null) == *" 200 "* ]]; then printf ready; fi; }
-
 report_latency() {
     local reader
     printf '\nlatency at %s events/s, a line a round\n' "$rate"

@@ -119,6 +119,8 @@ committed() { # how far its partitions are committed, all together
         awk -F : '{ sum += $2 } END { printf "%d", sum }'
 }
 
+readiness() { if [[ $(ask /readyz 2>/dev/null) == *" 200 "* ]]; then printf ready; fi; }
+
 await() { # STARTED LOG WANTED COMMAND: until the command prints what is wanted
     until [[ $($4) == "$3" ]]; do
         in_time "$1" || gave_up "the pipeline" "$2"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures the pipeline on a real Kafka of its own: what a record costs, what exactly once costs, and
-# how long a record takes. See usage below; each part is a file of its own beside this one.
+# Measures the pipeline on a real Kafka of its own: what a record costs, what exactly once costs, how long
+# a record takes, what the admin port costs. See usage below; each part is a file of its own beside this one.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
@@ -17,6 +17,8 @@ usage: bench/run.sh [--only PART[,PART]] [--repeat $repeat] [--count $count] [--
   speed       CPU time of a record: a copy loop, the same work on librdkafka, the pipeline by each reader
   guarantees  CPU time of a record: at least once, exactly once
   latency     from the source's log to the output's at 5,000 events a second, and the CPU time of that
+  admin       full load with 1,000 idle and 200 slow connections at the admin port, and without; an idle
+              pipeline, with somebody at its page and without; left out unless it is named
   musl        CPU time and memory: \`make dist\`'s static binary beside the usual build; left out unless
               it is named, or dist/ has a binary for this machine
 Each is measured --repeat times, in turn. Before that the broker is warmed up, because its compiler takes
@@ -39,7 +41,7 @@ while (($# > 0)); do
 done
 IFS=, read -ra parts <<<"$parts"
 for part in "${parts[@]}"; do
-    [[ $part =~ ^(speed|guarantees|latency|musl)$ ]] || {
+    [[ $part =~ ^(speed|guarantees|latency|admin|musl)$ ]] || {
         usage >&2
         exit 2
     }
@@ -63,13 +65,14 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-# shellcheck source=bench/speed.sh source=bench/guarantees.sh source=bench/latency.sh source=bench/musl.sh
+# shellcheck source=bench/speed.sh source=bench/guarantees.sh source=bench/latency.sh
+# shellcheck source=bench/admin.sh source=bench/musl.sh
 for part in "${parts[@]}"; do source "bench/$part.sh"; done
 
 say "building"
 export CARGO_INCREMENTAL=0 # as `make build` does, whatever the shell says
 target=${CARGO_TARGET_DIR:-target}
-cargo build --release --quiet --bin login-pipeline --example copy_loop --example latency
+cargo build --release --quiet --bin login-pipeline --example copy_loop --example latency --example connections
 pipeline=$target/release/login-pipeline
 copy_loop=$target/release/examples/copy_loop
 for part in "${parts[@]}"; do "prepare_$part"; done

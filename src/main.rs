@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use login_pipeline::cli::{self, Cli, Command, failure, usage};
+use login_pipeline::observe::logs;
 
 /// musl's own serves one thread at a time.
 #[cfg(target_env = "musl")]
@@ -13,6 +14,7 @@ use login_pipeline::cli::{self, Cli, Command, failure, usage};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    logs::hide_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -35,7 +37,7 @@ fn dispatch(command: &Command) -> Result<ExitCode, Box<dyn Error>> {
             cli::health::run(args, out)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Generate(args) => cli::generate::run(args),
+        Command::Generate(args) => cli::generate::run(args, out),
         #[cfg(feature = "sandbox")]
         Command::Demo(args) => cli::demo::run(args),
         Command::Offsets(args) => cli::offsets::run(args, out),

@@ -10,10 +10,10 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -21,7 +21,9 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
 use kafka_protocol::messages::{ApiKey, ResponseHeader, SaslAuthenticateResponse, SaslHandshakeResponse};
 use kafka_protocol::protocol::{Encodable, StrBytes};
-use login_pipeline::config::{Config, Sources};
+use login_pipeline::config::{Config, LogFormat, Sources};
+use login_pipeline::observe::logs;
+use login_pipeline::sandbox::Sandbox;
 use rcgen::{CertificateParams, KeyPair};
 use support::pipeline::PipelineProcess;
 use support::topics::PATIENCE;
@@ -31,6 +33,10 @@ const OTHER_PASSWORD: &str = "canary-environment-51c9";
 const ADMIN_TOKEN: &str = "canary-admin-token-90b2";
 const PSEUDONYMS: &str = "canary-pseudonyms-key-6d18";
 const BEARER: &str = "canary.bearer-token.e44d";
+
+/// What `offsets export` writes.
+const EXPORTED: &str = r#"{"format": "login-pipeline offsets v1", "topic": "user-login", "offsets":
+    [{"partition": 0, "next_offset": 7, "topic_id": null}]}"#;
 
 /// The files of a deployment with every kind of secret, and what must not be seen of them.
 struct Deployment {
@@ -49,6 +55,7 @@ impl Deployment {
             ("admin", format!("{ADMIN_TOKEN}\n")),
             ("pseudonyms", format!("{PSEUDONYMS}\n")),
             ("bearer", BEARER.to_owned()),
+            ("exported.json", EXPORTED.to_owned()),
             ("client.pem", certificate.pem()),
             ("client.key", key.clone()),
         ] {
@@ -114,6 +121,21 @@ impl Deployment {
         let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
         self.assert_silent(&args.join(" "), &said);
         (status.code(), said)
+    }
+
+    /// The same for so long at most.
+    #[expect(clippy::disallowed_methods, reason = "there is no runtime here")]
+    fn run_for(&self, patience: Duration, args: &[&str]) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_login-pipeline"));
+        let mut child = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let until = Instant::now() + patience;
+        while child.try_wait().unwrap().is_none() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(20));
+        }
+        let _ = child.kill(); // it may have ended
+        let Output { stdout, stderr, .. } = child.wait_with_output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+        self.assert_silent(&args.join(" "), &said);
     }
 }
 
@@ -207,13 +229,40 @@ fn no_command_tells_a_secret() {
             &["check", "--connect"][..],
             &["offsets", "show", "--offsets.store", "group"],
             &["offsets", "export", "--offsets.store", "topic"],
+            &["offsets", "set", "--partition", "all", "--to", "latest", "--offsets.store", "group"],
+            &["offsets", "set", "--partition", "0", "--to", "7", "--dry-run"],
+            &["offsets", "import", "--offsets.store", "topic", &deployment.path("exported.json")],
             &["health"],
         ] {
             let (code, said) = deployment.run(&[args, &["--config", config]].concat(), &[]);
             assert!(code == Some(1) && said.contains("login-pipeline: "), "{args:?}: {said}");
         }
     }
+    // `dlq` has a minute's patience with a broker that speaks no TLS.
+    for config in [&plain, &bearer] {
+        for args in [&["dlq", "export"][..], &["dlq", "replay", "--dry-run"]] {
+            let (code, said) = deployment.run(&[args, &["--config", config]].concat(), &[]);
+            assert!(code == Some(1) && said.contains("no entry for"), "{args:?}: {said}");
+        }
+    }
     assert!(parrot.has_heard(PASSWORD) && parrot.has_heard(BEARER));
+
+    // These may go on trying: they get some seconds, all at once.
+    thread::scope(|scope| {
+        for config in [&plain, &bearer, &tls] {
+            for args in [
+                &["generate", "--count", "5"][..],
+                &["dlq", "stats"],
+                &["dlq", "list"],
+                &["dlq", "show", "0:0", "--reveal"],
+                &["dlq", "replay", "--rate", "1"],
+            ] {
+                let deployment = &deployment;
+                scope
+                    .spawn(move || deployment.run_for(Duration::from_secs(4), &[args, &["--config", config]].concat()));
+            }
+        }
+    });
 
     // From the environment, which has the last word over a file.
     let from_env = [("LOGIN_PIPELINE__KAFKA__SASL__PASSWORD", OTHER_PASSWORD)];
@@ -275,6 +324,56 @@ fn each_file_with_a_secret_is_read_and_none_is_quoted_where_it_is_wrong() {
     }
 }
 
+/// The part of [`a_panic_tells_no_secret`] that panics, where this says how.
+const PANICS: &str = "CANARY_PANICS";
+
+#[test]
+fn panics_where_it_is_asked_to() {
+    let Some(how) = std::env::var_os(PANICS) else { return };
+    logs::hide_panics();
+    if how == "with a log" {
+        logs::init(LogFormat::Text, "trace").unwrap();
+    }
+    let config = format!("{PASSWORD} {:?}", BEARER.as_bytes());
+    assert!(config.is_empty(), "the configuration is {config}");
+}
+
+#[test]
+fn a_panic_tells_no_secret() {
+    let deployment = Deployment::new();
+    for how in ["without a log", "with a log"] {
+        let mut itself = Command::new(std::env::current_exe().unwrap());
+        itself.args(["--exact", "panics_where_it_is_asked_to", "--nocapture"]);
+        let ended = itself.env(PANICS, how).env("RUST_BACKTRACE", "full").output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+        assert!(!ended.status.success() && said.contains("panicked") && said.contains("canary.rs"), "{how}: {said}");
+        deployment.assert_silent(how, &said);
+    }
+}
+
+/// Whoever takes what a command says may have gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_takes_ends_a_command_in_order() {
+    let (deployment, sandbox) = (Deployment::new(), Sandbox::start().await.unwrap());
+    let plain = deployment.plain("127.0.0.1:1");
+    let brokers = sandbox.bootstrap();
+    for args in [
+        &["--help"][..],
+        &["completions", "bash"],
+        &["check", "--config", &plain],
+        &["offsets", "show", "--offsets.store", "file", "--config", &plain],
+        &["generate", "--count", "5", "--partitions", "1", "--kafka.brokers", &brokers],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_login-pipeline"));
+        let ended = command.args(args).env("RUST_BACKTRACE", "full").stdout(writer).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!([Some(0), Some(1)].contains(&ended.status.code()) && !said.contains("panicked"), "{args:?}: {said}");
+        deployment.assert_silent(&args.join(" "), &said);
+    }
+}
+
 /// What comes back within a second, or until the port closes.
 fn ask(pipeline: &PipelineProcess, request: &str) -> String {
     let mut stream = TcpStream::connect(pipeline.admin()).unwrap();
@@ -307,6 +406,9 @@ async fn run_tells_nothing(deployment: &Deployment, config: &str, format: &str) 
         shown += &ask(&pipeline, &format!("GET {path} HTTP/1.1\r\naccept: text/html"));
     }
     let with = |token: &str| format!("POST /resume HTTP/1.1\r\nauthorization: Bearer {token}");
+    for token in ["wrong", ADMIN_TOKEN] {
+        shown += &ask(&pipeline, &format!("PUT /log-level HTTP/1.1\r\nauthorization: Bearer {token}"));
+    }
     let (wrong, right) = (ask(&pipeline, &with(&format!("{ADMIN_TOKEN}x"))), ask(&pipeline, &with(ADMIN_TOKEN)));
     assert!(wrong.starts_with("HTTP/1.1 401") && right.starts_with("HTTP/1.1 409"), "{wrong}{right}");
     shown += &wrong;

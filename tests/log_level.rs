@@ -1,9 +1,10 @@
-//! The log's level, changed while the program runs: by SIGHUP, which reads it again and nothing else.
+//! The log's level, changed while the program runs: by SIGHUP, which reads it again and nothing else, and
+//! by the admin port.
 #![allow(clippy::unwrap_used, reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only")]
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 
@@ -65,6 +66,60 @@ async fn sighup_reads_the_level_again_and_nothing_else() {
             let before = fine_lines(it);
             (0..5).map(|_| fine_lines(it)).all(|lines| lines == before)
         })
+        .await;
+    pipeline.sigterm();
+    assert!(pipeline.wait(PATIENCE).await.success());
+}
+
+/// The status and the body that come back.
+fn put(pipeline: &PipelineProcess, token: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(pipeline.admin()).unwrap();
+    write!(
+        stream,
+        "PUT /log-level HTTP/1.1\r\nhost: admin\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+#[tokio::test]
+async fn whoever_bears_the_token_puts_another_level_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, token) = (folder.path().join("pipeline.toml"), folder.path().join("token"));
+    configure(&file, "info", "127.0.0.2:1");
+    std::fs::write(&token, "open sesame\n").unwrap();
+    let args = ["--config", file.to_str().unwrap(), "--admin.token_file", token.to_str().unwrap()];
+    let mut pipeline = PipelineProcess::start(folder.path(), &args);
+    pipeline.wait_for("its first line", PATIENCE, |it| it.get("/livez").is_ok() && it.log().contains("started")).await;
+
+    assert_eq!(put(&pipeline, "open", "debug").0, 401);
+    for (wrong, why) in [
+        ("inof", "not a level; did you mean info?"),
+        ("", "not a level"),
+        ("login_pipeline=loud", "not filter directives"),
+        (&"x".repeat(2_000), "longer than 1024 bytes"),
+    ] {
+        let (status, said) = put(&pipeline, "open sesame", wrong);
+        assert!(status == 400 && said.contains(why), "{status} {said}");
+    }
+    assert_eq!(pipeline.get("/log-level").unwrap(), (200, "info\n".to_owned()));
+    assert_eq!(fine_lines(&pipeline), 0);
+
+    let directives = "info,login_pipeline::observe=debug";
+    assert_eq!(put(&pipeline, "open sesame", &format!(" {directives}\n")), (200, format!("{directives}\n")));
+    assert_eq!(pipeline.get("/log-level").unwrap(), (200, format!("{directives}\n")));
+    pipeline.wait_for("lines of debug", PATIENCE, |it| fine_lines(it) > 0).await;
+    assert!(pipeline.log().contains("the log's level was changed by the admin port"));
+
+    // The configuration's has the last word where somebody asks for that.
+    hang_up(&mut pipeline, "SIGHUP: log.level is read again, and nothing else").await;
+    pipeline
+        .wait_for("the configuration's", PATIENCE, |it| it.get("/log-level").is_ok_and(|(_, level)| level == "info\n"))
         .await;
     pipeline.sigterm();
     assert!(pipeline.wait(PATIENCE).await.success());

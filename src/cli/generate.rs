@@ -12,7 +12,7 @@ use crate::observe::logs;
 ///
 /// # Errors
 /// Where the configuration is wrong, or the brokers don't take the events.
-pub fn run(args: &Generate) -> Result<ExitCode, Box<dyn std::error::Error>> {
+pub fn run(args: &Generate, out: &mut dyn Write) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let config = args.settings.load()?;
     logs::init(config.log.format, &config.log.level)?;
     let options = options(args, &config);
@@ -23,14 +23,15 @@ pub fn run(args: &Generate) -> Result<ExitCode, Box<dyn std::error::Error>> {
     if std::io::stderr().is_terminal() {
         eprintln!();
     }
-    println!(
+    writeln!(
+        out,
         "{} events written to {}, {} of them bad, {} bytes, in {:.1} s",
         summary.records,
         config.source.topic,
         summary.bad,
         summary.bytes,
         summary.elapsed.as_secs_f64()
-    );
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 

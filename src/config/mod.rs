@@ -53,7 +53,7 @@ pub use login_codec::compression::Compression;
 pub use dead_letter::{DeadLetter, DeadLetterLimits, OnLimit, Oversize};
 pub use enrich::{Enrich, GeoIp, OWN_FIELDS, StaticValue};
 pub use load::Sources;
-pub use parse::is_topic_name;
+pub use parse::{is_log_level, is_topic_name};
 pub use privacy::{IdPrivacy, IpPrivacy, Privacy};
 pub use problem::{Found, Problem, Problems};
 pub use ratio::Ratio;

@@ -79,6 +79,18 @@ pub fn is_topic_name(name: &str) -> bool {
     topic_name(name).is_ok()
 }
 
+/// Whether `log.level` may be this.
+///
+/// # Errors
+/// What is wrong with it, and what may have been meant.
+pub fn is_log_level(text: &str) -> Result<(), String> {
+    let told = |Refusal { wrong, did_you_mean }| match did_you_mean {
+        Some(meant) => format!("{wrong}; did you mean {meant}?"),
+        None => wrong,
+    };
+    log_filter(text).map(drop).map_err(told)
+}
+
 pub(super) fn topic(name: &str) -> Result<String, Refusal> {
     topic_name(name).map(str::to_owned)
 }

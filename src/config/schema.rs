@@ -351,7 +351,7 @@ pub static KEYS: &[Key] = &[
     row("admin.listen", Kind::Address, "127.0.0.1:9464",
         "The address of /metrics, /livez, /readyz and /status"),
     unset("admin.token_file", Kind::Path, "nobody may change anything",
-        "A file with the token that lets its bearer resume a paused partition"),
+        "A file with the token that lets its bearer resume a paused partition and change the log's level"),
 
     row("log.format", Kind::Words(LogFormat::WORDS), "text",
         "Log lines for people, or one JSON object a line"),

@@ -1,9 +1,11 @@
 //! Dead letters: a record exactly as it came, and headers that say why it is here.
 
 mod envelope;
+mod exported;
 mod marks;
 mod mask;
 
 pub use envelope::{Envelope, Letter, Stage};
+pub use exported::{Broken, Exported, export};
 pub use marks::{Marks, Replayed};
 pub use mask::{MaskedBytes, MaskedValue};

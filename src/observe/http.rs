@@ -1,7 +1,8 @@
 //! The admin port: a small HTTP/1.1 server for probes, Prometheus and people.
 //!
 //! It serves whoever reaches it, so it holds little for anyone: few connections, small heads, no
-//! request bodies, and a deadline on everything a client can be slow with.
+//! request bodies but for a line from who bears the token, and a deadline on everything a client can
+//! be slow with.
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
     VARY, X_CONTENT_TYPE_OPTIONS,
@@ -21,15 +23,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::live::Live;
 use super::operator::{self, NotAdmitted};
-use super::{Observe, Reason, metrics, page};
+use super::places::{Place, Places};
+use super::{Observe, Reason, log_level, metrics, page};
 use crate::config::Admin;
 
 /// The largest request head: the least that hyper allows as a buffer.
@@ -37,6 +39,10 @@ const MAX_HEAD_BYTES: usize = 8 * 1024;
 
 /// The most header lines of a request.
 const MAX_HEADERS: usize = 64;
+
+/// How many connections may wait to be accepted; the kernel may allow fewer. One more would be tried
+/// again by its client's kernel a second later, which is as long as a probe waits.
+const BACKLOG: u32 = 4_096;
 
 /// How long accepting rests after it failed for want of resources.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -51,14 +57,15 @@ const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const OPEN_METRICS: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
 
 const INDEX: &str = "login-pipeline\n\n\
-                     /livez    whether the process is worth keeping\n\
-                     /readyz   whether it does its work\n\
-                     /metrics  numbers for Prometheus\n\
-                     /status   partitions, counts and configuration, in JSON\n\
-                     /events   what a browser shows at /, as server-sent events\n\
-                     /resume   POST, with the token of admin.token_file: goes on with paused partitions\n";
+                     /livez      whether the process is worth keeping\n\
+                     /readyz     whether it does its work\n\
+                     /metrics    numbers for Prometheus\n\
+                     /status     partitions, counts and configuration, in JSON\n\
+                     /events     what a browser shows at /, as server-sent events\n\
+                     /resume     POST, with the token of admin.token_file: goes on with paused partitions\n\
+                     /log-level  what the log lets through; PUT, with that token, for another level\n";
 
-/// What a connection beyond the limit gets before it is closed.
+/// What a connection gets that finds every place kept, before it is closed.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// The admin server's socket, bound and not yet served.
@@ -73,7 +80,8 @@ pub struct AdminServer {
 /// What one client, or all of them, may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time; those beyond are closed with a 503.
+    /// Connections at a time. One more takes the place of the one that has asked nothing for longest,
+    /// or is closed with a 503 where all of them are streams.
     pub connections: usize,
     /// How long a client may take over a request's head, and how long a kept-alive connection may
     /// be idle before the next.
@@ -114,7 +122,7 @@ impl AdminServer {
     pub async fn bind(admin: &Admin) -> Result<Self, BindError> {
         let address = admin.listen;
         let at = |source| BindError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(at)?;
+        let listener = listen(address).map_err(at)?;
         let address = listener.local_addr().map_err(at)?;
         Ok(Self { listener, address, limits: Limits::default(), admin: Arc::new(admin.clone()) })
     }
@@ -131,23 +139,24 @@ impl AdminServer {
 
     /// Serves until `shutdown` is cancelled, then finishes the requests at hand and returns.
     pub async fn serve(self, observe: Observe, shutdown: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(self.limits.connections));
+        let places = Places::new(self.limits.connections);
         let connections = TaskTracker::new();
         let live = Live::new(observe.clone());
         let feeding = (Arc::clone(&live), shutdown.clone());
         connections.spawn(async move { feeding.0.run(feeding.1).await });
         while let Some(accepted) = shutdown.run_until_cancelled(self.listener.accept()).await {
             match accepted {
-                Ok((stream, _)) => match Arc::clone(&slots).try_acquire_owned() {
-                    Ok(slot) => {
-                        let (observe, shutdown) = (observe.clone(), shutdown.clone());
-                        let (admin, live) = (Arc::clone(&self.admin), Arc::clone(&live));
-                        let ends = Instant::now() + self.limits.age;
-                        let served = Served { observe, admin, live, ends, shutdown };
-                        connections.spawn(converse(stream, slot, served, self.limits));
-                    }
-                    Err(_) => refuse(stream),
-                },
+                Ok((stream, _)) => {
+                    let Some(place) = places.take().await else {
+                        refuse(stream);
+                        continue;
+                    };
+                    let (observe, shutdown) = (observe.clone(), shutdown.clone());
+                    let (admin, live) = (Arc::clone(&self.admin), Arc::clone(&live));
+                    let ends = Instant::now() + self.limits.age;
+                    let served = Served { observe, admin, live, place, ends, shutdown };
+                    connections.spawn(converse(stream, served, self.limits));
+                }
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "the admin port can't accept a connection");
@@ -159,6 +168,14 @@ impl AdminServer {
         connections.close();
         connections.wait().await;
     }
+}
+
+/// As `TcpListener::bind` does it, but for the backlog.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Whether an accept failed because the client is gone already.
@@ -179,6 +196,7 @@ struct Served {
     observe: Observe,
     admin: Arc<Admin>,
     live: Arc<Live>,
+    place: Place,
     /// When its age is up.
     ends: Instant,
     shutdown: CancellationToken,
@@ -186,12 +204,19 @@ struct Served {
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Serves one connection, and holds its slot for as long.
-async fn converse(stream: TcpStream, _slot: OwnedSemaphorePermit, served: Served, limits: Limits) {
+/// Serves one connection, and holds its place for as long, or until that is another's.
+async fn converse(stream: TcpStream, served: Served, limits: Limits) {
+    let lost = served.place.lost();
+    if lost.run_until_cancelled(talk(stream, served, limits)).await.is_none() {
+        tracing::debug!("a connection to the admin port gave its place to another");
+    }
+}
+
+async fn talk(stream: TcpStream, served: Served, limits: Limits) {
     let (ends, shutdown) = (served.ends, served.shutdown.clone());
     let service = service_fn(|request| {
-        let response = answer(&served, &request);
-        async { Ok::<_, Infallible>(response) }
+        served.place.asks(Instant::now(), false);
+        async { Ok::<_, Infallible>(answer(&served, request, limits.head).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -219,7 +244,16 @@ async fn converse(stream: TcpStream, _slot: OwnedSemaphorePermit, served: Served
 }
 
 /// The answer to one request. For HEAD, hyper sends the same head and no body.
-fn answer<B>(served: &Served, request: &Request<B>) -> Response<Body> {
+async fn answer(served: &Served, request: Request<Incoming>, patience: Duration) -> Response<Body> {
+    if (request.uri().path(), request.method()) == ("/log-level", &Method::PUT) {
+        let (code, told) = log_level::put(&served.admin, request, patience).await;
+        return Page { code, content_type: TEXT, body: told.into() }.into_response();
+    }
+    look(served, &request)
+}
+
+/// What needs no request's body.
+fn look<B>(served: &Served, request: &Request<B>) -> Response<Body> {
     let page: fn(&Served) -> Page = match request.uri().path() {
         "/" if wants_html(request) => |served| Page::ok(HTML, page::render(&served.live.state())),
         "/" => |_| Page::ok(TEXT, INDEX),
@@ -232,6 +266,10 @@ fn answer<B>(served: &Served, request: &Request<B>) -> Response<Body> {
         "/status" => |served| Page::status(&served.observe),
         "/events" if request.method() == Method::GET => return events(served),
         "/events" => |_| Page::ok(EVENTS, ""),
+        "/log-level" if request.method() != Method::GET && request.method() != Method::HEAD => {
+            return other_method("GET, HEAD, PUT");
+        }
+        "/log-level" => |_| Page::ok(TEXT, log_level::get()),
         "/resume" => return resume(&served.observe, &served.admin, request),
         _ => return Page::error(StatusCode::NOT_FOUND, "not found\n").into_response(),
     };
@@ -251,9 +289,12 @@ fn wants_html<B>(request: &Request<B>) -> bool {
 }
 
 /// The page's stream. It ends with its connection's age, and the browser opens another.
-fn events(Served { live, ends, shutdown, .. }: &Served) -> Response<Body> {
+fn events(Served { live, place, ends, shutdown, .. }: &Served) -> Response<Body> {
     match live.watch(*ends, shutdown) {
-        Some(frames) => respond(StatusCode::OK, EVENTS, StreamBody::new(frames).boxed_unsync()),
+        Some(frames) => {
+            place.asks(Instant::now(), true);
+            respond(StatusCode::OK, EVENTS, StreamBody::new(frames).boxed_unsync())
+        }
         None => Page::error(StatusCode::SERVICE_UNAVAILABLE, "enough are watching already\n").into_response(),
     }
 }

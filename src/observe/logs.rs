@@ -5,7 +5,7 @@
 
 pub mod level;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::panic::{self, PanicHookInfo};
 
 use tracing::Subscriber;
@@ -53,7 +53,7 @@ pub fn init(format: LogFormat, directives: &str) -> Result<(), LogError> {
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let (subscriber, swap) = subscriber(format, filter, io::stderr, colours);
     subscriber.try_init().map_err(LogError::Again)?;
-    level::keep(swap);
+    level::keep(swap, directives);
     panic::set_hook(Box::new(log_panic));
     Ok(())
 }
@@ -100,6 +100,16 @@ fn filtered(lines: impl Subscriber + Send + Sync, filter: Targets) -> (Box<dyn S
     let (layer, handle) = reload::Layer::new(filter);
     let swap: Swap = Box::new(move |directives| Ok(handle.reload(self::filter(directives)?)?));
     (Box::new(lines.with(layer)), swap)
+}
+
+/// From now on, and until a log is set up, a panic says on standard error where it happened and
+/// never why: its message may quote a record, or a secret. No backtrace, which would bring no more.
+pub fn hide_panics() {
+    panic::set_hook(Box::new(|info| {
+        let at = info.location().map(|at| format!(" at {}:{}:{}", at.file(), at.line(), at.column()));
+        // Where nobody reads it there is nobody to tell.
+        let _ = writeln!(io::stderr(), "login-pipeline: panicked{}", at.unwrap_or_default());
+    }));
 }
 
 /// Logs where a panic happened and never what it says: its message may quote a record.

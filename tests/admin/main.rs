@@ -4,6 +4,7 @@
 //! happen; the others on the real one, so that no deadline passes while bytes are on their way.
 #![allow(clippy::unwrap_used, reason = "clippy does not count a test's helpers as tests")]
 
+mod fuzz;
 mod page;
 mod port;
 

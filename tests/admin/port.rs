@@ -65,7 +65,7 @@ async fn probes_tell_why_not() {
 #[tokio::test]
 async fn head_is_get_without_the_body() {
     let admin = Admin::start().await;
-    for path in ["/", "/livez", "/readyz", "/metrics", "/status"] {
+    for path in ["/", "/livez", "/readyz", "/metrics", "/status", "/log-level"] {
         let get = admin.request("GET", path).await;
         let head = admin.request("HEAD", path).await;
         assert_eq!((head.status, &*head.body), (get.status, ""), "{path}");
@@ -86,6 +86,9 @@ async fn what_there_is_not_is_refused() {
         let answer = admin.request(method, "/metrics").await;
         assert_eq!(answer.status, 405, "{method}");
         assert!(answer.head.contains("allow: get, head"), "{}", answer.head);
+    }
+    for (method, code) in [("POST", 405), ("PUT", 403)] {
+        assert_eq!(admin.request(method, "/log-level").await.status, code, "{method}: there is no token");
     }
     let with_body = b"POST /status HTTP/1.1\r\nhost: admin\r\ncontent-length: 1000000\r\n\r\n";
     assert_eq!(admin.send(with_body).await.status, 405, "answered without waiting for the body");
@@ -116,18 +119,24 @@ async fn a_head_has_a_largest_size() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_are_refused() {
+async fn a_newcomer_takes_the_place_of_who_has_asked_nothing_for_longest() {
     let admin = Admin::start_with(Limits { connections: 3, ..Limits::default() }, Value::Null).await;
     let mut held = Vec::new();
     for _ in 0..3 {
         held.push(admin.connect().await);
     }
-    let refused = Answer::read(admin.connect().await).await;
-    assert_eq!(refused.status, 503);
+    held[0].write_all(b"GET /livez HTTP/1.1\r\nhost: admin\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    held[0].read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
 
-    held.pop();
-    let served = async { while admin.request("GET", "/livez").await.status != 200 {} };
-    timeout(Duration::from_secs(10), served).await.expect("the slot that is free again serves");
+    assert_eq!(admin.request("GET", "/livez").await.status, 200);
+    let [kept, silent, last] = held.try_into().unwrap();
+    assert_eq!(Answer::read(silent).await.status, 0);
+    for mut stays in [kept, last] {
+        stays.write_all(b"GET /status HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").await.unwrap();
+        assert!(Answer::read(stays).await.body.ends_with('}'));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,16 +172,22 @@ async fn a_connection_that_says_nothing_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_nobody_reads_loses_its_slot() {
-    let large = json!("x".repeat(32 << 20));
+async fn an_answer_that_nobody_reads_is_cut_off_in_time_and_for_a_newcomer_at_once() {
+    const SIZE: usize = 32 << 20;
+    let large = json!("x".repeat(SIZE));
     let admin = Admin::start_with(Limits { connections: 1, ..Limits::default() }, large).await;
-    let mut deaf = admin.connect().await;
-    deaf.write_all(b"GET /status HTTP/1.1\r\nhost: admin\r\n\r\n").await.unwrap();
-    sleep(Duration::from_secs(1)).await;
-    assert_eq!(Answer::read(admin.connect().await).await.status, 503);
-    sleep(Duration::from_secs(65)).await;
-    assert_eq!(admin.request("GET", "/livez").await.status, 200);
-    drop(deaf);
+    for newcomer in [false, true] {
+        let mut deaf = admin.connect().await;
+        deaf.write_all(b"GET /status HTTP/1.1\r\nhost: admin\r\n\r\n").await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+        if newcomer {
+            assert_eq!(admin.request("GET", "/livez").await.status, 200);
+        } else {
+            sleep(Duration::from_secs(65)).await;
+        }
+        let cut = Answer::read(deaf).await;
+        assert!(cut.status == 200 && cut.body.len() < SIZE, "{}", cut.body.len());
+    }
 }
 
 #[tokio::test]

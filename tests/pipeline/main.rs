@@ -20,6 +20,9 @@ pub const READER: ReaderKind = ReaderKind::Rskafka;
 
 mod audit;
 mod chaos;
+#[path = "../support/crowd.rs"]
+mod crowd;
+mod crowded;
 mod flow;
 mod group;
 mod limits;

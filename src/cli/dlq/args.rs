@@ -1,13 +1,16 @@
 //! The command line of `dlq`.
 
 use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
 
 use chrono::DateTime;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
 use super::super::Settings;
+use crate::config::is_topic_name;
 use crate::event::Reason;
+use crate::record::Offset;
 
 /// `dlq`
 #[derive(Debug, Args)]
@@ -20,7 +23,7 @@ pub struct Dlq {
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
 pub enum DlqAction {
-    /// Count them by reason, field, source partition and day
+    /// Count them by reason, field, source partition and time
     Stats(StatsDlq),
     /// Print a line for each, without personal data
     List(ListDlq),
@@ -28,6 +31,8 @@ pub enum DlqAction {
     Show(ShowDlq),
     /// Write the records that they were to the topic they came from, or to another
     Replay(ReplayDlq),
+    /// Write them to a file with every byte, a JSON object a line, that `replay --from-file` takes
+    Export(ExportDlq),
 }
 
 /// Which dead letters.
@@ -101,9 +106,10 @@ pub struct ListDlq {
 /// `dlq show`
 #[derive(Debug, Args)]
 pub struct ShowDlq {
-    /// Where it is in the dead-letter topic, as `list` prints it
-    #[arg(value_name = "PARTITION:OFFSET", value_parser = place)]
-    pub place: (i32, i64),
+    /// Where it is in the dead-letter topic, as `list` prints it; the offset alone where only one
+    /// partition has it
+    #[arg(value_name = "[PARTITION:]OFFSET", value_parser = place)]
+    pub place: Place,
 
     /// Print key, value and headers, too: they hold personal data
     #[arg(long)]
@@ -114,11 +120,24 @@ pub struct ShowDlq {
     pub settings: Settings,
 }
 
+/// Where a dead letter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The partition, where it is said.
+    pub partition: Option<i32>,
+    /// The offset.
+    pub offset: Offset,
+}
+
 /// `dlq replay`
 #[derive(Debug, Args)]
 pub struct ReplayDlq {
+    /// Replay what `export` wrote to this file, not what is in the topic
+    #[arg(long, value_name = "FILE")]
+    pub from_file: Option<PathBuf>,
+
     /// Write to this topic [default: the one that each record came from]
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(long, value_name = "TOPIC", value_parser = topic)]
     pub to: Option<String>,
 
     /// Say what would be written, and what the rules in force would make of it; write nothing
@@ -137,13 +156,13 @@ pub struct ReplayDlq {
     #[arg(long, value_name = "N", default_value = "3")]
     pub max_replays: NonZeroU32,
 
-    /// Where dead letters go that were replayed too often: a topic that is there [default: they stay
-    /// where they are, and are counted]
-    #[arg(long, value_name = "TOPIC")]
+    /// Where dead letters go, as they are, that were replayed too often: a topic that is there
+    /// [default: the dead-letter topic's name and -quarantine]
+    #[arg(long, value_name = "TOPIC", value_parser = topic)]
     pub quarantine_topic: Option<String>,
 
-    /// The consumer group that progress is kept in [default: the application's name, -dlq-replay,
-    /// and the filters and the topic, where given]
+    /// The consumer group that progress is kept in; with a file, its SHA-256 is added [default: the
+    /// application's name, -dlq-replay, and the filters and the topic, where given]
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
 
@@ -160,6 +179,31 @@ pub struct ReplayDlq {
     pub settings: Settings,
 }
 
+/// `dlq export`
+#[derive(Debug, Args)]
+pub struct ExportDlq {
+    /// Write to this file, which appears once it is whole; nobody else may read it [default: standard
+    /// output]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Replace the file where there is one
+    #[arg(long, requires = "output")]
+    pub overwrite: bool,
+
+    /// Which.
+    #[command(flatten)]
+    pub filter: Filter,
+
+    /// The configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+fn topic(text: &str) -> Result<String, String> {
+    is_topic_name(text).then(|| text.to_owned()).ok_or_else(|| "not a topic's name".to_owned())
+}
+
 fn time(text: &str) -> Result<i64, String> {
     let millis = match text.strip_prefix('@') {
         Some(seconds) => seconds.parse::<i64>().ok().and_then(|seconds| seconds.checked_mul(1000)),
@@ -168,10 +212,16 @@ fn time(text: &str) -> Result<i64, String> {
     millis.filter(|millis| *millis >= 0).ok_or_else(|| "neither a time nor @ and seconds since 1970".to_owned())
 }
 
-fn place(text: &str) -> Result<(i32, i64), String> {
-    let place =
-        text.split_once(':').and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
-    place.filter(|(partition, offset)| *partition >= 0 && *offset >= 0).ok_or_else(|| "not PARTITION:OFFSET".to_owned())
+fn place(text: &str) -> Result<Place, String> {
+    let place = || {
+        let (partition, offset) = match text.split_once(':') {
+            Some((partition, offset)) => (Some(partition.parse().ok().filter(|partition| *partition >= 0)?), offset),
+            None => (None, text),
+        };
+        let offset = offset.parse().ok().filter(|offset| *offset >= 0).map(Offset)?;
+        Some(Place { partition, offset })
+    };
+    place().ok_or_else(|| "neither OFFSET nor PARTITION:OFFSET".to_owned())
 }
 
 #[cfg(test)]
@@ -183,7 +233,8 @@ mod tests {
         assert_eq!(time("@5"), Ok(5_000));
         assert_eq!(time("2026-01-02T03:04:05Z"), Ok(1_767_323_045_000));
         assert!(time("@-5").is_err() && time("yesterday").is_err());
-        assert_eq!(place("3:42"), Ok((3, 42)));
-        assert!(place("42").is_err() && place("-1:3").is_err() && place("1:-3").is_err());
+        assert_eq!(place("3:42"), Ok(Place { partition: Some(3), offset: Offset(42) }));
+        assert_eq!(place("42"), Ok(Place { partition: None, offset: Offset(42) }));
+        assert!(["-1:3", "1:-3", "-3", ":3", "3:", "1:2:3", ""].iter().all(|text| place(text).is_err()));
     }
 }

@@ -1,5 +1,6 @@
 //! Which dead letters a command is about.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::args::Filter;
@@ -7,7 +8,7 @@ use crate::dead_letter::Marks;
 use crate::record::RecordView;
 
 impl Filter {
-    /// Whether it is one of them. The partition is chosen before anything is read.
+    /// Whether it is one of them, its partition aside.
     pub fn takes(&self, record: &RecordView<'_>, marks: &Marks<'_>) -> bool {
         let one_of = |wanted: &[String], found: Option<&str>| {
             wanted.is_empty() || found.is_some_and(|found| wanted.iter().any(|wanted| wanted == found))
@@ -18,6 +19,11 @@ impl Filter {
             && self.since.is_none_or(|since| time >= since)
             && self.until.is_none_or(|until| time < until)
             && self.grep.as_deref().is_none_or(|text| holds(record.value.unwrap_or_default(), text.as_bytes()))
+    }
+
+    /// Whether those of this partition are among them.
+    pub fn takes_partition(&self, partition: i32) -> bool {
+        self.partition.is_empty() || self.partition.contains(&partition)
     }
 
     /// What tells its progress from that of other filters; empty where it takes everything. The
@@ -37,6 +43,17 @@ impl Filter {
             if let Some(time) = time {
                 let _ = write!(suffix, ":{name}={time}");
             }
+        }
+        suffix
+    }
+
+    /// The same of the partitions, for what has one progress for all.
+    pub fn partition_suffix(&self) -> String {
+        let partitions: BTreeSet<i32> = self.partition.iter().copied().collect();
+        let mut suffix = String::new();
+        for (at, partition) in partitions.iter().enumerate() {
+            let before = if at == 0 { ":partition=" } else { "," };
+            let _ = write!(suffix, "{before}{partition}");
         }
         suffix
     }
@@ -77,5 +94,9 @@ mod tests {
         };
         assert_eq!(filter(&[], None).group_suffix(), "");
         assert_eq!(filter(&["b", "a", "b"], Some(7)).group_suffix(), ":reason=a,b:since=7");
+        let partitions = |partition| Filter { partition, ..Filter::default() };
+        assert_eq!(partitions(vec![2, 0, 2]).partition_suffix(), ":partition=0,2");
+        assert_eq!(partitions(Vec::new()).partition_suffix(), "");
+        assert!(partitions(Vec::new()).takes_partition(1) && !partitions(vec![2]).takes_partition(1));
     }
 }

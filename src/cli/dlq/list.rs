@@ -7,6 +7,7 @@ use chrono::{DateTime, SecondsFormat};
 
 use super::reading::{Log, Reading};
 use super::{Context, Failure, ListDlq, ShowDlq};
+use crate::cli::UsageError;
 use crate::dead_letter::{Marks, MaskedBytes, MaskedValue};
 use crate::event::Reason;
 use crate::record::{Offset, RecordView};
@@ -41,7 +42,9 @@ pub fn told(marks: &Marks<'_>) -> Told {
 }
 
 pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
-    note_revealed(args.reveal);
+    if args.reveal {
+        note_revealed();
+    }
     let log = Log::ask(context, &args.filter.partition).await?;
     let mut left = args.max.unwrap_or(u64::MAX);
     for (partition, stretch) in log.stretches {
@@ -64,14 +67,13 @@ pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut dyn Write) 
 }
 
 pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
-    note_revealed(args.reveal);
-    let (topic, (partition, offset)) = (context.topic(), args.place);
-    let log = Log::ask(context, &[partition]).await?;
-    let (begin, end) = log.stretches.get(&partition).copied().unwrap_or_default();
-    if !(begin..end).contains(&Offset(offset)) {
-        return Err(format!("{topic}/{partition} has no offset {offset}: it holds {begin} up to {end}").into());
+    if args.reveal {
+        note_revealed();
     }
-    let mut reading = Reading::new(context, partition, (Offset(offset), Offset(offset).next()));
+    let (topic, offset) = (context.topic(), args.place.offset);
+    let log = Log::ask(context, args.place.partition.as_slice()).await?;
+    let partition = partition_with(offset, &log, topic)?;
+    let mut reading = Reading::new(context, partition, (offset, offset.next()));
     if let Some(batch) = reading.next().await?
         && let Some(entry) = reading.entries(&batch).next()
     {
@@ -99,6 +101,26 @@ pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut dyn Write)
         return Ok(ExitCode::SUCCESS);
     }
     Err(format!("{topic}/{partition} has no record at {offset}: it was compacted, or never committed").into())
+}
+
+/// The one partition of these that has this offset.
+fn partition_with(offset: Offset, log: &Log, topic: &str) -> Result<i32, Failure> {
+    let having = log.stretches.iter().filter(|(_, (begin, end))| (*begin..*end).contains(&offset));
+    let having: Vec<i32> = having.map(|(partition, _)| *partition).collect();
+    match having[..] {
+        [partition] => Ok(partition),
+        [] => {
+            let hold =
+                |(partition, (begin, end)): (&i32, &(Offset, Offset))| format!("{partition} holds {begin} up to {end}");
+            let hold: Vec<_> = log.stretches.iter().map(hold).collect();
+            Err(format!("no partition of {topic} has offset {offset}: {}", hold.join(", ")).into())
+        }
+        [first, ..] => {
+            let text =
+                format!("{} partitions of {topic} have offset {offset}: say which, as {first}:{offset}", having.len());
+            Err(UsageError(text).into())
+        }
+    }
 }
 
 fn line(
@@ -135,10 +157,9 @@ fn time(millis: i64) -> String {
     time.map_or_else(|| "-".to_owned(), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
-fn note_revealed(reveal: bool) {
-    if reveal {
-        eprintln!("login-pipeline: what follows holds personal data, as --reveal asks");
-    }
+/// Says that the output is not for everybody.
+pub fn note_revealed() {
+    eprintln!("login-pipeline: the output holds personal data, in the clear");
 }
 
 #[cfg(test)]
@@ -153,6 +174,16 @@ mod tests {
         assert_eq!([found.reason, found.field, found.message], ["(unknown)", "-", "-"]);
         let marks = Marks { reason: Some("wrong_type"), field: Some("ip"), ..marks };
         assert_eq!(told(&marks).field, "ip");
+    }
+
+    #[test]
+    fn an_offset_alone_will_do_where_it_is_in_one_partition() {
+        let stretches = [(0, (Offset(0), Offset(5))), (1, (Offset(3), Offset(9)))].into();
+        let log = Log { topic_id: None, stretches };
+        let found = |offset| partition_with(Offset(offset), &log, "dead").map_err(|error| error.to_string());
+        assert_eq!((found(2), found(8)), (Ok(0), Ok(1)));
+        assert_eq!(found(4).unwrap_err(), "2 partitions of dead have offset 4: say which, as 0:4");
+        assert!(found(9).unwrap_err().ends_with("has offset 9: 0 holds 0 up to 5, 1 holds 3 up to 9"));
     }
 
     #[test]

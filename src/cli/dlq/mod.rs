@@ -1,38 +1,42 @@
-//! `dlq`: dead letters, counted, looked at, and replayed.
+//! `dlq`: dead letters, counted, looked at, exported and replayed.
 //!
 //! ```text
 //! Log (ends as of now) ──► Reading ──► Filter ──┬─► stats, list, show: masked unless --reveal
-//!                                               └─► replay: Plan ──► asked ──► Writer ──► offset of a group
+//!                             │                 ├─► export ──► file ─┐
+//!                             └─► Input ──► replay: Plan ──► asked   │
+//!                                   ▲                └──► Writer ──► offset of a group
+//!                                   └────────────────────────────────┘
 //! ```
 
 mod args;
 mod chart;
+mod export;
+mod file;
 mod filter;
+mod input;
 mod list;
 mod plan;
+mod progress;
 mod reading;
 mod replay;
 mod stats;
+mod targets;
+mod times;
 
 use std::io::{IsTerminal, Write};
 use std::pin::Pin;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
 
-pub use args::{Dlq, DlqAction, Filter, ListDlq, ReplayDlq, ShowDlq, StatsDlq};
+pub use args::{Dlq, DlqAction, ExportDlq, Filter, ListDlq, ReplayDlq, ShowDlq, StatsDlq};
 
-use super::runtime;
+use super::context::{Context, Failure, interruptible, until_signal};
 use crate::broker::Error;
-use crate::broker::wire::{Cluster, Options, Topic};
-use crate::config::Config;
+use crate::broker::wire::Topic;
 use crate::observe::logs;
 
-/// Why an operation failed, to be told as it is.
-type Failure = Box<dyn std::error::Error>;
-
-/// Counts, shows or replays dead letters.
+/// Counts, shows, exports or replays dead letters.
 ///
 /// # Errors
 /// Where the configuration is wrong, the topic can't be read, or a record can't be written.
@@ -42,32 +46,22 @@ pub fn run(args: &Dlq, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         DlqAction::List(args) => &args.settings,
         DlqAction::Show(args) => &args.settings,
         DlqAction::Replay(args) => &args.settings,
+        DlqAction::Export(args) => &args.settings,
     };
-    let config = settings.load()?;
-    logs::init(config.log.format, "warn")?;
-    let context = Context { cluster: Arc::new(Cluster::new(Options::from(&config.kafka))), config };
-    let ended = runtime::run(Some(1), |stop| async move {
+    let context = Context::load(settings)?;
+    logs::init(context.config.log.format, "warn")?;
+    until_signal(|stop| async move {
         // In boxes: the compiler gives up on how deep they would nest otherwise.
         let work: Pin<Box<dyn Future<Output = _>>> = match &args.action {
             // It ends by itself, with its progress stored.
-            DlqAction::Replay(args) => return Some(Box::pin(replay::run(args, &context, &stop, out)).await),
+            DlqAction::Replay(args) => return Box::pin(replay::run(args, &context, &stop, out)).await,
             DlqAction::Stats(args) => Box::pin(stats::run(args, &context, out)),
             DlqAction::List(args) => Box::pin(list::run(args, &context, out)),
             DlqAction::Show(args) => Box::pin(list::show(args, &context, out)),
+            DlqAction::Export(args) => Box::pin(export::run(args, &context, out)),
         };
-        stop.run_until_cancelled(work).await
-    })?;
-    match ended {
-        runtime::Ended::InOrder(Some(result)) => result,
-        runtime::Ended::InOrder(None) => Err("interrupted".into()),
-        runtime::Ended::Forced => Ok(ExitCode::from(super::EXIT_FORCED)),
-    }
-}
-
-/// What every operation needs.
-struct Context {
-    config: Config,
-    cluster: Arc<Cluster>,
+        interruptible(&stop, work).await
+    })
 }
 
 impl Context {

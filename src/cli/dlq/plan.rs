@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use super::ReplayDlq;
+use super::input::Found;
 use super::stats::Counted;
-use crate::broker::Entry;
+use super::{Context, ReplayDlq};
 use crate::dead_letter::Marks;
 use crate::event::Reason;
 use crate::record::RecordView;
@@ -33,8 +33,6 @@ pub enum Skip {
     Damaged,
     /// It does not say where it came from.
     NoTopic,
-    /// It was replayed too often, and there is no quarantine topic.
-    TooOften,
     /// Its topic refuses it for good.
     Refused,
 }
@@ -47,7 +45,6 @@ impl Skip {
             Self::Truncated => "truncated: the whole value is not there",
             Self::Damaged => "no record: bytes that can't be decoded",
             Self::NoTopic => "without a topic that it came from: --to names one",
-            Self::TooOften => "replayed too often already: --quarantine-topic takes them",
             Self::Refused => "refused by the topic for good",
         }
     }
@@ -59,18 +56,24 @@ pub struct Rules<'a> {
     pub args: &'a ReplayDlq,
     /// What dead letters' own headers begin with.
     pub prefix: &'a str,
+    /// Where those go that were replayed too often.
+    pub quarantine: String,
 }
 
 impl<'a> Rules<'a> {
-    /// What becomes of an entry with these marks.
-    pub fn fate<'e>(&self, entry: &Entry<'e>, marks: &Marks<'e>) -> Fate<'e>
-    where
-        'a: 'e,
-    {
+    /// For dead letters of this configuration's topic.
+    pub fn new(args: &'a ReplayDlq, context: &'a Context) -> Self {
+        let default = || format!("{}-quarantine", context.topic());
+        let quarantine = args.quarantine_topic.clone().unwrap_or_else(default);
+        Self { args, prefix: context.prefix(), quarantine }
+    }
+
+    /// What becomes of a dead letter with these marks.
+    pub fn fate<'e>(&'e self, Found { entry, partition }: &Found<'e>, marks: &Marks<'e>) -> Fate<'e> {
         if entry.damage.is_some() {
             return Fate::Skip(Skip::Damaged);
         }
-        if !self.args.filter.takes(&entry.record, marks) {
+        if !self.args.filter.takes_partition(*partition) || !self.args.filter.takes(&entry.record, marks) {
             return Fate::Skip(Skip::Filtered);
         }
         if marks.truncated_from.is_some() {
@@ -80,8 +83,7 @@ impl<'a> Rules<'a> {
             return Fate::Skip(Skip::Damaged);
         }
         if marks.replays >= self.args.max_replays.get() {
-            let quarantine = self.args.quarantine_topic.as_deref();
-            return quarantine.map_or(Fate::Skip(Skip::TooOften), Fate::Quarantine);
+            return Fate::Quarantine(&self.quarantine);
         }
         self.args.to.as_deref().or(marks.topic).map_or(Fate::Skip(Skip::NoTopic), Fate::Replay)
     }

@@ -15,18 +15,17 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::input::{Found, Input};
 use super::plan::{Fate, Plan, Rules, Skip};
-use super::reading::{Log, Reading};
+use super::progress::Progress;
+use super::targets::{Targets, target_partition};
 use super::{Context, Failure, ReplayDlq};
-use crate::broker::wire::Coordinator;
 use crate::broker::wire::batch::Outgoing;
-use crate::broker::{Destination, Entry, Expected, OutputBatch, Producer, Watch, Writer};
+use crate::broker::{Destination, Expected, OutputBatch, Producer, Watch, Writer};
 use crate::cli::UsageError;
 use crate::dead_letter::{Marks, Replayed};
-use crate::murmur2::partition_of;
 use crate::observe::Observe;
-use crate::offsets::{Checkpoint, Committer, GroupStore, OffsetStore, StoreError};
-use crate::record::{Headers, Offset, RecordView, TopicId};
+use crate::record::{Headers, Offset, RecordView};
 use crate::stages::Routes;
 use crate::tenure::Tenure;
 
@@ -36,39 +35,22 @@ pub const BATCH_RECORDS: usize = 1_000;
 /// As many topics are written to, at most: no more are made up by whoever writes to the dead-letter topic.
 const MOST_TOPICS: usize = 100;
 
-/// The bit of KIP-430 for the operation Write.
-const WRITE: i32 = 1 << 4;
-
 pub(super) async fn run(
     args: &ReplayDlq,
     context: &Context,
     stop: &CancellationToken,
     out: &mut dyn Write,
 ) -> Result<ExitCode, Failure> {
-    let rules = Rules { args, prefix: context.prefix() };
-    let progress = Progress::open(args, context).await?;
-    let Some(planned) = stop.run_until_cancelled(plan(&rules, context, &progress)).await else {
+    let rules = Rules::new(args, context);
+    let Some(prepared) = stop.run_until_cancelled(prepare(&rules, context, out)).await else {
         return Err("interrupted, before anything was written".into());
     };
-    let (log, plan) = planned?;
-    let targets = Targets::find(context, &plan).await?;
-    plan.print(out, "are to be written")?;
-    writeln!(out, "what the rules in force make of them:")?;
-    for (verdict, count) in plan.verdicts.iter() {
-        writeln!(out, "  {count:>10}  {verdict}")?;
-    }
-    writeln!(out, "progress is kept in group {}", progress.group)?;
-    if args.dry_run {
-        writeln!(out, "dry run: nothing is written, and no offset stored")?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    out.flush()?;
-    if plan.records() > 0 && !args.yes && !confirmed().await? {
-        writeln!(out, "nothing is written")?;
-        return Ok(ExitCode::FAILURE);
-    }
+    let Prepared { input, progress, targets } = match prepared? {
+        Ok(prepared) => prepared,
+        Err(ended) => return Ok(ended),
+    };
     let mut replay = Replay::new(rules, context, targets, progress)?;
-    let result = replay.run(&log, stop).await;
+    let result = replay.run(&input, stop).await;
     replay.done.print(out, "were written")?;
     if !result? {
         writeln!(out, "interrupted: the same command goes on where this one stopped")?;
@@ -76,6 +58,45 @@ pub(super) async fn run(
     }
     let refused = replay.done.skipped.contains_key(&Skip::Refused);
     Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What is to be done, once it is told and agreed to.
+struct Prepared<'c> {
+    input: Input<'c>,
+    progress: Progress<'c>,
+    targets: Targets,
+}
+
+/// Finds out what is to be done, tells it, and asks; an exit code where nothing is to be written.
+async fn prepare<'c>(
+    rules: &Rules<'_>,
+    context: &'c Context,
+    out: &mut dyn Write,
+) -> Result<Result<Prepared<'c>, ExitCode>, Failure> {
+    let args = rules.args;
+    let mut input = Input::ask(args, context).await?;
+    let progress = Progress::open(args, context, input.sha256()).await?;
+    for (partition, stretch) in &mut input.log.stretches {
+        *stretch = progress.left(context.topic(), input.log.topic_id, *partition, *stretch).await?;
+    }
+    let plan = plan(rules, context, &input).await?;
+    plan.print(out, "are to be written")?;
+    writeln!(out, "what the rules in force make of them:")?;
+    for (verdict, count) in plan.verdicts.iter() {
+        writeln!(out, "  {count:>10}  {verdict}")?;
+    }
+    writeln!(out, "progress is kept in group {}", progress.group)?;
+    out.flush()?;
+    let targets = Targets::find(context, &plan, rules).await?;
+    if args.dry_run {
+        writeln!(out, "dry run: nothing is written, and no offset stored")?;
+        return Ok(Err(ExitCode::SUCCESS));
+    }
+    if plan.records() > 0 && !args.yes && !confirmed().await? {
+        writeln!(out, "nothing is written")?;
+        return Ok(Err(ExitCode::FAILURE));
+    }
+    Ok(Ok(Prepared { input, progress, targets }))
 }
 
 /// Asks whether to write.
@@ -94,102 +115,22 @@ async fn confirmed() -> Result<bool, Failure> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// Where the replay is, kept in a group that nobody is a member of.
-struct Progress<'c> {
-    group: String,
-    store: GroupStore,
-    context: &'c Context,
-}
-
-impl<'c> Progress<'c> {
-    async fn open(args: &ReplayDlq, context: &'c Context) -> Result<Self, Failure> {
-        let group = group_of(args, &context.config.kafka.client_id)?;
-        let coordinator = || Coordinator::new(Arc::clone(&context.cluster), &group);
-        let found = context.patiently(|| async { coordinator().describe().await }).await?;
-        if let Some(found) = found.filter(|found| found.members > 0) {
-            return Err(format!("group {group} has {} members: --group names another", found.members).into());
-        }
-        let store = GroupStore::new(coordinator(), Committer::Plain);
-        Ok(Self { group, store, context })
-    }
-
-    /// The stretch of a partition that is left.
-    async fn left(
-        &self,
-        topic: &str,
-        id: Option<TopicId>,
-        partition: i32,
-        whole: (Offset, Offset),
-    ) -> Result<(Offset, Offset), Failure> {
-        let (begin, end) = whole;
-        let stored = self.patiently(|| self.store.load(topic, partition)).await?;
-        let same = |stored: &Checkpoint| stored.topic_id.zip(id).is_none_or(|(then, now)| then == now);
-        match stored {
-            Some(stored) if same(&stored) && stored.next_offset > end => Err(format!(
-                "group {} is at {} of {topic}/{partition}, which ends at {end}: the topic was made anew, or cut off; \
-                 --group names another group",
-                self.group, stored.next_offset
-            )
-            .into()),
-            Some(stored) if same(&stored) => Ok((stored.next_offset.max(begin), end)),
-            _ => Ok(whole),
-        }
-    }
-
-    async fn store(&self, topic: &str, topic_id: Option<TopicId>, partition: i32, next: Offset) -> Result<(), Failure> {
-        let checkpoint =
-            Checkpoint { topic: topic.to_owned(), topic_id, partition, next_offset: next, leader_epoch: None };
-        let tenure = Tenure::unlimited();
-        self.patiently(|| self.store.store(&checkpoint, &tenure)).await
-    }
-
-    async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(&self, ask: impl Fn() -> F) -> Result<T, Failure> {
-        let mut waiting = self.context.waiting();
-        loop {
-            match ask().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => waiting.after(error.class(), error).await?,
-            }
-        }
-    }
-}
-
-/// The group's name. A filter, or another topic, has a group of its own: what one replay passed over is
-/// not done for another.
-fn group_of(args: &ReplayDlq, application: &str) -> Result<String, UsageError> {
-    if let Some(group) = &args.group {
-        return Ok(group.clone());
-    }
-    if args.filter.grep.is_some() && !args.dry_run {
-        let text = "--grep needs a --group to keep its progress in: the text is not made part of a name, since it may \
-                    be personal data";
-        return Err(UsageError(text.to_owned()));
-    }
-    let to = args.to.as_ref().map_or_else(String::new, |to| format!(":to={to}"));
-    let grep = if args.filter.grep.is_some() { ":grep" } else { "" };
-    Ok(format!("{application}-dlq-replay{}{to}{grep}", args.filter.group_suffix()))
-}
-
 /// Reads what is left once, and says what would be done with it.
-async fn plan(rules: &Rules<'_>, context: &Context, progress: &Progress<'_>) -> Result<(Log, Plan), Failure> {
-    let mut log = Log::ask(context, &rules.args.filter.partition).await?;
+async fn plan(rules: &Rules<'_>, context: &Context, input: &Input<'_>) -> Result<Plan, Failure> {
     let routes = Routes::new(&context.config)?;
     let mut plan = Plan::default();
-    for (partition, stretch) in &mut log.stretches {
-        *stretch = progress.left(context.topic(), log.topic_id, *partition, *stretch).await?;
-    }
-    for (partition, stretch) in &log.stretches {
-        let mut reading = Reading::new(context, *partition, *stretch);
-        while let Some(batch) = reading.next().await? {
-            for entry in reading.entries(&batch) {
+    for (partition, stretch) in &input.log.stretches {
+        let mut source = input.read(*partition, *stretch).await?;
+        while let Some(batch) = source.next().await? {
+            for found in source.found(&batch) {
                 if rules.args.max.is_some_and(|max| plan.records() >= max) {
-                    return Ok((log, plan));
+                    return Ok(plan);
                 }
-                let marks = Marks::of(&entry.record, rules.prefix);
-                let fate = rules.fate(&entry, &marks);
+                let marks = Marks::of(&found.entry.record, rules.prefix);
+                let fate = rules.fate(&found, &marks);
                 plan.note(fate);
                 if matches!(fate, Fate::Replay(_)) {
-                    plan.judge(&routes, &entry.record);
+                    plan.judge(&routes, &found.entry.record);
                 }
                 if plan.topics.len() > MOST_TOPICS {
                     return Err(format!("more than {MOST_TOPICS} topics are to be written to: --to names one").into());
@@ -197,39 +138,13 @@ async fn plan(rules: &Rules<'_>, context: &Context, progress: &Progress<'_>) -> 
             }
         }
     }
-    Ok((log, plan))
-}
-
-/// The topics that are written to.
-struct Targets {
-    names: Vec<String>,
-}
-
-impl Targets {
-    /// Makes sure that all of them are there, and may be written to.
-    async fn find(context: &Context, plan: &Plan) -> Result<Self, Failure> {
-        let names: Vec<String> = plan.topics.keys().cloned().collect();
-        for name in &names {
-            if name == context.topic() {
-                let text = format!("{name} is the dead-letter topic itself: nothing is replayed to it");
-                return Err(UsageError(text).into());
-            }
-            let found = context.patiently(|| async { context.describe(name).await }).await?;
-            if found.authorized_operations.is_some_and(|bits| bits & WRITE == 0) {
-                return Err(format!("Write on topic {name} is not allowed: grant it").into());
-            }
-        }
-        Ok(Self { names })
-    }
-
-    fn place(&self, topic: &str) -> Option<usize> {
-        self.names.iter().position(|name| name == topic)
-    }
+    Ok(plan)
 }
 
 /// A dead letter that is to be written.
 struct Due<'e> {
     record: RecordView<'e>,
+    partition: i32,
     marks: Marks<'e>,
     fate: Fate<'e>,
 }
@@ -258,22 +173,22 @@ impl<'c> Replay<'c> {
     }
 
     /// Whether it came to its end.
-    async fn run(&mut self, log: &Log, stop: &CancellationToken) -> Result<bool, Failure> {
-        for (partition, stretch) in &log.stretches {
-            let mut reading = Reading::new(self.context, *partition, *stretch);
+    async fn run(&mut self, input: &Input<'_>, stop: &CancellationToken) -> Result<bool, Failure> {
+        for (partition, stretch) in &input.log.stretches {
+            let mut source = input.read(*partition, *stretch).await?;
             loop {
-                let Some(batch) = stop.run_until_cancelled(reading.next()).await else { return Ok(false) };
+                let Some(batch) = stop.run_until_cancelled(source.next()).await else { return Ok(false) };
                 let Some(batch) = batch? else { break };
-                let entries: Vec<_> = reading.entries(&batch).collect();
-                let mut left = &entries[..];
-                while let Some(entry) = left.first() {
+                let found = source.found(&batch);
+                let mut left = &found[..];
+                while let Some(first) = left.first() {
                     if self.is_full() {
                         return Ok(true);
                     }
-                    debug_assert!(entry.record.offset >= stretch.0);
+                    debug_assert!(first.entry.record.offset >= stretch.0);
                     let Some(()) = stop.run_until_cancelled(self.pace()).await else { return Ok(false) };
-                    let (count, next) = self.replay(left, *partition, stop).await?;
-                    self.progress.store(self.context.topic(), log.topic_id, *partition, next).await?;
+                    let (count, next) = self.replay(left, stop).await?;
+                    self.progress.store(self.context.topic(), input.log.topic_id, *partition, next).await?;
                     left = left.get(count..).unwrap_or_default();
                 }
             }
@@ -304,34 +219,30 @@ impl<'c> Replay<'c> {
     }
 
     /// Writes some of these, the first of them, and says how many are done with and at which offset to go on.
-    async fn replay(
-        &mut self,
-        left: &[Entry<'_>],
-        partition: i32,
-        stop: &CancellationToken,
-    ) -> Result<(usize, Offset), Failure> {
+    async fn replay(&mut self, left: &[Found<'_>], stop: &CancellationToken) -> Result<(usize, Offset), Failure> {
         let counts = self.context.patiently(|| self.writer.partition_counts()).await?;
         let mut planned = Plan::default();
         let (mut count, mut next) = (0, Offset(0));
         let mut due = Vec::new();
-        for entry in left.iter().take(self.batch_records()) {
+        for found in left.iter().take(self.batch_records()) {
+            let record = found.entry.record;
             let written = self.done.records() + planned.records();
             if self.rules.args.max.is_some_and(|max| written >= max) {
                 break;
             }
-            let marks = Marks::of(&entry.record, self.rules.prefix);
-            let fate = self.rules.fate(entry, &marks);
+            let marks = Marks::of(&record, self.rules.prefix);
+            let fate = self.rules.fate(found, &marks);
             planned.note(fate);
             if !matches!(fate, Fate::Skip(_)) {
-                due.push(Due { record: entry.record, marks, fate });
+                due.push(Due { record, partition: found.partition, marks, fate });
             }
-            (count, next) = (count + 1, entry.record.offset.next());
+            (count, next) = (count + 1, record.offset.next());
         }
         // All at once; where some are refused, each of those that are not written by itself.
-        let mut unwritten = self.write(&due, &counts, partition, stop).await?;
+        let mut unwritten = self.write(&due, &counts, stop).await?;
         unwritten.sort_unstable();
         for alone in unwritten.into_iter().filter_map(|at| due.get(at)) {
-            if !self.write(slice::from_ref(alone), &counts, partition, stop).await?.is_empty() {
+            if !self.write(slice::from_ref(alone), &counts, stop).await?.is_empty() {
                 planned.refused(alone.fate);
             }
         }
@@ -340,15 +251,9 @@ impl<'c> Replay<'c> {
     }
 
     /// Writes these, and returns the places of those that are not written.
-    async fn write(
-        &self,
-        due: &[Due<'_>],
-        counts: &[i32],
-        partition: i32,
-        stop: &CancellationToken,
-    ) -> Result<Vec<usize>, Failure> {
+    async fn write(&self, due: &[Due<'_>], counts: &[i32], stop: &CancellationToken) -> Result<Vec<usize>, Failure> {
         let mut output = OutputBatch::new(self.context.config.output.max_batch_bytes.as_usize(), Expected::default());
-        for (at, Due { record, marks, fate }) in due.iter().enumerate() {
+        for (at, Due { record, partition, marks, fate }) in due.iter().enumerate() {
             let (Fate::Replay(name) | Fate::Quarantine(name)) = fate else { continue };
             let topic = self.targets.place(name).ok_or_else(|| format!("{name} was not asked for before"))?;
             let count = counts.get(topic).copied().unwrap_or(1);
@@ -357,7 +262,7 @@ impl<'c> Replay<'c> {
                 let outgoing = Outgoing { timestamp_ms: record.timestamp_ms, key: record.key, value: record.value };
                 output.append(to, at, &outgoing, record.headers);
             } else {
-                let to = Destination { topic, partition: target_partition(marks, record.key, partition, count) };
+                let to = Destination { topic, partition: target_partition(marks, record.key, *partition, count) };
                 let outgoing = Outgoing { timestamp_ms: marks.time(record), key: record.key, value: record.value };
                 let replayed = Replayed::new(self.rules.prefix, marks.replays);
                 let headers: Vec<_> = replayed.headers(record).collect();
@@ -396,15 +301,5 @@ impl<'c> Replay<'c> {
     async fn given_up(&self, stop: &CancellationToken) {
         stop.cancelled().await;
         tokio::time::sleep(self.context.config.shutdown.timeout).await;
-    }
-}
-
-/// The partition that a record goes to, of `count`: the one that it came from, where there is one of that
-/// number; else the one that Kafka's clients choose for its key.
-fn target_partition(marks: &Marks<'_>, key: Option<&[u8]>, dead_letter: i32, count: i32) -> i32 {
-    match (marks.partition, key) {
-        (Some(partition), _) if partition < count => partition,
-        (_, Some(key)) => partition_of(key, count),
-        (_, None) => dead_letter % count.max(1),
     }
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
-use chrono::DateTime;
 use serde::Serialize;
 
 use super::chart::{Row, chart, columns};
 use super::list::told;
 use super::reading::{Log, Reading};
+use super::times::Times;
 use super::{Context, Failure, Filter, StatsDlq, for_people};
 use crate::dead_letter::Marks;
 use crate::record::RecordView;
@@ -59,8 +59,8 @@ struct Stats {
     reasons: Counted,
     fields: Counted,
     source_partitions: Counted,
-    /// By the day, UTC, that the record is of.
-    days: Counted,
+    /// By the time that the record is of.
+    times: Times,
 }
 
 pub(super) async fn run(args: &StatsDlq, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
@@ -102,7 +102,7 @@ impl Stats {
             self.fields.count(told.field);
         }
         self.source_partitions.count(told.source_partition);
-        self.days.count(day(marks.time(record)));
+        self.times.count(marks.time(record));
     }
 
     fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
@@ -117,14 +117,8 @@ impl Stats {
         chart(out, "REASON", &self.reasons.rows(true), width)?;
         chart(out, "FIELD", &self.fields.rows(true), width)?;
         chart(out, "SOURCE", &self.source_partitions.rows(false), width)?;
-        chart(out, "DAY", &self.days.rows(false), width)
+        chart(out, &self.times.title(), &self.times.rows(), width)
     }
-}
-
-/// The day, UTC.
-fn day(millis: i64) -> String {
-    let time = DateTime::from_timestamp_millis(millis).filter(|_| (0..=253_402_300_799_999).contains(&millis));
-    time.map_or_else(|| "(no time)".to_owned(), |time| time.format("%Y-%m-%d").to_string())
 }
 
 #[cfg(test)]
@@ -137,11 +131,5 @@ mod tests {
         (0..5_000).for_each(|n| counted.count(format!("{n:04}")));
         assert_eq!(counted.iter().count(), MOST + 1);
         assert_eq!(counted.iter().map(|(_, count)| count).sum::<u64>(), 5_000);
-    }
-
-    #[test]
-    fn days_of_all_times() {
-        assert_eq!(day(1_767_323_045_000), "2026-01-02");
-        assert!([i64::MIN, -1, i64::MAX].into_iter().all(|millis| day(millis) == "(no time)"));
     }
 }

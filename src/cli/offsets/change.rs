@@ -89,7 +89,7 @@ impl Change {
         stored: &Listed,
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
-        let topic = context.topic();
+        let topic = &context.config.source.topic;
         if !manner.force
             && let Some(worker) = store.worker(topic, self.to.keys().copied()).await?
         {

@@ -19,17 +19,11 @@ mod transfer;
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 pub use args::{ExportOffsets, ImportOffsets, Offsets, OffsetsAction, PartitionArg, SetOffsets, ShowOffsets};
 pub use target::{ParseTargetError, Target};
 
-use super::runtime;
-use crate::broker::wire::{Cluster, Options};
-use crate::config::Config;
-
-/// Why an operation failed, to be told as it is.
-type Failure = Box<dyn std::error::Error>;
+use super::context::{Context, Failure, interruptible, until_signal};
 
 /// Shows, sets, exports or imports stored offsets.
 ///
@@ -43,9 +37,8 @@ pub fn run(args: &Offsets, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         OffsetsAction::Export(args) => &args.settings,
         OffsetsAction::Import(args) => &args.settings,
     };
-    let config = settings.load()?;
-    let context = Context { cluster: Arc::new(Cluster::new(Options::from(&config.kafka))), config };
-    let ended = runtime::run(Some(1), |stop| async move {
+    let context = Context::load(settings)?;
+    until_signal(|stop| async move {
         let work = async {
             match &args.action {
                 OffsetsAction::Show(args) => show::run(args, &context, out).await,
@@ -54,23 +47,6 @@ pub fn run(args: &Offsets, out: &mut dyn Write) -> Result<ExitCode, Failure> {
                 OffsetsAction::Import(args) => transfer::import(args, &context, out).await,
             }
         };
-        stop.run_until_cancelled(work).await
-    })?;
-    match ended {
-        runtime::Ended::InOrder(Some(result)) => result,
-        _ => Err("interrupted".into()),
-    }
-}
-
-/// What every operation needs.
-struct Context {
-    config: Config,
-    cluster: Arc<Cluster>,
-}
-
-impl Context {
-    /// The source topic's name.
-    fn topic(&self) -> &str {
-        &self.config.source.topic
-    }
+        interruptible(&stop, work).await
+    })
 }

@@ -10,7 +10,7 @@ use super::target::Target;
 use super::{Context, Failure, SetOffsets};
 
 pub(super) async fn run(args: &SetOffsets, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
-    let topic = context.topic();
+    let topic = &context.config.source.topic;
     let manner = Manner { dry_run: args.dry_run, force: args.force };
     let ends = manner.ends(context, matches!(args.to, Target::Offset(_))).await?;
     let mut store = manner.open(context).await?;

@@ -28,7 +28,7 @@ struct Row {
 
 /// Prints the stored offsets. A failure where one of them can't be read.
 pub(super) async fn run(args: &ShowOffsets, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
-    let (topic, kind) = (context.topic(), context.config.offsets.store);
+    let (topic, kind) = (&context.config.source.topic, context.config.offsets.store);
     let on_disk = kind == OffsetStoreKind::File;
     if args.offline && !on_disk {
         return Err("only the file store can be looked at without brokers".into());

@@ -38,7 +38,7 @@ struct Line {
 
 /// Writes the document, or nothing where one of the offsets can't be read.
 pub(super) async fn export(args: &ExportOffsets, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
-    let topic = context.topic();
+    let topic = &context.config.source.topic;
     let store = Store::open(&context.config, &context.cluster, Purpose::Look).await?;
     let partitions: Vec<i32> = match context.config.offsets.store {
         OffsetStoreKind::Group => {
@@ -71,7 +71,7 @@ pub(super) async fn export(args: &ExportOffsets, context: &Context, out: &mut dy
 
 /// Stores what a document says, all of it or, where anything speaks against it, nothing.
 pub(super) async fn import(args: &ImportOffsets, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
-    let (topic, path) = (context.topic(), args.file.display());
+    let (topic, path) = (&context.config.source.topic, args.file.display());
     let manner = Manner { dry_run: args.dry_run, force: args.force };
     let text = std::fs::read_to_string(&args.file).map_err(|error| format!("can't read {path}: {error}"))?;
     let document: Document = serde_json::from_str(&text).map_err(|error| format!("{path} is no export: {error}"))?;

@@ -1,0 +1,128 @@
+//! What a replay reads: the dead-letter topic, or an export of it.
+
+use std::collections::BTreeMap;
+
+use super::file::{ExportFile, Lines};
+use super::reading::{Log, Reading};
+use super::targets::is_missing;
+use super::{Context, Failure, ReplayDlq};
+use crate::broker::{Entry, SourceBatch};
+use crate::dead_letter::Exported;
+use crate::record::Offset;
+
+/// As many lines are taken at a time.
+const LINES: usize = 1_000;
+
+/// What there is to read, as it was at the start.
+pub struct Input<'c> {
+    context: &'c Context,
+    /// Its partitions. A file is one, 0, whose offsets are lines.
+    pub log: Log,
+    file: Option<ExportFile>,
+}
+
+/// A dead letter, and the partition of the dead-letter topic that it lies in, or was exported from.
+pub struct Found<'b> {
+    /// Its place in what is read, and the record.
+    pub entry: Entry<'b>,
+    /// The partition.
+    pub partition: i32,
+}
+
+/// One partition at reading.
+pub enum Source<'c> {
+    /// Of the topic.
+    Topic(i32, Box<Reading<'c>>),
+    /// Of a file.
+    File(Box<Lines>),
+}
+
+/// Some dead letters, one after the other.
+pub enum Batch {
+    /// Of the topic.
+    Topic(SourceBatch),
+    /// Of a file, from this line on.
+    File(Offset, Vec<Exported>),
+}
+
+impl<'c> Input<'c> {
+    /// Finds out what there is.
+    ///
+    /// # Errors
+    /// Where the topic is not there, the brokers don't tell, or the file can't be read.
+    pub async fn ask(args: &ReplayDlq, context: &'c Context) -> Result<Self, Failure> {
+        let Some(path) = &args.from_file else {
+            let log = Log::ask(context, &args.filter.partition).await?;
+            return Ok(Self { context, log, file: None });
+        };
+        let file = ExportFile::open(path).await?;
+        // Kafka keeps offsets of topics that are there.
+        let topic = context.topic();
+        match context.patiently(|| async { context.describe(topic).await }).await {
+            Err(error) if is_missing(&error) => {
+                return Err(format!(
+                    "how far a file is replayed is kept as an offset of the dead-letter topic, but {topic} is not there: \
+                     create it, or name one that is by --dead_letter.topic"
+                )
+                .into());
+            }
+            found => drop(found?),
+        }
+        // It outlives the topic that it came from, so that the topic's id is of no importance.
+        let log = Log { topic_id: None, stretches: BTreeMap::from([(0, (Offset(0), file.lines))]) };
+        Ok(Self { context, log, file: Some(file) })
+    }
+
+    /// What tells a file from every other.
+    pub fn sha256(&self) -> Option<&str> {
+        self.file.as_ref().map(|file| file.sha256.as_str())
+    }
+
+    /// Reads a stretch of a partition.
+    ///
+    /// # Errors
+    /// Where the file can't be read.
+    pub async fn read(&self, partition: i32, stretch: (Offset, Offset)) -> Result<Source<'c>, Failure> {
+        let Some(file) = &self.file else {
+            let reading = Reading::new(self.context, partition, stretch);
+            return Ok(Source::Topic(partition, Box::new(reading)));
+        };
+        // A control character has one byte in the record and six in JSON.
+        let frame = self.context.config.kafka.max_frame_bytes.as_usize();
+        Ok(Source::File(Box::new(file.lines_from(stretch.0, frame.saturating_mul(6)).await?)))
+    }
+}
+
+impl Source<'_> {
+    /// The next dead letters; `None` at the end.
+    ///
+    /// # Errors
+    /// What lasts, or does not pass in time.
+    pub async fn next(&mut self) -> Result<Option<Batch>, Failure> {
+        Ok(match self {
+            Self::Topic(_, reading) => reading.next().await?.map(Batch::Topic),
+            Self::File(lines) => {
+                let first = lines.next;
+                let letters = lines.read(LINES).await?;
+                (!letters.is_empty()).then_some(Batch::File(first, letters))
+            }
+        })
+    }
+
+    /// Those of a batch, in their order.
+    pub fn found<'b>(&self, batch: &'b Batch) -> Vec<Found<'b>> {
+        match (self, batch) {
+            (Self::Topic(partition, reading), Batch::Topic(batch)) => {
+                reading.entries(batch).map(|entry| Found { entry, partition: *partition }).collect()
+            }
+            (_, Batch::File(first, letters)) => {
+                let offsets = (first.0..).map(Offset);
+                let entry = |(letter, offset): (&'b Exported, _)| Entry { record: letter.record(offset), damage: None };
+                let partitions = letters.iter().map(|letter| letter.partition);
+                let entries = letters.iter().zip(offsets).map(entry);
+                entries.zip(partitions).map(|(entry, partition)| Found { entry, partition }).collect()
+            }
+            (Self::File(_), Batch::Topic(_)) => Vec::new(), // no source's own
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Where a replay writes to.
+
+use kafka_protocol::ResponseError;
+
+use super::plan::{Plan, Rules};
+use super::{Context, Failure};
+use crate::broker::Error;
+use crate::cli::UsageError;
+use crate::config::is_topic_name;
+use crate::dead_letter::Marks;
+use crate::murmur2::partition_of;
+
+/// The bit of KIP-430 for the operation Write.
+const WRITE: i32 = 1 << 4;
+
+/// The topics that are written to.
+pub struct Targets {
+    /// Their names.
+    pub names: Vec<String>,
+}
+
+impl Targets {
+    /// Makes sure that all of them are there, and may be written to.
+    ///
+    /// # Errors
+    /// Where one of them is not, or the brokers don't tell.
+    pub async fn find(context: &Context, plan: &Plan, rules: &Rules<'_>) -> Result<Self, Failure> {
+        let names: Vec<String> = plan.topics.keys().cloned().collect();
+        for name in &names {
+            if name == context.topic() {
+                let text = format!("{name} is the dead-letter topic itself: nothing is replayed to it");
+                return Err(UsageError(text).into());
+            }
+            let is_quarantine = plan.quarantined > 0 && *name == rules.quarantine;
+            if is_quarantine && !is_topic_name(name) {
+                return Err(UsageError(format!("{name} is no topic's name: --quarantine-topic names another")).into());
+            }
+            let found = match context.patiently(|| async { context.describe(name).await }).await {
+                Err(error) if is_quarantine && is_missing(&error) => return Err(no_quarantine(plan, rules).into()),
+                found => found?,
+            };
+            if found.authorized_operations.is_some_and(|bits| bits & WRITE == 0) {
+                return Err(format!("Write on topic {name} is not allowed: grant it").into());
+            }
+        }
+        Ok(Self { names })
+    }
+
+    /// The place of a topic among them.
+    pub fn place(&self, topic: &str) -> Option<usize> {
+        self.names.iter().position(|name| name == topic)
+    }
+}
+
+/// What to do where the quarantine topic is missing.
+fn no_quarantine(plan: &Plan, rules: &Rules<'_>) -> String {
+    let (count, often, name) = (plan.quarantined, rules.args.max_replays, &rules.quarantine);
+    format!(
+        "{count} dead letters were replayed {often} times or more and go to the quarantine topic, but {name} is not \
+         there: create it (kafka-topics.sh --create --topic {name}), name another by --quarantine-topic, or allow more \
+         by --max-replays"
+    )
+}
+
+/// Whether a topic is not there.
+pub fn is_missing(error: &Failure) -> bool {
+    error.downcast_ref().is_some_and(|error: &Error| error.is(ResponseError::UnknownTopicOrPartition))
+}
+
+/// The partition that a record goes to, of `count`: the one that it came from, where there is one of that
+/// number; else the one that Kafka's clients choose for its key.
+pub fn target_partition(marks: &Marks<'_>, key: Option<&[u8]>, dead_letter: i32, count: i32) -> i32 {
+    match (marks.partition, key) {
+        (Some(partition), _) if partition < count => partition,
+        (_, Some(key)) => partition_of(key, count),
+        (_, None) => dead_letter % count.max(1),
+    }
+}

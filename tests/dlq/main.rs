@@ -1,0 +1,13 @@
+//! The `dlq` subcommand: on the sandbox what it says and writes, on a real Kafka what survives kills.
+//! `CHAOS=long` (`make chaos`) is the long form of these.
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod asking;
+mod dead;
+mod export;
+mod kafka;
+mod replay;
+mod show;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,99 @@
+//! What a replay writes, and what it leaves.
+
+use login_pipeline::sandbox::NewRecord;
+
+use crate::dead::{PREFIX, counts, dead, dlq, keys, sandbox, told, write};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_writes_what_came_and_goes_on_behind_it() {
+    let sandbox = sandbox().await;
+    let brokers = sandbox.bootstrap();
+    let tombstone = NewRecord { value: None, ..dead("k4", "", "tombstone", "0") };
+    let cut = dead("k5", "{", "too_large", "0").header(&format!("{PREFIX}truncated.from"), Some(b"999"));
+    write(&sandbox, 0, vec![dead("k1", "v1", "wrong_type", "0"), dead("k2", "v2", "missing_field", "2"), cut]);
+    write(&sandbox, 1, vec![dead("k3", "v3", "wrong_type", "3"), tombstone]);
+
+    sandbox.create_topic("dead-quarantine", 1).unwrap();
+    let refused = dlq(&brokers, &["replay"]).await;
+    assert_eq!(refused.status.code(), Some(64), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--yes"));
+    let dry = told(dlq(&brokers, &["replay", "--dry-run"]).await);
+    for line in ["3 records are to be written to in", "truncated", "to dead-quarantine", "refused: malformed_json"] {
+        assert!(dry.contains(line), "{line}: {dry}");
+    }
+    assert!(sandbox.read("in", 1).unwrap().is_empty(), "neither writes");
+
+    let quarantine = ["replay", "--yes", "--quarantine-topic", "quarantine"];
+    let done = told(dlq(&brokers, &quarantine).await);
+    assert!(done.contains("3 records were written to in") && done.contains("1 records were written to quarantine"));
+    let written = sandbox.read("in", 1).unwrap();
+    assert_eq!(counts(&written), [Some(&b"1"[..]), Some(b"3"), Some(b"1")]);
+    for (record, (key, value)) in written.iter().zip([("k1", Some("v1")), ("k2", Some("v2")), ("k4", None)]) {
+        assert_eq!(record.key.as_deref(), Some(key.as_bytes()));
+        assert_eq!(record.value.as_deref(), value.map(str::as_bytes));
+        assert_eq!(record.timestamp_ms, 1_767_323_045_000);
+        let own: Vec<_> = record.headers.iter().take(2).map(|h| (h.name.as_str(), h.value.as_deref())).collect();
+        assert_eq!(own, [("own", Some(&b"CANARY-header"[..])), ("own", None)]);
+        assert_eq!(record.headers.len(), 3);
+    }
+    let quarantined = sandbox.read("quarantine", 0).unwrap();
+    assert_eq!(quarantined[0].headers, dead("k3", "v3", "wrong_type", "3").headers, "as it died");
+
+    // Again: nothing is left. What comes later is replayed alone.
+    assert!(told(dlq(&brokers, &quarantine).await).contains("0 records were written"));
+    write(&sandbox, 0, vec![dead("k6", "v6", "wrong_type", "0")]);
+    assert!(told(dlq(&brokers, &quarantine).await).contains("1 records were written to in"));
+    assert_eq!(sandbox.read("in", 1).unwrap().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_filter_passes_over_is_not_done() {
+    let sandbox = sandbox().await;
+    let brokers = sandbox.bootstrap();
+    write(&sandbox, 0, vec![dead("k1", "v1", "wrong_type", "0"), dead("k2", "v2", "missing_field", "0")]);
+    let only = ["replay", "--yes", "--only", "missing_field", "--to", "other"];
+    let done = told(dlq(&brokers, &only).await);
+    assert!(done.contains("1 records were written to other"), "{done}");
+    assert!(done.contains("login-pipeline-dlq-replay:reason=missing_field"), "{done}");
+    assert!(told(dlq(&brokers, &only).await).contains("0 records were written"));
+    let all = told(dlq(&brokers, &["replay", "--yes", "--max", "1"]).await);
+    assert!(all.contains("1 records were written to in"), "{all}");
+    let all = told(dlq(&brokers, &["replay", "--yes"]).await);
+    assert!(all.contains("1 records were written to in"), "{all}");
+    assert_eq!(keys(&sandbox), ["k1", "k2"], "each once, whatever another replay did");
+    let grep = dlq(&brokers, &["replay", "--yes", "--grep", "v"]).await;
+    assert_eq!(grep.status.code(), Some(64));
+    let missing = dlq(&brokers, &["replay", "--yes", "--to", "nowhere", "--group", "g"]).await;
+    assert!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("nowhere"), "{missing:?}");
+    let itself = dlq(&brokers, &["replay", "--yes", "--to", "dead"]).await;
+    assert_eq!(itself.status.code(), Some(64));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_replayed_too_often_is_quarantined_or_nothing_is_written() {
+    let sandbox = sandbox().await;
+    let brokers = sandbox.bootstrap();
+    let often = ["k1", "k2"].map(|key| dead(key, "v", "wrong_type", "3"));
+    write(&sandbox, 0, [vec![dead("k0", "v", "wrong_type", "0")], often.into()].concat());
+    for more in [&["--yes"][..], &["--dry-run"]] {
+        let refused = dlq(&brokers, &[&["replay"], more].concat()).await;
+        let error = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{error}");
+        for part in ["dead-quarantine", "2 dead letters", "--create", "--quarantine-topic", "--max-replays"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let plan = String::from_utf8_lossy(&refused.stdout);
+        assert!(plan.contains("2 records are to be written to dead-quarantine"), "{plan}");
+    }
+    assert!(sandbox.read("in", 1).unwrap().is_empty(), "none is written, so that none is passed over");
+
+    sandbox.create_topic("dead-quarantine", 3).unwrap();
+    let done = told(dlq(&brokers, &["replay", "--yes"]).await);
+    assert!(done.contains("1 records were written to in") && done.contains("2 of them are quarantined"), "{done}");
+    let quarantined = sandbox.read("dead-quarantine", 0).unwrap();
+    assert_eq!(counts(&quarantined), [Some(&b"3"[..]), Some(b"3")], "as they died");
+    let more = told(dlq(&brokers, &["replay", "--yes", "--group", "more", "--max-replays", "4"]).await);
+    assert!(more.contains("3 records were written to in"), "{more}");
+    let wrong = dlq(&brokers, &["replay", "--yes", "--quarantine-topic", "no topic"]).await;
+    assert_eq!(wrong.status.code(), Some(64));
+}
