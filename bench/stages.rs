@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 use login_pipeline::broker::{Entry, Expected, OutputBatch};
 use login_pipeline::config::{Config, IdPrivacy, IpPrivacy, Secret, StaticValue};
 use login_pipeline::dead_letter::Envelope;
-use login_pipeline::event::Amendments;
 use login_pipeline::generator::{EventGenerator, GeneratorConfig};
 use login_pipeline::geoip::{Countries, CountryFile};
 use login_pipeline::observe::{Metrics, Tally};
 use login_pipeline::record::{Headers, Offset, RecordView};
-use login_pipeline::stages::{AmendedLogin, Batch, Counts, Login, Now, Processor, ProcessorStages, Routes, Stages};
+use login_pipeline::stages::{
+    AmendedLogin, Batch, Counts, Login, Now, Processor, ProcessorStages, Routes, Stages, amendments,
+};
 
 const RECORDS: usize = 10_000;
 const ROUNDS: usize = 60;
@@ -35,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         let mut config = Config::default();
         change(&mut config);
         let key = Secret::new("a key of more than sixteen bytes");
-        let amendments = Amendments::new(&config.enrich, &config.privacy, Some(&key));
+        let amendments = amendments(&config.enrich, &config.privacy, Some(&key));
         match amendments {
             Some(amendments) => stages(AmendedLogin::new(amendments, countries.clone())),
             None => stages(Login),

@@ -12,12 +12,11 @@ use crate::broker::wire::{self, Cluster, Coordinator};
 use crate::broker::{Admin, Clients, PartitionReader, Watch, Writer};
 use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, ProcessorKind, StartAt};
 use crate::dead_letter::Envelope;
-use crate::event::Amendments;
 use crate::geoip::{Countries, CountryFile};
 use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Observe, Snapshot, stats};
 use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore};
 use crate::record::TopicPartition;
-use crate::stages::{AmendedLogin, Login, MakeStages, Processor, Routes, Stages};
+use crate::stages::{AmendedLogin, Login, MakeStages, Processor, Routes, Stages, amendments};
 use crate::supervisor::{MakeWorker, Supervisor};
 use crate::tenure::Tenure;
 use crate::worker::{
@@ -96,7 +95,7 @@ impl App {
     /// # Errors
     /// The same, and where the configuration asks for what that processor would not heed.
     pub async fn open_with<P: Processor + Clone>(config: Config, processor: P) -> Result<Self, AppError> {
-        if Amendments::are_asked_for(&config.enrich, &config.privacy) {
+        if amendments(&config.enrich, &config.privacy, None).is_some() {
             return Err(AppError::ForLogins { processor: P::NAME });
         }
         Self::assemble(config, |_| (processor, None)).await
@@ -104,7 +103,7 @@ impl App {
 
     async fn open_logins(config: Config) -> Result<Self, AppError> {
         let key = config.privacy.key().map_err(AppError::Key)?;
-        let Some(amendments) = Amendments::new(&config.enrich, &config.privacy, key.as_ref()) else {
+        let Some(amendments) = amendments(&config.enrich, &config.privacy, key.as_ref()) else {
             return Self::assemble(config, |_| (Login, None)).await;
         };
         let file = config.enrich.geoip.file.as_deref().map(CountryFile::new);

@@ -7,13 +7,10 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod dead_letter;
-pub mod event;
 pub mod generator;
 pub mod geoip;
-pub mod murmur2;
 pub mod observe;
 pub mod offsets;
-pub mod record;
 pub mod retry;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
@@ -22,3 +19,5 @@ pub mod supervisor;
 pub mod tenure;
 pub mod tracker;
 pub mod worker;
+
+pub use login_codec::{event, murmur2, record};

@@ -135,7 +135,7 @@ async fn null_and_repeated_headers_come_through() {
     let twice = Header { name: "trace".to_owned(), value: Some("x".into()) };
     let mut batch = BatchBuilder::default();
     let record = Outgoing { timestamp_ms: 1_700_000_000_000, key: None, value: Some(b"{}") };
-    batch.append(&record, Headers::List(&[null, twice]).iter());
+    batch.append(&record, Headers::List(&[null, twice]));
     let batch = batch.finish(Compression::Zstd).unwrap();
     cluster.produce(&topics.names[0], 0, batch, Duration::from_secs(10)).await.unwrap();
     topics.generate(1_000, 6).await;

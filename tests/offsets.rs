@@ -77,7 +77,7 @@ fn cluster(brokers: &str) -> Arc<Cluster> {
 /// Written as anybody might, not by the store.
 async fn produce(brokers: &str, topic: &str, timestamp_ms: i64, key: Option<&[u8]>, value: Option<&[u8]>) {
     let mut batch = BatchBuilder::default();
-    batch.append(&Outgoing { timestamp_ms, key, value }, Headers::NONE.iter());
+    batch.append(&Outgoing { timestamp_ms, key, value }, Headers::NONE);
     let batch = batch.finish(Compression::None).unwrap();
     cluster(brokers).produce(topic, 0, batch, Duration::from_secs(10)).await.unwrap();
 }

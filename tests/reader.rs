@@ -188,7 +188,7 @@ fn batch(events: &mut EventGenerator, count: i32) -> (bytes::Bytes, i32) {
         let event = events.next_record();
         let record =
             Outgoing { timestamp_ms: 1_700_000_000_000, key: event.key.as_deref(), value: event.value.as_deref() };
-        batch.append(&record, Headers::NONE.iter());
+        batch.append(&record, Headers::NONE);
     }
     (batch.finish(Compression::Lz4).unwrap(), count)
 }

@@ -1,5 +1,6 @@
 //! What goes wrong between us and the brokers, and what each means for trying again.
 
+use std::io;
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
@@ -161,6 +162,11 @@ impl Error {
     /// An error code that the broker gave for `on`.
     pub fn code(doing: &'static str, on: impl Into<String>, code: ResponseError) -> Self {
         Self { doing, on: on.into(), cause: Cause::Code(code) }
+    }
+
+    /// A batch that its codec can't pack.
+    pub fn compress(error: &io::Error) -> Self {
+        Self { doing: "compress", on: "a record batch".to_owned(), cause: Cause::Undecodable(error.to_string()) }
     }
 
     /// Whether the broker gave this code.

@@ -46,7 +46,7 @@ impl<'w> Lane<'w> {
         let records = batch.count();
         let mut stamp = self.stamp().await;
         let encoded = batch.finish_as(self.writer.compression(), stamp);
-        let mut encoded = encoded.map_err(Unwritten::Refused)?;
+        let mut encoded = encoded.map_err(|error| Unwritten::Refused(Error::compress(&error)))?;
         let mut ending = Ending::default();
         loop {
             self.tenure.held().await;

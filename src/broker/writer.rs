@@ -13,9 +13,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::lane::{Lane, Unwritten};
-use super::output::{DEAD_LETTER, Destination, OUTPUT, OutputBatch, Part};
 use super::wire::{Cluster, Produced};
-use super::{Error, Producer, Trouble, Watch};
+use super::{DEAD_LETTER, Destination, Error, OUTPUT, OutputBatch, Part, Producer, Trouble, Watch};
 use crate::config::{Compression, Config};
 use crate::observe::{DurationHistogram, Observe, RouteMetrics};
 use crate::record::TopicPartition;

@@ -15,15 +15,13 @@ use std::time::Duration;
 use figment::value::Value;
 use serde::Serialize;
 
+pub use crate::event::OWN_FIELDS;
+
 use super::layers::STATIC;
 use super::parse::{Refusal, line, new_field, text, wrong_type};
 use super::problem::{Problem, Problems, segment, show};
 use super::schema::Kind;
 use super::settings::Settings;
-
-/// The fields that the event has of its own, and those that the pipeline adds to it.
-pub const OWN_FIELDS: [&str; 9] =
-    ["user_id", "app_version", "device_type", "ip", "locale", "device_id", "timestamp", "processed_at", "latency_ms"];
 
 /// The most fields that [`Enrich::statics`] may have.
 const MOST_STATICS: usize = 32;

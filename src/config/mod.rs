@@ -50,6 +50,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use login_codec::compression::Compression;
+
 pub use dead_letter::{DeadLetter, DeadLetterLimits, OnLimit, Oversize};
 pub use enrich::{Enrich, GeoIp, OWN_FIELDS, StaticValue};
 pub use load::Sources;
@@ -218,22 +220,6 @@ pub enum Partitioner {
     Source,
     /// murmur2 of the key, as Kafka's own clients do; p mod n where the key is null.
     Key,
-}
-
-/// The codec of written batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Compression {
-    /// None.
-    None,
-    /// gzip.
-    Gzip,
-    /// Snappy.
-    Snappy,
-    /// LZ4.
-    Lz4,
-    /// Zstandard.
-    Zstd,
 }
 
 /// One `[[route]]`: records whose field matches go to a topic of their own, or nowhere.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+pub use crate::event::{IdPrivacy, IpPrivacy};
+
 use super::{Secret, pem, security};
 
 /// The shortest key, in bytes: a shorter one can be guessed, and with it every address.
@@ -20,32 +22,6 @@ pub struct Privacy {
     pub device_id: IdPrivacy,
     /// The file with the key of `hmac_sha256`.
     pub key_file: Option<PathBuf>,
-}
-
-/// What is written of an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum IpPrivacy {
-    /// The address.
-    Keep,
-    /// Its HMAC-SHA-256, in 64 hexadecimal digits.
-    HmacSha256,
-    /// Its network: /24 of IPv4, /48 of IPv6.
-    Truncate,
-    /// Nothing: the field is not there.
-    Remove,
-}
-
-/// What is written of an id. There is no `truncate`: the first half of an id still tells people apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum IdPrivacy {
-    /// The id.
-    Keep,
-    /// Its HMAC-SHA-256, in 64 hexadecimal digits.
-    HmacSha256,
-    /// Nothing: the field is not there.
-    Remove,
 }
 
 impl Privacy {

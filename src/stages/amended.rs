@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::login::enrichment;
 use super::{Enriched, Login, Now, Processor};
-use crate::event::{Amendments, Prepared, Rejection};
+use crate::config::{Enrich, Privacy, Secret};
+use crate::event::{Amendments, Asked, Prepared, Rejection};
 use crate::geoip::Countries;
 use crate::observe::{Dimensions, Tally};
 use crate::record::RecordView;
@@ -19,6 +20,21 @@ use crate::record::RecordView;
 pub struct AmendedLogin {
     amendments: Arc<Amendments>,
     countries: Countries,
+}
+
+/// What the configuration asks for beyond the usual; `None` where that is nothing. Pseudonyms need the
+/// key that [`Privacy::key`] gives.
+pub fn amendments(enrich: &Enrich, privacy: &Privacy, key: Option<&Secret>) -> Option<Amendments> {
+    // A configuration's values are all such as JSON has.
+    let json = |value| serde_json::to_vec(value).unwrap_or_else(|_| b"null".to_vec());
+    Amendments::new(&Asked {
+        user_id: privacy.user_id,
+        device_id: privacy.device_id,
+        ip: privacy.ip,
+        key: key.map(|key| key.expose().as_bytes()),
+        country: enrich.geoip.file.is_some().then_some(&enrich.geoip.field),
+        statics: enrich.statics.iter().map(|(name, value)| (name.as_str(), json(value))).collect(),
+    })
 }
 
 impl AmendedLogin {

@@ -20,10 +20,10 @@ use crate::broker::{Destination, Entry, OutputBatch};
 use crate::dead_letter::{Envelope, Stage};
 use crate::event::{Reason, Rejection};
 use crate::observe::{Dimensions, Tally};
-use crate::record::{RecordView, trace_id};
+use crate::record::{Headers, RecordView, trace_id};
 
 pub use crate::broker::{DEAD_LETTER, OUTPUT};
-pub use amended::AmendedLogin;
+pub use amended::{AmendedLogin, amendments};
 pub use login::Login;
 pub use processor::{Enriched, Now, Processor};
 pub use route::{Route, Routes};
@@ -158,12 +158,10 @@ impl<P: Processor> ProcessorStages<P> {
         let key = processor.key(&event, record.key);
         let to = self.destination(topic, key, batch.partitions);
         let outgoing = Outgoing { timestamp_ms: record.timestamp_ms, key, value: record.value };
-        let enrich = |out: &mut Vec<u8>| processor.enrich(&event, batch.now, out);
-        let enriched = match record.headers.is_empty() {
-            true => batch.out.append_with(to, index, &outgoing, std::iter::empty(), enrich),
-            false => batch.out.append_with(to, index, &outgoing, record.headers.iter(), enrich),
-        };
-        batch.counts.clock_skewed += u64::from(enriched.clock_skewed);
+        let mut clock_skewed = false;
+        let mut enrich = |out: &mut Vec<u8>| clock_skewed = processor.enrich(&event, batch.now, out).clock_skewed;
+        batch.out.append_with(to, index, &outgoing, record.headers, &mut enrich);
+        batch.counts.clock_skewed += u64::from(clock_skewed);
         Ok(())
     }
 
@@ -181,7 +179,8 @@ impl<P: Processor> ProcessorStages<P> {
         let letter = self.envelope.letter(record, stage, rejection, limit.is_some());
         let to = self.destination(DEAD_LETTER, record.key, batch.partitions);
         let outgoing = Outgoing { timestamp_ms: record.timestamp_ms, key: record.key, value };
-        batch.out.append(to, index, &outgoing, letter.headers());
+        let headers: Vec<_> = letter.headers().collect();
+        batch.out.append(to, index, &outgoing, Headers::Borrowed(&headers));
         batch.counts.died(rejection.reason);
         tracing::debug!(
             topic = self.envelope.topic(),

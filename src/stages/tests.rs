@@ -1,9 +1,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::broker::Expected;
-use crate::broker::wire::records;
+use crate::broker::wire::records::{self, Records};
 use crate::config::{Compression, Condition, Config, LogFormat, RouteAction, RouteRule, Test};
 use crate::observe::Tally;
 use crate::observe::logs::testing;
@@ -19,6 +21,13 @@ fn entry(value: &[u8]) -> Entry<'_> {
 
 fn routes(rules: Vec<RouteRule>) -> Arc<Routes> {
     Arc::new(Routes::new(&Config { route: rules, ..Config::default() }).unwrap())
+}
+
+fn decoded(batch: Bytes) -> Records {
+    let batch = records::batches(batch).next().unwrap().unwrap();
+    let mut records = Records::default();
+    records.add(&batch, Offset(0), 1 << 20).unwrap();
+    records
 }
 
 fn envelope() -> Envelope {
@@ -44,7 +53,7 @@ fn run(stages: &mut dyn Stages, entries: &[Entry<'_>]) -> Staged {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut found = Vec::new();
     for part in out.into_parts() {
-        for record in records::decoded(part.batch.finish(Compression::None).unwrap()).iter() {
+        for record in decoded(part.batch.finish(Compression::None).unwrap()).iter() {
             let header = |(name, value): (&str, Option<&[u8]>)| format!("{name}={}", text(value.unwrap_or_default()));
             let headers = record.headers.iter().map(header).collect();
             found.push((part.to.topic, part.to.partition, text(record.value.unwrap_or_default()), headers));
@@ -118,7 +127,7 @@ fn a_refused_record_is_buried_with_its_reason_and_cut() {
     stages.refuse(&entry(b"0123456789"), 0, &rejection, Some(4), &mut batch);
     let part = out.into_parts().remove(0);
     assert_eq!(part.to, Destination { topic: DEAD_LETTER, partition: 2 });
-    let records = records::decoded(part.batch.finish(Compression::None).unwrap());
+    let records = decoded(part.batch.finish(Compression::None).unwrap());
     let record = records.get(0).unwrap();
     assert_eq!(record.value, Some(&b"0123"[..]));
     let truncated = record.headers.iter().find(|(name, _)| name.ends_with("truncated.from")).unwrap();

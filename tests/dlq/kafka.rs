@@ -8,6 +8,7 @@ use std::time::Duration;
 use login_pipeline::broker::wire::batch::{BatchBuilder, Outgoing};
 use login_pipeline::broker::wire::{Cluster, Options};
 use login_pipeline::config::{Compression, Config};
+use login_pipeline::record::Headers;
 use tokio::time::{Instant, sleep};
 
 use crate::dead::{PREFIX, command, dlq, told};
@@ -30,8 +31,8 @@ async fn produce(brokers: &str, topic: &str, source: &str, records: usize) {
         for _ in 0..700.min(records - number) {
             let key = number.to_string();
             let record = Outgoing { timestamp_ms: 1_767_323_045_000, key: Some(key.as_bytes()), value: Some(b"{}") };
-            let headers = headers.iter().map(|(name, value)| (name.as_str(), Some(value.as_bytes())));
-            batch.append(&record, headers);
+            let headers = headers.each_ref().map(|(name, value)| (name.as_str(), Some(value.as_bytes())));
+            batch.append(&record, Headers::Borrowed(&headers));
             number += 1;
         }
         let batch = batch.finish(Compression::None).unwrap();
@@ -151,7 +152,8 @@ async fn what_is_exported_comes_back_byte_for_byte() {
                 let marks = marks.map(|(name, value)| (format!("{PREFIX}{name}"), value.to_owned()));
                 let marks = marks.iter().map(|(name, value)| (name.as_str(), Some(value.as_bytes())));
                 let timestamp_ms = 1_767_323_045_000 + i64::from(partition);
-                batch.append(&Outgoing { timestamp_ms, key, value }, own.iter().copied().chain(marks));
+                let headers: Vec<_> = own.iter().copied().chain(marks).collect();
+                batch.append(&Outgoing { timestamp_ms, key, value }, Headers::Borrowed(&headers));
                 let count = (format!("{PREFIX}replay.count").into_bytes(), Some(b"1".to_vec()));
                 let own = own.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.map(<[u8]>::to_vec)));
                 let headers: Vec<_> = own.chain([count]).collect();

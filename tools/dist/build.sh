@@ -43,8 +43,8 @@ version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 
 # With frame pointers the tables for unwinding shrink by more than the code grows. What is inlined beyond
 # a call's own size is mostly code that runs once. The binary is linked to a fixed address, so its code
-# need not ask where it is.
-size_flags="-C force-frame-pointers=yes -C llvm-args=-inline-threshold=20 -C relocation-model=static"
+# need not ask where it is. What a panic can pass has its table for unwinding without being forced.
+size_flags="-C force-frame-pointers=yes -C force-unwind-tables=no -C llvm-args=-inline-threshold=20 -C relocation-model=static"
 # zstd is only ever asked for its usual level, and its formats from before version 0.8 are older than
 # Kafka's use of it. No panic passes through C.
 c_flags="-DDYNAMIC_BMI2=0 -DZSTD_LEGACY_SUPPORT=0 -fno-unwind-tables -fno-asynchronous-unwind-tables"
@@ -67,9 +67,10 @@ build() { # ARCH
     done
     if [[ $1 == armv7 ]]; then flags+=" -C target-feature=+thumb-mode"; fi
     variable=${triple//-/_}
+    # The level behind the -- is the link's. Each function keeps that of the crate that it was compiled in.
     env "${std_env[@]}" "CFLAGS_$variable=$c_flags" "CARGO_TARGET_${variable^^}_RUSTFLAGS=$flags" \
-        cargo zigbuild --locked --profile dist --no-default-features --features "$features" --target "$triple" \
-        --bin login-pipeline "${std_args[@]}" >&2
+        cargo-zigbuild rustc --locked --profile dist --no-default-features --features "$features" --target "$triple" \
+        --bin login-pipeline "${std_args[@]}" -- -C opt-level=3 >&2
     install -D -m 755 "$target/$triple/dist/login-pipeline" "$binary"
     mkdir -p "dist/${platforms[$1]}"
     ln -f "$binary" "dist/${platforms[$1]}/login-pipeline"
@@ -82,7 +83,7 @@ sbom() {
         --features "$features" --target x86_64-unknown-linux-musl \
         --override-filename dist-sbom
     sed "s|$ROOT|/src|g" dist-sbom.json >"dist/login-pipeline-$version.cdx.json"
-    rm dist-sbom.json
+    rm -f dist-sbom.json codec/dist-sbom.json
 }
 
 sizes() { # BINARY...

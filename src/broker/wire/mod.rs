@@ -22,9 +22,7 @@
 mod aborted;
 mod address;
 mod answers;
-pub mod batch;
 mod cluster;
-mod compression;
 mod connection;
 mod coordinator;
 mod fetch;
@@ -39,7 +37,6 @@ mod list_offsets;
 mod pieces;
 mod produce;
 mod producer_id;
-pub mod records;
 pub(in crate::broker) mod sasl;
 mod scram;
 mod security;
@@ -63,3 +60,5 @@ pub use produce::{Produced, WithinTransaction};
 pub use security::Security;
 pub use transactions::{Begun, OffsetInTransaction, TopicPartitions};
 pub use versions::TransactionVersion;
+
+pub use login_codec::{batch, records};

@@ -25,7 +25,7 @@ use crate::broker::{Destination, Expected, OutputBatch, Producer, Watch, Writer}
 use crate::cli::UsageError;
 use crate::dead_letter::{Marks, Replayed};
 use crate::observe::Observe;
-use crate::record::{Offset, RecordView, trace_id};
+use crate::record::{Headers, Offset, RecordView, trace_id};
 use crate::stages::Routes;
 use crate::tenure::Tenure;
 
@@ -260,12 +260,13 @@ impl<'c> Replay<'c> {
             if let Fate::Quarantine(_) = fate {
                 let to = Destination { topic, partition: partition % count.max(1) };
                 let outgoing = Outgoing { timestamp_ms: record.timestamp_ms, key: record.key, value: record.value };
-                output.append(to, at, &outgoing, record.headers.iter());
+                output.append(to, at, &outgoing, record.headers);
             } else {
                 let to = Destination { topic, partition: target_partition(marks, record.key, *partition, count) };
                 let outgoing = Outgoing { timestamp_ms: marks.time(record), key: record.key, value: record.value };
                 let replayed = Replayed::new(self.rules.prefix, marks.replays);
-                output.append(to, at, &outgoing, replayed.headers(record));
+                let headers: Vec<_> = replayed.headers(record).collect();
+                output.append(to, at, &outgoing, Headers::Borrowed(&headers));
             }
         }
         let tenure = Tenure::unlimited();

@@ -119,7 +119,7 @@ impl Log {
         let mut batch = BatchBuilder::default();
         for record in records {
             let (key, value) = (Some(record.key.as_bytes()), record.value.as_ref().map(String::as_bytes));
-            batch.append(&Outgoing { timestamp_ms, key, value }, Headers::NONE.iter());
+            batch.append(&Outgoing { timestamp_ms, key, value }, Headers::NONE);
             if batch.bytes() >= APPEND_BYTES {
                 self.produce(std::mem::take(&mut batch)).await?;
             }
@@ -128,7 +128,7 @@ impl Log {
     }
 
     async fn produce(&self, batch: BatchBuilder) -> Result<(), Error> {
-        let batch = batch.finish(Compression::None)?;
+        let batch = batch.finish(Compression::None).map_err(|error| Error::compress(&error))?;
         self.cluster.produce(&self.topic, PARTITION, batch, self.timeout).await.map(drop)
     }
 

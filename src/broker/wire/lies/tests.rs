@@ -175,7 +175,7 @@ async fn a_fetch_tells_of_its_partition_and_of_its_end() {
 fn batch(base: i64, records: usize) -> Vec<u8> {
     let mut builder = BatchBuilder::default();
     for _ in 0..records {
-        builder.append(&Outgoing { timestamp_ms: 5, key: None, value: None }, Headers::NONE.iter());
+        builder.append(&Outgoing { timestamp_ms: 5, key: None, value: None }, Headers::NONE);
     }
     let mut bytes = builder.finish(Compression::None).unwrap().to_vec();
     bytes[..8].copy_from_slice(&base.to_be_bytes());
@@ -218,7 +218,7 @@ fn in_transaction(mut batch: Vec<u8>, producer: i64, marker: bool) -> Vec<u8> {
 
 fn marker(base: i64, producer: i64, key: &[u8]) -> Vec<u8> {
     let mut builder = BatchBuilder::default();
-    builder.append(&Outgoing { timestamp_ms: 5, key: Some(key), value: Some(&[0; 6]) }, Headers::NONE.iter());
+    builder.append(&Outgoing { timestamp_ms: 5, key: Some(key), value: Some(&[0; 6]) }, Headers::NONE);
     let mut bytes = builder.finish(Compression::None).unwrap().to_vec();
     bytes[..8].copy_from_slice(&base.to_be_bytes());
     in_transaction(bytes, producer, true)

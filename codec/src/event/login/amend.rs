@@ -14,11 +14,27 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::cover::{Cover, Written};
+use super::cover::{Cover, IdPrivacy, IpPrivacy, Written};
 use super::fields::{Field, OPENINGS};
 use super::{Enrichment, LoginEvent, write_number, write_string};
-use crate::config::{Enrich, Privacy, Secret};
 use crate::event::{Members, Step};
+
+/// What a deployment asks for.
+#[derive(Clone)]
+pub struct Asked<'a> {
+    /// What is written of the user.
+    pub user_id: IdPrivacy,
+    /// What is written of the device.
+    pub device_id: IdPrivacy,
+    /// What is written of the address.
+    pub ip: IpPrivacy,
+    /// The key of pseudonyms. Without one, nothing is written in their place.
+    pub key: Option<&'a [u8]>,
+    /// The field that the address's country is written to, where that is wanted.
+    pub country: Option<&'a str>,
+    /// Fields that every event gets, at most 64: their names, and their values in JSON.
+    pub statics: Vec<(&'a str, Vec<u8>)>,
+}
 
 /// What is done to every event. Its `Debug` shows no key.
 #[derive(Debug)]
@@ -97,28 +113,19 @@ impl Prepared<'_> {
 }
 
 impl Amendments {
-    /// Whether there is anything to do beyond the usual.
-    pub fn are_asked_for(enrich: &Enrich, privacy: &Privacy) -> bool {
-        enrich.geoip.file.is_some() || !enrich.statics.is_empty() || !privacy.keeps_all()
-    }
-
-    /// What the configuration asks for; `None` where that is nothing. Pseudonyms need the key that
-    /// [`Privacy::key`] gives.
-    pub fn new(enrich: &Enrich, privacy: &Privacy, key: Option<&Secret>) -> Option<Self> {
-        if !Self::are_asked_for(enrich, privacy) {
-            return None;
-        }
-        let statics = enrich.statics.iter().map(|(name, value)| {
-            // A configuration's values are all such as JSON has.
-            Added::new(name, serde_json::to_vec(value).unwrap_or_else(|_| b"null".to_vec()))
-        });
-        Some(Self {
-            user_id: Cover::of_id(privacy.user_id, key),
-            device_id: Cover::of_id(privacy.device_id, key),
-            ip: Cover::of_ip(privacy.ip, key),
-            country: enrich.geoip.file.as_ref().map(|_| Added::new(&enrich.geoip.field, Vec::new())),
+    /// What is asked for; `None` where that is nothing.
+    pub fn new(asked: &Asked<'_>) -> Option<Self> {
+        let statics = asked.statics.iter().map(|(name, value)| Added::new(name, value.clone()));
+        let amendments = Self {
+            user_id: Cover::of_id(asked.user_id, asked.key),
+            device_id: Cover::of_id(asked.device_id, asked.key),
+            ip: Cover::of_ip(asked.ip, asked.key),
+            country: asked.country.map(|name| Added::new(name, Vec::new())),
             statics: statics.collect(),
-        })
+        };
+        let keeps_all = [&amendments.user_id, &amendments.device_id, &amendments.ip].into_iter().all(Cover::keeps);
+        let adds = amendments.country.is_some() || !amendments.statics.is_empty();
+        (adds || !keeps_all).then_some(amendments)
     }
 
     /// Whether a country is added.

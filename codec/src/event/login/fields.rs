@@ -80,6 +80,17 @@ impl Field {
     }
 }
 
+/// The fields that the event has of its own, and those that the pipeline adds to it.
+pub const OWN_FIELDS: [&str; Field::ALL.len()] = {
+    let mut names = [""; Field::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = Field::ALL[at].name();
+        at += 1;
+    }
+    names
+};
+
 /// How each field begins where it is not the first, in the order of [`Field`].
 pub(super) const OPENINGS: [Opening; Field::ALL.len()] = {
     let mut openings = [Opening::of(""); Field::ALL.len()];

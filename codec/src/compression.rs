@@ -2,8 +2,23 @@
 
 use std::io::{self, Read, Write};
 
-use crate::broker::{Cause, Error};
-use crate::config::Compression;
+use serde::Serialize;
+
+/// The codec of written batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// None.
+    None,
+    /// gzip.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
 
 /// What the snappy-java library writes before its blocks, and Kafka with it: magic, version 1,
 /// compatible with 1.
@@ -12,7 +27,7 @@ const XERIAL_MAGIC: &[u8] = &[0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
 const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
 
 /// The codec's bits in a batch's attributes.
-pub(super) fn attribute(codec: Compression) -> i16 {
+pub(crate) fn attribute(codec: Compression) -> i16 {
     match codec {
         Compression::None => 0,
         Compression::Gzip => 1,
@@ -23,8 +38,8 @@ pub(super) fn attribute(codec: Compression) -> i16 {
 }
 
 /// Writes `plain`, compressed, at the end of `out`.
-pub(super) fn compress(codec: Compression, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    let written = match codec {
+pub(crate) fn compress(codec: Compression, plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    match codec {
         Compression::None => out.write_all(plain),
         Compression::Gzip => {
             let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::default());
@@ -36,11 +51,7 @@ pub(super) fn compress(codec: Compression, plain: &[u8], out: &mut Vec<u8>) -> R
             .build(out)
             .and_then(|mut encoder| encoder.write_all(plain).and(encoder.finish().1)),
         Compression::Zstd => zstd::stream::copy_encode(plain, out, 0),
-    };
-    written.map_err(|error| {
-        let cause = Cause::Undecodable(error.to_string());
-        Error { doing: "compress", on: "a record batch".to_owned(), cause }
-    })
+    }
 }
 
 fn compress_xerial(plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
@@ -59,7 +70,7 @@ fn compress_xerial(plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
 ///
 /// # Errors
 /// Where it is damaged, of an unknown codec, or would give more than `limit` bytes.
-pub(super) fn decompress(attributes: i16, compressed: &[u8], limit: usize) -> Result<Vec<u8>, String> {
+pub(crate) fn decompress(attributes: i16, compressed: &[u8], limit: usize) -> Result<Vec<u8>, String> {
     let plain = match attributes & 0b111 {
         1 => read_to_limit(flate2::read::MultiGzDecoder::new(compressed), limit),
         2 => decompress_snappy(compressed, limit),

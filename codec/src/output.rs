@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::broker::wire::batch::{BatchBuilder, Outgoing};
+use crate::batch::{BatchBuilder, Outgoing};
+use crate::record::Headers;
 
 /// The output topic's place among the writer's topics.
 pub const OUTPUT: usize = 0;
@@ -71,13 +72,7 @@ impl OutputBatch {
 
     /// Writes a record, which came of the source record at index `source`, at the end of what
     /// goes to `to`.
-    pub fn append<'h>(
-        &mut self,
-        to: Destination,
-        source: usize,
-        record: &Outgoing<'_>,
-        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone,
-    ) {
+    pub fn append(&mut self, to: Destination, source: usize, record: &Outgoing<'_>, headers: Headers<'_>) {
         let part = self.part(to, BatchBuilder::bytes_of(record));
         part.batch.append(record, headers);
         part.sources.push(source);
@@ -85,26 +80,25 @@ impl OutputBatch {
 
     /// The same with the value that `write` appends to the bytes that it is given. It may be called
     /// twice.
-    pub fn append_with<'h, T>(
+    pub fn append_with(
         &mut self,
         to: Destination,
         source: usize,
         record: &Outgoing<'_>,
-        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone,
-        write: impl Fn(&mut Vec<u8>) -> T,
-    ) -> T {
+        headers: Headers<'_>,
+        write: &mut dyn FnMut(&mut Vec<u8>),
+    ) {
         let max_batch_bytes = self.max_batch_bytes;
         let mut part = self.part(to, BatchBuilder::bytes_of(record));
         let mark = part.batch.mark();
-        let mut written = part.batch.append_with(record, headers.clone(), &write);
+        part.batch.append_with(record, headers, write);
         // What was expected to fit may have grown.
         if part.batch.bytes() > max_batch_bytes && part.batch.count() > 1 {
             part.batch.rewind(mark);
             part = self.new_part(to);
-            written = part.batch.append_with(record, headers, write);
+            part.batch.append_with(record, headers, write);
         }
         part.sources.push(source);
-        written
     }
 
     /// Where its parts go.
@@ -146,11 +140,10 @@ impl OutputBatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Headers;
 
     fn append(batch: &mut OutputBatch, topic: usize, source: usize) {
         let record = Outgoing { timestamp_ms: 1, key: None, value: Some(&[7; 100]) };
-        batch.append(Destination { topic, partition: 0 }, source, &record, Headers::NONE.iter());
+        batch.append(Destination { topic, partition: 0 }, source, &record, Headers::NONE);
     }
 
     #[test]
@@ -170,11 +163,7 @@ mod tests {
         let record = Outgoing { timestamp_ms: 1, key: None, value: Some(&[7; 100]) };
         for source in 0..3 {
             let to = Destination { topic: 0, partition: 0 };
-            let length = batch.append_with(to, source, &record, Headers::NONE.iter(), |out| {
-                out.extend_from_slice(&[7; 180]);
-                180
-            });
-            assert_eq!(length, 180);
+            batch.append_with(to, source, &record, Headers::NONE, &mut |out| out.extend_from_slice(&[7; 180]));
         }
         let parts: Vec<_> = batch.into_parts().into_iter().map(|part| (part.batch.count(), part.sources)).collect();
         assert_eq!(parts, [(1, vec![0]), (1, vec![1]), (1, vec![2])]);

@@ -5,7 +5,6 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json, json};
 
 use super::*;
-use crate::config::{Config, IdPrivacy, IpPrivacy, OWN_FIELDS, StaticValue};
 
 const REAL: &str = r#"{"user_id":"424cdd21-063a-43a7-b91b-7ca1a833afae","app_version":"2.3.0","ip":"199.172.111.135","locale":"RU","device_id":"593-47-5928","timestamp":1694479551,"device_type":"iOS"}"#;
 
@@ -13,9 +12,11 @@ const ENRICHMENT: Enrichment<'_> = Enrichment { processed_at: b"\"2026-01-02T03:
 
 const ADDED: &str = r#""processed_at":"2026-01-02T03:04:05.678Z","latency_ms":42"#;
 
+const KEY: &[u8] = b"a key of more than sixteen bytes";
+
 /// What is asked for of user, device and address, and whether a country and fields are added.
 #[derive(Debug, Clone, Copy)]
-struct Asked {
+struct Wanted {
     user_id: IdPrivacy,
     device_id: IdPrivacy,
     ip: IpPrivacy,
@@ -23,25 +24,29 @@ struct Asked {
     statics: bool,
 }
 
-const NOTHING: Asked =
-    Asked { user_id: IdPrivacy::Keep, device_id: IdPrivacy::Keep, ip: IpPrivacy::Keep, country: false, statics: false };
+const NOTHING: Wanted = Wanted {
+    user_id: IdPrivacy::Keep,
+    device_id: IdPrivacy::Keep,
+    ip: IpPrivacy::Keep,
+    country: false,
+    statics: false,
+};
 
-fn amendments(asked: Asked) -> Amendments {
-    let mut config = Config::default();
-    config.privacy.user_id = asked.user_id;
-    config.privacy.device_id = asked.device_id;
-    config.privacy.ip = asked.ip;
-    config.enrich.geoip.file = asked.country.then(|| "countries.mmdb".into());
-    if asked.statics {
-        config.enrich.statics = BTreeMap::from([
-            ("region".to_owned(), StaticValue::Text("e\"u".to_owned())),
-            ("cell".to_owned(), StaticValue::Integer(-7)),
-            ("share".to_owned(), StaticValue::Float(1.0)),
-            ("test".to_owned(), StaticValue::Boolean(true)),
-        ]);
-    }
-    let key = Secret::new("a key of more than sixteen bytes");
-    Amendments::new(&config.enrich, &config.privacy, Some(&key)).unwrap_or(Amendments {
+fn amendments(wanted: Wanted) -> Amendments {
+    let statics = [("cell", "-7"), ("region", r#""e\"u""#), ("share", "1.0"), ("test", "true")];
+    let asked = Asked {
+        user_id: wanted.user_id,
+        device_id: wanted.device_id,
+        ip: wanted.ip,
+        key: Some(KEY),
+        country: wanted.country.then_some("country"),
+        statics: statics
+            .iter()
+            .filter(|_| wanted.statics)
+            .map(|(name, value)| (*name, value.as_bytes().to_vec()))
+            .collect(),
+    };
+    Amendments::new(&asked).unwrap_or(Amendments {
         user_id: Cover::Keep,
         device_id: Cover::Keep,
         ip: Cover::Keep,
@@ -50,7 +55,7 @@ fn amendments(asked: Asked) -> Amendments {
     })
 }
 
-fn written(text: &str, asked: Asked, country: Option<&[u8; 2]>) -> String {
+fn written(text: &str, asked: Wanted, country: Option<&[u8; 2]>) -> String {
     let amendments = amendments(asked);
     let prepared = amendments.prepare(LoginEvent::parse(text.as_bytes()).unwrap());
     let mut out = Vec::new();
@@ -59,35 +64,22 @@ fn written(text: &str, asked: Asked, country: Option<&[u8; 2]>) -> String {
 }
 
 fn pseudonym(text: &str) -> String {
-    let key = Secret::new("a key of more than sixteen bytes");
-    match Cover::of_id(IdPrivacy::HmacSha256, Some(&key)).cover(text) {
+    match Cover::of_id(IdPrivacy::HmacSha256, Some(KEY)).cover(text) {
         Written::Text(text) => String::from_utf8(text).unwrap(),
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn the_configuration_knows_the_names_of_all_fields() {
-    assert!(OWN_FIELDS.iter().all(|name| Field::of(name).is_some_and(|field| field.name() == *name)));
-    assert_eq!(OWN_FIELDS.len(), OPENINGS.len());
-}
-
-#[test]
-fn nothing_is_asked_for_by_default() {
-    let config = Config::default();
-    assert!(Amendments::new(&config.enrich, &config.privacy, None).is_none());
-}
-
-#[test]
 fn what_is_added_follows_in_a_fixed_order() {
-    let out = written(REAL, Asked { country: true, statics: true, ..NOTHING }, Some(b"US"));
+    let out = written(REAL, Wanted { country: true, statics: true, ..NOTHING }, Some(b"US"));
     let expected = r#","country":"US","cell":-7,"region":"e\"u","share":1.0,"test":true}"#;
     assert_eq!(out, REAL.replace("iOS", "ios").replace('}', &format!(",{ADDED}{expected}")));
 }
 
 #[test]
 fn without_a_country_there_is_no_such_field() {
-    let asked = Asked { country: true, ..NOTHING };
+    let asked = Wanted { country: true, ..NOTHING };
     let plain = REAL.replace("iOS", "ios").replace('}', &format!(",{ADDED}}}"));
     assert_eq!(written(REAL, asked, None), plain);
     let claims = |at: &str, with: &str| REAL.replacen(at, with, 1);
@@ -107,7 +99,7 @@ fn without_a_country_there_is_no_such_field() {
 #[test]
 fn fields_of_the_deployment_replace_those_of_the_event() {
     let text = REAL.replacen('{', r#"{ "region" : ["x"],"#, 1);
-    let out = written(&text, Asked { statics: true, ..NOTHING }, None);
+    let out = written(&text, Wanted { statics: true, ..NOTHING }, None);
     assert!(out.starts_with(r#"{ "region" : "e\"u","user_id""#), "{out}");
     assert_eq!(out.matches("region").count(), 1);
 }
@@ -115,7 +107,7 @@ fn fields_of_the_deployment_replace_those_of_the_event() {
 #[test]
 fn people_are_hidden_in_place() {
     let asked =
-        Asked { user_id: IdPrivacy::HmacSha256, device_id: IdPrivacy::HmacSha256, ip: IpPrivacy::Truncate, ..NOTHING };
+        Wanted { user_id: IdPrivacy::HmacSha256, device_id: IdPrivacy::HmacSha256, ip: IpPrivacy::Truncate, ..NOTHING };
     let (user, device) = (pseudonym("424cdd21-063a-43a7-b91b-7ca1a833afae"), pseudonym("593-47-5928"));
     let expected = REAL
         .replace("iOS", "ios")
@@ -130,7 +122,7 @@ fn people_are_hidden_in_place() {
 
 #[test]
 fn what_is_removed_goes_with_its_comma() {
-    let asked = Asked { user_id: IdPrivacy::Remove, device_id: IdPrivacy::Remove, ip: IpPrivacy::Remove, ..NOTHING };
+    let asked = Wanted { user_id: IdPrivacy::Remove, device_id: IdPrivacy::Remove, ip: IpPrivacy::Remove, ..NOTHING };
     let end = format!(r#""locale":"RU","timestamp":1694479551,"device_type":"ios",{ADDED}}}"#);
     assert_eq!(written(REAL, asked, None), format!(r#"{{"app_version":"2.3.0",{end}"#));
     let all_first = r#" { "ip" : "::1" , "user_id":"u", "device_id":"d" ,"x" : 1, "app_version":"2.3","locale":"RU","timestamp":1 } "#;
@@ -148,21 +140,21 @@ fn a_key_says_no_more_than_the_value() {
         amendments.key(&prepared, Some(key.as_bytes())).map(|key| String::from_utf8(key.to_vec()).unwrap())
     };
     assert_eq!(key(NOTHING, user).as_deref(), Some(user));
-    let hashed = Asked { user_id: IdPrivacy::HmacSha256, ip: IpPrivacy::Truncate, ..NOTHING };
+    let hashed = Wanted { user_id: IdPrivacy::HmacSha256, ip: IpPrivacy::Truncate, ..NOTHING };
     assert_eq!(key(hashed, user), Some(pseudonym(user)));
     assert_eq!(key(hashed, "199.172.111.135").as_deref(), Some("199.172.111.0"));
     assert_eq!(key(hashed, "593-47-5928").as_deref(), Some("593-47-5928"), "kept in the value, too");
     assert_eq!(key(hashed, "another").as_deref(), Some("another"));
-    assert_eq!(key(Asked { country: true, ..NOTHING }, "199.172.111.135").as_deref(), Some("199.172.111.135"));
-    assert_eq!(key(Asked { user_id: IdPrivacy::Remove, ..NOTHING }, user), None);
+    assert_eq!(key(Wanted { country: true, ..NOTHING }, "199.172.111.135").as_deref(), Some("199.172.111.135"));
+    assert_eq!(key(Wanted { user_id: IdPrivacy::Remove, ..NOTHING }, user), None);
     let none = amendments(hashed);
     assert_eq!(none.key(&none.prepare(LoginEvent::parse(REAL.as_bytes()).unwrap()), None), None);
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn asked() -> impl Strategy<Value = Wanted> {
     let id = || prop::sample::select(vec![IdPrivacy::Keep, IdPrivacy::HmacSha256, IdPrivacy::Remove]);
     let ip = prop::sample::select(vec![IpPrivacy::Keep, IpPrivacy::HmacSha256, IpPrivacy::Truncate, IpPrivacy::Remove]);
-    (id(), id(), ip, any::<bool>(), any::<bool>()).prop_map(|(user_id, device_id, ip, country, statics)| Asked {
+    (id(), id(), ip, any::<bool>(), any::<bool>()).prop_map(|(user_id, device_id, ip, country, statics)| Wanted {
         user_id,
         device_id,
         ip,

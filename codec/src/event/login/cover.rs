@@ -3,8 +3,33 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ring::hmac;
+use serde::Serialize;
 
-use crate::config::{IdPrivacy, IpPrivacy, Secret};
+/// What is written of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IpPrivacy {
+    /// The address.
+    Keep,
+    /// Its HMAC-SHA-256, in 64 hexadecimal digits.
+    HmacSha256,
+    /// Its network: /24 of IPv4, /48 of IPv6.
+    Truncate,
+    /// Nothing: the field is not there.
+    Remove,
+}
+
+/// What is written of an id. There is no `truncate`: the first half of an id still tells people apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdPrivacy {
+    /// The id.
+    Keep,
+    /// Its HMAC-SHA-256, in 64 hexadecimal digits.
+    HmacSha256,
+    /// Nothing: the field is not there.
+    Remove,
+}
 
 /// What is done to a field.
 #[derive(Debug)]
@@ -30,7 +55,7 @@ pub(super) enum Written {
 
 impl Cover {
     /// Of an id. Without the key that it needs nothing is written rather than the id.
-    pub(super) fn of_id(asked: IdPrivacy, key: Option<&Secret>) -> Self {
+    pub(super) fn of_id(asked: IdPrivacy, key: Option<&[u8]>) -> Self {
         match asked {
             IdPrivacy::Keep => Self::Keep,
             IdPrivacy::HmacSha256 => key.map_or(Self::Remove, |key| Self::Id(hmac_key(key))),
@@ -39,7 +64,7 @@ impl Cover {
     }
 
     /// Of an address.
-    pub(super) fn of_ip(asked: IpPrivacy, key: Option<&Secret>) -> Self {
+    pub(super) fn of_ip(asked: IpPrivacy, key: Option<&[u8]>) -> Self {
         match asked {
             IpPrivacy::Keep => Self::Keep,
             IpPrivacy::HmacSha256 => key.map_or(Self::Remove, |key| Self::Ip(hmac_key(key))),
@@ -68,8 +93,8 @@ impl Cover {
     }
 }
 
-fn hmac_key(key: &Secret) -> hmac::Key {
-    hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes())
+fn hmac_key(key: &[u8]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, key)
 }
 
 /// HMAC-SHA-256 in hexadecimal digits.
@@ -124,11 +149,11 @@ mod tests {
 
     #[test]
     fn pseudonyms_are_what_other_tools_make() {
-        let key = Secret::new("a key of more than sixteen bytes");
+        let key = b"a key of more than sixteen bytes";
         // printf %s user-1 | openssl dgst -sha256 -hmac 'a key of more than sixteen bytes'
         let expected = "bc0893eebc2ea4f7984bda0a6340009a67f9f4163aaec1f4786f6c33c9595df8";
-        assert_eq!(text(Cover::of_id(IdPrivacy::HmacSha256, Some(&key)).cover("user-1")), expected);
-        let ip = Cover::of_ip(IpPrivacy::HmacSha256, Some(&key));
+        assert_eq!(text(Cover::of_id(IdPrivacy::HmacSha256, Some(key)).cover("user-1")), expected);
+        let ip = Cover::of_ip(IpPrivacy::HmacSha256, Some(key));
         assert_eq!(text(ip.cover("10.0.0.1")), "3ec86867a77e62161717dfa9ccca942891403e476a3bc7bc02dd69591f2c1278");
         assert_eq!(ip.cover("10.0.0.1"), ip.cover("::ffff:10.0.0.1"));
         assert_eq!(ip.cover("2001:DB8:0::1"), ip.cover("2001:db8::1"));

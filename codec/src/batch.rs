@@ -2,18 +2,19 @@
 //!
 //! Layout: <https://kafka.apache.org/documentation/#recordbatch>
 
+use std::io;
+
 use bytes::Bytes;
 
-use super::compression;
-use crate::broker::Error;
-use crate::config::Compression;
+use crate::compression::{self, Compression};
+use crate::record::Headers;
 
 /// Length of a batch's header; the records follow.
-pub(super) const HEADER_BYTES: usize = 61;
+pub(crate) const HEADER_BYTES: usize = 61;
 /// Where the part that the length counts begins.
-pub(super) const AFTER_LENGTH: usize = 12;
+pub(crate) const AFTER_LENGTH: usize = 12;
 /// Where the part that the checksum covers begins.
-pub(super) const AFTER_CRC: usize = 21;
+pub(crate) const AFTER_CRC: usize = 21;
 /// Where producer id, epoch and sequence stand.
 const STAMP_AT: usize = 43;
 const STAMP_BYTES: usize = 8 + 2 + 4;
@@ -100,34 +101,24 @@ impl BatchBuilder {
     }
 
     /// Writes a record at the end, with its headers.
-    pub fn append<'h>(
-        &mut self,
-        record: &Outgoing<'_>,
-        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone,
-    ) {
-        let write = |out: &mut Vec<u8>| out.extend_from_slice(record.value.unwrap_or_default());
-        self.append_any(record, record.value.is_none(), headers, write);
+    pub fn append(&mut self, record: &Outgoing<'_>, headers: Headers<'_>) {
+        let mut write = |out: &mut Vec<u8>| out.extend_from_slice(record.value.unwrap_or_default());
+        self.append_any(record, record.value.is_none(), headers, &mut write);
     }
 
     /// The same with the value that `write` appends to the bytes that it is given, in place of the
     /// record's own. Where it panics nothing is written.
-    pub fn append_with<'h, T>(
-        &mut self,
-        record: &Outgoing<'_>,
-        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone,
-        write: impl FnOnce(&mut Vec<u8>) -> T,
-    ) -> T {
-        self.append_any(record, false, headers, write)
+    pub fn append_with(&mut self, record: &Outgoing<'_>, headers: Headers<'_>, write: &mut dyn FnMut(&mut Vec<u8>)) {
+        self.append_any(record, false, headers, write);
     }
 
-    #[inline]
-    fn append_any<'h, T>(
+    fn append_any(
         &mut self,
         record: &Outgoing<'_>,
         is_null: bool,
-        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone,
-        write: impl FnOnce(&mut Vec<u8>) -> T,
-    ) -> T {
+        headers: Headers<'_>,
+        write: &mut dyn FnMut(&mut Vec<u8>),
+    ) {
         let Outgoing { timestamp_ms, key, .. } = *record;
         let first_timestamp = if self.count == 0 { timestamp_ms } else { self.first_timestamp };
         let mut unfinished = Unfinished::new(&mut self.bytes);
@@ -142,12 +133,12 @@ impl BatchBuilder {
         let value_length_at = out.len();
         put_room(out, self.value_length_bytes);
         let value_at = out.len();
-        let written = write(out);
+        write(out);
         let value_length = if is_null { -1 } else { signed(out.len() - value_at) };
-        put_varint(out, signed(headers.clone().count()));
-        for (name, value) in headers {
-            put_field(out, Some(name.as_bytes()));
-            put_field(out, value);
+        if headers.is_empty() {
+            put_varint(out, 0);
+        } else {
+            put_headers(out, headers);
         }
         self.value_length_bytes = set_varint(out, value_length_at, self.value_length_bytes, value_length);
         let length = signed(out.len() - start - self.length_bytes);
@@ -156,7 +147,6 @@ impl BatchBuilder {
         self.first_timestamp = first_timestamp;
         self.max_timestamp = self.max_timestamp.max(timestamp_ms);
         self.count += 1;
-        written
     }
 
     /// Where [`BatchBuilder::rewind`] leads back to.
@@ -191,7 +181,7 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// Where the codec fails, which it does for want of memory only.
-    pub fn finish(self, codec: Compression) -> Result<Bytes, Error> {
+    pub fn finish(self, codec: Compression) -> io::Result<Bytes> {
         self.finish_as(codec, Stamp::PLAIN)
     }
 
@@ -199,7 +189,7 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// As [`BatchBuilder::finish`].
-    pub fn finish_as(self, codec: Compression, stamp: Stamp) -> Result<Bytes, Error> {
+    pub fn finish_as(self, codec: Compression, stamp: Stamp) -> io::Result<Bytes> {
         let Self { mut bytes, count, first_timestamp, max_timestamp, .. } = self;
         if codec != Compression::None {
             let records = bytes.get(HEADER_BYTES..).unwrap_or_default();
@@ -265,6 +255,15 @@ impl<'a> Unfinished<'a> {
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         self.bytes.truncate(self.start);
+    }
+}
+
+#[inline(never)]
+fn put_headers(out: &mut Vec<u8>, headers: Headers<'_>) {
+    put_varint(out, signed(headers.iter().count()));
+    for (name, value) in headers.iter() {
+        put_field(out, Some(name.as_bytes()));
+        put_field(out, value);
     }
 }
 
@@ -337,8 +336,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::broker::wire::records;
     use crate::record::{Header, Headers};
+    use crate::records;
 
     type Plain = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>);
 
@@ -357,7 +356,7 @@ mod tests {
                 .collect();
             let value = value.as_deref();
             let record = Outgoing { timestamp_ms: *timestamp_ms, key: key.as_deref(), value };
-            builder.append(&record, Headers::List(&headers).iter());
+            builder.append(&record, Headers::List(&headers));
         }
         builder.finish(codec).unwrap()
     }
@@ -406,23 +405,19 @@ mod tests {
     fn a_record_is_written_whole_or_not_at_all() {
         let plain = |value: &'static [u8]| Outgoing { timestamp_ms: 5, key: None, value: Some(value) };
         let mut builder = BatchBuilder::default();
-        builder.append(&plain(b"first"), Headers::NONE.iter());
+        builder.append(&plain(b"first"), Headers::NONE);
         let mark = builder.mark();
         let write = std::panic::AssertUnwindSafe(|| {
-            builder.append_with(&plain(b"-"), Headers::NONE.iter(), |out| {
+            builder.append_with(&plain(b"-"), Headers::NONE, &mut |out| {
                 out.extend_from_slice(b"half");
                 panic!("on purpose");
             });
         });
         assert!(std::panic::catch_unwind(write).is_err());
         assert_eq!((builder.count(), builder.bytes()), (1, mark.bytes));
-        builder.append(&plain(b"taken back"), Headers::NONE.iter());
+        builder.append(&plain(b"taken back"), Headers::NONE);
         builder.rewind(mark);
-        let length = builder.append_with(&plain(b"-"), Headers::NONE.iter(), |out| {
-            out.extend_from_slice(&[7; 20_000]);
-            out.len()
-        });
-        assert!(length > 20_000);
+        builder.append_with(&plain(b"-"), Headers::NONE, &mut |out| out.extend_from_slice(&[7; 20_000]));
         let batch = builder.finish(Compression::None).unwrap();
         let values: Vec<_> = decoded(&batch).into_iter().map(|(_, _, value, _)| value.unwrap()).collect();
         assert_eq!(values, [b"first".to_vec(), vec![7; 20_000]]);
@@ -452,7 +447,7 @@ mod tests {
         let stamp = Stamp { producer: ProducerId { id: 7, epoch: 3 }, sequence: 11, transactional: true };
         let mut builder = BatchBuilder::default();
         let record = Outgoing { timestamp_ms: 1, key: None, value: Some(b"v") };
-        builder.append(&record, Headers::NONE.iter());
+        builder.append(&record, Headers::NONE);
         let mut batch = builder.finish_as(Compression::None, stamp).unwrap();
         let set = RecordBatchDecoder::decode(&mut batch).unwrap();
         let found = &set.records[0];

@@ -10,7 +10,9 @@ mod usual;
 
 use std::borrow::Cow;
 
-pub use self::amend::{Amendments, Prepared};
+pub use self::amend::{Amendments, Asked, Prepared};
+pub use self::cover::{IdPrivacy, IpPrivacy};
+pub use self::fields::OWN_FIELDS;
 use self::fields::{Field, Fields};
 use self::rules::{
     MAX_LOCALE, MAX_TEXT, MAX_VERSION, check_text, invalid, is_ip, is_version, lower_cased, optional_text, text_of,

@@ -10,8 +10,8 @@
 
 use bytes::Bytes;
 
-use super::batch::{AFTER_CRC, AFTER_LENGTH, HEADER_BYTES};
-use super::compression;
+use crate::batch::{AFTER_CRC, AFTER_LENGTH, HEADER_BYTES};
+use crate::compression;
 use crate::record::{Fields, Headers, Offset, RawHeaders, RecordView};
 
 /// The least bytes of a record: six fields of one byte behind its length.

@@ -14,6 +14,8 @@ pub enum Headers<'a> {
     Map(&'a BTreeMap<String, Vec<u8>>),
     /// Those of a record that was put together here, in their order.
     List(&'a [Header]),
+    /// The same, all of it somebody else's.
+    Borrowed(&'a [(&'a str, Option<&'a [u8]>)]),
     /// The wire reader's: as they stand in the log, repeated names and null values included.
     Raw(RawHeaders<'a>),
 }
@@ -27,6 +29,7 @@ impl<'a> Headers<'a> {
         match self {
             Headers::Map(map) => Iter::Map(map.iter()),
             Headers::List(list) => Iter::List(list.iter()),
+            Headers::Borrowed(list) => Iter::Borrowed(list.iter()),
             Headers::Raw(raw) => Iter::Raw(raw),
         }
     }
@@ -36,6 +39,7 @@ impl<'a> Headers<'a> {
         match self {
             Headers::Map(map) => map.is_empty(),
             Headers::List(list) => list.is_empty(),
+            Headers::Borrowed(list) => list.is_empty(),
             Headers::Raw(RawHeaders(bytes)) => bytes.is_empty(),
         }
     }
@@ -45,6 +49,7 @@ impl<'a> Headers<'a> {
 enum Iter<'a> {
     Map(btree_map::Iter<'a, String, Vec<u8>>),
     List(slice::Iter<'a, Header>),
+    Borrowed(slice::Iter<'a, (&'a str, Option<&'a [u8]>)>),
     Raw(RawHeaders<'a>),
 }
 
@@ -55,6 +60,7 @@ impl<'a> Iterator for Iter<'a> {
         match self {
             Self::Map(headers) => headers.next().map(|(name, value)| (name.as_str(), Some(value.as_slice()))),
             Self::List(headers) => headers.next().map(|header| (header.name.as_str(), header.value.as_deref())),
+            Self::Borrowed(headers) => headers.next().copied(),
             Self::Raw(headers) => headers.take_next(),
         }
     }

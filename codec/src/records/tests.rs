@@ -5,9 +5,9 @@ use kafka_protocol::records::{Compression as Codec, Record, RecordBatchDecoder};
 use kafka_protocol::records::{RecordBatchEncoder, RecordEncodeOptions, TimestampType};
 use proptest::prelude::*;
 
-use super::super::batch::{BatchBuilder, Outgoing};
 use super::*;
-use crate::config::Compression;
+use crate::batch::{BatchBuilder, Outgoing};
+use crate::compression::Compression;
 use crate::record::Header;
 
 fn with_right_checksum(mut bytes: Vec<u8>) -> Vec<u8> {
@@ -69,7 +69,7 @@ fn written(records: &[Record], codec: Compression) -> Bytes {
         let headers: Vec<_> = headers.collect();
         let (key, value) = (record.key.as_deref(), record.value.as_deref());
         let outgoing = Outgoing { timestamp_ms: record.timestamp, key, value };
-        builder.append(&outgoing, Headers::List(&headers).iter());
+        builder.append(&outgoing, Headers::List(&headers));
     }
     builder.finish(codec).unwrap()
 }
@@ -187,7 +187,7 @@ fn batch(base: i64, records: i64) -> Vec<u8> {
     let header = Header { name: "n".to_owned(), value: None };
     for n in 0..records {
         let record = Outgoing { timestamp_ms: n, key: None, value: Some(b"value") };
-        builder.append(&record, Headers::List(std::slice::from_ref(&header)).iter());
+        builder.append(&record, Headers::List(std::slice::from_ref(&header)));
     }
     let mut bytes = builder.finish(Compression::None).unwrap().to_vec();
     bytes[..8].copy_from_slice(&base.to_be_bytes());
@@ -203,7 +203,7 @@ fn a_record_takes_no_more_than_its_slot() {
 fn tiny_records_do_not_fill_the_memory() {
     let mut builder = BatchBuilder::default();
     for _ in 0..1000 {
-        builder.append(&Outgoing { timestamp_ms: 5, key: None, value: None }, Headers::NONE.iter());
+        builder.append(&Outgoing { timestamp_ms: 5, key: None, value: None }, Headers::NONE);
     }
     let batch = raw(builder.finish(Compression::Zstd).unwrap().to_vec());
     assert!(Records::default().add(&batch, Offset(0), 1 << 20).is_ok());
