@@ -120,6 +120,8 @@ impl<'c> Reading<'c> {
 pub struct Waiting {
     pauses: crate::retry::Pauses,
     until: Instant,
+    /// Whoever waits at a terminal is told why, once.
+    is_told: bool,
 }
 
 impl Waiting {
@@ -128,8 +130,13 @@ impl Waiting {
     /// # Errors
     /// The error, where it lasts.
     pub async fn after(&mut self, class: ErrorClass, error: impl Into<Failure>) -> Result<(), Failure> {
-        if matches!(class, ErrorClass::Fatal | ErrorClass::Poison) || Instant::now() >= self.until {
-            return Err(error.into());
+        let (error, left) = (error.into(), self.until.saturating_duration_since(Instant::now()));
+        if matches!(class, ErrorClass::Fatal | ErrorClass::Poison) || left.is_zero() {
+            return Err(error);
+        }
+        if !self.is_told {
+            eprintln!("login-pipeline: {error}; trying again for {} s", left.as_secs().max(1));
+            self.is_told = true;
         }
         sleep(self.pauses.after(class)).await;
         Ok(())
@@ -139,7 +146,7 @@ impl Waiting {
 impl Context {
     /// Patience for one thing that is asked of the brokers.
     pub fn waiting(&self) -> Waiting {
-        Waiting { pauses: Policy::new(&self.config.retry).pauses(), until: Instant::now() + PATIENCE }
+        Waiting { pauses: Policy::new(&self.config.retry).pauses(), until: Instant::now() + PATIENCE, is_told: false }
     }
 
     /// Asks until it is answered, or something is wrong that lasts.
