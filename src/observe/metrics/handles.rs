@@ -1,0 +1,164 @@
+//! What counts: handles bound to their labels.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::Metrics;
+use super::families::{PartitionLabels, RebalanceLabels};
+use super::since::SecondsSince;
+use crate::observe::histogram::DurationHistogram;
+use crate::record::Offset;
+
+/// The metrics of the database of countries. Clones count into the same.
+#[derive(Debug, Clone)]
+pub struct GeoIpMetrics {
+    pub(super) loads: Counter,
+    /// How often it could not be read.
+    pub failed_loads: Counter,
+    /// Addresses that it could not answer for.
+    pub failed_lookups: Counter,
+    pub(super) built: Gauge,
+}
+
+impl GeoIpMetrics {
+    /// A database is in use that was built at this time, in seconds since the Unix epoch.
+    pub fn loaded(&self, built: u64) {
+        self.loads.inc();
+        self.built.set(i64::try_from(built).unwrap_or(i64::MAX));
+    }
+}
+
+/// One source partition's metrics. Not cloned: when it goes, so do its series.
+#[derive(Debug)]
+pub struct PartitionMetrics {
+    /// Records read.
+    pub records_in: Counter,
+    /// Bytes of the keys and values read.
+    pub bytes_in: Counter,
+    /// How long fetches take. One series a topic.
+    pub fetch: DurationHistogram,
+    /// How long storing checkpoints takes. One series a topic.
+    pub checkpoint: DurationHistogram,
+    /// From a record's timestamp until it is acknowledged. One series a topic.
+    pub end_to_end: DurationHistogram,
+    /// Events whose time lies in the future. One series for all.
+    pub clock_skew: Counter,
+    /// Records that retention deleted before they were read. One series a topic.
+    pub expired: Counter,
+    /// How often a leader's log lacked what had been read of the one before. One series a topic.
+    pub truncations: Counter,
+    /// Fetches that rskafka could not decode, read again batch by batch. One series a topic.
+    pub undecodable: Counter,
+    pub(super) lag: Gauge,
+    pub(super) next_offset: Gauge,
+    pub(super) in_flight: Gauge,
+    pub(super) checkpoint_age: SecondsSince,
+    pub(super) labels: PartitionLabels,
+    pub(super) metrics: Metrics,
+}
+
+impl PartitionMetrics {
+    /// Counts one fetched batch.
+    pub fn fetched(&self, records: u64, bytes: u64) {
+        self.records_in.inc_by(records);
+        self.bytes_in.inc_by(bytes);
+    }
+
+    /// Where reading goes on, and how far that is from the high watermark.
+    pub fn position(&self, next: Offset, high_watermark: Offset) {
+        self.next_offset.set(next.0);
+        self.lag.set(i64::try_from(high_watermark.since(next)).unwrap_or(i64::MAX));
+    }
+
+    /// How many bytes are read and not yet acknowledged.
+    pub fn in_flight_bytes(&self, bytes: u64) {
+        self.in_flight.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// A checkpoint has been stored now.
+    pub fn checkpointed(&self) {
+        self.checkpoint_age.reset();
+    }
+
+    /// Observes that `n` records, the oldest from `oldest_ms`, are acknowledged at `now_ms`. Both
+    /// are milliseconds since the Unix epoch; a timestamp from the future counts as no time at all.
+    pub fn acknowledged(&self, oldest_ms: i64, now_ms: i64, n: u64) {
+        let latency = u64::try_from(now_ms.saturating_sub(oldest_ms)).unwrap_or(0);
+        self.end_to_end.observe_many(Duration::from_millis(latency), n);
+    }
+
+    /// Gives the partition up, and its series with it. The same as dropping it.
+    pub fn retire(self) {}
+}
+
+impl Drop for PartitionMetrics {
+    fn drop(&mut self) {
+        let mut handles = self.metrics.handles();
+        match handles.get_mut(&self.labels) {
+            Some(others) if *others > 1 => *others -= 1,
+            _ => {
+                handles.remove(&self.labels);
+                let families = &self.metrics.inner.families;
+                families.records_in.remove(&self.labels);
+                families.bytes_in.remove(&self.labels);
+                families.lag.remove(&self.labels);
+                families.next_offset.remove(&self.labels);
+                families.in_flight.remove(&self.labels);
+                families.checkpoint_age.remove(&self.labels);
+            }
+        }
+    }
+}
+
+/// This process's membership in one consumer group.
+#[derive(Debug, Clone)]
+pub struct GroupMetrics {
+    pub(super) generation: Gauge,
+    pub(super) partitions: Gauge,
+    pub(super) heartbeat_age: SecondsSince,
+    pub(super) group: Arc<str>,
+    pub(super) metrics: Metrics,
+}
+
+impl GroupMetrics {
+    /// The generation, or the member's epoch, as the coordinator last gave it.
+    pub fn generation(&self, generation: i32) {
+        self.generation.set(generation.into());
+    }
+
+    /// How many partitions this member has.
+    pub fn assigned(&self, partitions: usize) {
+        self.partitions.set(i64::try_from(partitions).unwrap_or(i64::MAX));
+    }
+
+    /// The coordinator has answered now.
+    pub fn heartbeat(&self) {
+        self.heartbeat_age.reset();
+    }
+
+    /// Counts a rebalance. The cause is one of a closed set.
+    pub fn rebalanced(&self, cause: &'static str) {
+        let labels = RebalanceLabels { group: Arc::clone(&self.group), cause };
+        self.metrics.inner.families.rebalances.get_or_create(&labels).inc();
+    }
+}
+
+/// The counters of one route.
+#[derive(Debug, Clone)]
+pub struct RouteMetrics {
+    /// Records that went this way.
+    pub records: Counter,
+    /// Their bytes, as written.
+    pub bytes: Counter,
+}
+
+impl RouteMetrics {
+    /// Counts records that went this way.
+    pub fn count(&self, records: u64, bytes: u64) {
+        self.records.inc_by(records);
+        self.bytes.inc_by(bytes);
+    }
+}

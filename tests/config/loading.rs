@@ -1,0 +1,233 @@
+//! What loads: files, environment and flags together, and what is printed again.
+
+use std::path::Path;
+
+use login_pipeline::config::schema::KEYS;
+use login_pipeline::config::{AssignmentMode, Config, Sources, StartAt};
+use proptest::prelude::{prop_assert, proptest};
+
+use super::{assert_round_trip, check, file, load, texts};
+
+#[test]
+fn a_good_file_prints_what_loads_back() {
+    let path = file("good.toml");
+    let output = check(&["--config", path.to_str().unwrap()], &[("LOGIN_PIPELINE__RETRY__MAX", "20s")]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty());
+
+    let printed = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(printed.path(), &output.stdout).unwrap();
+    let again = load(Sources { file: Some(printed.path().into()), ..Sources::default() }).unwrap();
+    let env = texts(&[("LOGIN_PIPELINE__RETRY__MAX", "20s")]);
+    assert_eq!(again, load(Sources { file: Some(path), env, ..Sources::default() }).unwrap());
+    assert_eq!(again.kafka.brokers, ["broker-1:9092", "[::1]:9093"]);
+    assert_eq!(again.assignment.mode, AssignmentMode::Static { partitions: Some(vec![0, 2, 5, 6, 7]) });
+    assert_eq!(again.route.len(), 3);
+}
+
+#[test]
+fn every_key_survives_printing() {
+    let values = [
+        ("kafka.brokers", "[::1]:1,b:2"),
+        ("kafka.client_id", "a \"quoted\" \\ name"),
+        ("kafka.request_timeout", "1h"),
+        ("kafka.connect_timeout", "1s 1ms 1us"),
+        ("kafka.max_frame_bytes", "1000001"),
+        ("kafka.unknown_topic_grace", "1day"),
+        ("source.topic", "a"),
+        ("source.reader", "wire"),
+        ("source.isolation", "read_committed"),
+        ("source.start", "latest"),
+        ("source.on_offset_out_of_range", "fail"),
+        ("source.max_fetch_bytes", "2kB"),
+        ("source.max_wait", "1ms"),
+        ("output.topic", "b"),
+        ("output.partitioner", "key"),
+        ("output.compression", "zstd"),
+        ("output.max_batch_bytes", "100MiB"),
+        ("dead_letter.topic", "c"),
+        ("dead_letter.header_prefix", "\u{e9}."),
+        ("dead_letter.oversize", "block"),
+        ("dead_letter.max_ratio", "0.125"),
+        ("dead_letter.window", "2m"),
+        ("dead_letter.min_records", "7"),
+        ("dead_letter.max_consecutive", "1000000000"),
+        ("dead_letter.on_limit", "stop"),
+        ("enrich.geoip.file", "/a/b.mmdb"),
+        ("enrich.geoip.field", "_land"),
+        ("enrich.geoip.check_interval", "1ms"),
+        ("privacy.ip", "truncate"),
+        ("privacy.user_id", "remove"),
+        ("privacy.device_id", "remove"),
+        ("assignment.mode", "ordinal"),
+        ("assignment.ordinal", "2"),
+        ("assignment.replicas", "3"),
+        ("assignment.discovery_interval", "1m"),
+        ("group.id", "a group"),
+        ("group.instance_id", "b"),
+        ("group.protocol", "classic"),
+        ("group.assignors", "roundrobin,range"),
+        ("group.server_assignor", "range"),
+        ("group.session_timeout", "1m"),
+        ("group.heartbeat_interval", "20s"),
+        ("group.rebalance_timeout", "2m"),
+        ("offsets.store", "group"),
+        ("offsets.path", "./off\u{7f}\" \\ \n\u{1f600}sets"),
+        ("offsets.topic", "d"),
+        ("offsets.checkpoint_interval", "2s"),
+        ("delivery.guarantee", "exactly_once"),
+        ("delivery.transactional_id_prefix", "a prefix"),
+        ("delivery.transaction_version", "auto"),
+        ("delivery.transaction_interval", "2ms"),
+        ("delivery.transaction_max_bytes", "3KiB"),
+        ("delivery.transaction_timeout", "1h"),
+        ("pipeline.max_in_flight_bytes", "1GiB"),
+        ("pipeline.worker_threads", "1024"),
+        ("retry.initial", "1ms"),
+        ("retry.max", "1ms"),
+        ("stats.interval", "1day"),
+        ("admin.listen", "[::]:0"),
+        ("log.format", "json"),
+        ("log.level", "debug,a=off"),
+        ("shutdown.timeout", "1h"),
+        ("topics.create", "missing"),
+        ("topics.partitions", "7"),
+        ("topics.replication", "3"),
+    ];
+    // These have one value only, belong to the other mode, or are tests of their own further down.
+    let not_here = [
+        "pipeline.processor",
+        "assignment.partitions",
+        "kafka.security_protocol",
+        "admin.token_file",
+        "privacy.key_file",
+    ];
+    for key in KEYS.iter().filter(|key| !key.path.starts_with("kafka.tls.") && !key.path.starts_with("kafka.sasl.")) {
+        assert!(values.iter().any(|(path, _)| *path == key.path) || not_here.contains(&key.path), "{}", key.path);
+    }
+    let config = load(Sources { flags: texts(&values), ..Sources::default() }).unwrap();
+    assert_round_trip(&config);
+    assert_round_trip(&Config::default());
+}
+
+#[test]
+fn the_default_is_what_loading_nothing_gives() {
+    let config = Config::default();
+    assert_eq!(load(Sources::default()), Ok(config.clone()));
+    assert_eq!(config.kafka.brokers, ["localhost:9092"]);
+    assert_eq!(config.source.start, StartAt::Earliest);
+    assert_eq!(config.assignment.mode, AssignmentMode::Static { partitions: None });
+    assert_eq!((config.pipeline.worker_threads, config.topics.partitions), (None, None));
+}
+
+#[test]
+fn flags_go_over_environment_over_file_over_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, "kafka = { client_id = \"file\", brokers = [\"a:1\", \"b:1\"] }\n[source]\ntopic = \"file\"\n[output]\ntopic = \"file-out\"").unwrap();
+    let sources = Sources {
+        file: Some(file),
+        env: texts(&[("LOGIN_PIPELINE__KAFKA__CLIENT_ID", "env"), ("LOGIN_PIPELINE__SOURCE__TOPIC", "env")]),
+        flags: vec![("kafka.client_id".into(), "flag".into())],
+        hostname: None,
+    };
+    let config = load(sources).unwrap();
+    assert_eq!(config.kafka.client_id, "flag");
+    assert_eq!(config.source.topic, "env");
+    assert_eq!(config.output.topic, "file-out");
+    assert_eq!(config.kafka.brokers, ["a:1", "b:1"]);
+    assert_eq!(config.dead_letter.topic, "user-login-dlq");
+}
+
+#[test]
+fn a_problem_names_who_set_it() {
+    let variables = [
+        ("LOGIN_PIPELINE__KAFKA__BROKER", "x:1"),
+        ("LOGIN_PIPELINE__KAFKA__CONNECT_TIMEOUT", "\u{1b}[2J"),
+        ("LOGIN_PIPELINE_SOURCE_TOPIC", "t"),
+        ("LOGIN_PIPELINE__ROUTE", "x"),
+        ("LOGIN_PIPELINE__KAFKA", "x"),
+    ];
+    let flags = vec![("output.topics".to_owned(), "x".to_owned()), ("stats.interval".to_owned(), "x".repeat(1000))];
+    let problems = load(Sources { env: texts(&variables), flags, ..Sources::default() }).unwrap_err();
+    let told: Vec<_> = problems
+        .iter()
+        .map(|p| (p.path.as_str(), p.found[0].origin.as_str(), p.did_you_mean.as_deref().unwrap_or_default()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("kafka", "environment variable LOGIN_PIPELINE__KAFKA", ""),
+            ("kafka.broker", "environment variable LOGIN_PIPELINE__KAFKA__BROKER", "LOGIN_PIPELINE__KAFKA__BROKERS"),
+            ("kafka.connect_timeout", "environment variable LOGIN_PIPELINE__KAFKA__CONNECT_TIMEOUT", ""),
+            ("output.topics", "flag --output.topics", "--output.topic"),
+            ("route", "environment variable LOGIN_PIPELINE__ROUTE", ""),
+            ("source.topic", "environment variable LOGIN_PIPELINE_SOURCE_TOPIC", "LOGIN_PIPELINE__SOURCE__TOPIC"),
+            ("stats.interval", "flag --stats.interval", ""),
+        ]
+    );
+    let text = problems.to_string();
+    assert!(!text.contains('\u{1b}') && text.lines().all(|line| line.chars().count() < 150), "{text}");
+}
+
+#[test]
+fn ordinal_mode_counts_by_the_host_name() {
+    let ordinal = |hostname: Option<&str>, more: &[(&str, &str)]| {
+        let flags = [("assignment.mode", "ordinal")].iter().chain(more).map(|(k, v)| (k.to_string(), v.to_string()));
+        load(Sources { flags: flags.collect(), hostname: hostname.map(str::to_owned), ..Sources::default() })
+            .map(|config| config.assignment.mode)
+            .map_err(|problems| problems.iter().map(|problem| problem.wrong.clone()).collect::<Vec<_>>())
+    };
+    let replicas = ("assignment.replicas", "4");
+    let mode = |ordinal| Ok(AssignmentMode::Ordinal { ordinal, replicas: 4 });
+    assert_eq!(ordinal(Some("login-pipeline-3"), &[replicas]), mode(3));
+    assert_eq!(ordinal(Some("login-pipeline-3"), &[replicas, ("assignment.ordinal", "0")]), mode(0));
+    let wrong = |wrong: &str| Err(vec![wrong.to_owned()]);
+    assert_eq!(ordinal(Some("login-pipeline-4"), &[replicas]), wrong("instance 4 of 4 does not exist"));
+    assert_eq!(ordinal(Some("a-1"), &[]), wrong("ordinal mode needs the number of instances"));
+    assert_eq!(
+        ordinal(Some("laptop"), &[replicas]),
+        wrong("ordinal mode needs this instance's number, and host name \"laptop\" does not end in one")
+    );
+    assert_eq!(
+        ordinal(None, &[replicas]),
+        wrong("ordinal mode needs this instance's number, and there is no host name to take it from")
+    );
+    assert_eq!(ordinal(Some("a-1"), &[("assignment.replicas", "none")]), wrong("not a whole number"));
+}
+
+#[test]
+fn wrong_usage_exits_64_and_help_0() {
+    for (args, code) in [
+        (&["--kafka.broker", "x"][..], 64),
+        (&["--log.level"], 64),
+        (&["--log.level", "info", "--log.level", "info"], 64),
+        (&["--help"], 0),
+    ] {
+        assert_eq!(check(args, &[]).status.code(), Some(code), "{args:?}");
+    }
+    let help = String::from_utf8(check(&["--help"], &[]).stdout).unwrap();
+    for key in KEYS {
+        assert_eq!(help.contains(&format!("--{} <", key.path)), !key.is_secret(), "{}", key.path);
+    }
+}
+
+#[test]
+fn the_example_loads() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/local.toml");
+    load(Sources { file: Some(file), ..Sources::default() }).unwrap();
+}
+
+proptest! {
+    /// No text panics, fills the screen or reaches the terminal raw; what is accepted prints as what loads back.
+    #[test]
+    fn any_text_is_told_or_survives(key in 0..KEYS.len(), text in "\\PC*|[0-9]{1,20}|[0-9]{1,9} ?[a-zA-Z]{0,3}|[\\[\\]a-c0-9:,.=@-]{1,12}|.*") {
+        let flags = vec![(KEYS[key].path.to_owned(), text)];
+        match load(Sources { flags, ..Sources::default() }) {
+            Ok(config) => assert_round_trip(&config),
+            Err(problems) => for line in problems.to_string().lines() {
+                prop_assert!(line.chars().count() < 200 && !line.chars().any(char::is_control), "{line}");
+            },
+        }
+    }
+}
