@@ -212,12 +212,12 @@ impl State {
     fn keep(&mut self, granted: Granted, begun: Instant) -> Secret {
         let Granted { token, life } = granted;
         let used_at = begun + (life * fastrand::u32(USED) / 100).max(SHORTEST);
-        let (life, next) = (shown(life), shown(used_at - begun));
+        let (valid_for, refresh_in) = (shown(life), shown(used_at - begun));
         let held = Held { token: token.clone(), since: begun, used_at, over_at: begun + granted.life * OVER / 100 };
         if self.held.replace(held).is_none() || self.said.take().is_some() {
-            info!(%life, %next, "the token endpoint gave a token");
+            info!(%valid_for, %refresh_in, "the token endpoint gave a token");
         } else {
-            debug!(%life, %next, "the token endpoint gave a token");
+            debug!(%valid_for, %refresh_in, "the token endpoint gave a token");
         }
         self.failure = None;
         token
