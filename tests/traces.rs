@@ -10,6 +10,7 @@ use std::fs;
 use std::net::TcpListener as StdListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -24,10 +25,14 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Valu
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 use prost::Message;
 use rcgen::{CertificateParams, KeyPair};
+use rskafka::client::ClientBuilder;
+use rskafka::client::partition::{Compression, UnknownTopicHandling};
+use rskafka::record::Record;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use support::kafka::KafkaCluster;
 use support::pipeline::PipelineProcess;
-use support::topics::PATIENCE;
+use support::topics::{PATIENCE, Topics};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -303,6 +308,45 @@ async fn each_sampled_record_has_a_span_and_no_other() {
         }
         assert!(!log.contains("WARN") && !log.contains(TOKEN), "{log}");
     }
+}
+
+/// On a real Kafka, since the embedded broker has no transactions.
+#[tokio::test(flavor = "multi_thread")]
+async fn within_a_transaction_a_span_ends_with_it() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let (cluster, collector) = (KafkaCluster::shared().await, Collector::start(Answer::Status(200), None));
+    let topics = Topics::create(cluster, "traces", 1).await;
+    let [source, output, dead] = &topics.names;
+    let header = format!("00-{}-{}-01", trace(1), parent(1));
+    let NewRecord { key, value, .. } = event("");
+    let record = Record {
+        key: key.map(Into::into),
+        value: value.map(Into::into),
+        headers: [("traceparent".to_owned(), header.into_bytes())].into(),
+        timestamp: chrono::DateTime::UNIX_EPOCH,
+    };
+    let client = ClientBuilder::new(vec![topics.brokers.clone()]).build().await.unwrap();
+    let partition = client.partition_client(source, 0, UnknownTopicHandling::Retry).await.unwrap();
+    partition.produce(vec![record], Compression::NoCompression).await.unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let usual = PipelineProcess::usual_args(&topics.brokers, source, output, dead, &folder.path().join("offsets"));
+    let once = ["--delivery.guarantee", "exactly_once", "--offsets.store", "group", "--group.id", "traces"];
+    let slowly = ["--delivery.transaction_interval", "2s"];
+    let args: Vec<_> = usual.iter().map(String::as_str).chain(once).chain(slowly).collect();
+    let env = [(ENDPOINT, &*collector.url), ("OTEL_BSP_SCHEDULE_DELAY", "50")];
+    let mut pipeline = PipelineProcess::start_with(folder.path(), &args, &env);
+    pipeline.wait_for("the span", PATIENCE, |_| !collector.spans().is_empty()).await;
+    let log = end(&mut pipeline).await;
+    let spans = collector.spans();
+    assert_eq!(spans.len(), 1, "{log}");
+    let (_, span) = &spans[0];
+    let within = expected(1, 0, 0, Some("traces"), None).join("\n").replace(SOURCE, source);
+    assert_eq!(told(span).join("\n"), within);
+    let lasted = Duration::from_nanos(span.end_time_unix_nano - span.start_time_unix_nano);
+    assert!(lasted >= Duration::from_secs(2), "it ended before its transaction: {lasted:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
