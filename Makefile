@@ -13,6 +13,7 @@ demo: ## the whole pipeline in one process, nothing to install: watch it work
 
 test: ## all tests, those against a real Kafka included where Java and Maven are there
 	cargo test --no-fail-fast
+	cargo test --features otlp --test traces
 
 chaos: ## the long form of the tests of groups, transactions, networks and replays, on a real Kafka: an hour; CHAOS_SEED=N repeats one
 	CHAOS=long cargo test --test group --test exactly_once --test network --test dlq -- --nocapture --test-threads=1
@@ -20,6 +21,7 @@ chaos: ## the long form of the tests of groups, transactions, networks and repla
 check: ## what must hold before a commit: format, lints, layers, and licences where cargo-deny is installed
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --features otlp --test traces -- -D warnings
 	cargo clippy --no-default-features -- -D warnings
 	cargo test --test layering
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is not installed: its check was left out"; fi

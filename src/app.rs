@@ -127,6 +127,8 @@ impl App {
         let mut shown = serde_json::to_value(&config).unwrap_or_default();
         shown["pipeline"]["processor"] = P::NAME.into();
         let observe = Observe::new(env!("CARGO_PKG_VERSION"), P::DIMENSIONS, READINESS_GRACE, shown);
+        #[cfg(feature = "otlp")]
+        let observe = Observe { traces: crate::observe::traces::Traces::start(group_of(&config)), ..observe };
         let admin = AdminServer::bind(&config.admin).await?;
         let (processor, countries) = made(observe.metrics.geoip());
         Ok(Self { config: Arc::new(config), observe, admin, store, routes, processor: Arc::new(processor), countries })
@@ -219,6 +221,10 @@ impl App {
         let drained = Supervisor::new(workshop).run(changes, &stop, timeout).await;
         draining.abort();
         close(&*store).await;
+        #[cfg(feature = "otlp")]
+        if let Some(traces) = &observe.traces {
+            traces.finish().await;
+        }
 
         watched_until.cancel();
         let _ = tokio::join!(serving, reporting); // both end with the token; a panic is logged already
@@ -262,6 +268,14 @@ fn assignment(
         }
         mode => (fixed::assign(mode.clone(), topics, interval, watch), Committer::Plain),
     }
+}
+
+/// The group that has the partitions or their offsets.
+#[cfg(feature = "otlp")]
+fn group_of(config: &Config) -> Option<&str> {
+    let (mode, store) = (&config.assignment.mode, config.offsets.store);
+    let has_group = *mode == AssignmentMode::Group || store == OffsetStoreKind::Group;
+    has_group.then_some(&config.group.id)
 }
 
 /// Tells others that nobody works here any more. Where that fails, `offsets set` asks for `--force`.

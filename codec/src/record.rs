@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use fields::Fields;
 pub use headers::{Header, Headers, RawHeaders};
-pub use trace::trace_id;
+pub use trace::{TraceParent, trace_id, trace_parent};
 
 /// A position in a partition's log, as Kafka counts it: the first record has offset 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]

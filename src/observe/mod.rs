@@ -49,6 +49,8 @@ mod ready;
 pub mod stats;
 mod status;
 mod tally;
+#[cfg(feature = "otlp")]
+pub mod traces;
 mod values;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -80,6 +82,9 @@ pub struct Observe {
     pub partitions: StatusBoard,
     /// The partitions that wait for an operator's word.
     pub paused: PauseBoard,
+    /// Where spans go, if they do.
+    #[cfg(feature = "otlp")]
+    pub traces: Option<traces::Traces>,
 }
 
 impl Observe {
@@ -95,6 +100,8 @@ impl Observe {
             tallies,
             partitions: StatusBoard::new(version, configuration),
             paused: PauseBoard::default(),
+            #[cfg(feature = "otlp")]
+            traces: None,
         }
     }
 

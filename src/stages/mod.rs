@@ -41,11 +41,17 @@ pub struct Counts {
     pub dead_run: u64,
     /// The most dead letters in a row.
     pub longest_dead_run: u64,
+    /// The spans of its records.
+    #[cfg(feature = "otlp")]
+    pub spans: crate::observe::traces::Spans,
 }
 
 impl Counts {
-    /// Counts a dead letter.
-    pub fn died(&mut self, reason: Reason) {
+    /// Counts a dead letter: the record at `at` of its batch.
+    #[cfg_attr(not(feature = "otlp"), expect(unused_variables, reason = "counts alone don't tell records apart"))]
+    pub fn died(&mut self, at: usize, reason: Reason) {
+        #[cfg(feature = "otlp")]
+        self.spans.failed(at, reason.code());
         let index = Reason::ALL.iter().position(|known| *known == reason);
         if let Some(count) = index.and_then(|index| self.dead.get_mut(index)) {
             *count += 1;
@@ -181,7 +187,7 @@ impl<P: Processor> ProcessorStages<P> {
         let outgoing = Outgoing { timestamp_ms: record.timestamp_ms, key: record.key, value };
         let headers: Vec<_> = letter.headers().collect();
         batch.out.append(to, index, &outgoing, Headers::Borrowed(&headers));
-        batch.counts.died(rejection.reason);
+        batch.counts.died(index, rejection.reason);
         tracing::debug!(
             topic = self.envelope.topic(),
             partition = self.source_partition,

@@ -83,9 +83,23 @@ impl Accounts {
         self.status.in_flight_bytes(count(bytes));
     }
 
-    /// Counts a batch.
+    /// Begins the spans of a batch, where there are any.
+    #[cfg(feature = "otlp")]
+    pub fn begin_spans<'r>(
+        &self,
+        of: &crate::record::TopicPartition,
+        records: impl Iterator<Item = crate::record::RecordView<'r>>,
+    ) -> crate::observe::traces::Spans {
+        self.observe.traces.as_ref().map(|traces| traces.begin(of, records)).unwrap_or_default()
+    }
+
+    /// Counts a batch, and ends its spans.
     pub fn note(&self, done: &Done) {
         let Done { records, bytes, oldest_ms, counts, .. } = done;
+        #[cfg(feature = "otlp")]
+        if let Some(traces) = &self.observe.traces {
+            traces.end(&counts.spans);
+        }
         if let Some(oldest_ms) = oldest_ms {
             self.metrics.acknowledged(*oldest_ms, unix_ms(), *records);
         }

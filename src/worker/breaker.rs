@@ -186,7 +186,7 @@ mod tests {
     fn judge(breaker: &mut Breaker, batch: &[bool], now: Instant) -> Result<(), Passed> {
         let mut counts = breaker.counts();
         for good in batch {
-            if *good { counts.passed() } else { counts.died(Reason::MalformedJson) }
+            if *good { counts.passed() } else { counts.died(0, Reason::MalformedJson) }
         }
         breaker.judge(u64::try_from(batch.len()).unwrap(), &counts, now)
     }

@@ -102,6 +102,11 @@ impl Sink {
         let now = Now::from_unix_ms(unix_ms());
         let partitions = self.partition_counts().await;
         let mut counts = self.parts.gate.as_ref().map(Gate::counts).unwrap_or_default();
+        #[cfg(feature = "otlp")]
+        {
+            let records = (0..batch.len()).filter_map(|index| batch.entry(index)).map(|entry| entry.record);
+            counts.spans = self.parts.accounts.begin_spans(&self.parts.of, records);
+        }
         let out = {
             let SinkParts { stages, delivery, accounts, max_batch_bytes, gate, .. } = &mut self.parts;
             let buffer = std::mem::take(&mut self.buffer);
@@ -251,7 +256,7 @@ impl Sink {
         let too_large = error.is(ResponseError::MessageTooLarge) || error.is(ResponseError::RecordListTooLarge);
         if to.topic != DEAD_LETTER {
             let reason = if too_large { Reason::TooLarge } else { Reason::RefusedByTopic };
-            counts.died(reason);
+            counts.died(alone, reason);
             let rejection = Rejection::record(reason, format!("the output topic refuses the record: {}", error.cause));
             return Redo { rejection: Some(rejection), ..before };
         }

@@ -5,10 +5,27 @@ use super::Headers;
 /// The header's name.
 const NAME: &str = "traceparent";
 
-/// The id of the trace that a record's `traceparent` header names: 32 lower-case hexadecimal digits.
-/// `None` where there is no such header, or it is not exactly what the specification allows, so that
-/// nothing else that a sender wrote there is ever passed on.
-pub fn trace_id(headers: Headers<'_>) -> Option<&str> {
+/// What a `traceparent` header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceParent<'a> {
+    /// The trace: 32 lower-case hexadecimal digits, not all of them 0.
+    pub trace_id: &'a str,
+    /// The sender's span within it: 16 of them, not all 0.
+    pub parent_id: &'a str,
+    /// Two hexadecimal digits.
+    flags: &'a str,
+}
+
+impl TraceParent<'_> {
+    /// Whether the sender records this trace: the lowest of the flags.
+    pub fn is_sampled(&self) -> bool {
+        u8::from_str_radix(self.flags, 16).is_ok_and(|flags| flags & 1 == 1)
+    }
+}
+
+/// What a record's `traceparent` header says. `None` where there is no such header, or it is not exactly
+/// what the specification allows, so that nothing else that a sender wrote there is ever passed on.
+pub fn trace_parent(headers: Headers<'_>) -> Option<TraceParent<'_>> {
     let (_, value) = headers.iter().find(|(name, _)| *name == NAME)?;
     let text = std::str::from_utf8(value?).ok()?;
     let mut parts = text.split('-');
@@ -16,11 +33,17 @@ pub fn trace_id(headers: Headers<'_>) -> Option<&str> {
         let part = parts.next().filter(|part| part.len() == length)?;
         part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')).then_some(part)
     };
-    let (version, trace, span, _flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
+    let (version, trace_id, parent_id, flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
     // Later versions may go on behind a further dash.
     let is_whole = version != "00" || parts.next().is_none();
     let is_set = |id: &str| id.bytes().any(|byte| byte != b'0');
-    (version != "ff" && is_whole && is_set(trace) && is_set(span)).then_some(trace)
+    let is_valid = version != "ff" && is_whole && is_set(trace_id) && is_set(parent_id);
+    is_valid.then_some(TraceParent { trace_id, parent_id, flags })
+}
+
+/// The id of the trace that a record's `traceparent` header names, as in [`trace_parent`].
+pub fn trace_id(headers: Headers<'_>) -> Option<&str> {
+    trace_parent(headers).map(|parent| parent.trace_id)
 }
 
 #[cfg(test)]
@@ -64,5 +87,17 @@ mod tests {
             assert_eq!(of(Some(wrong.as_bytes())), None, "{wrong}");
         }
         assert_eq!(of(Some(b"00-\xff\xfe")), None);
+    }
+
+    #[test]
+    fn flags_tell_whether_a_trace_is_sampled() {
+        for (flags, sampled) in [("00", false), ("01", true), ("02", false), ("03", true), ("ff", true), ("fe", false)]
+        {
+            let text = format!("00-{TRACE}-00f067aa0ba902b7-{flags}");
+            let headers = [Header { name: NAME.to_owned(), value: Some(text.into_bytes().into()) }];
+            let parent = trace_parent(Headers::List(&headers)).unwrap();
+            assert_eq!((parent.trace_id, parent.parent_id), (TRACE, "00f067aa0ba902b7"));
+            assert_eq!(parent.is_sampled(), sampled, "{flags}");
+        }
     }
 }
