@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 use super::live::Live;
 use super::operator::{self, NotAdmitted};
 use super::places::{Place, Places};
-use super::{Observe, Reason, log_level, metrics, page};
+use super::{Observe, Reason, log_level, metrics, page, process};
 use crate::config::Admin;
 
 /// The largest request head: the least that hyper allows as a buffer.
@@ -80,8 +80,11 @@ pub struct AdminServer {
 /// What one client, or all of them, may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time. One more takes the place of the one that has asked nothing for longest,
-    /// or is closed with a 503 where all of them are streams.
+    /// Connections at a time that have not said anything yet. They take next to nothing; one more takes
+    /// the place of the one that came first. A quarter of the files that the process may open at most.
+    pub silent: usize,
+    /// Connections at a time that have. One more takes the place of the one that has asked nothing for
+    /// longest, or is closed with a 503 where all of them are streams.
     pub connections: usize,
     /// How long a client may take over a request's head, and how long a kept-alive connection may
     /// be idle before the next.
@@ -96,7 +99,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 64,
+            silent: 1_024,
+            connections: 256,
             head: Duration::from_secs(5),
             age: Duration::from_secs(60),
             closing: Duration::from_secs(5),
@@ -139,6 +143,8 @@ impl AdminServer {
 
     /// Serves until `shutdown` is cancelled, then finishes the requests at hand and returns.
     pub async fn serve(self, observe: Observe, shutdown: CancellationToken) {
+        let files = process::most_files().map_or(usize::MAX, |most| usize::try_from(most / 4).unwrap_or(usize::MAX));
+        let silent = Places::new(self.limits.silent.min(files));
         let places = Places::new(self.limits.connections);
         let connections = TaskTracker::new();
         let live = Live::new(observe.clone());
@@ -147,15 +153,22 @@ impl AdminServer {
         while let Some(accepted) = shutdown.run_until_cancelled(self.listener.accept()).await {
             match accepted {
                 Ok((stream, _)) => {
-                    let Some(place) = places.take().await else {
+                    let Some(waiting) = silent.take().await else {
                         refuse(stream);
                         continue;
                     };
                     let (observe, shutdown) = (observe.clone(), shutdown.clone());
                     let (admin, live) = (Arc::clone(&self.admin), Arc::clone(&live));
-                    let ends = Instant::now() + self.limits.age;
-                    let served = Served { observe, admin, live, place, ends, shutdown };
-                    connections.spawn(converse(stream, served, self.limits));
+                    let (places, limits) = (places.clone(), self.limits);
+                    connections.spawn(async move {
+                        if !speaks(&stream, &waiting, limits.head, &shutdown).await {
+                            return;
+                        }
+                        let Some(place) = places.take().await else { return refuse(stream) };
+                        drop(waiting);
+                        let ends = Instant::now() + limits.age;
+                        converse(stream, Served { observe, admin, live, place, ends, shutdown }, limits).await;
+                    });
                 }
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
@@ -203,6 +216,17 @@ struct Served {
 }
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Whether a client says anything in time, and before its place is another's. Until then nothing is set up
+/// for it: a thousand that are silent cost their sockets.
+async fn speaks(stream: &TcpStream, waiting: &Place, patience: Duration, shutdown: &CancellationToken) -> bool {
+    let (lost, mut first) = (waiting.lost(), [0]);
+    tokio::select! {
+        said = timeout(patience, stream.peek(&mut first)) => matches!(said, Ok(Ok(1..))),
+        () = lost.cancelled() => false,
+        () = shutdown.cancelled() => false,
+    }
+}
 
 /// Serves one connection, and holds its place for as long, or until that is another's.
 async fn converse(stream: TcpStream, served: Served, limits: Limits) {

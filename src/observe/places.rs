@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::lock;
 
-/// How long a connection has its place for sure. With 64 places 1,000 that come at once have all
-/// been heard after 0.4 s, which is less than a probe's patience.
+/// How long a connection has its place for sure. With 256 places a probe among 1,000 that come at once is
+/// heard after 0.1 s, which is less than its patience.
 const GRACE: Duration = Duration::from_millis(25);
 
 /// All places. Clones are the same.

@@ -45,7 +45,7 @@ impl Collector for Process {
         let numbers = [
             ("process_resident_memory", Some(&Unit::Bytes), "Memory that this process has in RAM", resident_bytes()),
             ("process_open_fds", None, "Files and sockets that this process has open", open_files()),
-            ("process_max_fds", None, "How many it may have open", getrlimit(Resource::Nofile).current),
+            ("process_max_fds", None, "How many it may have open", most_files()),
         ];
         for (name, unit, help, number) in numbers {
             if let Some(number) = number {
@@ -55,6 +55,11 @@ impl Collector for Process {
         }
         Ok(())
     }
+}
+
+/// How many files and sockets the process may have open; `None` where that has no limit.
+pub(super) fn most_files() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
 }
 
 fn cpu_time() -> Option<Duration> {

@@ -28,6 +28,7 @@ const CASES: u32 = 1_500;
 
 /// While more than its request lies behind a stream, the port sees the client's end only at its age.
 const LIMITS: Limits = Limits {
+    silent: 64,
     connections: 64,
     head: Duration::from_secs(5),
     age: Duration::from_millis(200),

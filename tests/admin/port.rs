@@ -123,20 +123,43 @@ async fn a_newcomer_takes_the_place_of_who_has_asked_nothing_for_longest() {
     let admin = Admin::start_with(Limits { connections: 3, ..Limits::default() }, Value::Null).await;
     let mut held = Vec::new();
     for _ in 0..3 {
-        held.push(admin.connect().await);
+        let mut stream = admin.connect().await;
+        stream.write_all(b"GET /status HTTP/1.1\r\nhost: admin\r\n").await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+        held.push(stream);
     }
-    held[0].write_all(b"GET /livez HTTP/1.1\r\nhost: admin\r\n\r\n").await.unwrap();
+    held[0].write_all(b"\r\n").await.unwrap();
     let mut first = [0; 12];
     held[0].read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
 
     assert_eq!(admin.request("GET", "/livez").await.status, 200);
-    let [kept, silent, last] = held.try_into().unwrap();
-    assert_eq!(Answer::read(silent).await.status, 0);
-    for mut stays in [kept, last] {
-        stays.write_all(b"GET /status HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").await.unwrap();
+    let [mut kept, slow, mut last] = held.try_into().unwrap();
+    assert_eq!(Answer::read(slow).await.status, 0);
+    last.write_all(b"connection: close\r\n\r\n").await.unwrap();
+    kept.write_all(b"GET /status HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").await.unwrap();
+    for stays in [kept, last] {
         assert!(Answer::read(stays).await.body.ends_with('}'));
     }
+}
+
+#[tokio::test]
+async fn who_says_nothing_keeps_nobody_out() {
+    let limits = Limits { silent: 2, connections: 1, ..Limits::default() };
+    let admin = Admin::start_with(limits, Value::Null).await;
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(admin.connect().await);
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(admin.request("GET", "/livez").await.status, 200);
+    // The first two gave way: to the third, and to who asked.
+    let [first, second, mut third] = silent.try_into().unwrap();
+    for gone in [first, second] {
+        assert_eq!(Answer::read(gone).await.status, 0);
+    }
+    third.write_all(b"GET /livez HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").await.unwrap();
+    assert_eq!(Answer::read(third).await.status, 200);
 }
 
 #[tokio::test(start_paused = true)]
