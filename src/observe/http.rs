@@ -167,7 +167,9 @@ impl AdminServer {
                         let Some(place) = places.take().await else { return refuse(stream) };
                         drop(waiting);
                         let ends = Instant::now() + limits.age;
-                        converse(stream, Served { observe, admin, live, place, ends, shutdown }, limits).await;
+                        let served = Served { observe, admin, live, place, ends, shutdown };
+                        // Boxed: who is silent is not to hold the room for it.
+                        Box::pin(converse(stream, served, limits)).await;
                     });
                 }
                 Err(error) if is_the_clients(&error) => {}
