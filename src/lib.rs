@@ -9,6 +9,7 @@ pub mod config;
 pub mod dead_letter;
 pub mod generator;
 pub mod geoip;
+mod http_client;
 pub mod observe;
 pub mod offsets;
 pub mod retry;

@@ -45,6 +45,11 @@ pub enum LogError {
     Fixed(#[from] reload::Error),
 }
 
+/// Whether whoever runs this has nothing against colours on a terminal: no `NO_COLOR`, or an empty one.
+pub fn colours_are_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// Sends all events that `directives` let through to standard error, and panics with them. Colours
 /// are for terminals, unless `NO_COLOR` is set.
 ///
@@ -52,7 +57,7 @@ pub enum LogError {
 /// [`LogError`] where the directives are wrong, or this is not the first call.
 pub fn init(format: LogFormat, directives: &str) -> Result<(), LogError> {
     let filter = filter(directives)?;
-    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colours = io::stderr().is_terminal() && colours_are_wanted();
     let repeats = Repeats::default();
     let (subscriber, swap) = subscriber(format, filter, io::stderr, colours, repeats.clone());
     subscriber.try_init().map_err(LogError::Again)?;

@@ -9,6 +9,7 @@ use hyper::{HeaderMap, StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::broker::wire::sasl::printable;
 use crate::config::{Secret, is_bearer_token};
 use crate::retry::ErrorClass;
 
@@ -20,9 +21,6 @@ const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The longest pause that an endpoint may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// Of texts of the endpoint's, no more than this is told.
-const TOLD: usize = 200;
 
 const CLIENT: &str = "check kafka.sasl.client_id and kafka.sasl.client_secret or client_secret_file";
 const URL: &str = "check kafka.sasl.token_endpoint_url";
@@ -184,11 +182,6 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: Option<Body>, hidden: 
 fn asked_pause(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
-}
-
-/// Text of the endpoint's, fit for a log.
-fn printable(text: &str) -> String {
-    text.chars().take(TOLD).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]

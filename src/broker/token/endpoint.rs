@@ -7,20 +7,15 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures::future::{Either, select};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::client::conn::http1;
+use http_body_util::{Full, LengthLimitError};
+use hyper::Request;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use hyper::{HeaderMap, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -29,6 +24,7 @@ use super::answer::{self, Granted, Refused};
 use crate::broker::Cause;
 use crate::broker::wire::tls::{self, TOKEN_ENDPOINT, Tls};
 use crate::config::{self, EndpointUrl, Secret, TokenEndpoint};
+use crate::http_client::{Stream, exchange};
 
 /// The largest answer taken, its head by itself and its body by itself. Tokens have a few KiB.
 const LARGEST: usize = 64 * 1024;
@@ -42,11 +38,6 @@ pub(super) struct Endpoint {
     connect_timeout: Duration,
     request_timeout: Duration,
 }
-
-/// TCP, or TLS on it.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Endpoint {
     /// Asks nothing yet; `None` where none is configured.
@@ -69,11 +60,11 @@ impl Endpoint {
         let request = self.request(&credentials)?;
         let connected = timeout(self.connect_timeout, self.connect()).await;
         let stream = connected.unwrap_or_else(|_| Err(late("takes no connection", self.connect_timeout)))?;
-        let exchanged = timeout(self.request_timeout, exchange(stream, request)).await;
-        let (status, headers, body) =
-            exchanged.unwrap_or_else(|_| Err(late("gives no answer", self.request_timeout)))?;
+        let exchanged = timeout(self.request_timeout, exchange(stream, request, LARGEST)).await;
+        let exchanged = exchanged.map_err(|_| late("gives no answer", self.request_timeout))?;
+        let answer = exchanged.map_err(|error| cut_short(&*error))?;
         let Credentials { encoded, basic } = credentials;
-        answer::read(status, &headers, &body, SystemTime::now(), &[secret, encoded, basic])
+        answer::read(answer.status(), answer.headers(), answer.body(), SystemTime::now(), &[secret, encoded, basic])
     }
 
     fn request(&self, credentials: &Credentials) -> Result<Request<Full<Bytes>>, Refused> {
@@ -122,25 +113,6 @@ fn late(what: &str, after: Duration) -> Refused {
 /// What TLS says, where it does.
 fn said(error: &io::Error) -> Option<Refused> {
     tls::said(error, &TOKEN_ENDPOINT).map(Refused::lasting)
-}
-
-async fn exchange(
-    stream: Box<dyn Stream>,
-    request: Request<Full<Bytes>>,
-) -> Result<(StatusCode, HeaderMap, Bytes), Refused> {
-    let opened = http1::Builder::new().max_buf_size(LARGEST).handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = opened.map_err(|error| broken(&error))?;
-    let asking = pin!(async move {
-        let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, LARGEST).collect().await.map_err(|error| cut_short(&*error))?;
-        Ok((head.status, head.headers, body.to_bytes()))
-    });
-    // The connection works only while it is polled, and may end before the answer has been taken up.
-    match select(asking, pin!(connection)).await {
-        Either::Left((answer, _)) => answer,
-        Either::Right((_, asking)) => asking.await,
-    }
 }
 
 fn cut_short(error: &(dyn StdError + Send + Sync + 'static)) -> Refused {

@@ -147,7 +147,7 @@ fn refused_by(check: &str) -> String {
     format!("the broker does not take our credentials (SASL_AUTHENTICATION_FAILED): check {check}")
 }
 
-/// Text of a broker's, fit for a log.
-fn printable(text: &str) -> String {
+/// Text of a broker's or a token endpoint's, fit for a log: its first 200 characters.
+pub(in crate::broker) fn printable(text: &str) -> String {
     text.chars().take(200).flat_map(char::escape_debug).collect()
 }

@@ -34,6 +34,7 @@ use self::draw::Theme;
 use self::model::Model;
 use self::target::Target;
 use super::{EXIT_FORCED, Settings, health, runtime};
+use crate::observe::logs::colours_are_wanted;
 
 /// Why the page can't be shown, to be told as it is.
 type Failure = Box<dyn std::error::Error>;
@@ -121,7 +122,6 @@ async fn watch(args: &Top, targets: Vec<Target>, model: Model, stop: &Cancellati
         });
     }
     drop(tell);
-    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    screen::show(model, heard, Theme { colours: !no_colour }, stop).await?;
+    screen::show(model, heard, Theme { colours: colours_are_wanted() }, stop).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,31 +1,27 @@
 //! The exporter's HTTP client: one request a connection, on the program's runtime, within a time and a size.
 
 use std::io;
-use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::{Either, select};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
+use http_body_util::Full;
 use hyper::header::{CONNECTION, HOST, HeaderValue};
 use hyper::http::uri::Scheme;
 use hyper::{Request, Response, Uri};
-use hyper_util::rt::TokioIo;
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{OTEL_EXPORTER_OTLP_TIMEOUT, OTEL_EXPORTER_OTLP_TRACES_TIMEOUT};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::variable;
+use crate::http_client::{self, Stream};
 use crate::observe::lock;
 
 /// What OpenTelemetry says a request may take, unless it is told otherwise.
@@ -43,10 +39,6 @@ pub(super) struct Client {
     /// Why the last request had no answer.
     trouble: Arc<Mutex<Option<String>>>,
 }
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Client {
     /// Asks nobody yet.
@@ -102,16 +94,7 @@ impl HttpClient for Client {
 
 async fn exchange(request: Request<Bytes>, tls: Arc<ClientConfig>) -> Result<Response<Bytes>, HttpError> {
     let stream = connect(request.uri(), tls).await?;
-    let (mut sender, connection) = http1::Builder::new().max_buf_size(LARGEST).handshake(TokioIo::new(stream)).await?;
-    let asking = pin!(async move {
-        let (head, body) = sender.send_request(in_origin_form(request)?).await?.into_parts();
-        Ok(Response::from_parts(head, Limited::new(body, LARGEST).collect().await?.to_bytes()))
-    });
-    // The connection works only while it is polled, and may end before the answer has been taken up.
-    match select(asking, pin!(connection)).await {
-        Either::Left((answer, _)) => answer,
-        Either::Right((_, asking)) => asking.await,
-    }
+    http_client::exchange(stream, in_origin_form(request)?, LARGEST).await
 }
 
 async fn connect(uri: &Uri, tls: Arc<ClientConfig>) -> Result<Box<dyn Stream>, HttpError> {
