@@ -16,10 +16,10 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
 }
 
-/// What is between a macro's parentheses, from the byte after the first on.
-fn arguments(text: &str) -> &str {
-    let (mut depth, mut quoted, mut escaped) = (1, false, false);
-    for (at, c) in text.char_indices() {
+/// Each character, where it stands, how many brackets are open behind it, and whether it is in a text.
+fn scanned(text: &str) -> impl Iterator<Item = (usize, char, i32, bool)> {
+    let (mut depth, mut quoted, mut escaped) = (0, false, false);
+    text.char_indices().map(move |(at, c)| {
         match c {
             _ if escaped => escaped = false,
             '\\' if quoted => escaped = true,
@@ -28,30 +28,25 @@ fn arguments(text: &str) -> &str {
             ')' | ']' | '}' if !quoted => depth -= 1,
             _ => {}
         }
-        if depth == 0 {
-            return &text[..at];
-        }
-    }
-    panic!("a macro that does not end: {text}")
+        (at, c, depth, quoted)
+    })
+}
+
+/// What is between a macro's parentheses, from the byte after the first on.
+fn arguments(text: &str) -> &str {
+    let end = scanned(text).find(|(.., depth, _)| *depth < 0);
+    let (end, ..) = end.unwrap_or_else(|| panic!("a macro that does not end: {text}"));
+    &text[..end]
 }
 
 /// The arguments, parted at their commas.
 fn parted(arguments: &str) -> Vec<String> {
-    let (mut parts, mut depth, mut quoted, mut escaped) = (vec![String::new()], 0, false, false);
-    for c in arguments.chars() {
+    let mut parts = vec![String::new()];
+    for (_, c, depth, quoted) in scanned(arguments) {
         match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            '(' | '[' | '{' if !quoted => depth += 1,
-            ')' | ']' | '}' if !quoted => depth -= 1,
-            ',' if !quoted && depth == 0 => {
-                parts.push(String::new());
-                continue;
-            }
-            _ => {}
+            ',' if depth == 0 && !quoted => parts.push(String::new()),
+            _ => parts.last_mut().unwrap().push(c),
         }
-        parts.last_mut().unwrap().push(c);
     }
     parts
 }

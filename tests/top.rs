@@ -100,7 +100,7 @@ struct AtTerminal {
 }
 
 impl AtTerminal {
-    /// Once the page is drawn.
+    /// Once the page is drawn, and says that nobody is there.
     fn start(args: &[&str]) -> Self {
         let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&controller).unwrap();
@@ -118,7 +118,8 @@ impl AtTerminal {
             // Ends with an error once nobody has the other side.
             while let Ok(read @ 1..) = screen.read(&mut chunk) {
                 seen.extend_from_slice(&chunk[..read]);
-                if String::from_utf8_lossy(&seen).contains("q quit") {
+                let told = String::from_utf8_lossy(&seen);
+                if told.contains("q quit") && told.contains("no answer") {
                     let _ = drawn.send(());
                 }
             }

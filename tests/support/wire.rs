@@ -210,13 +210,18 @@ pub async fn end(bootstrap: &str, topic: &str, partition: i32) -> Result<i64> {
     offset(&mut connection, topic, partition, LATEST).await
 }
 
-/// The offsets that a group has committed of a topic, by partition.
-pub async fn committed(bootstrap: &str, group: &str, topic: &str) -> Result<BTreeMap<i32, i64>> {
-    let group = StrBytes::from_string(group.to_owned());
-    let find = FindCoordinatorRequest::default().with_key(group.clone());
+/// The address of a group's coordinator, as the first of the brokers that answers has it.
+pub async fn coordinator(bootstrap: &str, group: &str) -> Result<String> {
+    let find = FindCoordinatorRequest::default().with_key(StrBytes::from_string(group.to_owned()));
     let found = Connection::any(bootstrap).await?.call(&find, 3).await?;
     ensure!(found.error_code == 0, "error code {} for a coordinator", found.error_code);
-    let mut coordinator = Connection::open(&format!("{}:{}", found.host.as_str(), found.port)).await?;
+    Ok(format!("{}:{}", found.host.as_str(), found.port))
+}
+
+/// The offsets that a group has committed of a topic, by partition.
+pub async fn committed(bootstrap: &str, group: &str, topic: &str) -> Result<BTreeMap<i32, i64>> {
+    let mut coordinator = Connection::open(&coordinator(bootstrap, group).await?).await?;
+    let group = StrBytes::from_string(group.to_owned());
     let request = OffsetFetchRequest::default().with_group_id(group.into()).with_topics(None);
     let answer = coordinator.call(&request, 5).await?;
     ensure!(answer.error_code == 0, "error code {} for a group's offsets", answer.error_code);
