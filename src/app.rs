@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -153,9 +154,9 @@ impl App {
         let Self { config, observe, admin, store, routes, processor, countries } = self;
         let admin_address = admin.local_addr();
         let watched_until = CancellationToken::new();
-        let serving = tokio::spawn(admin.serve(observe.clone(), watched_until.clone()));
+        let serving = tokio::spawn(admin.serve(observe.clone(), watched_until.clone()).boxed());
         let reporting =
-            tokio::spawn(stats::report(observe.tallies.clone(), config.stats.interval, watched_until.clone()));
+            tokio::spawn(stats::report(observe.tallies.clone(), config.stats.interval, watched_until.clone()).boxed());
         info!(admin = %admin_address, source = config.source.topic, output = config.output.topic, "started");
 
         if let Some((countries, file)) = countries {
@@ -289,11 +290,14 @@ async fn close(store: &dyn OffsetStore) {
 
 /// Says so, in log and readiness, when draining begins.
 fn drain_note(observe: Observe, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
-    tokio::spawn(async move {
-        stop.cancelled().await;
-        observe.health.draining();
-        info!("stopping: draining what is in flight");
-    })
+    tokio::spawn(
+        async move {
+            stop.cancelled().await;
+            observe.health.draining();
+            info!("stopping: draining what is in flight");
+        }
+        .boxed(),
+    )
 }
 
 /// Makes workers of shared parts.

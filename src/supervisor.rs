@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -114,12 +115,15 @@ impl<M: MakeWorker> Supervisor<M> {
         let stop = CancellationToken::new();
         let worker = self.make.make(partition, &assigned);
         let stopped = stop.clone();
-        let task = self.workers.spawn(async move {
-            match stopped.run_until_cancelled(sleep(pause)).await {
-                Some(()) => Box::pin(worker.run(stopped)).await,
-                None => Ok(()),
+        let task = self.workers.spawn(
+            async move {
+                match stopped.run_until_cancelled(sleep(pause)).await {
+                    Some(()) => Box::pin(worker.run(stopped)).await,
+                    None => Ok(()),
+                }
             }
-        });
+            .boxed(),
+        );
         self.tasks.insert(task.id(), partition);
         self.partitions.insert(partition, Partition { assigned, stop, task, revoked: false });
     }

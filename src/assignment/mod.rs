@@ -14,6 +14,7 @@ mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::FutureExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -82,7 +83,7 @@ impl Changes {
     {
         let (change, changes) = mpsc::channel(1);
         let (orders, order) = mpsc::unbounded_channel();
-        let task = tokio::spawn(run(Reporter { changes: change, orders: order }));
+        let task = tokio::spawn(run(Reporter { changes: change, orders: order }).boxed());
         Self { changes, orders, task }
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use futures::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
@@ -14,16 +15,19 @@ use crate::observe::logs::level;
 /// The system gives no signals.
 pub fn obey(settings: Settings) -> io::Result<()> {
     let mut hangups = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        while hangups.recv().await.is_some() {
-            let settings = settings.clone();
-            // Reads files.
-            let obeyed = tokio::task::spawn_blocking(move || read_again(&settings)).await;
-            if let Err(error) = obeyed {
-                error!(%error, "SIGHUP: log.level could not be read again");
+    tokio::spawn(
+        async move {
+            while hangups.recv().await.is_some() {
+                let settings = settings.clone();
+                // Reads files.
+                let obeyed = tokio::task::spawn_blocking(move || read_again(&settings)).await;
+                if let Err(error) = obeyed {
+                    error!(%error, "SIGHUP: log.level could not be read again");
+                }
             }
         }
-    });
+        .boxed(),
+    );
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 
+use futures::FutureExt;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -33,7 +34,7 @@ pub fn run<T, F: Future<Output = T>>(
         builder.worker_threads(threads.max(1).into());
     }
     let runtime = builder.enable_all().build()?;
-    runtime.spawn(repeats::keep_telling());
+    runtime.spawn(repeats::keep_telling().boxed());
     let ended = runtime.block_on(async {
         let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let stop = CancellationToken::new();

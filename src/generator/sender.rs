@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::FutureExt;
 use rskafka::client::Client;
 use rskafka::client::error::{Error as KafkaError, ProtocolError};
 use rskafka::client::partition::{Compression, PartitionClient, UnknownTopicHandling};
@@ -56,7 +57,7 @@ impl Senders {
             let connecting = client.partition_client(topic, *partition, UnknownTopicHandling::Retry);
             let client = within(PRODUCE_TIMEOUT, doing, connecting).await?;
             let (queue, batches) = mpsc::channel(1);
-            tasks.spawn(send_all(client, batches, Arc::clone(&acknowledged)));
+            tasks.spawn(send_all(client, batches, Arc::clone(&acknowledged)).boxed());
             lanes.push(Lane { batch: Batch::new(), bytes: 0, queue });
         }
         Ok(Self { topic: topic.to_owned(), lanes, tasks })

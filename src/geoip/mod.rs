@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -102,15 +103,18 @@ impl Countries {
     /// waits for that. The task ends with the token, or with the file's one way to fail: a panic.
     pub async fn keep_fresh(self, file: CountryFile, interval: Duration, stop: CancellationToken) -> JoinHandle<()> {
         let first = self.look(file).await;
-        tokio::spawn(async move {
-            let mut file = first;
-            while let Some(known) = file.take() {
-                if stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_none() {
-                    return;
+        tokio::spawn(
+            async move {
+                let mut file = first;
+                while let Some(known) = file.take() {
+                    if stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_none() {
+                        return;
+                    }
+                    file = self.look(known).await;
                 }
-                file = self.look(known).await;
             }
-        })
+            .boxed(),
+        )
     }
 
     /// Refreshes on a thread that may block; `None` where that panicked.

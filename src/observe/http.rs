@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
@@ -149,7 +150,7 @@ impl AdminServer {
         let connections = TaskTracker::new();
         let live = Live::new(observe.clone());
         let feeding = (Arc::clone(&live), shutdown.clone());
-        connections.spawn(async move { feeding.0.run(feeding.1).await });
+        connections.spawn(async move { feeding.0.run(feeding.1).await }.boxed());
         while let Some(accepted) = shutdown.run_until_cancelled(self.listener.accept()).await {
             match accepted {
                 Ok((stream, _)) => {
@@ -160,17 +161,20 @@ impl AdminServer {
                     let (observe, shutdown) = (observe.clone(), shutdown.clone());
                     let (admin, live) = (Arc::clone(&self.admin), Arc::clone(&live));
                     let (places, limits) = (places.clone(), self.limits);
-                    connections.spawn(async move {
-                        if !speaks(&stream, &waiting, limits.head, &shutdown).await {
-                            return;
+                    connections.spawn(
+                        async move {
+                            if !speaks(&stream, &waiting, limits.head, &shutdown).await {
+                                return;
+                            }
+                            let Some(place) = places.take().await else { return refuse(stream) };
+                            drop(waiting);
+                            let ends = Instant::now() + limits.age;
+                            let served = Served { observe, admin, live, place, ends, shutdown };
+                            // Boxed: who is silent is not to hold the room for it.
+                            Box::pin(converse(stream, served, limits)).await;
                         }
-                        let Some(place) = places.take().await else { return refuse(stream) };
-                        drop(waiting);
-                        let ends = Instant::now() + limits.age;
-                        let served = Served { observe, admin, live, place, ends, shutdown };
-                        // Boxed: who is silent is not to hold the room for it.
-                        Box::pin(converse(stream, served, limits)).await;
-                    });
+                        .boxed(),
+                    );
                 }
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -42,7 +43,7 @@ impl Checkpointer {
         let (progress, watched) = watch::channel(stored.position());
         let keeper =
             Keeper { store, tenure, stored, stored_at: Instant::now(), in_doubt_until: None, interval, report };
-        Self { progress, task: tokio::spawn(keeper.run(watched)) }
+        Self { progress, task: tokio::spawn(keeper.run(watched).boxed()) }
     }
 
     /// Notes that every record before `next` is done. Steps back are ignored.

@@ -134,7 +134,7 @@ impl GroupStore {
     fn with(group: Arc<dyn Group>, committer: Committer) -> Self {
         let (queue, queued) = mpsc::channel(QUEUE);
         let refresh_interval = matches!(committer, Committer::Plain).then_some(REFRESH_INTERVAL);
-        tokio::spawn(commit_queued(Arc::clone(&group), committer, queued));
+        tokio::spawn(commit_queued(Arc::clone(&group), committer, queued).boxed());
         Self { group, queue, refresh_interval }
     }
 

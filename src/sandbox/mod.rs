@@ -59,6 +59,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::FutureExt;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 
@@ -158,7 +159,7 @@ impl SandboxBuilder {
         for (id, node) in reserved {
             nodes.insert(id, Node::Up(node.listen(id, Arc::clone(&shared))?));
         }
-        let clock = tokio::spawn(group::keep_time(Arc::downgrade(&shared)));
+        let clock = tokio::spawn(group::keep_time(Arc::downgrade(&shared)).boxed());
         Ok(Sandbox { shared, nodes: Mutex::new(nodes), clock })
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
@@ -77,7 +78,7 @@ impl Reserved {
         };
         let listener = socket.listen(BACKLOG)?;
         let stop = CancellationToken::new();
-        let task = tokio::spawn(accept(listener, id, shared, stop.clone()));
+        let task = tokio::spawn(accept(listener, id, shared, stop.clone()).boxed());
         Ok(Listening { stop, task })
     }
 }
@@ -112,11 +113,14 @@ async fn accept(listener: TcpListener, id: i32, shared: Arc<Shared>, stop: Cance
         match accepted {
             Ok((stream, peer)) => {
                 let shared = Arc::clone(&shared);
-                connections.spawn(async move {
-                    if let Err(error) = serve(stream, id, &shared).await {
-                        debug!(node = id, %peer, %error, "connection closed");
+                connections.spawn(
+                    async move {
+                        if let Err(error) = serve(stream, id, &shared).await {
+                            debug!(node = id, %peer, %error, "connection closed");
+                        }
                     }
-                });
+                    .boxed(),
+                );
             }
             Err(error) => {
                 debug!(node = id, %error, "accept failed");

@@ -42,12 +42,16 @@ features=${DIST_FEATURES-sandbox}
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 
 # With frame pointers the tables for unwinding shrink by more than the code grows. What is inlined beyond
-# a call's own size is mostly code that runs once. The binary is linked to a fixed address, so its code
-# need not ask where it is. What a panic can pass has its table for unwinding without being forced.
-size_flags="-C force-frame-pointers=yes -C force-unwind-tables=no -C llvm-args=-inline-threshold=20 -C relocation-model=static"
-# zstd is only ever asked for its usual level, and its formats from before version 0.8 are older than
-# Kafka's use of it. No panic passes through C.
-c_flags="-DDYNAMIC_BMI2=0 -DZSTD_LEGACY_SUPPORT=0 -fno-unwind-tables -fno-asynchronous-unwind-tables"
+# a call's own size is mostly code that runs once, and a short choice needs no table of jumps. The binary
+# is linked to a fixed address, so its code need not ask where it is. What a panic can pass has its table
+# for unwinding without being forced.
+size_flags="-C force-frame-pointers=yes -C force-unwind-tables=no -C relocation-model=static"
+size_flags+=" -C llvm-args=-inline-threshold=20 -C llvm-args=-min-jump-table-entries=8"
+# zstd is only ever asked for its usual level, needs one of its two ways to read, and its formats from
+# before version 0.8 are older than Kafka's use of it. LZ4 has no copy of its loops for each of its
+# cases. No panic passes through C.
+c_flags="-DDYNAMIC_BMI2=0 -DZSTD_LEGACY_SUPPORT=0 -DHUF_FORCE_DECOMPRESS_X1 -DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT"
+c_flags+=" -DLZ4_FORCE_INLINE=static -fno-unwind-tables -fno-asynchronous-unwind-tables"
 for strategy in GREEDY LAZY LAZY2 BTLAZY2 BTOPT BTULTRA; do
     c_flags+=" -DZSTD_EXCLUDE_${strategy}_BLOCK_COMPRESSOR"
 done
@@ -70,7 +74,7 @@ build() { # ARCH
     # The level behind the -- is the link's. Each function keeps that of the crate that it was compiled in.
     env "${std_env[@]}" "CFLAGS_$variable=$c_flags" "CARGO_TARGET_${variable^^}_RUSTFLAGS=$flags" \
         cargo-zigbuild rustc --locked --profile dist --no-default-features --features "$features" --target "$triple" \
-        --bin login-pipeline "${std_args[@]}" -- -C opt-level=3 >&2
+        --bin login-pipeline "${std_args[@]}" -- -C opt-level=s >&2
     install -D -m 755 "$target/$triple/dist/login-pipeline" "$binary"
     mkdir -p "dist/${platforms[$1]}"
     ln -f "$binary" "dist/${platforms[$1]}/login-pipeline"

@@ -19,6 +19,7 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
@@ -97,7 +98,7 @@ impl Tokens {
         let token = self.shared.renewed().await?;
         self.refresher.get_or_init(|| {
             let keeping = keep_fresh(Arc::downgrade(&self.shared));
-            AbortOnDropHandle::new(tokio::spawn(keeping))
+            AbortOnDropHandle::new(tokio::spawn(keeping.boxed()))
         });
         Ok(token)
     }

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures::FutureExt;
 use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
 use tokio::io::AsyncWriteExt;
@@ -110,7 +111,7 @@ impl Connection {
         };
         let waiting = Arc::new(Waiting::default());
         let frames = Frames::new(read, options.max_frame_bytes);
-        let reader = tokio::spawn(read_answers(frames, Arc::clone(&waiting), Arc::clone(&options.security)));
+        let reader = tokio::spawn(read_answers(frames, Arc::clone(&waiting), Arc::clone(&options.security)).boxed());
         let mut connection = Self {
             address: address.to_owned(),
             client_id: StrBytes::from_string(options.client_id.clone()),

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 
+use futures::FutureExt;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -87,11 +88,14 @@ impl Instance {
             .enable_all()
             .build()
             .map_err(|source| InstanceError::Threads { number, source })?;
-        let opened = runtime.spawn(async move {
-            let app = App::open(config).await?;
-            let (admin, observe, stop) = (app.admin_address(), app.observe().clone(), CancellationToken::new());
-            Ok((admin, observe, stop.clone(), tokio::spawn(app.run(stop))))
-        });
+        let opened = runtime.spawn(
+            async move {
+                let app = App::open(config).await?;
+                let (admin, observe, stop) = (app.admin_address(), app.observe().clone(), CancellationToken::new());
+                Ok((admin, observe, stop.clone(), tokio::spawn(app.run(stop).boxed())))
+            }
+            .boxed(),
+        );
         let threads = Threads(Some(runtime));
         let opened = opened.await.map_err(|_| InstanceError::BrokeDown { number })?;
         let (admin, observe, stop, run) = opened.map_err(|source| InstanceError::App { number, source })?;

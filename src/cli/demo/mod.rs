@@ -8,6 +8,7 @@ mod orders;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -55,10 +56,13 @@ async fn demo(args: &Demo, mut config: Config, stop: CancellationToken) -> Resul
     println!("broker   {}", sandbox.bootstrap());
     if let Some(duration) = args.duration {
         let stop = stop.clone();
-        tokio::spawn(async move {
-            sleep(duration).await;
-            stop.cancel();
-        });
+        tokio::spawn(
+            async move {
+                sleep(duration).await;
+                stop.cancel();
+            }
+            .boxed(),
+        );
     }
     let generating = generator::run(generate_options(args, &config), stop.clone(), |_| ());
     let generating = ending(generating, &stop);

@@ -134,7 +134,7 @@ impl TopicStore {
         let (queue, queued) = mpsc::channel(QUEUE);
         let (log, ledger) = settings.open(cluster);
         let desk = Desk { log, ledger, health, fenced: BTreeMap::new(), closed: false };
-        tokio::spawn(desk.serve(queued));
+        tokio::spawn(desk.serve(queued).boxed());
         Self { queue }
     }
 
