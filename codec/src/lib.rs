@@ -1,5 +1,5 @@
 //! Bytes in, bytes out: record batches as Kafka has them, and the login event. What every record passes
-//! through, and nothing else: no I/O, no clock, no configuration.
+//! through, and nothing else: no I/O but rskafka's, no clock, no configuration.
 //!
 //! It is a crate of its own for the static binary, which has this for speed and the rest for size.
 #![forbid(unsafe_code)]
@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod compression;
 pub mod event;
+pub mod fetch;
 pub mod murmur2;
 pub mod output;
 pub mod record;

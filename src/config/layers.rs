@@ -3,7 +3,6 @@
 
 use std::path::Path;
 
-use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
@@ -53,7 +52,7 @@ pub(super) fn file(path: &Path, problems: &mut Problems) -> Result<Layer, Proble
         let (line, column) = position(&bytes, error.valid_up_to());
         Problem::new(format!("{name}:{line}:{column}"), "not UTF-8")
     })?;
-    let values = Toml::from_str::<Dict>(text).map_err(|error| {
+    let values = toml::from_str::<Dict>(text).map_err(|error| {
         let wrong = format!("not TOML: {}", error.message().trim().replace('\n', ", "));
         let Some(span) = error.span() else { return Problem::new(&name, wrong) };
         let (line, column) = position(&bytes, span.start);

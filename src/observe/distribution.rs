@@ -22,8 +22,8 @@ pub const CAPACITY: usize = 512;
 /// The most bytes of a value that are kept; longer ones are cut at a character's boundary.
 pub const MAX_VALUE_BYTES: usize = 64;
 
-/// Entries of the direct-mapped cache before the hash map: enough that some hundred values seldom
-/// drive each other out.
+/// Entries of the direct-mapped cache before the hash map, a power of two: enough that some hundred
+/// values seldom drive each other out.
 const HINTS: usize = 2048;
 
 /// Counts of the values of one field.
@@ -74,9 +74,23 @@ impl Print {
     fn of(bytes: &[u8]) -> Self {
         let (head, tail) = match (bytes.first_chunk(), bytes.last_chunk()) {
             (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
-            _ => (bytes.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)), 0),
+            _ => (Self::of_few(bytes), 0),
         };
         Self { head, tail, bytes: bytes.len() }
+    }
+
+    /// All of a value of less than eight bytes, without a loop: its ends, which may overlap.
+    #[inline]
+    fn of_few(bytes: &[u8]) -> u64 {
+        if let (Some(head), Some(tail)) = (bytes.first_chunk(), bytes.last_chunk()) {
+            return u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << 32;
+        }
+        match *bytes {
+            [] => 0,
+            [one] => one.into(),
+            [first, second] => u64::from_le_bytes([first, second, 0, 0, 0, 0, 0, 0]),
+            [first, second, third, ..] => u64::from_le_bytes([first, second, third, 0, 0, 0, 0, 0]),
+        }
     }
 
     /// Where to look for the value first. Values that collide on purpose cost a look into the hash
@@ -84,7 +98,8 @@ impl Print {
     #[inline]
     fn hint(self) -> usize {
         let mixed = (self.head ^ self.tail.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        usize::try_from(mixed >> 40).unwrap_or(0) % HINTS
+        // The highest bits: all others have an influence on them.
+        usize::try_from(mixed >> (u64::BITS - HINTS.ilog2())).unwrap_or(0)
     }
 }
 

@@ -74,7 +74,7 @@ build() { # ARCH
     # The level behind the -- is the link's. Each function keeps that of the crate that it was compiled in.
     env "${std_env[@]}" "CFLAGS_$variable=$c_flags" "CARGO_TARGET_${variable^^}_RUSTFLAGS=$flags" \
         cargo-zigbuild rustc --locked --profile dist --no-default-features --features "$features" --target "$triple" \
-        --bin login-pipeline "${std_args[@]}" -- -C opt-level=s >&2
+        --bin login-pipeline "${std_args[@]}" -- -C opt-level=3 >&2
     install -D -m 755 "$target/$triple/dist/login-pipeline" "$binary"
     mkdir -p "dist/${platforms[$1]}"
     ln -f "$binary" "dist/${platforms[$1]}/login-pipeline"

@@ -49,6 +49,7 @@ impl<'a> LoginEvent<'a> {
     /// # Errors
     /// The first rule that is broken: first of the text, then of the object, then of its fields in
     /// the order of the documentation.
+    #[inline(never)] // in a caller that is made small it would be, too
     pub fn parse(value: &'a [u8]) -> Result<Self, Rejection> {
         usual::parse(value).map_or_else(|| Self::parse_any(value), Ok)
     }
@@ -106,6 +107,7 @@ impl<'a> LoginEvent<'a> {
     }
 
     /// Appends the event with its enriched fields to `out`, every other byte as it came.
+    #[inline(never)]
     pub fn write_enriched(&self, enrichment: &Enrichment<'_>, out: &mut Vec<u8>) {
         const ROOM: usize = 128; // for the new members, device_type as long as any usual one
         let text = self.text;

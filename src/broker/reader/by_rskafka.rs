@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
+use login_codec::fetch::fetch_records;
 use rskafka::client::partition::{OffsetAt, PartitionClient};
 use rskafka::record::RecordAndOffset;
 use tracing::debug;
@@ -122,7 +123,8 @@ impl ByRskafka {
             wire.validate(position).await?;
         }
         let (deadline, on, wait) = (self.request_timeout, wire.on(), wire.max_wait_ms());
-        let fetch = self.client(wire).await?.fetch_records(position.offset.0, 1..max_bytes.saturating_add(1), wait);
+        let bytes = 1..max_bytes.saturating_add(1);
+        let fetch = fetch_records(self.client(wire).await?, position.offset, bytes, wait);
         let (records, high_watermark) = within(deadline, "fetch", &on, fetch).await?;
         Ok((records, Offset(high_watermark)))
     }
