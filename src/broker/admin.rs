@@ -60,7 +60,7 @@ impl Admin {
         const DOING: &str = "create topic";
         let client = self.clients.client().await?;
         let controller = client.controller_client().map_err(|error| Error::from_rskafka(DOING, name, &error))?;
-        let create = controller.create_topic(name, partitions, replication, CREATE_TIMEOUT_MS);
+        let create = login_rskafka::create_topic(&controller, name, partitions, replication, CREATE_TIMEOUT_MS);
         let created = within(self.request_timeout, DOING, name, create).await;
         if created.as_ref().is_err_and(|error| matches!(error.cause, Cause::Timeout(_))) {
             self.clients.forget(&client).await;

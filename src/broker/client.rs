@@ -66,7 +66,8 @@ impl Clients {
             .max_message_size(*max_frame_bytes)
             .backoff_config(no_retries());
         let (builder, secured) = Secured::build(builder, &self.options).await?;
-        let client = within(*connect_timeout, "connect to", &bootstrap.join(","), builder.build()).await?;
+        let client =
+            within(*connect_timeout, "connect to", &bootstrap.join(","), login_rskafka::connect(builder)).await?;
         let (client, secured) = current.insert((Arc::new(client), secured));
         Ok((Arc::clone(client), secured.clone()))
     }
@@ -77,7 +78,7 @@ impl Clients {
     /// Where there is no leader, or it can't be reached.
     pub async fn partition(&self, topic: &str, partition: i32) -> Result<Partition, Error> {
         let (client, secured) = self.secured_client().await?;
-        let connect = client.partition_client(topic, partition, UnknownTopicHandling::Error);
+        let connect = login_rskafka::partition_client(&client, topic, partition, UnknownTopicHandling::Error);
         let on = format!("{topic}/{partition}");
         let connected = within(self.options.connect_timeout, "find the leader of", &on, connect).await;
         // rskafka keeps what it once heard of topics: a partition that was new, or without a leader,

@@ -259,7 +259,7 @@ async fn connect(options: &GenerateOptions) -> Result<Client, GenerateError> {
     );
     let doing = format!("asking {} for the cluster", options.brokers.join(", "));
     let (builder, _) = Secured::build(builder, &connecting(options)).await?;
-    within(ASK_TIMEOUT, doing, builder.build()).await
+    within(ASK_TIMEOUT, doing, login_rskafka::connect(builder)).await
 }
 
 fn connecting(options: &GenerateOptions) -> Options {
@@ -300,7 +300,7 @@ async fn partitions(client: &Client, options: &GenerateOptions) -> Result<Vec<i3
 }
 
 async fn find(client: &Client, topic: &str) -> Result<Option<Vec<i32>>, GenerateError> {
-    let topics = within(ASK_TIMEOUT, "listing the topics".to_owned(), client.list_topics()).await?;
+    let topics = within(ASK_TIMEOUT, "listing the topics".to_owned(), login_rskafka::list_topics(client)).await?;
     let found = topics.into_iter().find(|known| known.name == topic);
     let partitions: Option<Vec<i32>> = found.map(|known| known.partitions.into_iter().collect());
     Ok(partitions.filter(|partitions| !partitions.is_empty()))
@@ -313,7 +313,7 @@ async fn create(client: &Client, topic: &str, partitions: i32) -> Result<(), Gen
         Ok(controller) => controller,
         Err(source) => return Err(GenerateError::Kafka { doing, source }),
     };
-    let created = controller.create_topic(topic, partitions, BROKERS_DEFAULT, 10_000);
+    let created = login_rskafka::create_topic(&controller, topic, partitions, BROKERS_DEFAULT, 10_000);
     match within(ASK_TIMEOUT, doing, created).await {
         // Another one was quicker.
         Err(GenerateError::Kafka {

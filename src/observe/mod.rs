@@ -31,7 +31,6 @@
 //! assert_eq!(observe.status().tally.distributions[0].total, 1);
 //! ```
 
-mod distribution;
 mod health;
 mod histogram;
 mod history;
@@ -60,10 +59,10 @@ use prometheus_client::collector::Collector;
 use ready::Ready;
 use values::Values;
 
-pub use distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
 pub use health::{ComponentHandle, Health, Phase, Reason, Severity};
 pub use histogram::DurationHistogram;
 pub use http::{AdminServer, BindError, Limits};
+pub use login_codec::distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
 pub use metrics::{CONTENT_TYPE, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics};
 pub use paused::{Pause, PauseBoard};
 pub use status::{GroupReport, LastError, PartitionReport, PartitionState, PartitionStatus, Status, StatusBoard};

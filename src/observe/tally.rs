@@ -11,9 +11,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use login_codec::distribution::Distribution;
 use serde::Serialize;
 
-use super::distribution::Distribution;
 use super::lock;
 
 /// The most values of a distribution that a [`Snapshot`] lists.

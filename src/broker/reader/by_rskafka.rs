@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
-use login_codec::fetch::fetch_records;
+use login_rskafka::{fetch_records, get_offset};
 use rskafka::client::partition::{OffsetAt, PartitionClient};
 use rskafka::record::RecordAndOffset;
 use tracing::debug;
@@ -56,7 +56,7 @@ impl ByRskafka {
     pub async fn offset(&mut self, wire: &ByWire, at: OffsetAt) -> Result<Offset, Error> {
         let (deadline, on) = (self.request_timeout, wire.on());
         let doing = "look up offsets of";
-        let result = within(deadline, doing, &on, self.client(wire).await?.get_offset(at)).await;
+        let result = within(deadline, doing, &on, get_offset(self.client(wire).await?, at)).await;
         match self.drop_broken(result).await? {
             offset @ 0.. => Ok(Offset(offset)),
             offset => Err(Error { doing, on, cause: Cause::Undecodable(format!("{offset} is no offset")) }),
@@ -124,7 +124,7 @@ impl ByRskafka {
         }
         let (deadline, on, wait) = (self.request_timeout, wire.on(), wire.max_wait_ms());
         let bytes = 1..max_bytes.saturating_add(1);
-        let fetch = fetch_records(self.client(wire).await?, position.offset, bytes, wait);
+        let fetch = fetch_records(self.client(wire).await?, position.offset.0, bytes, wait);
         let (records, high_watermark) = within(deadline, "fetch", &on, fetch).await?;
         Ok((records, Offset(high_watermark)))
     }

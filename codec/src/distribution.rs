@@ -2,7 +2,7 @@
 //! Agrawal and El Abbadi ("Efficient computation of frequent and top-k elements in data streams").
 //!
 //! ```
-//! use login_pipeline::observe::Distribution;
+//! use login_codec::distribution::Distribution;
 //!
 //! let mut locales = Distribution::default();
 //! for locale in ["RU", "CA", "RU"] {
@@ -127,7 +127,11 @@ impl Distribution {
     /// Counts one occurrence of a text. Allocates only where that is new.
     #[inline]
     pub fn count(&mut self, value: impl AsRef<[u8]>) {
-        let value = value.as_ref();
+        self.count_bytes(value.as_ref());
+    }
+
+    #[inline(never)] // in a caller that is made small it would be, too
+    fn count_bytes(&mut self, value: &[u8]) {
         let print = Print::of(value);
         let hint = print.hint();
         let mut place = usize::from(self.hints[hint]);
