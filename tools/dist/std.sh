@@ -13,7 +13,8 @@
 #
 # A panic while a value is dropped aborts, where it is built here: Rust asks of a Drop that it does not
 # panic, and what would survive one that does is 0.4 MB. What is derived for Debug tells a type's or a
-# variant's name without its fields: nothing that a user reads is made of it.
+# variant's name without its fields: nothing that a user reads is made of it. What is generic is taken from
+# the crate that made it first, also by the crates that are made for speed.
 #
 # RUSTC_BOOTSTRAP: -Zbuild-std is not stable, and a nightly would be another compiler every day.
 # link-self-contained=no: what rustup's own library has in its folder (crt1.o, libc.a) is not there
@@ -71,5 +72,5 @@ has_source() { # SYSROOT
 std_with() { # RUSTC
     std_env=("RUSTC=$1" RUSTC_BOOTSTRAP=1)
     std_args=(-Zbuild-std=std,panic_unwind -Zbuild-std-features=panic-unwind,optimize_for_size)
-    std_flags="-C link-self-contained=no -Z panic-in-drop=abort -Z fmt-debug=shallow"
+    std_flags="-C link-self-contained=no -Z panic-in-drop=abort -Z fmt-debug=shallow -Z share-generics=yes"
 }
