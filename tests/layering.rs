@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The layers, the highest first. Modules of one line know nothing of each other. Below all of them is the
-/// crate in codec/, which can't know them.
+/// The layers, the highest first. Modules of one line know nothing of each other. Below all of them are the
+/// crates in codec/ and rskafka/, which can't know them.
 const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["app"],
