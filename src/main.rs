@@ -45,6 +45,7 @@ fn dispatch(command: &Command) -> Result<ExitCode, Box<dyn Error>> {
         Command::Demo(args) => cli::demo::run(args),
         Command::Offsets(args) => cli::offsets::run(args, out),
         Command::Dlq(args) => cli::dlq::run(args, out),
+        #[cfg(feature = "completions")]
         Command::Completions(args) => {
             cli::completions::run(args, out)?;
             Ok(ExitCode::SUCCESS)

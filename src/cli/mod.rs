@@ -4,6 +4,7 @@
 //! [`schema::KEYS`](crate::config::schema::KEYS).
 
 pub mod check;
+#[cfg(feature = "completions")]
 pub mod completions;
 mod context;
 #[cfg(feature = "sandbox")]
@@ -73,6 +74,7 @@ pub enum Command {
     /// Count, show, export or replay dead letters
     Dlq(Dlq),
     /// Print a shell's completion script
+    #[cfg(feature = "completions")]
     Completions(Completions),
 }
 
@@ -184,6 +186,7 @@ pub enum Upsets {
 }
 
 /// `completions`
+#[cfg(feature = "completions")]
 #[derive(Debug, Args)]
 pub struct Completions {
     /// The shell

@@ -105,7 +105,7 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
 impl std::fmt::Display for About {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let built = i64::try_from(self.built).ok().and_then(|built| chrono::DateTime::from_timestamp(built, 0));
-        let built = built.map_or_else(|| "at an unknown time".to_owned(), |built| built.format("%Y-%m-%d").to_string());
+        let built = built.map_or_else(|| "at an unknown time".to_owned(), |built| built.date_naive().to_string());
         write!(f, "{}, built {built}, IPv{}", self.kind, self.ip_version)
     }
 }

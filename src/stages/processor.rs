@@ -64,7 +64,7 @@ impl Now {
     /// without four digits, reads as the epoch's.
     pub fn from_unix_ms(unix_ms: i64) -> Self {
         let time = chrono::DateTime::from_timestamp_millis(unix_ms).unwrap_or_default();
-        let text = time.format("\"%Y-%m-%dT%H:%M:%S%.3fZ\"").to_string();
+        let text = format!("\"{}\"", time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
         Self { unix_ms, rfc3339_json: text.as_bytes().try_into().unwrap_or(*b"\"1970-01-01T00:00:00.000Z\"") }
     }
 }
