@@ -46,7 +46,8 @@ impl AuditPlan {
         }
     }
 
-    /// Reads everything that is there now. Only what is committed counts.
+    /// Reads everything that is there now. Only what is committed counts; transactions that are ending are
+    /// waited for.
     pub async fn run(&self) -> Result<Audit> {
         let mut ledger = Ledger::new(self);
         for partition in wire::partitions(&self.bootstrap, &self.source).await? {
@@ -57,6 +58,7 @@ impl AuditPlan {
             let partitions = wire::partitions(&self.bootstrap, topic).await?;
             for partition in &partitions {
                 let at = Place { topic, partition: *partition, partitions: partitions.len() };
+                wire::settled(&self.bootstrap, topic, *partition).await?;
                 wire::read_partition(&self.bootstrap, topic, *partition, |record| ledger.output(at, &record)).await?;
             }
         }
@@ -64,6 +66,7 @@ impl AuditPlan {
         for partition in &partitions {
             let at = Place { topic: &self.dead_letter, partition: *partition, partitions: partitions.len() };
             let visit = |record| ledger.dead(at, &record);
+            wire::settled(&self.bootstrap, &self.dead_letter, *partition).await?;
             wire::read_partition(&self.bootstrap, &self.dead_letter, *partition, visit).await?;
         }
         Ok(ledger.close())

@@ -232,11 +232,50 @@ pub async fn committed(bootstrap: &str, group: &str, topic: &str) -> Result<BTre
         .collect())
 }
 
+/// Waits until no transaction is open on a partition: a coordinator says that one has ended before its
+/// markers stand in the logs. One that stays open is waited for as long as [`PATIENCE`].
+pub async fn settled(bootstrap: &str, topic: &str, partition: i32) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match open(bootstrap, topic, partition).await {
+            Ok(false) => return Ok(()),
+            settled if Instant::now() >= until => return settled.map(drop),
+            _ => sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// Whether a transaction is open on a partition.
+async fn open(bootstrap: &str, topic: &str, partition: i32) -> Result<bool> {
+    let mut connection = Connection::open(&leader(bootstrap, topic, partition).await?).await?;
+    let end = offset_at(&mut connection, topic, partition, LATEST, Isolation::ReadUncommitted).await?;
+    Ok(offset(&mut connection, topic, partition, LATEST).await? < end)
+}
+
+/// Which records count.
+#[derive(Clone, Copy)]
+enum Isolation {
+    ReadUncommitted,
+    ReadCommitted,
+}
+
 async fn offset(connection: &mut Connection, topic: &str, partition: i32, at: i64) -> Result<i64> {
+    offset_at(connection, topic, partition, at, Isolation::ReadCommitted).await
+}
+
+async fn offset_at(
+    connection: &mut Connection,
+    topic: &str,
+    partition: i32,
+    at: i64,
+    isolation: Isolation,
+) -> Result<i64> {
     let asked = ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(at);
     let topic = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![asked]);
-    let request =
-        ListOffsetsRequest::default().with_replica_id((-1).into()).with_isolation_level(1).with_topics(vec![topic]);
+    let request = ListOffsetsRequest::default()
+        .with_replica_id((-1).into())
+        .with_isolation_level(isolation as i8)
+        .with_topics(vec![topic]);
     let answer = connection.call(&request, 2).await?;
     let found = answer.topics.first().and_then(|topic| topic.partitions.first()).context("an empty answer")?;
     ensure!(found.error_code == 0, "error code {} for an offset", found.error_code);
