@@ -70,7 +70,10 @@ has_source() { # SYSROOT
 }
 
 std_with() { # RUSTC
+    local sysroot
+    sysroot=$("$1" --print sysroot)
     std_env=("RUSTC=$1" RUSTC_BOOTSTRAP=1)
     std_args=(-Zbuild-std=std,panic_unwind -Zbuild-std-features=panic-unwind,optimize_for_size)
     std_flags="-C link-self-contained=no -Z panic-in-drop=abort -Z fmt-debug=shallow -Z share-generics=yes"
+    std_flags+=" --remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust"
 }
