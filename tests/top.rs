@@ -60,7 +60,8 @@ fn without_a_terminal_it_is_a_table() {
         assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(1), &b""[..]));
         let told = String::from_utf8(output.stdout).unwrap();
         // Each attempt is a process, which is pause enough.
-        if told.contains(&format!("{}  ready ", demo.address)) && told.contains("DEAD LETTERS") {
+        let begun = [&format!("{}  ready ", demo.address), "DEAD LETTERS", "DEVICE_TYPE"];
+        if begun.iter().all(|part| told.contains(part)) {
             break told;
         }
     };
