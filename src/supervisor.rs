@@ -118,6 +118,7 @@ impl<M: MakeWorker> Supervisor<M> {
         let task = self.workers.spawn(
             async move {
                 match stopped.run_until_cancelled(sleep(pause)).await {
+                    // In a box of its own: the layout of all that it awaits ends here for the compiler.
                     Some(()) => Box::pin(worker.run(stopped)).await,
                     None => Ok(()),
                 }
