@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::assignment::{Assigned, AssignmentError, Changes, Topics, fixed, group};
 use crate::broker::wire::{self, Cluster, Coordinator};
-use crate::broker::{Admin, Clients, PartitionReader, Watch, Writer};
+use crate::broker::{Admin, Clients, PartitionReader, ReaderConfig, Reserve, Watch, Writer};
 use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, ProcessorKind, StartAt};
 use crate::dead_letter::Envelope;
 use crate::geoip::{Countries, CountryFile};
@@ -171,8 +171,9 @@ impl App {
         let watch = Watch::new(observe.clone(), &config);
         let writer = Writer::new(&config, routes.topics(), Arc::clone(&cluster), watch.clone(), &observe);
         let writer = Arc::new(writer);
-        let budget =
-            Budget::new(config.pipeline.max_in_flight_bytes.as_usize(), config.source.max_fetch_bytes.as_usize());
+        let max_in_flight_bytes = config.pipeline.max_in_flight_bytes.as_usize();
+        let budget = Budget::new(max_in_flight_bytes, config.source.max_fetch_bytes.as_usize());
+        let reserve = Reserve::new(max_in_flight_bytes);
         let admin = Admin::new(Arc::clone(&clients), Arc::clone(&cluster), config.kafka.request_timeout);
         let topics = Topics::new(admin, &config.source.topic, routes.topics(), config.topics.clone());
         let (changes, committer) = assignment(&config, topics, &cluster, &watch, &observe);
@@ -215,6 +216,7 @@ impl App {
             routes,
             processor,
             budget,
+            reserve,
             halt: halt.clone(),
         };
         observe.health.started();
@@ -314,6 +316,7 @@ struct Workshop {
     routes: Arc<Routes>,
     processor: Arc<dyn MakeStages>,
     budget: Budget,
+    reserve: Reserve,
     /// Ends the program from within.
     halt: Halt,
 }
@@ -352,7 +355,7 @@ impl Workshop {
 impl MakeWorker for Workshop {
     fn make(&self, partition: i32, assigned: &Assigned) -> PartitionWorker {
         let Assigned { tenure, topic_id, is_new } = assigned.clone();
-        let Self { config, observe, watch, clients, cluster, writer, store, budget, .. } = self;
+        let Self { config, observe, watch, clients, cluster, writer, store, budget, reserve, .. } = self;
         let topic = &config.source.topic;
         let metrics = Arc::new(observe.metrics.partition(topic, partition));
         let status = Arc::new(observe.partitions.partition(topic, partition));
@@ -361,8 +364,12 @@ impl MakeWorker for Workshop {
             partition,
             Arc::clone(clients),
             Arc::clone(cluster),
-            &config.kafka,
-            &config.source,
+            reserve.clone(),
+            ReaderConfig {
+                kafka: &config.kafka,
+                source: &config.source,
+                max_record_bytes: config.pipeline.max_record_bytes.as_usize(),
+            },
         );
         let source = Source::new(SourceParts {
             topic: topic.clone(),

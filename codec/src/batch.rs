@@ -336,7 +336,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::record::{Header, Headers};
+    use crate::record::{Header, Headers, Offset};
     use crate::records;
 
     type Plain = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>);
@@ -364,7 +364,7 @@ mod tests {
     fn decoded(batch: &Bytes) -> Vec<Plain> {
         let vec = |bytes: &[u8]| bytes.to_vec();
         let records = records::decoded(batch.clone());
-        let plain = records.iter().map(|record| {
+        let plain = records.iter().map(|found| found.record).map(|record| {
             let headers = record.headers.iter().map(|(name, value)| (name.to_owned(), value.map(vec))).collect();
             (record.timestamp_ms, record.key.map(vec), record.value.map(vec), headers)
         });
@@ -385,8 +385,8 @@ mod tests {
             let mut bytes = encoded(&records, Compression::None).to_vec();
             let at = AFTER_CRC - 4 + at.index(bytes.len() - AFTER_CRC + 4);
             bytes[at] ^= 1 << bit;
-            let batch = records::batches(bytes.into()).next().unwrap().unwrap();
-            prop_assert!(batch.check().is_err());
+            let bounds = records::Bounds { offsets: Offset(0)..Offset(i64::MAX), least_epoch: None, greatest_epoch: None };
+            prop_assert!(records::Frames::new(bytes.into()).next().unwrap().sound(&bounds).is_err());
         }
 
         #[test]

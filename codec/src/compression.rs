@@ -1,6 +1,6 @@
-//! Kafka's codecs, with a limit on what decompression may give.
+//! Kafka's codecs, as they are written. [`unpack`](crate::unpack) reads them.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 use serde::Serialize;
 
@@ -22,8 +22,10 @@ pub enum Compression {
 
 /// What the snappy-java library writes before its blocks, and Kafka with it: magic, version 1,
 /// compatible with 1.
-const XERIAL_HEADER: [u8; 16] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1];
-const XERIAL_MAGIC: &[u8] = &[0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
+const XERIAL_HEADER: [u8; XERIAL_HEADER_BYTES] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1];
+pub(crate) const XERIAL_HEADER_BYTES: usize = 16;
+/// By what its blocks are told from a bare one.
+pub(crate) const XERIAL_MAGIC: &[u8] = &[0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
 const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
 
 /// The codec's bits in a batch's attributes.
@@ -64,90 +66,4 @@ fn compress_xerial(plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         out.extend_from_slice(&compressed);
     }
     Ok(())
-}
-
-/// What `compressed` holds, by the codec in a batch's attributes.
-///
-/// # Errors
-/// Where it is damaged, of an unknown codec, or would give more than `limit` bytes.
-pub(crate) fn decompress(attributes: i16, compressed: &[u8], limit: usize) -> Result<Vec<u8>, String> {
-    let plain = match attributes & 0b111 {
-        1 => read_to_limit(flate2::read::MultiGzDecoder::new(compressed), limit),
-        2 => decompress_snappy(compressed, limit),
-        3 => lz4::Decoder::new(compressed).and_then(|decoder| read_to_limit(decoder, limit)),
-        4 => zstd::stream::read::Decoder::with_buffer(compressed).and_then(|decoder| read_to_limit(decoder, limit)),
-        codec => return Err(format!("codec {codec} is unknown")),
-    };
-    plain.map_err(|error| format!("decompression failed: {error}"))
-}
-
-fn read_to_limit(from: impl Read, limit: usize) -> io::Result<Vec<u8>> {
-    let mut plain = Vec::new();
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    from.take(most).read_to_end(&mut plain)?;
-    if plain.len() > limit { Err(over(limit)) } else { Ok(plain) }
-}
-
-fn over(limit: usize) -> io::Error {
-    io::Error::other(format!("it gives more than {limit} bytes"))
-}
-
-/// Snappy comes in snappy-java's blocks, or bare.
-fn decompress_snappy(compressed: &[u8], limit: usize) -> io::Result<Vec<u8>> {
-    let mut plain = Vec::new();
-    let mut add = |block: &[u8]| {
-        let length = snap::raw::decompress_len(block)?;
-        if plain.len().saturating_add(length) > limit {
-            return Err(over(limit));
-        }
-        plain.extend(snap::raw::Decoder::new().decompress_vec(block)?);
-        Ok(())
-    };
-    if !compressed.starts_with(XERIAL_MAGIC) {
-        add(compressed)?;
-        return Ok(plain);
-    }
-    let short = || io::Error::from(io::ErrorKind::UnexpectedEof);
-    let mut rest = compressed.get(XERIAL_HEADER.len()..).ok_or_else(short)?;
-    while !rest.is_empty() {
-        let (length, after) = rest.split_first_chunk().ok_or_else(short)?;
-        let length = usize::try_from(u32::from_be_bytes(*length)).map_err(io::Error::other)?;
-        let (block, after) = after.split_at_checked(length).ok_or_else(short)?;
-        add(block)?;
-        rest = after;
-    }
-    Ok(plain)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CODECS: [Compression; 4] = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
-
-    #[test]
-    fn a_bomb_stops_at_the_limit() {
-        let plain = vec![0; 1 << 20];
-        for codec in CODECS {
-            let mut compressed = Vec::new();
-            compress(codec, &plain, &mut compressed).unwrap();
-            assert!(compressed.len() < 1 << 17);
-            assert_eq!(decompress(attribute(codec), &compressed, 1 << 20).unwrap().len(), 1 << 20);
-            let error = decompress(attribute(codec), &compressed, (1 << 20) - 1).unwrap_err();
-            assert!(error.contains("more than"), "{codec:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn damage_is_an_error() {
-        for codec in CODECS {
-            let mut compressed = Vec::new();
-            compress(codec, b"some text that is long enough to be compressed, compressed", &mut compressed).unwrap();
-            for length in 0..compressed.len() - 1 {
-                let _ = decompress(attribute(codec), &compressed[..length], 1 << 20);
-            }
-            assert!(decompress(attribute(codec), b"garbage, not compressed", 1 << 20).is_err(), "{codec:?}");
-        }
-        assert!(decompress(7, b"", 10).is_err());
-    }
 }

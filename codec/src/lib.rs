@@ -12,3 +12,5 @@ pub mod murmur2;
 pub mod output;
 pub mod record;
 pub mod records;
+pub mod step;
+pub mod unpack;

@@ -1,21 +1,27 @@
 //! Record batches as they lie in a fetched buffer: taken apart one by one, so that one that can't
-//! be decoded spoils none of its neighbours, and in place.
+//! be decoded spoils none of its neighbours, in place, and a window at a time.
 //!
 //! ```text
-//! answer ─► batches ─► RawBatch (a slice of it) ─► checked, decompressed ─► Records
-//!                                                   buffers: one a batch, the slice or what it unpacks to
-//!                                                   slots:   one a record, where its fields lie
+//! answer ─► frames ─► RawBatch ─► SoundBatch (checksum, offsets) ─► OpenBatch ── read ─► Records
+//!                        │                                             │       (one window of them)
+//!                        └─ damage: a dead letter of all its bytes     └─ again, until it is done
 //! ```
-//! Everything is checked when a batch is added; looking at a record afterwards can't fail.
+//! Of a batch that is not compressed the records lie in the answer; of another one in the window that they
+//! were unpacked into. Everything is checked when a record is added; looking at it afterwards can't
+//! fail.
+
+mod open;
+
+use std::ops::Range;
 
 use bytes::Bytes;
 
 use crate::batch::{AFTER_CRC, AFTER_LENGTH, HEADER_BYTES};
-use crate::compression;
+use crate::event::Reason;
 use crate::record::{Fields, Headers, Offset, RawHeaders, RecordView};
+use crate::step::Step;
 
-/// The least bytes of a record: six fields of one byte behind its length.
-const LEAST_RECORD_BYTES: usize = 7;
+pub use open::{OpenBatch, Progress, Window};
 
 const CODEC: i16 = 0b111;
 const LOG_APPEND_TIME: i16 = 1 << 3;
@@ -25,12 +31,13 @@ const CONTROL: i16 = 1 << 5;
 /// The type of the marker of a transaction that was given up; one that was committed has 1.
 const ABORT: i16 = 0;
 
-/// Records where they lie.
+/// Records where they lie, and among them bytes that are none.
 #[derive(Debug, Default)]
 pub struct Records {
     /// What the records of each batch lie in.
     buffers: Vec<Bytes>,
     slots: Vec<Slot>,
+    flaws: Vec<Flaw>,
     bytes: usize,
 }
 
@@ -45,6 +52,35 @@ struct Slot {
     headers: Span,
 }
 
+/// What keeps an entry from being processed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// The entry's place among all.
+    place: usize,
+    /// Why, in a word.
+    pub reason: Reason,
+    /// Why, for people; without a word of its content.
+    pub why: String,
+    /// How many bytes its value has, where what is here of it was cut.
+    pub cut_from: Option<usize>,
+}
+
+impl Flaw {
+    /// Of an entry of which all is there.
+    pub fn new(reason: Reason, why: impl Into<String>) -> Self {
+        Self { place: 0, reason, why: why.into(), cut_from: None }
+    }
+}
+
+/// An entry: a record, or bytes that are none or too many.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// The record; of bytes that are none, the bytes as its value.
+    pub record: RecordView<'a>,
+    /// What is wrong with it.
+    pub flaw: Option<&'a Flaw>,
+}
+
 /// A field's place in a buffer.
 #[derive(Debug, Clone, Copy)]
 struct Span {
@@ -55,6 +91,7 @@ struct Span {
 impl Span {
     /// Of a field that is null: no buffer is that long.
     const NULL: Self = Self { from: u32::MAX, to: u32::MAX };
+    const EMPTY: Self = Self { from: 0, to: 0 };
 
     /// Of a field of so many bytes that ends there.
     fn ending(end: usize, length: usize) -> Option<Self> {
@@ -69,10 +106,16 @@ impl Span {
     fn length(self) -> usize {
         usize::try_from(self.to - self.from).unwrap_or(usize::MAX)
     }
+
+    /// The first bytes of it.
+    fn cut(self, most: usize) -> Self {
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        Self { to: self.to.min(self.from.saturating_add(most)), ..self }
+    }
 }
 
 impl Records {
-    /// How many.
+    /// How many entries.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
@@ -87,159 +130,130 @@ impl Records {
         self.bytes
     }
 
+    /// What is wrong with entries, in their order.
+    pub fn flaws(&self) -> &[Flaw] {
+        &self.flaws
+    }
+
     /// One of them, counted from 0 in the order of the log.
-    pub fn get(&self, index: usize) -> Option<RecordView<'_>> {
+    pub fn get(&self, index: usize) -> Option<Found<'_>> {
         let slot = self.slots.get(index)?;
         let buffer = self.buffers.get(usize::try_from(slot.buffer).ok()?)?;
-        Some(RecordView {
+        let record = RecordView {
             offset: slot.offset,
             timestamp_ms: slot.timestamp_ms,
             key: slot.key.of(buffer),
             value: slot.value.of(buffer),
             headers: Headers::Raw(RawHeaders::new(slot.headers.of(buffer).unwrap_or_default())),
-        })
+        };
+        let flaw = match self.flaws.is_empty() {
+            true => None,
+            false => self.flaws.binary_search_by_key(&index, |flaw| flaw.place).ok(),
+        };
+        Some(Found { record, flaw: flaw.and_then(|at| self.flaws.get(at)) })
     }
 
     /// All of them, in the order of the log.
-    pub fn iter(&self) -> impl Iterator<Item = RecordView<'_>> {
+    pub fn iter(&self) -> impl Iterator<Item = Found<'_>> {
         (0..self.len()).filter_map(|index| self.get(index))
     }
 
-    /// Adds the records of a batch from `position` on, unpacked to at most `limit` bytes.
-    ///
-    /// # Errors
-    /// What is wrong with the batch, without a word of its content; then nothing of it is added.
-    pub fn add(&mut self, batch: &RawBatch, position: Offset, limit: usize) -> Result<(), String> {
-        let buffer = batch.unpacked(limit)?;
-        let count = batch.count(buffer.len(), limit)?;
-        let before = self.slots.len();
-        self.slots.reserve(count);
-        let scanned = self.scan(batch, &buffer, count, position);
-        if scanned.is_err() {
-            self.slots.truncate(before);
-        } else if self.slots.len() > before {
-            let added = self.slots.get(before..).unwrap_or_default();
-            let lengths = added.iter().map(|slot| slot.key.length() + slot.value.length() + slot.headers.length());
-            self.bytes += lengths.sum::<usize>();
-            self.buffers.push(buffer);
-        }
-        scanned
+    /// Adds bytes that are no record, as if they stood at `offset`.
+    pub fn add_damage(&mut self, offset: Offset, bytes: Bytes, why: String) {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1);
+        let value = Span { from: 0, to: length };
+        let slot = Slot { offset, timestamp_ms: -1, buffer: 0, key: Span::NULL, value, headers: Span::EMPTY };
+        self.add_flawed(slot, bytes, Flaw { place: 0, reason: Reason::CorruptBatch, why, cut_from: None });
     }
 
-    fn scan(&mut self, batch: &RawBatch, buffer: &[u8], count: usize, position: Offset) -> Result<(), String> {
-        let number = u32::try_from(self.buffers.len()).map_err(|_| "there are too many batches".to_owned())?;
-        let mut scan = Scan::new(batch, buffer, number);
-        let mut least = batch.base_offset;
-        for index in 0..count {
-            let slot = scan.next().ok_or_else(|| format!("record {index} of {count} can't be decoded"))?;
-            if slot.offset < least {
-                return Err("its offsets don't ascend".to_owned());
-            }
-            least = slot.offset.next();
-            if slot.offset >= position {
-                self.slots.push(slot);
-            }
-        }
-        match scan.fields.rest().len() {
-            0 => Ok(()),
-            rest => Err(format!("{rest} bytes stand behind its last record")),
-        }
+    /// Adds an entry in a buffer of its own.
+    fn add_flawed(&mut self, slot: Slot, buffer: Bytes, flaw: Flaw) {
+        let Some(number) = self.next_buffer() else { return };
+        self.flaws.push(Flaw { place: self.slots.len(), ..flaw });
+        self.bytes += slot.bytes();
+        self.slots.push(Slot { buffer: number, ..slot });
+        self.buffers.push(buffer);
+    }
+
+    fn next_buffer(&self) -> Option<u32> {
+        u32::try_from(self.buffers.len()).ok()
     }
 }
 
-/// A batch's records, one after another.
-struct Scan<'a> {
-    fields: Fields<'a>,
-    length: usize,
-    buffer: u32,
-    base_offset: Offset,
-    next_offset: Offset,
-    base_timestamp: i64,
-    appended: Option<i64>,
-}
-
-impl<'a> Scan<'a> {
-    fn new(batch: &RawBatch, buffer: &'a [u8], number: u32) -> Self {
-        let stamped = batch.attributes() & LOG_APPEND_TIME != 0;
-        Self {
-            fields: Fields::new(buffer),
-            length: buffer.len(),
-            buffer: number,
-            base_offset: batch.base_offset,
-            next_offset: batch.next_offset(),
-            base_timestamp: batch.i64_at(27),
-            appended: stamped.then(|| batch.i64_at(35)),
-        }
-    }
-
-    #[inline]
-    fn next(&mut self) -> Option<Slot> {
-        let length = self.fields.length()??;
-        let mut record = Fields::new(self.fields.take(length)?);
-        let end = self.length - self.fields.rest().len();
-        record.take(1)?; // attributes: none are defined
-        let created = self.base_timestamp.checked_add(record.varint()?)?;
-        let offset = Offset(self.base_offset.0.checked_add(record.varint()?)?);
-        if !(self.base_offset..self.next_offset).contains(&offset) {
-            return None;
-        }
-        let mut field = || match record.field()? {
-            Some(field) => Span::ending(end - record.rest().len(), field.len()),
-            None => Some(Span::NULL),
-        };
-        let (key, value) = (field()?, field()?);
-        let count = record.length()??;
-        if !RawHeaders::are(record.rest(), count) {
-            return None;
-        }
-        let headers = Span::ending(end, record.rest().len())?;
-        let timestamp_ms = self.appended.unwrap_or(created);
-        Some(Slot { offset, timestamp_ms, buffer: self.buffer, key, value, headers })
+impl Slot {
+    fn bytes(&self) -> usize {
+        self.key.length() + self.value.length() + self.headers.length()
     }
 }
 
-/// One batch, framed but not yet looked into.
-#[derive(Debug, Clone)]
+/// One batch, framed but not yet looked into: nothing that its header says is to be believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawBatch {
-    /// The offset of its first record.
-    pub base_offset: Offset,
+    /// The offset that it claims to begin at. No checksum covers it.
+    pub claimed_base: Offset,
     /// The whole of it, header included.
     pub bytes: Bytes,
 }
 
-/// The batches of a fetched buffer. A last one that is cut short, as brokers do to fit a limit,
-/// ends the iteration; a first one that is, is an error.
-pub fn batches(mut buffer: Bytes) -> impl Iterator<Item = Result<RawBatch, String>> {
-    let mut first = true;
-    std::iter::from_fn(move || {
-        if buffer.is_empty() {
-            return None;
-        }
-        let framed = frame(&mut buffer);
-        if framed.is_none() {
-            let left = std::mem::take(&mut buffer).len();
-            return first.then(|| Err(format!("the first batch is cut short or misframed: {left} bytes")));
-        }
-        first = false;
-        framed.map(Ok)
-    })
+/// A batch of which checksum and place are right: its offsets can be gone by.
+#[derive(Debug, Clone)]
+pub struct SoundBatch {
+    raw: RawBatch,
+    leader_epoch: Option<i32>,
 }
 
-fn frame(buffer: &mut Bytes) -> Option<RawBatch> {
-    let base_offset = Offset(i64::from_be_bytes(*buffer.first_chunk()?));
-    let length = i32::from_be_bytes(*buffer.get(8..)?.first_chunk()?);
-    let length = AFTER_LENGTH + usize::try_from(length).ok()?;
-    let whole = length >= HEADER_BYTES && length <= buffer.len() && base_offset >= Offset(0);
-    whole.then(|| RawBatch { base_offset, bytes: buffer.split_to(length) })
+/// What a batch is held against: what was asked for and what the broker says of the log, since no
+/// checksum covers where it begins and in which epoch it was written.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// Where it may begin, and where it has to end.
+    pub offsets: Range<Offset>,
+    /// The epoch of the last batch before it, where that is known.
+    pub least_epoch: Option<i32>,
+    /// The epoch in which the leader leads, where that is known.
+    pub greatest_epoch: Option<i32>,
 }
 
-/// What its header says is to be trusted only of a batch that passes [`RawBatch::check`].
+/// The batches of a fetched buffer. What is left behind the last whole one is in [`Frames::rest`].
+#[derive(Debug, Clone)]
+pub struct Frames(Bytes);
+
+impl Frames {
+    /// Of what a fetch brought.
+    pub fn new(buffer: Bytes) -> Self {
+        Self(buffer)
+    }
+
+    /// What is not taken yet.
+    pub fn rest(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// Where the next batch claims to begin, be it whole or not.
+    pub fn next_claim(&self) -> Option<Offset> {
+        self.0.first_chunk().map(|bytes| Offset(i64::from_be_bytes(*bytes)))
+    }
+}
+
+/// Ends before a batch that is cut short, as brokers do to fit a limit, or is not framed as one.
+impl Iterator for Frames {
+    type Item = RawBatch;
+
+    fn next(&mut self) -> Option<RawBatch> {
+        let claimed_base = self.next_claim()?;
+        let length = i32::from_be_bytes(*self.0.get(8..)?.first_chunk()?);
+        let length = AFTER_LENGTH.checked_add(usize::try_from(length).ok()?)?;
+        let whole = length >= HEADER_BYTES && length <= self.0.len();
+        whole.then(|| RawBatch { claimed_base, bytes: self.0.split_to(length) })
+    }
+}
+
 impl RawBatch {
-    /// Makes sure that these are the bytes that were written.
+    /// Makes sure that these are the bytes that were written, and that they can stand where they say.
     ///
     /// # Errors
-    /// Where it is of an old format, or its checksum is wrong.
-    pub fn check(&self) -> Result<(), String> {
+    /// What is wrong: an old format, the checksum, its place.
+    pub fn sound(self, bounds: &Bounds) -> Result<SoundBatch, String> {
         let magic = self.bytes.get(16).copied();
         if magic != Some(2) {
             return Err(format!("format {magic:?} is not the one (2) that Kafka has written since 0.11"));
@@ -248,33 +262,92 @@ impl RawBatch {
         if crc32c::crc32c(self.bytes.get(AFTER_CRC..).unwrap_or_default()) != stored {
             return Err("its checksum is wrong".to_owned());
         }
-        Ok(())
+        let (begin, end) = (self.claimed_base, self.claimed_end());
+        let Some(end) = end.filter(|end| *end > begin && begin >= Offset(0)) else {
+            return Err(format!("it claims to begin at {begin} and to have no offset"));
+        };
+        if begin < bounds.offsets.start {
+            return Err(format!("it claims to begin at {begin}, but what comes before it ends at {}", bounds.offsets.start));
+        }
+        if end > bounds.offsets.end {
+            return Err(format!("it claims to end at {end}, but the log ends at {}", bounds.offsets.end));
+        }
+        // Brokers write the epoch: one that can't be is not believed, and says nothing of the records.
+        let epoch = Some(self.i32_at(AFTER_LENGTH)).filter(|epoch| {
+            *epoch >= bounds.least_epoch.unwrap_or(0) && bounds.greatest_epoch.is_none_or(|greatest| *epoch <= greatest)
+        });
+        Ok(SoundBatch { raw: self, leader_epoch: epoch })
+    }
+
+    /// The offset behind its last one, as it claims.
+    pub fn claimed_end(&self) -> Option<Offset> {
+        let last = i64::from(self.i32_at(23));
+        self.claimed_base.0.checked_add(last)?.checked_add(1).map(Offset)
+    }
+
+    fn attributes(&self) -> i16 {
+        self.bytes.get(21..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| i16::from_be_bytes(*bytes))
+    }
+
+    fn i32_at(&self, at: usize) -> i32 {
+        self.bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| i32::from_be_bytes(*bytes))
+    }
+
+    fn i64_at(&self, at: usize) -> i64 {
+        self.bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| i64::from_be_bytes(*bytes))
+    }
+}
+
+impl SoundBatch {
+    /// The offset of its first record.
+    pub fn base_offset(&self) -> Offset {
+        self.raw.claimed_base
     }
 
     /// The offset behind its last one.
     pub fn next_offset(&self) -> Offset {
-        Offset(self.base_offset.0.saturating_add(i64::from(self.i32_at(23))).saturating_add(1))
+        self.raw.claimed_end().unwrap_or(self.raw.claimed_base)
     }
 
-    /// The epoch of the leader that wrote it into the log; `None` where that is unknown. No checksum
-    /// covers it, since brokers write it.
+    /// To where it begins.
+    pub fn begin(&self) -> Step {
+        // What lies before it has another epoch, perhaps.
+        Step::named(self.base_offset(), None)
+    }
+
+    /// To where it ends.
+    pub fn end(&self) -> Step {
+        Step::named(self.next_offset(), self.leader_epoch)
+    }
+
+    /// The epoch of the leader that wrote it into the log; `None` where that is unknown.
     pub fn leader_epoch(&self) -> Option<i32> {
-        Some(self.i32_at(AFTER_LENGTH)).filter(|epoch| *epoch >= 0)
+        self.leader_epoch
+    }
+
+    /// All its bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.raw.bytes
+    }
+
+    /// Whether its records are packed by a codec.
+    pub fn is_compressed(&self) -> bool {
+        self.raw.attributes() & CODEC != 0
     }
 
     /// The end of a transaction, or another note of the brokers' that no application sees.
     pub fn is_control(&self) -> bool {
-        self.attributes() & CONTROL != 0
+        self.raw.attributes() & CONTROL != 0
     }
 
     /// Whether it was written in a transaction.
     pub fn is_transactional(&self) -> bool {
-        self.attributes() & TRANSACTIONAL != 0
+        self.raw.attributes() & TRANSACTIONAL != 0
     }
 
     /// Who wrote it; -1 where nobody in particular.
     pub fn producer_id(&self) -> i64 {
-        self.i64_at(43)
+        self.raw.i64_at(43)
     }
 
     /// Of a control batch: whether it says that its producer's transaction was given up.
@@ -288,7 +361,7 @@ impl RawBatch {
 
     /// The type in the key of a control batch's one record, behind the key's version.
     fn marker(&self) -> Option<i16> {
-        let mut fields = Fields::new(self.bytes.get(HEADER_BYTES..)?);
+        let mut fields = Fields::new(self.raw.bytes.get(HEADER_BYTES..)?);
         fields.length()??;
         fields.take(1)?; // attributes
         fields.varint()?; // timestamp
@@ -296,57 +369,20 @@ impl RawBatch {
         let key = fields.field()??;
         key.get(2..)?.first_chunk().map(|bytes| i16::from_be_bytes(*bytes))
     }
-
-    fn attributes(&self) -> i16 {
-        self.bytes.get(21..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| i16::from_be_bytes(*bytes))
-    }
-
-    /// What its records lie in: a part of itself, or what that unpacks to.
-    fn unpacked(&self, limit: usize) -> Result<Bytes, String> {
-        let records = self.bytes.slice(HEADER_BYTES.min(self.bytes.len())..);
-        let records = match self.attributes() & CODEC {
-            0 => records,
-            _ => compression::decompress(self.attributes(), &records, limit)?.into(),
-        };
-        // Places in it are 32 bits wide, the last of which means null.
-        if u32::try_from(records.len()).is_ok_and(|length| length < u32::MAX) {
-            return Ok(records);
-        }
-        Err("its records take more than 4 GiB".to_owned())
-    }
-
-    /// How many records it has, in so many bytes: no more than these can hold, and than `limit`
-    /// bytes of memory are enough to find again.
-    fn count(&self, bytes: usize, limit: usize) -> Result<usize, String> {
-        let count = usize::try_from(self.i32_at(57)).map_err(|_| "it has a negative number of records".to_owned())?;
-        if count.saturating_mul(LEAST_RECORD_BYTES) > bytes {
-            return Err(format!("{bytes} bytes can't be the {count} records that it claims"));
-        }
-        if count.saturating_mul(size_of::<Slot>()) > limit {
-            return Err(format!("its records would take more than {limit} bytes of memory"));
-        }
-        Ok(count)
-    }
-
-    fn i32_at(&self, at: usize) -> i32 {
-        self.bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| i32::from_be_bytes(*bytes))
-    }
-
-    fn i64_at(&self, at: usize) -> i64 {
-        self.bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| i64::from_be_bytes(*bytes))
-    }
 }
 
 /// The records of one batch that is whole.
 #[cfg(test)]
 pub fn decoded(batch: Bytes) -> Records {
-    let mut batches = batches(batch);
-    let batch = batches.next().unwrap().unwrap();
-    assert!(batches.next().is_none(), "one batch");
+    let mut frames = Frames::new(batch);
+    let batch = frames.next().unwrap();
+    assert!(frames.rest().is_empty(), "one batch");
+    let bounds = Bounds { offsets: Offset(0)..Offset(i64::MAX), least_epoch: None, greatest_epoch: None };
+    let batch = batch.sound(&bounds).unwrap();
     assert!(!batch.is_control(), "a control batch");
-    batch.check().unwrap();
     let mut records = Records::default();
-    records.add(&batch, Offset(0), 1 << 20).unwrap();
+    let mut open = OpenBatch::new(batch, Offset(0)).unwrap();
+    while open.read(&mut Window::unlimited(), &mut records).unwrap() != Progress::Done {}
     records
 }
 

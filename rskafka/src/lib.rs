@@ -10,7 +10,7 @@ use std::ops::Range;
 use futures::future::BoxFuture;
 use rskafka::client::controller::ControllerClient;
 use rskafka::client::error::Result;
-use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
+use rskafka::client::partition::{Compression, PartitionClient, UnknownTopicHandling};
 use rskafka::client::{Client, ClientBuilder};
 use rskafka::record::{Record, RecordAndOffset};
 use rskafka::topic::Topic;
@@ -54,11 +54,6 @@ pub fn fetch_records(
     max_wait_ms: i32,
 ) -> BoxFuture<'_, Result<(Vec<RecordAndOffset>, i64)>> {
     Box::pin(client.fetch_records(offset, bytes, max_wait_ms))
-}
-
-/// [`PartitionClient::get_offset`]
-pub fn get_offset(client: &PartitionClient, at: OffsetAt) -> BoxFuture<'_, Result<i64>> {
-    Box::pin(client.get_offset(at))
 }
 
 /// [`PartitionClient::produce`]: the records' offsets.

@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rskafka::BackoffConfig;
@@ -23,6 +24,28 @@ use super::{Cause, Error};
 pub struct Clients {
     options: Options,
     current: Mutex<Option<(Arc<Client>, Secured)>>,
+    slots: Arc<AtomicUsize>,
+}
+
+/// One of the partitions that rskafka may read. It has a connection for each and takes memory by the
+/// partition, so that beyond a number of them none is read by it.
+#[derive(Debug)]
+pub struct RskafkaSlot {
+    taken: Arc<AtomicUsize>,
+    most: usize,
+}
+
+impl RskafkaSlot {
+    /// Whether there are more partitions now than rskafka may read.
+    pub fn is_one_too_many(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) > self.most
+    }
+}
+
+impl Drop for RskafkaSlot {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A client of one partition.
@@ -43,7 +66,13 @@ impl Partition {
 impl Clients {
     /// Connects to nothing yet.
     pub fn new(options: &Options) -> Self {
-        Self { options: options.clone(), current: Mutex::default() }
+        Self { options: options.clone(), current: Mutex::default(), slots: Arc::default() }
+    }
+
+    /// Takes a place among the partitions that rskafka reads, `most` at most.
+    pub fn slot(&self, most: usize) -> RskafkaSlot {
+        self.slots.fetch_add(1, Ordering::Relaxed);
+        RskafkaSlot { taken: Arc::clone(&self.slots), most }
     }
 
     /// The client.

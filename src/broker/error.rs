@@ -59,6 +59,9 @@ pub enum Cause {
     /// The answer, or the records in it, can't be decoded.
     #[error("can't decode the answer: {0}")]
     Undecodable(String),
+    /// There is no memory for what the answer holds. That says nothing of the answer.
+    #[error("out of memory: {0}; give the process more, or lower pipeline.max_in_flight_bytes")]
+    NoMemory(String),
     /// The leader's log no longer holds what was read of it: an unclean leader election cut it.
     #[error("the log was truncated: {}", truncated(*.before, *.diverged))]
     Truncated {
@@ -178,7 +181,7 @@ impl Error {
     pub fn breaks_connection(&self) -> bool {
         !matches!(
             self.cause,
-            Cause::Code(_) | Cause::Undecodable(_) | Cause::Truncated { .. } | Cause::Overtaken { .. }
+            Cause::Code(_) | Cause::Undecodable(_) | Cause::NoMemory(_) | Cause::Truncated { .. } | Cause::Overtaken { .. }
         )
     }
 
@@ -187,7 +190,7 @@ impl Error {
         match &self.cause {
             Cause::Code(code) => class_of(*code),
             Cause::Token(error) => error.class(),
-            Cause::Connect(_) | Cause::NotHeld | Cause::Overtaken { .. } => ErrorClass::Transient,
+            Cause::Connect(_) | Cause::NotHeld | Cause::NoMemory(_) | Cause::Overtaken { .. } => ErrorClass::Transient,
             Cause::Timeout(_) | Cause::Disconnected(_) | Cause::Undecodable(_) => ErrorClass::Ambiguous,
             Cause::Tls(_)
             | Cause::Sasl(_)

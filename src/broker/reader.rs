@@ -1,9 +1,9 @@
 //! Reading one partition, in one of two ways (`source.reader`).
 //!
 //! ```text
-//!                     ┌─ ByRskafka ── rskafka's client: owned records ─────────┐
-//! PartitionReader ────┤      └─ what that can't decode ─┐                      ├─► SourceBatch
-//!                     └─ ByWire ◄───────────────────────┘ one buffer, in place ┘
+//!                     ┌─ RskafkaReader ── rskafka's client: owned records ────────────┐
+//! PartitionReader ────┤      └─ what that can't read ──┐                              ├─► SourceBatch
+//!                     └─ WireReader ◄──────────────────┘ in place, a window at a time ┘
 //! ```
 
 mod batch;
@@ -13,17 +13,17 @@ mod by_wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rskafka::client::partition::OffsetAt;
 use tokio::time::{Instant, sleep_until};
 
 pub use batch::{Entry, SourceBatch};
-use by_rskafka::ByRskafka;
-use by_wire::ByWire;
+use by_rskafka::RskafkaReader;
+use by_wire::WireReader;
 
 use super::Error;
-use super::client::Clients;
+use super::client::{Clients, RskafkaSlot};
+use super::reserve::Reserve;
 use super::wire::{At, Cluster};
-use crate::config::{self, ReaderKind};
+use crate::config;
 use crate::record::{Offset, Position, TopicId};
 
 /// The least time between two fetches where the first brought nothing.
@@ -32,40 +32,64 @@ const LEAST_WAIT: Duration = Duration::from_millis(10);
 /// Reads one partition. Each call is one attempt; whoever calls decides about the next.
 #[derive(Debug)]
 pub struct PartitionReader {
-    wire: ByWire,
+    wire: WireReader,
     /// Reads where it can, if it is to.
-    rskafka: Option<ByRskafka>,
+    rskafka: Option<(RskafkaReader, RskafkaSlot)>,
+    why: &'static str,
+}
+
+/// What a reader is told of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct ReaderConfig<'c> {
+    /// Connections.
+    pub kafka: &'c config::Kafka,
+    /// What is read, and by which reader.
+    pub source: &'c config::Source,
+    /// The most bytes of one record; a larger one is handed out cut, with a flaw.
+    pub max_record_bytes: usize,
 }
 
 impl PartitionReader {
-    /// Connects to nothing yet. With a `topic_id` it reads no topic of another id.
+    /// Connects to nothing yet. With a `topic_id` it reads no topic of another id. What is larger than
+    /// a fetch asks for waits for memory of the `reserve`.
     pub fn new(
         topic_id: Option<TopicId>,
         partition: i32,
         clients: Arc<Clients>,
         cluster: Arc<Cluster>,
-        kafka: &config::Kafka,
-        source: &config::Source,
+        reserve: Reserve,
+        config: ReaderConfig<'_>,
     ) -> Self {
-        let rskafka = match source.reader {
-            ReaderKind::Rskafka => Some(ByRskafka::new(partition, clients, kafka, source)),
-            ReaderKind::Wire => None,
-        };
-        Self { wire: ByWire::new(topic_id, partition, cluster, kafka, source), rskafka }
+        let (by_rskafka, why) = config.source.takes_rskafka(config.kafka);
+        let wire = WireReader::new(topic_id, partition, cluster, reserve, &config);
+        let rskafka = by_rskafka.then(|| {
+            let slot = clients.slot(config.source.rskafka_max_partitions);
+            (RskafkaReader::new(partition, clients, config.kafka, config.source), slot)
+        });
+        Self { wire, rskafka, why }
     }
 
-    /// The records from `position` on, about `max_bytes` of them; none after the broker has
-    /// waited in vain.
+    /// Which reader is taken, and why, for people.
+    pub fn taken(&self) -> (&'static str, &'static str) {
+        match &self.rskafka {
+            Some((_, slot)) if slot.is_one_too_many() => ("wire", "more partitions than source.rskafka_max_partitions"),
+            Some(_) => ("rskafka", self.why),
+            None => ("wire", self.why),
+        }
+    }
+
+    /// The records from `position` on, about `room` bytes of them; none after the broker has waited in
+    /// vain.
     ///
     /// # Errors
-    /// Whatever kept the leader from answering, every error code it gives, and bytes that are not
-    /// even framed as batches. [`Cause::Truncated`](super::Cause::Truncated) where the leader's log is
-    /// not the one that was read up to `position`, as far as that has an epoch.
-    pub async fn fetch(&mut self, position: Position, max_bytes: i32) -> Result<SourceBatch, Error> {
+    /// Whatever kept the leader from answering, and every error code it gives.
+    /// [`Cause::Truncated`](super::Cause::Truncated) where the leader's log is not the one that was
+    /// read up to `position`, as far as that has an epoch.
+    pub async fn fetch(&mut self, position: Position, room: usize) -> Result<SourceBatch, Error> {
         let begun = Instant::now();
         let fetched = match &mut self.rskafka {
-            Some(rskafka) => rskafka.fetch(&mut self.wire, position, max_bytes).await,
-            None => self.wire.fetch(position, max_bytes).await,
+            Some((rskafka, slot)) if !slot.is_one_too_many() => rskafka.fetch(&mut self.wire, position, room).await,
+            _ => self.wire.fetch(position, room, self.wire.max_wait_ms()).await,
         };
         // A broker that has nothing waits; one that does not must not make us spin.
         if fetched.as_ref().is_ok_and(|batch| batch.range.is_empty()) {
@@ -76,7 +100,7 @@ impl PartitionReader {
 
     /// How many fetches rskafka could not decode, since this was last asked.
     pub fn take_undecodable(&mut self) -> u64 {
-        self.rskafka.as_mut().map_or(0, ByRskafka::take_undecodable)
+        self.rskafka.as_mut().map_or(0, |(rskafka, _)| rskafka.take_undecodable())
     }
 
     /// The oldest offset that is kept.
@@ -84,10 +108,7 @@ impl PartitionReader {
     /// # Errors
     /// As [`PartitionReader::fetch`].
     pub async fn earliest(&mut self) -> Result<Offset, Error> {
-        match &mut self.rskafka {
-            Some(rskafka) => rskafka.offset(&self.wire, OffsetAt::Earliest).await,
-            None => self.wire.offset(At::Earliest).await,
-        }
+        self.wire.offset(At::Earliest).await
     }
 
     /// The offset behind the last record that is read.
@@ -95,9 +116,6 @@ impl PartitionReader {
     /// # Errors
     /// As [`PartitionReader::fetch`].
     pub async fn latest(&mut self) -> Result<Offset, Error> {
-        match &mut self.rskafka {
-            Some(rskafka) => rskafka.offset(&self.wire, OffsetAt::Latest).await,
-            None => self.wire.offset(At::Latest).await,
-        }
+        self.wire.offset(At::Latest).await
     }
 }

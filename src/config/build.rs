@@ -25,6 +25,7 @@ pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut
         source: Source {
             topic: s.at("source.topic"),
             reader: s.at("source.reader"),
+            rskafka_max_partitions: s.at("source.rskafka_max_partitions"),
             isolation: s.at("source.isolation"),
             start: s.at("source.start"),
             on_offset_out_of_range: s.at("source.on_offset_out_of_range"),
@@ -94,6 +95,7 @@ pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut
         },
         pipeline: Pipeline {
             processor: s.at("pipeline.processor"),
+            max_record_bytes: s.at("pipeline.max_record_bytes"),
             max_in_flight_bytes: s.at("pipeline.max_in_flight_bytes"),
             worker_threads: s.at("pipeline.worker_threads"),
         },

@@ -143,6 +143,8 @@ pub struct Source {
     pub topic: String,
     /// What reads it.
     pub reader: ReaderKind,
+    /// The most partitions that rskafka reads; of more, our own client reads all.
+    pub rskafka_max_partitions: usize,
     /// Which records of transactions are read.
     pub isolation: Isolation,
     /// Where a partition without a stored offset begins.
@@ -156,10 +158,27 @@ pub struct Source {
     pub max_wait: Duration,
 }
 
+impl Source {
+    /// Whether rskafka reads, as far as the configuration decides that, and why, for people.
+    pub fn takes_rskafka(&self, kafka: &Kafka) -> (bool, &'static str) {
+        match self.reader {
+            ReaderKind::Rskafka => (true, "source.reader"),
+            ReaderKind::Wire => (false, "source.reader"),
+            ReaderKind::Auto if self.isolation == Isolation::ReadCommitted => {
+                (false, "source.isolation = read_committed")
+            }
+            ReaderKind::Auto if kafka.security.is_scram() => (false, "SCRAM, of which rskafka takes any iterations"),
+            ReaderKind::Auto => (true, "source.reader = auto"),
+        }
+    }
+}
+
 /// What reads the source topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReaderKind {
+    /// rskafka's client where it can, ours where it can't.
+    Auto,
     /// rskafka's client; ours where that can't decode what stands in the log.
     Rskafka,
     /// Our own client, which takes records from the buffer that they were fetched in.
@@ -417,6 +436,8 @@ pub enum Guarantee {
 pub struct Pipeline {
     /// What is done to a record.
     pub processor: ProcessorKind,
+    /// The most bytes of one source record, unpacked.
+    pub max_record_bytes: ByteSize,
     /// The most bytes of source records held whose outputs are not acknowledged, in this process.
     pub max_in_flight_bytes: ByteSize,
     /// Threads of the runtime; one a core where `None`.

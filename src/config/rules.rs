@@ -36,7 +36,7 @@ static RULES: &[Rule] = &[
         keys: &["source.isolation", "source.reader"],
         broken: |c| c.source.isolation == Isolation::ReadCommitted && c.source.reader == ReaderKind::Rskafka,
         wrong: "rskafka would deliver the records of aborted transactions",
-        allowed: "read_committed with source.reader = \"wire\"; read_uncommitted with either reader",
+        allowed: "read_committed with source.reader = \"auto\" or \"wire\"; read_uncommitted with any reader",
     },
     Rule {
         keys: &["source.max_wait", "kafka.request_timeout"],

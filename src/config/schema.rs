@@ -175,6 +175,8 @@ pub fn sections() -> impl Iterator<Item = &'static str> {
 
 const KIB: ByteSize = ByteSize::kib(1);
 const GIB: ByteSize = ByteSize::mib(1024);
+/// What is kept of a record that is too large.
+const LEAST_RECORD: ByteSize = ByteSize::kib(64);
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -244,10 +246,12 @@ pub static KEYS: &[Key] = &[
 
     row("source.topic", Kind::Topic, "user-login",
         "The topic to read"),
-    row("source.reader", Kind::Words(ReaderKind::WORDS), "rskafka",
-        "What reads it: rskafka's client, or our own (wire), which takes records from the buffer they came in"),
+    row("source.reader", Kind::Words(ReaderKind::WORDS), "auto",
+        "What reads it: rskafka's client, or our own (wire), which takes records from the buffer they came in; auto: rskafka, but our own for read_committed, SCRAM and more partitions than rskafka_max_partitions, and for batches that are compressed or larger than a partition's share"),
+    row("source.rskafka_max_partitions", Kind::Integer(0, 100_000), "64",
+        "The most partitions that rskafka reads, with a connection and buffers for each; of more our own client reads all"),
     row("source.isolation", Kind::Words(Isolation::WORDS), "read_uncommitted",
-        "read_committed, with the wire reader only, leaves out aborted transactions; read_uncommitted has their records too, and the wire reader then those of open ones, for whose end rskafka waits"),
+        "read_committed, not with the reader rskafka, leaves out aborted transactions; read_uncommitted has their records too, and the wire reader then those of open ones, for whose end rskafka waits"),
     row("source.start", Kind::Words(StartAt::WORDS), "earliest",
         "Where a partition without a stored offset begins"),
     row("source.on_offset_out_of_range", Kind::Words(OutOfRange::WORDS), "earliest",
@@ -351,6 +355,8 @@ pub static KEYS: &[Key] = &[
 
     row("pipeline.processor", Kind::Words(ProcessorKind::WORDS), "login",
         "What is done to a record"),
+    row("pipeline.max_record_bytes", Kind::Size(LEAST_RECORD, GIB), "4MiB",
+        "The most bytes of one source record, unpacked; a larger one is a dead letter (too_large) with 64 KiB of its value"),
     row("pipeline.max_in_flight_bytes", Kind::Size(KIB, GIB), "4MiB",
         "The most bytes of source records held whose outputs are not acknowledged yet"),
     unset("pipeline.worker_threads", Kind::Integer(1, 1024), "one a core",

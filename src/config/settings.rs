@@ -123,6 +123,7 @@ from_setting! {
     u64: Setting::Integer(number) => (*number).try_into().unwrap_or_default(), else 0;
     Option<Ratio>: Setting::Ratio(ratio) => Some(*ratio), else None;
     Option<u32>: Setting::Integer(number) => (*number).try_into().ok(), else None;
+    usize: Setting::Integer(number) => (*number).try_into().unwrap_or_default(), else 0;
     i16: Setting::Integer(number) => (*number).try_into().unwrap_or(Self::MAX), else 0;
 }
 

@@ -44,7 +44,7 @@ words! {
     SaslMechanism {
         Plain = "PLAIN", ScramSha256 = "SCRAM-SHA-256", ScramSha512 = "SCRAM-SHA-512", OauthBearer = "OAUTHBEARER"
     }
-    ReaderKind { Rskafka = "rskafka", Wire = "wire" }
+    ReaderKind { Auto = "auto", Rskafka = "rskafka", Wire = "wire" }
     Isolation { ReadUncommitted = "read_uncommitted", ReadCommitted = "read_committed" }
     StartAt { Earliest = "earliest", Latest = "latest" }
     OutOfRange { Earliest = "earliest", Latest = "latest", Fail = "fail" }

@@ -90,14 +90,14 @@ impl Envelope {
         &self.topic
     }
 
-    /// The headers for a record that failed at `stage`, and whose value is written cut to
-    /// `truncated` bytes where that is given.
+    /// The headers for a record that failed at `stage`, and whose value is written cut where it is said
+    /// how many bytes it has.
     pub fn letter<'a>(
         &'a self,
         record: &RecordView<'a>,
         stage: Stage,
         rejection: &'a Rejection,
-        truncated: bool,
+        truncated_from: Option<usize>,
     ) -> Letter<'a> {
         let text = |text: &'a str| Some(Cow::Borrowed(text.as_bytes()));
         let number = |number: i64| Some(Cow::Owned(itoa::Buffer::new().format(number).as_bytes().to_vec()));
@@ -115,8 +115,7 @@ impl Envelope {
             text(env!("CARGO_PKG_VERSION")),
             Some(replays),
         ];
-        let bytes = record.value.map_or(0, <[u8]>::len);
-        let truncated_from = truncated.then(|| Cow::Owned(bytes.to_string().into_bytes()));
+        let truncated_from = truncated_from.map(|bytes| Cow::Owned(bytes.to_string().into_bytes()));
         Letter { envelope: self, record: *record, values, truncated_from }
     }
 
@@ -158,7 +157,8 @@ mod tests {
     fn headers_of(record: &RecordView<'_>, truncated: bool) -> Vec<(String, Option<String>)> {
         let envelope = Envelope::new("__dlq.errors.", "login-pipeline", "user-login", 3);
         let rejection = Rejection::field(Reason::MissingField, "ip", "é".repeat(200));
-        let letter = envelope.letter(record, Stage::Validate, &rejection, truncated);
+        let truncated_from = truncated.then(|| record.value.map_or(0, <[u8]>::len));
+        let letter = envelope.letter(record, Stage::Validate, &rejection, truncated_from);
         let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
         letter.headers().map(|(name, value)| (name.to_owned(), value.map(text))).collect()
     }

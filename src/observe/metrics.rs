@@ -108,6 +108,8 @@ impl Metrics {
             expired: families.expired.get_or_create_owned(&of_topic),
             truncations: families.truncations.get_or_create_owned(&of_topic),
             undecodable: families.undecodable.get_or_create_owned(&of_topic),
+            corrupt_batches: families.corrupt_batches.get_or_create_owned(&of_topic),
+            rewinds: families.rewinds.get_or_create_owned(&of_topic),
             fetch: families.fetch.get_or_create_owned(&of_topic),
             checkpoint: families.checkpoint.get_or_create_owned(&of_topic),
             end_to_end: families.end_to_end.get_or_create_owned(&of_topic),

@@ -182,7 +182,8 @@ impl<P: Processor> ProcessorStages<P> {
         let record = &entry.record;
         let whole = record.value.map_or(0, <[u8]>::len);
         let value = record.value.map(|value| value.get(..limit.unwrap_or(whole)).unwrap_or(value));
-        let letter = self.envelope.letter(record, stage, rejection, limit.is_some());
+        let cut_from = entry.flaw.and_then(|flaw| flaw.cut_from).or(limit.map(|_| whole));
+        let letter = self.envelope.letter(record, stage, rejection, cut_from);
         let to = self.destination(DEAD_LETTER, record.key, batch.partitions);
         let outgoing = Outgoing { timestamp_ms: record.timestamp_ms, key: record.key, value };
         let headers: Vec<_> = letter.headers().collect();
@@ -207,8 +208,8 @@ impl<P: Processor> Stages for ProcessorStages<P> {
     }
 
     fn process(&mut self, entry: &Entry<'_>, index: usize, limit: Option<usize>, batch: &mut Batch<'_>) {
-        let written = match entry.damage {
-            Some(why) => Err((Stage::Fetch, Rejection::record(Reason::CorruptBatch, why.to_owned()))),
+        let written = match entry.flaw {
+            Some(flaw) => Err((Stage::Fetch, Rejection::record(flaw.reason, flaw.why.clone()))),
             None => {
                 caught(|| self.write(&entry.record, index, batch)).unwrap_or_else(|| Err((Stage::Enrich, panicked())))
             }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::broker::Expected;
-use crate::broker::wire::records::{self, Records};
+use crate::broker::wire::records::{Bounds, Flaw, Frames, OpenBatch, Records, Window};
 use crate::config::{Compression, Condition, Config, LogFormat, RouteAction, RouteRule, Test};
 use crate::observe::Tally;
 use crate::observe::logs::testing;
@@ -16,7 +16,7 @@ const GOOD: &str = r#"{"user_id":"u","app_version":"2.3.0","ip":"10.0.0.1","loca
 fn entry(value: &[u8]) -> Entry<'_> {
     let record =
         RecordView { offset: Offset(7), timestamp_ms: 5, key: Some(b"k"), value: Some(value), headers: Headers::NONE };
-    Entry { record, damage: None }
+    Entry { record, flaw: None }
 }
 
 fn routes(rules: Vec<RouteRule>) -> Arc<Routes> {
@@ -24,9 +24,10 @@ fn routes(rules: Vec<RouteRule>) -> Arc<Routes> {
 }
 
 fn decoded(batch: Bytes) -> Records {
-    let batch = records::batches(batch).next().unwrap().unwrap();
+    let bounds = Bounds { offsets: Offset(0)..Offset(i64::MAX), least_epoch: None, greatest_epoch: None };
+    let batch = Frames::new(batch).next().unwrap().sound(&bounds).unwrap();
     let mut records = Records::default();
-    records.add(&batch, Offset(0), 1 << 20).unwrap();
+    OpenBatch::new(batch, Offset(0)).unwrap().read(&mut Window::unlimited(), &mut records).unwrap();
     records
 }
 
@@ -53,7 +54,7 @@ fn run(stages: &mut dyn Stages, entries: &[Entry<'_>]) -> Staged {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut found = Vec::new();
     for part in out.into_parts() {
-        for record in decoded(part.batch.finish(Compression::None).unwrap()).iter() {
+        for record in decoded(part.batch.finish(Compression::None).unwrap()).iter().map(|found| found.record) {
             let header = |(name, value): (&str, Option<&[u8]>)| format!("{name}={}", text(value.unwrap_or_default()));
             let headers = record.headers.iter().map(header).collect();
             found.push((part.to.topic, part.to.partition, text(record.value.unwrap_or_default()), headers));
@@ -108,7 +109,8 @@ fn an_event_from_the_future_is_clamped_and_counted() {
 #[test]
 fn bytes_that_are_no_records_are_dead_letters_too() {
     let mut stages = ProcessorStages::new(Login, routes(vec![]), envelope(), 5);
-    let staged = run(&mut stages, &[Entry { damage: Some("its checksum is wrong"), ..entry(b"raw") }]);
+    let flaw = Flaw::new(Reason::CorruptBatch, "its checksum is wrong");
+    let staged = run(&mut stages, &[Entry { flaw: Some(&flaw), ..entry(b"raw") }]);
     let (topic, _, value, headers) = &staged.records[0];
     assert_eq!((*topic, value.as_str()), (DEAD_LETTER, "raw"));
     for expected in ["reason=corrupt_batch", "stage=fetch", "message=its checksum is wrong", "offset=7"] {
@@ -128,7 +130,7 @@ fn a_refused_record_is_buried_with_its_reason_and_cut() {
     let part = out.into_parts().remove(0);
     assert_eq!(part.to, Destination { topic: DEAD_LETTER, partition: 2 });
     let records = decoded(part.batch.finish(Compression::None).unwrap());
-    let record = records.get(0).unwrap();
+    let record = records.get(0).unwrap().record;
     assert_eq!(record.value, Some(&b"0123"[..]));
     let truncated = record.headers.iter().find(|(name, _)| name.ends_with("truncated.from")).unwrap();
     assert_eq!(truncated.1, Some(&b"10"[..]));
@@ -184,7 +186,7 @@ fn a_dead_letter_is_logged_with_its_trace_and_nothing_else_of_the_record() {
     for header in [format!("00-{trace}-00f067aa0ba902b7-01"), "00-424cdd21-00f067aa0ba902b7-01".to_owned()] {
         let headers = [Header { name: "traceparent".to_owned(), value: Some(header.into()) }];
         let record = RecordView { headers: Headers::List(&headers), ..entry(value).record };
-        run(&mut stages, &[Entry { record, damage: None }]);
+        run(&mut stages, &[Entry { record, flaw: None }]);
     }
     let logged = lines.json();
     assert_eq!(logged.len(), 2);

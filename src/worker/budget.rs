@@ -30,7 +30,7 @@ impl Budget {
     /// A worker's part, for as long as it is kept.
     pub fn join(&self) -> Share {
         self.0.workers.fetch_add(1, Ordering::Relaxed);
-        Share { budget: self.clone(), held: 0, expansion: 1.0 }
+        Share { budget: self.clone(), held: 0 }
     }
 
     /// Bytes held now.
@@ -44,32 +44,19 @@ impl Budget {
 pub struct Share {
     budget: Budget,
     held: usize,
-    /// Bytes of records that a fetched byte became lately: compression makes it grow.
-    expansion: f64,
 }
 
 impl Share {
-    /// How many bytes to ask for so that about the share's worth of records comes.
-    pub fn fetch_bytes(&self) -> usize {
-        let share = self.bytes().max(MIN_FETCH);
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "an estimate"
-        )]
-        let asked = (share as f64 / self.expansion) as usize;
-        asked.clamp(MIN_FETCH, self.budget.0.max_fetch.max(MIN_FETCH))
+    /// How many bytes of records may be fetched, and how many a fetch asks for: what is compressed is
+    /// unpacked so many bytes at a time.
+    pub fn room(&self) -> usize {
+        self.bytes().max(MIN_FETCH)
     }
 
-    /// Notes what a fetch of `asked` bytes brought.
-    pub fn take(&mut self, asked: usize, bytes: usize) {
+    /// Notes that so many bytes of records are held.
+    pub fn take(&mut self, bytes: usize) {
         self.held += bytes;
         self.budget.0.held.fetch_add(bytes, Ordering::Relaxed);
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let seen = bytes as f64 / asked.max(1) as f64;
-        // Up at once, for memory's sake; down slowly.
-        self.expansion = seen.max(self.expansion * 0.9).clamp(1.0, 1000.0);
     }
 
     /// Gives back what is written.
@@ -107,30 +94,16 @@ mod tests {
     fn half_is_shared_out_and_half_is_for_the_first() {
         let budget = Budget::new(1024 * KIB, 512 * KIB);
         let mut first = budget.join();
-        assert_eq!(first.fetch_bytes(), 512 * KIB);
+        assert_eq!(first.room(), 512 * KIB);
         let shares: Vec<_> = (0..3).map(|_| budget.join()).collect();
-        assert_eq!(first.fetch_bytes(), 128 * KIB);
-        first.take(128 * KIB, 128 * KIB);
+        assert_eq!(first.room(), 128 * KIB);
+        first.take(128 * KIB);
         assert!(shares[0].has_room_ahead());
-        first.take(128 * KIB, 900 * KIB);
+        first.take(900 * KIB);
         assert!(!shares[0].has_room_ahead());
-        assert!(shares[0].fetch_bytes() > 0, "but one fetch is always allowed");
+        assert!(shares[0].room() > 0, "but one fetch is always allowed");
         drop(first);
         assert_eq!(budget.held(), 0);
-        assert!(shares[0].fetch_bytes() > 128 * KIB, "what a worker had goes to the others");
-    }
-
-    #[test]
-    fn compressed_records_are_asked_for_in_smaller_fetches() {
-        let budget = Budget::new(1024 * KIB, 512 * KIB);
-        let mut share = budget.join();
-        share.take(512 * KIB, 5 * 1024 * KIB);
-        share.give_back(5 * 1024 * KIB);
-        assert_eq!(share.fetch_bytes(), 512 * KIB / 10);
-        for _ in 0..100 {
-            share.take(50 * KIB, 50 * KIB);
-            share.give_back(50 * KIB);
-        }
-        assert_eq!(share.fetch_bytes(), 512 * KIB);
+        assert!(shares[0].room() > 128 * KIB, "what a worker had goes to the others");
     }
 }

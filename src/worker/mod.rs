@@ -15,6 +15,7 @@ mod breaker;
 mod budget;
 mod delivery;
 mod gate;
+mod rewinds;
 mod sink;
 mod source;
 

@@ -8,9 +8,13 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use login_codec::step::Relocation;
+
 use super::budget::Share;
+use super::rewinds::Rewinds;
 use crate::broker::{Cause, Error, PartitionReader, SourceBatch, Trouble, Watch};
 use crate::config::{OutOfRange, StartAt};
+use crate::event::Reason;
 use crate::observe::{PartitionMetrics, PartitionState, PartitionStatus, count};
 use crate::offsets::{Checkpoint, OffsetStore};
 use crate::record::{Offset, Position, TopicId, TopicPartition};
@@ -22,6 +26,7 @@ pub struct Source {
     position: Position,
     /// The place before which the log was last found to lack what had been read.
     truncated_before: Option<Position>,
+    rewinds: Rewinds,
 }
 
 /// What a source is made of.
@@ -66,7 +71,7 @@ impl Source {
     /// A source that knows nothing of its position yet.
     pub fn new(parts: SourceParts) -> Self {
         let trouble = parts.watch.operation_of("fetch", "read", TopicPartition::new(&parts.topic, parts.partition));
-        Self { parts, trouble, position: Position::default(), truncated_before: None }
+        Self { parts, trouble, position: Position::default(), truncated_before: None, rewinds: Rewinds::default() }
     }
 
     /// Finds where to begin. What an earlier attempt had fetched is forgotten.
@@ -79,10 +84,13 @@ impl Source {
                     self.trouble.passed();
                     self.position = checkpoint.position();
                     self.parts.status.state(PartitionState::Running);
+                    let (reader, why) = self.parts.reader.taken();
                     info!(
                         topic = checkpoint.topic,
                         partition = checkpoint.partition,
                         offset = checkpoint.next_offset.0,
+                        reader,
+                        why,
                         "reading"
                     );
                     return start;
@@ -140,9 +148,8 @@ impl Source {
 
     async fn fetch_some(&mut self) -> SourceBatch {
         loop {
-            let asked = self.parts.share.fetch_bytes();
             let begun = Instant::now();
-            let fetched = self.parts.reader.fetch(self.position, i32::try_from(asked).unwrap_or(i32::MAX)).await;
+            let fetched = self.parts.reader.fetch(self.position, self.parts.share.room()).await;
             self.parts.metrics.undecodable.inc_by(self.parts.reader.take_undecodable());
             match fetched {
                 Ok(batch) => {
@@ -150,7 +157,7 @@ impl Source {
                     self.note_fetched(&batch, begun.elapsed());
                     if !batch.range.is_empty() {
                         self.position = batch.end();
-                        self.parts.share.take(asked, batch.bytes());
+                        self.parts.share.take(batch.bytes());
                         return batch;
                     }
                 }
@@ -175,37 +182,90 @@ impl Source {
             metrics.fetch.observe(took); // a fetch that waited in vain says nothing of the broker
         }
         metrics.fetched(count(batch.len()), count(batch.bytes()));
+        self.note_damage(batch);
         metrics.position(batch.range.end, batch.high_watermark);
         status.position(batch.range.end);
         status.high_watermark(batch.high_watermark);
+    }
+
+    /// Says what is passed over because it can't be decoded.
+    fn note_damage(&self, batch: &SourceBatch) {
+        let SourceParts { topic, partition, metrics, .. } = &self.parts;
+        for flaw in batch.flaws().iter().filter(|flaw| flaw.reason == Reason::CorruptBatch) {
+            metrics.corrupt_batches.inc();
+            warn!(
+                topic,
+                partition,
+                from = batch.range.start.0,
+                to = batch.range.end.0,
+                why = flaw.why,
+                "records can't be decoded: their bytes are a dead letter, and reading goes on behind them"
+            );
+        }
     }
 
     /// Goes on where the policy says; or waits, where it says to fail. What is returned has no
     /// records: it lets the place where reading goes on be stored, or a crash before the next
     /// record would ask the policy again, and a later end would pass over what came in between.
     async fn out_of_range(&mut self, error: Error) -> Option<SourceBatch> {
-        match self.policy_offset(self.position.offset).await {
-            Ok(offset) if offset == self.position.offset => {
-                sleep(self.trouble.at(self.position.offset).failed(&error)).await
-            }
-            Ok(offset) => {
-                let (topic, partition) = (&self.parts.topic, self.parts.partition);
-                let expired = offset.since(self.position.offset);
-                warn!(
-                    topic,
-                    partition,
-                    from = self.position.offset.0,
-                    to = offset.0,
-                    expired,
-                    "the position no longer exists: going on elsewhere"
-                );
-                self.parts.metrics.expired.inc_by(expired);
-                self.position = offset.into();
-                return Some(SourceBatch::empty_at(self.position));
-            }
-            Err(error) => sleep(self.trouble.at(self.position.offset).failed(&error)).await,
-        }
+        let from = self.position;
+        let to = match self.policy_offset(from.offset).await {
+            // The broker takes it back.
+            Ok(offset) if offset == from.offset => Err(error),
+            Ok(offset) => Ok(Relocation { from, to: offset.into() }),
+            Err(error) => Err(error),
+        };
+        let relocation = self.permitted(to).await?;
+        let (topic, partition) = (&self.parts.topic, self.parts.partition);
+        let expired = relocation.to.offset.since(from.offset);
+        warn!(
+            topic,
+            partition,
+            from = from.offset.0,
+            to = relocation.to.offset.0,
+            expired,
+            "the position no longer exists: going on elsewhere"
+        );
+        self.parts.metrics.expired.inc_by(expired);
+        Some(self.relocate(relocation))
+    }
+
+    /// A move that is right and due. Where it is not, this says so and waits for a while.
+    async fn permitted(&mut self, to: Result<Relocation, Error>) -> Option<Relocation> {
+        let refused = match to {
+            Ok(relocation) if relocation.goes_back() => match self.rewinds.wait(Instant::now()) {
+                None => return Some(relocation),
+                Some(wait) => self.goes_back_again(relocation, wait),
+            },
+            Ok(relocation) => return Some(relocation),
+            Err(error) => error,
+        };
+        sleep(self.trouble.at(self.position.offset).failed(&refused)).await;
         None
+    }
+
+    /// What keeps a policy from sending the position back once more.
+    fn goes_back_again(&self, relocation: Relocation, wait: Duration) -> Error {
+        let on = format!(
+            "{}/{}, which would go back from {} to {} once more: what gives the reason for it again and again would have \
+             all that lies between written again and again; that is done in {}",
+            self.parts.topic,
+            self.parts.partition,
+            relocation.from.offset,
+            relocation.to.offset,
+            humantime::format_duration(Duration::from_secs(wait.as_secs() + 1))
+        );
+        Error::code("read", on, ResponseError::OffsetOutOfRange)
+    }
+
+    /// Moves the position as a policy says.
+    fn relocate(&mut self, relocation: Relocation) -> SourceBatch {
+        if relocation.goes_back() {
+            self.rewinds.note(Instant::now());
+            self.parts.metrics.rewinds.inc();
+        }
+        (self.position, self.truncated_before) = (relocation.to, None);
+        SourceBatch::relocated(relocation)
     }
 
     /// Goes on where the leader's log begins to differ from what was read, or, where the leader can't
@@ -219,32 +279,25 @@ impl Source {
         if self.truncated_before.replace(self.position) != Some(self.position) {
             self.parts.metrics.truncations.inc();
         }
-        let next = match (self.parts.out_of_range, diverged) {
+        let from = self.position;
+        let to = match (self.parts.out_of_range, diverged) {
             (OutOfRange::Fail, _) => Err(self.refused(error)),
             (_, Some(diverged)) => Ok(diverged),
             (OutOfRange::Earliest, None) => self.parts.reader.earliest().await.map(Position::from),
             (OutOfRange::Latest, None) => self.parts.reader.latest().await.map(Position::from),
         };
-        match next {
-            Ok(next) => {
-                error!(
-                    topic = self.parts.topic,
-                    partition = self.parts.partition,
-                    position = self.position.offset.0,
-                    leader_epoch = self.position.leader_epoch,
-                    diverged = diverged.map(|diverged| diverged.offset.0),
-                    next = next.offset.0,
-                    "the log was truncated, as by an unclean leader election: what was read from where it diverged on \
-                     is lost to Kafka; going on with what stands there now"
-                );
-                (self.position, self.truncated_before) = (next, None);
-                Some(SourceBatch::empty_at(next))
-            }
-            Err(error) => {
-                sleep(self.trouble.at(self.position.offset).failed(&error)).await;
-                None
-            }
-        }
+        let relocation = self.permitted(to.map(|to| Relocation { from, to })).await?;
+        error!(
+            topic = self.parts.topic,
+            partition = self.parts.partition,
+            position = from.offset.0,
+            leader_epoch = from.leader_epoch,
+            diverged = diverged.map(|diverged| diverged.offset.0),
+            next = relocation.to.offset.0,
+            "the log was truncated, as by an unclean leader election: what was read from where it diverged on \
+             is lost to Kafka; going on with what stands there now"
+        );
+        Some(self.relocate(relocation))
     }
 
     /// A truncation that someone is to decide about.

@@ -2,9 +2,12 @@
 
 use std::ops::Range;
 
+use login_codec::records::Flaw;
+use login_codec::step::{Relocation, Step};
 use rskafka::record::{Record, RecordAndOffset};
 
-use crate::broker::wire::{Damaged, Found, Stretch};
+use crate::broker::reserve::Taken;
+use crate::broker::wire::Stretch;
 use crate::record::{Headers, Offset, Position, RecordView};
 
 /// Records as they were fetched, with the offsets they cover.
@@ -14,10 +17,11 @@ pub struct SourceBatch {
     pub range: Range<Offset>,
     /// The offset behind the last record that all in-sync replicas have.
     pub high_watermark: Offset,
-    /// The leader epoch of the last batch covered, where the reader tells.
-    leader_epoch: Option<i32>,
+    next: Step,
     entries: Entries,
     bytes: usize,
+    /// Memory beyond the partition's share, until the batch is done.
+    held: Option<Taken>,
 }
 
 #[derive(Debug)]
@@ -31,40 +35,57 @@ enum Entries {
 pub struct Entry<'a> {
     /// The record; of bytes that are none, the bytes as its value.
     pub record: RecordView<'a>,
-    /// Why these bytes are no record.
-    pub damage: Option<&'a str>,
+    /// What keeps it from being processed.
+    pub flaw: Option<&'a Flaw>,
 }
 
 impl SourceBatch {
-    /// Of records as rskafka gives them.
-    pub(super) fn of_rskafka(range: Range<Offset>, high_watermark: Offset, records: Vec<RecordAndOffset>) -> Self {
+    /// Of records as rskafka gives them, the first of them at `from` and each behind the one before.
+    pub(super) fn of_rskafka(from: Position, high_watermark: Offset, records: Vec<RecordAndOffset>) -> Self {
         let bytes = records.iter().map(held_bytes).sum();
         // rskafka throws away in which epoch they were written.
-        Self { range, high_watermark, leader_epoch: None, entries: Entries::Rskafka(records), bytes }
+        let next = records.last().map_or(Step::stay(from), |last| Step::behind(Offset(last.offset), None));
+        Self { range: from.offset..next.to().offset, high_watermark, next, entries: Entries::Rskafka(records), bytes, held: None }
     }
 
-    /// Of a stretch that was read by the wire.
-    pub(super) fn of_wire(range: Range<Offset>, high_watermark: Offset, stretch: Stretch) -> Self {
-        let (bytes, leader_epoch) = (stretch.bytes(), stretch.leader_epoch);
-        Self { range, high_watermark, leader_epoch, entries: Entries::Wire(stretch), bytes }
+    /// Of a stretch that was read by the wire from an offset on.
+    pub(super) fn of_wire(from: Offset, high_watermark: Offset, stretch: Stretch) -> Self {
+        let (bytes, next) = (stretch.records.bytes(), stretch.next);
+        Self { range: from..next.to().offset, high_watermark, next, entries: Entries::Wire(stretch), bytes, held: None }
     }
 
     /// Nothing at all, where reading goes on.
-    pub fn empty_at(position: Position) -> Self {
-        let Position { offset, leader_epoch } = position;
-        Self::of_wire(offset..offset, offset, Stretch { leader_epoch, ..Stretch::default() })
+    pub(super) fn nothing(position: Position, high_watermark: Offset) -> Self {
+        Self::of_wire(position.offset, high_watermark, Stretch::empty_at(position))
+    }
+
+    /// Nothing at all, where a policy says that reading goes on.
+    pub fn relocated(relocation: Relocation) -> Self {
+        let at = relocation.to;
+        let stretch = Stretch { next: relocation.step(), ..Stretch::empty_at(at) };
+        Self::of_wire(at.offset, at.offset, stretch)
+    }
+
+    /// The same, with memory that is given back with it.
+    pub(super) fn holding(self, held: Option<Taken>) -> Self {
+        Self { held, ..self }
     }
 
     /// Where reading goes on behind it.
     pub fn end(&self) -> Position {
-        Position { offset: self.range.end, leader_epoch: self.leader_epoch }
+        self.next.to()
+    }
+
+    /// Where reading goes on behind it, and why there.
+    pub fn step(&self) -> Step {
+        self.next
     }
 
     /// How many entries.
     pub fn len(&self) -> usize {
         match &self.entries {
             Entries::Rskafka(records) => records.len(),
-            Entries::Wire(stretch) => stretch.len(),
+            Entries::Wire(stretch) => stretch.records.len(),
         }
     }
 
@@ -78,20 +99,35 @@ impl SourceBatch {
         self.bytes
     }
 
-    /// An entry, in the order of the log.
-    pub fn entry(&self, index: usize) -> Option<Entry<'_>> {
+    /// What keeps entries from being processed.
+    pub fn flaws(&self) -> &[Flaw] {
         match &self.entries {
-            Entries::Rskafka(records) => records.get(index).map(|record| Entry { record: view(record), damage: None }),
-            Entries::Wire(stretch) => stretch.found(index).map(|found| match found {
-                Found::Record(record) => Entry { record, damage: None },
-                Found::Damaged(found) => damaged(found),
-            }),
+            Entries::Rskafka(_) => &[],
+            Entries::Wire(stretch) => stretch.records.flaws(),
         }
     }
 
-    /// Whether it was read by the wire and holds what makes rskafka fail.
-    pub(super) fn baffles_rskafka(&self) -> bool {
-        matches!(&self.entries, Entries::Wire(stretch) if stretch.baffles_rskafka())
+    /// An entry, in the order of the log.
+    pub fn entry(&self, index: usize) -> Option<Entry<'_>> {
+        match &self.entries {
+            Entries::Rskafka(records) => records.get(index).map(|record| Entry { record: view(record), flaw: None }),
+            Entries::Wire(stretch) => {
+                stretch.records.get(index).map(|found| Entry { record: found.record, flaw: found.flaw })
+            }
+        }
+    }
+
+    /// Whether it was read by the wire and holds what makes rskafka fail, or what it takes more
+    /// memory for than there is `room`.
+    pub(super) fn baffles_rskafka(&self, room: usize) -> bool {
+        let Entries::Wire(stretch) = &self.entries else { return false };
+        let is_odd = |record: RecordView<'_>| record.headers.iter().any(|(_, value)| value.is_none());
+        stretch.controls > 0
+            || stretch.compressed
+            || self.bytes > room
+            || self.held.is_some()
+            || !stretch.records.flaws().is_empty()
+            || stretch.records.iter().any(|found| is_odd(found.record))
     }
 }
 
@@ -103,12 +139,6 @@ fn view(found: &RecordAndOffset) -> RecordView<'_> {
         value: found.record.value.as_deref(),
         headers: Headers::Map(&found.record.headers),
     }
-}
-
-fn damaged(damaged: &Damaged) -> Entry<'_> {
-    let value = Some(&damaged.bytes[..]);
-    let record = RecordView { offset: damaged.offset, timestamp_ms: -1, key: None, value, headers: Headers::NONE };
-    Entry { record, damage: Some(&damaged.why) }
 }
 
 fn held_bytes(found: &RecordAndOffset) -> usize {

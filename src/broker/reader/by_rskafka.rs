@@ -1,29 +1,32 @@
-//! Reading through rskafka's partition client, and by the wire where that can't decode what stands
-//! in the log.
+//! Reading through rskafka's partition client, and by the wire what that can't read.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
-use login_rskafka::{fetch_records, get_offset};
-use rskafka::client::partition::{OffsetAt, PartitionClient};
+use login_rskafka::fetch_records;
+use rskafka::client::partition::PartitionClient;
 use rskafka::record::RecordAndOffset;
 use tracing::debug;
 
 use super::SourceBatch;
-use super::by_wire::ByWire;
+use super::by_wire::WireReader;
 use crate::broker::client::{Clients, Partition, within};
 use crate::broker::{Cause, Error};
 use crate::config;
 use crate::record::{Offset, Position};
 
-/// After a stretch that rskafka could not decode, this many fetches go by the wire: control
-/// batches come in flocks.
+/// After a stretch that rskafka could not read, this many fetches go by the wire: control batches come
+/// in flocks, compressed ones from producers that go on, and a broker that hung may hang again.
 const SUSPICION: u32 = 8;
 
 /// Reads one partition through rskafka where that is up to it.
+///
+/// rskafka is built without its codecs: no batch is unpacked without a bound. Its answers have none but
+/// `kafka.max_frame_bytes`, so that a partition whose batches are larger than its share stays with the
+/// wire as well, and the first fetch, which tells of both, goes that way.
 #[derive(Debug)]
-pub(super) struct ByRskafka {
+pub(super) struct RskafkaReader {
     topic: String,
     partition: i32,
     clients: Arc<Clients>,
@@ -33,7 +36,7 @@ pub(super) struct ByRskafka {
     undecodable: u64,
 }
 
-impl ByRskafka {
+impl RskafkaReader {
     pub fn new(partition: i32, clients: Arc<Clients>, kafka: &config::Kafka, source: &config::Source) -> Self {
         Self {
             topic: source.topic.clone(),
@@ -41,25 +44,38 @@ impl ByRskafka {
             clients,
             client: None,
             request_timeout: kafka.request_timeout,
-            suspicion: 0,
+            suspicion: 1,
             undecodable: 0,
         }
     }
 
     /// The records from `position` on.
-    pub async fn fetch(&mut self, wire: &mut ByWire, position: Position, max_bytes: i32) -> Result<SourceBatch, Error> {
-        let fetched = self.fetch_either_way(wire, position, max_bytes).await;
-        self.drop_broken(fetched).await
-    }
-
-    /// A place in the log.
-    pub async fn offset(&mut self, wire: &ByWire, at: OffsetAt) -> Result<Offset, Error> {
-        let (deadline, on) = (self.request_timeout, wire.on());
-        let doing = "look up offsets of";
-        let result = within(deadline, doing, &on, get_offset(self.client(wire).await?, at)).await;
-        match self.drop_broken(result).await? {
-            offset @ 0.. => Ok(Offset(offset)),
-            offset => Err(Error { doing, on, cause: Cause::Undecodable(format!("{offset} is no offset")) }),
+    pub async fn fetch(
+        &mut self,
+        wire: &mut WireReader,
+        position: Position,
+        room: usize,
+    ) -> Result<SourceBatch, Error> {
+        if self.suspicion > 0 || wire.has_more(position) {
+            return self.by_wire(wire, position, room, wire.max_wait_ms()).await;
+        }
+        let fetched = self.fetch_by_rskafka(wire, position, room).await;
+        match self.drop_broken(fetched).await {
+            Ok((records, high_watermark)) if records.is_empty() && position.offset >= high_watermark => {
+                Ok(SourceBatch::nothing(position, high_watermark))
+            }
+            Ok((records, high_watermark)) => match following(records, position.offset, high_watermark) {
+                // A hole, an open transaction, or what rskafka took for a batch cut short.
+                records if records.is_empty() => self.by_wire(wire, position, room, 0).await,
+                records => Ok(SourceBatch::of_rskafka(position, high_watermark, records)),
+            },
+            Err(error) if matches!(error.cause, Cause::Undecodable(_)) => {
+                let (topic, partition) = (&self.topic, self.partition);
+                debug!(topic, partition, offset = position.offset.0, %error, "rskafka can't decode: reading by the wire");
+                self.undecodable += 1;
+                self.by_wire(wire, position, room, 0).await
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -68,68 +84,40 @@ impl ByRskafka {
         std::mem::take(&mut self.undecodable)
     }
 
-    async fn fetch_either_way(
-        &mut self,
-        wire: &mut ByWire,
-        position: Position,
-        max_bytes: i32,
-    ) -> Result<SourceBatch, Error> {
-        if self.suspicion > 0 {
-            self.suspicion -= 1;
-            return self.stretch(wire, position, max_bytes, wire.max_wait_ms()).await;
-        }
-        let from = position.offset;
-        match self.fetch_by_rskafka(wire, position, max_bytes).await {
-            Ok((records, high_watermark)) if records.is_empty() && from < high_watermark => {
-                // A hole, an open transaction, or what rskafka took for a batch cut short.
-                self.stretch(wire, position, max_bytes, 0).await
-            }
-            Ok((records, high_watermark)) if ascend_from(&records, from) => {
-                let end = records.last().map_or(from, |last| Offset(last.offset).next());
-                Ok(SourceBatch::of_rskafka(from..end, high_watermark, records))
-            }
-            Ok(_) => self.stretch(wire, position, max_bytes, 0).await,
-            Err(error) if matches!(error.cause, Cause::Undecodable(_)) => {
-                debug!(topic = self.topic, partition = self.partition, offset = from.0, %error, "reading by the wire");
-                self.undecodable += 1;
-                self.stretch(wire, position, max_bytes, 0).await
-            }
-            Err(error) => Err(error),
-        }
-    }
-
     /// Reads by the wire what rskafka can't.
-    async fn stretch(
+    async fn by_wire(
         &mut self,
-        wire: &mut ByWire,
+        wire: &mut WireReader,
         position: Position,
-        max_bytes: i32,
+        room: usize,
         max_wait_ms: i32,
     ) -> Result<SourceBatch, Error> {
-        let batch = wire.certain(position, max_bytes, max_wait_ms).await?;
-        if batch.baffles_rskafka() {
+        let batch = wire.fetch(position, room, max_wait_ms).await?;
+        if batch.baffles_rskafka(room) {
             self.suspicion = SUSPICION;
+        } else if !batch.is_empty() {
+            self.suspicion = self.suspicion.saturating_sub(1);
         }
         Ok(batch)
     }
 
     async fn fetch_by_rskafka(
         &mut self,
-        wire: &mut ByWire,
+        wire: &mut WireReader,
         position: Position,
-        max_bytes: i32,
+        room: usize,
     ) -> Result<(Vec<RecordAndOffset>, Offset), Error> {
         if self.client.as_ref().is_none_or(Partition::is_spent) {
             wire.validate(position).await?;
         }
         let (deadline, on, wait) = (self.request_timeout, wire.on(), wire.max_wait_ms());
-        let bytes = 1..max_bytes.saturating_add(1);
+        let bytes = 1..i32::try_from(room).unwrap_or(i32::MAX).saturating_add(1);
         let fetch = fetch_records(self.client(wire).await?, position.offset.0, bytes, wait);
         let (records, high_watermark) = within(deadline, "fetch", &on, fetch).await?;
         Ok((records, Offset(high_watermark)))
     }
 
-    async fn client(&mut self, wire: &ByWire) -> Result<&PartitionClient, Error> {
+    async fn client(&mut self, wire: &WireReader) -> Result<&PartitionClient, Error> {
         let usable = self.client.take().filter(|client| !client.is_spent());
         let client = match usable {
             Some(client) => client,
@@ -141,13 +129,15 @@ impl ByRskafka {
         Ok(&self.client.insert(client).client)
     }
 
-    /// Lets go of a client that hung or broke, and of its leader where that has moved.
+    /// Lets go of a client that hung or broke, and of its leader where that has moved. What is
+    /// next goes by the wire, which knows more ways to a broker.
     async fn drop_broken<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &result {
             let moved =
                 error.is(ResponseError::NotLeaderOrFollower) || error.is(ResponseError::UnknownTopicOrPartition);
             if error.breaks_connection() || moved {
                 self.client = None;
+                self.suspicion = SUSPICION;
             }
             if matches!(error.cause, Cause::Timeout(_)) {
                 self.clients.forget_any().await;
@@ -157,8 +147,11 @@ impl ByRskafka {
     }
 }
 
-/// Whether these are records that can follow each other from `position` on.
-fn ascend_from(records: &[RecordAndOffset], position: Offset) -> bool {
-    records.first().is_none_or(|first| first.offset >= position.0)
-        && records.windows(2).all(|pair| matches!(pair, [a, b] if a.offset < b.offset))
+/// The records that follow each other from an offset on, without a gap: rskafka does not say whether
+/// a gap is a hole of the log or a batch that is not where it says.
+fn following(mut records: Vec<RecordAndOffset>, from: Offset, high_watermark: Offset) -> Vec<RecordAndOffset> {
+    let expected = (from.0..high_watermark.0).zip(&records);
+    let count = expected.take_while(|(expected, record)| *expected == record.offset).count();
+    records.truncate(count);
+    records
 }

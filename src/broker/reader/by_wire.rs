@@ -1,82 +1,120 @@
-//! Reading by our own client: stretches of the log, in place, damage and all.
+//! Reading by our own client: the log in place, a window at a time, damage and all.
+//!
+//! ```text
+//! fetch ─► Answer ── window ─► SourceBatch        as long as each batch follows the one before
+//!             └──── odd ─► survey ─► what is damaged, and where the next sound batch begins
+//! ```
+
+mod survey;
 
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
+use login_codec::records::Window;
+use login_codec::unpack::UnpackError;
 
 use super::SourceBatch;
-use crate::broker::wire::{Ask, At, Cluster, FetchLink, Fetched, Isolation, Stretch};
+use crate::broker::reserve::{Reserve, Taken};
+use crate::broker::wire::{Answer, Ask, At, Cluster, FetchLink, Fetched, Isolation, Left};
 use crate::broker::{Cause, Error};
 use crate::config;
 use crate::record::{Offset, Position, TopicId};
 
-/// One batch may decompress to this many times the largest frame.
-const LARGEST_EXPANSION: usize = 4;
+/// A batch of records of so many bytes each takes twice its size with what becomes of them, dead letters
+/// included, whose headers are longer than that. Of smaller ones fewer are taken at a time.
+const USUAL_RECORD_BYTES: usize = 128;
+/// Records that are always taken at a time, however little room there is.
+const LEAST_RECORDS: usize = 64;
+
+/// A codec that holds no more than this is not counted.
+const SMALL_CODEC: usize = 128 * 1024;
+
+/// So often nothing may come of a log that goes on, before it is looked at more closely.
+const EMPTY_ANSWERS: u32 = 3;
 
 /// Reads one partition by the wire.
 #[derive(Debug)]
-pub(super) struct ByWire {
+pub(super) struct WireReader {
     topic: String,
     topic_id: Option<TopicId>,
     partition: i32,
     cluster: Arc<Cluster>,
     link: FetchLink,
+    reserve: Reserve,
     isolation: Isolation,
     leaves_out_aborted: bool,
     max_wait_ms: i32,
     max_frame_bytes: usize,
+    max_record_bytes: usize,
+    answer: Option<Answer>,
+    /// Where a batch is known to have ended: the next one can't begin before.
+    boundary: Option<Offset>,
+    /// A position within a batch of which a survey has found that it is where it says.
+    surveyed: Option<Offset>,
+    /// Whether the answer is what a survey found sound, and nothing of it has been handed out.
+    is_resumed: bool,
+    /// Memory for the codec of a batch that takes several windows.
+    codec: Option<Taken>,
+    /// Memory for the next record, and how much.
+    granted: Option<(usize, Option<Taken>)>,
+    empty_answers: u32,
 }
 
-impl ByWire {
+impl WireReader {
     pub fn new(
         topic_id: Option<TopicId>,
         partition: i32,
         cluster: Arc<Cluster>,
-        kafka: &config::Kafka,
-        source: &config::Source,
+        reserve: Reserve,
+        config: &super::ReaderConfig<'_>,
     ) -> Self {
+        let super::ReaderConfig { kafka, source, max_record_bytes } = config;
         Self {
             topic: source.topic.clone(),
             topic_id,
             partition,
-            link: FetchLink::new(Arc::clone(&cluster)),
+            link: FetchLink::new(Arc::clone(&cluster), reserve.clone()),
             cluster,
-            isolation: Isolation::from(source),
+            reserve,
+            isolation: Isolation::from(*source),
             // Beside rskafka it reads what that would read.
             leaves_out_aborted: source.isolation == config::Isolation::ReadCommitted,
             max_wait_ms: i32::try_from(source.max_wait.as_millis()).unwrap_or(i32::MAX),
             max_frame_bytes: kafka.max_frame_bytes.as_usize(),
+            max_record_bytes: *max_record_bytes,
+            answer: None,
+            boundary: None,
+            surveyed: None,
+            is_resumed: false,
+            codec: None,
+            granted: None,
+            empty_answers: 0,
         }
     }
 
-    /// The records from `position` on. What is damaged is read again, to be sure.
-    pub async fn fetch(&mut self, position: Position, max_bytes: i32) -> Result<SourceBatch, Error> {
-        let (stretch, fetched) = self.fetch_stretch(position, max_bytes, self.max_wait_ms).await?;
-        match stretch.next {
-            Some(next) if stretch.damaged.is_empty() => {
-                Ok(SourceBatch::of_wire(position.offset..next, fetched.high_watermark, stretch))
+    /// The records from `position` on, about `room` bytes of them.
+    pub async fn fetch(&mut self, position: Position, room: usize, max_wait_ms: i32) -> Result<SourceBatch, Error> {
+        if !self.has_more(position) {
+            self.forget_answer();
+        }
+        loop {
+            if self.answer.is_none() {
+                let fetched = self.look(position, room, max_wait_ms).await?;
+                if fetched.batches.is_empty() {
+                    return self.nothing(position, room, &fetched).await;
+                }
+                self.begin(position, fetched);
             }
-            _ => self.certain(position, max_bytes, 0).await,
+            self.empty_answers = 0;
+            if let Some(batch) = self.read_on(position, room).await? {
+                return Ok(batch);
+            }
         }
     }
 
-    /// The records from `position` on, and what is damaged.
-    pub async fn certain(
-        &mut self,
-        position: Position,
-        max_bytes: i32,
-        max_wait_ms: i32,
-    ) -> Result<SourceBatch, Error> {
-        let (stretch, fetched) = self.certain_stretch(position, max_bytes, max_wait_ms).await?;
-        let next = match stretch.next {
-            Some(next) => next,
-            None => self.behind_damage(position, max_bytes, &fetched).await?,
-        };
-        let position = position.offset;
-        if next <= position && !stretch.damaged.is_empty() {
-            return Err(self.undecodable(position, "what stands behind a damaged batch begins before it"));
-        }
-        Ok(SourceBatch::of_wire(position..next, fetched.high_watermark, stretch))
+    /// Whether there is more of an answer that has been fetched already.
+    pub fn has_more(&self, position: Position) -> bool {
+        self.answer.as_ref().is_some_and(|answer| answer.at().offset == position.offset)
     }
 
     /// Makes sure that the leader's log is the one that was read up to `position`, if that has an
@@ -116,41 +154,81 @@ impl ByWire {
         self.max_wait_ms
     }
 
-    /// A stretch whose damage, if any, was found twice: it lies in the log, not on the way.
-    async fn certain_stretch(
-        &mut self,
-        position: Position,
-        max_bytes: i32,
-        max_wait_ms: i32,
-    ) -> Result<(Stretch, Fetched), Error> {
-        let (first, fetched) = self.fetch_stretch(position, max_bytes, max_wait_ms).await?;
-        if first.damaged.is_empty() {
-            return Ok((first, fetched));
-        }
-        let (second, fetched) = self.fetch_stretch(position, max_bytes, 0).await?;
-        if second.damaged.iter().all(|damaged| first.damaged.iter().any(|before| before.is(damaged))) {
-            return Ok((second, fetched));
-        }
-        Err(self.undecodable(position.offset, "two reads of the same batch differ: the damage is on the way"))
+    fn begin(&mut self, position: Position, fetched: Fetched) {
+        let is_boundary = self.boundary == Some(position.offset);
+        self.answer = Some(Answer::new(fetched, position, is_boundary, self.leaves_out_aborted));
     }
 
-    async fn fetch_stretch(
-        &mut self,
-        position: Position,
-        max_bytes: i32,
-        max_wait_ms: i32,
-    ) -> Result<(Stretch, Fetched), Error> {
-        let fetched = self.fetch_raw(position, max_bytes, max_wait_ms).await?;
-        let limit = self.max_frame_bytes.saturating_mul(LARGEST_EXPANSION);
-        let stretch = match self.leaves_out_aborted {
-            true => fetched.committed_stretch(position.offset, limit),
-            false => fetched.stretch(position.offset, limit),
-        };
-        let stretch = stretch.map_err(|why| self.undecodable(position.offset, &why))?;
-        Ok((stretch, fetched))
+    fn forget_answer(&mut self) {
+        (self.answer, self.codec, self.granted) = (None, None, None);
     }
 
-    async fn fetch_raw(&mut self, position: Position, max_bytes: i32, max_wait_ms: i32) -> Result<Fetched, Error> {
+    /// The next window of the answer; `None` where it has no more.
+    async fn read_on(&mut self, position: Position, room: usize) -> Result<Option<SourceBatch>, Error> {
+        while let Some(answer) = &mut self.answer {
+            // A codec is counted from its second window on: most batches fit into one.
+            match answer.codec_needs() {
+                needs @ SMALL_CODEC.. if self.codec.is_none() => self.codec = self.reserve.codec(needs).await,
+                0 => self.codec = None,
+                _ => {}
+            }
+            // Who has the memory for a large answer hands it out in large windows.
+            let bytes = room.max(answer.bytes());
+            let granted = self.granted.as_ref().map_or(0, |(bytes, _)| *bytes);
+            let records = (bytes / USUAL_RECORD_BYTES).max(LEAST_RECORDS);
+            let mut window = Window { bytes, records, max_record_bytes: self.max_record_bytes, granted };
+            let read = answer.read(&mut window);
+            let high_watermark = answer.high_watermark();
+            self.boundary = answer.is_at_boundary().then_some(answer.at().offset);
+            let (stretch, left) = read.map_err(|error| self.no_memory(position, &error))?;
+            match left {
+                Left::Odd(why) if std::mem::take(&mut self.is_resumed) => {
+                    self.forget_answer();
+                    return Err(self.undecodable(position.offset, &why));
+                }
+                Left::Odd(why) => {
+                    self.forget_answer();
+                    return self.survey(position, room, &why).await;
+                }
+                Left::Needs(bytes) => {
+                    self.granted = Some((bytes, self.reserve.record(bytes).await));
+                    continue;
+                }
+                Left::Nothing => (self.answer, self.codec) = (None, None),
+                Left::More => {}
+            }
+            if stretch.records.is_empty() && stretch.next.to().offset <= position.offset {
+                // Something is passed over: a record that is too large, or what was read before.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            self.is_resumed = false;
+            let held = self.granted.take().and_then(|(_, taken)| taken);
+            return Ok(Some(SourceBatch::of_wire(position.offset, high_watermark, stretch).holding(held)));
+        }
+        Ok(None)
+    }
+
+    /// What an answer without batches says: that there is nothing yet, or that something is wrong with
+    /// what is there.
+    async fn nothing(&mut self, position: Position, room: usize, fetched: &Fetched) -> Result<SourceBatch, Error> {
+        if position.offset >= fetched.end {
+            self.empty_answers = 0;
+            return Ok(SourceBatch::nothing(position, fetched.high_watermark));
+        }
+        self.empty_answers += 1;
+        if self.empty_answers < EMPTY_ANSWERS {
+            return Ok(SourceBatch::nothing(position, fetched.high_watermark));
+        }
+        let why = format!("nothing comes from it, but the log goes on to {}", fetched.end);
+        match self.survey(position, room, &why).await? {
+            Some(batch) => Ok(batch),
+            None => Err(self.undecodable(position.offset, &why)),
+        }
+    }
+
+    /// Fetches from a position, and hands nothing out.
+    async fn look(&mut self, position: Position, max_bytes: usize, max_wait_ms: i32) -> Result<Fetched, Error> {
         if !self.link.is_open() {
             self.check_topic().await?;
             self.link.open(&self.topic, self.partition, position).await?;
@@ -160,35 +238,19 @@ impl ByWire {
             partition: self.partition,
             isolation: self.isolation,
             offset: position.offset,
-            max_bytes,
+            max_bytes: i32::try_from(max_bytes).unwrap_or(i32::MAX),
             max_wait_ms,
         };
         self.link.fetch(&ask).await
     }
 
-    /// The offset behind a damaged batch that came last: the start of the batch behind it, which a
-    /// larger fetch shows, or the end of what can be read.
-    async fn behind_damage(&mut self, position: Position, max_bytes: i32, seen: &Fetched) -> Result<Offset, Error> {
-        let mut seen_bytes = seen.batches.len();
-        let mut max_bytes = max_bytes.max(i32::try_from(seen_bytes).unwrap_or(i32::MAX));
-        let most = i32::try_from(self.max_frame_bytes).unwrap_or(i32::MAX);
-        let bases = seen.base_offsets().count();
-        while max_bytes < most {
-            max_bytes = max_bytes.saturating_mul(2).min(most);
-            let wider = self.fetch_raw(position, max_bytes, 0).await?;
-            if let Some(base) = wider.base_offsets().nth(bases) {
-                return Ok(base);
-            }
-            if wider.batches.len() <= seen_bytes {
-                return Ok(wider.end.max(position.offset.next()));
-            }
-            seen_bytes = wider.batches.len();
-        }
-        Err(self.undecodable(position.offset, "nothing behind a damaged batch fits kafka.max_frame_bytes: raise it"))
-    }
-
     fn undecodable(&self, position: Offset, why: &str) -> Error {
         let on = format!("{} at offset {position}", self.on());
         Error { doing: "decode", on, cause: Cause::Undecodable(why.to_owned()) }
+    }
+
+    fn no_memory(&self, position: Position, error: &UnpackError) -> Error {
+        let on = format!("{} at offset {}", self.on(), position.offset);
+        Error { doing: "decode", on, cause: Cause::NoMemory(error.to_string()) }
     }
 }

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 
-use super::records::RawBatch;
+use super::records::SoundBatch;
 use crate::record::Offset;
 
 /// The transactions given up in the batches of one answer, which are asked about in their order.
@@ -49,7 +49,7 @@ impl Aborted {
     ///
     /// # Errors
     /// Where it is a marker and does not say of what.
-    pub fn leaves_out(&mut self, batch: &RawBatch) -> Result<bool, String> {
+    pub fn leaves_out(&mut self, batch: &SoundBatch) -> Result<bool, String> {
         Ok(self.passes_over(batch.producer_id(), batch.next_offset(), Role::of(batch)?))
     }
 
@@ -69,7 +69,7 @@ impl Aborted {
 }
 
 impl Role {
-    fn of(batch: &RawBatch) -> Result<Self, String> {
+    fn of(batch: &SoundBatch) -> Result<Self, String> {
         Ok(match (batch.is_control(), batch.is_transactional()) {
             (true, _) if batch.is_abort_marker()? => Self::Abort,
             (true, _) => Self::OtherControl,

@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use super::address::address;
 use super::produce::Outbox;
 use super::{Connection, Security};
+use crate::broker::reserve::Admission;
 use crate::broker::{Cause, Error};
 use crate::config;
 use crate::record::TopicId;
@@ -183,9 +184,14 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`Cluster::leader`].
-    pub(super) async fn open_leader(&self, topic: &str, partition: i32) -> Result<(Connection, Option<i32>), Error> {
+    pub(super) async fn open_leader(
+        &self,
+        topic: &str,
+        partition: i32,
+        admission: &Arc<Admission>,
+    ) -> Result<(Connection, Option<i32>), Error> {
         let (lead, address) = self.lead(topic, partition).await?;
-        let connection = self.open(&address).await;
+        let connection = Connection::open_admitting(&address, &self.options, Some(admission)).await;
         if connection.is_err() {
             self.forget_leader(topic, partition).await;
         }

@@ -11,6 +11,7 @@
 //! answers that are still to come arrive here. No request is lost, and only one waits.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
@@ -30,6 +31,7 @@ use super::security::Security;
 use super::stream::{self, WriteHalf};
 use super::versions::{Offered, TransactionVersion};
 use super::{Options, answers, sasl, throttle, tls};
+use crate::broker::reserve::Admission;
 use crate::broker::{Cause, Error};
 
 /// The share of a SASL session, in percent, after which the next connection is opened, as Kafka's
@@ -52,6 +54,8 @@ pub struct Connection {
     throttled_until: std::sync::Mutex<Option<Instant>>,
     /// The SASL session, where the broker ends it.
     session: Option<Session>,
+    /// What its answers wait for, where they are large.
+    admission: Option<Arc<Admission>>,
     reader: JoinHandle<()>,
 }
 
@@ -100,6 +104,18 @@ impl Connection {
     /// [`Cause::Connect`] where there is no connection within the deadline of `options`;
     /// [`Cause::Tls`] and [`Cause::Sasl`] where one side refuses the other.
     pub async fn open(address: &str, options: &Options) -> Result<Self, Error> {
+        Self::open_admitting(address, options, None).await
+    }
+
+    /// As [`Connection::open`], for fetches whose answers wait for memory.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub(super) async fn open_admitting(
+        address: &str,
+        options: &Options,
+        admission: Option<&Arc<Admission>>,
+    ) -> Result<Self, Error> {
         let failed = |cause| Error { doing: "connect to", on: address.to_owned(), cause };
         let connecting = stream::connect(address, &options.security);
         let (read, write) = match timeout(options.connect_timeout, connecting).await {
@@ -110,7 +126,7 @@ impl Connection {
             }
         };
         let waiting = Arc::new(Waiting::default());
-        let frames = Frames::new(read, options.max_frame_bytes);
+        let frames = Frames::new(read, options.max_frame_bytes, admission.cloned());
         let reader = tokio::spawn(read_answers(frames, Arc::clone(&waiting), Arc::clone(&options.security)).boxed());
         let mut connection = Self {
             address: address.to_owned(),
@@ -122,6 +138,7 @@ impl Connection {
             request_timeout: options.request_timeout,
             throttled_until: std::sync::Mutex::default(),
             session: None,
+            admission: admission.cloned(),
             reader,
         };
         connection.offered = connection.negotiate().await?;
@@ -260,7 +277,13 @@ impl Connection {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let head = self.head(body.remaining(), api, id);
         body.push_front(head.map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))?);
-        match timeout(deadline, self.exchange(id, body)).await {
+        let mut exchange = pin!(self.exchange(id, body));
+        let mut answer = timeout(deadline, &mut exchange).await;
+        // An answer that waits for memory has come in time.
+        while answer.is_err() && self.admission.as_ref().is_some_and(|admission| admission.waits()) {
+            answer = timeout(deadline, &mut exchange).await;
+        }
+        match answer {
             Ok(answer) => answer.map_err(|cause| self.error(doing, cause)),
             Err(_) => {
                 self.waiting.fail(|| Cause::Disconnected("given up after a request without answer".to_owned()));

@@ -15,6 +15,7 @@ use bytes::{BufMut, Bytes};
 use tokio::io::AsyncReadExt;
 
 use super::stream::ReadHalf;
+use crate::broker::reserve::{Admission, Taken};
 
 /// From here on a buffer is worth keeping ...
 const LEAST_KEPT: usize = 16 * 1024;
@@ -26,6 +27,7 @@ const MOST_KEPT: usize = 2 * 1024 * 1024;
 pub(super) struct Frames {
     stream: ReadHalf,
     max_bytes: usize,
+    admission: Option<Arc<Admission>>,
     spare: Spare,
 }
 
@@ -37,9 +39,9 @@ pub(super) enum FrameError {
 }
 
 impl Frames {
-    /// Of at most so many bytes each.
-    pub fn new(stream: ReadHalf, max_bytes: usize) -> Self {
-        Self { stream, max_bytes, spare: Spare::default() }
+    /// Of at most so many bytes each. A large one waits for its `admission`, where there is one.
+    pub fn new(stream: ReadHalf, max_bytes: usize, admission: Option<Arc<Admission>>) -> Self {
+        Self { stream, max_bytes, admission, spare: Spare::default() }
     }
 
     /// The most bytes of a frame.
@@ -58,14 +60,19 @@ impl Frames {
         if length > self.max_bytes {
             return Err(FrameError::TooLarge { actual: length });
         }
+        // Until there is memory for it, it stays where it is: with the broker.
+        let admitted = match &self.admission {
+            Some(admission) => admission.admit(length).await,
+            None => None,
+        };
         // Into room that nobody has filled with zeros before.
-        let mut frame = self.spare.buffer(length).limit(length);
+        let mut frame = self.spare.buffer(length).map_err(FrameError::Io)?.limit(length);
         while frame.has_remaining_mut() {
             if self.stream.read_buf(&mut frame).await.map_err(FrameError::Io)? == 0 {
                 return Err(FrameError::Io(std::io::ErrorKind::UnexpectedEof.into()));
             }
         }
-        Ok(self.spare.lend(frame.into_inner()))
+        Ok(self.spare.lend(frame.into_inner(), admitted))
     }
 }
 
@@ -75,22 +82,21 @@ struct Spare(Arc<Mutex<Option<Vec<u8>>>>);
 
 impl Spare {
     /// An empty buffer with room for so many bytes.
-    fn buffer(&self, bytes: usize) -> Vec<u8> {
+    fn buffer(&self, bytes: usize) -> std::io::Result<Vec<u8>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match kept.filter(|kept| (LEAST_KEPT..=kept.capacity()).contains(&bytes)) {
-            Some(mut kept) => {
-                kept.clear();
-                kept
-            }
-            None => Vec::with_capacity(bytes),
-        }
+        let mut buffer = kept.filter(|kept| (LEAST_KEPT..=kept.capacity()).contains(&bytes)).unwrap_or_default();
+        buffer.clear();
+        buffer.try_reserve_exact(bytes).map_err(|_| std::io::Error::from(std::io::ErrorKind::OutOfMemory))?;
+        Ok(buffer)
     }
 
     /// The filled buffer, which comes back when the last look at it ends.
-    fn lend(&self, buffer: Vec<u8>) -> Bytes {
-        match buffer.capacity() {
-            LEAST_KEPT..=MOST_KEPT => Bytes::from_owner(Lent { buffer, spare: self.clone() }),
-            _ => buffer.into(),
+    /// What was admitted is given back with the bytes, and not kept.
+    fn lend(&self, buffer: Vec<u8>, admitted: Option<Taken>) -> Bytes {
+        match (&admitted, buffer.capacity()) {
+            (None, LEAST_KEPT..=MOST_KEPT) => Bytes::from_owner(Lent { buffer, spare: Some(self.clone()), admitted }),
+            (None, _) => buffer.into(),
+            (Some(_), _) => Bytes::from_owner(Lent { buffer, spare: None, admitted }),
         }
     }
 }
@@ -98,7 +104,9 @@ impl Spare {
 /// A buffer that someone looks at.
 struct Lent {
     buffer: Vec<u8>,
-    spare: Spare,
+    spare: Option<Spare>,
+    #[expect(dead_code, reason = "held for as long as the bytes are")]
+    admitted: Option<Taken>,
 }
 
 impl AsRef<[u8]> for Lent {
@@ -109,8 +117,9 @@ impl AsRef<[u8]> for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
+        let Some(spare) = &self.spare else { return };
         let buffer = std::mem::take(&mut self.buffer);
-        *self.spare.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(buffer);
+        *spare.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(buffer);
     }
 }
 
@@ -119,10 +128,10 @@ mod tests {
     use super::*;
 
     fn filled(spare: &Spare, bytes: usize) -> Bytes {
-        let mut buffer = spare.buffer(bytes);
+        let mut buffer = spare.buffer(bytes).unwrap();
         assert!(buffer.is_empty() && buffer.capacity() >= bytes);
         buffer.resize(bytes, 7);
-        spare.lend(buffer)
+        spare.lend(buffer, None)
     }
 
     #[test]

@@ -16,6 +16,7 @@ use kafka_protocol::ResponseError;
 
 use super::fetch::{self, Ask, Fetched};
 use super::{Cluster, Connection, leader_epochs};
+use crate::broker::reserve::{Admission, Reserve};
 use crate::broker::{Cause, Error};
 use crate::record::Position;
 
@@ -23,6 +24,7 @@ use crate::record::Position;
 #[derive(Debug)]
 pub struct FetchLink {
     cluster: Arc<Cluster>,
+    admission: Arc<Admission>,
     leader: Option<Leader>,
 }
 
@@ -33,9 +35,10 @@ struct Leader {
 }
 
 impl FetchLink {
-    /// Connects to nothing yet.
-    pub fn new(cluster: Arc<Cluster>) -> Self {
-        Self { cluster, leader: None }
+    /// Connects to nothing yet. An answer that is larger than was asked for waits for memory of the
+    /// reserve.
+    pub fn new(cluster: Arc<Cluster>, reserve: Reserve) -> Self {
+        Self { cluster, admission: Arc::new(Admission::new(reserve)), leader: None }
     }
 
     /// Whether the next fetch goes over the connection that is there.
@@ -51,7 +54,7 @@ impl FetchLink {
     /// its log is another.
     pub async fn open(&mut self, topic: &str, partition: i32, position: Position) -> Result<(), Error> {
         self.leader = None;
-        let (connection, epoch) = self.cluster.open_leader(topic, partition).await?;
+        let (connection, epoch) = self.cluster.open_leader(topic, partition, &self.admission).await?;
         let validated = leader_epochs::validate(&connection, epoch, (topic, partition), position).await;
         if validated.as_ref().is_err_and(has_moved) {
             self.cluster.forget_leader(topic, partition).await;
@@ -70,6 +73,7 @@ impl FetchLink {
         let Some(leader) = &self.leader else {
             return Err(Error::code("fetch from", ask.topic, ResponseError::LeaderNotAvailable));
         };
+        self.admission.set_share(usize::try_from(ask.max_bytes).unwrap_or(0));
         let fetched = fetch::fetch(&leader.connection, leader.epoch, ask).await;
         if let Err(error) = &fetched
             && (error.breaks_connection() || has_moved(error))

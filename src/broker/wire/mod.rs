@@ -21,6 +21,7 @@
 
 mod aborted;
 mod address;
+mod answer;
 mod answers;
 mod cluster;
 mod connection;
@@ -48,10 +49,11 @@ mod topics;
 mod transactions;
 mod versions;
 
+pub use answer::{Answer, Left, Stretch};
 pub use cluster::{Cluster, Options, Partition, Topic};
 pub use connection::Connection;
 pub use coordinator::Coordinator;
-pub use fetch::{Ask, Damaged, Fetched, Found, Isolation, Stretch};
+pub use fetch::{Ask, Fetched, Isolation};
 pub use group_offsets::{Committed, GroupOffset, Identity, text};
 pub use groups::GroupDescription;
 pub use link::FetchLink;

@@ -48,7 +48,7 @@ async fn write(args: &ExportDlq, context: &Context, out: &mut dyn Write, name: &
         let mut reading = Reading::new(context, partition, stretch);
         while let Some(batch) = reading.next().await? {
             for entry in reading.entries(&batch) {
-                if entry.damage.is_some() {
+                if entry.flaw.is_some() {
                     counted.damaged += 1;
                 } else if args.filter.takes(&entry.record, &Marks::of(&entry.record, context.prefix())) {
                     export(&mut out, context.topic(), partition, &entry.record).map_err(unwritable)?;

@@ -117,7 +117,7 @@ impl Source<'_> {
             }
             (_, Batch::File(first, letters)) => {
                 let offsets = (first.0..).map(Offset);
-                let entry = |(letter, offset): (&'b Exported, _)| Entry { record: letter.record(offset), damage: None };
+                let entry = |(letter, offset): (&'b Exported, _)| Entry { record: letter.record(offset), flaw: None };
                 let partitions = letters.iter().map(|letter| letter.partition);
                 let entries = letters.iter().zip(offsets).map(entry);
                 entries.zip(partitions).map(|(entry, partition)| Found { entry, partition }).collect()

@@ -52,7 +52,7 @@ pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut dyn Write) 
         while let Some(batch) = reading.next().await? {
             for entry in reading.entries(&batch) {
                 let marks = Marks::of(&entry.record, context.prefix());
-                if entry.damage.is_some() || !args.filter.takes(&entry.record, &marks) {
+                if entry.flaw.is_some() || !args.filter.takes(&entry.record, &marks) {
                     continue;
                 }
                 if left == 0 {
@@ -77,8 +77,8 @@ pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut dyn Write)
     if let Some(batch) = reading.next().await?
         && let Some(entry) = reading.entries(&batch).next()
     {
-        if let Some(why) = entry.damage {
-            return Err(format!("{topic}/{partition} can't be decoded at {offset}: {why}").into());
+        if let Some(flaw) = entry.flaw {
+            return Err(format!("{topic}/{partition} can't be decoded at {offset}: {}", flaw.why).into());
         }
         let record = &entry.record;
         let marks = Marks::of(record, context.prefix());

@@ -70,7 +70,7 @@ impl<'a> Rules<'a> {
 
     /// What becomes of a dead letter with these marks.
     pub fn fate<'e>(&'e self, Found { entry, partition }: &Found<'e>, marks: &Marks<'e>) -> Fate<'e> {
-        if entry.damage.is_some() {
+        if entry.flaw.is_some() {
             return Fate::Skip(Skip::Damaged);
         }
         if !self.args.filter.takes_partition(*partition) || !self.args.filter.takes(&entry.record, marks) {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Context, Failure};
 use crate::broker::wire::{At, Isolation};
-use crate::broker::{Clients, Entry, Error, PartitionReader, SourceBatch};
+use crate::broker::{Clients, Entry, Error, PartitionReader, ReaderConfig, Reserve, SourceBatch};
 use crate::config;
 use crate::record::{Offset, TopicId};
 use crate::retry::{ErrorClass, Policy};
@@ -73,7 +73,11 @@ impl<'c> Reading<'c> {
             ..context.config.source.clone()
         };
         let clients = Arc::new(Clients::new(context.cluster.options()));
-        let reader = PartitionReader::new(None, partition, clients, Arc::clone(&context.cluster), kafka, &source);
+        // A dead letter is read whole: one that was cut could not be replayed.
+        let max_record_bytes = usize::try_from(i32::MAX).unwrap_or(usize::MAX);
+        let reserve = Reserve::new(context.config.pipeline.max_in_flight_bytes.as_usize());
+        let config = ReaderConfig { kafka, source: &source, max_record_bytes };
+        let reader = PartitionReader::new(None, partition, clients, Arc::clone(&context.cluster), reserve, config);
         Self { context, reader, position, end }
     }
 
@@ -83,7 +87,7 @@ impl<'c> Reading<'c> {
     /// # Errors
     /// What lasts, or does not pass in time.
     pub async fn next(&mut self) -> Result<Option<SourceBatch>, Failure> {
-        let most = i32::try_from(self.context.config.source.max_fetch_bytes.as_usize()).unwrap_or(i32::MAX);
+        let most = self.context.config.source.max_fetch_bytes.as_usize();
         let mut waiting = self.context.waiting();
         while self.position < self.end {
             match self.reader.fetch(self.position.into(), most).await {

@@ -70,7 +70,7 @@ pub(super) async fn run(args: &StatsDlq, context: &Context, out: &mut dyn Write)
         let mut reading = Reading::new(context, partition, stretch);
         while let Some(batch) = reading.next().await? {
             for entry in reading.entries(&batch) {
-                match entry.damage {
+                match entry.flaw {
                     Some(_) => stats.damaged += 1,
                     None => stats.count(&entry.record, context.prefix(), &args.filter),
                 }

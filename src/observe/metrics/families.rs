@@ -34,6 +34,8 @@ pub(super) struct Families {
     pub(super) expired: Family<TopicLabels, Counter>,
     pub(super) truncations: Family<TopicLabels, Counter>,
     pub(super) undecodable: Family<TopicLabels, Counter>,
+    pub(super) corrupt_batches: Family<TopicLabels, Counter>,
+    pub(super) rewinds: Family<TopicLabels, Counter>,
     pub(super) routed_records: Family<RouteLabels, Counter>,
     pub(super) routed_bytes: Family<RouteLabels, Counter>,
     pub(super) dead: Family<ReasonLabels, Counter>,
@@ -128,6 +130,14 @@ impl Families {
             undecodable: made.plain(
                 "source_undecodable_stretches",
                 "Fetches that rskafka could not decode, read again batch by batch",
+            ),
+            corrupt_batches: made.plain(
+                "source_corrupt_batches",
+                "Stretches of the log that can't be decoded: each a dead letter, and passed over",
+            ),
+            rewinds: made.plain(
+                "source_position_rewinds",
+                "How often a policy sent a position back, to read again what had been read",
             ),
             routed_records: made.plain("routed_records", "Records done with, by where they went"),
             routed_bytes: made.unit("routed", Unit::Bytes, "Bytes written, by where they went"),

@@ -52,6 +52,10 @@ pub struct PartitionMetrics {
     pub truncations: Counter,
     /// Fetches that rskafka could not decode, read again batch by batch. One series a topic.
     pub undecodable: Counter,
+    /// Stretches of the log that can't be decoded, and were passed over. One series a topic.
+    pub corrupt_batches: Counter,
+    /// How often a policy sent the position back. One series a topic.
+    pub rewinds: Counter,
     pub(super) lag: Gauge,
     pub(super) next_offset: Gauge,
     pub(super) in_flight: Gauge,

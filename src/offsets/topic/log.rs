@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kafka_protocol::ResponseError;
+use login_codec::records::Window;
 use tracing::{info, warn};
 
 use super::ledger::{Ledger, Written};
 use super::{Missing, TopicError};
 use crate::broker::wire::batch::{BatchBuilder, Outgoing};
-use crate::broker::wire::{Ask, At, Cluster, Isolation};
+use crate::broker::wire::{Answer, Ask, At, Cluster, Fetched, Isolation, Left};
 use crate::broker::{Cause, Error};
 use crate::config::Compression;
 use crate::record::{Headers, Offset};
@@ -27,8 +28,6 @@ const POLICY: &str = "cleanup.policy";
 
 /// The most bytes that one fetch asks for.
 const FETCH_BYTES: i32 = 1 << 20;
-/// The most bytes of a batch, unpacked: ours are not compressed, and no larger than this.
-const BATCH_LIMIT: usize = 16 << 20;
 /// The most bytes of records in a batch that is written; brokers take 1 MiB unless told otherwise.
 const APPEND_BYTES: usize = 512 << 10;
 
@@ -94,19 +93,35 @@ impl Log {
                 }
                 return Err(self.undecodable("no batch where there must be one").into());
             }
-            let stretch = fetched.stretch(position, BATCH_LIMIT).map_err(|why| self.undecodable(why))?;
-            if let Some(damaged) = stretch.damaged.first() {
-                let (log, at, why) = (self.topic.clone(), damaged.offset, damaged.why.clone());
-                return Err(TopicError::Batch { log, at, why });
-            }
-            for record in stretch.records.iter() {
-                ledger.apply(record.offset, record.key, record.value);
-            }
-            position = stretch.next.filter(|next| *next > position).ok_or_else(|| self.undecodable("no progress"))?;
+            position = self.apply(fetched, position, ledger)?;
             self.position = Some(position);
         }
         self.position = Some(position);
         Ok(())
+    }
+
+    /// Reads an answer into the ledger, and says where to go on.
+    fn apply(&self, fetched: Fetched, position: Offset, ledger: &mut Ledger) -> Result<Offset, TopicError> {
+        let damage = |at: Offset, why: &str| TopicError::Batch { log: self.topic.clone(), at, why: why.to_owned() };
+        let mut answer = Answer::new(fetched, position.into(), false, false);
+        loop {
+            let at = answer.at().offset;
+            let (stretch, left) = answer.read(&mut window()).map_err(|error| self.undecodable(error.to_string()))?;
+            for found in stretch.records.iter() {
+                let record = found.record;
+                if let Some(flaw) = found.flaw {
+                    return Err(damage(record.offset, &flaw.why));
+                }
+                ledger.apply(record.offset, record.key, record.value);
+            }
+            match left {
+                Left::More => {}
+                Left::Odd(why) => return Err(damage(at, &why)),
+                Left::Needs(bytes) => return Err(damage(at, &format!("a record has {bytes} bytes"))),
+                Left::Nothing if answer.at().offset > position => return Ok(answer.at().offset),
+                Left::Nothing => return Err(self.undecodable("no progress").into()),
+            }
+        }
     }
 
     /// Appends records in their order, acknowledged by all in-sync replicas.
@@ -184,4 +199,9 @@ impl Log {
             cause: Cause::Undecodable(why.into()),
         }
     }
+}
+
+/// Room for records of a batch: ours are not compressed, and no larger than this.
+fn window() -> Window {
+    Window { bytes: 16 << 20, records: usize::MAX, max_record_bytes: 16 << 20, granted: 0 }
 }

@@ -20,8 +20,8 @@ use kafka_protocol::protocol::Decodable;
 
 use super::*;
 use crate::broker::wire::batch::{BatchBuilder, Outgoing};
-use crate::broker::wire::{Ask, At, Coordinator, FetchLink, Fetched, Isolation};
-use crate::broker::{Cause, Clients, Error, PartitionReader};
+use crate::broker::wire::{Ask, At, Coordinator, FetchLink, Isolation};
+use crate::broker::{Cause, Clients, Error, PartitionReader, ReaderConfig, Reserve};
 use crate::config::{Compression, ReaderKind};
 use crate::record::{Headers, Offset, Position};
 use crate::retry::ErrorClass;
@@ -172,108 +172,6 @@ async fn a_fetch_tells_of_its_partition_and_of_its_end() {
     undecodable(fetch(whole.with_partition_index(1)).await, "another partition");
 }
 
-fn batch(base: i64, records: usize) -> Vec<u8> {
-    let mut builder = BatchBuilder::default();
-    for _ in 0..records {
-        builder.append(&Outgoing { timestamp_ms: 5, key: None, value: None }, Headers::NONE);
-    }
-    let mut bytes = builder.finish(Compression::None).unwrap().to_vec();
-    bytes[..8].copy_from_slice(&base.to_be_bytes());
-    bytes
-}
-
-fn brought(batches: &[Vec<u8>], aborted: &[(i64, i64)]) -> Fetched {
-    let aborted = aborted.iter().map(|(producer, first)| (*producer, Offset(*first))).collect();
-    Fetched { high_watermark: Offset(100), end: Offset(100), aborted, batches: batches.concat().into() }
-}
-
-fn stretch(batches: &[Vec<u8>]) -> Result<Vec<i64>, String> {
-    let stretch = brought(batches, &[]).stretch(Offset(10), 1 << 20)?;
-    let mut found: Vec<_> = stretch.records.iter().map(|record| record.offset.0).collect();
-    found.push(stretch.next.map_or(-1, |next| next.0));
-    Ok(found)
-}
-
-#[test]
-fn batches_follow_each_other() {
-    assert_eq!(stretch(&[batch(9, 2), batch(11, 1), batch(20, 1)]).unwrap(), [10, 11, 20, 21]);
-    assert_eq!(stretch(&[batch(3, 1), batch(4, 1), batch(10, 1)]).unwrap(), [10, 11], "what was read before");
-    assert!(stretch(&[batch(10, 2), batch(11, 1)]).unwrap_err().contains("stands behind one that ends at 12"));
-    assert!(stretch(&[batch(20, 1), batch(5, 1)]).is_err(), "reading would stand still");
-    assert_eq!(stretch(&[batch(i64::MAX, 1)]).unwrap(), [-1], "damaged: it ends behind the last offset there is");
-    let mut damaged = batch(12, 1);
-    damaged[20] ^= 1;
-    assert_eq!(stretch(&[batch(10, 1), damaged.clone()]).unwrap(), [10, -1]);
-    assert_eq!(stretch(&[damaged, batch(11, 1)]).unwrap(), [11, 12], "its offset may be the damage");
-}
-
-/// Makes a batch a transaction's, or its marker.
-fn in_transaction(mut batch: Vec<u8>, producer: i64, marker: bool) -> Vec<u8> {
-    batch[22] |= 1 << 4 | u8::from(marker) << 5;
-    batch[43..51].copy_from_slice(&producer.to_be_bytes());
-    let crc = crc32c::crc32c(&batch[21..]);
-    batch[17..21].copy_from_slice(&crc.to_be_bytes());
-    batch
-}
-
-fn marker(base: i64, producer: i64, key: &[u8]) -> Vec<u8> {
-    let mut builder = BatchBuilder::default();
-    builder.append(&Outgoing { timestamp_ms: 5, key: Some(key), value: Some(&[0; 6]) }, Headers::NONE);
-    let mut bytes = builder.finish(Compression::None).unwrap().to_vec();
-    bytes[..8].copy_from_slice(&base.to_be_bytes());
-    in_transaction(bytes, producer, true)
-}
-
-const ABORT: &[u8] = &[0, 0, 0, 0];
-const COMMIT: &[u8] = &[0, 0, 0, 1];
-
-#[test]
-fn a_committed_stretch_leaves_out_what_was_given_up() {
-    let part = |base, producer| in_transaction(batch(base, 2), producer, false);
-    let log = [part(10, 7), part(12, 8), marker(14, 8, ABORT), part(15, 8), marker(17, 8, COMMIT), batch(18, 1)];
-    let offsets =
-        |stretch: &super::super::Stretch| stretch.records.iter().map(|record| record.offset.0).collect::<Vec<_>>();
-    let fetched = brought(&log, &[(8, 3)]);
-    let stretch = fetched.committed_stretch(Offset(11), 1 << 20).unwrap();
-    assert_eq!((offsets(&stretch), stretch.next), (vec![11, 15, 16, 18], Some(Offset(19))));
-    let stretch = fetched.stretch(Offset(11), 1 << 20).unwrap();
-    assert_eq!(offsets(&stretch), [11, 12, 13, 15, 16, 18], "all, where nobody asks");
-    let stretch = brought(&log[1..3], &[(8, 3)]).committed_stretch(Offset(12), 1 << 20).unwrap();
-    assert_eq!((stretch.len(), stretch.next), (0, Some(Offset(15))), "over what is left out, and the marker");
-}
-
-#[test]
-fn behind_damage_the_broker_tells_anew_what_was_given_up() {
-    let part = |base| in_transaction(batch(base, 1), 8, false);
-    let mut damaged = marker(11, 8, ABORT);
-    damaged[20] ^= 1;
-    let fetched = brought(&[part(10), damaged.clone(), part(12)], &[(8, 10)]);
-    let stretch = fetched.committed_stretch(Offset(10), 1 << 20).unwrap();
-    assert_eq!((stretch.records.len(), stretch.damaged.len(), stretch.next), (0, 1, Some(Offset(12))));
-    let stretch = brought(&[damaged], &[]).committed_stretch(Offset(11), 1 << 20).unwrap();
-    assert_eq!((stretch.damaged.len(), stretch.next), (1, None));
-    let stretch = brought(&[marker(11, 8, &[0])], &[]).committed_stretch(Offset(11), 1 << 20).unwrap();
-    assert!(stretch.damaged[0].why.contains("does not say of what"), "{}", stretch.damaged[0].why);
-}
-
-#[test]
-fn damage_keeps_its_place_among_the_records() {
-    let mut damaged = batch(12, 1);
-    damaged[20] ^= 1;
-    let stretch = brought(&[batch(10, 2), damaged.clone(), damaged, batch(20, 1)], &[]);
-    let stretch = stretch.stretch(Offset(10), 1 << 20).unwrap();
-    let found = |index| match stretch.found(index) {
-        Some(super::super::Found::Record(record)) => (true, record.offset.0),
-        Some(super::super::Found::Damaged(damaged)) => (false, damaged.offset.0),
-        None => (false, -1),
-    };
-    assert_eq!(stretch.len(), 5);
-    assert_eq!(
-        [0, 1, 2, 3, 4, 5].map(found),
-        [(true, 10), (true, 11), (false, 12), (false, 12), (true, 20), (false, -1)]
-    );
-}
-
 #[tokio::test]
 async fn a_fetch_tells_the_leaders_epoch_and_asks_anew_when_that_has_passed() {
     let epochs = Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -295,7 +193,7 @@ async fn a_fetch_tells_the_leaders_epoch_and_asks_anew_when_that_has_passed() {
         let partition = PartitionData::default().with_high_watermark(5).with_last_stable_offset(5);
         fetched(partition.with_error_code(code))(0)
     });
-    let mut link = FetchLink::new(liar.start().await);
+    let mut link = FetchLink::new(liar.start().await, Reserve::new(1 << 20));
     link.open("t", 0, Offset(5).into()).await.unwrap();
     let error = link.fetch(&ask(Isolation::Committed, 5)).await.unwrap_err();
     assert!(error.is(ResponseError::FencedLeaderEpoch) && error.class() == ErrorClass::Transient, "{error}");
@@ -303,23 +201,6 @@ async fn a_fetch_tells_the_leaders_epoch_and_asks_anew_when_that_has_passed() {
     link.open("t", 0, Offset(5).into()).await.unwrap();
     assert!(link.fetch(&ask(Isolation::Committed, 5)).await.is_ok() && link.is_open());
     assert_eq!(*epochs.lock().unwrap(), [(11, 0), (11, 1)]);
-}
-
-#[test]
-fn a_stretch_has_the_epoch_of_its_last_batch_unless_that_is_damaged() {
-    let of = |base, epoch: i32| {
-        let mut batch = batch(base, 1);
-        batch[12..16].copy_from_slice(&epoch.to_be_bytes());
-        batch
-    };
-    let epoch = |batches: &[Vec<u8>]| brought(batches, &[]).stretch(Offset(10), 1 << 20).unwrap().leader_epoch;
-    assert_eq!(epoch(&[of(10, 3), of(11, 5)]), Some(5));
-    assert_eq!(epoch(&[of(10, 3), of(11, -1)]), None);
-    assert_eq!(epoch(&[]), None);
-    let mut damaged = of(11, 5);
-    damaged[20] ^= 1;
-    assert_eq!(epoch(&[of(10, 3), damaged.clone()]), None, "position 11 lies behind all of epoch 3");
-    assert_eq!(epoch(&[damaged, of(12, 5)]), Some(5));
 }
 
 /// Opens a link to a leader in epoch 7 that says this of the epoch 5 of a position at 10.
@@ -337,7 +218,7 @@ async fn opened(answer: impl Fn() -> EpochEndOffset + Send + Sync + 'static) -> 
         let topic = OffsetForLeaderTopicResult::default().with_topic(topic("t")).with_partitions(vec![answer()]);
         OffsetForLeaderEpochResponse::default().with_topics(vec![topic])
     });
-    let mut link = FetchLink::new(liar.start().await);
+    let mut link = FetchLink::new(liar.start().await, Reserve::new(1 << 20));
     let position = Position { offset: Offset(10), leader_epoch: Some(5) };
     (link.open("t", 0, position).await, link)
 }
@@ -450,7 +331,8 @@ async fn reader(liar: Liar, reader: ReaderKind) -> PartitionReader {
     let clients = Arc::new(Clients::new(cluster.options()));
     let max_wait = Duration::from_millis(50);
     let source = config::Source { topic: "t".to_owned(), reader, max_wait, ..Config::default().source };
-    PartitionReader::new(None, 0, clients, cluster, &kafka, &source)
+    let config = ReaderConfig { kafka: &kafka, source: &source, max_record_bytes: 1 << 20 };
+    PartitionReader::new(None, 0, clients, cluster, Reserve::new(1 << 20), config)
 }
 
 const READERS: [ReaderKind; 2] = [ReaderKind::Rskafka, ReaderKind::Wire];
@@ -471,30 +353,48 @@ async fn a_broker_that_has_nothing_and_does_not_wait_does_not_make_us_spin() {
         let mut reader = reader(Liar::new().says(ApiKey::Fetch, fetched(nothing)), kind).await;
         let begun = std::time::Instant::now();
         for _ in 0..5 {
-            assert!(reader.fetch(Offset(10).into(), 1000).await.unwrap().range.is_empty());
+            assert!(reader.fetch(Offset(100).into(), 1000).await.unwrap().range.is_empty());
         }
         assert!(begun.elapsed() >= Duration::from_millis(50));
+    }
+}
+
+/// A log that goes on, says the broker, and of which it brings nothing.
+#[tokio::test]
+async fn a_log_that_goes_on_and_brings_nothing_is_told() {
+    for kind in READERS {
+        let nothing = PartitionData::default().with_high_watermark(100).with_last_stable_offset(100);
+        let mut reader = reader(Liar::new().says(ApiKey::Fetch, fetched(nothing)), kind).await;
+        for _ in 0..2 {
+            assert!(reader.fetch(Offset(10).into(), 1000).await.unwrap().range.is_empty());
+        }
+        undecodable(reader.fetch(Offset(10).into(), 1000).await, "nothing comes from it, but the log goes on to 100");
     }
 }
 
 #[tokio::test]
 async fn reading_never_steps_back_behind_damage() {
     for kind in READERS {
-        let asked = std::sync::atomic::AtomicI32::new(0);
-        let liar = Liar::new().sends(ApiKey::Fetch, move |version, port| {
-            // Once as always, then twice to be sure, and then for what stands behind.
-            let behind = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 3;
-            let mut records = batch(12, 1);
-            records[20] ^= 1;
-            if behind {
-                records.extend(batch(5, 1));
-            }
-            let partition = PartitionData::default().with_high_watermark(100).with_last_stable_offset(100);
-            let answer = fetched(partition.with_records(Some(records.into())))(port);
-            let mut out = BytesMut::new();
-            answer.encode(&mut out, version).unwrap();
-            out.freeze()
-        });
-        undecodable(reader(liar, kind).await.fetch(Offset(12).into(), 1000).await, "begins before it");
+        let mut records = batch(12, 1);
+        records[20] ^= 1;
+        records.extend(batch(5, 1));
+        let partition = PartitionData::default().with_high_watermark(100).with_last_stable_offset(100);
+        let answer = fetched(partition.with_records(Some(records.into())));
+        let mut reader = reader(Liar::new().says(ApiKey::Fetch, answer), kind).await;
+        let batch = reader.fetch(Offset(12).into(), 1000).await.unwrap();
+        assert_eq!((batch.len(), batch.flaws().len()), (1, 1));
+        // Every offset up to the end was asked for in vain.
+        assert_eq!(batch.range, Offset(12)..Offset(100));
     }
+}
+
+/// The bytes of a batch of records without anything in them.
+fn batch(base: i64, records: usize) -> Vec<u8> {
+    let mut builder = BatchBuilder::default();
+    for _ in 0..records {
+        builder.append(&Outgoing { timestamp_ms: 5, key: None, value: None }, Headers::NONE);
+    }
+    let mut bytes = builder.finish(Compression::None).unwrap().to_vec();
+    bytes[..8].copy_from_slice(&base.to_be_bytes());
+    bytes
 }

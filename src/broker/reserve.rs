@@ -1,0 +1,137 @@
+//! Memory for what is larger than a partition's share of `pipeline.max_in_flight_bytes`: taken by whoever
+//! needs it, given back when the bytes are gone, and waited for where others have it.
+//!
+//! ```text
+//! an answer with a batch that is larger than the share ─► answers ─┐
+//! a codec with a window of megabytes ──────────────────► codecs    ├─ each as much as all shares together
+//! one record that is larger than a window ─────────────► records ──┘
+//! ```
+//! A worker may hold an answer while it waits for its codec, and both while it waits for a record, never
+//! the other way round: so nobody waits in a circle. What alone is larger than there is gets all
+//! of it, and is then alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// What is counted at once.
+const UNIT: usize = 1024;
+
+/// What a large record takes: the window that it is in, what becomes of it, and that compressed.
+const COPIES: usize = 3;
+
+/// Memory that is taken; dropping it gives it back.
+pub type Taken = OwnedSemaphorePermit;
+
+/// See the module. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Reserve {
+    answers: Arc<Semaphore>,
+    codecs: Arc<Semaphore>,
+    records: Arc<Semaphore>,
+    units: u32,
+}
+
+impl Reserve {
+    /// So many bytes of each kind.
+    pub fn new(bytes: usize) -> Self {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, 1 << 28);
+        let kind = || Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(1)));
+        Self { answers: kind(), codecs: kind(), records: kind(), units }
+    }
+
+    /// For an answer.
+    async fn answer(&self, bytes: usize) -> Option<Taken> {
+        self.take(&self.answers, bytes).await
+    }
+
+    /// For the state of a codec.
+    pub async fn codec(&self, bytes: usize) -> Option<Taken> {
+        self.take(&self.codecs, bytes).await
+    }
+
+    /// For one record, and what becomes of it.
+    pub async fn record(&self, bytes: usize) -> Option<Taken> {
+        self.take(&self.records, bytes.saturating_mul(COPIES)).await
+    }
+
+    /// The semaphores are never closed: then there would be nothing to wait for.
+    async fn take(&self, from: &Arc<Semaphore>, bytes: usize) -> Option<Taken> {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units);
+        Arc::clone(from).acquire_many_owned(units).await.ok()
+    }
+}
+
+/// Lets the answers of one partition's fetches in: those within its share at once, a larger one when
+/// there is memory for it.
+#[derive(Debug)]
+pub struct Admission {
+    reserve: Reserve,
+    share: AtomicUsize,
+    waits: AtomicBool,
+}
+
+impl Admission {
+    /// With a share of nothing yet.
+    pub fn new(reserve: Reserve) -> Self {
+        Self { reserve, share: AtomicUsize::new(0), waits: AtomicBool::new(false) }
+    }
+
+    /// The bytes of answers that need not wait from now on.
+    pub fn set_share(&self, bytes: usize) {
+        self.share.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether so many bytes are within the share.
+    pub fn is_within(&self, bytes: usize) -> bool {
+        // What surrounds the batches is small.
+        bytes <= self.share.load(Ordering::Relaxed).saturating_add(4 * UNIT)
+    }
+
+    /// Returns once there is memory for an answer of so many bytes.
+    pub async fn admit(&self, bytes: usize) -> Option<Taken> {
+        if self.is_within(bytes) {
+            return None;
+        }
+        self.waits.store(true, Ordering::Release);
+        let taken = self.reserve.answer(bytes).await;
+        self.waits.store(false, Ordering::Release);
+        taken
+    }
+
+    /// Whether an answer has come and waits for memory: that is no silence of the broker's.
+    pub fn waits(&self) -> bool {
+        self.waits.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_larger_than_all_gets_all_of_it_alone() {
+        let reserve = Reserve::new(10 * UNIT);
+        let all = reserve.answer(1 << 40).await;
+        assert!(reserve.answer(1).now_or_never().is_none());
+        assert!(reserve.codec(5 * UNIT).now_or_never().is_some(), "of another kind");
+        drop(all);
+        assert!(reserve.answer(1).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn an_answer_within_the_share_waits_for_nobody() {
+        let reserve = Reserve::new(10 * UNIT);
+        let admission = Admission::new(reserve.clone());
+        admission.set_share(100 * UNIT);
+        let all = reserve.answer(1 << 40).await;
+        assert!(matches!(admission.admit(100 * UNIT).now_or_never(), Some(None)));
+        assert!(admission.admit(200 * UNIT).now_or_never().is_none());
+        drop(all);
+        assert!(matches!(admission.admit(200 * UNIT).now_or_never(), Some(Some(_))));
+        assert!(!admission.waits());
+    }
+}
