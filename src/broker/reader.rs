@@ -103,6 +103,14 @@ impl PartitionReader {
         self.rskafka.as_mut().map_or(0, |(rskafka, _)| rskafka.take_undecodable())
     }
 
+    /// Makes sure that the topic is still the one that positions are of.
+    ///
+    /// # Errors
+    /// As [`PartitionReader::fetch`], where it is another by the same name, too.
+    pub async fn check_topic(&self) -> Result<(), Error> {
+        self.wire.check_topic().await
+    }
+
     /// The oldest offset that is kept.
     ///
     /// # Errors

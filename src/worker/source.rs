@@ -314,6 +314,8 @@ impl Source {
     /// # Errors
     /// Where that can't be asked, or the policy is to fail.
     async fn policy_offset(&mut self, position: Offset) -> Result<Offset, Error> {
+        // Another topic by the same name is the assignment's to tell of.
+        self.parts.reader.check_topic().await?;
         let (earliest, latest) = (self.parts.reader.earliest().await?, self.parts.reader.latest().await?);
         match self.parts.out_of_range {
             _ if (earliest..=latest).contains(&position) && position == self.position.offset => Ok(position),

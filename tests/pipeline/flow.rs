@@ -1,14 +1,15 @@
 //! Without faults: everything arrives, where it must and as it must.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use login_pipeline::broker::wire::batch::{BatchBuilder, Outgoing};
+use login_pipeline::broker::wire::{Cluster, Options};
 use login_pipeline::config::{
-    AssignmentMode, Compression, Condition, CreateTopics, Partitioner, RouteAction, RouteRule, StartAt, Test,
+    AssignmentMode, Compression, Condition, CreateTopics, Kafka, Partitioner, RouteAction, RouteRule, StartAt, Test,
 };
+use login_pipeline::record::Headers;
 use login_pipeline::sandbox::{Api, NewRecord};
-use rskafka::client::ClientBuilder;
-use rskafka::client::partition::{Compression as Codec, UnknownTopicHandling};
-use rskafka::record::Record;
 
 use crate::support::{DLQ, Fate, GOOD, OUTPUT, SOURCE, Sent, World, dead};
 
@@ -250,7 +251,7 @@ async fn every_codec_is_written() {
 #[tokio::test]
 async fn every_codec_is_read() {
     let world = World::new(1).await;
-    for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+    for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
         send_compressed(&world, (0..60).map(|_| world.generated()).collect(), codec).await;
     }
     world.run_and_audit().await.0.assert_once();
@@ -260,7 +261,7 @@ async fn every_codec_is_read() {
 async fn a_batch_that_decompresses_to_far_more_than_a_fetch_is_read() {
     let mut world = World::new(1).await;
     world.config.pipeline.max_in_flight_bytes = "64KiB".parse().unwrap();
-    for codec in [Codec::Zstd, Codec::Gzip] {
+    for codec in [Compression::Zstd, Compression::Gzip] {
         let long = |_| {
             let (mut record, fate) = world.good();
             let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
@@ -273,18 +274,18 @@ async fn a_batch_that_decompresses_to_far_more_than_a_fetch_is_read() {
     world.run_and_audit().await.0.assert_once();
 }
 
-/// Appends one compressed batch as rskafka writes it.
-async fn send_compressed(world: &World, records: Vec<(NewRecord, Fate)>, codec: Codec) {
-    let client = ClientBuilder::new(vec![world.sandbox.bootstrap()]).build().await.unwrap();
-    let partition = client.partition_client(SOURCE, 0, UnknownTopicHandling::Error).await.unwrap();
-    let plain = |(record, _): &(NewRecord, Fate)| Record {
-        key: record.key.as_ref().map(|key| key.to_vec()),
-        value: record.value.as_ref().map(|value| value.to_vec()),
-        headers: record.headers.iter().map(|h| (h.name.clone(), h.value.as_ref().unwrap().to_vec())).collect(),
-        timestamp: chrono::DateTime::from_timestamp_millis(record.timestamp_ms).unwrap(),
-    };
-    let offsets = partition.produce(records.iter().map(plain).collect(), codec).await.unwrap();
-    for ((record, fate), offset) in records.into_iter().zip(offsets) {
+/// Appends one compressed batch.
+async fn send_compressed(world: &World, records: Vec<(NewRecord, Fate)>, codec: Compression) {
+    let kafka = Kafka { brokers: vec![world.sandbox.bootstrap()], ..world.config.kafka.clone() };
+    let mut batch = BatchBuilder::default();
+    for (record, _) in &records {
+        let (key, value) = (record.key.as_deref(), record.value.as_deref());
+        let headers = record.headers.iter().map(|h| (h.name.as_str(), h.value.as_deref())).collect::<Vec<_>>();
+        batch.append(&Outgoing { timestamp_ms: record.timestamp_ms, key, value }, Headers::Borrowed(&headers));
+    }
+    let (batch, cluster) = (batch.finish(codec).unwrap(), Cluster::new(Options::from(&kafka)));
+    let written = cluster.produce(SOURCE, 0, batch, Duration::from_secs(10)).await.unwrap();
+    for ((record, fate), offset) in records.into_iter().zip(written.base_offset.0..) {
         world.enter(Sent { partition: 0, offset, record, fate });
     }
 }
