@@ -129,18 +129,19 @@ async fn a_transactional_topic_is_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn null_and_repeated_headers_come_through() {
+async fn headers_of_any_name_null_and_repeated_come_through() {
     if KafkaCluster::left_out() {
         return;
     }
     let topics = Topics::create(KafkaCluster::shared().await, "poison", 1).await;
     let cluster = Cluster::new(Options::from(&config_for(&topics.brokers)));
     topics.generate(1_000, 5).await;
-    let null = Header { name: "trace".to_owned(), value: None };
-    let twice = Header { name: "trace".to_owned(), value: Some("x".into()) };
+    let null = Header { name: "trace".into(), value: None };
+    let twice = Header { name: "trace".into(), value: Some("x".into()) };
+    let latin_1 = Header { name: bytes::Bytes::from_static(b"caf\xe9"), value: Some("y".into()) };
     let mut batch = BatchBuilder::default();
     let record = Outgoing { timestamp_ms: 1_700_000_000_000, key: None, value: Some(b"{}") };
-    batch.append(&record, Headers::List(&[null, twice]));
+    batch.append(&record, Headers::List(&[null, twice, latin_1]));
     let batch = batch.finish(Compression::Zstd).unwrap();
     cluster.produce(&topics.names[0], 0, batch, Duration::from_secs(10)).await.unwrap();
     topics.generate(1_000, 6).await;
@@ -152,12 +153,13 @@ async fn null_and_repeated_headers_come_through() {
     let audit = topics.audit().await;
     audit.assert_clean();
     assert_eq!(audit.source, 2_001);
-    let mut null_headers = 0;
+    let (mut null_headers, mut latin_1_names) = (0, 0);
     let count = |record: support::records::RawRecord| {
         null_headers += record.headers.iter().filter(|(name, value)| name == "trace" && value.is_none()).count();
+        latin_1_names += record.headers.iter().filter(|(name, _)| name == b"caf\xe9"[..]).count();
     };
     wire::read_partition(&topics.brokers, &topics.names[2], 0, count).await.unwrap();
-    assert_eq!(null_headers, 1);
+    assert_eq!((null_headers, latin_1_names), (1, 1));
 }
 
 /// With the program of a release build (`LOGIN_PIPELINE_BIN`) this also holds the bound on memory;

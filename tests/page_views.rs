@@ -73,7 +73,11 @@ fn record(number: usize, value: &str) -> NewRecord {
 }
 
 fn headers(record: &StoredRecord) -> BTreeMap<&str, &[u8]> {
-    record.headers.iter().map(|header| (&*header.name, header.value.as_deref().unwrap_or_default())).collect()
+    record
+        .headers
+        .iter()
+        .map(|header| (std::str::from_utf8(&header.name).unwrap(), header.value.as_deref().unwrap_or_default()))
+        .collect()
 }
 
 #[tokio::test]

@@ -123,7 +123,7 @@ impl Envelope {
     /// How often the record was replayed, as it says itself; 0 where it says nothing sensible.
     fn replay_count<'a>(&self, record: &RecordView<'a>) -> Cow<'a, [u8]> {
         let name = self.names.last().map_or("", String::as_str);
-        let count = record.headers.iter().find(|(found, _)| *found == name).and_then(|(_, value)| value);
+        let count = record.headers.iter().find(|(found, _)| *found == name.as_bytes()).and_then(|(_, value)| value);
         let sensible = |count: &&[u8]| (1..=9).contains(&count.len()) && count.iter().all(u8::is_ascii_digit);
         Cow::Borrowed(count.filter(sensible).unwrap_or(b"0"))
     }
@@ -131,12 +131,12 @@ impl Envelope {
 
 impl Letter<'_> {
     /// Every header to write: the record's own, then those that say why.
-    pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> + Clone {
-        let prefix = self.envelope.prefix.as_str();
+    pub fn headers(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> + Clone {
+        let prefix = self.envelope.prefix.as_bytes();
         let own = self.record.headers.iter().filter(move |(name, _)| !name.starts_with(prefix));
         let ours = self.envelope.names.iter().zip(&self.values);
         let truncated = std::iter::once((&self.envelope.truncated_from, &self.truncated_from));
-        own.chain(ours.chain(truncated).filter_map(|(name, value)| Some((name.as_str(), Some(value.as_deref()?)))))
+        own.chain(ours.chain(truncated).filter_map(|(name, value)| Some((name.as_bytes(), Some(value.as_deref()?)))))
     }
 }
 
@@ -160,11 +160,11 @@ mod tests {
         let rejection = Rejection::field(Reason::MissingField, "ip", "é".repeat(200));
         let letter = envelope.letter(record, Stage::Validate, &rejection, truncated);
         let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
-        letter.headers().map(|(name, value)| (name.to_owned(), value.map(text))).collect()
+        letter.headers().map(|(name, value)| (text(name), value.map(text))).collect()
     }
 
-    fn header(name: &str, value: Option<&'static str>) -> Header {
-        Header { name: name.to_owned(), value: value.map(Bytes::from) }
+    fn header(name: &'static str, value: Option<&'static str>) -> Header {
+        Header { name: name.into(), value: value.map(Bytes::from) }
     }
 
     fn record<'a>(headers: &'a [Header]) -> RecordView<'a> {
@@ -198,7 +198,8 @@ mod tests {
     fn the_records_own_headers_stay_in_order_with_repeats_and_nulls() {
         let own = [header("b", None), header("a", Some("1")), header("b", Some("2"))];
         let found = headers_of(&record(&own), false);
-        let own: Vec<_> = own.map(|h| (h.name, h.value.map(|v| String::from_utf8(v.to_vec()).unwrap()))).to_vec();
+        let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+        let own: Vec<_> = own.map(|h| (text(h.name), h.value.map(text))).to_vec();
         assert_eq!(found[..3], own);
     }
 

@@ -38,19 +38,19 @@ impl<'a> Marks<'a> {
     pub fn of(record: &RecordView<'a>, prefix: &str) -> Self {
         let mut marks = Self::default();
         for (name, value) in record.headers.iter() {
-            let Some(name) = name.strip_prefix(prefix) else { continue };
+            let Some(name) = name.strip_prefix(prefix.as_bytes()) else { continue };
             let Some(text) = value.and_then(|value| std::str::from_utf8(value).ok()) else { continue };
             match name {
-                "topic" => marks.topic = Some(text).filter(|topic| is_topic_name(topic)),
-                "partition" => marks.partition = text.parse().ok().filter(|partition| *partition >= 0),
-                "offset" => marks.offset = text.parse().ok(),
-                "timestamp" => marks.timestamp_ms = text.parse().ok(),
-                "reason" => marks.reason = Some(text),
-                "field" => marks.field = Some(text),
-                "message" => marks.message = Some(text),
-                "stage" => marks.stage = Some(text),
-                "replay.count" => marks.replays = text.parse().unwrap_or(0),
-                "truncated.from" => marks.truncated_from = Some(text.parse().unwrap_or(0)),
+                b"topic" => marks.topic = Some(text).filter(|topic| is_topic_name(topic)),
+                b"partition" => marks.partition = text.parse().ok().filter(|partition| *partition >= 0),
+                b"offset" => marks.offset = text.parse().ok(),
+                b"timestamp" => marks.timestamp_ms = text.parse().ok(),
+                b"reason" => marks.reason = Some(text),
+                b"field" => marks.field = Some(text),
+                b"message" => marks.message = Some(text),
+                b"stage" => marks.stage = Some(text),
+                b"replay.count" => marks.replays = text.parse().unwrap_or(0),
+                b"truncated.from" => marks.truncated_from = Some(text.parse().unwrap_or(0)),
                 _ => {}
             }
         }
@@ -80,10 +80,13 @@ impl<'a> Replayed<'a> {
     }
 
     /// All headers to write.
-    pub fn headers<'h>(&'h self, record: &RecordView<'h>) -> impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone {
-        let prefix = self.prefix;
+    pub fn headers<'h>(
+        &'h self,
+        record: &RecordView<'h>,
+    ) -> impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)> + Clone {
+        let prefix = self.prefix.as_bytes();
         let own = record.headers.iter().filter(move |(name, _)| !name.starts_with(prefix));
-        own.chain(std::iter::once((self.name.as_str(), Some(self.count.as_bytes()))))
+        own.chain(std::iter::once((self.name.as_bytes(), Some(self.count.as_bytes()))))
     }
 }
 
@@ -98,15 +101,18 @@ mod tests {
 
     const PREFIX: &str = "__dlq.errors.";
 
-    fn owned<'a>(headers: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>) -> Vec<Header> {
+    fn owned<'a>(headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> Vec<Header> {
         headers
-            .map(|(name, value)| Header { name: name.to_owned(), value: value.map(Bytes::copy_from_slice) })
+            .map(|(name, value)| Header {
+                name: Bytes::copy_from_slice(name),
+                value: value.map(Bytes::copy_from_slice),
+            })
             .collect()
     }
 
     #[test]
     fn a_record_dies_is_replayed_and_counted() {
-        let own = [("b", None), ("a", Some(&b"1"[..])), ("b", Some(b""))];
+        let own = [(&b"b"[..], None), (b"caf\xe9", Some(&b"1"[..])), (b"b", Some(b""))];
         let came = owned(own.into_iter());
         let mut headers = came.clone();
         let rejection = Rejection::field(Reason::MissingField, "ip", "ip is missing");
@@ -135,8 +141,10 @@ mod tests {
 
     #[test]
     fn nonsense_is_none() {
-        let text =
-            |name: &str, value: &'static str| Header { name: format!("{PREFIX}{name}"), value: Some(value.into()) };
+        let text = |name: &str, value: &'static str| Header {
+            name: format!("{PREFIX}{name}").into(),
+            value: Some(value.into()),
+        };
         let headers = [text("topic", "a b"), text("partition", "-1"), text("offset", "x"), text("replay.count", "-7")];
         let record =
             RecordView { offset: Offset(0), timestamp_ms: 5, key: None, value: None, headers: Headers::List(&headers) };

@@ -54,7 +54,8 @@ fn run(stages: &mut dyn Stages, entries: &[Entry<'_>]) -> Staged {
     let mut found = Vec::new();
     for part in out.into_parts() {
         for record in decoded(part.batch.finish(Compression::None).unwrap()).iter() {
-            let header = |(name, value): (&str, Option<&[u8]>)| format!("{name}={}", text(value.unwrap_or_default()));
+            let header =
+                |(name, value): (&[u8], Option<&[u8]>)| format!("{}={}", text(name), text(value.unwrap_or_default()));
             let headers = record.headers.iter().map(header).collect();
             found.push((part.to.topic, part.to.partition, text(record.value.unwrap_or_default()), headers));
         }
@@ -130,7 +131,7 @@ fn a_refused_record_is_buried_with_its_reason_and_cut() {
     let records = decoded(part.batch.finish(Compression::None).unwrap());
     let record = records.get(0).unwrap();
     assert_eq!(record.value, Some(&b"0123"[..]));
-    let truncated = record.headers.iter().find(|(name, _)| name.ends_with("truncated.from")).unwrap();
+    let truncated = record.headers.iter().find(|(name, _)| name.ends_with(b"truncated.from")).unwrap();
     assert_eq!(truncated.1, Some(&b"10"[..]));
 }
 
@@ -182,7 +183,7 @@ fn a_dead_letter_is_logged_with_its_trace_and_nothing_else_of_the_record() {
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let value = br#"{"user_id":"424cdd21","app_version":7}"#;
     for header in [format!("00-{trace}-00f067aa0ba902b7-01"), "00-424cdd21-00f067aa0ba902b7-01".to_owned()] {
-        let headers = [Header { name: "traceparent".to_owned(), value: Some(header.into()) }];
+        let headers = [Header { name: "traceparent".into(), value: Some(header.into()) }];
         let record = RecordView { headers: Headers::List(&headers), ..entry(value).record };
         run(&mut stages, &[Entry { record, damage: None }]);
     }

@@ -31,7 +31,7 @@ async fn produce(brokers: &str, topic: &str, source: &str, records: usize) {
         for _ in 0..700.min(records - number) {
             let key = number.to_string();
             let record = Outgoing { timestamp_ms: 1_767_323_045_000, key: Some(key.as_bytes()), value: Some(b"{}") };
-            let headers = headers.each_ref().map(|(name, value)| (name.as_str(), Some(value.as_bytes())));
+            let headers = headers.each_ref().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
             batch.append(&record, Headers::Borrowed(&headers));
             number += 1;
         }
@@ -135,7 +135,7 @@ async fn what_is_exported_comes_back_byte_for_byte() {
         Some("é\u{2028}\u{9b}\"\\\n".as_bytes()),
         Some(b"\0\r\n"),
     ];
-    let own: Vec<(&str, Field)> = ["a", "", "a", "é", "a"]
+    let own: Vec<(&[u8], Field)> = [&b"a"[..], b"", b"caf\xe9", "é".as_bytes(), b"a"]
         .into_iter()
         .zip([None, Some(&b""[..]), Some(b"\xff"), Some("é".as_bytes()), None])
         .collect();
@@ -150,12 +150,12 @@ async fn what_is_exported_comes_back_byte_for_byte() {
                 let marks =
                     [("topic", "bytes-in"), ("partition", &from), ("reason", "invalid_utf8"), ("replay.count", "0")];
                 let marks = marks.map(|(name, value)| (format!("{PREFIX}{name}"), value.to_owned()));
-                let marks = marks.iter().map(|(name, value)| (name.as_str(), Some(value.as_bytes())));
+                let marks = marks.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
                 let timestamp_ms = 1_767_323_045_000 + i64::from(partition);
                 let headers: Vec<_> = own.iter().copied().chain(marks).collect();
                 batch.append(&Outgoing { timestamp_ms, key, value }, Headers::Borrowed(&headers));
                 let count = (format!("{PREFIX}replay.count").into_bytes(), Some(b"1".to_vec()));
-                let own = own.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.map(<[u8]>::to_vec)));
+                let own = own.iter().map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec)));
                 let headers: Vec<_> = own.chain([count]).collect();
                 let record = (timestamp_ms, key.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec), headers);
                 expected.entry(partition).or_default().push(record);

@@ -32,8 +32,8 @@ async fn a_replay_writes_what_came_and_goes_on_behind_it() {
         assert_eq!(record.key.as_deref(), Some(key.as_bytes()));
         assert_eq!(record.value.as_deref(), value.map(str::as_bytes));
         assert_eq!(record.timestamp_ms, 1_767_323_045_000);
-        let own: Vec<_> = record.headers.iter().take(2).map(|h| (h.name.as_str(), h.value.as_deref())).collect();
-        assert_eq!(own, [("own", Some(&b"CANARY-header"[..])), ("own", None)]);
+        let own: Vec<_> = record.headers.iter().take(2).map(|h| (&*h.name, h.value.as_deref())).collect();
+        assert_eq!(own, [(&b"own"[..], Some(&b"CANARY-header"[..])), (b"own", None)]);
         assert_eq!(record.headers.len(), 3);
     }
     let quarantined = sandbox.read("quarantine", 0).unwrap();

@@ -192,6 +192,11 @@ fn check_enriched(sent: &Sent, record: &StoredRecord) {
 }
 
 /// The record as it came, and headers that say why.
+/// What a header says, by its name.
+fn why_of(name: &[u8]) -> &str {
+    std::str::from_utf8(name).unwrap().strip_prefix(PREFIX).unwrap()
+}
+
 fn check_letter(world: &World, sent: &Sent, dead: &Dead, record: &StoredRecord) {
     let whole = sent.record.value.as_deref().unwrap_or_default();
     if dead.truncated {
@@ -200,12 +205,13 @@ fn check_letter(world: &World, sent: &Sent, dead: &Dead, record: &StoredRecord) 
     } else {
         assert_eq!(record.value, sent.record.value, "{sent:?}");
     }
-    let own = sent.record.headers.iter().filter(|header| !header.name.starts_with(PREFIX)).count();
+    let own = sent.record.headers.iter().filter(|header| !header.name.starts_with(PREFIX.as_bytes())).count();
     let (came, why) = record.headers.split_at(own);
-    let expected: Vec<_> = sent.record.headers.iter().filter(|header| !header.name.starts_with(PREFIX)).collect();
+    let expected: Vec<_> =
+        sent.record.headers.iter().filter(|header| !header.name.starts_with(PREFIX.as_bytes())).collect();
     assert_eq!(came.iter().collect::<Vec<_>>(), expected, "{sent:?}");
 
-    let mut names: BTreeSet<_> = why.iter().map(|header| header.name.strip_prefix(PREFIX).unwrap()).collect();
+    let mut names: BTreeSet<_> = why.iter().map(|header| why_of(&header.name)).collect();
     assert_eq!(names.len(), why.len(), "each once");
     let header = |name: &str| text(record, &format!("{PREFIX}{name}")).unwrap_or_else(|| panic!("no {name}"));
     for (name, value) in [

@@ -89,12 +89,12 @@ pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut dyn Write)
         if let Some(bytes) = marks.truncated_from {
             writeln!(out, "  cut       its value had {bytes} bytes: it can't be replayed as it was")?;
         }
-        let own = record.headers.iter().filter(|(name, _)| !name.starts_with(context.prefix()));
+        let own = record.headers.iter().filter(|(name, _)| !name.starts_with(context.prefix().as_bytes()));
         for (name, value) in own {
             match args.reveal {
-                true => writeln!(out, "  header    {name:?} = {}", revealed(value))?,
+                true => writeln!(out, "  header    {} = {}", revealed(Some(name)), revealed(value))?,
                 false => {
-                    writeln!(out, "  header    {} = {}", MaskedBytes(Some(name.as_bytes())), MaskedBytes(value))?;
+                    writeln!(out, "  header    {} = {}", MaskedBytes(Some(name)), MaskedBytes(value))?;
                 }
             }
         }
