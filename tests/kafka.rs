@@ -156,7 +156,7 @@ async fn headers_of_any_name_null_and_repeated_come_through() {
     let (mut null_headers, mut latin_1_names) = (0, 0);
     let count = |record: support::records::RawRecord| {
         null_headers += record.headers.iter().filter(|(name, value)| name == "trace" && value.is_none()).count();
-        latin_1_names += record.headers.iter().filter(|(name, _)| name == b"caf\xe9"[..]).count();
+        latin_1_names += record.headers.iter().filter(|(name, _)| **name == b"caf\xe9"[..]).count();
     };
     wire::read_partition(&topics.brokers, &topics.names[2], 0, count).await.unwrap();
     assert_eq!((null_headers, latin_1_names), (1, 1));
