@@ -31,6 +31,12 @@ pub struct Marks<'a> {
     pub replays: u32,
     /// How long the value was, where it was cut.
     pub truncated_from: Option<u64>,
+    /// How long the key was, where it was cut.
+    pub key_truncated_from: Option<u64>,
+    /// How many of its own headers are left out, where any are.
+    pub truncated_headers: Option<u64>,
+    /// The record has no key; what stands there is its place.
+    pub key_was_null: bool,
 }
 
 impl<'a> Marks<'a> {
@@ -51,10 +57,23 @@ impl<'a> Marks<'a> {
                 b"stage" => marks.stage = Some(text),
                 b"replay.count" => marks.replays = text.parse().unwrap_or(0),
                 b"truncated.from" => marks.truncated_from = Some(text.parse().unwrap_or(0)),
+                b"truncated.key.from" => marks.key_truncated_from = Some(text.parse().unwrap_or(0)),
+                b"truncated.headers" => marks.truncated_headers = Some(text.parse().unwrap_or(0)),
+                b"key.null" => marks.key_was_null = text == "true",
                 _ => {}
             }
         }
         marks
+    }
+
+    /// Whether some of the record is not there.
+    pub fn is_truncated(&self) -> bool {
+        self.truncated_from.or(self.key_truncated_from).or(self.truncated_headers).is_some()
+    }
+
+    /// The record's key.
+    pub fn key<'r>(&self, record: &RecordView<'r>) -> Option<&'r [u8]> {
+        record.key.filter(|_| !self.key_was_null)
     }
 
     /// When the record was made; what its topic says where the headers don't.
@@ -95,7 +114,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::dead_letter::{Envelope, Stage};
+    use crate::dead_letter::{Envelope, Fit, Stage};
     use crate::event::{Reason, Rejection};
     use crate::record::{Header, Headers, Offset};
 
@@ -126,7 +145,7 @@ mod tests {
                 value: Some(b"x"),
                 headers: Headers::List(headers),
             };
-            let dead = owned(envelope.letter(&record(&list), Stage::Validate, &rejection, false).headers());
+            let dead = owned(envelope.letter(&record(&list), Stage::Validate, &rejection, Fit::default()).headers());
             let dead = record(&dead);
             let marks = Marks::of(&dead, PREFIX);
             assert_eq!((marks.topic, marks.partition, marks.offset), (Some("user-login"), Some(3), Some(42)));
@@ -137,6 +156,37 @@ mod tests {
             assert_eq!(headers.len(), 4, "one header is added, however often");
         }
         assert_eq!(headers[3].value.as_deref(), Some(&b"3"[..]));
+    }
+
+    #[test]
+    fn what_was_changed_is_read_back() {
+        let envelope = Envelope::new(PREFIX, "login-pipeline", "user-login", 3);
+        let rejection = Rejection::record(Reason::TooLarge, "too large");
+        let own = [Header { name: "a".into(), value: Some("1".into()) }];
+        let record = RecordView {
+            offset: Offset(42),
+            timestamp_ms: 5,
+            key: Some(b"key"),
+            value: Some(b"value"),
+            headers: Headers::List(&own),
+        };
+        let none = Fit::default();
+        for (fit, key, is_truncated) in [
+            (none, Some(&b"key"[..]), false),
+            (Fit { keyed: true, ..none }, Some(b"key"), false),
+            (Fit { value: Some(1), ..none }, Some(b"key"), true),
+            (Fit { key: Some(1), ..none }, Some(b"k"), true),
+            (Fit { headers: Some(1), ..none }, Some(b"key"), true),
+            (Fit { keyed: true, ..none }, None, false),
+        ] {
+            let record = RecordView { key: key.and(record.key), ..record };
+            let letter = envelope.letter(&record, Stage::Produce, &rejection, fit);
+            let headers = owned(letter.headers());
+            let dead = RecordView { key: letter.key(), headers: Headers::List(&headers), ..record };
+            assert!(dead.key.is_some() || !fit.keyed, "no dead letter without a key");
+            let marks = Marks::of(&dead, PREFIX);
+            assert_eq!((marks.key(&dead), marks.is_truncated()), (key, is_truncated), "{fit:?}");
+        }
     }
 
     #[test]
