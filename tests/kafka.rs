@@ -162,6 +162,58 @@ async fn headers_of_any_name_null_and_repeated_come_through() {
     assert_eq!((null_headers, latin_1_names), (1, 1));
 }
 
+/// Kafka's default for timestamps ahead, an hour, on both sides, and dead letters in a compacted topic: either
+/// held the partition for good.
+#[tokio::test]
+async fn what_a_topic_refuses_costs_that_record() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let kafka = KafkaCluster::shared().await;
+    let [source, output, dead] = ["refused-in", "refused-out", "refused-dead"];
+    kafka.create_topic(source, 1, &[("message.timestamp.after.max.ms", "9223372036854775807")]).await;
+    kafka.create_topic(output, 1, &[]).await;
+    kafka.create_topic(dead, 1, &[("cleanup.policy", "compact")]).await;
+    let topics = Topics { brokers: kafka.bootstrap(), names: [source, output, dead].map(str::to_owned) };
+    let good = br#"{"user_id":"u","app_version":"2.3.0","ip":"10.0.0.1","locale":"RU","device_id":"d","timestamp":1694479551}"#;
+    let (now, mut batch) = (login_pipeline::worker::unix_ms(), BatchBuilder::default());
+    for n in 0..500 {
+        let timestamp_ms = if n == 250 { now + 3 * 3_600_000 } else { now };
+        let (key, value) = if n == 300 { (None, &b"bad"[..]) } else { (Some(&b"key"[..]), &good[..]) };
+        batch.append(&Outgoing { timestamp_ms, key, value: Some(value) }, Headers::NONE);
+    }
+    let batch = batch.finish(Compression::None).unwrap();
+    let cluster = Cluster::new(Options::from(&config_for(&topics.brokers)));
+    cluster.produce(source, 0, batch, Duration::from_secs(10)).await.unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut pipeline = topics.pipeline(folder.path(), &[]);
+    drained(&mut pipeline, 500).await;
+    ended_in_order(pipeline).await;
+    let (mut written, mut letters) = (0, Vec::new());
+    wire::read_partition(&topics.brokers, output, 0, |_| written += 1).await.unwrap();
+    wire::read_partition(&topics.brokers, dead, 0, |record| letters.push(record)).await.unwrap();
+    assert_eq!((written, letters.len()), (498, 2));
+    let mut whys: Vec<_> = letters.iter().map(|letter| letter.header("__dlq.errors.message").unwrap()).collect();
+    whys.sort_unstable();
+    assert!(whys[1].contains("message.timestamp.after.max.ms"), "{whys:?}");
+    let places = letters.iter().filter(|letter| letter.key.as_deref() == Some(b"refused-in/0/300"));
+    assert_eq!(places.count(), 1, "{letters:?}");
+
+    let usual = PipelineProcess::usual_args(&topics.brokers, source, output, dead, folder.path());
+    let check = std::process::Command::new(env!("CARGO_BIN_EXE_login-pipeline"))
+        .args(["check", "--connect"])
+        .args(usual)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&check.stdout) + String::from_utf8_lossy(&check.stderr);
+    assert!(!check.status.success(), "{said}");
+    assert!(
+        said.contains("dead letters refused-dead: 1 partitions, Write is allowed, but cleanup.policy=compact"),
+        "{said}"
+    );
+}
+
 /// With the program of a release build (`LOGIN_PIPELINE_BIN`) this also holds the bound on memory;
 /// a debug build is larger by itself.
 #[tokio::test]
