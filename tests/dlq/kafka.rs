@@ -17,6 +17,9 @@ use crate::support::kafka::KafkaCluster;
 use crate::support::topics::PATIENCE;
 use crate::support::wire;
 
+/// The records are of long ago: where a test takes longer than retention's first look, nothing would be left of them.
+const FOR_GOOD: &[(&str, &str)] = &[("retention.ms", "-1")];
+
 /// What a kill may double: `BATCH_RECORDS` of the replay.
 const BATCH_RECORDS: usize = 1_000;
 
@@ -78,7 +81,7 @@ async fn killed(test: &str, file: Option<&Path>) {
     let brokers = kafka.bootstrap();
     let [topic, source] = ["dead", "in"].map(|role| format!("{test}-{role}"));
     for topic in [&topic, &source] {
-        kafka.create_topic(topic, 1, &[]).await;
+        kafka.create_topic(topic, 1, FOR_GOOD).await;
     }
     produce(&brokers, &topic, &source, records).await;
     let mut args = vec!["replay", "--yes", "--dead_letter.topic", &topic];
@@ -124,7 +127,7 @@ async fn what_is_exported_comes_back_byte_for_byte() {
     let kafka = KafkaCluster::shared().await;
     let brokers = kafka.bootstrap();
     for topic in ["bytes-dead", "bytes-in"] {
-        kafka.create_topic(topic, 3, &[]).await;
+        kafka.create_topic(topic, 3, FOR_GOOD).await;
     }
     // Every key with every value, and headers of all kinds.
     let fields: [Field; 6] = [
