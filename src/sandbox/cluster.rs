@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -13,6 +14,8 @@ use super::fault::FaultBook;
 use super::group::Groups;
 use super::idempotence::{Producers, Verdict};
 use super::log::{OutOfRange, PartitionLog};
+use super::record::StoredRecord;
+use super::records::now_ms;
 use crate::config::is_topic_name;
 
 /// Kafka's default of `max.message.bytes`.
@@ -30,12 +33,59 @@ pub struct TopicConfig {
     pub max_message_bytes: usize,
     /// How many bytes a partition keeps before it drops its oldest batches; `None` keeps all.
     pub retention_bytes: Option<usize>,
+    /// Takes no record without a key (`cleanup.policy=compact`). Nothing is ever compacted.
+    pub compacted: bool,
+    /// Takes no record dated later than now by more than this (`message.timestamp.after.max.ms`); `None`
+    /// takes all.
+    pub timestamp_after_max_ms: Option<i64>,
+    /// The same of records dated earlier (`message.timestamp.before.max.ms`).
+    pub timestamp_before_max_ms: Option<i64>,
 }
 
 impl TopicConfig {
-    /// Kafka's defaults with so many partitions.
+    /// Kafka's defaults with so many partitions, but any timestamp is taken.
     pub fn new(partitions: i32) -> Self {
-        Self { partitions, max_message_bytes: MAX_MESSAGE_BYTES, retention_bytes: None }
+        Self {
+            partitions,
+            max_message_bytes: MAX_MESSAGE_BYTES,
+            retention_bytes: None,
+            compacted: false,
+            timestamp_after_max_ms: None,
+            timestamp_before_max_ms: None,
+        }
+    }
+
+    /// What `LogValidator` checks of each record.
+    fn check_records(&self, bytes: &[u8], now_ms: i64) -> Result<(), Unappended> {
+        let (after, before) = (self.timestamp_after_max_ms, self.timestamp_before_max_ms);
+        if !self.compacted && after.is_none() && before.is_none() {
+            return Ok(());
+        }
+        let stored = batch::records(&Bytes::copy_from_slice(bytes)).map_err(|_| codes::INVALID_RECORD)?;
+        let keyless = |record: &StoredRecord| self.compacted && record.key.is_none();
+        let untimely = |record: &StoredRecord| {
+            let ahead = record.timestamp_ms.saturating_sub(now_ms);
+            after.is_some_and(|most| ahead > most) || before.is_some_and(|most| ahead < -most)
+        };
+        let code = if stored.iter().any(keyless) { codes::INVALID_RECORD } else { codes::INVALID_TIMESTAMP };
+        let refused = (0..).zip(&stored).filter(|(_, record)| keyless(record) || untimely(record));
+        let records: Vec<i32> = refused.map(|(at, _)| at).collect();
+        if records.is_empty() { Ok(()) } else { Err(Unappended { code, records }) }
+    }
+}
+
+/// Why a batch is not appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unappended {
+    /// The error code.
+    pub code: i16,
+    /// The records that are the reason, by their place in it, where it is not the batch.
+    pub records: Vec<i32>,
+}
+
+impl From<i16> for Unappended {
+    fn from(code: i16) -> Self {
+        Self { code, records: Vec::new() }
     }
 }
 
@@ -248,12 +298,13 @@ impl Cluster {
         partition: i32,
         version: i16,
         bytes: &[u8],
-    ) -> Result<(i64, i64), i16> {
-        let limit = self.topics.get(topic).map_or(MAX_MESSAGE_BYTES, |topic| topic.config.max_message_bytes);
+    ) -> Result<(i64, i64), Unappended> {
+        let config = self.topics.get(topic).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?.config.clone();
         let partition = self.led_by(node, topic, partition)?;
-        let header = check_produced(bytes, version, limit)?;
+        let header = check_produced(bytes, version, config.max_message_bytes)?;
+        config.check_records(bytes, now_ms())?;
         let base_offset = match partition.producers.judge(&header) {
-            Verdict::Refuse(code) => return Err(code),
+            Verdict::Refuse(code) => return Err(code.into()),
             Verdict::Duplicate(base_offset) => base_offset,
             Verdict::Append => partition.append(&header, bytes),
         };

@@ -19,6 +19,7 @@ pub(super) const INVALID_GROUP_ID: i16 = 24;
 pub(super) const UNKNOWN_MEMBER_ID: i16 = 25;
 pub(super) const INVALID_SESSION_TIMEOUT: i16 = 26;
 pub(super) const REBALANCE_IN_PROGRESS: i16 = 27;
+pub(super) const INVALID_TIMESTAMP: i16 = 32;
 pub(super) const UNSUPPORTED_VERSION: i16 = 35;
 pub(super) const TOPIC_ALREADY_EXISTS: i16 = 36;
 pub(super) const INVALID_PARTITIONS: i16 = 37;

@@ -239,7 +239,7 @@ fn stored(partition: &Partition) -> Result<Vec<StoredRecord>, SandboxError> {
     partition.log.records().map_err(unreadable)
 }
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
     since_epoch.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }

@@ -280,7 +280,7 @@ async fn send_compressed(world: &World, records: Vec<(NewRecord, Fate)>, codec: 
     let mut batch = BatchBuilder::default();
     for (record, _) in &records {
         let (key, value) = (record.key.as_deref(), record.value.as_deref());
-        let headers = record.headers.iter().map(|h| (h.name.as_str(), h.value.as_deref())).collect::<Vec<_>>();
+        let headers = record.headers.iter().map(|h| (&*h.name, h.value.as_deref())).collect::<Vec<_>>();
         batch.append(&Outgoing { timestamp_ms: record.timestamp_ms, key, value }, Headers::Borrowed(&headers));
     }
     let (batch, cluster) = (batch.finish(codec).unwrap(), Cluster::new(Options::from(&kafka)));

@@ -17,9 +17,14 @@ mod typed;
 use std::time::Duration;
 
 use chrono::DateTime;
+use login_pipeline::broker::wire::batch::{BatchBuilder, Outgoing};
+use login_pipeline::broker::wire::records::Frames;
+use login_pipeline::broker::wire::{Ask, Cluster, Isolation, Options};
+use login_pipeline::config::{Compression, Config, Kafka};
+use login_pipeline::record::{Headers, Offset};
 use login_pipeline::sandbox::{Action, Api, Fault, NewBatch, NewRecord, Sandbox, SandboxError, TopicConfig};
 use rskafka::client::error::{Error, ProtocolError};
-use rskafka::client::partition::{Compression, OffsetAt, UnknownTopicHandling};
+use rskafka::client::partition::{OffsetAt, UnknownTopicHandling};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -28,26 +33,33 @@ use support::{TOPIC, client, fetch, partition, produce, record, server_error, so
 #[tokio::test]
 async fn every_codec_passes_untouched() {
     let sandbox = with_topic().await;
-    let partition = partition(&sandbox).await;
+    let kafka = Kafka { brokers: vec![sandbox.bootstrap()], ..Config::default().kafka };
+    let cluster = Cluster::new(Options::from(&kafka));
     let codecs =
-        [Compression::NoCompression, Compression::Gzip, Compression::Lz4, Compression::Snappy, Compression::Zstd];
+        [Compression::None, Compression::Gzip, Compression::Lz4, Compression::Snappy, Compression::Zstd];
     for (n, codec) in codecs.into_iter().enumerate() {
-        let records = (0..20).map(|i| record(&format!("{n}-{i}"))).collect();
-        let offsets = soon(partition.produce(records, codec)).await.unwrap();
-        assert_eq!(offsets.len(), 20);
+        let mut batch = BatchBuilder::default();
+        for i in 0..20 {
+            let value = format!("{n}-{i}");
+            let sent = Outgoing { timestamp_ms: i, key: Some(b"k"), value: Some(value.as_bytes()) };
+            batch.append(&sent, Headers::Borrowed(&[(b"n", Some(b"h"))]));
+        }
+        let batch = batch.finish(codec).unwrap();
+        let produced = soon(cluster.produce(TOPIC, 0, batch, Duration::from_secs(5))).await.unwrap();
+        assert_eq!(produced.base_offset.0, i64::try_from(n * 20).unwrap());
     }
-    let (fetched, high_watermark) = fetch(&partition, 0).await.unwrap();
-    assert_eq!((fetched.len(), high_watermark), (100, 100));
-
     let stored = sandbox.read(TOPIC, 0).unwrap();
     assert_eq!(stored.len(), 100);
-    for (ours, theirs) in stored.iter().zip(&fetched) {
-        assert_eq!(ours.offset, theirs.offset);
-        assert_eq!(ours.key.as_deref(), theirs.record.key.as_deref());
-        assert_eq!(ours.value.as_deref(), theirs.record.value.as_deref());
-        assert_eq!(ours.timestamp_ms, theirs.record.timestamp.timestamp_millis());
-        assert_eq!(ours.headers[0].value.as_deref(), Some(&b"h"[..]));
+    for (place, record) in stored.iter().enumerate() {
+        let (n, i) = (place / 20, place % 20);
+        assert_eq!((record.offset, record.timestamp_ms), (i64::try_from(place).unwrap(), i64::try_from(i).unwrap()));
+        assert_eq!(record.key.as_deref(), Some(&b"k"[..]));
+        assert_eq!(record.value.as_deref(), Some(format!("{n}-{i}").as_bytes()));
+        assert_eq!(record.headers[0].value.as_deref(), Some(&b"h"[..]));
     }
+    let answer = cluster.fetch(&Ask { topic: TOPIC, partition: 0, isolation: Isolation::Committed, offset: Offset(0), max_bytes: 1 << 20, max_wait_ms: 0 });
+    let packed = Frames::new(soon(answer).await.unwrap().batches).map(|batch| batch.bytes[22] & 7).collect::<Vec<_>>();
+    assert_eq!(packed, [0, 1, 3, 2, 4], "as they came");
 }
 
 #[tokio::test]

@@ -121,7 +121,8 @@ impl SourceBatch {
     /// memory for than there is `room`.
     pub(super) fn baffles_rskafka(&self, room: usize) -> bool {
         let Entries::Wire(stretch) = &self.entries else { return false };
-        let is_odd = |record: RecordView<'_>| record.headers.iter().any(|(_, value)| value.is_none());
+        let beyond = |(name, value): (&[u8], Option<&[u8]>)| value.is_none() || std::str::from_utf8(name).is_err();
+        let is_odd = |record: RecordView<'_>| record.headers.iter().any(beyond);
         stretch.controls > 0
             || stretch.compressed
             || self.bytes > room
