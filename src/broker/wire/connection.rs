@@ -30,6 +30,7 @@ use super::security::Security;
 use super::stream::{self, WriteHalf};
 use super::versions::{Offered, TransactionVersion};
 use super::{Options, answers, sasl, throttle, tls};
+use crate::broker::error::CLOSED_AT_ONCE;
 use crate::broker::{Cause, Error};
 
 /// The share of a SASL session, in percent, after which the next connection is opened, as Kafka's
@@ -402,6 +403,7 @@ fn lost(error: &std::io::Error, answers: u64, is_proven: bool) -> Cause {
             ", before any answer of weight: check kafka.security_protocol; if this port wants a client's certificate, \
              set kafka.tls.cert_file"
         }
+        0 => CLOSED_AT_ONCE,
         _ => "",
     };
     broken(error, hint)
@@ -477,6 +479,7 @@ mod tests {
         options.security.note_let_in();
         let error = answered_to(&[], &options).await;
         assert!(!error.to_string().contains("security_protocol"), "{error}");
+        assert!(error.to_string().contains("max.connections.per.ip"), "it was closed at once: {error}");
         assert_eq!(error.class(), crate::retry::ErrorClass::Ambiguous);
     }
 
