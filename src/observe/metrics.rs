@@ -1,4 +1,4 @@
-//! Numbers for Prometheus, in OpenMetrics text.
+//! Numbers for Prometheus, in its classic text or in OpenMetrics.
 //!
 //! Families are made once. Whoever counts on the hot path asks for a handle bound to its labels
 //! first and holds it; counting is then one relaxed atomic addition.
@@ -13,6 +13,7 @@
 //! ```
 
 mod families;
+mod format;
 mod handles;
 mod since;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub(super) use families::END_TO_END_BOUNDS;
+pub use format::Format;
 pub use handles::{GeoIpMetrics, GroupMetrics, PartitionMetrics, RouteMetrics};
 
 use self::families::{
@@ -36,9 +38,6 @@ use self::families::{
 use super::histogram::DurationHistogram;
 use super::lock;
 use super::process::Process;
-
-/// The content type of [`Metrics::encode`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The routes that there always are. Topics of routing rules come besides.
 const ROUTES: [&str; 3] = ["output", "dead_letter", "dropped"];
@@ -81,7 +80,15 @@ impl Metrics {
         metrics
     }
 
-    /// Everything as it is now, as [`CONTENT_TYPE`].
+    /// Everything as it is now, in this form.
+    pub fn encode_as(&self, format: Format) -> String {
+        match format {
+            Format::Text => format::classic(&self.encode()),
+            Format::OpenMetrics => self.encode(),
+        }
+    }
+
+    /// Everything as it is now, in OpenMetrics.
     pub fn encode(&self) -> String {
         let mut encoded = String::with_capacity(16 * 1024);
         if let Err(error) = text::encode(&mut encoded, &self.inner.registry) {
