@@ -262,7 +262,7 @@ mod tests {
             for _ in 0..n {
                 tally.lock().count(0, "ios");
             }
-            metrics.acknowledged(0, 40, n);
+            metrics.acknowledged(1_700_000_000_000, 1_700_000_000_040, n);
             status.position(Offset(0));
             status.high_watermark(Offset(i64::try_from(n).unwrap()));
             let next = sample(&mut history, &observe);
@@ -301,7 +301,7 @@ mod tests {
         let (observe, mut history) = (observe(), History::default());
         let metrics = observe.metrics.partition("user-login", 3);
         let status = observe.partitions.partition("user-login", 3);
-        metrics.acknowledged(0, 400, 1_000);
+        metrics.acknowledged(1_700_000_000_000, 1_700_000_000_400, 1_000);
         let with = sample(&mut history, &observe);
         drop(status);
         assert_eq!(sample(&mut history, &observe).latency, with.latency);

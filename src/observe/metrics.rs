@@ -29,7 +29,7 @@ use prometheus_client::registry::Registry;
 
 pub(super) use families::END_TO_END_BOUNDS;
 pub use format::Format;
-pub use handles::{GeoIpMetrics, GroupMetrics, PartitionMetrics, RouteMetrics};
+pub use handles::{GeoIpMetrics, GroupMetrics, PartitionMetrics, RouteMetrics, is_time};
 
 use self::families::{
     BuildLabels, Families, GroupLabels, LimitLabels, PartitionLabels, ReasonLabels, ResultLabels, RetryLabels,

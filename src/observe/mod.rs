@@ -63,7 +63,7 @@ pub use health::{ComponentHandle, Health, Phase, Reason, Severity};
 pub use histogram::DurationHistogram;
 pub use http::{AdminServer, BindError, Limits};
 pub use login_codec::distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
-pub use metrics::{Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics};
+pub use metrics::{Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics, is_time};
 pub use paused::{Pause, PauseBoard};
 pub use status::{GroupReport, LastError, PartitionReport, PartitionState, PartitionStatus, Status, StatusBoard};
 pub use tally::{Dimensions, DistributionSnapshot, SharedTally, Snapshot, TOP, Tally, TallyBoard, Totals, ValueCount};

@@ -110,7 +110,8 @@ impl From<ScanError> for Rejection {
                 Self::record(Reason::MalformedJson, format!("the value is not JSON at byte {at}"))
             }
             ScanError::ByteOrderMark => {
-                let message = "the value is not JSON at byte 0: a UTF-8 byte order mark stands before it; write it without";
+                let message =
+                    "the value is not JSON at byte 0: a UTF-8 byte order mark stands before it; write it without";
                 Self::record(Reason::MalformedJson, message)
             }
             ScanError::NotAnObject => Self::record(Reason::NotAnObject, "the value is JSON, but not an object"),

@@ -20,8 +20,8 @@ const REQUEST_BOUNDS: &[f64] =
 pub(in crate::observe) const END_TO_END_BOUNDS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 86400.0];
 
-const END_TO_END_HELP: &str =
-    "From a record's timestamp until its outputs are acknowledged; all records of a batch count as its oldest";
+const END_TO_END_HELP: &str = "From a record's timestamp until its outputs are acknowledged; all records of a batch \
+                               count as its first that has one";
 
 #[derive(Debug)]
 pub(super) struct Families {

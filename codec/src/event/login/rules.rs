@@ -139,7 +139,8 @@ pub(super) fn timestamp_of(text: &str, named: Named) -> Result<i64, Rejection> {
     let number = decimal(text.as_bytes());
     let number = number.ok_or_else(|| invalid(FIELD, "timestamp is not a positive integer below 2^63"))?;
     milliseconds(number).ok_or_else(|| {
-        let beyond = "timestamp is beyond the year 2100: it is to be in seconds or milliseconds, not micro- or nanoseconds";
+        let beyond =
+            "timestamp is beyond the year 2100: it is to be in seconds or milliseconds, not micro- or nanoseconds";
         invalid(FIELD, if number == 0 { "timestamp is zero" } else { beyond })
     })
 }
