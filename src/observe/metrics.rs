@@ -28,6 +28,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub(super) use families::END_TO_END_BOUNDS;
+pub use families::Seconds;
 pub use format::Format;
 pub use handles::{GeoIpMetrics, GroupMetrics, PartitionMetrics, RouteMetrics, is_time};
 
@@ -108,7 +109,6 @@ impl Metrics {
         PartitionMetrics {
             records_in: families.records_in.get_or_create_owned(&labels),
             bytes_in: families.bytes_in.get_or_create_owned(&labels),
-            lag: families.lag.get_or_create_owned(&labels),
             next_offset: families.next_offset.get_or_create_owned(&labels),
             in_flight: families.in_flight.get_or_create_owned(&labels),
             checkpoint_age: families.checkpoint_age.get_or_create_owned(&labels),
@@ -156,6 +156,11 @@ impl Metrics {
             failed_lookups: families.geoip_failed_lookups.clone(),
             built: families.geoip_built.clone(),
         }
+    }
+
+    /// Counts the time for which brokers' quotas hold requests back.
+    pub fn throttled(&self) -> Seconds {
+        self.inner.families.throttled.clone()
     }
 
     /// How long writing one batch to `topic` takes, its acknowledgement included.

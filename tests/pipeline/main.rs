@@ -29,6 +29,7 @@ mod limits;
 mod log;
 mod network;
 mod refused;
+mod shown;
 mod stopping;
 mod support;
 mod topics;

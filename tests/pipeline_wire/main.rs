@@ -27,6 +27,8 @@ mod log;
 mod network;
 #[path = "../pipeline/refused.rs"]
 mod refused;
+#[path = "../pipeline/shown.rs"]
+mod shown;
 #[path = "../pipeline/stopping.rs"]
 mod stopping;
 #[path = "../pipeline/support.rs"]

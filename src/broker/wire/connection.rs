@@ -32,6 +32,7 @@ use super::versions::{Offered, TransactionVersion};
 use super::{Options, answers, sasl, throttle, tls};
 use crate::broker::error::CLOSED_AT_ONCE;
 use crate::broker::{Cause, Error};
+use crate::observe::Seconds;
 
 /// The share of a SASL session, in percent, after which the next connection is opened, as Kafka's
 /// own clients do ...
@@ -51,6 +52,7 @@ pub struct Connection {
     request_timeout: Duration,
     /// A broker that throttles leaves us unread until then; asking sooner would look like silence.
     throttled_until: std::sync::Mutex<Option<Instant>>,
+    throttled: Seconds,
     /// The SASL session, where the broker ends it.
     session: Option<Session>,
     reader: JoinHandle<()>,
@@ -122,6 +124,7 @@ impl Connection {
             offered: Offered::default(),
             request_timeout: options.request_timeout,
             throttled_until: std::sync::Mutex::default(),
+            throttled: options.throttled.clone(),
             session: None,
             reader,
         };
@@ -208,7 +211,10 @@ impl Connection {
         let Ok(pause @ 1..) = u64::try_from(pause) else { return };
         let pause = Duration::from_millis(pause);
         let mut throttled_until = self.throttled_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *throttled_until = Some(throttle::until(Instant::now(), *throttled_until, pause, &self.address));
+        let (now, before) = (Instant::now(), *throttled_until);
+        let until = throttle::until(now, before, pause, &self.address);
+        self.throttled.inc_by(until.saturating_duration_since(before.unwrap_or(now).max(now)).as_secs_f64());
+        *throttled_until = Some(until);
     }
 
     async fn wait_while_throttled(&self) {

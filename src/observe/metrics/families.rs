@@ -1,6 +1,7 @@
 //! The families: what each is called, is labelled with and says.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -23,11 +24,13 @@ pub(in crate::observe) const END_TO_END_BOUNDS: &[f64] =
 const END_TO_END_HELP: &str = "From a record's timestamp until its outputs are acknowledged; all records of a batch \
                                count as its first that has one";
 
+/// Counts seconds.
+pub type Seconds = Counter<f64, AtomicU64>;
+
 #[derive(Debug)]
 pub(super) struct Families {
     pub(super) records_in: Family<PartitionLabels, Counter>,
     pub(super) bytes_in: Family<PartitionLabels, Counter>,
-    pub(super) lag: Family<PartitionLabels, Gauge>,
     pub(super) next_offset: Family<PartitionLabels, Gauge>,
     pub(super) in_flight: Family<PartitionLabels, Gauge>,
     pub(super) checkpoint_age: Family<PartitionLabels, SecondsSince>,
@@ -48,6 +51,7 @@ pub(super) struct Families {
     pub(super) produce: Durations,
     pub(super) end_to_end: Durations,
     pub(super) clock_skew: Counter,
+    pub(super) throttled: Seconds,
     pub(super) geoip_loads: Family<ResultLabels, Counter>,
     pub(super) geoip_built: Gauge,
     pub(super) geoip_failed_lookups: Counter,
@@ -116,7 +120,6 @@ impl Families {
         Self {
             records_in: made.plain("source_records", "Records read"),
             bytes_in: made.unit("source", Unit::Bytes, "Bytes of the keys and values read"),
-            lag: made.plain("source_lag_records", "Records between the position and the high watermark"),
             next_offset: made.plain("source_next_offset", "The position: the offset of the next record to read"),
             in_flight: made.unit("in_flight", Unit::Bytes, "Bytes read and not yet acknowledged"),
             checkpoint_age: made.unit("checkpoint_age", Unit::Seconds, "Time since the last stored checkpoint"),
@@ -146,6 +149,11 @@ impl Families {
             produce: made.durations("produce_duration", "How long writing a batch takes", requests),
             end_to_end: made.durations("end_to_end_latency", END_TO_END_HELP, end_to_end),
             clock_skew: made.plain("clock_skew", "Events from the future, whose latency counts as 0"),
+            throttled: made.unit(
+                "throttled",
+                Unit::Seconds,
+                "Time for which brokers' quotas held back what was to be sent to them, all connections together",
+            ),
             geoip_loads: made.plain("geoip_loads", "How often the database of countries was read, by what came of it"),
             geoip_built: made.unit(
                 "geoip_database_build_time",

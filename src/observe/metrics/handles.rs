@@ -61,7 +61,6 @@ pub struct PartitionMetrics {
     pub truncations: Counter,
     /// Fetches that rskafka could not decode, read again batch by batch. One series a topic.
     pub undecodable: Counter,
-    pub(super) lag: Gauge,
     pub(super) next_offset: Gauge,
     pub(super) in_flight: Gauge,
     pub(super) checkpoint_age: SecondsSince,
@@ -76,10 +75,9 @@ impl PartitionMetrics {
         self.bytes_in.inc_by(bytes);
     }
 
-    /// Where reading goes on, and how far that is from the high watermark.
-    pub fn position(&self, next: Offset, high_watermark: Offset) {
+    /// Where reading goes on.
+    pub fn position(&self, next: Offset) {
         self.next_offset.set(next.0);
-        self.lag.set(i64::try_from(high_watermark.since(next)).unwrap_or(i64::MAX));
     }
 
     /// How many bytes are read and not yet acknowledged.
@@ -117,7 +115,6 @@ impl Drop for PartitionMetrics {
                 let families = &self.metrics.inner.families;
                 families.records_in.remove(&self.labels);
                 families.bytes_in.remove(&self.labels);
-                families.lag.remove(&self.labels);
                 families.next_offset.remove(&self.labels);
                 families.in_flight.remove(&self.labels);
                 families.checkpoint_age.remove(&self.labels);

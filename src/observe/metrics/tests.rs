@@ -15,7 +15,7 @@ fn names_follow_prometheus_conventions() {
     let metrics = Metrics::new("1.2.3");
     let partition = metrics.partition("user-login", 3);
     partition.fetched(10, 2_100);
-    partition.position(Offset(10), Offset(25));
+    partition.position(Offset(10));
     partition.in_flight_bytes(2_100);
     partition.expired.inc_by(7);
     partition.truncations.inc();
@@ -33,7 +33,6 @@ fn names_follow_prometheus_conventions() {
         "login_pipeline_build_info{version=\"1.2.3\",rust=\"1.95\"} 1",
         "login_pipeline_source_records_total{topic=\"user-login\",partition=\"3\"} 10",
         "login_pipeline_source_bytes_total{topic=\"user-login\",partition=\"3\"} 2100",
-        "login_pipeline_source_lag_records{topic=\"user-login\",partition=\"3\"} 15",
         "login_pipeline_source_next_offset{topic=\"user-login\",partition=\"3\"} 10",
         "login_pipeline_in_flight_bytes{topic=\"user-login\",partition=\"3\"} 2100",
         "login_pipeline_source_records_expired_total{topic=\"user-login\"} 7",
