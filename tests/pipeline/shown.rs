@@ -105,17 +105,20 @@ async fn a_leader_that_does_not_tell_hides_no_other_partitions_lag() {
     let leader = |partition| world.sandbox.leader(SOURCE, partition).unwrap();
     let silent = leader(0);
     let other = (0..8).find(|partition| leader(*partition) != silent).unwrap();
-    // Nothing is fetched that would tell it.
     world.sandbox.fault(Fault::on(Api::Produce).topic(OUTPUT).forever(), Action::Error(TOPIC_AUTHORIZATION_FAILED));
     world.fill(20);
     let pipeline = world.start().await;
     pipeline.until("all are blocked", || (0..8).all(|it| state(&pipeline, it) == Some(PartitionState::Blocked))).await;
+    // One batch is fetched ahead, and then nothing more that would tell it.
+    world.fill(20);
+    let has_read = |partition| report(&pipeline, partition).and_then(|it| it.position).is_some_and(|at| at.0 > 20);
+    pipeline.until("more is read", || (0..8).all(has_read)).await;
     world.sandbox.fault(Fault::on(Api::ListOffsets).node(silent).forever(), Action::Silence);
     let is_known = |partition| report(&pipeline, partition).is_some_and(|report| report.lag.is_some());
     pipeline.until("it is unknown", || !is_known(0)).await;
     for more in 1..=3 {
         world.send(other, 100);
-        let lag = Some(20 + 100 * more);
+        let lag = Some(40 + 100 * more);
         pipeline.until("the others' is known", || report(&pipeline, other).and_then(|it| it.lag) == lag).await;
     }
     world.sandbox.clear_faults();
@@ -134,7 +137,8 @@ async fn a_leader_is_asked_once_for_all_its_partitions() {
     // The one takes its partition out of a request, and the other fires for what else is in it.
     let last = Fault::on(Api::ListOffsets).topic(SOURCE).partition(39).forever();
     let last = world.sandbox.fault(last, Action::Delay(Duration::ZERO));
-    let others = world.sandbox.fault(Fault::on(Api::ListOffsets).topic(SOURCE).forever(), Action::Delay(Duration::ZERO));
+    let others =
+        world.sandbox.fault(Fault::on(Api::ListOffsets).topic(SOURCE).forever(), Action::Delay(Duration::ZERO));
     let requests = last.until_fired(5).await;
     assert!(others.fired().abs_diff(requests) <= 1, "{requests} requests for one, {} for 39", others.fired());
     pipeline.stop().await;
