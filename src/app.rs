@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::assignment::{Assigned, AssignmentError, Changes, Topics, fixed, group};
 use crate::broker::wire::{self, Cluster, Coordinator};
-use crate::broker::{Admin, Clients, PartitionReader, ReaderConfig, Reserve, Watch, Writer};
+use crate::broker::{Admin, Clients, Ends, PartitionReader, ReaderConfig, Reserve, Watch, Writer};
 use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, ProcessorKind, StartAt};
 use crate::dead_letter::Envelope;
 use crate::geoip::{Countries, CountryFile};
@@ -163,11 +163,14 @@ impl App {
             // Read before the first record is. Ends with the token.
             countries.keep_fresh(file, config.enrich.geoip.check_interval, watched_until.clone()).await;
         }
-        let cluster = Arc::new(Cluster::new(wire::Options::from(&config.kafka)));
+        let throttled = observe.metrics.throttled();
+        let cluster = Arc::new(Cluster::new(wire::Options { throttled, ..wire::Options::from(&config.kafka) }));
         if let Some(tokens) = &cluster.options().security.tokens {
             tokens.count_in(&observe.metrics);
         }
         let clients = Arc::new(Clients::new(cluster.options()));
+        let ends = Ends::new(Arc::clone(&cluster), observe.partitions.clone(), config.source.lag_interval);
+        let asking = tokio::spawn(ends.ask(watched_until.clone()).boxed());
         let watch = Watch::new(observe.clone(), &config);
         let writer = Writer::new(&config, routes.topics(), Arc::clone(&cluster), watch.clone(), &observe);
         let writer = Arc::new(writer);
@@ -230,7 +233,7 @@ impl App {
         }
 
         watched_until.cancel();
-        let _ = tokio::join!(serving, reporting); // both end with the token; a panic is logged already
+        let _ = tokio::join!(serving, reporting, asking); // all end with the token; a panic is logged already
         if drained.unfinished > 0 {
             warn!(unfinished = drained.unfinished, "not drained in time: what was in flight will be read again");
         }
@@ -403,8 +406,13 @@ impl MakeWorker for Workshop {
             oversize: config.dead_letter.oversize,
             gate,
             watch: watch.clone(),
-            accounts: Arc::new(Accounts::new(observe.clone(), metrics, status, observe.tallies.register())),
+            accounts: Arc::new(Accounts::new(
+                observe.clone(),
+                metrics,
+                Arc::clone(&status),
+                observe.tallies.register(),
+            )),
         });
-        PartitionWorker { tenure, source, sink }
+        PartitionWorker { tenure, source, sink, status }
     }
 }

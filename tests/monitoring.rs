@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use login_pipeline::observe::Observe;
+use login_pipeline::record::Offset;
 use serde_json::Value;
 
 /// What Prometheus adds to each series, and what its own recording and alerting make of them.
@@ -109,6 +110,9 @@ fn page() -> String {
     let metrics = &observe.metrics;
     let partition = metrics.partition("user-login", 0);
     partition.fetched(1, 1);
+    let status = observe.partitions.partition("user-login", 0);
+    status.committed(Offset(0));
+    status.high_watermark(Offset(1));
     let group = metrics.group("g");
     group.rebalanced("joined");
     metrics.dead("malformed_json", 1);

@@ -1,5 +1,6 @@
 //! What goes wrong between us and the brokers, and what each means for trying again.
 
+use std::fmt::{self, Write};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use kafka_protocol::ResponseError;
 use rskafka::client::error::{Error as RskafkaError, ProtocolError, RequestError};
 use rskafka::{ConnectionError, SaslError};
+use rustix::io::Errno;
 
 use super::TokenError;
 use super::wire::{sasl, tls};
@@ -15,7 +17,7 @@ use crate::retry::ErrorClass;
 
 /// A failed request: what was being done, on what, and why it failed.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{doing} {on}: {cause}")]
+#[error("{doing} {}: {cause}", one_line(.on))]
 pub struct Error {
     /// The operation, as in `fetch`.
     pub doing: &'static str,
@@ -44,19 +46,19 @@ pub enum Cause {
     #[error("no answer within {}", humantime::format_duration(*.0))]
     Timeout(Duration),
     /// No connection could be made, so that nothing was asked.
-    #[error("can't connect: {0}")]
+    #[error("can't connect: {}{}", one_line(.0), os_hint(.0))]
     Connect(String),
     /// One side does not trust the other: a certificate, a name, a protocol.
-    #[error("TLS: {0}")]
+    #[error("TLS: {}", one_line(.0))]
     Tls(String),
     /// The broker does not believe who we are, or can't show who it is.
-    #[error("SASL: {0}")]
+    #[error("SASL: {}", one_line(.0))]
     Sasl(String),
     /// The token endpoint gives no token to tell the broker.
-    #[error(transparent)]
+    #[error("{}", one_line(.0))]
     Token(TokenError),
     /// The connection broke after the request was, perhaps, sent.
-    #[error("connection lost: {0}")]
+    #[error("connection lost: {}{}", one_line(.0), os_hint(.0))]
     Disconnected(String),
     /// The answer is larger than we take.
     #[error("the answer has {actual} bytes, kafka.max_frame_bytes allows {limit}: raise it")]
@@ -67,7 +69,7 @@ pub enum Cause {
         actual: usize,
     },
     /// The answer, or the records in it, can't be decoded.
-    #[error("can't decode the answer: {0}")]
+    #[error("can't decode the answer: {}", one_line(.0))]
     Undecodable(String),
     /// There is no memory for what the answer holds. That says nothing of the answer.
     #[error("out of memory: {0}; give the process more, or lower pipeline.max_in_flight_bytes")]
@@ -91,11 +93,18 @@ pub enum Cause {
         /// What it has.
         found: Option<Offset>,
     },
+    /// The group has members, and this is none of them: its coordinator takes offsets from those alone.
+    #[error(
+        "the group has active members, and its coordinator takes offsets from those alone: stop what consumes with it \
+         (kafka-consumer-groups.sh --describe --members --group {0} tells what), or give this pipeline a group.id of its \
+         own, or let it be a member by assignment.mode = \"group\""
+    )]
+    GroupHasMembers(String),
     /// The partition is not this instance's to write for, at the moment or any more.
     #[error("the membership in the group is in doubt: nothing is written for this partition")]
     NotHeld,
     /// The broker speaks no version of this request that we know.
-    #[error("the broker offers no version of this request that we know: {0}")]
+    #[error("the broker offers no version of this request that we know: {}", one_line(.0))]
     Unsupported(String),
 }
 
@@ -117,6 +126,54 @@ fn or_dash(epoch: Option<i32>) -> String {
     epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string())
 }
 
+/// A text from outside as errors have it: brokers, proxies and name servers choose such texts, and a line break in one
+/// would make a line of the log that this program never wrote.
+fn one_line(text: impl fmt::Display) -> impl fmt::Display {
+    struct OneLine<T>(T);
+
+    struct Escaping<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+    impl<T: fmt::Display> fmt::Display for OneLine<T> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(Escaping(f), "{}", self.0)
+        }
+    }
+
+    impl fmt::Write for Escaping<'_, '_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            text.chars().try_for_each(|c| match c {
+                // As they came: what is quoted in a text is to be found again.
+                '"' | '\'' | '\\' => self.0.write_char(c),
+                // Control characters, line breaks of any kind, and what turns the direction of writing.
+                _ => write!(self.0, "{}", c.escape_debug()),
+            })
+        }
+    }
+
+    OneLine(text)
+}
+
+/// What to do about an error of the operating system, of which some ways leave but the text.
+fn os_hint(text: &str) -> &'static str {
+    let is = |number: Errno| text.contains(&format!("(os error {})", number.raw_os_error()));
+    if is(Errno::MFILE) {
+        ": this process has as many files and sockets open as it may: raise that limit (ulimit -n; systemd: LimitNOFILE=), or \
+         let more instances share the partitions"
+    } else if is(Errno::NFILE) {
+        ": this machine has as many files and sockets open as it may (fs.file-max)"
+    } else {
+        ""
+    }
+}
+
+/// How a text says that the other side has closed a connection.
+const CLOSED: [&str; 3] = ["unexpected end of file", "early eof", "Connection reset by peer"];
+
+/// What a connection says that was closed before any answer, by a broker that has answered on others.
+pub(super) const CLOSED_AT_ONCE: &str = ", before any answer: the broker may have as many connections as it takes: raise its \
+                                         max.connections.per.ip (max.connections.per.ip.overrides) or max.connections, or let \
+                                         fewer partitions share this address";
+
 /// What to do about an error code that lasts.
 fn hint(code: ResponseError) -> &'static str {
     match code {
@@ -127,6 +184,19 @@ fn hint(code: ResponseError) -> &'static str {
         ResponseError::GroupAuthorizationFailed => ": grant this client Read on the group (group.id)",
         ResponseError::ClusterAuthorizationFailed => ": grant this client the cluster operation",
         ResponseError::UnknownTopicOrPartition => ": create the topic, or set topics.create = \"missing\"",
+        ResponseError::NotEnoughReplicas | ResponseError::NotEnoughReplicasAfterAppend => {
+            ": fewer in-sync replicas than the topic's min.insync.replicas: bring back the brokers that are away, or lower \
+             that setting of the topic"
+        }
+        ResponseError::InvalidTimestamp => {
+            ": the record's timestamp is too far from the broker's time: raise the topic's message.timestamp.after.max.ms or \
+             message.timestamp.before.max.ms (before Kafka 3.6 message.timestamp.difference.max.ms), or set its \
+             message.timestamp.type to LogAppendTime"
+        }
+        ResponseError::InvalidRecord => {
+            ": the topic does not take this record: with a cleanup.policy of compact it takes none without a key: set the \
+             topic's cleanup.policy to delete, or name another topic"
+        }
         ResponseError::GroupMaxSizeReached => {
             ": the group is full: run fewer instances, or raise the brokers' group.max.size"
         }
@@ -221,6 +291,7 @@ impl Error {
                 | Cause::NoMemory(_)
                 | Cause::Truncated { .. }
                 | Cause::Overtaken { .. }
+                | Cause::GroupHasMembers(_)
         )
     }
 
@@ -235,6 +306,7 @@ impl Error {
             | Cause::Sasl(_)
             | Cause::FrameTooLarge { .. }
             | Cause::Truncated { .. }
+            | Cause::GroupHasMembers(_)
             | Cause::Unsupported(_) => ErrorClass::Fatal,
         }
     }
@@ -322,6 +394,8 @@ fn cause_of_connection(error: &ConnectionError) -> Cause {
                 Cause::Sasl(sasl::refusal())
             } else if text.contains("invalid peer certificate") {
                 Cause::Tls(text)
+            } else if CLOSED.iter().any(|closed| text.contains(closed)) {
+                Cause::Connect(text + CLOSED_AT_ONCE)
             } else {
                 Cause::Connect(text)
             }
@@ -390,6 +464,10 @@ mod tests {
         let of_several = ConnectionError::RetryFailed(rskafka::BackoffError::DeadlineExceded { deadline, source });
         let error = Error::from_rskafka("fetch", "t/0", &RskafkaError::Connection(of_several));
         assert!(matches!(error.cause, Cause::Tls(_)) && error.breaks_connection(), "{error}");
+        let source = Box::new(io::Error::from(io::ErrorKind::UnexpectedEof));
+        let of_several = ConnectionError::RetryFailed(rskafka::BackoffError::DeadlineExceded { deadline, source });
+        let error = Error::from_rskafka("fetch", "t/0", &RskafkaError::Connection(of_several));
+        assert!(error.to_string().contains("max.connections.per.ip"), "{error}");
     }
 
     #[test]
@@ -423,6 +501,53 @@ mod tests {
         assert_eq!(class(ResponseError::RequestTimedOut), ErrorClass::Ambiguous);
         assert_eq!(class(ResponseError::TopicAuthorizationFailed), ErrorClass::Fatal);
         assert_eq!(class(ResponseError::Unknown(999)), ErrorClass::Fatal);
+    }
+
+    #[test]
+    fn what_a_topic_refuses_names_the_topics_setting() {
+        use ResponseError as Code;
+        for (code, says) in [
+            (Code::NotEnoughReplicas, "min.insync.replicas"),
+            (Code::NotEnoughReplicasAfterAppend, "min.insync.replicas"),
+            (Code::InvalidTimestamp, "message.timestamp.after.max.ms"),
+            (Code::InvalidRecord, "cleanup.policy"),
+        ] {
+            let error = Error::code("produce to", "t/0", code);
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_limit_of_open_files_is_told_as_one() {
+        for (number, says) in [(24, "LimitNOFILE"), (23, "fs.file-max")] {
+            let text = io::Error::from_raw_os_error(number).to_string();
+            for cause in [Cause::Connect(text.clone()), Cause::Disconnected(format!("can't read or write: {text}"))] {
+                assert!(cause.to_string().contains(says), "{cause}");
+            }
+        }
+        assert!(!Cause::Connect(io::Error::from_raw_os_error(111).to_string()).to_string().contains("limit"));
+    }
+
+    #[test]
+    fn a_brokers_text_forges_no_line_of_the_log() {
+        let text = || "no\r\n2026-01-02T03:04:05Z ERROR forged \u{1b}[31m\u{2028}\u{202e}".to_owned();
+        let causes = [
+            Cause::Connect(text()),
+            Cause::Tls(text()),
+            Cause::Sasl(text()),
+            Cause::Disconnected(text()),
+            Cause::Undecodable(text()),
+            Cause::Unsupported(text()),
+        ];
+        for cause in causes {
+            let error = Error { doing: "connect to", on: text(), cause };
+            for shown in [error.to_string(), error.cause.to_string()] {
+                let clean = |c: char| !c.is_control() && !"\u{2028}\u{202e}".contains(c);
+                assert!(shown.chars().all(clean) && shown.contains(r"no\r\n2026"), "{shown:?}");
+            }
+        }
+        let quoted = Cause::Sasl(r#"user "a\b" of 'c'"#.to_owned()).to_string();
+        assert_eq!(quoted, r#"SASL: user "a\b" of 'c'"#);
     }
 
     #[test]

@@ -1,8 +1,14 @@
 //! An operation in trouble: how long to wait before the next attempt, and what people see of it.
 //!
 //! Each failure is counted. The log has the first of a row, a change of class, and a reminder a
-//! minute; readiness has it as long as it lasts.
+//! minute; readiness has it as long as it lasts, and so has the state of the source's partition that it is of:
+//!
+//! ```text
+//! read, checkpoint, transactions of a partition ── by name ──┐
+//! write to an output, by a partition's worker ── within ─────┴─► Troubles ─► /status: retrying, blocked, last_error
+//! ```
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +18,23 @@ use tracing::{error, info, warn};
 
 use super::Error;
 use crate::config::Config;
-use crate::observe::{ComponentHandle, Observe, Severity};
+use crate::observe::{ComponentHandle, Observe, PartitionTrouble, Severity, Troubles};
 use crate::record::{Offset, TopicPartition};
 use crate::retry::{ErrorClass, Pauses, Policy};
 
 /// How often a failure that lasts is said again.
 const REMINDER: Duration = Duration::from_secs(60);
+
+tokio::task_local! {
+    /// The source's partition that the task works for.
+    static WORKED_FOR: Troubles;
+}
+
+/// Does the work of one source partition: what fails within it, whatever that is done to, is that partition's trouble.
+/// Writers are shared, and what they write to is another topic's partition.
+pub async fn within<F: Future>(troubles: Troubles, work: F) -> F::Output {
+    WORKED_FOR.scope(troubles, work).await
+}
 
 /// What all operations share: the policy, and who is told.
 #[derive(Debug, Clone)]
@@ -65,6 +82,8 @@ struct Row {
     said: Instant,
     class: ErrorClass,
     component: ComponentHandle,
+    /// On the page, where it is a source partition's.
+    shown: Option<PartitionTrouble>,
 }
 
 impl Trouble {
@@ -85,14 +104,23 @@ impl Trouble {
         let pause = self.pauses.after(class);
         let now = Instant::now();
         let say = self.row.as_ref().is_none_or(|row| row.class != class || now - row.said >= REMINDER);
-        let row = self.row.get_or_insert_with(|| Row {
-            since: now,
-            said: now,
-            class,
-            component: self.watch.observe.health.component(Arc::clone(&self.name)),
+        let row = self.row.get_or_insert_with(|| {
+            let of = || self.of.as_ref().and_then(|of| self.watch.observe.partitions.troubles_of(of));
+            let troubles = WORKED_FOR.try_with(Troubles::clone).ok().or_else(of);
+            Row {
+                since: now,
+                said: now,
+                class,
+                component: self.watch.observe.health.component(Arc::clone(&self.name)),
+                shown: troubles.map(|troubles| troubles.begin(severity(class))),
+            }
         });
         row.class = class;
-        row.component.degraded(&error.to_string(), severity(class));
+        let told = error.to_string();
+        row.component.degraded(&told, severity(class));
+        if let Some(shown) = &mut row.shown {
+            shown.failed(class.as_str(), severity(class), &told);
+        }
         if say {
             row.said = now;
             let (name, attempts, class) = (&*self.name, self.pauses.attempts(), class.as_str());
@@ -157,7 +185,42 @@ fn severity(class: ErrorClass) -> Severity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::PartitionState;
     use crate::observe::logs::testing;
+
+    #[tokio::test]
+    async fn a_partition_shows_what_fails_for_it_until_it_works_again() {
+        let observe = Observe::new("1.2.3", &[], Duration::ZERO, serde_json::json!({}));
+        let watch = Watch::new(observe.clone(), &Config::default());
+        let status = observe.partitions.partition("user-login", 3);
+        let _other = observe.partitions.partition("user-login", 4);
+        status.state(PartitionState::Running);
+        let shown = || {
+            let reports = observe.partitions.partitions();
+            assert_eq!(reports[1].state, PartitionState::Starting, "the other is in no trouble");
+            (reports[0].state, reports[0].last_error.clone().map(|error| error.message))
+        };
+
+        // By its name, wherever that is.
+        let mut read = watch.operation_of("fetch", "read", TopicPartition::new("user-login", 3));
+        read.failed_as(ErrorClass::Transient, &"gone");
+        assert_eq!(shown(), (PartitionState::Retrying, Some("gone".into())));
+        read.failed_as(ErrorClass::Fatal, &"not allowed");
+        assert_eq!(shown(), (PartitionState::Blocked, Some("not allowed".into())));
+        read.passed();
+        assert_eq!(shown().0, PartitionState::Running);
+
+        // By who works on it.
+        let mut write = watch.operation_of("produce", "write to", TopicPartition::new("processed-user-login", 0));
+        within(status.troubles(), async { write.failed_as(ErrorClass::Ambiguous, &"no answer") }).await;
+        assert_eq!(shown(), (PartitionState::Retrying, Some("no answer".into())));
+        drop(write);
+        assert_eq!(shown(), (PartitionState::Running, Some("no answer".into())), "the last error stays");
+
+        let mut nobodys = watch.operation_of("produce", "write to", TopicPartition::new("processed-user-login", 0));
+        nobodys.failed_as(ErrorClass::Fatal, &"gone");
+        assert_eq!(shown().0, PartitionState::Running);
+    }
 
     #[test]
     fn the_log_says_of_which_partition_and_where() {

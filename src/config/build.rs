@@ -31,6 +31,7 @@ pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut
             on_offset_out_of_range: s.at("source.on_offset_out_of_range"),
             max_fetch_bytes: s.at("source.max_fetch_bytes"),
             max_wait: s.at("source.max_wait"),
+            lag_interval: s.at("source.lag_interval"),
         },
         output: Output {
             topic: s.at("output.topic"),

@@ -156,6 +156,9 @@ pub struct Source {
     /// How long a broker may hold a fetch while there is nothing to read.
     #[serde(with = "humantime_text")]
     pub max_wait: Duration,
+    /// How often the brokers are asked where the log ends.
+    #[serde(with = "humantime_text")]
+    pub lag_interval: Duration,
 }
 
 impl Source {

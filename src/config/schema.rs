@@ -260,6 +260,8 @@ pub static KEYS: &[Key] = &[
         "The most bytes that one fetch of one partition asks for"),
     row("source.max_wait", WAIT, "500ms",
         "How long a broker may hold a fetch while there is nothing to read"),
+    row("source.lag_interval", WAIT, "10s",
+        "How often leaders are asked how far their logs reach, which lag is reckoned from; lag is unknown once that is three times as old"),
 
     row("output.topic", Kind::Topic, "processed-user-login",
         "The topic for good records"),

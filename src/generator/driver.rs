@@ -270,6 +270,7 @@ fn connecting(options: &GenerateOptions) -> Options {
         request_timeout: ASK_TIMEOUT,
         max_frame_bytes: LARGEST_ANSWER,
         security: Arc::new(Security::new(&options.security, ASK_TIMEOUT, ASK_TIMEOUT)),
+        throttled: Default::default(),
     }
 }
 

@@ -40,8 +40,8 @@ pub(super) struct Sample {
     totals: Totals,
     errors: BTreeMap<&'static str, u64>,
     distributions: Vec<DistributionSnapshot>,
-    /// All partitions together.
-    pub(super) lag: u64,
+    /// All partitions together; `None` where that of any is not known.
+    pub(super) lag: Option<u64>,
     lags: BTreeMap<i32, u64>,
     latency: Vec<u64>,
 }
@@ -70,7 +70,7 @@ pub(super) struct Charts {
     pub(super) p95: Vec<Option<u64>>,
     pub(super) p99: Vec<Option<u64>>,
     /// At the stretch's end.
-    lag: Vec<u64>,
+    lag: Vec<Option<u64>>,
     lags: BTreeMap<i32, Vec<Option<u64>>>,
     /// Dead letters by reason.
     errors: BTreeMap<&'static str, Vec<u64>>,
@@ -104,7 +104,7 @@ impl History {
             latency.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
         }
         let mut lags: Vec<_> = partitions.iter().filter_map(|it| Some((it.partition, it.lag?))).collect();
-        let lag = lags.iter().fold(0, |sum: u64, (_, lag)| sum.saturating_add(*lag));
+        let lag = partitions.iter().try_fold(0, |sum: u64, it| Some(sum.saturating_add(it.lag?)));
         lags.sort_by_key(|(partition, lag)| (std::cmp::Reverse(*lag), *partition));
         lags.truncate(LAGS);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -262,8 +262,8 @@ mod tests {
             for _ in 0..n {
                 tally.lock().count(0, "ios");
             }
-            metrics.acknowledged(0, 40, n);
-            status.position(Offset(0));
+            metrics.acknowledged(1_700_000_000_000, 1_700_000_000_040, n);
+            status.committed(Offset(0));
             status.high_watermark(Offset(i64::try_from(n).unwrap()));
             let next = sample(&mut history, &observe);
             history.keep(next);
@@ -276,6 +276,10 @@ mod tests {
         assert_eq!(charts.errors["tombstone"], [1, 2, 3, 0]);
         assert_eq!(charts.distributions[0].counts, [[1, 2, 3, 0]]);
         assert_eq!(charts.lags[&3], [Some(1), Some(2), Some(3), Some(3)]);
+        let _unknown = observe.partitions.partition("user-login", 4);
+        let now = sample(&mut history, &observe);
+        let lags = [Some(1), Some(2), Some(3), None];
+        assert_eq!(history.charts(&now).lag, lags, "a sum of what is known would be too little");
         assert_eq!(charts.p50, [Some(50_000), Some(37_500), Some(41_666), None]);
     }
 
@@ -301,7 +305,7 @@ mod tests {
         let (observe, mut history) = (observe(), History::default());
         let metrics = observe.metrics.partition("user-login", 3);
         let status = observe.partitions.partition("user-login", 3);
-        metrics.acknowledged(0, 400, 1_000);
+        metrics.acknowledged(1_700_000_000_000, 1_700_000_000_400, 1_000);
         let with = sample(&mut history, &observe);
         drop(status);
         assert_eq!(sample(&mut history, &observe).latency, with.latency);

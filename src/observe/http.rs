@@ -32,7 +32,7 @@ use tokio_util::task::TaskTracker;
 use super::live::Live;
 use super::operator::{self, NotAdmitted};
 use super::places::{Place, Places};
-use super::{Observe, Reason, log_level, metrics, page, process};
+use super::{Format, Observe, Reason, log_level, page, process};
 use crate::config::Admin;
 
 /// The largest request head: the least that hyper allows as a buffer.
@@ -55,7 +55,6 @@ const STYLE: HeaderValue = HeaderValue::from_static("text/css; charset=utf-8");
 const SCRIPT: HeaderValue = HeaderValue::from_static("text/javascript; charset=utf-8");
 const ICON: HeaderValue = HeaderValue::from_static("image/svg+xml");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
-const OPEN_METRICS: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
 
 const INDEX: &str = "login-pipeline\n\n\
                      /livez      whether the process is worth keeping\n\
@@ -292,7 +291,10 @@ fn look<B>(served: &Served, request: &Request<B>) -> Response<Body> {
         "/icon.svg" => |_| Page::ok(ICON, page::ICON),
         "/livez" => |served| Page::verdict("live\n", served.observe.health.is_live()),
         "/readyz" => |served| Page::verdict("ready\n", served.observe.health.is_ready()),
-        "/metrics" => |served| Page::ok(OPEN_METRICS, served.observe.metrics.encode()),
+        "/metrics" => match Format::accepted(accepted(request)) {
+            Format::Text => |served| Page::metrics(&served.observe, Format::Text),
+            Format::OpenMetrics => |served| Page::metrics(&served.observe, Format::OpenMetrics),
+        },
         "/status" => |served| Page::status(&served.observe),
         "/events" if request.method() == Method::GET => return events(served),
         "/events" => |_| Page::ok(EVENTS, ""),
@@ -311,11 +313,15 @@ fn look<B>(served: &Served, request: &Request<B>) -> Response<Body> {
 
 /// Whether this is a browser: others say that they take anything, or nothing of it.
 fn wants_html<B>(request: &Request<B>) -> bool {
-    let accepted = request.headers().get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
-    accepted.flat_map(|accept| accept.split(',')).any(|range| {
+    accepted(request).flat_map(|accept| accept.split(',')).any(|range| {
         let kind = range.split(';').next().unwrap_or_default();
         kind.trim().eq_ignore_ascii_case("text/html")
     })
+}
+
+/// The values of a request's `Accept`.
+fn accepted<B>(request: &Request<B>) -> impl Iterator<Item = &str> {
+    request.headers().get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok())
 }
 
 /// The page's stream. It ends with its connection's age, and the browser opens another.
@@ -380,6 +386,10 @@ impl Page {
                 Self::error(StatusCode::SERVICE_UNAVAILABLE, lines)
             }
         }
+    }
+
+    fn metrics(observe: &Observe, format: Format) -> Self {
+        Self::ok(HeaderValue::from_static(format.content_type()), observe.metrics.encode_as(format))
     }
 
     fn status(observe: &Observe) -> Self {

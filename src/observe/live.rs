@@ -66,8 +66,8 @@ pub(super) struct State {
     pub(super) owner: String,
     /// How many partitions are left out.
     pub(super) more_partitions: usize,
-    /// All partitions' lag.
-    pub(super) lag: u64,
+    /// All partitions' lag; `None` where that of any is not known.
+    pub(super) lag: Option<u64>,
     /// The last fifteen minutes.
     pub(super) charts: Charts,
 }

@@ -1,4 +1,4 @@
-//! Numbers for Prometheus, in OpenMetrics text.
+//! Numbers for Prometheus, in its classic text or in OpenMetrics.
 //!
 //! Families are made once. Whoever counts on the hot path asks for a handle bound to its labels
 //! first and holds it; counting is then one relaxed atomic addition.
@@ -13,6 +13,7 @@
 //! ```
 
 mod families;
+mod format;
 mod handles;
 mod since;
 #[cfg(test)]
@@ -27,7 +28,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub(super) use families::END_TO_END_BOUNDS;
-pub use handles::{GeoIpMetrics, GroupMetrics, PartitionMetrics, RouteMetrics};
+pub use families::Seconds;
+pub use format::Format;
+pub use handles::{GeoIpMetrics, GroupMetrics, PartitionMetrics, RouteMetrics, is_time};
 
 use self::families::{
     BuildLabels, Families, GroupLabels, LimitLabels, PartitionLabels, ReasonLabels, ResultLabels, RetryLabels,
@@ -36,9 +39,6 @@ use self::families::{
 use super::histogram::DurationHistogram;
 use super::lock;
 use super::process::Process;
-
-/// The content type of [`Metrics::encode`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The routes that there always are. Topics of routing rules come besides.
 const ROUTES: [&str; 3] = ["output", "dead_letter", "dropped"];
@@ -81,7 +81,15 @@ impl Metrics {
         metrics
     }
 
-    /// Everything as it is now, as [`CONTENT_TYPE`].
+    /// Everything as it is now, in this form.
+    pub fn encode_as(&self, format: Format) -> String {
+        match format {
+            Format::Text => format::classic(&self.encode()),
+            Format::OpenMetrics => self.encode(),
+        }
+    }
+
+    /// Everything as it is now, in OpenMetrics.
     pub fn encode(&self) -> String {
         let mut encoded = String::with_capacity(16 * 1024);
         if let Err(error) = text::encode(&mut encoded, &self.inner.registry) {
@@ -101,7 +109,6 @@ impl Metrics {
         PartitionMetrics {
             records_in: families.records_in.get_or_create_owned(&labels),
             bytes_in: families.bytes_in.get_or_create_owned(&labels),
-            lag: families.lag.get_or_create_owned(&labels),
             next_offset: families.next_offset.get_or_create_owned(&labels),
             in_flight: families.in_flight.get_or_create_owned(&labels),
             checkpoint_age: families.checkpoint_age.get_or_create_owned(&labels),
@@ -151,6 +158,11 @@ impl Metrics {
             failed_lookups: families.geoip_failed_lookups.clone(),
             built: families.geoip_built.clone(),
         }
+    }
+
+    /// Counts the time for which brokers' quotas hold requests back.
+    pub fn throttled(&self) -> Seconds {
+        self.inner.families.throttled.clone()
     }
 
     /// How long writing one batch to `topic` takes, its acknowledgement included.

@@ -35,6 +35,7 @@ mod health;
 mod histogram;
 mod history;
 mod http;
+mod lag;
 mod live;
 mod log_level;
 pub mod logs;
@@ -55,6 +56,7 @@ mod values;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lag::Lag;
 use prometheus_client::collector::Collector;
 use ready::Ready;
 use values::Values;
@@ -63,9 +65,12 @@ pub use health::{ComponentHandle, Health, Phase, Reason, Severity};
 pub use histogram::DurationHistogram;
 pub use http::{AdminServer, BindError, Limits};
 pub use login_codec::distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
-pub use metrics::{CONTENT_TYPE, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics};
+pub use metrics::{Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics, Seconds, is_time};
 pub use paused::{Pause, PauseBoard};
-pub use status::{GroupReport, LastError, PartitionReport, PartitionState, PartitionStatus, Status, StatusBoard};
+pub use status::{
+    GroupReport, LastError, PartitionReport, PartitionState, PartitionStatus, PartitionTrouble, Status, StatusBoard,
+    Troubles,
+};
 pub use tally::{Dimensions, DistributionSnapshot, SharedTally, Snapshot, TOP, Tally, TallyBoard, Totals, ValueCount};
 
 /// Everything that the process shows of itself. Clones show the same.
@@ -92,12 +97,17 @@ impl Observe {
     /// secrets.
     pub fn new(version: &str, dimensions: Dimensions, grace: Duration, configuration: serde_json::Value) -> Self {
         let (health, tallies) = (Health::new(grace), TallyBoard::new(dimensions));
-        let asked = vec![Box::new(Ready(health.clone())) as Box<dyn Collector>, Box::new(Values::of(tallies.clone()))];
+        let partitions = StatusBoard::new(version, configuration);
+        let asked: Vec<Box<dyn Collector>> = vec![
+            Box::new(Ready(health.clone())),
+            Box::new(Lag(partitions.clone())),
+            Box::new(Values::of(tallies.clone())),
+        ];
         Self {
             metrics: Metrics::with(version, asked),
             health,
             tallies,
-            partitions: StatusBoard::new(version, configuration),
+            partitions,
             paused: PauseBoard::default(),
             #[cfg(feature = "otlp")]
             traces: None,

@@ -55,7 +55,7 @@ fn part(page: &mut String, name: &str, state: &State) -> fmt::Result {
         "out" => tile(page, totals.records_out, &charts.records_out, &charts.took),
         "dead" => tile(page, totals.records_dead, &charts.records_dead, &charts.took),
         "dropped" => tile(page, totals.records_dropped, &charts.records_dropped, &charts.took),
-        "lag" => write!(page, "{}", Number(state.lag)),
+        "lag" => write!(page, "{}", known(state.lag)),
         "p50" => latency(page, &charts.p50),
         "p95" => latency(page, &charts.p95),
         "p99" => latency(page, &charts.p99),
@@ -115,7 +115,7 @@ fn partition(page: &mut String, report: &PartitionReport, owner: &str) -> fmt::R
          <td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
         Text(topic),
         Text(owner),
-        lag.map_or_else(|| "–".into(), |lag| Number(lag).to_string()),
+        known(*lag),
         offset(position),
         offset(committed),
         offset(high_watermark),
@@ -206,6 +206,11 @@ impl Write for Escaping<'_, '_> {
             _ => self.0.write_char(c),
         })
     }
+}
+
+/// A number, where it is known.
+fn known(number: Option<u64>) -> String {
+    number.map_or_else(|| "–".into(), |number| Number(number).to_string())
 }
 
 /// 1 234 567.

@@ -3,19 +3,20 @@
 //! Workers write through a [`PartitionStatus`] of their own, atomics but for what changes rarely;
 //! only a request for the page reads them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::health::Phase;
+use super::health::{Phase, Severity};
 use super::lock;
 use super::tally::Snapshot;
-use crate::record::Offset;
+use crate::record::{Offset, TopicPartition};
 
 /// The most bytes of an error's message that are kept.
 const MAX_MESSAGE_BYTES: usize = 512;
@@ -83,9 +84,9 @@ pub struct PartitionReport {
     pub position: Option<Offset>,
     /// The stored offset: everything below is done.
     pub committed: Option<Offset>,
-    /// The offset after the last record that consumers may read.
+    /// The offset after the last record that all in-sync replicas have; `None` where no broker has told it lately.
     pub high_watermark: Option<Offset>,
-    /// Records between the position and the high watermark.
+    /// Records between the stored offset and the high watermark; `None` where either is not known.
     pub lag: Option<u64>,
     /// Bytes read and not yet acknowledged.
     pub in_flight_bytes: u64,
@@ -150,7 +151,11 @@ struct Board {
     configuration: Value,
     started_at: SystemTime,
     started: Instant,
+    /// For how many milliseconds a high watermark is known once it was told.
+    watermark_lasts: AtomicU64,
     partitions: Mutex<Vec<Arc<Cell>>>,
+    /// Told where a partition has come.
+    came: Notify,
     group: Mutex<Option<GroupReport>>,
 }
 
@@ -162,7 +167,9 @@ impl StatusBoard {
             configuration,
             started_at: SystemTime::now(),
             started: Instant::now(),
+            watermark_lasts: AtomicU64::new(u64::MAX),
             partitions: Mutex::default(),
+            came: Notify::new(),
             group: Mutex::default(),
         };
         Self { inner: Arc::new(board) }
@@ -172,13 +179,53 @@ impl StatusBoard {
     pub fn partition(&self, topic: &str, partition: i32) -> PartitionStatus {
         let cell = Arc::new(Cell::new(topic.into(), partition));
         lock(&self.inner.partitions).push(Arc::clone(&cell));
+        self.inner.came.notify_one();
         PartitionStatus { cell, board: self.clone() }
+    }
+
+    /// From now on a high watermark that no broker has told for so long is not known any more.
+    pub fn watermarks_last(&self, age: Duration) {
+        self.inner.watermark_lasts.store(millis(age), Ordering::Relaxed);
+    }
+
+    /// The high watermarks of some partitions of a topic, as their leaders have just told them.
+    pub fn high_watermarks(&self, topic: &str, told: &BTreeMap<i32, Offset>) {
+        for cell in lock(&self.inner.partitions).iter().filter(|cell| cell.topic == topic) {
+            if let Some(offset) = told.get(&cell.partition) {
+                self.inner.tell_high_watermark(cell, *offset);
+            }
+        }
+    }
+
+    /// The partitions that there are, by topic.
+    pub fn topics(&self) -> BTreeMap<String, BTreeSet<i32>> {
+        let mut topics: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+        for cell in lock(&self.inner.partitions).iter() {
+            match topics.get_mut(&cell.topic) {
+                Some(partitions) => drop(partitions.insert(cell.partition)),
+                None => drop(topics.insert(cell.topic.clone(), [cell.partition].into())),
+            }
+        }
+        topics
+    }
+
+    /// Returns when a partition has come since this last returned.
+    pub async fn has_come(&self) {
+        self.inner.came.notified().await;
+    }
+
+    /// Where the trouble of a partition is told; `None` where it is not on the page.
+    pub fn troubles_of(&self, of: &TopicPartition) -> Option<Troubles> {
+        let cells = lock(&self.inner.partitions);
+        // One that was just given up may still be there, before the one that took its place.
+        let cell = cells.iter().rev().find(|cell| cell.partition == of.partition && cell.topic == *of.topic)?;
+        Some(Troubles { cell: Arc::clone(cell) })
     }
 
     /// The partitions as they are now, by topic and number.
     pub fn partitions(&self) -> Vec<PartitionReport> {
         let cells = lock(&self.inner.partitions).clone();
-        let mut reports: Vec<_> = cells.iter().map(|cell| cell.report()).collect();
+        let mut reports: Vec<_> = cells.iter().map(|cell| cell.report(self.inner.oldest_watermark())).collect();
         reports.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         reports
     }
@@ -212,6 +259,22 @@ impl StatusBoard {
     }
 }
 
+impl Board {
+    fn now(&self) -> u64 {
+        millis(self.started.elapsed())
+    }
+
+    fn tell_high_watermark(&self, cell: &Cell, offset: Offset) {
+        cell.high_watermark.store(offset.0, Ordering::Relaxed);
+        cell.watermark_told.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// What was told before is not known any more.
+    fn oldest_watermark(&self) -> u64 {
+        self.now().saturating_sub(self.watermark_lasts.load(Ordering::Relaxed))
+    }
+}
+
 /// What a partition's worker writes its status through.
 #[derive(Debug)]
 pub struct PartitionStatus {
@@ -220,9 +283,18 @@ pub struct PartitionStatus {
 }
 
 impl PartitionStatus {
-    /// What the worker is doing now.
+    /// What the worker is doing now. Once it drains, it does nothing else; while it is in trouble, that is what is
+    /// shown instead of that it starts or runs.
     pub fn state(&self, state: PartitionState) {
-        lock(&self.cell.rare).state = state;
+        let mut rare = lock(&self.cell.rare);
+        if rare.state != PartitionState::Draining {
+            rare.state = state;
+        }
+    }
+
+    /// Where the trouble of this partition is told.
+    pub fn troubles(&self) -> Troubles {
+        Troubles { cell: Arc::clone(&self.cell) }
     }
 
     /// The offset of the next record to read.
@@ -230,9 +302,9 @@ impl PartitionStatus {
         self.cell.position.store(next.0, Ordering::Relaxed);
     }
 
-    /// The offset after the last record that consumers may read.
+    /// The offset after the last record that all in-sync replicas have, as a broker has just told it.
     pub fn high_watermark(&self, offset: Offset) {
-        self.cell.high_watermark.store(offset.0, Ordering::Relaxed);
+        self.board.inner.tell_high_watermark(&self.cell, offset);
     }
 
     /// The offset that was found stored when the partition was taken.
@@ -253,9 +325,47 @@ impl PartitionStatus {
 
     /// Something went wrong. The message carries no record data, and is cut after 512 bytes.
     pub fn failed(&self, class: &'static str, message: &str) {
-        let message = message[..message.floor_char_boundary(MAX_MESSAGE_BYTES)].to_owned();
-        let error = LastError { class, message, at: rfc3339(SystemTime::now()) };
-        lock(&self.cell.rare).last_error = Some(error);
+        self.cell.failed(class, message);
+    }
+}
+
+/// Where the trouble of one partition is told, by whoever works on it. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Troubles {
+    cell: Arc<Cell>,
+}
+
+impl Troubles {
+    /// An operation fails from now on, until what is returned is dropped.
+    pub fn begin(&self, severity: Severity) -> PartitionTrouble {
+        lock(&self.cell.rare).troubles(severity, |count| count.saturating_add(1));
+        PartitionTrouble { cell: Arc::clone(&self.cell), severity }
+    }
+}
+
+/// A failing operation of a partition, which is `retrying` or `blocked` as long as there is one.
+#[derive(Debug)]
+pub struct PartitionTrouble {
+    cell: Arc<Cell>,
+    severity: Severity,
+}
+
+impl PartitionTrouble {
+    /// It has failed again. The message carries no record data, and is cut after 512 bytes.
+    pub fn failed(&mut self, class: &'static str, severity: Severity, message: &str) {
+        if severity != self.severity {
+            let mut rare = lock(&self.cell.rare);
+            rare.troubles(self.severity, |count| count.saturating_sub(1));
+            rare.troubles(severity, |count| count.saturating_add(1));
+            self.severity = severity;
+        }
+        self.cell.failed(class, message);
+    }
+}
+
+impl Drop for PartitionTrouble {
+    fn drop(&mut self) {
+        lock(&self.cell.rare).troubles(self.severity, |count| count.saturating_sub(1));
     }
 }
 
@@ -272,6 +382,8 @@ struct Cell {
     position: AtomicI64,
     committed: AtomicI64,
     high_watermark: AtomicI64,
+    /// When that was told, in milliseconds after the board's start.
+    watermark_told: AtomicU64,
     in_flight_bytes: AtomicU64,
     rare: Mutex<Rare>,
 }
@@ -280,8 +392,30 @@ struct Cell {
 #[derive(Debug)]
 struct Rare {
     state: PartitionState,
+    /// How many operations fail by themselves, and how many until someone mends them.
+    passing: u32,
+    fatal: u32,
     checkpointed: Option<Instant>,
     last_error: Option<LastError>,
+}
+
+impl Rare {
+    fn troubles(&mut self, severity: Severity, count: impl Fn(u32) -> u32) {
+        let troubles = match severity {
+            Severity::Passing => &mut self.passing,
+            Severity::Fatal => &mut self.fatal,
+        };
+        *troubles = count(*troubles);
+    }
+
+    fn shown(&self) -> PartitionState {
+        match self.state {
+            state @ (PartitionState::Paused | PartitionState::Draining) => state,
+            _ if self.fatal > 0 => PartitionState::Blocked,
+            _ if self.passing > 0 => PartitionState::Retrying,
+            state => state,
+        }
+    }
 }
 
 impl Cell {
@@ -292,23 +426,38 @@ impl Cell {
             position: AtomicI64::new(UNKNOWN),
             committed: AtomicI64::new(UNKNOWN),
             high_watermark: AtomicI64::new(UNKNOWN),
+            watermark_told: AtomicU64::new(0),
             in_flight_bytes: AtomicU64::new(0),
-            rare: Mutex::new(Rare { state: PartitionState::Starting, checkpointed: None, last_error: None }),
+            rare: Mutex::new(Rare {
+                state: PartitionState::Starting,
+                passing: 0,
+                fatal: 0,
+                checkpointed: None,
+                last_error: None,
+            }),
         }
     }
 
-    fn report(&self) -> PartitionReport {
+    fn failed(&self, class: &'static str, message: &str) {
+        let message = message[..message.floor_char_boundary(MAX_MESSAGE_BYTES)].to_owned();
+        let error = LastError { class, message, at: rfc3339(SystemTime::now()) };
+        lock(&self.rare).last_error = Some(error);
+    }
+
+    /// What is known; a high watermark only where it was told at `oldest_watermark` or since.
+    fn report(&self, oldest_watermark: u64) -> PartitionReport {
         let rare = lock(&self.rare);
-        let position = known(&self.position);
-        let high_watermark = known(&self.high_watermark);
+        let committed = known(&self.committed);
+        let was_told = self.watermark_told.load(Ordering::Relaxed) >= oldest_watermark;
+        let high_watermark = known(&self.high_watermark).filter(|_| was_told);
         PartitionReport {
             topic: self.topic.clone(),
             partition: self.partition,
-            state: rare.state,
-            position,
-            committed: known(&self.committed),
+            state: rare.shown(),
+            position: known(&self.position),
+            committed,
             high_watermark,
-            lag: high_watermark.zip(position).map(|(end, position)| end.since(position)),
+            lag: high_watermark.zip(committed).map(|(end, committed)| end.since(committed)),
             in_flight_bytes: self.in_flight_bytes.load(Ordering::Relaxed),
             last_error: rare.last_error.clone(),
             checkpoint_age_seconds: rare.checkpointed.map(|at| at.elapsed().as_secs()),
@@ -320,14 +469,16 @@ fn known(offset: &AtomicI64) -> Option<Offset> {
     Some(offset.load(Ordering::Relaxed)).filter(|offset| *offset != UNKNOWN).map(Offset)
 }
 
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::*;
@@ -352,7 +503,7 @@ mod tests {
             page["partitions"][0],
             json!({
                 "topic": "user-login", "partition": 2, "state": "running", "position": 40, "committed": 30,
-                "high_watermark": 100, "lag": 60, "in_flight_bytes": 2100, "last_error": null,
+                "high_watermark": 100, "lag": 70, "in_flight_bytes": 2100, "last_error": null,
                 "checkpoint_age_seconds": 61,
             })
         );
@@ -370,6 +521,61 @@ mod tests {
         assert_eq!(page["uptime_seconds"], 61);
         assert_eq!(page["configuration"]["source"]["topic"], "user-login");
         assert_eq!(page["tally"]["records_in"], 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lag_is_from_what_is_stored_and_unknown_once_nobody_tells_the_end() {
+        let board = StatusBoard::new("1.2.3", Value::Null);
+        board.watermarks_last(Duration::from_secs(30));
+        let partition = board.partition("user-login", 0);
+        let lag = || board.partitions()[0].lag;
+        partition.position(Offset(40));
+        assert_eq!(lag(), None);
+        board.high_watermarks("user-login", &[(0, Offset(100))].into());
+        assert_eq!(lag(), None, "where nothing is known to be stored");
+        partition.committed(Offset(30));
+        assert_eq!(lag(), Some(70), "what is read is not done");
+        board.high_watermarks("user-login", &[(1, Offset(7))].into());
+        board.high_watermarks("another", &[(0, Offset(7))].into());
+        assert_eq!(lag(), Some(70));
+        partition.checkpointed(Offset(101));
+        assert_eq!(lag(), Some(0), "what is done stands in the log");
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert_eq!(lag(), Some(0));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!((lag(), board.partitions()[0].high_watermark), (None, None));
+        partition.high_watermark(Offset(103));
+        assert_eq!(lag(), Some(2), "a fetch tells it, too");
+    }
+
+    #[test]
+    fn the_worst_trouble_is_what_a_partition_shows() {
+        let board = StatusBoard::new("1.2.3", Value::Null);
+        let partition = board.partition("user-login", 0);
+        let state = || board.partitions()[0].state;
+        let of = TopicPartition::new("user-login", 0);
+        let mut fetch = board.troubles_of(&of).unwrap().begin(Severity::Passing);
+        assert_eq!(state(), PartitionState::Retrying, "before it runs, too");
+        partition.state(PartitionState::Running);
+        let write = partition.troubles().begin(Severity::Fatal);
+        assert_eq!(state(), PartitionState::Blocked);
+        drop(write);
+        assert_eq!(state(), PartitionState::Retrying);
+        fetch.failed("fatal", Severity::Fatal, "not allowed to read");
+        assert_eq!(state(), PartitionState::Blocked);
+        assert_eq!(board.partitions()[0].last_error.as_ref().unwrap().class, "fatal");
+        partition.state(PartitionState::Paused);
+        assert_eq!(state(), PartitionState::Paused, "which someone has to end");
+        partition.state(PartitionState::Running);
+        fetch.failed("transient", Severity::Passing, "no answer within 30s");
+        drop(fetch);
+        assert_eq!(state(), PartitionState::Running);
+        assert_eq!(board.partitions()[0].last_error.as_ref().unwrap().class, "transient", "the last error stays");
+        partition.state(PartitionState::Draining);
+        partition.state(PartitionState::Running);
+        let _late = partition.troubles().begin(Severity::Fatal);
+        assert_eq!(state(), PartitionState::Draining);
+        assert!(board.troubles_of(&TopicPartition::new("processed-user-login", 0)).is_none());
     }
 
     #[test]

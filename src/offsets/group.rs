@@ -16,8 +16,8 @@ use kafka_protocol::ResponseError;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{Checkpoint, OffsetStore, StoreError};
-use crate::broker::Error;
 use crate::broker::wire::{Committed, Coordinator, GroupOffset, Identity};
+use crate::broker::{Cause, Error};
 use crate::record::TopicId;
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
@@ -52,6 +52,15 @@ impl Committer {
         match self {
             Self::Plain => Ok(None),
             Self::Member { identity, .. } => identity.borrow().clone().map(Some).ok_or_else(|| no_member(group)),
+        }
+    }
+
+    /// Why a commit was refused. To who is no member, a coordinator says that it doesn't know the member where it means
+    /// that there are others.
+    fn cause(&self, group: &str, code: ResponseError) -> Cause {
+        match (self, code) {
+            (Self::Plain, ResponseError::UnknownMemberId) => Cause::GroupHasMembers(group.to_owned()),
+            (_, code) => Cause::Code(code),
         }
     }
 
@@ -178,7 +187,7 @@ impl OffsetStore for GroupStore {
 pub(super) fn class_of(error: &Error) -> ErrorClass {
     use ResponseError as Code;
     match error.cause {
-        crate::broker::Cause::Code(
+        Cause::Code(
             Code::RebalanceInProgress
             | Code::UnknownMemberId
             | Code::IllegalGeneration
@@ -244,7 +253,7 @@ async fn commit_together(group: &dyn Group, committer: &Committer, topic: &str, 
         }
         let outcome = outcome.map_err(|code| {
             let on = format!("{} for {topic}/{partition}", group.id());
-            StoreError::from(Error::code("commit offsets of group", on, code))
+            StoreError::from(Error { doing: "commit offsets of group", on, cause: committer.cause(group.id(), code) })
         });
         commit.end(outcome);
     }

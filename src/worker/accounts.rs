@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::broker::SourceBatch;
-use crate::observe::{Observe, PartitionMetrics, PartitionStatus, RouteMetrics, SharedTally, Tally, count};
+use crate::observe::{Observe, PartitionMetrics, PartitionStatus, RouteMetrics, SharedTally, Tally, count, is_time};
 use crate::record::{Offset, Position};
 use crate::stages::Counts;
 
@@ -28,8 +28,8 @@ pub struct Done {
     pub end: Position,
     records: u64,
     bytes: u64,
-    /// When its first record was written.
-    oldest_ms: Option<i64>,
+    /// When its first record that tells so was written, and how many there are from that one on.
+    oldest: Option<(i64, u64)>,
     counts: Counts,
 }
 
@@ -41,7 +41,7 @@ impl Done {
             end: batch.end(),
             records: count(batch.len()),
             bytes: count(batch.bytes()),
-            oldest_ms: batch.entry(0).map(|first| first.record.timestamp_ms),
+            oldest: oldest(batch),
             counts,
         }
     }
@@ -95,12 +95,12 @@ impl Accounts {
 
     /// Counts a batch, and ends its spans.
     pub fn note(&self, done: &Done) {
-        let Done { records, bytes, oldest_ms, counts, .. } = done;
+        let Done { records, bytes, oldest, counts, .. } = done;
         #[cfg(feature = "otlp")]
         if let Some(traces) = &self.observe.traces {
             traces.end(&counts.spans);
         }
-        if let Some(oldest_ms) = oldest_ms {
+        if let Some((oldest_ms, records)) = oldest {
             self.metrics.acknowledged(*oldest_ms, unix_ms(), *records);
         }
         self.metrics.clock_skew.inc_by(counts.clock_skewed);
@@ -119,6 +119,14 @@ impl Accounts {
         totals.records_dropped += counts.dropped;
         totals.records_out += records.saturating_sub(dead + counts.dropped);
     }
+}
+
+/// The time of a batch's first record that has one, and how many records there are from that one on. Damaged
+/// batches have none.
+fn oldest(batch: &SourceBatch) -> Option<(i64, u64)> {
+    let timestamps = (0..batch.len()).filter_map(|index| Some((index, batch.entry(index)?.record.timestamp_ms)));
+    let (index, oldest_ms) = timestamps.into_iter().find(|(_, timestamp_ms)| is_time(*timestamp_ms))?;
+    Some((oldest_ms, count(batch.len() - index)))
 }
 
 /// Milliseconds since the Unix epoch.

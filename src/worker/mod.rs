@@ -19,12 +19,15 @@ mod rewinds;
 mod sink;
 mod source;
 
+use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::Arc;
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::SourceBatch;
+use crate::broker::{SourceBatch, within};
+use crate::observe::{PartitionState, PartitionStatus};
 use crate::offsets::StoreError;
 use crate::tenure::Tenure;
 
@@ -43,6 +46,8 @@ pub struct PartitionWorker {
     pub source: Source,
     /// Where they go.
     pub sink: Sink,
+    /// What people see.
+    pub status: Arc<PartitionStatus>,
 }
 
 impl PartitionWorker {
@@ -53,7 +58,7 @@ impl PartitionWorker {
     /// # Errors
     /// Where the last checkpoint can't be stored.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
-        let Self { tenure, source, sink } = self;
+        let Self { tenure, source, sink, status } = self;
         tokio::select! {
             biased;
             // Not the end of this: whoever started it would start it again, under the same tenure.
@@ -61,7 +66,8 @@ impl PartitionWorker {
                 stop.cancelled().await;
                 Ok(())
             }
-            result = Self::work(source, sink, stop.clone()) => result,
+            never = drains(&status, &stop) => match never {},
+            result = within(status.troubles(), Self::work(source, sink, stop.clone())) => result,
         }
     }
 
@@ -73,6 +79,13 @@ impl PartitionWorker {
         }
         sink.finish().await
     }
+}
+
+/// Shows from `stop` on that what has begun is finished.
+async fn drains(status: &PartitionStatus, stop: &CancellationToken) -> Infallible {
+    stop.cancelled().await;
+    status.state(PartitionState::Draining);
+    std::future::pending().await
 }
 
 /// Works from the offset that is stored on, until `stop`.

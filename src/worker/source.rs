@@ -19,6 +19,9 @@ use crate::observe::{PartitionMetrics, PartitionState, PartitionStatus, count};
 use crate::offsets::{Checkpoint, OffsetStore};
 use crate::record::{Offset, Position, TopicId, TopicPartition};
 
+/// How long a fetch waits at least that a quota left empty.
+const THROTTLED_PAUSE: Duration = Duration::from_millis(10);
+
 /// Reads a partition from where its checkpoint says, through every trouble.
 pub struct Source {
     parts: SourceParts,
@@ -171,6 +174,11 @@ impl Source {
                         return batch;
                     }
                 }
+                // The broker answers, and the next request waits for as long as it asked.
+                Err(error) if error.is(ResponseError::ThrottlingQuotaExceeded) => {
+                    self.trouble.passed();
+                    sleep(THROTTLED_PAUSE).await;
+                }
                 Err(error) => sleep(self.trouble.at(self.position.offset).failed(&error)).await,
             }
         }
@@ -183,7 +191,7 @@ impl Source {
         }
         metrics.fetched(count(batch.len()), count(batch.bytes()));
         self.note_damage(batch);
-        metrics.position(batch.range.end, batch.high_watermark);
+        metrics.position(batch.range.end);
         status.position(batch.range.end);
         status.high_watermark(batch.high_watermark);
     }

@@ -156,7 +156,7 @@ async fn the_stream_has_all_that_the_page_shows() {
     let admin = start(Limits::default()).await;
     let partition = admin.observe.partitions.partition("user-login", 3);
     partition.state(PartitionState::Paused);
-    partition.position(Offset(10));
+    partition.committed(Offset(10));
     partition.high_watermark(Offset(25));
     admin.observe.health.started();
     let mut watcher = admin.watch().await;

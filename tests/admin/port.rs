@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use login_pipeline::config;
-use login_pipeline::observe::{AdminServer, CONTENT_TYPE, Limits, Severity};
+use login_pipeline::observe::{AdminServer, Format, Limits, Severity};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -24,8 +24,17 @@ async fn every_page_answers() {
 
     let metrics = admin.request("GET", "/metrics?ignored=1").await;
     assert_eq!(metrics.status, 200);
-    assert!(metrics.head.contains(&format!("content-type: {CONTENT_TYPE}")), "{}", metrics.head);
+    let content_type = |format: Format| format!("content-type: {}\r\n", format.content_type());
+    assert!(metrics.head.contains(&content_type(Format::Text)), "{}", metrics.head);
     let expected = "login_pipeline_source_records_total{topic=\"user-login\",partition=\"3\"} 7\n";
+    assert!(metrics.body.contains(expected) && !metrics.body.contains("# EOF"));
+
+    let mut asks = admin.connect().await;
+    let accept = "accept: text/plain;q=0.5\r\naccept: application/openmetrics-text;version=1.0.0\r\n";
+    let request = format!("GET /metrics HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n{accept}\r\n");
+    asks.write_all(request.as_bytes()).await.unwrap();
+    let metrics = Answer::read(asks).await;
+    assert!(metrics.head.contains(&content_type(Format::OpenMetrics)), "{}", metrics.head);
     assert!(metrics.body.contains(expected) && metrics.body.ends_with("# EOF\n"));
 
     let page = admin.request("GET", "/status").await;

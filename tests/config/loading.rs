@@ -41,6 +41,7 @@ fn every_key_survives_printing() {
         ("source.on_offset_out_of_range", "fail"),
         ("source.max_fetch_bytes", "2kB"),
         ("source.max_wait", "1ms"),
+        ("source.lag_interval", "1m"),
         ("output.topic", "b"),
         ("output.partitioner", "key"),
         ("output.compression", "zstd"),

@@ -30,6 +30,7 @@ mod log;
 mod network;
 mod record;
 mod refused;
+mod shown;
 mod stopping;
 mod support;
 mod topics;

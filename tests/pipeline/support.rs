@@ -293,6 +293,7 @@ fn config(sandbox: &Sandbox, offsets: &Path) -> Config {
     config.kafka.connect_timeout = Duration::from_millis(500);
     config.source.reader = crate::READER;
     config.source.max_wait = Duration::from_millis(100);
+    config.source.lag_interval = Duration::from_millis(200);
     config.retry.initial = Duration::from_millis(10);
     config.retry.max = Duration::from_millis(100);
     config.assignment.discovery_interval = Duration::from_millis(200);

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use login_pipeline::observe::logs;
+use login_pipeline::observe::{PartitionReport, logs};
 use login_pipeline::sandbox::{Action, Api, Fault};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -35,6 +35,9 @@ async fn readiness_and_metrics_show_a_fault_while_it_lasts() {
     world.until_done(&pipeline).await;
     pipeline.until_ready().await;
     assert!(pipeline.page("/readyz").await.starts_with("HTTP/1.1 200"));
+    // What is stored is told a moment later.
+    let lag = |it: &PartitionReport| it.lag == Some(0);
+    pipeline.until("no lag", || pipeline.observe.partitions.partitions().iter().all(lag)).await;
     let metrics = pipeline.page("/metrics").await;
     for partition in 0..2 {
         let labels = format!("{{topic=\"user-login\",partition=\"{partition}\"}}");

@@ -29,6 +29,8 @@ mod network;
 mod record;
 #[path = "../pipeline/refused.rs"]
 mod refused;
+#[path = "../pipeline/shown.rs"]
+mod shown;
 #[path = "../pipeline/stopping.rs"]
 mod stopping;
 #[path = "../pipeline/support.rs"]

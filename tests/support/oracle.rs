@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
-use rskafka::chrono::NaiveDateTime;
+use rskafka::chrono::{DateTime, Datelike, NaiveDateTime};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -234,10 +234,12 @@ impl<'a> Event<'a> {
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err("timestamp is no integer above 0".to_owned());
         }
-        match digits.parse::<i64>() {
-            Ok(0) | Err(_) => Err("timestamp is out of range".to_owned()),
-            Ok(millis) if millis >= 100_000_000_000 => Ok(millis),
-            Ok(seconds) => Ok(seconds * 1_000),
+        let number: i128 = digits.parse().map_err(|_| "timestamp is out of range")?;
+        let unit = if number < 100_000_000_000 { 1_000 } else { 1 };
+        let time = i64::try_from(number * unit).ok().and_then(DateTime::from_timestamp_millis);
+        match time.filter(|_| number > 0) {
+            Some(time) if time.year() <= 2100 => Ok(time.timestamp_millis()),
+            _ => Err("timestamp is out of range".to_owned()),
         }
     }
 }

@@ -15,6 +15,9 @@ use serde_json::value::RawValue;
 /// Whole seconds lie below this, milliseconds at or above it.
 const FIRST_MILLISECONDS: i64 = 100_000_000_000;
 
+/// The first millisecond behind the year 2100.
+const FIRST_BEYOND: i64 = 4_133_980_800_000;
+
 /// Why a record is bad.
 pub struct Rejection {
     pub reason: &'static str,
@@ -211,10 +214,13 @@ impl<'de> Deserialize<'de> for Timestamp {
             }
 
             fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Timestamp, E> {
-                match i64::try_from(number) {
-                    Ok(0) | Err(_) => Err(E::custom("out of range")),
-                    Ok(number @ FIRST_MILLISECONDS..) => Ok(Timestamp(number)),
-                    Ok(number) => Ok(Timestamp(number * 1000)),
+                let milliseconds = i64::try_from(number).map(|number| match number {
+                    FIRST_MILLISECONDS.. => number,
+                    seconds => seconds * 1000,
+                });
+                match milliseconds {
+                    Ok(milliseconds @ 1..FIRST_BEYOND) => Ok(Timestamp(milliseconds)),
+                    _ => Err(E::custom("out of range")),
                 }
             }
 

@@ -17,6 +17,8 @@ pub const MAX_DEPTH: u32 = 128;
 pub enum ScanError {
     /// Not JSON; the byte where that shows.
     Malformed(usize),
+    /// Something behind a byte order mark, which is no part of JSON (RFC 8259, section 8.1).
+    ByteOrderMark,
     /// JSON, but not an object.
     NotAnObject,
     /// Nested deeper than [`MAX_DEPTH`].
@@ -128,6 +130,9 @@ impl<'a> Members<'a> {
     }
 
     fn why_not_an_object(mut self) -> ScanError {
+        if self.text.starts_with('\u{feff}') {
+            return ScanError::ByteOrderMark;
+        }
         let whole = self.value().map(|_| self.skip_white_space());
         match whole {
             Ok(()) if self.at == self.text.len() => ScanError::NotAnObject,

@@ -109,6 +109,11 @@ impl From<ScanError> for Rejection {
             ScanError::Malformed(at) => {
                 Self::record(Reason::MalformedJson, format!("the value is not JSON at byte {at}"))
             }
+            ScanError::ByteOrderMark => {
+                let message =
+                    "the value is not JSON at byte 0: a UTF-8 byte order mark stands before it; write it without";
+                Self::record(Reason::MalformedJson, message)
+            }
             ScanError::NotAnObject => Self::record(Reason::NotAnObject, "the value is JSON, but not an object"),
             ScanError::TooDeep => Self::record(Reason::TooDeep, format!("the value nests deeper than {MAX_DEPTH}")),
         }

@@ -21,7 +21,13 @@ pub fn utf8_text(value: Option<&[u8]>) -> Result<&str, Rejection> {
 #[cold]
 fn not_utf8(value: &[u8]) -> Rejection {
     let at = std::str::from_utf8(value).map_or_else(|error| error.valid_up_to(), str::len);
-    Rejection::record(Reason::InvalidUtf8, format!("the value is not UTF-8 at byte {at}"))
+    // That of UTF-32 first: it begins as that of UTF-16 does.
+    let mark = match value {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => ": it begins with the byte order mark of UTF-32",
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => ": it begins with the byte order mark of UTF-16",
+        _ => "",
+    };
+    Rejection::record(Reason::InvalidUtf8, format!("the value is not UTF-8 at byte {at}{mark}"))
 }
 
 /// Text that is known to be UTF-8, kept as its bytes: to make a `str` of them is to check them once

@@ -1,6 +1,6 @@
 //! What the cluster looks like, and one shared connection to each broker.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::{Connection, Security};
 use crate::broker::reserve::Admission;
 use crate::broker::{Cause, Error};
 use crate::config;
+use crate::observe::Seconds;
 use crate::record::TopicId;
 
 /// How connections are made.
@@ -36,6 +37,8 @@ pub struct Options {
     pub max_frame_bytes: usize,
     /// TLS and SASL.
     pub security: Arc<Security>,
+    /// Counts the time for which brokers' quotas hold requests back.
+    pub throttled: Seconds,
 }
 
 impl From<&config::Kafka> for Options {
@@ -47,6 +50,7 @@ impl From<&config::Kafka> for Options {
             request_timeout: kafka.request_timeout,
             max_frame_bytes: kafka.max_frame_bytes.as_usize(),
             security: Arc::new(Security::new(&kafka.security, kafka.connect_timeout, kafka.request_timeout)),
+            throttled: Seconds::default(),
         }
     }
 }
@@ -222,6 +226,40 @@ impl Cluster {
                 Err(Error { cause, ..failed(ResponseError::LeaderNotAvailable) })
             }
         }
+    }
+
+    /// Which of these partitions of a topic each node leads. One without a leader is left out.
+    ///
+    /// # Errors
+    /// Where a leader is not known, and no broker answers or the topic is not there.
+    pub async fn leaders_of(&self, topic: &str, partitions: &BTreeSet<i32>) -> Result<BTreeMap<i32, Vec<i32>>, Error> {
+        let led = |state: &State| {
+            let mut led: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+            let mut key = (topic.to_owned(), 0);
+            for partition in partitions {
+                key.1 = *partition;
+                if let Some(lead) = state.leaders.get(&key) {
+                    led.entry(lead.node).or_default().push(*partition);
+                }
+            }
+            led
+        };
+        let known = led(&*self.state.lock().await);
+        if known.values().map(Vec::len).sum::<usize>() == partitions.len() {
+            return Ok(known);
+        }
+        self.topics(&[topic]).await?.remove(topic).transpose()?;
+        Ok(led(&*self.state.lock().await))
+    }
+
+    /// The connection to a node that all share.
+    ///
+    /// # Errors
+    /// Where it has left the cluster, or can't be reached.
+    pub(super) async fn node(&self, node: i32) -> Result<Arc<Connection>, Error> {
+        let address = self.address_of(node).await;
+        let address = address.map_err(|cause| Error { doing: "find", on: format!("node {node}"), cause })?;
+        self.connection(&address).await
     }
 
     /// Where a node listens. One that no broker told of may have come since.

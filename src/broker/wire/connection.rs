@@ -31,8 +31,10 @@ use super::security::Security;
 use super::stream::{self, WriteHalf};
 use super::versions::{Offered, TransactionVersion};
 use super::{Options, answers, sasl, throttle, tls};
+use crate::broker::error::CLOSED_AT_ONCE;
 use crate::broker::reserve::Admission;
 use crate::broker::{Cause, Error};
+use crate::observe::Seconds;
 
 /// The share of a SASL session, in percent, after which the next connection is opened, as Kafka's
 /// own clients do ...
@@ -52,6 +54,7 @@ pub struct Connection {
     request_timeout: Duration,
     /// A broker that throttles leaves us unread until then; asking sooner would look like silence.
     throttled_until: std::sync::Mutex<Option<Instant>>,
+    throttled: Seconds,
     /// The SASL session, where the broker ends it.
     session: Option<Session>,
     /// What its answers wait for, where they are large.
@@ -137,6 +140,7 @@ impl Connection {
             offered: Offered::default(),
             request_timeout: options.request_timeout,
             throttled_until: std::sync::Mutex::default(),
+            throttled: options.throttled.clone(),
             session: None,
             admission: admission.cloned(),
             reader,
@@ -224,7 +228,10 @@ impl Connection {
         let Ok(pause @ 1..) = u64::try_from(pause) else { return };
         let pause = Duration::from_millis(pause);
         let mut throttled_until = self.throttled_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *throttled_until = Some(throttle::until(Instant::now(), *throttled_until, pause, &self.address));
+        let (now, before) = (Instant::now(), *throttled_until);
+        let until = throttle::until(now, before, pause, &self.address);
+        self.throttled.inc_by(until.saturating_duration_since(before.unwrap_or(now).max(now)).as_secs_f64());
+        *throttled_until = Some(until);
     }
 
     async fn wait_while_throttled(&self) {
@@ -425,6 +432,7 @@ fn lost(error: &std::io::Error, answers: u64, is_proven: bool) -> Cause {
             ", before any answer of weight: check kafka.security_protocol; if this port wants a client's certificate, \
              set kafka.tls.cert_file"
         }
+        0 => CLOSED_AT_ONCE,
         _ => "",
     };
     broken(error, hint)
@@ -500,6 +508,7 @@ mod tests {
         options.security.note_let_in();
         let error = answered_to(&[], &options).await;
         assert!(!error.to_string().contains("security_protocol"), "{error}");
+        assert!(error.to_string().contains("max.connections.per.ip"), "it was closed at once: {error}");
         assert_eq!(error.class(), crate::retry::ErrorClass::Ambiguous);
     }
 

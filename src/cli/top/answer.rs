@@ -27,7 +27,7 @@ pub struct Answer {
     /// How many partitions are left out: `/events` has 200.
     #[serde(default)]
     pub more_partitions: u64,
-    /// All partitions' lag, those that are left out included.
+    /// All partitions' lag, those that are left out included, where that of each is known.
     pub lag: Option<u64>,
     /// The last fifteen minutes; `/status` does not tell.
     #[serde(default)]
@@ -52,7 +52,7 @@ pub struct Partition {
     pub position: Option<i64>,
     /// The stored offset.
     pub committed: Option<i64>,
-    /// Records between the position and the high watermark.
+    /// Records between the stored offset and the high watermark, where both are known.
     pub lag: Option<u64>,
     /// The last thing that went wrong.
     pub last_error: Option<LastError>,
@@ -142,10 +142,11 @@ impl Answer {
         group.instance_id.as_ref().or(group.member_id.as_ref())
     }
 
-    /// The lag of all its partitions; `None` where that of none is known.
+    /// The lag of all its partitions; `None` where that of any is not known.
     pub fn lag(&self) -> Option<u64> {
-        let known = self.partitions.iter().filter_map(|partition| partition.lag);
-        self.lag.or_else(|| known.reduce(u64::saturating_add))
+        let mut lags = self.partitions.iter().map(|partition| partition.lag);
+        let all = || lags.try_fold(0, |sum: u64, lag| Some(sum.saturating_add(lag?)));
+        self.lag.or_else(all).filter(|_| self.more_partitions == 0 || self.lag.is_some())
     }
 
     /// How many partitions it has.

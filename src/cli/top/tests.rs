@@ -43,7 +43,8 @@ async fn an_instance_is_read_as_it_is() {
     let component = observe.health.component("partition user-login/3");
     component.degraded("user-login/3: \u{1b}[2J no leader", Severity::Fatal);
     let partition = observe.partitions.partition("user-login", 3);
-    partition.position(Offset(100));
+    partition.position(Offset(120));
+    partition.committed(Offset(100));
     partition.high_watermark(Offset(350));
     partition.state(PartitionState::Retrying);
     partition.failed("transient", "a\u{7}bell");
@@ -56,7 +57,7 @@ async fn an_instance_is_read_as_it_is() {
     assert_eq!((answer.live, answer.ready, answer.lag()), (true, Some(false), Some(250)));
     assert!(answer.reasons[0].as_str().contains("\\u{1b}[2J no leader"), "{:?}", answer.reasons);
     let partition = &answer.partitions[0];
-    assert_eq!((partition.position, partition.committed, partition.state.as_str()), (Some(100), None, "retrying"));
+    assert_eq!((partition.position, partition.committed, partition.state.as_str()), (Some(120), Some(100), "retrying"));
     assert_eq!(partition.last_error.as_ref().unwrap().message.as_str(), "a\\u{7}bell");
     assert_eq!((answer.tally.records_in, &answer.tally.errors), (7, &BTreeMap::from([(Clean::new("tombstone"), 2)])));
     assert_eq!(answer.tally.distributions[1].top[0].value.as_str(), "\\u{1b}]0;title\\u{7}");

@@ -157,7 +157,7 @@ fn sum(instances: &[Instance], numbers: Numbers) -> Row {
     let ready = instances.iter().filter(|instance| state(instance).1 == Tone::Good).count();
     let tone = if ready == instances.len() { Tone::Good } else { Tone::Bad };
     let all = instances.iter().filter_map(|instance| instance.rates).reduce(Rates::and);
-    let lag = answers.iter().filter_map(|answer| answer.lag()).reduce(u64::saturating_add);
+    let lag = answers.iter().try_fold(0, |sum: u64, answer| Some(sum.saturating_add(answer.lag()?)));
     let mut cells =
         vec![Cell::from("all".to_owned()), Cell { text: format!("{ready}/{} well", instances.len()), tone }];
     cells.extend(rates(all));

@@ -1,6 +1,7 @@
 //! The families: what each is called, is labelled with and says.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -20,14 +21,16 @@ const REQUEST_BOUNDS: &[f64] =
 pub(in crate::observe) const END_TO_END_BOUNDS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 86400.0];
 
-const END_TO_END_HELP: &str =
-    "From a record's timestamp until its outputs are acknowledged; all records of a batch count as its oldest";
+const END_TO_END_HELP: &str = "From a record's timestamp until its outputs are acknowledged; all records of a batch \
+                               count as its first that has one";
+
+/// Counts seconds.
+pub type Seconds = Counter<f64, AtomicU64>;
 
 #[derive(Debug)]
 pub(super) struct Families {
     pub(super) records_in: Family<PartitionLabels, Counter>,
     pub(super) bytes_in: Family<PartitionLabels, Counter>,
-    pub(super) lag: Family<PartitionLabels, Gauge>,
     pub(super) next_offset: Family<PartitionLabels, Gauge>,
     pub(super) in_flight: Family<PartitionLabels, Gauge>,
     pub(super) checkpoint_age: Family<PartitionLabels, SecondsSince>,
@@ -50,6 +53,7 @@ pub(super) struct Families {
     pub(super) produce: Durations,
     pub(super) end_to_end: Durations,
     pub(super) clock_skew: Counter,
+    pub(super) throttled: Seconds,
     pub(super) geoip_loads: Family<ResultLabels, Counter>,
     pub(super) geoip_built: Gauge,
     pub(super) geoip_failed_lookups: Counter,
@@ -118,7 +122,6 @@ impl Families {
         Self {
             records_in: made.plain("source_records", "Records read"),
             bytes_in: made.unit("source", Unit::Bytes, "Bytes of the keys and values read"),
-            lag: made.plain("source_lag_records", "Records between the position and the high watermark"),
             next_offset: made.plain("source_next_offset", "The position: the offset of the next record to read"),
             in_flight: made.unit("in_flight", Unit::Bytes, "Bytes read and not yet acknowledged"),
             checkpoint_age: made.unit("checkpoint_age", Unit::Seconds, "Time since the last stored checkpoint"),
@@ -156,6 +159,11 @@ impl Families {
             produce: made.durations("produce_duration", "How long writing a batch takes", requests),
             end_to_end: made.durations("end_to_end_latency", END_TO_END_HELP, end_to_end),
             clock_skew: made.plain("clock_skew", "Events from the future, whose latency counts as 0"),
+            throttled: made.unit(
+                "throttled",
+                Unit::Seconds,
+                "Time for which brokers' quotas held back what was to be sent to them, all connections together",
+            ),
             geoip_loads: made.plain("geoip_loads", "How often the database of countries was read, by what came of it"),
             geoip_built: made.unit(
                 "geoip_database_build_time",

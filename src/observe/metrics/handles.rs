@@ -31,6 +31,15 @@ impl GeoIpMetrics {
     }
 }
 
+/// The first of thirteen digits, in September 2001.
+const FIRST_TIME_MS: i64 = 1_000_000_000_000;
+
+/// Whether a record's timestamp says when it was written. 0 and -1 stand for a time that nobody knows, and what
+/// has fewer digits than milliseconds have had since Kafka is there is seconds: fifty years of latency each.
+pub fn is_time(timestamp_ms: i64) -> bool {
+    timestamp_ms >= FIRST_TIME_MS
+}
+
 /// One source partition's metrics. Not cloned: when it goes, so do its series.
 #[derive(Debug)]
 pub struct PartitionMetrics {
@@ -56,7 +65,6 @@ pub struct PartitionMetrics {
     pub corrupt_batches: Counter,
     /// How often a policy sent the position back. One series a topic.
     pub rewinds: Counter,
-    pub(super) lag: Gauge,
     pub(super) next_offset: Gauge,
     pub(super) in_flight: Gauge,
     pub(super) checkpoint_age: SecondsSince,
@@ -71,10 +79,9 @@ impl PartitionMetrics {
         self.bytes_in.inc_by(bytes);
     }
 
-    /// Where reading goes on, and how far that is from the high watermark.
-    pub fn position(&self, next: Offset, high_watermark: Offset) {
+    /// Where reading goes on.
+    pub fn position(&self, next: Offset) {
         self.next_offset.set(next.0);
-        self.lag.set(i64::try_from(high_watermark.since(next)).unwrap_or(i64::MAX));
     }
 
     /// How many bytes are read and not yet acknowledged.
@@ -88,8 +95,12 @@ impl PartitionMetrics {
     }
 
     /// Observes that `n` records, the oldest from `oldest_ms`, are acknowledged at `now_ms`. Both
-    /// are milliseconds since the Unix epoch; a timestamp from the future counts as no time at all.
+    /// are milliseconds since the Unix epoch; a timestamp from the future counts as no time at all, and
+    /// one that [is none](is_time) is not observed.
     pub fn acknowledged(&self, oldest_ms: i64, now_ms: i64, n: u64) {
+        if !is_time(oldest_ms) {
+            return;
+        }
         let latency = u64::try_from(now_ms.saturating_sub(oldest_ms)).unwrap_or(0);
         self.end_to_end.observe_many(Duration::from_millis(latency), n);
     }
@@ -108,7 +119,6 @@ impl Drop for PartitionMetrics {
                 let families = &self.metrics.inner.families;
                 families.records_in.remove(&self.labels);
                 families.bytes_in.remove(&self.labels);
-                families.lag.remove(&self.labels);
                 families.next_offset.remove(&self.labels);
                 families.in_flight.remove(&self.labels);
                 families.checkpoint_age.remove(&self.labels);

@@ -15,14 +15,14 @@ fn names_follow_prometheus_conventions() {
     let metrics = Metrics::new("1.2.3");
     let partition = metrics.partition("user-login", 3);
     partition.fetched(10, 2_100);
-    partition.position(Offset(10), Offset(25));
+    partition.position(Offset(10));
     partition.in_flight_bytes(2_100);
     partition.expired.inc_by(7);
     partition.truncations.inc();
     partition.undecodable.inc();
     partition.clock_skew.inc();
     partition.fetch.observe(Duration::from_millis(20));
-    partition.acknowledged(1_000, 1_040, 10);
+    partition.acknowledged(1_700_000_000_000, 1_700_000_000_040, 10);
     metrics.route("output").count(9, 2_400);
     metrics.dead("malformed_json", 1);
     metrics.retry("produce", "transient");
@@ -33,7 +33,6 @@ fn names_follow_prometheus_conventions() {
         "login_pipeline_build_info{version=\"1.2.3\",rust=\"1.95\"} 1",
         "login_pipeline_source_records_total{topic=\"user-login\",partition=\"3\"} 10",
         "login_pipeline_source_bytes_total{topic=\"user-login\",partition=\"3\"} 2100",
-        "login_pipeline_source_lag_records{topic=\"user-login\",partition=\"3\"} 15",
         "login_pipeline_source_next_offset{topic=\"user-login\",partition=\"3\"} 10",
         "login_pipeline_in_flight_bytes{topic=\"user-login\",partition=\"3\"} 2100",
         "login_pipeline_source_records_expired_total{topic=\"user-login\"} 7",
@@ -98,7 +97,19 @@ fn a_group_may_have_any_name() {
 #[test]
 fn time_from_the_future_is_no_latency() {
     let partition = Metrics::new("1.2.3").partition("user-login", 0);
-    partition.acknowledged(2_000, 1_000, 3);
-    partition.acknowledged(i64::MIN, i64::MAX, 1);
-    assert_eq!(partition.end_to_end.count(), 4);
+    partition.acknowledged(1_700_000_002_000, 1_700_000_001_000, 3);
+    partition.acknowledged(i64::MAX, i64::MIN, 1);
+    assert_eq!((partition.end_to_end.count(), partition.end_to_end.counts()[0]), (4, 4));
+}
+
+#[test]
+fn a_record_without_a_time_is_no_latency_of_55_years() {
+    let partition = Metrics::new("1.2.3").partition("user-login", 0);
+    let now = 1_700_000_000_000;
+    for unknown in [i64::MIN, -1, 0, 1, now / 1000, 999_999_999_999] {
+        partition.acknowledged(unknown, now, 100);
+    }
+    assert_eq!(partition.end_to_end.count(), 0);
+    partition.acknowledged(1_000_000_000_000, now, 1);
+    assert_eq!(partition.end_to_end.count(), 1, "a backlog may be old");
 }

@@ -10,6 +10,7 @@
   // ---- texts
 
   const grouped = (n) => String(Math.round(n)).replace(/\B(?=(\d{3})+$)/g, '\u202f');
+  const known = (n) => (n === null ? '–' : grouped(n));
   const short = (n) => {
     for (const [size, unit] of [[1e9, 'G'], [1e6, 'M'], [1e4, 'k']]) {
       if (n >= size) {
@@ -235,8 +236,8 @@
   const latencyAndLag = ({ charts, lag }) => {
     for (const name of ['p50', 'p95', 'p99']) set(byId(name), duration(last(charts[name])));
     percentiles(document.querySelector('#latency .chart'), charts);
-    set(byId('lag'), grouped(lag));
-    curve(document.querySelector('#lag-card .chart'), charts, 'lag of the last 15 minutes', charts.lag, (at) => grouped(charts.lag[at]));
+    set(byId('lag'), known(lag));
+    curve(document.querySelector('#lag-card .chart'), charts, 'lag of the last 15 minutes', charts.lag, (at) => known(charts.lag[at]));
   };
 
   const partitions = ({ partitions: all, charts, owner, more_partitions: more }) => {
@@ -246,7 +247,7 @@
         `${it.topic}/${it.partition}`,
         make('td', {}, make('span', { class: `state ${it.state}` }, it.state)),
         make('td', { class: 'owner', title: owner }, owner),
-        number(it.lag === null ? '–' : grouped(it.lag)),
+        number(known(it.lag)),
         make('td', {}, ...(lags ? [spark(charts, lags, `lag of partition ${it.partition}`)] : [])),
         number(offset(it.position)), number(offset(it.committed)), number(offset(it.high_watermark)),
         number(grouped(it.in_flight_bytes)),

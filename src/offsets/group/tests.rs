@@ -8,7 +8,6 @@ use proptest::prelude::*;
 
 use super::super::Checkpointer;
 use super::*;
-use crate::broker::Cause;
 use crate::record::Offset;
 use crate::tenure::Lease;
 
@@ -160,6 +159,17 @@ async fn an_answer_that_is_lost_is_made_up_for_by_the_next() {
     assert!(came[2..].iter().all(|later| *later == (0, 12)), "and never with less: {came:?}");
     checkpointer.finish().await.unwrap();
     assert_eq!(script.committed(0), Some(12));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_static_assignment_under_a_group_with_members_says_so() {
+    let script = Script::of(&[Fate::Refused(ResponseError::UnknownMemberId)]);
+    let store = GroupStore::with(Arc::clone(&script) as Arc<dyn Group>, Committer::Plain);
+    let error = store.store(&checkpoint_at(0, 11), &Tenure::unlimited()).await.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Fatal, "it lasts until someone mends it: {error}");
+    let said = error.to_string();
+    assert!(said.contains("the group has active members") && said.contains("--group g"), "{said}");
+    assert!(said.contains("group.id") && said.contains("assignment.mode"), "{said}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,10 @@ use crate::event::{Kind, Reason, Rejection, Text, Value, are_digits};
 /// 1973 in the other.
 const FIRST_MILLISECONDS: i64 = 100_000_000_000;
 
+/// The first millisecond behind the year 2100. What lies there is micro- or nanoseconds, or a clock that
+/// has gone wild: no login is of that time, and a latency from it says nothing.
+const FIRST_BEYOND: i64 = 4_133_980_800_000;
+
 /// The longest of the three identifying texts, in bytes.
 pub(super) const MAX_TEXT: usize = 256;
 
@@ -134,16 +138,17 @@ pub(super) fn timestamp_of(text: &str, named: Named) -> Result<i64, Rejection> {
     };
     let number = decimal(text.as_bytes());
     let number = number.ok_or_else(|| invalid(FIELD, "timestamp is not a positive integer below 2^63"))?;
-    milliseconds(number).ok_or_else(|| invalid(FIELD, "timestamp is zero"))
+    milliseconds(number).ok_or_else(|| {
+        let beyond =
+            "timestamp is beyond the year 2100: it is to be in seconds or milliseconds, not micro- or nanoseconds";
+        invalid(FIELD, if number == 0 { "timestamp is zero" } else { beyond })
+    })
 }
 
-/// A timestamp of either unit in milliseconds; `None` where it is zero.
+/// A timestamp of either unit in milliseconds; `None` where it is zero, or beyond the year 2100.
 pub(super) fn milliseconds(timestamp: i64) -> Option<i64> {
-    match timestamp {
-        0 => None,
-        FIRST_MILLISECONDS.. => Some(timestamp),
-        seconds => Some(seconds.saturating_mul(1000)),
-    }
+    let milliseconds = if timestamp < FIRST_MILLISECONDS { timestamp.saturating_mul(1000) } else { timestamp };
+    (1..FIRST_BEYOND).contains(&milliseconds).then_some(milliseconds)
 }
 
 /// The number that digits, and nothing else, write.

@@ -69,9 +69,48 @@ fn timestamps_come_as_integers_strings_and_milliseconds() {
     assert_eq!(at(json!(1_694_479_551)), Ok(1_694_479_551_000));
     assert_eq!(at(json!("1694479551")), Ok(1_694_479_551_000));
     assert_eq!(at(json!(1_694_479_551_123_i64)), Ok(1_694_479_551_123));
-    assert_eq!(at(json!(99_999_999_999_i64)), Ok(99_999_999_999_000));
     assert_eq!(at(json!(100_000_000_000_i64)), Ok(100_000_000_000));
-    assert_eq!(at(json!(i64::MAX)), Ok(i64::MAX));
+    assert_eq!(at(json!(4_133_980_799_i64)), Ok(4_133_980_799_000), "the last second of the year 2100");
+    assert_eq!(at(json!("4133980799999")), Ok(4_133_980_799_999));
+}
+
+#[test]
+fn a_timestamp_in_micro_or_nanoseconds_is_no_time_of_the_year_55000() {
+    for timestamp in [
+        4_133_980_800,         // seconds, 2101
+        99_999_999_999,        // the last that would be seconds
+        4_133_980_800_000,     // milliseconds, 2101
+        1_694_479_551_000_000, // microseconds
+        1_694_479_551_000_000_000,
+        i64::MAX,
+    ] {
+        for value in [json!(timestamp), json!(timestamp.to_string())] {
+            let text = with("timestamp", value);
+            assert_eq!(refused(&text), (Reason::InvalidValue, Some("timestamp")), "{text}");
+            let refused = LoginEvent::parse(text.as_bytes()).unwrap_err();
+            assert!(refused.message.contains("beyond the year 2100"), "{refused:?}");
+        }
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_said_by_name() {
+    let utf16 = |bytes: fn(u16) -> [u8; 2]| "\u{feff}{}".encode_utf16().flat_map(bytes).collect::<Vec<_>>();
+    let utf32 = |bytes: fn(u32) -> [u8; 4]| "\u{feff}{}".chars().flat_map(|c| bytes(c.into())).collect::<Vec<_>>();
+    for (value, reason, said) in [
+        (format!("\u{feff}{REAL}").into_bytes(), Reason::MalformedJson, "a UTF-8 byte order mark"),
+        (b"\xef\xbb\xbf".to_vec(), Reason::MalformedJson, "a UTF-8 byte order mark"),
+        (utf16(u16::to_le_bytes), Reason::InvalidUtf8, "the byte order mark of UTF-16"),
+        (utf16(u16::to_be_bytes), Reason::InvalidUtf8, "the byte order mark of UTF-16"),
+        (utf32(u32::to_le_bytes), Reason::InvalidUtf8, "the byte order mark of UTF-32"),
+        (utf32(u32::to_be_bytes), Reason::InvalidUtf8, "the byte order mark of UTF-32"),
+    ] {
+        let refused = LoginEvent::parse(&value).unwrap_err();
+        assert_eq!(refused.reason, reason, "{refused:?}");
+        assert!(refused.message.contains(said), "{refused:?}");
+    }
+    let within = LoginEvent::parse(format!("{REAL}\u{feff}").as_bytes()).unwrap_err();
+    assert!(!within.message.contains("mark"), "only what comes first is one: {within:?}");
 }
 
 #[test]

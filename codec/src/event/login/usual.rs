@@ -155,7 +155,9 @@ mod tests {
             assert!(agrees(&REAL.replace("android", device_type)).unwrap());
         }
         assert!(agrees(&REAL.replace("199.172.111.135", "0.0.0.0")).unwrap());
-        assert!(agrees(&REAL.replace("1694479551", "1694479551000")).unwrap());
+        for timestamp in ["1694479551000", "4133980799", "4133980799999"] {
+            assert!(agrees(&REAL.replace("1694479551", timestamp)).unwrap());
+        }
     }
 
     #[test]
@@ -172,6 +174,10 @@ mod tests {
             REAL.replace(":1694", ":01694"),
             REAL.replace("1694479551", "0"),
             REAL.replace("1694479551", "9223372036854775808"),
+            REAL.replace("1694479551", "9223372036854775807"),
+            REAL.replace("1694479551", "4133980800"),
+            REAL.replace("1694479551", "4133980800000"),
+            REAL.replace("1694479551", "1694479551000000"),
             REAL.replace(":1694479551", ":1694479551.0"),
             REAL.replace(":1694479551", ":\"1694479551\""),
             REAL.replace('}', "} "),

@@ -1,0 +1,126 @@
+//! How far the logs reach that this instance reads: asked for at an interval, of all partitions, since one that is
+//! held, paused or blocked fetches nothing that would tell it.
+//!
+//! ```text
+//! StatusBoard: the partitions ──► by leader ──► a request each, side by side ──► StatusBoard: high watermarks ──► lag
+//! ```
+//! It is the high watermark, whatever the reader's isolation: records of a transaction that never ends wait, and that
+//! has to be seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::Error;
+use super::wire::Cluster;
+use crate::observe::StatusBoard;
+use crate::record::Offset;
+
+/// How many intervals an end is known for: an answer that is lost makes nothing unknown.
+const KNOWN_FOR: u32 = 3;
+
+/// How often it is said that nobody tells.
+const REMINDER: Duration = Duration::from_secs(60);
+
+/// How long others are waited for where a partition has come: they come together.
+const GATHERING: Duration = Duration::from_millis(100);
+
+/// Asks where logs end.
+#[derive(Debug)]
+pub struct Ends {
+    cluster: Arc<Cluster>,
+    board: StatusBoard,
+    interval: Duration,
+}
+
+/// A request to a node about a topic's partitions, and what came of it.
+type Asked = (i32, String, Result<BTreeMap<i32, Result<Offset, Error>>, Error>);
+
+impl Ends {
+    /// For the partitions of this board.
+    pub fn new(cluster: Arc<Cluster>, board: StatusBoard, interval: Duration) -> Self {
+        board.watermarks_last(interval.saturating_mul(KNOWN_FOR));
+        Self { cluster, board, interval }
+    }
+
+    /// Asks every interval, and soon after a partition has come, until `shutdown`. A leader that does not answer
+    /// holds up no other, and is not asked again before.
+    pub async fn ask(self, shutdown: CancellationToken) {
+        shutdown.run_until_cancelled(self.keep_asking()).await;
+    }
+
+    async fn keep_asking(&self) {
+        let mut ticks = interval(self.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut asked: FuturesUnordered<BoxFuture<'_, Asked>> = FuturesUnordered::new();
+        let mut waiting = BTreeSet::new();
+        let mut said = Said::default();
+        loop {
+            tokio::select! {
+                Some((node, topic, told)) = asked.next() => {
+                    match told {
+                        Ok(told) => self.tell(&topic, told),
+                        Err(error) => said.say(&topic, &error),
+                    }
+                    waiting.remove(&(node, topic));
+                    continue;
+                }
+                _ = ticks.tick() => {}
+                () = self.board.has_come() => sleep(GATHERING.min(self.interval)).await,
+            }
+            for (topic, partitions) in self.board.topics() {
+                let led = match self.cluster.leaders_of(&topic, &partitions).await {
+                    Ok(led) => led,
+                    Err(error) => {
+                        said.say(&topic, &error);
+                        continue;
+                    }
+                };
+                for (node, partitions) in led {
+                    if waiting.insert((node, topic.clone())) {
+                        asked.push(self.ask_node(node, topic.clone(), partitions).boxed());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn ask_node(&self, node: i32, topic: String, partitions: Vec<i32>) -> Asked {
+        let told = self.cluster.high_watermarks(node, &topic, &partitions).await;
+        (node, topic, told)
+    }
+
+    fn tell(&self, topic: &str, told: BTreeMap<i32, Result<Offset, Error>>) {
+        let known = told.into_iter().filter_map(|(partition, told)| match told {
+            Ok(offset) => Some((partition, offset)),
+            // Leaders change; the next time another is asked.
+            Err(error) => {
+                debug!(topic, partition, %error, "lag is not known for now");
+                None
+            }
+        });
+        self.board.high_watermarks(topic, &known.collect());
+    }
+}
+
+/// When it was last said that nobody tells. What fails for the same reason is in trouble, and says more.
+#[derive(Debug, Default)]
+struct Said(Option<Instant>);
+
+impl Said {
+    fn say(&mut self, topic: &str, error: &Error) {
+        if self.0.is_none_or(|at| at.elapsed() >= REMINDER) {
+            self.0 = Some(Instant::now());
+            warn!(topic, %error, "lag is unknown: no broker tells where the log ends; asking again");
+        } else {
+            debug!(topic, %error, "lag is unknown");
+        }
+    }
+}
