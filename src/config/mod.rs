@@ -20,6 +20,7 @@
 //! ```
 
 mod build;
+pub(crate) mod certificate;
 mod dead_letter;
 mod enrich;
 mod layers;
