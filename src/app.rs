@@ -173,7 +173,7 @@ impl App {
         let writer = Arc::new(writer);
         let budget =
             Budget::new(config.pipeline.max_in_flight_bytes.as_usize(), config.source.max_fetch_bytes.as_usize());
-        let admin = Admin::new(Arc::clone(&clients), Arc::clone(&cluster), config.kafka.request_timeout);
+        let admin = Admin::new(Arc::clone(&cluster));
         let topics = Topics::new(admin, &config.source.topic, routes.topics(), config.topics.clone());
         let (changes, committer) = assignment(&config, topics, &cluster, &watch, &observe);
         let exactly_once = config.delivery.guarantee == Guarantee::ExactlyOnce;

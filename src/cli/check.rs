@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Check, runtime};
 use crate::broker::Error as BrokerError;
-use crate::broker::wire::{Cluster, Coordinator, Options};
+use crate::broker::wire::{Cluster, Coordinator, NewTopic, Options, Topic};
 use crate::config::{Config, CreateTopics, Guarantee, OffsetStoreKind, Problems};
 use crate::geoip::Database;
 use crate::retry::ErrorClass;
@@ -78,7 +78,10 @@ async fn ask(config: &Config) -> Result<Vec<(String, bool)>, Box<dyn std::error:
     let cluster = Arc::new(Cluster::new(Options::from(&config.kafka)));
     let found = cluster.permissions(&names).await?;
     let mut lines = vec![(format!("brokers: {} answer", config.kafka.brokers.join(",")), true)];
+    let source_partitions = found.get(config.source.topic.as_str()).and_then(|found| found.as_ref().ok());
+    let source_partitions = source_partitions.map(Topic::partition_count);
     for (name, role, operation, code) in asked {
+        let mut more = Vec::new();
         lines.push(match found.get(name) {
             Some(Ok(topic)) => {
                 let may = topic.authorized_operations.map(|bits| bits & (1 << code) != 0);
@@ -87,21 +90,52 @@ async fn ask(config: &Config) -> Result<Vec<(String, bool)>, Box<dyn std::error:
                     Some(false) => format!("{operation} is NOT allowed: grant it"),
                     None => format!("the broker does not say whether {operation} is allowed"),
                 };
+                if code == WRITE
+                    && let Ok(Some(why)) = cluster.unwritable(name, topic.replicas).await
+                {
+                    more.push((format!("{role} {name}: {why}"), false));
+                }
                 (format!("{role} {name}: {} partitions, {may_text}", topic.partition_count()), may != Some(false))
             }
-            Some(Err(error)) => {
-                let made =
-                    config.topics.create == CreateTopics::Missing && error.is(ResponseError::UnknownTopicOrPartition);
-                let text = if made { "missing, run will create it".to_owned() } else { error.cause.to_string() };
-                (format!("{role} {name}: {text}"), made)
-            }
+            Some(Err(error)) if error.is(ResponseError::UnknownTopicOrPartition) => match config.topics.create {
+                CreateTopics::Never => (format!("{role} {name}: {}", error.cause), false),
+                CreateTopics::Missing => {
+                    let partitions = match role {
+                        "offsets" => 1,
+                        "source" => config.topics.partitions.unwrap_or(-1),
+                        _ => config.topics.partitions.or(source_partitions).unwrap_or(-1),
+                    };
+                    let (text, right) = creation(config, &cluster, name, partitions).await;
+                    (format!("{role} {name}: {text}"), right)
+                }
+            },
+            Some(Err(error)) => (format!("{role} {name}: {}", error.cause), false),
             None => (format!("{role} {name}: the broker says nothing of it"), false),
         });
+        lines.append(&mut more);
     }
     if config.delivery.guarantee == Guarantee::ExactlyOnce {
         lines.push(transactional_ids(config, cluster).await);
     }
     Ok(lines)
+}
+
+/// What would come of creating a topic that is missing, and whether it could be written to.
+async fn creation(config: &Config, cluster: &Cluster, name: &str, partitions: i32) -> (String, bool) {
+    let replication = config.topics.replication;
+    match cluster.try_topic(&NewTopic { name, partitions, replication, settings: &[] }).await {
+        Ok(created) => {
+            let told =
+                |number: Option<i32>| number.map_or_else(|| "the brokers' number of".to_owned(), |n| n.to_string());
+            let (partitions, replicas) = (told(created.partitions), told(created.replication.map(i32::from)));
+            let numbers = format!("missing, run will create it with {partitions} partitions, {replicas} replicas");
+            match created.unwritable() {
+                None => (numbers, true),
+                Some(why) => (format!("{numbers}, but {why}"), false),
+            }
+        }
+        Err(error) => (format!("missing, and run can't create it: {}", error.cause), false),
+    }
 }
 
 /// How soon what may pass by itself is asked again, as while a coordinator is made.
