@@ -15,7 +15,7 @@ use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, Processo
 use crate::dead_letter::Envelope;
 use crate::geoip::{Countries, CountryFile};
 use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Observe, Snapshot, stats};
-use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore};
+use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
 use crate::record::TopicPartition;
 use crate::stages::{AmendedLogin, Login, MakeStages, Processor, Routes, Stages, amendments};
 use crate::supervisor::{MakeWorker, Supervisor};
@@ -184,7 +184,15 @@ impl App {
                 let settings = TopicSettings::from(&*config);
                 Arc::new(TopicStore::new(Arc::clone(&cluster), &settings, observe.health.clone()))
             }
-            None => Arc::new(GroupStore::new(Coordinator::new(Arc::clone(&cluster), &config.group.id), committer)),
+            None => {
+                let group = Coordinator::new(Arc::clone(&cluster), &config.group.id);
+                if exactly_once {
+                    Arc::new(GroupStore::new(group, committer)) // transactional ids keep others out
+                } else {
+                    let watched = Watched { health: observe.health.clone(), metrics: observe.metrics.clone() };
+                    Arc::new(GroupStore::watching(group, committer, watched))
+                }
+            }
         };
         let transactions = committer_within.map(|committer| {
             Arc::new(Transactions {
