@@ -23,6 +23,7 @@ mod build;
 pub(crate) mod certificate;
 mod dead_letter;
 mod enrich;
+mod idle_rules;
 mod layers;
 mod load;
 mod parse;
@@ -504,7 +505,7 @@ pub struct Topics {
     pub create: CreateTopics,
     /// With how many partitions; as many as the source topic has where `None`.
     pub partitions: Option<i32>,
-    /// With how many replicas.
+    /// With how many replicas; -1 leaves that to the brokers.
     pub replication: i16,
 }
 

@@ -381,8 +381,8 @@ pub static KEYS: &[Key] = &[
         "Whether topics that are missing at start are created"),
     unset("topics.partitions", Kind::Integer(1, 100_000), "as many as the source topic has",
         "With how many partitions topics are created"),
-    row("topics.replication", Kind::Integer(1, 1000), "1",
-        "With how many replicas topics are created"),
+    row("topics.replication", Kind::Integer(-1, 1000), "-1",
+        "With how many replicas topics are created; -1 leaves that to the brokers' default.replication.factor (Kafka 2.4 and later)"),
 ];
 
 #[cfg(test)]
