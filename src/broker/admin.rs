@@ -6,7 +6,7 @@ use kafka_protocol::ResponseError;
 use tracing::{info, warn};
 
 use super::Error;
-use super::wire::{Cluster, NewTopic, Topic};
+use super::wire::{Cluster, NewTopic, Shortfall, Topic};
 
 /// Asks about topics and creates them.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Admin {
                 let partition_count = created.partitions.unwrap_or(partitions);
                 let replication = created.replication.unwrap_or(replication);
                 info!(topic = name, partition_count, replication, "created");
-                if let Some(why) = created.unwritable() {
+                if let Some(Shortfall { why, .. }) = created.shortfall {
                     warn!(topic = name, "created, but {why}");
                 }
                 Ok(())

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Check, runtime};
 use crate::broker::Error as BrokerError;
-use crate::broker::wire::{Cluster, Coordinator, NewTopic, Options, Topic};
+use crate::broker::wire::{Cluster, Coordinator, NewTopic, Options, Shortfall, Topic};
 use crate::config::{Config, CreateTopics, Guarantee, OffsetStoreKind, Problems};
 use crate::geoip::Database;
 use crate::retry::ErrorClass;
@@ -90,10 +90,11 @@ async fn ask(config: &Config) -> Result<Vec<(String, bool)>, Box<dyn std::error:
                     Some(false) => format!("{operation} is NOT allowed: grant it"),
                     None => format!("the broker does not say whether {operation} is allowed"),
                 };
+                // Where its settings are not for us to see, nothing is said of them.
                 if code == WRITE
-                    && let Ok(Some(why)) = cluster.unwritable(name, topic.replicas).await
+                    && let Ok(Some(Shortfall { why, is_unwritable })) = cluster.shortfall(name, topic.replicas).await
                 {
-                    more.push((format!("{role} {name}: {why}"), false));
+                    more.push((format!("{role} {name}: {why}"), !is_unwritable));
                 }
                 (format!("{role} {name}: {} partitions, {may_text}", topic.partition_count()), may != Some(false))
             }
@@ -129,9 +130,9 @@ async fn creation(config: &Config, cluster: &Cluster, name: &str, partitions: i3
                 |number: Option<i32>| number.map_or_else(|| "the brokers' number of".to_owned(), |n| n.to_string());
             let (partitions, replicas) = (told(created.partitions), told(created.replication.map(i32::from)));
             let numbers = format!("missing, run will create it with {partitions} partitions, {replicas} replicas");
-            match created.unwritable() {
+            match created.shortfall {
                 None => (numbers, true),
-                Some(why) => (format!("{numbers}, but {why}"), false),
+                Some(Shortfall { why, is_unwritable }) => (format!("{numbers}, but {why}"), !is_unwritable),
             }
         }
         Err(error) => (format!("missing, and run can't create it: {}", error.cause), false),

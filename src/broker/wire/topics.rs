@@ -3,10 +3,10 @@
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
-use kafka_protocol::messages::{CreateTopicsRequest, DescribeConfigsRequest, TopicName};
+use kafka_protocol::messages::{CreateTopicsRequest, DescribeConfigsRequest, ProduceRequest, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
 
-use super::Cluster;
+use super::{Cluster, Connection};
 use crate::broker::{Cause, Error};
 
 /// How long a broker may take to create a topic.
@@ -14,6 +14,9 @@ const CREATE_TIMEOUT_MS: i32 = 15_000;
 
 /// `DescribeConfigs` counts topics among resources by this number.
 const TOPIC: i8 = 2;
+
+/// From this version of `Produce` on, Kafka 3.7's, a broker asks for no more replicas in sync than there are.
+const BOUNDS_MIN_INSYNC: i16 = 10;
 
 /// The setting that says how many replicas must have a record that all are to acknowledge.
 const MIN_INSYNC: &str = "min.insync.replicas";
@@ -35,32 +38,45 @@ pub struct NewTopic<'a> {
 }
 
 /// A topic as the broker created it, or would, as far as it tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CreatedTopic {
     /// How many partitions it has.
     pub partitions: Option<i32>,
     /// How many replicas each has.
     pub replication: Option<i16>,
-    /// How many of them must be in sync for a record to be taken.
-    pub min_insync: Option<i16>,
+    /// Where these are fewer than must be in sync.
+    pub shortfall: Option<Shortfall>,
 }
 
-impl CreatedTopic {
-    /// Why no record can ever be written to it, where that is so.
-    pub fn unwritable(&self) -> Option<String> {
-        unwritable(i32::from(self.replication?), i32::from(self.min_insync?))
+/// A topic has fewer replicas than must be in sync for a record to be taken that all are to acknowledge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortfall {
+    /// What that means, and what to do.
+    pub why: String,
+    /// Whether no record can ever be written to it.
+    pub is_unwritable: bool,
+}
+
+impl Shortfall {
+    /// `is_bounded` where the brokers go by the number of replicas in such a case.
+    fn of(replicas: i32, min_insync: i32, is_bounded: bool) -> Option<Self> {
+        let s = if replicas == 1 { "" } else { "s" };
+        let what = if is_bounded {
+            "what is acknowledged is on no more than that"
+        } else {
+            "no record can be written to it (Kafka before 3.7)"
+        };
+        let why = format!(
+            "{MIN_INSYNC} is {min_insync} and it has {replicas} replica{s}: {what}; add replicas (topics.replication \
+             where it is created here), or lower {MIN_INSYNC}"
+        );
+        (replicas < min_insync).then_some(Self { why, is_unwritable: !is_bounded })
     }
 }
 
-/// Why a topic takes no record, which is one acknowledged by all, where it has fewer replicas than must be in sync.
-fn unwritable(replicas: i32, min_insync: i32) -> Option<String> {
-    (replicas < min_insync).then(|| {
-        format!(
-            "{MIN_INSYNC} is {min_insync} and it has {replicas} replica{}: no record can be written to it; add replicas \
-             (topics.replication where it is created here), or lower {MIN_INSYNC}",
-            if replicas == 1 { "" } else { "s" }
-        )
-    })
+/// Whether a broker takes records whose topic has fewer replicas than must be in sync.
+fn bounds_min_insync(connection: &Connection) -> bool {
+    connection.offered().has(ProduceRequest::KEY, BOUNDS_MIN_INSYNC)
 }
 
 impl Cluster {
@@ -117,20 +133,25 @@ impl Cluster {
             return Err(Error::code(doing, name, code));
         }
         let min_insync = created.configs.iter().flatten().find(|found| found.name.as_str() == MIN_INSYNC);
+        let min_insync = min_insync.and_then(|found| found.value.as_ref()?.parse().ok());
+        let replication = Some(created.replication_factor).filter(|told| *told > 0);
+        let both = replication.zip(min_insync);
         Ok(CreatedTopic {
             partitions: Some(created.num_partitions).filter(|told| *told > 0),
-            replication: Some(created.replication_factor).filter(|told| *told > 0),
-            min_insync: min_insync.and_then(|found| found.value.as_ref()?.parse().ok()),
+            replication,
+            shortfall: both
+                .and_then(|(replicas, least)| Shortfall::of(replicas.into(), least, bounds_min_insync(&connection))),
         })
     }
 
-    /// Why no record can be written to a topic with so many replicas, where that is so.
+    /// Where a topic with so many replicas has fewer than must be in sync.
     ///
     /// # Errors
     /// Where no broker answers, or its settings are not for us to see.
-    pub async fn unwritable(&self, topic: &str, replicas: i32) -> Result<Option<String>, Error> {
-        let min_insync = self.topic_setting(topic, MIN_INSYNC).await?;
-        Ok(min_insync.and_then(|told| told.parse().ok()).and_then(|least| unwritable(replicas, least)))
+    pub async fn shortfall(&self, topic: &str, replicas: i32) -> Result<Option<Shortfall>, Error> {
+        let min_insync = self.topic_setting(topic, MIN_INSYNC).await?.and_then(|told| told.parse().ok());
+        let Some(least) = min_insync.filter(|least| replicas < *least) else { return Ok(None) };
+        Ok(Shortfall::of(replicas, least, bounds_min_insync(&*self.controller().await?)))
     }
 
     /// A topic's setting as it is in force, defaults included; `None` where the broker knows none of
@@ -169,12 +190,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fewer_replicas_than_must_be_in_sync_take_no_record() {
-        let created = |replication, min_insync| CreatedTopic { partitions: Some(1), replication, min_insync };
-        let told = created(Some(1), Some(2)).unwritable().unwrap();
-        assert!(told.starts_with("min.insync.replicas is 2 and it has 1 replica: no record can be written"), "{told}");
-        assert_eq!(created(Some(2), Some(2)).unwritable(), None);
-        assert_eq!(created(None, Some(2)).unwritable(), None, "the broker does not tell");
-        assert_eq!(created(Some(1), None).unwritable(), None);
+    fn fewer_replicas_than_must_be_in_sync_are_said() {
+        let old = Shortfall::of(1, 2, false).unwrap();
+        assert!(old.is_unwritable && old.why.starts_with("min.insync.replicas is 2 and it has 1 replica: no record"));
+        let new = Shortfall::of(2, 3, true).unwrap();
+        assert!(!new.is_unwritable && new.why.contains("it has 2 replicas: what is acknowledged"), "{}", new.why);
+        assert_eq!(Shortfall::of(2, 2, false), None);
     }
 }

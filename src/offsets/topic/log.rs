@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::ledger::{Ledger, Written};
 use super::{Missing, TopicError};
 use crate::broker::wire::batch::{BatchBuilder, Outgoing};
-use crate::broker::wire::{Ask, At, Cluster, Isolation, NewTopic};
+use crate::broker::wire::{Ask, At, Cluster, Isolation, NewTopic, Shortfall};
 use crate::broker::{Cause, Error};
 use crate::config::Compression;
 use crate::record::{Headers, Offset};
@@ -174,7 +174,7 @@ impl Log {
             Ok(created) => {
                 let replication = created.replication.unwrap_or(replication);
                 info!(topic = self.topic, replication, "created, compacted, for offsets");
-                if let Some(why) = created.unwritable() {
+                if let Some(Shortfall { why, .. }) = created.shortfall {
                     warn!(topic = self.topic, "created, but {why}");
                 }
             }
