@@ -15,7 +15,7 @@ use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, Processo
 use crate::dead_letter::Envelope;
 use crate::geoip::{Countries, CountryFile};
 use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Observe, Snapshot, stats};
-use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore};
+use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
 use crate::record::TopicPartition;
 use crate::stages::{AmendedLogin, Login, MakeStages, Processor, Routes, Stages, amendments};
 use crate::supervisor::{MakeWorker, Supervisor};
@@ -177,7 +177,7 @@ impl App {
         let max_in_flight_bytes = config.pipeline.max_in_flight_bytes.as_usize();
         let budget = Budget::new(max_in_flight_bytes, config.source.max_fetch_bytes.as_usize());
         let reserve = Reserve::new(max_in_flight_bytes);
-        let admin = Admin::new(Arc::clone(&clients), Arc::clone(&cluster), config.kafka.request_timeout);
+        let admin = Admin::new(Arc::clone(&cluster));
         let topics = Topics::new(admin, &config.source.topic, routes.topics(), config.topics.clone());
         let (changes, committer) = assignment(&config, topics, &cluster, &watch, &observe);
         let exactly_once = config.delivery.guarantee == Guarantee::ExactlyOnce;
@@ -188,7 +188,15 @@ impl App {
                 let settings = TopicSettings::from(&*config);
                 Arc::new(TopicStore::new(Arc::clone(&cluster), &settings, observe.health.clone()))
             }
-            None => Arc::new(GroupStore::new(Coordinator::new(Arc::clone(&cluster), &config.group.id), committer)),
+            None => {
+                let group = Coordinator::new(Arc::clone(&cluster), &config.group.id);
+                if exactly_once {
+                    Arc::new(GroupStore::new(group, committer)) // transactional ids keep others out
+                } else {
+                    let watched = Watched { health: observe.health.clone(), metrics: observe.metrics.clone() };
+                    Arc::new(GroupStore::watching(group, committer, watched))
+                }
+            }
         };
         let transactions = committer_within.map(|committer| {
             Arc::new(Transactions {

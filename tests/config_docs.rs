@@ -58,7 +58,8 @@ Each key can be set in four places, the later over the earlier:
 
 1. its default;
 2. a TOML file, `--config FILE` or `LOGIN_PIPELINE_CONFIG=FILE`: `brokers = [\"localhost:9092\"]` under `[kafka]`;
-3. the environment: `LOGIN_PIPELINE__KAFKA__BROKERS=localhost:9092`, with `__` between section and name;
+3. the environment: `LOGIN_PIPELINE__KAFKA__BROKERS=localhost:9092`, with `__` between section and name; an empty
+   variable is an unset one;
 4. a flag: `--kafka.brokers localhost:9092`.
 
 A secret (`kafka.sasl.password`) can't be a flag, since lists of processes show those, and prints as `[redacted]`
@@ -68,7 +69,9 @@ Lists are TOML arrays in the file and separated by commas elsewhere. Durations a
 `1m 30s`, sizes as `512KiB`, `4MiB` or a number of bytes.
 
 `login-pipeline check` prints what it all amounts to, as TOML. A wrong configuration never starts: every mistake
-is told at once, and the exit code is 64.
+is told at once, and the exit code is 64. So is what would do nothing: a key of a mode, store or protocol that is not
+chosen (set to another value than its default; `offsets.path` and `group.id` may stand anywhere), a rule on a field that
+is removed, a rule behind another with the same condition.
 ";
 
 const TAIL: &str = "
@@ -107,5 +110,5 @@ drop = true
 |---|---|
 | `when.field` | The field of the event to look at |
 | `when.equals`, `when.one_of`, `when.matches` | Exactly one: the value, a list of values, or a regular expression that matches anywhere unless anchored |
-| `topic`, `drop` | Exactly one: the topic that such records go to (neither the source nor the dead-letter topic), or `drop = true` to drop and count them |
+| `topic`, `drop` | Exactly one: the topic that such records go to (neither the source, nor the dead-letter, nor the offsets topic), or `drop = true` to drop and count them |
 ";

@@ -83,6 +83,10 @@ fn kind(kind: Kind) -> Value {
         Kind::Ratio => json!({ "type": "number", "minimum": 0, "exclusiveMaximum": 1 }),
         Kind::Address => ends_in_a_port(),
         Kind::Path | Kind::LogFilter => json!({ "type": "string", "minLength": 1 }),
+        Kind::Extensions => {
+            let extension = json!({ "type": "string", "pattern": "^[A-Za-z]+=[ -~]+$" });
+            json!({ "anyOf": [extension, list(extension.clone())] })
+        }
         Kind::Url => json!({ "type": "string", "pattern": "^https?://[^/?#@ ]+([/?][^# ]*)?$" }),
         Kind::Partitions => json!({ "type": ["string", "integer", "array"] }),
         Kind::Boolean => json!({ "type": "boolean" }),

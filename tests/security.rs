@@ -436,8 +436,11 @@ async fn records_go_with_tokens_that_kafka_verifies() {
         let token = move |_: &Asked| signer.token("alice", ISSUER, AUDIENCE, 3_600);
         let endpoint = TokenEndpoint::start(to_those_who_know(token, life));
         let url = ("sasl.token_endpoint_url", endpoint.url.as_str());
-        let keys = [SASL_SSL, CA, BEARER, url, CLIENT, CLIENT_SECRET, ("source.reader", reader)];
+        let asked_for = ("sasl.audience", AUDIENCE);
+        let beside = ("sasl.extensions", "logicalCluster=lkc-1,identityPoolId=pool-1");
+        let keys = [SASL_SSL, CA, BEARER, url, CLIENT, CLIENT_SECRET, asked_for, beside, ("source.reader", reader)];
         it.moves(&format!("jwks-{reader}"), "JWKS", &keys, 500).await;
+        assert!(endpoint.asked()[0].form.ends_with("&audience=kafka"), "{:?}", endpoint.asked()[0]);
     }
 }
 
@@ -463,7 +466,8 @@ async fn what_is_wrong_with_tokens_is_told_and_can_be_mended() {
                kafka.sasl.client_secret or client_secret_file";
     pipeline.wait_for(why, REFUSAL, |it| unready(it, why)).await;
     std::fs::write(&secret, PASSWORD).unwrap();
-    let why = "check kafka.sasl.scope, and whether the broker takes tokens of kafka.sasl.token_endpoint_url";
+    let why = "check kafka.sasl.scope, kafka.sasl.audience and kafka.sasl.extensions, and whether the broker takes \
+               tokens of kafka.sasl.token_endpoint_url";
     pipeline.wait_for(why, REFUSAL, |it| unready(it, why)).await;
     let signer = it.signer.clone();
     endpoint.answer(to_those_who_know(move |_| signer.token("alice", ISSUER, AUDIENCE, 3_600), 3_600));

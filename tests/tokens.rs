@@ -54,7 +54,11 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 #[tokio::test]
 async fn one_token_is_asked_for_and_given_to_all() {
     let endpoint = TokenEndpoint::start(|_| Answer::token("a.b.c", 3_600));
-    let tokens = Arc::new(tokens(&Config { scope: Some("kafka/read a&b".to_owned()), ..config(&endpoint.url) }));
+    let tokens = Arc::new(tokens(&Config {
+        scope: Some("kafka/read a&b".to_owned()),
+        audience: Some("https://kafka".to_owned()),
+        ..config(&endpoint.url)
+    }));
     let asking: Vec<_> = (0..20)
         .map(|_| {
             let tokens = Arc::clone(&tokens);
@@ -68,7 +72,7 @@ async fn one_token_is_asked_for_and_given_to_all() {
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].line, "POST /token");
     assert_eq!(asked[0].client, "pipeline:canary+s%26cret");
-    assert_eq!(asked[0].form, "grant_type=client_credentials&scope=kafka%2Fread+a%26b");
+    assert_eq!(asked[0].form, "grant_type=client_credentials&scope=kafka%2Fread+a%26b&audience=https%3A%2F%2Fkafka");
 }
 
 #[tokio::test]

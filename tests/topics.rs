@@ -147,3 +147,72 @@ async fn topics_are_made_anew_classic() {
     made_anew("anew-classic", CLASSIC).await;
     made_anew("anew-range", RANGE).await;
 }
+
+#[tokio::test]
+async fn topics_are_created_with_the_brokers_number_of_replicas() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let cluster = KafkaCluster::shared().await;
+    let topics = named(cluster.bootstrap(), "created");
+    let folder = tempfile::tempdir().unwrap();
+    let create = ["--topics.create", "missing", "--topics.partitions", "2"];
+    let connect = |topics: &Topics, args: &[&str]| {
+        let [source, output, dead] = &topics.names;
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_login-pipeline"));
+        command.args(["check", "--connect", "--kafka.brokers", &topics.brokers, "--source.topic", source]);
+        command.args(["--output.topic", output, "--dead_letter.topic", dead]).args(args);
+        let output = command.output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let checked = connect(&topics, &create);
+    let [source, output, _] = &topics.names;
+    assert!(
+        checked.contains(&format!("ok    source {source}: missing, run will create it with 2 partitions")),
+        "{checked}"
+    );
+    assert!(
+        checked.contains(&format!("ok    output {output}: missing, run will create it with 2 partitions")),
+        "{checked}"
+    );
+    let checked = connect(&topics, &[&create[..], &["--topics.replication", "1000"]].concat());
+    assert!(checked.contains("run can't create it: InvalidReplicationFactor (code 38)"), "{checked}");
+    assert!(connect(&topics, &[]).contains("create the topic, or set topics.create"));
+
+    let mut pipelines = start(&topics, folder.path(), "created", &create);
+    wait_for_all(&mut pipelines, "readiness", |all| {
+        all.iter().all(|it| it.get("/readyz").is_ok_and(|(code, _)| code == 200))
+    })
+    .await;
+    topics.generate(500, 37).await;
+    drained_together(&mut pipelines, 500).await;
+    assert!(pipelines[0].log().contains("created"), "{}", pipelines[0].log());
+    end(pipelines).await;
+    let checked = connect(&topics, &create);
+    assert!(checked.contains(&format!("ok    output {output}: 2 partitions")), "{checked}");
+}
+
+#[tokio::test]
+async fn a_topic_with_fewer_replicas_than_must_be_in_sync_is_said_beforehand() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let cluster = KafkaCluster::shared().await;
+    let topics = named(cluster.bootstrap(), "insync");
+    let [source, output, dead] = &topics.names;
+    cluster.create_topic(source, 1, &[]).await;
+    cluster.create_topic(output, 1, &[("min.insync.replicas", "9")]).await;
+    cluster.create_topic(dead, 1, &[]).await;
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_login-pipeline"));
+    command.args(["check", "--connect", "--kafka.brokers", &topics.brokers, "--source.topic", source]);
+    command.args(["--output.topic", output, "--dead_letter.topic", dead]);
+    let checked = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let said: Vec<_> = checked.lines().filter(|line| line.contains("min.insync.replicas")).collect();
+    assert_eq!(said.len(), 1, "{checked}");
+    assert!(said[0].contains(&format!("output {output}: min.insync.replicas is 9 and it has")), "{checked}");
+    // Kafka 3.7 and later asks for no more replicas in sync than there are.
+    assert!(
+        said[0].starts_with("# ok ") && said[0].contains("what is acknowledged is on no more than that"),
+        "{checked}"
+    );
+}

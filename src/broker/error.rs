@@ -390,7 +390,10 @@ fn cause_of_connection(error: &ConnectionError) -> Cause {
         // Of several brokers there is but the text.
         error => {
             let text = error.to_string();
-            if text.contains("SaslAuthenticationFailed") {
+            if let Some(too_large) = too_large_in(&text) {
+                // rskafka asks for all topics of the cluster when it connects.
+                too_large
+            } else if text.contains("SaslAuthenticationFailed") {
                 Cause::Sasl(sasl::refusal())
             } else if text.contains("invalid peer certificate") {
                 Cause::Tls(text)
@@ -406,15 +409,15 @@ fn cause_of_connection(error: &ConnectionError) -> Cause {
 /// rskafka keeps its frame error private; its text is the only way to tell a frame that is too
 /// large from a broken connection. A test against the sandbox fails should the text change.
 fn frame_too_large(text: &str) -> Cause {
-    let numbers = text.strip_prefix("Message too large, limit is ").and_then(|rest| {
-        let (limit, rest) = rest.split_once(" bytes but got ")?;
-        let (actual, _) = rest.split_once(' ')?;
-        Some((limit.parse().ok()?, actual.parse().ok()?))
-    });
-    match numbers {
-        Some((limit, actual)) => Cause::FrameTooLarge { limit, actual },
-        None => Cause::Disconnected(text.to_owned()),
-    }
+    too_large_in(text).unwrap_or_else(|| Cause::Disconnected(text.to_owned()))
+}
+
+/// The same, wherever in a text it stands.
+fn too_large_in(text: &str) -> Option<Cause> {
+    let (_, rest) = text.split_once("Message too large, limit is ")?;
+    let (limit, rest) = rest.split_once(" bytes but got ")?;
+    let (actual, _) = rest.split_once(' ')?;
+    Some(Cause::FrameTooLarge { limit: limit.parse().ok()?, actual: actual.parse().ok()? })
 }
 
 /// rskafka's codes and kafka-protocol's bear the same names, after Kafka's own.
@@ -456,6 +459,10 @@ mod tests {
             assert_eq!(error.class(), ErrorClass::Fatal, "{error}");
             assert!(error.to_string().contains("check kafka.sasl.username"), "{error}");
         }
+        let source = Box::new(std::io::Error::other("Message too large, limit is 1024 bytes but got 5000 bytes"));
+        let of_all_topics = ConnectionError::RetryFailed(rskafka::BackoffError::DeadlineExceded { deadline, source });
+        let error = Error::from_rskafka("connect to", "b:1", &RskafkaError::Connection(of_all_topics));
+        assert!(error.to_string().contains("kafka.max_frame_bytes allows 1024: raise it"), "{error}");
         let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
         let request = RequestError::IO(std::io::Error::new(std::io::ErrorKind::InvalidData, expired.clone()));
         let error = Error::from_rskafka("fetch", "t/0", &RskafkaError::Request(request));

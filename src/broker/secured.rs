@@ -102,7 +102,8 @@ fn sasl_config(sasl: &Sasl, security: &Arc<Security>) -> Result<SaslConfig, Stri
                 }
                 .boxed()
             });
-            SaslConfig::Oauthbearer(OauthBearerCredentials { callback, authz_id: None, bearer_kvs: Vec::new() })
+            let bearer_kvs = sasl.extensions.pairs().to_vec();
+            SaslConfig::Oauthbearer(OauthBearerCredentials { callback, authz_id: None, bearer_kvs })
         }
     })
 }

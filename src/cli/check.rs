@@ -11,7 +11,7 @@ use kafka_protocol::ResponseError;
 use tokio::time::{Instant, sleep};
 
 use super::{Check, runtime};
-use crate::broker::wire::{Cluster, Coordinator, Options};
+use crate::broker::wire::{Cluster, Coordinator, NewTopic, Options, Shortfall, Topic};
 use crate::broker::{Cause, DEAD_LETTER, Error as BrokerError};
 use crate::config::{Config, CreateTopics, Guarantee, OffsetStoreKind, Problems};
 use crate::geoip::Database;
@@ -84,7 +84,10 @@ async fn ask(config: &Config) -> Result<Vec<(String, bool)>, Box<dyn std::error:
     let cluster = Arc::new(Cluster::new(Options::from(&config.kafka)));
     let found = cluster.permissions(&names).await?;
     let mut lines = vec![(format!("brokers: {} answer", config.kafka.brokers.join(",")), true)];
+    let source_partitions = found.get(config.source.topic.as_str()).and_then(|found| found.as_ref().ok());
+    let source_partitions = source_partitions.map(Topic::partition_count);
     for (name, role, operation, code) in asked {
+        let mut more = Vec::new();
         lines.push(match found.get(name) {
             Some(Ok(topic)) => {
                 let may = topic.authorized_operations.map(|bits| bits & (1 << code) != 0);
@@ -93,6 +96,12 @@ async fn ask(config: &Config) -> Result<Vec<(String, bool)>, Box<dyn std::error:
                     Some(false) => format!("{operation} is NOT allowed: grant it"),
                     None => format!("the broker does not say whether {operation} is allowed"),
                 };
+                // Where its settings are not for us to see, nothing is said of them.
+                if code == WRITE
+                    && let Ok(Some(Shortfall { why, is_unwritable })) = cluster.shortfall(name, topic.replicas).await
+                {
+                    more.push((format!("{role} {name}: {why}"), !is_unwritable));
+                }
                 let (settings, fit) = match role {
                     DEAD_LETTERS | "output" => cleanup(&cluster, name, role == DEAD_LETTERS).await,
                     _ => (String::new(), true),
@@ -100,14 +109,22 @@ async fn ask(config: &Config) -> Result<Vec<(String, bool)>, Box<dyn std::error:
                 let text = format!("{role} {name}: {} partitions, {may_text}{settings}", topic.partition_count());
                 (text, may != Some(false) && fit)
             }
-            Some(Err(error)) => {
-                let made =
-                    config.topics.create == CreateTopics::Missing && error.is(ResponseError::UnknownTopicOrPartition);
-                let text = if made { "missing, run will create it".to_owned() } else { error.cause.to_string() };
-                (format!("{role} {name}: {text}"), made)
-            }
+            Some(Err(error)) if error.is(ResponseError::UnknownTopicOrPartition) => match config.topics.create {
+                CreateTopics::Never => (format!("{role} {name}: {}", error.cause), false),
+                CreateTopics::Missing => {
+                    let partitions = match role {
+                        "offsets" => 1,
+                        "source" => config.topics.partitions.unwrap_or(-1),
+                        _ => config.topics.partitions.or(source_partitions).unwrap_or(-1),
+                    };
+                    let (text, right) = creation(config, &cluster, name, partitions).await;
+                    (format!("{role} {name}: {text}"), right)
+                }
+            },
+            Some(Err(error)) => (format!("{role} {name}: {}", error.cause), false),
             None => (format!("{role} {name}: the broker says nothing of it"), false),
         });
+        lines.append(&mut more);
     }
     if config.delivery.guarantee == Guarantee::ExactlyOnce {
         lines.push(transactional_ids(config, cluster).await);
@@ -135,6 +152,24 @@ async fn cleanup(cluster: &Cluster, topic: &str, is_dead_letters: bool) -> (Stri
             (format!(", may not ask for its {SETTING} (DescribeConfigs)"), true)
         }
         Err(error) => (format!(", does not tell its {SETTING}: {}", error.cause), true),
+    }
+}
+
+/// What would come of creating a topic that is missing, and whether it could be written to.
+async fn creation(config: &Config, cluster: &Cluster, name: &str, partitions: i32) -> (String, bool) {
+    let replication = config.topics.replication;
+    match cluster.try_topic(&NewTopic { name, partitions, replication, settings: &[] }).await {
+        Ok(created) => {
+            let told =
+                |number: Option<i32>| number.map_or_else(|| "the brokers' number of".to_owned(), |n| n.to_string());
+            let (partitions, replicas) = (told(created.partitions), told(created.replication.map(i32::from)));
+            let numbers = format!("missing, run will create it with {partitions} partitions, {replicas} replicas");
+            match created.shortfall {
+                None => (numbers, true),
+                Some(Shortfall { why, is_unwritable }) => (format!("{numbers}, but {why}"), !is_unwritable),
+            }
+        }
+        Err(error) => (format!("missing, and run can't create it: {}", error.cause), false),
     }
 }
 

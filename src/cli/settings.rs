@@ -3,7 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValue, StringValueParser, TypedValueParser};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::config::schema::{Default, KEYS, Key, Kind};
@@ -56,7 +57,7 @@ impl Args for Settings {
             .long(CONFIG)
             .env("LOGIN_PIPELINE_CONFIG")
             .value_name("FILE")
-            .value_parser(clap::value_parser!(PathBuf))
+            .value_parser(OsStringValueParser::new().map(PathBuf::from)) // clap's own takes no empty one
             .help("A configuration file (TOML); the environment and flags override it");
         let variables = "Each key is a variable too: --kafka.brokers is LOGIN_PIPELINE__KAFKA__BROKERS.\n\
              What counts: defaults < file < environment < flags.";
@@ -119,7 +120,11 @@ impl FromArgMatches for Settings {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        self.file = matches.get_one(CONFIG).cloned();
+        // An empty LOGIN_PIPELINE_CONFIG is an unset one, as with every key's variable.
+        let is_unset = |file: &PathBuf| {
+            file.as_os_str().is_empty() && matches.value_source(CONFIG) == Some(ValueSource::EnvVariable)
+        };
+        self.file = matches.get_one(CONFIG).filter(|file| !is_unset(file)).cloned();
         let text = |key: &Key| matches.get_one::<String>(key.path).map(|text| (key.path.to_owned(), text.clone()));
         self.flags = flag_keys().filter_map(text).collect();
         Ok(())

@@ -134,7 +134,9 @@ fn security(s: &Settings) -> Security {
                 client_secret: s.at("kafka.sasl.client_secret"),
                 client_secret_file: s.at("kafka.sasl.client_secret_file"),
                 scope: s.at("kafka.sasl.scope"),
+                audience: s.at("kafka.sasl.audience"),
             },
+            extensions: s.at("kafka.sasl.extensions"),
             allow_plaintext: s.at("kafka.sasl.allow_plaintext"),
         },
     }

@@ -124,7 +124,8 @@ impl Key {
     }
 }
 
-/// One layer a variable, in the order of their names.
+/// One layer a variable, in the order of their names. An empty variable is an unset one: a compose file or a
+/// unit has no other way to say that it sets nothing (`${VAR:-}`). A name that no key has is told all the same.
 pub(super) fn environment(mut variables: Vec<(String, String)>, problems: &mut Problems) -> Vec<Layer> {
     variables.sort();
     let mut layers = Vec::new();
@@ -133,10 +134,13 @@ pub(super) fn environment(mut variables: Vec<(String, String)>, problems: &mut P
         match name.strip_prefix(ENV_PREFIX) {
             Some(rest) => {
                 let path = rest.to_lowercase().replace("__", ".");
+                if text.is_empty() && schema::key(&path).is_some() {
+                    continue;
+                }
                 layers.extend(one(origin, &path, &text, problems, Key::env));
             }
             None => {
-                let Some(key) = misspelt(&name) else { continue };
+                let Some(key) = misspelt(&name).filter(|_| !text.is_empty()) else { continue };
                 let wrong = "the environment variable is spelt in another way";
                 let problem = Problem::new(key.path, wrong).found(show_at(key.path, &text.into()), &origin);
                 problems.push(problem.did_you_mean(Some(key.env())));

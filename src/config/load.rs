@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::problem::Problems;
 use super::settings::Settings;
-use super::{Config, build, layers, privacy_rules, rules, security_rules};
+use super::{Config, build, idle_rules, layers, privacy_rules, rules, security_rules};
 
 /// What there is to load, each over the one before it; nothing is read from the process itself.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +46,7 @@ impl Config {
         let settings = Settings::read(all, &mut problems);
         let config = build::config(&settings, hostname.as_deref(), &mut problems);
         rules::check(&config, &settings, &mut problems);
+        idle_rules::check(&config, &settings, &mut problems);
         privacy_rules::check(&config, &settings, &mut problems);
         security_rules::check(&config, &settings, &mut problems);
         problems.or(config)

@@ -20,8 +20,11 @@
 //! ```
 
 mod build;
+pub(crate) mod certificate;
 mod dead_letter;
 mod enrich;
+mod extensions;
+mod idle_rules;
 mod layers;
 mod load;
 mod parse;
@@ -54,6 +57,7 @@ pub use login_codec::compression::Compression;
 
 pub use dead_letter::{DeadLetter, DeadLetterLimits, OnLimit, Oversize};
 pub use enrich::{Enrich, GeoIp, OWN_FIELDS, StaticValue};
+pub use extensions::Extensions;
 pub use load::Sources;
 pub use parse::{is_log_level, is_topic_name};
 pub use privacy::{IdPrivacy, IpPrivacy, Privacy};
@@ -110,6 +114,19 @@ impl Config {
     /// What each partition's transactional id begins with.
     pub fn transactional_id_prefix(&self) -> &str {
         self.delivery.transactional_id_prefix.as_deref().unwrap_or(&self.group.id)
+    }
+
+    /// Why rskafka can't read the source as this asks for, where it can't.
+    pub fn rskafka_cannot(&self) -> Option<&'static str> {
+        let is_scram =
+            matches!(self.kafka.security.sasl.mechanism, Some(SaslMechanism::ScramSha256 | SaslMechanism::ScramSha512));
+        if self.source.isolation == Isolation::ReadCommitted {
+            Some("source.isolation is read_committed, and rskafka delivers the records of aborted transactions")
+        } else if self.kafka.security.protocol.has_sasl() && is_scram {
+            Some("kafka.sasl.mechanism is a SCRAM, and rskafka hashes as often as any server asks it to")
+        } else {
+            None
+        }
     }
 }
 
@@ -527,7 +544,7 @@ pub struct Topics {
     pub create: CreateTopics,
     /// With how many partitions; as many as the source topic has where `None`.
     pub partitions: Option<i32>,
-    /// With how many replicas.
+    /// With how many replicas; -1 leaves that to the brokers.
     pub replication: i16,
 }
 

@@ -13,7 +13,7 @@ use super::enrich::OWN_FIELDS;
 use super::problem::date;
 use super::schema::Kind;
 use super::suggest::closest;
-use super::{ByteSize, EndpointUrl, Ratio, Secret};
+use super::{ByteSize, EndpointUrl, Extensions, Ratio, Secret};
 
 /// A value of the kind that its key asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +33,7 @@ pub(super) enum Setting {
     Boolean(bool),
     Secret(Secret),
     Url(EndpointUrl),
+    Extensions(Extensions),
 }
 
 /// Why a value is not of its kind.
@@ -64,6 +65,7 @@ pub(super) fn parse(kind: Kind, value: &Value) -> Result<Setting, Refusal> {
         Kind::Words(words) => text(value).and_then(|text| word(text, words)).map(Setting::Word),
         Kind::WordList(words) => word_list(value, words).map(Setting::WordList),
         Kind::Integer(from, to) => integer(value, from, to).map(Setting::Integer),
+        Kind::Extensions => extensions(value).map(Setting::Extensions),
         Kind::Ratio => ratio(value).map(Setting::Ratio),
         Kind::Address => text(value).and_then(address).map(Setting::Address),
         Kind::Path => text(value).and_then(path).map(Setting::Path),
@@ -260,6 +262,15 @@ fn ratio(value: &Value) -> Result<Ratio, Refusal> {
     };
     let number = number.ok_or_else(|| wrong_type(value, "a number"))?;
     Ratio::new(number).ok_or_else(|| Refusal::new("out of range"))
+}
+
+fn extensions(value: &Value) -> Result<Extensions, Refusal> {
+    let texts: Vec<&str> = match value {
+        Value::String(_, text) => text.split(',').map(str::trim).collect(),
+        Value::Array(_, items) => items.iter().map(text).collect::<Result<_, _>>()?,
+        _ => return Err(wrong_type(value, "text or a list of texts")),
+    };
+    Extensions::parse(&texts).map_err(Refusal::new)
 }
 
 fn address(text: &str) -> Result<SocketAddr, Refusal> {

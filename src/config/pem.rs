@@ -9,6 +9,8 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+use super::certificate;
+
 /// The bytes of a file.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     // A named pipe would hold up the start for ever, and a device have no end.
@@ -33,7 +35,7 @@ pub(crate) fn wrong(path: &Path, why: &str) -> String {
 pub(crate) fn roots(path: &Path, bytes: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path, bytes)? {
-        roots.add(certificate).map_err(|error| wrong(path, &format!("holds a certificate that is none: {error}")))?;
+        roots.add(certificate).map_err(|error| unusable(path, &error))?;
     }
     Ok(roots)
 }
@@ -50,11 +52,17 @@ pub(crate) fn identity(cert: (&Path, &[u8]), key: (&Path, &[u8])) -> Result<Cert
         rustls::Error::InconsistentKeys(_) => {
             wrong(key.0, &format!("is not the key of the certificate in {}", cert.0.display()))
         }
-        rustls::Error::InvalidCertificate(error) => {
-            wrong(cert.0, &format!("holds a certificate that is none: {error}"))
-        }
+        error @ rustls::Error::InvalidCertificate(_) => unusable(cert.0, &error),
         error => wrong(key.0, &format!("holds a private key that can't be used: {error}")),
     })
+}
+
+fn unusable(path: &Path, error: &rustls::Error) -> String {
+    let fault = match error {
+        rustls::Error::InvalidCertificate(error) => certificate::fault(error),
+        error => format!("can't be used: {error}"),
+    };
+    wrong(path, &format!("holds a certificate that {fault}"))
 }
 
 fn certificates(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -125,7 +133,7 @@ mod tests {
         let no_base64 = "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n";
         assert_eq!(ca(no_base64), "ca: is not PEM: not base64");
         let no_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        assert!(ca(no_der).starts_with("ca: holds a certificate that is none"), "{}", ca(no_der));
+        assert!(ca(no_der).starts_with("ca: holds a certificate that can't be decoded"), "{}", ca(no_der));
 
         let pair = |certificate: &str, key: &str| {
             identity((Path::new("c"), certificate.as_bytes()), (Path::new("k"), key.as_bytes())).unwrap_err()
@@ -138,6 +146,14 @@ mod tests {
         let broken = key.replacen("MI", "AA", 1);
         let told = pair(&certificate, &broken);
         assert!(told.starts_with("k: holds a private key that can't be used"), "{told}");
+    }
+
+    #[test]
+    fn a_client_certificate_of_version_1_is_refused_in_plain_words() {
+        let (certificate, (_, key)) = (certificate::VERSION_1, made());
+        let told = identity((Path::new("c"), certificate.as_bytes()), (Path::new("k"), key.as_bytes())).unwrap_err();
+        assert!(told.starts_with("c: holds a certificate that is not an X.509 version 3 certificate"), "{told}");
+        assert!(!told.contains("Other("), "{told}");
     }
 
     #[test]

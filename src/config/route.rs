@@ -9,11 +9,17 @@
 use figment::value::{Dict, Value};
 
 use super::layers::ROUTE;
-use super::parse::{Refusal, text, topic, wrong_type};
+use super::parse::{Refusal, Setting, text, topic, wrong_type};
 use super::problem::{Found, Problem, Problems, segment, show};
 use super::settings::Settings;
 use super::suggest::closest;
 use super::{Condition, RouteAction, RouteRule, Test};
+
+/// The store that keeps offsets in a topic.
+const TOPIC_STORE: Setting = Setting::Word("topic");
+
+/// What `privacy.*` says of a field that no event is written with.
+const REMOVED: Setting = Setting::Word("remove");
 
 const TESTS: [&str; 3] = ["equals", "one_of", "matches"];
 const ACTIONS: [&str; 2] = ["topic", "drop"];
@@ -26,7 +32,21 @@ pub(super) fn rules(settings: &Settings, problems: &mut Problems) -> Vec<RouteRu
         parser.refuse(ROUTE, wrong_type(value, "a list of tables"), Some(value), "[[route]] tables");
         return Vec::new();
     };
-    tables.iter().enumerate().filter_map(|(i, table)| parser.rule(&format!("{ROUTE}[{i}]"), table)).collect()
+    let mut rules: Vec<(usize, RouteRule)> = Vec::with_capacity(tables.len());
+    for (i, table) in tables.iter().enumerate() {
+        let Some(rule) = parser.rule(&format!("{ROUTE}[{i}]"), table) else { continue };
+        if let Some((first, _)) = rules.iter().find(|(_, before)| before.when == rule.when) {
+            let wrong = format!("the condition of {ROUTE}[{first}], which decides first: this rule would do nothing");
+            let path = format!("{ROUTE}[{i}].when");
+            parser.refuse(&path, Refusal::new(wrong), dict_value(table, "when"), "a condition of its own");
+        }
+        rules.push((i, rule));
+    }
+    rules.into_iter().map(|(_, rule)| rule).collect()
+}
+
+fn dict_value<'v>(table: &'v Value, name: &str) -> Option<&'v Value> {
+    table.as_dict()?.get(name)
 }
 
 struct Parser<'a> {
@@ -50,8 +70,13 @@ impl Parser<'_> {
         let table = self.table(path, value, &["field", "equals", "one_of", "matches"])?;
         let field = match table.get("field") {
             Some(field) => {
+                let fields = [("ip", "privacy.ip"), ("user_id", "privacy.user_id"), ("device_id", "privacy.device_id")];
+                let removed = fields.map(|(name, key)| (name, self.settings.setting(key) == Some(&REMOVED)));
                 self.take(&format!("{path}.field"), field, "the name of a field", |field| match text(field)? {
                     "" => Err(Refusal::new("empty")),
+                    name if removed.contains(&(name, true)) => {
+                        Err(Refusal::new(format!("privacy.{name} removes it, so that the rule would do nothing")))
+                    }
                     name => Ok(name.to_owned()),
                 })
             }
@@ -84,14 +109,16 @@ impl Parser<'_> {
         Some(RouteAction::Topic(name))
     }
 
-    /// A route may lead to the output topic, but not back to the source, and not among the dead
-    /// letters, which all carry the headers that say why.
+    /// A route may lead to the output topic, but not back to the source, not among the dead letters, which all
+    /// carry the headers that say why, and not into the offsets topic, which is unreadable from then on.
     fn loops(&mut self, path: &str, name: &str, value: &Value) {
         for (key, wrong) in [
             ("source.topic", "records would go back to the source topic and be read again for ever"),
             ("dead_letter.topic", "good records would lie among the dead letters"),
+            ("offsets.topic", "records would lie among the offsets, which could not be read any more"),
         ] {
-            if self.settings.at::<String>(key) == name {
+            let is_used = key != "offsets.topic" || self.settings.setting("offsets.store") == Some(&TOPIC_STORE);
+            if is_used && self.settings.at::<String>(key) == name {
                 let mut problem = Problem::new(path, wrong).found(show(value), self.origin);
                 problem.found.extend(self.settings.found(key));
                 self.problems.push(problem.allowed(format!("a topic other than {key}")));

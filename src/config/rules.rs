@@ -2,7 +2,7 @@
 
 use super::problem::{Problem, Problems};
 use super::settings::Settings;
-use super::{AssignmentMode, Config, Guarantee, Isolation, OffsetStoreKind, ReaderKind};
+use super::{AssignmentMode, ByteSize, Config, Guarantee, Isolation, OffsetStoreKind, ReaderKind};
 
 /// What must hold between keys.
 struct Rule {
@@ -43,12 +43,6 @@ static RULES: &[Rule] = &[
         broken: |c| c.source.max_wait >= c.kafka.request_timeout,
         wrong: "a fetch that waits for records would pass its own deadline",
         allowed: "less than kafka.request_timeout",
-    },
-    Rule {
-        keys: &["source.max_fetch_bytes", "kafka.max_frame_bytes"],
-        broken: |c| c.source.max_fetch_bytes > c.kafka.max_frame_bytes,
-        wrong: "a full fetch would not fit into the largest answer taken",
-        allowed: "at most kafka.max_frame_bytes",
     },
     Rule {
         keys: &["source.max_fetch_bytes", "pipeline.max_in_flight_bytes"],
@@ -105,12 +99,47 @@ static RULES: &[Rule] = &[
         allowed: "less than group.session_timeout, a third of it at most by custom",
     },
     Rule {
+        keys: &["topics.replication"],
+        broken: |c| c.topics.replication == 0,
+        wrong: "a topic without a replica holds nothing",
+        allowed: "1 or more, or -1 for the brokers' default.replication.factor",
+    },
+    Rule {
         keys: &["retry.initial", "retry.max"],
         broken: |c| c.retry.initial > c.retry.max,
         wrong: "the first pause would be longer than the longest",
         allowed: "at most retry.max",
     },
 ];
+
+/// A full fetch has to fit into the largest answer taken, with all that stands around its records: the topic's
+/// name (249 bytes at most) and offsets, and 16 bytes for each aborted transaction, which is at least nine times
+/// as long in the log with its marker. An answer that doesn't fit is asked for again and again, and nothing is read.
+fn most_fetched(frame: ByteSize) -> ByteSize {
+    ByteSize(frame.0.saturating_sub(AROUND_RECORDS.0) / 9 * 8)
+}
+
+/// What stands around the records of one partition, but for aborted transactions.
+const AROUND_RECORDS: ByteSize = ByteSize::kib(1);
+
+const MAX_FETCH: &str = "source.max_fetch_bytes";
+const MAX_FRAME: &str = "kafka.max_frame_bytes";
+
+fn fetch_fits(config: &Config, settings: &Settings, problems: &mut Problems) {
+    let (fetch, frame) = (config.source.max_fetch_bytes, config.kafka.max_frame_bytes);
+    let keys = [MAX_FETCH, MAX_FRAME];
+    if keys.iter().any(|key| !settings.is_sound(key)) || fetch <= most_fetched(frame) {
+        return;
+    }
+    let wrong = "a full fetch would not fit into the largest answer taken, with the offsets and aborted transactions \
+                 around its records";
+    let mut problem = Problem::new(MAX_FETCH, wrong).allowed(format!(
+        "at most {} of these kafka.max_frame_bytes (8/9 of all but 1KiB), or more of them",
+        most_fetched(frame)
+    ));
+    problem.found.extend(keys.iter().filter_map(|key| settings.found(key)));
+    problems.push(problem);
+}
 
 fn keeps_offsets_in(config: &Config, topic: &str) -> bool {
     config.offsets.store == OffsetStoreKind::Topic && config.offsets.topic == topic
@@ -126,4 +155,5 @@ pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problem
             problems.push(problem);
         }
     }
+    fetch_fits(config, settings, problems);
 }

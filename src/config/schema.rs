@@ -88,6 +88,8 @@ pub enum Kind {
     LogFilter,
     /// The name of a field that the event does not have of its own.
     NewField,
+    /// SASL extensions, each a name and a value.
+    Extensions,
     /// Where an HTTP request goes: http or https, without user name, password or fragment.
     Url,
     /// true or false.
@@ -114,6 +116,7 @@ impl Kind {
             Self::Partitions => "PARTITIONS",
             Self::LogFilter => "FILTER",
             Self::NewField => "FIELD",
+            Self::Extensions => "NAME=VALUE,...",
             Self::Url => "URL",
             Self::Boolean => "BOOLEAN",
             Self::Secret => "SECRET",
@@ -155,6 +158,9 @@ impl fmt::Display for Kind {
             ),
             Self::NewField => f.write_str(
                 "1 to 64 of the characters a-z, A-Z, 0-9, `_` and `-`, a letter or `_` first; no field that the event has or the pipeline adds",
+            ),
+            Self::Extensions => f.write_str(
+                "a list of name=value: names of the letters a-z and A-Z, not auth; values of printable ASCII, those with a comma in the file only",
             ),
             Self::Url => f.write_str("an http or https URL, such as https://login.example/oauth2/token"),
             Self::Boolean => f.write_str("true or false"),
@@ -241,6 +247,10 @@ pub static KEYS: &[Key] = &[
         "The file with that client's secret, read for each token"),
     unset("kafka.sasl.scope", Kind::Text, "what the endpoint gives by itself",
         "What the tokens are to be good for: scopes, with spaces between"),
+    unset("kafka.sasl.audience", Kind::Text, "what the endpoint gives by itself",
+        "Whom the tokens are to be good for, where the token endpoint wants that named: the request's audience"),
+    unset("kafka.sasl.extensions", Kind::Extensions, "none",
+        "OAUTHBEARER: what brokers want to know beside the token (SASL extensions, KIP-342), such as logicalCluster=lkc-1"),
     row("kafka.sasl.allow_plaintext", Kind::Boolean, "false",
         "Whether the network may read what is secret: a password or token that PLAIN or OAUTHBEARER sends over sasl_plaintext, a client's secret on its way to an http:// token endpoint on another host"),
 
@@ -389,8 +399,8 @@ pub static KEYS: &[Key] = &[
         "Whether topics that are missing at start are created"),
     unset("topics.partitions", Kind::Integer(1, 100_000), "as many as the source topic has",
         "With how many partitions topics are created"),
-    row("topics.replication", Kind::Integer(1, 1000), "1",
-        "With how many replicas topics are created"),
+    row("topics.replication", Kind::Integer(-1, 1000), "-1",
+        "With how many replicas topics are created; -1 leaves that to the brokers' default.replication.factor (Kafka 2.4 and later)"),
 ];
 
 #[cfg(test)]

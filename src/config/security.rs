@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Secret, TokenEndpoint, pem};
+use super::{Extensions, Secret, TokenEndpoint, pem};
 
 /// How connections to the brokers are secured. The default is that they are not.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -81,6 +81,8 @@ pub struct Sasl {
     /// OAUTHBEARER: where tokens are asked for, where they are not in a file.
     #[serde(flatten)]
     pub token_endpoint: TokenEndpoint,
+    /// OAUTHBEARER: what brokers are told beside the token.
+    pub extensions: Extensions,
     /// Whether a password, a token or a client's secret may cross the network readable.
     pub allow_plaintext: bool,
 }

@@ -13,7 +13,7 @@ use super::parse::{Setting, parse};
 use super::problem::{Found, Problem, Problems, show_at};
 use super::schema::KEYS;
 use super::words::Word;
-use super::{ByteSize, EndpointUrl, Ratio, Secret};
+use super::{ByteSize, EndpointUrl, Extensions, Ratio, Secret};
 
 /// What each key is set to.
 pub(super) struct Settings {
@@ -114,6 +114,7 @@ from_setting! {
     Option<Vec<i32>>: Setting::Partitions(partitions) => Some(partitions.clone()), else None;
     bool: Setting::Boolean(boolean) => *boolean, else false;
     Option<Secret>: Setting::Secret(secret) => Some(secret.clone()), else None;
+    Extensions: Setting::Extensions(extensions) => extensions.clone(), else Self::default();
     Option<EndpointUrl>: Setting::Url(url) => Some(url.clone()), else None;
     Option<PathBuf>: Setting::Path(path) => Some(path.clone()), else None;
     Option<String>: Setting::Text(text) => Some(text.clone()), else None;

@@ -28,6 +28,8 @@ pub struct TokenEndpoint {
     pub client_secret_file: Option<PathBuf>,
     /// What the tokens are to be good for; what the endpoint gives by itself where `None`.
     pub scope: Option<String>,
+    /// Whom the tokens are to be good for; not said where `None`.
+    pub audience: Option<String>,
 }
 
 impl TokenEndpoint {

@@ -11,11 +11,15 @@ const CLIENT_SECRET: &str = "kafka.sasl.client_secret";
 const CLIENT_SECRET_FILE: &str = "kafka.sasl.client_secret_file";
 const SCOPE: &str = "kafka.sasl.scope";
 
+const AUDIENCE: &str = "kafka.sasl.audience";
+const EXTENSIONS: &str = "kafka.sasl.extensions";
+
 /// Keys that are of no use without an endpoint.
-const OF_ENDPOINT: [&str; 5] = [CA_FILE, CLIENT_ID, CLIENT_SECRET, CLIENT_SECRET_FILE, SCOPE];
+const OF_ENDPOINT: [&str; 6] = [CA_FILE, CLIENT_ID, CLIENT_SECRET, CLIENT_SECRET_FILE, SCOPE, AUDIENCE];
 
 /// All keys of bearer tokens.
-pub(super) const KEYS: [&str; 7] = [TOKEN_FILE, URL, CA_FILE, CLIENT_ID, CLIENT_SECRET, CLIENT_SECRET_FILE, SCOPE];
+pub(super) const KEYS: [&str; 9] =
+    [TOKEN_FILE, URL, CA_FILE, CLIENT_ID, CLIENT_SECRET, CLIENT_SECRET_FILE, SCOPE, AUDIENCE, EXTENSIONS];
 
 /// Where OAUTHBEARER has its token from: a file, or an endpoint, by a client that it knows.
 pub(super) fn check(rules: &mut Rules, sasl: &Sasl) {

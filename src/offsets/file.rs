@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -10,13 +11,21 @@ use futures::future::BoxFuture;
 use super::{Checkpoint, OffsetStore, StoreError, codec};
 use crate::tenure::Tenure;
 
+/// The lock file's name. A topic may have it, too: see [`FileStore::folder_of`].
+const LOCK: &str = "lock";
+
+/// Partitions are written by so many at a time, at most.
+const WRITERS: usize = 16;
+
 /// The file store: `<folder>/<topic>/<partition>`, and a lock file that keeps a second process out.
 #[derive(Debug, Clone)]
 pub struct FileStore {
     folder: PathBuf,
     /// Held as long as any clone of the store lives; closing it frees the lock. None where the
     /// store is only looked at.
-    _lock: Option<std::sync::Arc<File>>,
+    _lock: Option<Arc<File>>,
+    /// Held by who writes one of these partitions: the file that is written beside the old one has one name.
+    writing: Arc<[Mutex<()>; WRITERS]>,
 }
 
 /// A partition and its checkpoint, or why that can't be read.
@@ -28,12 +37,12 @@ impl FileStore {
     /// # Errors
     /// Where the folder can't be made or written, or another process has it.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        fs::create_dir_all(folder).map_err(io_error("create the folder", folder))?;
-        let path = folder.join("lock");
+        make_folder(folder)?;
+        let path = folder.join(LOCK);
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let lock = lock.map_err(io_error("open the lock file", &path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: Some(lock.into()) }),
+            Ok(()) => Ok(Self { _lock: Some(lock.into()), ..Self::peek(folder) }),
             Err(fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path }),
             Err(fs::TryLockError::Error(source)) => Err(StoreError::Io { doing: "lock", path, source }),
         }
@@ -42,7 +51,7 @@ impl FileStore {
     /// Looks at a folder that another process may work in: each file is whole at any time. Write
     /// nothing through this.
     pub fn peek(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), _lock: None }
+        Self { folder: folder.to_owned(), _lock: None, writing: Arc::default() }
     }
 
     /// Every checkpoint of a topic, by partition; damaged ones among them as errors.
@@ -50,7 +59,7 @@ impl FileStore {
     /// # Errors
     /// Where the folder can't be listed.
     pub fn list(&self, topic: &str) -> Result<Vec<Listed>, StoreError> {
-        let folder = self.folder.join(topic);
+        let folder = self.folder_of(topic);
         let entries = match fs::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(io_error("list", &folder))?,
@@ -89,12 +98,21 @@ impl FileStore {
     /// # Errors
     /// As [`OffsetStore::store`].
     pub fn write(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        let path = self.path(&checkpoint.topic, checkpoint.partition);
-        let folder = self.folder.join(&checkpoint.topic);
-        if !folder.is_dir() {
-            fs::create_dir_all(&folder).map_err(io_error("create the folder", &folder))?;
-            sync_folder(&self.folder)?;
+        self.write_under(checkpoint, &Tenure::unlimited())
+    }
+
+    /// Keeps a checkpoint of a tenure that has not ended. A write that was late may be of an earlier tenure than
+    /// what is there by now.
+    fn write_under(&self, checkpoint: &Checkpoint, tenure: &Tenure) -> Result<(), StoreError> {
+        let Checkpoint { topic, partition, .. } = checkpoint;
+        let writer = usize::try_from(partition.unsigned_abs()).unwrap_or_default() % WRITERS;
+        let _alone = self.writing.get(writer).map(|writer| writer.lock().unwrap_or_else(PoisonError::into_inner));
+        if tenure.has_ended() {
+            return Err(StoreError::NotHeld { topic: topic.clone(), partition: *partition });
         }
+        let path = self.path(topic, *partition);
+        let folder = self.folder_of(topic);
+        make_folder(&folder)?;
         let temporary = path.with_extension("new");
         let written = File::create(&temporary).and_then(|mut file| {
             file.write_all(codec::encode(checkpoint).as_bytes())?;
@@ -105,8 +123,14 @@ impl FileStore {
         sync_folder(&folder)
     }
 
+    /// Where a topic's checkpoints are: in a folder of its name. That of a topic called as the lock file has a name
+    /// that no topic can have, so that the lock is where it always was, for processes of any version.
+    fn folder_of(&self, topic: &str) -> PathBuf {
+        if topic == LOCK { self.folder.join(format!("{topic}~")) } else { self.folder.join(topic) }
+    }
+
     fn path(&self, topic: &str, partition: i32) -> PathBuf {
-        self.folder.join(topic).join(partition.to_string())
+        self.folder_of(topic).join(partition.to_string())
     }
 
     async fn blocking<T: Send + 'static>(
@@ -130,11 +154,27 @@ impl OffsetStore for FileStore {
         self.blocking(move |store| store.read(&topic, partition)).boxed()
     }
 
-    /// The lock keeps everybody else out, so that the tenure is not asked.
-    fn store<'a>(&'a self, checkpoint: &'a Checkpoint, _: &'a Tenure) -> BoxFuture<'a, Result<(), StoreError>> {
-        let checkpoint = checkpoint.clone();
-        self.blocking(move |store| store.write(&checkpoint)).boxed()
+    /// The lock keeps other processes out; the tenure is of this one's own workers.
+    fn store<'a>(&'a self, checkpoint: &'a Checkpoint, tenure: &'a Tenure) -> BoxFuture<'a, Result<(), StoreError>> {
+        let (checkpoint, tenure) = (checkpoint.clone(), tenure.clone());
+        self.blocking(move |store| store.write_under(&checkpoint, &tenure)).boxed()
     }
+}
+
+/// Makes a folder and those above it that are missing, each one's name to last.
+fn make_folder(folder: &Path) -> Result<(), StoreError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = folder.parent().map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    if let Some(above) = above.filter(|above| !above.exists()) {
+        make_folder(above)?;
+    }
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {} // another was faster
+        made => made.map_err(io_error("create the folder", folder))?,
+    }
+    above.map_or(Ok(()), sync_folder)
 }
 
 /// Makes a rename or a new name in the folder last.
@@ -213,6 +253,63 @@ mod tests {
         assert_eq!(store.list("user-login").unwrap().len(), 1);
         store.write(&checkpoint(0, 43)).unwrap();
         assert_eq!(store.read("user-login", 0).unwrap(), Some(checkpoint(0, 43)));
+    }
+
+    #[test]
+    fn a_topic_called_as_the_lock_file_has_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FileStore::open(folder.path()).unwrap();
+        let of_lock = |offset| Checkpoint { topic: LOCK.to_owned(), ..checkpoint(0, offset) };
+        store.write(&of_lock(5)).unwrap();
+        store.write(&checkpoint(0, 7)).unwrap();
+        assert_eq!(store.read(LOCK, 0).unwrap(), Some(of_lock(5)));
+        assert_eq!(store.list(LOCK).unwrap().len(), 1);
+        assert!(matches!(FileStore::open(folder.path()), Err(StoreError::Locked { .. })), "the lock holds");
+        drop(store);
+        let store = FileStore::open(folder.path()).unwrap();
+        assert_eq!(store.read(LOCK, 0).unwrap(), Some(of_lock(5)));
+        assert!(!crate::config::is_topic_name("lock~"), "no topic has that folder's name");
+    }
+
+    #[test]
+    fn two_writers_of_one_partition_leave_a_whole_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FileStore::open(folder.path()).unwrap();
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let store = store.clone();
+                scope.spawn(move || {
+                    for offset in 0..25 {
+                        store.write(&checkpoint(3, writer * 1_000_000_000 + offset)).unwrap();
+                    }
+                });
+            }
+        });
+        assert!(store.read("user-login", 3).unwrap().is_some_and(|found| found.next_offset.0 % 1_000_000_000 == 24));
+        let left = fs::read_dir(folder.path().join("user-login")).unwrap().count();
+        assert_eq!(left, 1, "nothing is left beside it");
+    }
+
+    #[tokio::test]
+    async fn a_late_write_of_an_ended_tenure_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FileStore::open(folder.path()).unwrap();
+        let (old, new) = (Tenure::unlimited(), Tenure::unlimited());
+        store.store(&checkpoint(0, 5), &old).await.unwrap();
+        old.end();
+        store.store(&checkpoint(0, 7), &new).await.unwrap();
+        let late = store.store(&checkpoint(0, 6), &old).await;
+        assert!(matches!(late, Err(StoreError::NotHeld { partition: 0, .. })));
+        assert_eq!(store.read("user-login", 0).unwrap(), Some(checkpoint(0, 7)));
+    }
+
+    #[test]
+    fn folders_above_are_made_and_may_be_relative() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b/c");
+        FileStore::open(&deep).unwrap().write(&checkpoint(0, 1)).unwrap();
+        assert!(deep.join("user-login/0").is_file());
+        make_folder(Path::new(".")).unwrap();
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Checkpoints of all partitions that are due while a commit is under way go together into the
 //! next one: one request in flight, so that none overtakes another.
 
+mod rivals;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,8 @@ use futures::future::BoxFuture;
 use kafka_protocol::ResponseError;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+pub use self::rivals::Watched;
+use self::rivals::{Expected, Rivals};
 use super::{Checkpoint, OffsetStore, StoreError};
 use crate::broker::wire::{Committed, Coordinator, GroupOffset, Identity};
 use crate::broker::{Cause, Error};
@@ -81,6 +84,7 @@ pub struct GroupStore {
     group: Arc<dyn Group>,
     queue: mpsc::Sender<Commit>,
     refresh_interval: Option<Duration>,
+    expected: Expected,
 }
 
 /// Offsets of one topic, by partition.
@@ -137,14 +141,22 @@ struct Commit {
 impl GroupStore {
     /// Keeps offsets with this coordinator, on a connection that is the store's alone.
     pub fn new(coordinator: Coordinator, committer: Committer) -> Self {
-        Self::with(Arc::new(coordinator), committer)
+        Self::with(Arc::new(coordinator), committer, None)
     }
 
-    fn with(group: Arc<dyn Group>, committer: Committer) -> Self {
+    /// The same, and looks whether another process commits these offsets too, where no membership keeps it from that.
+    pub fn watching(coordinator: Coordinator, committer: Committer, watched: Watched) -> Self {
+        let watched = matches!(committer, Committer::Plain).then_some(watched);
+        Self::with(Arc::new(coordinator), committer, watched)
+    }
+
+    fn with(group: Arc<dyn Group>, committer: Committer, watched: Option<Watched>) -> Self {
         let (queue, queued) = mpsc::channel(QUEUE);
         let refresh_interval = matches!(committer, Committer::Plain).then_some(REFRESH_INTERVAL);
-        tokio::spawn(commit_queued(Arc::clone(&group), committer, queued).boxed());
-        Self { group, queue, refresh_interval }
+        let expected = Expected::default();
+        let rivals = Rivals::new(watched, expected.clone());
+        tokio::spawn(commit_queued(Arc::clone(&group), committer, rivals, queued).boxed());
+        Self { group, queue, refresh_interval, expected }
     }
 
     /// The checkpoints of these partitions; those without one are left out.
@@ -161,6 +173,7 @@ impl OffsetStore for GroupStore {
     fn load<'a>(&'a self, topic: &'a str, partition: i32) -> BoxFuture<'a, Result<Option<Checkpoint>, StoreError>> {
         async move {
             let found = self.group.committed(topic, &[partition]).await?;
+            self.expected.loaded(topic, partition, found.get(&partition));
             Ok(found.get(&partition).map(|found| checkpoint(topic, partition, found)))
         }
         .boxed()
@@ -199,8 +212,22 @@ pub(super) fn class_of(error: &Error) -> ErrorClass {
 }
 
 /// Sends what is queued, one request after another.
-async fn commit_queued(group: Arc<dyn Group>, committer: Committer, mut queued: mpsc::Receiver<Commit>) {
-    while let Some(first) = queued.recv().await {
+async fn commit_queued(
+    group: Arc<dyn Group>,
+    committer: Committer,
+    mut rivals: Rivals,
+    mut queued: mpsc::Receiver<Commit>,
+) {
+    loop {
+        let first = tokio::select! {
+            biased;
+            first = queued.recv() => first,
+            () = rivals.due() => {
+                rivals.look(&*group).await;
+                continue;
+            }
+        };
+        let Some(first) = first else { return };
         // Topics first: there is one, but nothing here depends on that.
         let mut due: BTreeMap<String, BTreeMap<i32, Commit>> = BTreeMap::new();
         let mut next = Some(first);
@@ -216,15 +243,24 @@ async fn commit_queued(group: Arc<dyn Group>, committer: Committer, mut queued: 
             next = queued.try_recv().ok();
         }
         for (topic, commits) in due {
-            commit_together(&*group, &committer, &topic, commits).await;
+            commit_together(&*group, &committer, &mut rivals, &topic, commits).await;
         }
     }
 }
 
-async fn commit_together(group: &dyn Group, committer: &Committer, topic: &str, mut commits: BTreeMap<i32, Commit>) {
+async fn commit_together(
+    group: &dyn Group,
+    committer: &Committer,
+    rivals: &mut Rivals,
+    topic: &str,
+    mut commits: BTreeMap<i32, Commit>,
+) {
     // Whose each partition is, and who this is, is asked as late as can be: finding the coordinator
     // may take until both have changed.
     let reached = group.reach().await;
+    if reached.is_ok() {
+        rivals.look(group).await;
+    }
     let gone: Vec<_> = commits.extract_if(.., |_, commit| !commit.tenure.holds()).collect();
     for (_, commit) in gone {
         // A lease that ran out may be renewed: then it is tried again.
@@ -235,7 +271,9 @@ async fn commit_together(group: &dyn Group, committer: &Committer, topic: &str, 
     if commits.is_empty() {
         return;
     }
-    let offsets = commits.iter().map(|(partition, commit)| (*partition, group_offset(&commit.checkpoint))).collect();
+    let offsets =
+        commits.iter().map(|(partition, commit)| (*partition, rivals.signed(group_offset(&commit.checkpoint))));
+    let offsets = offsets.collect();
     let committed = match reached.and_then(|()| committer.identity(group.id())) {
         Ok(identity) => group.commit(identity.as_ref(), topic, &offsets).await,
         Err(error) => Err(error),
@@ -248,8 +286,9 @@ async fn commit_together(group: &dyn Group, committer: &Committer, topic: &str, 
                 continue;
             }
         };
-        if let Err(code) = outcome {
-            committer.refused(code);
+        match outcome {
+            Ok(()) => rivals.committed(topic, partition),
+            Err(code) => committer.refused(code),
         }
         let outcome = outcome.map_err(|code| {
             let on = format!("{} for {topic}/{partition}", group.id());
@@ -291,7 +330,7 @@ pub fn group_offset(checkpoint: &Checkpoint) -> GroupOffset {
 }
 
 fn checkpoint(topic: &str, partition: i32, found: &GroupOffset) -> Checkpoint {
-    let topic_id = found.metadata.strip_prefix(TOPIC_ID).and_then(|id| id.parse::<TopicId>().ok());
+    let topic_id = found.metadata.split(' ').find_map(|word| word.strip_prefix(TOPIC_ID)?.parse::<TopicId>().ok());
     Checkpoint {
         topic: topic.to_owned(),
         topic_id,

@@ -65,16 +65,8 @@ fn every_key_survives_printing() {
         ("assignment.replicas", "3"),
         ("assignment.discovery_interval", "1m"),
         ("group.id", "a group"),
-        ("group.instance_id", "b"),
-        ("group.protocol", "classic"),
-        ("group.assignors", "roundrobin,range"),
-        ("group.server_assignor", "range"),
-        ("group.session_timeout", "1m"),
-        ("group.heartbeat_interval", "20s"),
-        ("group.rebalance_timeout", "2m"),
         ("offsets.store", "group"),
         ("offsets.path", "./off\u{7f}\" \\ \n\u{1f600}sets"),
-        ("offsets.topic", "d"),
         ("offsets.checkpoint_interval", "2s"),
         ("delivery.guarantee", "exactly_once"),
         ("delivery.transactional_id_prefix", "a prefix"),
@@ -95,6 +87,20 @@ fn every_key_survives_printing() {
         ("topics.partitions", "7"),
         ("topics.replication", "3"),
     ];
+    // What only one mode, protocol or store has.
+    let others: [&[(&str, &str)]; 3] = [
+        &[
+            ("assignment.mode", "group"),
+            ("group.instance_id", "b"),
+            ("group.protocol", "classic"),
+            ("group.assignors", "roundrobin,range"),
+            ("group.session_timeout", "1m"),
+            ("group.heartbeat_interval", "20s"),
+            ("group.rebalance_timeout", "2m"),
+        ],
+        &[("assignment.mode", "group"), ("group.protocol", "consumer"), ("group.server_assignor", "range")],
+        &[("offsets.store", "topic"), ("offsets.topic", "d")],
+    ];
     // These have one value only, belong to the other mode, or are tests of their own further down.
     let not_here = [
         "pipeline.processor",
@@ -104,10 +110,12 @@ fn every_key_survives_printing() {
         "privacy.key_file",
     ];
     for key in KEYS.iter().filter(|key| !key.path.starts_with("kafka.tls.") && !key.path.starts_with("kafka.sasl.")) {
-        assert!(values.iter().any(|(path, _)| *path == key.path) || not_here.contains(&key.path), "{}", key.path);
+        let is_set = values.iter().chain(others.into_iter().flatten()).any(|(path, _)| *path == key.path);
+        assert!(is_set || not_here.contains(&key.path), "{}", key.path);
     }
-    let config = load(Sources { flags: texts(&values), ..Sources::default() }).unwrap();
-    assert_round_trip(&config);
+    for values in [&values[..]].into_iter().chain(others) {
+        assert_round_trip(&load(Sources { flags: texts(values), ..Sources::default() }).unwrap());
+    }
     assert_round_trip(&Config::default());
 }
 
@@ -169,6 +177,24 @@ fn a_problem_names_who_set_it() {
     );
     let text = problems.to_string();
     assert!(!text.contains('\u{1b}') && text.lines().all(|line| line.chars().count() < 150), "{text}");
+}
+
+#[test]
+fn an_empty_environment_variable_is_an_unset_one() {
+    let env = |variables: &[(&str, &str)]| load(Sources { env: texts(variables), ..Sources::default() });
+    let all: Vec<_> = KEYS.iter().map(|key| (key.env(), String::new())).collect();
+    assert_eq!(load(Sources { env: all, ..Sources::default() }), Ok(Config::default()));
+    assert_eq!(env(&[("LOGIN_PIPELINE_KAFKA_BROKERS", "")]), Ok(Config::default()));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, "[kafka]\nclient_id = \"file\"").unwrap();
+    let over_file =
+        Sources { file: Some(file), env: texts(&[("LOGIN_PIPELINE__KAFKA__CLIENT_ID", "")]), ..Sources::default() };
+    assert_eq!(load(over_file).unwrap().kafka.client_id, "file");
+    let told = env(&[("LOGIN_PIPELINE__KAFKA__BROKER", "")]).unwrap_err().to_string();
+    assert!(told.contains("did you mean: LOGIN_PIPELINE__KAFKA__BROKERS"), "a key that there is none of: {told}");
+    assert_eq!(check(&[], &[("LOGIN_PIPELINE_CONFIG", ""), ("LOGIN_PIPELINE__LOG__LEVEL", "")]).status.code(), Some(0));
+    assert_eq!(check(&["--config", ""], &[]).status.code(), Some(64), "a flag is given by hand");
 }
 
 #[test]

@@ -166,8 +166,8 @@ fn contradictions() {
             "offsets.topic: offsets would lie among the dead letters",
             "output.topic: good records would go back to the source topic and be read again for ever",
             "retry.initial: the first pause would be longer than the longest",
-            "source.max_fetch_bytes: a full fetch would not fit into the largest answer taken",
             "source.max_fetch_bytes: a full fetch would not fit into what may be in flight",
+            "source.max_fetch_bytes: a full fetch would not fit into the largest answer taken, with the offsets and aborted transactions around its records",
             "source.max_wait: a fetch that waits for records would pass its own deadline",
         ],
     );
@@ -349,4 +349,96 @@ fn a_file_that_cannot_be_read() {
     // A folder is no file; the environment's name for it counts too.
     let output = check(&[], &[("LOGIN_PIPELINE_CONFIG", folder.path().to_str().unwrap())]);
     assert_eq!(output.status.code(), Some(64));
+}
+
+/// What is told of these flags, and of a file that holds this.
+fn told_of(flags: &[(&str, &str)], toml: &str) -> String {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), toml).unwrap();
+    let loaded = load(Sources { file: Some(file.path().into()), flags: texts(flags), ..Sources::default() });
+    loaded.err().map(|problems| problems.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn a_fetch_that_fills_the_largest_answer_is_refused() {
+    let told = |fetch, frame| told_of(&[("source.max_fetch_bytes", fetch), ("kafka.max_frame_bytes", frame)], "");
+    let same = told("1MiB", "1MiB");
+    assert!(same.contains("source.max_fetch_bytes: a full fetch would not fit into the largest answer"), "{same}");
+    assert!(same.contains("allowed: at most 931152B of these kafka.max_frame_bytes"), "{same}");
+    assert_eq!(told("931152", "1MiB"), "");
+    assert!(told("931153", "1MiB").contains("would not fit"));
+    assert!(told("1KiB", "1KiB").contains("would not fit"));
+    assert_eq!(told("4MiB", "16MiB"), "");
+}
+
+#[test]
+fn a_route_into_the_offsets_topic_is_refused() {
+    let route = |topic: &str| {
+        format!("[[route]]\nwhen = {{ field = \"device_type\", equals = \"android\" }}\ntopic = \"{topic}\"\n")
+    };
+    let store = [("offsets.store", "topic"), ("offsets.topic", "kept")];
+    let told = told_of(&store, &route("kept"));
+    assert!(told.contains("route[0].topic: records would lie among the offsets"), "{told}");
+    assert!(
+        told.contains("found: offsets.topic = \"kept\"") && told.contains("a topic other than offsets.topic"),
+        "{told}"
+    );
+    assert_eq!(told_of(&store, &route("else")), "");
+    assert_eq!(told_of(&[], &route("login-pipeline-offsets")), "", "the store is another");
+}
+
+#[test]
+fn a_rule_that_would_do_nothing_is_refused() {
+    let on_ip = "[[route]]\nwhen = { field = \"ip\", matches = \"^10\" }\ntopic = \"inside\"\n";
+    assert_eq!(told_of(&[("privacy.ip", "truncate")], on_ip), "");
+    let told = told_of(&[("privacy.ip", "remove")], on_ip);
+    assert!(told.contains("route[0].when.field: privacy.ip removes it, so that the rule would do nothing"), "{told}");
+    let again = format!("{on_ip}{}", on_ip.replace("inside", "outside"));
+    let told = told_of(&[], &again);
+    assert!(told.contains("route[1].when: the condition of route[0], which decides first"), "{told}");
+}
+
+#[test]
+fn a_key_that_would_do_nothing_is_refused() {
+    for (key, value, other, unless) in [
+        ("offsets.topic", "kept", "offsets.store = \"file\"", &[("offsets.store", "topic")][..]),
+        (
+            "delivery.transaction_interval",
+            "2s",
+            "delivery.guarantee = ",
+            &[("delivery.guarantee", "exactly_once"), ("offsets.store", "group")],
+        ),
+        ("group.session_timeout", "20s", "assignment.mode = ", &[("assignment.mode", "group")]),
+        ("group.assignors", "range", "assignment.mode = ", &[("assignment.mode", "group")]),
+        ("dead_letter.window", "2m", "is not set", &[("dead_letter.max_ratio", "0.5")]),
+        ("dead_letter.on_limit", "stop", "no limit to pass", &[("dead_letter.max_consecutive", "5")]),
+        ("enrich.geoip.field", "land", "no database", &[("enrich.geoip.file", "/x.mmdb")]),
+        ("topics.replication", "3", "topics.create = ", &[("topics.create", "missing")]),
+    ] {
+        let told = told_of(&[(key, value)], "");
+        assert!(
+            told.starts_with("the configuration has 1 problem\n") && told.contains(&format!("\n{key}: ")),
+            "{told}"
+        );
+        assert!(told.contains(other) || other.starts_with("offsets.store"), "{told}");
+        assert_eq!(told_of(&[&[(key, value)], unless].concat(), ""), "", "{key}");
+    }
+    let group = |more: &[(&str, &str)]| told_of(&[&[("assignment.mode", "group")], more].concat(), "");
+    assert!(
+        group(&[("group.protocol", "consumer"), ("group.assignors", "range")]).contains("only the classic protocol")
+    );
+    assert!(group(&[("group.protocol", "classic"), ("group.server_assignor", "range")]).contains("a classic group's"));
+    for (key, default) in [("offsets.topic", "login-pipeline-offsets"), ("group.session_timeout", "45s")] {
+        assert_eq!(told_of(&[(key, default)], ""), "", "what check prints loads again");
+    }
+}
+
+#[test]
+fn the_number_of_replicas_may_be_left_to_the_broker() {
+    let create = ("topics.create", "missing");
+    assert_eq!(load(Sources::default()).unwrap().topics.replication, -1);
+    for (replication, wrong) in [("-1", ""), ("3", ""), ("0", "a topic without a replica"), ("-2", "out of range")] {
+        let told = told_of(&[create, ("topics.replication", replication)], "");
+        assert!(told.contains(wrong) && told.is_empty() == wrong.is_empty(), "{replication}: {told}");
+    }
 }

@@ -177,6 +177,18 @@ fn a_token_endpoint_has_a_client_and_its_secret() {
             ),
             &[],
         ),
+        (format!("{URL}, {CLIENT}, audience = 'kafka', extensions = ['logicalCluster=lkc-1', 'pool=a, b']"), &[]),
+        (format!("{URL}, {CLIENT}, extensions = 'logicalCluster=lkc-1,pool=p'"), &[]),
+        ("token_file = '@token', extensions = 'a=b'".to_owned(), &[]),
+        (
+            "token_file = '@token', audience = 'kafka'".to_owned(),
+            &["kafka.sasl.audience: only a token endpoint uses this"],
+        ),
+        (format!("{URL}, {CLIENT}, extensions = 'auth=x'"), &["kafka.sasl.extensions: auth is the token's own name"]),
+        (
+            format!("{URL}, {CLIENT}, extensions = 'pool_id=x'"),
+            &["kafka.sasl.extensions: an extension's name has letters only"],
+        ),
         (format!("token_endpoint_url = 'http://127.0.0.1:1/token', {CLIENT}"), &[]),
         (format!("token_endpoint_url = 'http://login.example/token', {CLIENT}, allow_plaintext = true"), &[]),
         (
@@ -232,6 +244,11 @@ fn a_token_endpoint_has_a_client_and_its_secret() {
     assert_eq!(
         told_of(&format!("security_protocol = 'sasl_ssl'\nsasl = {{ {scram} }}")),
         ["kafka.sasl.token_endpoint_url: only OAUTHBEARER uses this"]
+    );
+    let scram = "mechanism = 'SCRAM-SHA-512', username = 'u', password = 'canary', extensions = 'a=b'";
+    assert_eq!(
+        told_of(&format!("security_protocol = 'sasl_ssl'\nsasl = {{ {scram} }}")),
+        ["kafka.sasl.extensions: only OAUTHBEARER uses this"]
     );
     let url = vec![("kafka.sasl.token_endpoint_url".to_owned(), "https://u:canary@login.example/".to_owned())];
     let told = load(Sources { flags: url, ..Sources::default() }).unwrap_err().to_string();

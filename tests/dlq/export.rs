@@ -124,6 +124,32 @@ async fn a_file_is_replayed_like_the_topic_and_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn standard_output_in_a_file_is_kept_from_others() {
+    let sandbox = sandbox().await;
+    let brokers = sandbox.bootstrap();
+    write(&sandbox, 0, vec![dead("k1", "v1", "wrong_type", "0")]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dead.ndjson");
+    let redirected = async |mode: u32, append: bool| {
+        let file =
+            fs::OpenOptions::new().create(true).append(append).write(true).truncate(!append).open(&path).unwrap();
+        file.set_permissions(fs::Permissions::from_mode(mode)).unwrap();
+        let mut command = command(&brokers, &["export"]);
+        command.stdout(file);
+        let said = error(&tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap(), 0);
+        (said, fs::metadata(&path).unwrap().permissions().mode() & 0o777)
+    };
+    let (said, mode) = redirected(0o644, false).await;
+    assert!(said.contains("standard output is a file that others could read: its mode is 0600 now"), "{said}");
+    assert_eq!(mode, 0o600);
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1);
+    let (said, mode) = redirected(0o640, true).await;
+    assert!(said.contains("others may read (mode 0640)") && mode == 0o640, "what stood there is left alone: {said}");
+    let (said, mode) = redirected(0o600, false).await;
+    assert!(!said.contains("others") && mode == 0o600, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_is_no_export_writes_nothing() {
     let sandbox = sandbox().await;
     let brokers = sandbox.bootstrap();
@@ -136,7 +162,7 @@ async fn a_file_that_is_no_export_writes_nothing() {
     let broken = whole.replacen("\"v\"", "CANARY", 1);
     let unknown = whole.replacen("\"key\":\"k1\"", "\"key\":\"k1\",\"CANARY\":\"CANARY\"", 1);
     let huge = format!("{whole}{{\"topic\":\"{}\"", "CANARY".repeat(4_000));
-    let small = ["--kafka.max_frame_bytes", "2KiB", "--source.max_fetch_bytes", "2KiB"];
+    let small = ["--kafka.max_frame_bytes", "3KiB", "--source.max_fetch_bytes", "1KiB"];
     for (text, code, told) in [
         ("", 64, "is empty"),
         (half, 1, "line 3, column "),
@@ -144,7 +170,7 @@ async fn a_file_that_is_no_export_writes_nothing() {
         (&broken, 1, "dead.ndjson, line 1, column "),
         (&unknown, 1, "dead.ndjson, line 2, column "),
         (&format!("{whole}\n"), 1, "line 4, column 0: EOF while parsing a value; it is empty"),
-        (&huge, 1, "line 4: it has more than 12288 bytes"),
+        (&huge, 1, "line 4: it has more than 18432 bytes"),
     ] {
         fs::write(&path, text).unwrap();
         let said = error(&dlq(&brokers, &[&replay[..], &small].concat()).await, code);

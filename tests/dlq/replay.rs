@@ -120,3 +120,23 @@ async fn what_was_replayed_too_often_is_quarantined_or_nothing_is_written() {
     let wrong = dlq(&brokers, &["replay", "--yes", "--quarantine-topic", "no topic"]).await;
     assert_eq!(wrong.status.code(), Some(64));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_that_would_harm_the_pipeline_is_refused() {
+    let sandbox = sandbox().await;
+    let brokers = sandbox.bootstrap();
+    let often = dead("k1", "v", "wrong_type", "3");
+    write(&sandbox, 0, vec![dead("k0", "v", "wrong_type", "0"), often]);
+    let replay = ["replay", "--yes", "--source.topic", "in", "--output.topic", "out"];
+    let kept = ["--offsets.store", "topic", "--offsets.topic", "other", "--to", "other"];
+    for (more, why) in [
+        (&["--quarantine-topic", "in"][..], "the quarantine topic in is source.topic"),
+        (&["--quarantine-topic", "out"], "the quarantine topic out is output.topic"),
+        (&[&kept[..], &["--max-replays", "9"]].concat(), "other is offsets.topic"),
+    ] {
+        let refused = dlq(&brokers, &[&replay[..], more].concat()).await;
+        let error = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(64) && error.contains(why), "{error}");
+    }
+    assert!(sandbox.read("in", 0).unwrap().is_empty() && sandbox.read("in", 1).unwrap().is_empty());
+}

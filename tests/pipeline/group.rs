@@ -308,3 +308,30 @@ async fn offsets_in_a_group_without_members_serve_a_static_assignment() {
     assert!(topic_id.starts_with("topic-id="), "{topic_id}");
     assert_eq!(world.sandbox.requests(Api::JoinGroup), 0);
 }
+
+#[tokio::test]
+async fn two_static_instances_with_one_groups_store_say_so() {
+    let mut world = World::new(2).await;
+    world.config.offsets.store = OffsetStoreKind::Group;
+    let first = world.start_alone("first").await;
+    world.fill(20);
+    world.until_done(&first).await;
+    first.until_ready().await;
+    let second = world.start_alone("second").await;
+    second.until_ready().await;
+    // Both read all of it; one of them at least finds the other's commit where its own should be.
+    let told = || {
+        let unready = [first.unready(), second.unready()];
+        unready.iter().any(|why| why.contains("another instance, or a tool, commits the offset of"))
+    };
+    for _ in 0..20 {
+        if told() {
+            break;
+        }
+        world.fill(20);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert!(told(), "{} {}", first.unready(), second.unready());
+    second.stop().await;
+    first.stop().await;
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use login_pipeline::config::ReaderKind;
 use login_pipeline::sandbox::{Action, Api, Fault};
 
 use crate::support::{DLQ, OUTPUT, Pipeline, SOURCE, World};
@@ -312,6 +313,21 @@ async fn an_answer_larger_than_allowed_names_the_key_and_goes_on_when_it_passes(
         world.until_done(&pipeline).await;
     }
     world.finish(pipeline).await.0.assert_once();
+}
+
+#[tokio::test]
+async fn a_cluster_of_many_topics_names_the_key_that_its_list_does_not_fit() {
+    let mut world = World::new(1).await;
+    for number in 0..400 {
+        world.sandbox.create_topic(&format!("{number:03}-{}", "x".repeat(200)), 1).unwrap();
+    }
+    world.config.source.reader = ReaderKind::Rskafka; // asks for all topics when it connects
+    world.config.kafka.max_frame_bytes = "64KiB".parse().unwrap();
+    world.config.source.max_fetch_bytes = "32KiB".parse().unwrap();
+    world.fill(20);
+    let pipeline = world.start().await;
+    pipeline.until_unready("kafka.max_frame_bytes allows 65536: raise it").await;
+    pipeline.stop().await;
 }
 
 #[tokio::test]

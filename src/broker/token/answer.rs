@@ -170,10 +170,13 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: Option<Body>, hidden: 
     let mend = match (error, status) {
         ("invalid_client", _) => CLIENT,
         ("invalid_scope", _) => "check kafka.sasl.scope",
+        ("invalid_target", _) => "check kafka.sasl.audience",
         ("unauthorized_client" | "unsupported_grant_type", _) => "allow this client the client_credentials grant there",
         ("", StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::GONE) => URL,
         (_, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => CLIENT,
-        _ => "check kafka.sasl.token_endpoint_url, kafka.sasl.scope, and what this client may do there",
+        _ => {
+            "check kafka.sasl.token_endpoint_url, kafka.sasl.scope, kafka.sasl.audience, and what this client may do there"
+        }
     };
     Refused::lasting(format!("{what}: {mend}"))
 }

@@ -73,9 +73,11 @@ impl Endpoint {
         let mut basic = basic.map_err(|error| unfit(error.into()))?;
         basic.set_sensitive(true);
         let mut form = "grant_type=client_credentials".to_owned();
-        if let Some(scope) = &self.config.scope {
-            form.push_str("&scope=");
-            form.push_str(&form_encoded(scope));
+        for (name, value) in [("&scope=", &self.config.scope), ("&audience=", &self.config.audience)] {
+            if let Some(value) = value {
+                form.push_str(name);
+                form.push_str(&form_encoded(value));
+            }
         }
         Request::post(self.url.target())
             .header(HOST, self.url.authority())

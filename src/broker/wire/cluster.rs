@@ -65,6 +65,8 @@ pub struct Topic {
     /// What this client may do with it, as KIP-430's bit field; `None` where the broker does not
     /// say.
     pub authorized_operations: Option<i32>,
+    /// The least number of replicas that one of its partitions has.
+    pub replicas: i32,
 }
 
 impl Topic {
@@ -417,7 +419,9 @@ fn described(topic: &MetadataResponseTopic) -> Option<(String, Result<Topic, Err
     }
     let id = Some(TopicId(*topic.topic_id.as_bytes())).filter(|id| id.0 != [0; 16]);
     let authorized_operations = Some(topic.topic_authorized_operations).filter(|bits| *bits != i32::MIN);
-    Some((name, Ok(Topic { id, partitions, authorized_operations })))
+    let replicas = topic.partitions.iter().map(|partition| partition.replica_nodes.len()).min().unwrap_or_default();
+    let replicas = i32::try_from(replicas).unwrap_or(i32::MAX);
+    Some((name, Ok(Topic { id, partitions, authorized_operations, replicas })))
 }
 
 #[cfg(test)]

@@ -60,6 +60,7 @@ pub use link::FetchLink;
 pub use list_offsets::At;
 pub use produce::{Produced, WithinTransaction};
 pub use security::Security;
+pub use topics::{CreatedTopic, NewTopic, Shortfall};
 pub use transactions::{Begun, OffsetInTransaction, TopicPartitions};
 pub use versions::TransactionVersion;
 

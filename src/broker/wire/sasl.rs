@@ -15,6 +15,17 @@ use crate::config::{Sasl, SaslMechanism, Secret};
 
 const DOING: &str = "authenticate with";
 
+/// The shortest SASL session that is obeyed. Kafka ends a session at the request that comes after it, so that one
+/// of a few milliseconds lets nothing through: obeyed, each request would open a connection and authenticate anew,
+/// which the broker and the token endpoint would feel; not obeyed, the connections break, are told of and paused for.
+const SHORTEST_SESSION: Duration = Duration::from_secs(1);
+
+/// For how long a broker takes our word, as far as that is obeyed; for ever where `None`.
+fn lifetime(session_ms: i64) -> Option<Duration> {
+    let session = u64::try_from(session_ms).ok().filter(|session| *session > 0).map(Duration::from_millis)?;
+    Some(session.max(SHORTEST_SESSION))
+}
+
 /// Says who we are, and for how long the broker takes our word; for ever where `None`.
 ///
 /// # Errors
@@ -38,7 +49,7 @@ pub(super) async fn authenticate(
         SaslMechanism::OauthBearer => {
             let token = security.token().await.map_err(|cause| connection.error(DOING, cause))?;
             let check = if security.tokens.is_some() { TOKEN_ENDPOINT } else { TOKEN_FILE };
-            let answer = bearer(&Exchange { connection, secret: &token, check }).await;
+            let answer = bearer(&Exchange { connection, secret: &token, check }, sasl.extensions.pairs()).await;
             if let (Err(Error { cause: Cause::Sasl(_), .. }), Some(tokens)) = (&answer, &security.tokens) {
                 tokens.refused(&token);
             }
@@ -81,8 +92,8 @@ async fn handshake(connection: &Connection, mechanism: SaslMechanism) -> Result<
 }
 
 /// RFC 7628. A broker that refuses the token says why first, and fails once that is answered.
-async fn bearer(exchange: &Exchange<'_>) -> Result<Option<Duration>, Error> {
-    let answer = exchange.send(format!("n,,\x01auth=Bearer {}\x01\x01", exchange.secret.expose())).await?;
+async fn bearer(exchange: &Exchange<'_>, extensions: &[(String, String)]) -> Result<Option<Duration>, Error> {
+    let answer = exchange.send(first_of_bearer(exchange.secret, extensions)).await?;
     if answer.bytes.is_empty() {
         return Ok(answer.lifetime);
     }
@@ -91,6 +102,15 @@ async fn bearer(exchange: &Exchange<'_>) -> Result<Option<Duration>, Error> {
         Err(Error { cause: Cause::Sasl(_), .. }) | Ok(_) => Err(exchange.refused(&why)),
         Err(error) => Err(error),
     }
+}
+
+/// The token, and behind it the extensions (KIP-342).
+fn first_of_bearer(token: &Secret, extensions: &[(String, String)]) -> String {
+    let mut message = format!("n,,\x01auth=Bearer {}", token.expose());
+    for (name, value) in extensions {
+        message.extend(["\x01", name, "=", value]);
+    }
+    message + "\x01\x01"
 }
 
 struct Exchange<'a> {
@@ -110,10 +130,7 @@ impl Exchange<'_> {
         let request = SaslAuthenticateRequest::default().with_auth_bytes(message.into());
         let response = self.connection.request(DOING, &request).await?;
         match ResponseError::try_from_code(response.error_code) {
-            None => {
-                let lifetime = u64::try_from(response.session_lifetime_ms).ok().filter(|lifetime| *lifetime > 0);
-                Ok(Answer { bytes: response.auth_bytes, lifetime: lifetime.map(Duration::from_millis) })
-            }
+            None => Ok(Answer { bytes: response.auth_bytes, lifetime: lifetime(response.session_lifetime_ms) }),
             Some(ResponseError::SaslAuthenticationFailed) => {
                 Err(self.refused(&self.told(response.error_message.as_deref().unwrap_or_default())))
             }
@@ -135,8 +152,8 @@ impl Exchange<'_> {
 /// Where to look after a refusal.
 const PASSWORD: &str = "kafka.sasl.username and kafka.sasl.password or password_file";
 const TOKEN_FILE: &str = "the token in kafka.sasl.token_file: it may have expired";
-const TOKEN_ENDPOINT: &str = "kafka.sasl.scope, and whether the broker takes tokens of kafka.sasl.token_endpoint_url: \
-                              their issuer, their audience, its clock";
+const TOKEN_ENDPOINT: &str = "kafka.sasl.scope, kafka.sasl.audience and kafka.sasl.extensions, and whether the broker \
+                              takes tokens of kafka.sasl.token_endpoint_url: their issuer, their audience, its clock";
 
 /// What a refused authentication means, of rskafka's, which does not tell by what mechanism.
 pub(in crate::broker) fn refusal() -> String {
@@ -150,4 +167,27 @@ fn refused_by(check: &str) -> String {
 /// Text of a broker's or a token endpoint's, fit for a log: its first 200 characters.
 pub(in crate::broker) fn printable(text: &str) -> String {
     text.chars().take(200).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extensions_stand_behind_the_token() {
+        let token = Secret::new("a.b.c");
+        assert_eq!(first_of_bearer(&token, &[]), "n,,\x01auth=Bearer a.b.c\x01\x01");
+        let extensions = [("logicalCluster", "lkc-1"), ("pool", "p 2")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        assert_eq!(
+            first_of_bearer(&token, &extensions),
+            "n,,\x01auth=Bearer a.b.c\x01logicalCluster=lkc-1\x01pool=p 2\x01\x01"
+        );
+    }
+
+    #[test]
+    fn a_session_of_a_millisecond_is_not_obeyed() {
+        assert_eq!(lifetime(1), Some(SHORTEST_SESSION));
+        assert_eq!(lifetime(3_600_000), Some(Duration::from_secs(3_600)));
+        assert_eq!([lifetime(0), lifetime(-1)], [None, None]);
+    }
 }

@@ -14,10 +14,16 @@ use rustls::crypto;
 use rustls::pki_types::UnixTime;
 use rustls::sign::SingleCertAndKey;
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::broker::Cause;
-use crate::config::{self, pem};
+use crate::config::{self, certificate, pem};
+
+/// For how long files that can't be used leave what was there before: as while they are replaced, or a volume is
+/// mounted anew. After that they count: a CA file that was emptied would else be trusted for ever, by this process
+/// and by none that starts after it.
+const KEPT: Duration = Duration::from_secs(5 * 60);
 
 /// Whom TLS is spoken with, and what of the configuration is about that, for texts that tell what to mend.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +40,10 @@ pub(in crate::broker) struct Peer {
     protocol: &'static str,
     /// What to do where it wants a certificate of ours.
     client: &'static str,
+    /// What says whose certificates it takes.
+    trusts: &'static str,
+    /// What says which versions and ciphers it speaks.
+    speaks: &'static str,
 }
 
 /// A broker of the cluster.
@@ -44,6 +54,8 @@ pub(in crate::broker) const BROKER: Peer = Peer {
     names: "kafka.brokers and the broker's advertised.listeners",
     protocol: "kafka.security_protocol",
     client: "check kafka.tls.cert_file and kafka.tls.key_file",
+    trusts: "the broker's ssl.truststore",
+    speaks: "the broker's ssl.enabled.protocols and ssl.cipher.suites",
 };
 
 /// Where tokens are asked for.
@@ -54,6 +66,8 @@ pub(in crate::broker) const TOKEN_ENDPOINT: Peer = Peer {
     names: "kafka.sasl.token_endpoint_url",
     protocol: "kafka.sasl.token_endpoint_url",
     client: "it must let this client in by its secret",
+    trusts: "its list of CAs",
+    speaks: "its versions and cipher suites",
 };
 
 /// The client's side of TLS.
@@ -68,6 +82,8 @@ pub struct Tls {
 struct Loaded {
     of: digest::Digest,
     config: Arc<ClientConfig>,
+    /// Since when the files can't be used.
+    broken_since: Option<Instant>,
 }
 
 impl fmt::Debug for Loaded {
@@ -85,17 +101,17 @@ impl Tls {
     /// The settings for a new connection. The files are read each time, since they are small and
     /// connections are rare, and compared by what is in them: times of files and of the links that
     /// Kubernetes puts in front of them tell less. Files that can't be used just now, as while they
-    /// are being replaced, leave what was.
+    /// are being replaced, leave what was for a few minutes.
     ///
     /// # Errors
-    /// What is wrong with a file, where there were no good ones before.
+    /// What is wrong with a file, where there were no good ones before, or not for minutes.
     pub fn current(&self) -> Result<Arc<ClientConfig>, Cause> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let found = Contents::read(&self.files).and_then(|contents| {
             let of = contents.digest();
             match &*loaded {
                 Some(known) if known.of.as_ref() == of.as_ref() => Ok(None),
-                _ => Ok(Some(Loaded { of, config: Arc::new(contents.config()?) })),
+                _ => Ok(Some(Loaded { of, config: Arc::new(contents.config()?), broken_since: None })),
             }
         });
         match (found, &mut *loaded) {
@@ -105,9 +121,20 @@ impl Tls {
                 }
                 Ok(Arc::clone(&known.insert(found).config))
             }
-            (Ok(None), Some(known)) => Ok(Arc::clone(&known.config)),
+            (Ok(None), Some(known)) => {
+                known.broken_since = None;
+                Ok(Arc::clone(&known.config))
+            }
             (Err(why), Some(known)) => {
-                warn!("{why}; new connections go on with what was there before");
+                let broken_for = known.broken_since.get_or_insert_with(Instant::now).elapsed();
+                let Some(left) = KEPT.checked_sub(broken_for).filter(|left| !left.is_zero()) else {
+                    let minutes = broken_for.as_secs() / 60;
+                    return Err(Cause::Tls(format!(
+                        "{why}; it has been so for {minutes} minutes, and what was there before is not used any longer"
+                    )));
+                };
+                let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
+                warn!("{why}; new connections go on with what was there before, for {left} yet");
                 Ok(Arc::clone(&known.config))
             }
             (Err(why), None) => Err(Cause::Tls(why)),
@@ -176,6 +203,7 @@ pub(in crate::broker) fn said(error: &io::Error, peer: &Peer) -> Option<String> 
         rustls::Error::InvalidMessage(_) => {
             format!("{} speaks no TLS on this port: check {}", peer.name, peer.protocol)
         }
+        rustls::Error::PeerIncompatible(what) => peer.incompatible(&format!("{what:?}")),
         error => error.to_string(),
     })
 }
@@ -186,7 +214,11 @@ impl Peer {
         let name = self.name;
         match error {
             CertificateError::UnknownIssuer => {
-                format!("{name}'s certificate is signed by no CA that is trusted here: check {}", self.ca)
+                format!(
+                    "{name}'s certificate is signed by no CA that is trusted here: check {}, and that {name} sends the \
+                     CAs in between with it",
+                    self.ca
+                )
             }
             CertificateError::Expired => self.expired(""),
             CertificateError::ExpiredContext { not_after, .. } => self.expired(&at(*not_after)),
@@ -201,7 +233,10 @@ impl Peer {
                     self.names
                 )
             }
-            error => format!("{name}'s certificate can't be trusted: {error}"),
+            CertificateError::NotValidForName => {
+                format!("{name}'s certificate is for another name: {} must have a name that is in it", self.names)
+            }
+            error => format!("{name}'s certificate can't be trusted: it {}", certificate::fault(error)),
         }
     }
 
@@ -216,21 +251,38 @@ impl Peer {
     /// Why it ended the connection.
     fn told(&self, alert: AlertDescription) -> String {
         use AlertDescription as Alert;
+        let Self { name, client, trusts, .. } = self;
         match alert {
-            Alert::BadCertificate
-            | Alert::UnsupportedCertificate
-            | Alert::CertificateRevoked
-            | Alert::CertificateExpired
-            | Alert::CertificateUnknown
-            | Alert::UnknownCA
-            | Alert::AccessDenied
-            | Alert::CertificateRequired
-            | Alert::NoCertificate => format!(
-                "{} does not take this client's certificate, or misses one ({alert:?}): {}",
-                self.name, self.client
+            Alert::CertificateExpired => format!(
+                "{name} says that this client's certificate has expired, or is not valid yet: renew it, or set the clocks; {client}"
             ),
-            alert => format!("{} refuses ({alert:?})", self.name),
+            Alert::CertificateRevoked => format!("{name} says that this client's certificate was revoked: {client}"),
+            Alert::UnknownCA => {
+                format!("{name} does not trust the CA of this client's certificate: {client}, or {trusts}")
+            }
+            Alert::UnsupportedCertificate => format!(
+                "{name} does not take this kind of client certificate, by its key, its version or its use \
+                 (extendedKeyUsage needs clientAuth): {client}"
+            ),
+            Alert::CertificateRequired | Alert::NoCertificate => {
+                format!("{name} wants a client's certificate, and was given none ({alert:?}): {client}")
+            }
+            Alert::BadCertificate | Alert::CertificateUnknown | Alert::AccessDenied => format!(
+                "{name} does not take this client's certificate, or misses one ({alert:?}): {client}, or {trusts}"
+            ),
+            Alert::HandshakeFailure | Alert::ProtocolVersion | Alert::InsufficientSecurity => {
+                self.incompatible(&format!("{alert:?}"))
+            }
+            alert => format!("{name} refuses ({alert:?})"),
         }
+    }
+
+    /// Neither side is wrong, but together they are.
+    fn incompatible(&self, what: &str) -> String {
+        format!(
+            "{} and this client have nothing in common ({what}): TLS 1.2 and 1.3 are spoken here; check {}",
+            self.name, self.speaks
+        )
     }
 }
 
@@ -276,10 +328,16 @@ mod tests {
                 CertificateError::NotValidForNameContext { expected, presented: names }.into(),
                 "is for broker-1, 10.0.0.7, not for broker-2: kafka.brokers",
             ),
-            (CertificateError::BadSignature.into(), "the broker's certificate can't be trusted: "),
+            (CertificateError::BadSignature.into(), "the broker's certificate can't be trusted: it bears a signature"),
+            (CertificateError::NotValidForName.into(), "is for another name: kafka.brokers"),
             (rustls::Error::AlertReceived(AlertDescription::CertificateRequired), "check kafka.tls.cert_file"),
             (rustls::Error::AlertReceived(AlertDescription::UnknownCA), "check kafka.tls.cert_file"),
-            (rustls::Error::AlertReceived(AlertDescription::HandshakeFailure), "the broker refuses (HandshakeFailure)"),
+            (rustls::Error::AlertReceived(AlertDescription::UnknownCA), "the broker's ssl.truststore"),
+            (rustls::Error::AlertReceived(AlertDescription::CertificateExpired), "has expired, or is not valid yet"),
+            (rustls::Error::AlertReceived(AlertDescription::UnsupportedCertificate), "clientAuth"),
+            (rustls::Error::AlertReceived(AlertDescription::HandshakeFailure), "the broker's ssl.enabled.protocols"),
+            (rustls::Error::AlertReceived(AlertDescription::InternalError), "the broker refuses (InternalError)"),
+            (rustls::PeerIncompatible::NoCipherSuitesInCommon.into(), "the broker's ssl.enabled.protocols"),
             (InvalidMessage::InvalidContentType.into(), "speaks no TLS on this port: check kafka.security_protocol"),
         ] {
             let said = said(error);
@@ -287,6 +345,65 @@ mod tests {
         }
         assert!(cause(&io::Error::other("reset")).is_none());
         assert!(cause(&io::ErrorKind::ConnectionReset.into()).is_none());
+    }
+
+    /// What a client that trusts `ca` says of the certificate of a broker at localhost.
+    fn verified(ca: &str, broker: &str) -> String {
+        use rustls::pki_types::CertificateDer;
+        use rustls::pki_types::pem::PemObject;
+        let roots = Arc::new(pem::roots(Path::new("ca"), ca.as_bytes()).unwrap());
+        let provider = Arc::new(crypto::ring::default_provider());
+        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(roots, provider).build().unwrap();
+        let certificate = CertificateDer::from_pem_slice(broker.as_bytes()).unwrap();
+        let localhost = ServerName::try_from("localhost").unwrap();
+        let verifier: Arc<dyn rustls::client::danger::ServerCertVerifier> = verifier;
+        let verdict = verifier.verify_server_cert(&certificate, &[], &localhost, &[], UnixTime::now());
+        verdict.err().map_or_else(String::new, said)
+    }
+
+    #[test]
+    fn a_ca_used_as_the_brokers_certificate_is_refused_in_plain_words() {
+        let params = || rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let self_signed = params().self_signed(&key).unwrap().pem();
+        assert_eq!(verified(&self_signed, &self_signed), "", "without CA:TRUE it is trusted for itself");
+        let mut ca = params();
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let own = ca.self_signed(&key).unwrap().pem();
+        let said = verified(&own, &own);
+        assert!(said.contains("the broker's certificate can't be trusted: it is a CA's own"), "{said}");
+        assert!(said.contains("issue one with CA:FALSE") && !said.contains("Other("), "{said}");
+    }
+
+    #[test]
+    fn a_brokers_certificate_of_version_1_is_refused_in_plain_words() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let ca = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().pem();
+        let said = verified(&ca, certificate::VERSION_1);
+        assert!(said.contains("it is not an X.509 version 3 certificate") && !said.contains("Other("), "{said}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_emptied_ca_file_is_not_trusted_for_ever() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().pem();
+        let ca = tempfile::NamedTempFile::new().unwrap();
+        let tls = Tls::new(BROKER, config::Tls { ca_file: Some(ca.path().to_owned()), ..config::Tls::default() });
+        let write = |text: &str| std::fs::write(ca.path(), text).unwrap();
+        write(&certificate);
+        let first = tls.current().unwrap();
+        write("");
+        assert!(Arc::ptr_eq(&first, &tls.current().unwrap()), "it may be about to be written");
+        tokio::time::advance(KEPT - Duration::from_secs(1)).await;
+        assert!(Arc::ptr_eq(&first, &tls.current().unwrap()));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let why = tls.current().unwrap_err().to_string();
+        let named = ca.path().display().to_string();
+        assert!(why.contains(&named) && why.contains("it has been so for 5 minutes"), "{why}");
+        write(&certificate);
+        assert!(Arc::ptr_eq(&first, &tls.current().unwrap()), "it is there again");
+        write("");
+        assert!(tls.current().is_ok(), "a new time begins");
     }
 
     #[test]

@@ -111,6 +111,11 @@ impl Offered {
         }
     }
 
+    /// Whether the broker takes this version of a request, known here or not.
+    pub fn has(&self, api_key: i16, version: i16) -> bool {
+        self.versions.get(&api_key).is_some_and(|range| (range.min..=range.max).contains(&version))
+    }
+
     /// The version of a request that is part of a transaction. [`KNOWN_VERSIONS`] end before those
     /// that would make one of version 1 another.
     pub fn within(&self, transaction: TransactionVersion, api_key: i16) -> Result<i16, Cause> {

@@ -1,7 +1,8 @@
 //! `dlq export`: dead letters with each of their bytes, one a line.
 
 use std::fs;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,7 +18,10 @@ use crate::dead_letter::{Marks, export};
 pub(super) async fn run(args: &ExportDlq, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     note_revealed();
     let counted = match &args.output {
-        None => write(args, context, out, "standard output").await?,
+        None => {
+            keep_private();
+            write(args, context, out, "standard output").await?
+        }
         Some(path) => {
             let mut target = Target::new(path, args.overwrite)?;
             let counted = write(args, context, target.file.as_file_mut(), &path.display().to_string()).await?;
@@ -59,6 +63,27 @@ async fn write(args: &ExportDlq, context: &Context, out: &mut dyn Write, name: &
     }
     out.flush().map_err(unwritable)?;
     Ok(counted)
+}
+
+/// Others of the machine are kept from a file that standard output was redirected to, which has the umask's mode:
+/// dead letters are people's data. What stood there before was meant for whom it was, and is left alone.
+fn keep_private() {
+    let Ok(file) = io::stdout().as_fd().try_clone_to_owned().map(fs::File::from) else { return };
+    let Ok(found) = file.metadata() else { return };
+    let mode = found.permissions().mode() & 0o777;
+    if !found.is_file() || mode & 0o077 == 0 {
+        return;
+    }
+    if found.len() == 0 && file.set_permissions(fs::Permissions::from_mode(mode & 0o700)).is_ok() {
+        eprintln!(
+            "login-pipeline: standard output is a file that others could read: its mode is {:04o} now",
+            mode & 0o700
+        );
+    } else {
+        eprintln!(
+            "login-pipeline: standard output is a file that others may read (mode {mode:04o}): chmod it, or use --output"
+        );
+    }
 }
 
 /// A file that has its name once it is whole. Dropped before that, it is deleted.

@@ -6,7 +6,7 @@ use super::plan::{Plan, Rules};
 use super::{Context, Failure};
 use crate::broker::Error;
 use crate::cli::UsageError;
-use crate::config::is_topic_name;
+use crate::config::{Config, OffsetStoreKind, is_topic_name};
 use crate::dead_letter::Marks;
 use crate::murmur2::partition_of;
 
@@ -32,6 +32,9 @@ impl Targets {
                 return Err(UsageError(text).into());
             }
             let is_quarantine = plan.quarantined > 0 && *name == rules.quarantine;
+            if let Some(why) = harm(&context.config, name, is_quarantine) {
+                return Err(UsageError(why).into());
+            }
             if is_quarantine && !is_topic_name(name) {
                 return Err(UsageError(format!("{name} is no topic's name: --quarantine-topic names another")).into());
             }
@@ -50,6 +53,21 @@ impl Targets {
     pub fn place(&self, topic: &str) -> Option<usize> {
         self.names.iter().position(|name| name == topic)
     }
+}
+
+/// What a replay to this topic would do to the pipeline, where that is no good.
+fn harm(config: &Config, name: &str, is_quarantine: bool) -> Option<String> {
+    if config.offsets.store == OffsetStoreKind::Topic && name == config.offsets.topic {
+        return Some(format!("{name} is offsets.topic: with other records in it, no offset can be read any more"));
+    }
+    let what = if name == config.source.topic {
+        "source.topic: what was replayed too often would be read once more"
+    } else if name == config.output.topic {
+        "output.topic: what was replayed too often would lie among the good records"
+    } else {
+        return None;
+    };
+    is_quarantine.then(|| format!("the quarantine topic {name} is {what}; --quarantine-topic names another"))
 }
 
 /// What to do where the quarantine topic is missing.

@@ -131,7 +131,7 @@ fn store_of(script: &Arc<Script>) -> (Arc<GroupStore>, watch::Sender<Option<Iden
     let doubt = Arc::new(Notify::new());
     let committer = Committer::Member { identity: identities, doubt: Arc::clone(&doubt) };
     let group: Arc<dyn Group> = script.clone();
-    (Arc::new(GroupStore::with(group, committer)), identity, doubt)
+    (Arc::new(GroupStore::with(group, committer, None)), identity, doubt)
 }
 
 fn checkpointer(store: &Arc<GroupStore>, partition: i32, tenure: &Tenure) -> Checkpointer {
@@ -337,4 +337,102 @@ proptest! {
             }
         });
     }
+}
+
+/// A coordinator that takes whatever anybody commits.
+#[derive(Debug, Default)]
+struct Shared(Mutex<Offsets>);
+
+impl Group for Shared {
+    fn id(&self) -> &'static str {
+        "g"
+    }
+
+    fn reach(&self) -> BoxFuture<'_, Result<(), Error>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn commit<'a>(
+        &'a self,
+        _: Option<&'a Identity>,
+        _: &'a str,
+        offsets: &'a Offsets,
+    ) -> BoxFuture<'a, Result<Committed, Error>> {
+        self.0.lock().unwrap().extend(offsets.clone());
+        async { Ok(offsets.keys().map(|partition| (*partition, Ok(()))).collect()) }.boxed()
+    }
+
+    fn committed<'a>(&'a self, _: &'a str, _: &'a [i32]) -> BoxFuture<'a, Result<Offsets, Error>> {
+        let found = self.0.lock().unwrap().clone();
+        async move { Ok(found) }.boxed()
+    }
+}
+
+/// An instance without membership on a group that others use as well, and what watches it.
+fn alone_on(shared: &Arc<Shared>) -> (GroupStore, Watched) {
+    let health = crate::observe::Health::new(Duration::from_secs(10));
+    health.started();
+    let watched = Watched { health, metrics: crate::observe::Metrics::new("0") };
+    let group: Arc<dyn Group> = shared.clone();
+    (GroupStore::with(group, Committer::Plain, Some(watched.clone())), watched)
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_static_instances_with_one_groups_store_are_noticed() {
+    let shared = Arc::new(Shared::default());
+    let ((first, of_first), (second, of_second)) = (alone_on(&shared), alone_on(&shared));
+    let tenure = Tenure::unlimited();
+    assert!(first.load("t", 0).await.unwrap().is_none());
+    first.store(&checkpoint_at(0, 10), &tenure).await.unwrap();
+    assert!(second.load("t", 0).await.unwrap().is_some());
+    seconds(5).await;
+    assert!(of_first.health.is_ready().is_ok() && of_second.health.is_ready().is_ok(), "nothing is processed yet");
+    first.store(&checkpoint_at(0, 11), &tenure).await.unwrap();
+    second.store(&checkpoint_at(0, 11), &tenure).await.unwrap();
+    let told = of_second.health.is_ready().unwrap_err();
+    assert!(told[0].reason.contains("commits the offset of t/0 to group g too"), "{told:?}");
+    assert!(of_second.metrics.encode().contains("retries_total{operation=\"checkpoint\",class=\"fatal\"} 1"));
+    assert!(of_first.health.is_ready().is_ok(), "it has not looked since");
+    seconds(3).await;
+    assert!(of_first.health.is_ready().is_err(), "the same offset, but another's");
+    seconds(70).await;
+    assert!(of_first.health.is_ready().is_ok() && of_second.health.is_ready().is_ok(), "nothing new has come of it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_offset_that_came_between_load_and_the_first_commit_is_another_instances() {
+    let shared = Arc::new(Shared::default());
+    let ((first, of_first), (second, of_second)) = (alone_on(&shared), alone_on(&shared));
+    let tenure = Tenure::unlimited();
+    assert!(first.load("t", 0).await.unwrap().is_none() && second.load("t", 0).await.unwrap().is_none());
+    first.store(&checkpoint_at(0, 10), &tenure).await.unwrap();
+    second.store(&checkpoint_at(0, 10), &tenure).await.unwrap();
+    assert!(of_first.health.is_ready().is_ok() && of_second.health.is_ready().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_starts_after_another_is_no_rival() {
+    let shared = Arc::new(Shared::default());
+    let tenure = Tenure::unlimited();
+    let id = Some(TopicId([7; 16]));
+    let (before, _) = alone_on(&shared);
+    before.store(&Checkpoint { topic_id: id, ..checkpoint_at(0, 11) }, &tenure).await.unwrap();
+    drop(before);
+    let (after, watched) = alone_on(&shared);
+    let found = after.load("t", 0).await.unwrap().unwrap();
+    assert_eq!((found.next_offset, found.topic_id), (Offset(11), id), "the signature is no part of the id");
+    for offset in 12..20 {
+        after.store(&checkpoint_at(0, offset), &tenure).await.unwrap();
+        seconds(3).await;
+        assert!(watched.health.is_ready().is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_with_members_says_why_it_takes_no_offsets() {
+    let script = Script::of(&[Fate::Refused(ResponseError::UnknownMemberId)]);
+    let group: Arc<dyn Group> = script.clone();
+    let store = GroupStore::with(group, Committer::Plain, None);
+    let error = store.store(&checkpoint_at(0, 11), &Tenure::unlimited()).await.unwrap_err().to_string();
+    assert!(error.contains("which has members and takes offsets from these only: set another group.id"), "{error}");
 }

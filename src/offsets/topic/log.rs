@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::ledger::{Ledger, Written};
 use super::{Missing, TopicError};
 use crate::broker::wire::batch::{BatchBuilder, Outgoing};
-use crate::broker::wire::{Answer, Ask, At, Cluster, Fetched, Isolation, Left};
+use crate::broker::wire::{Answer, Ask, At, Cluster, Fetched, Isolation, Left, NewTopic, Shortfall};
 use crate::broker::{Cause, Error};
 use crate::config::Compression;
 use crate::record::{Headers, Offset};
@@ -184,8 +184,15 @@ impl Log {
     }
 
     async fn make(&self, replication: i16) -> Result<(), Error> {
-        match self.cluster.create_topic(&self.topic, 1, replication, &SETTINGS).await {
-            Ok(()) => info!(topic = self.topic, replication, "created, compacted, for offsets"),
+        let wanted = NewTopic { name: &self.topic, partitions: 1, replication, settings: &SETTINGS };
+        match self.cluster.create_topic(&wanted).await {
+            Ok(created) => {
+                let replication = created.replication.unwrap_or(replication);
+                info!(topic = self.topic, replication, "created, compacted, for offsets");
+                if let Some(Shortfall { why, .. }) = created.shortfall {
+                    warn!(topic = self.topic, "created, but {why}");
+                }
+            }
             Err(error) if error.is(ResponseError::TopicAlreadyExists) => {} // another instance was faster
             Err(error) => return Err(error),
         }

@@ -19,7 +19,7 @@
 {{- $warnings = append $warnings "static membership and autoscaling: the partitions of a pod that is scaled away wait for group.session_timeout." -}}
 {{- end -}}
 {{- end -}}
-{{- if and (eq (include "login-pipeline.get" (list . "topics.create" "never")) "missing") (eq (include "login-pipeline.get" (list . "topics.replication" "1")) "1") -}}
+{{- if and (eq (include "login-pipeline.get" (list . "topics.create" "never")) "missing") (eq (include "login-pipeline.get" (list . "topics.replication" "-1")) "1") -}}
 {{- $warnings = append $warnings "config.topics.create makes topics with one replica: set config.topics.replication." -}}
 {{- end -}}
 {{- $limited := or (include "login-pipeline.get" (list . "dead_letter.max_ratio" "")) (include "login-pipeline.get" (list . "dead_letter.max_consecutive" "")) -}}
