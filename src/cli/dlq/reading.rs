@@ -99,7 +99,7 @@ impl<'c> Reading<'c> {
                     if earliest <= self.position {
                         return Err(error.into());
                     }
-                    eprintln!("login-pipeline: {} dead letters expired meanwhile", earliest.since(self.position));
+                    tell!("login-pipeline: {} dead letters expired meanwhile", earliest.since(self.position));
                     self.position = earliest;
                 }
                 Err(error) => waiting.after(error.class(), error).await?,
@@ -135,7 +135,7 @@ impl Waiting {
             return Err(error);
         }
         if !self.is_told {
-            eprintln!("login-pipeline: {error}; trying again for {} s", left.as_secs().max(1));
+            tell!("login-pipeline: {error}; trying again for {} s", left.as_secs().max(1));
             self.is_told = true;
         }
         sleep(self.pauses.after(class)).await;
