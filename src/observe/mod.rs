@@ -65,6 +65,7 @@ pub use http::{AdminServer, BindError, Limits};
 pub use login_codec::distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
 pub use metrics::{CONTENT_TYPE, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics};
 pub use paused::{Pause, PauseBoard};
+pub use process::raise_most_files;
 pub use status::{GroupReport, LastError, PartitionReport, PartitionState, PartitionStatus, Status, StatusBoard};
 pub use tally::{Dimensions, DistributionSnapshot, SharedTally, Snapshot, TOP, Tally, TallyBoard, Totals, ValueCount};
 
