@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use rskafka::client::error::{Error as RskafkaError, ProtocolError, RequestError};
-use rskafka::{ConnectionError, SaslError};
+use rskafka::{BackoffError, ConnectionError, SaslError};
 
 use super::TokenError;
-use super::wire::{sasl, tls};
+use super::wire::{NO_MORE_CONNECTIONS, sasl, tls};
 use crate::record::{Offset, Position};
 use crate::retry::ErrorClass;
 
@@ -273,10 +273,15 @@ fn cause_of_connection(error: &ConnectionError) -> Cause {
             let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
             io.and_then(tls::cause).unwrap_or_else(|| Cause::Connect(error.to_string()))
         }
+        ConnectionError::RetryFailed(gave_up) if within(gave_up).is_some() => {
+            within(gave_up).map_or_else(|| Cause::Connect(gave_up.to_string()), cause_of_request)
+        }
         // Of several brokers there is but the text.
         error => {
             let text = error.to_string();
-            if text.contains("SaslAuthenticationFailed") {
+            if text.contains("cannot sync versions") && text.contains("unexpected end of file") {
+                Cause::Connect(NO_MORE_CONNECTIONS.to_owned())
+            } else if text.contains("SaslAuthenticationFailed") {
                 Cause::Sasl(sasl::refusal())
             } else if text.contains("invalid peer certificate") {
                 Cause::Tls(text)
@@ -285,6 +290,11 @@ fn cause_of_connection(error: &ConnectionError) -> Cause {
             }
         }
     }
+}
+
+/// What a request ran into, where rskafka says no more than that it gave up.
+fn within(gave_up: &BackoffError) -> Option<&RequestError> {
+    std::error::Error::source(gave_up)?.downcast_ref()
 }
 
 /// rskafka keeps its frame error private; its text is the only way to tell a frame that is too

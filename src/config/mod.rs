@@ -126,6 +126,9 @@ pub struct Kafka {
     /// Deadline of one connection's set-up.
     #[serde(with = "humantime_text")]
     pub connect_timeout: Duration,
+    /// How long a connection may be idle and still be used.
+    #[serde(with = "humantime_text")]
+    pub connections_max_idle: Duration,
     /// The largest answer taken from a broker.
     pub max_frame_bytes: ByteSize,
     /// How long a topic may be unknown before that counts as an error to be mended by hand.

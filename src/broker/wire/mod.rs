@@ -29,6 +29,7 @@ mod fetch;
 mod frames;
 mod group_offsets;
 mod groups;
+mod idle;
 mod leader_epochs;
 #[cfg(test)]
 mod lies;
@@ -50,10 +51,12 @@ mod versions;
 
 pub use cluster::{Cluster, Options, Partition, Topic};
 pub use connection::Connection;
+pub(in crate::broker) use connection::NO_MORE_CONNECTIONS;
 pub use coordinator::Coordinator;
 pub use fetch::{Ask, Damaged, Fetched, Found, Isolation, Stretch};
 pub use group_offsets::{Committed, GroupOffset, Identity, text};
 pub use groups::GroupDescription;
+pub(in crate::broker) use idle::LastUse;
 pub use link::FetchLink;
 pub use list_offsets::At;
 pub use produce::{Produced, WithinTransaction};
