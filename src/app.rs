@@ -379,6 +379,7 @@ impl MakeWorker for Workshop {
             ReaderConfig {
                 kafka: &config.kafka,
                 source: &config.source,
+                rskafka_cannot: config.rskafka_cannot(),
                 max_record_bytes: config.pipeline.max_record_bytes.as_usize(),
             },
         );

@@ -7,6 +7,7 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod dead_letter;
+mod dial;
 pub mod generator;
 pub mod geoip;
 mod http_client;

@@ -19,7 +19,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    dispatch(&cli.command).unwrap_or_else(|error| failure(error.as_ref()))
+    let ended = dispatch(&cli.command).unwrap_or_else(|error| failure(error.as_ref()));
+    logs::flush();
+    ended
 }
 
 fn dispatch(command: &Command) -> Result<ExitCode, Box<dyn Error>> {

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["dead_letter", "generator", "geoip", "offsets", "sandbox", "tracker"],
     &["broker"],
     &["observe"],
-    &["http_client", "retry", "tenure"],
+    &["dial", "http_client", "retry", "tenure"],
     &["config"],
 ];
 

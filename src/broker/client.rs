@@ -8,15 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rskafka::BackoffConfig;
+use rskafka::client::Client;
 use rskafka::client::error::Error as RskafkaError;
 use rskafka::client::partition::{PartitionClient, UnknownTopicHandling};
-use rskafka::client::{Client, ClientBuilder};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::secured::Secured;
-use super::wire::Options;
+use super::wire::{LastUse, Options};
 use super::{Cause, Error};
+use crate::dial;
 
 /// One rskafka client for all partitions, made when first needed and made anew after it hung, and
 /// before its SASL session ends.
@@ -24,6 +25,7 @@ use super::{Cause, Error};
 pub struct Clients {
     options: Options,
     current: Mutex<Option<(Arc<Client>, Secured)>>,
+    last_use: LastUse,
     slots: Arc<AtomicUsize>,
 }
 
@@ -54,19 +56,25 @@ pub struct Partition {
     /// The client.
     pub client: PartitionClient,
     secured: Secured,
+    last_use: LastUse,
+    max_idle: Duration,
 }
 
 impl Partition {
-    /// Whether the broker is about to end its session.
+    /// Whether the next request needs another client: the broker is about to end the session, or its connection
+    /// was idle for so long that it may be forgotten on the way. To be asked before each request, which is what
+    /// counts as use.
     pub fn is_spent(&self) -> bool {
-        self.secured.is_spent()
+        let is_spent = self.secured.is_spent() || self.last_use.is_longer_ago_than(self.max_idle);
+        self.last_use.note();
+        is_spent
     }
 }
 
 impl Clients {
     /// Connects to nothing yet.
     pub fn new(options: &Options) -> Self {
-        Self { options: options.clone(), current: Mutex::default(), slots: Arc::default() }
+        Self { options: options.clone(), current: Mutex::default(), last_use: LastUse::now(), slots: Arc::default() }
     }
 
     /// Takes a place among the partitions that rskafka reads, `most` at most.
@@ -84,17 +92,16 @@ impl Clients {
     }
 
     async fn secured_client(&self) -> Result<(Arc<Client>, Secured), Error> {
-        let Options { bootstrap, client_id, connect_timeout, max_frame_bytes, security, .. } = &self.options;
+        let Options { bootstrap, connect_timeout, security, connections_max_idle, .. } = &self.options;
         let mut current = self.current.lock().await;
-        if let Some((client, secured)) = current.as_ref().filter(|(_, secured)| !secured.is_outdated(security)) {
+        let was_idle = self.last_use.is_longer_ago_than(*connections_max_idle);
+        self.last_use.note();
+        let usable = current.as_ref().filter(|(_, secured)| !was_idle && !secured.is_outdated(security));
+        if let Some((client, secured)) = usable {
             return Ok((Arc::clone(client), secured.clone()));
         }
         *current = None;
-        let builder = ClientBuilder::new(bootstrap.clone())
-            .client_id(client_id.as_str())
-            .max_message_size(*max_frame_bytes)
-            .backoff_config(no_retries());
-        let (builder, secured) = Secured::build(builder, &self.options).await?;
+        let (builder, secured) = Secured::builder(&self.options, no_retries()).await?;
         let client =
             within(*connect_timeout, "connect to", &bootstrap.join(","), login_rskafka::connect(builder)).await?;
         let (client, secured) = current.insert((Arc::new(client), secured));
@@ -107,15 +114,19 @@ impl Clients {
     /// Where there is no leader, or it can't be reached.
     pub async fn partition(&self, topic: &str, partition: i32) -> Result<Partition, Error> {
         let (client, secured) = self.secured_client().await?;
-        let connect = login_rskafka::partition_client(&client, topic, partition, UnknownTopicHandling::Error);
+        let no_room = |error: std::io::Error| Cause::Connect(error.to_string());
         let on = format!("{topic}/{partition}");
+        let failed = |cause| Error { doing: "connect to the leader of", on: on.clone(), cause };
+        dial::room_for_one().map_err(no_room).map_err(failed)?;
+        let connect = login_rskafka::partition_client(&client, topic, partition, UnknownTopicHandling::Error);
         let connected = within(self.options.connect_timeout, "find the leader of", &on, connect).await;
         // rskafka keeps what it once heard of topics: a partition that was new, or without a leader,
         // would stay so for this client whatever the brokers say since.
         if connected.is_err() {
             self.forget(&client).await;
         }
-        connected.map(|client| Partition { client, secured })
+        let (last_use, max_idle) = (LastUse::now(), self.options.connections_max_idle);
+        connected.map(|client| Partition { client, secured, last_use, max_idle })
     }
 
     /// Lets go of a client that hung or broke, unless another has taken its place already.

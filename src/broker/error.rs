@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use rskafka::client::error::{Error as RskafkaError, ProtocolError, RequestError};
-use rskafka::{ConnectionError, SaslError};
+use rskafka::{BackoffError, ConnectionError, SaslError};
 use rustix::io::Errno;
 
 use super::TokenError;
-use super::wire::{sasl, tls};
+use super::wire::{NO_MORE_CONNECTIONS, sasl, tls};
 use crate::record::{Offset, Position};
 use crate::retry::ErrorClass;
 
@@ -169,10 +169,6 @@ fn os_hint(text: &str) -> &'static str {
 /// How a text says that the other side has closed a connection.
 const CLOSED: [&str; 3] = ["unexpected end of file", "early eof", "Connection reset by peer"];
 
-/// What a connection says that was closed before any answer, by a broker that has answered on others.
-pub(super) const CLOSED_AT_ONCE: &str = ", before any answer: the broker may have as many connections as it takes: raise its \
-                                         max.connections.per.ip (max.connections.per.ip.overrides) or max.connections, or let \
-                                         fewer partitions share this address";
 
 /// What to do about an error code that lasts.
 fn hint(code: ResponseError) -> &'static str {
@@ -387,6 +383,9 @@ fn cause_of_connection(error: &ConnectionError) -> Cause {
             let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
             io.and_then(tls::cause).unwrap_or_else(|| Cause::Connect(error.to_string()))
         }
+        ConnectionError::RetryFailed(gave_up) if within(gave_up).is_some() => {
+            within(gave_up).map_or_else(|| Cause::Connect(gave_up.to_string()), cause_of_request)
+        }
         // Of several brokers there is but the text.
         error => {
             let text = error.to_string();
@@ -398,12 +397,17 @@ fn cause_of_connection(error: &ConnectionError) -> Cause {
             } else if text.contains("invalid peer certificate") {
                 Cause::Tls(text)
             } else if CLOSED.iter().any(|closed| text.contains(closed)) {
-                Cause::Connect(text + CLOSED_AT_ONCE)
+                Cause::Connect(format!("{text}; {NO_MORE_CONNECTIONS}"))
             } else {
                 Cause::Connect(text)
             }
         }
     }
+}
+
+/// What a request ran into, where rskafka says no more than that it gave up.
+fn within(gave_up: &BackoffError) -> Option<&RequestError> {
+    std::error::Error::source(gave_up)?.downcast_ref()
 }
 
 /// rskafka keeps its frame error private; its text is the only way to tell a frame that is too

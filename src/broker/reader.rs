@@ -23,7 +23,7 @@ use super::Error;
 use super::client::{Clients, RskafkaSlot};
 use super::reserve::Reserve;
 use super::wire::{At, Cluster};
-use crate::config;
+use crate::config::{self, ReaderKind};
 use crate::record::{Offset, Position, TopicId};
 
 /// The least time between two fetches where the first brought nothing.
@@ -45,8 +45,22 @@ pub struct ReaderConfig<'c> {
     pub kafka: &'c config::Kafka,
     /// What is read, and by which reader.
     pub source: &'c config::Source,
+    /// Why rskafka can't read it, where it can't.
+    pub rskafka_cannot: Option<&'static str>,
     /// The most bytes of one record; a larger one is handed out cut, with a flaw.
     pub max_record_bytes: usize,
+}
+
+impl ReaderConfig<'_> {
+    /// Whether rskafka reads, and why, for people.
+    fn takes_rskafka(&self) -> (bool, &'static str) {
+        match (self.source.reader, self.rskafka_cannot) {
+            (ReaderKind::Rskafka, _) => (true, "source.reader is rskafka"),
+            (ReaderKind::Wire, _) => (false, "source.reader is wire"),
+            (ReaderKind::Auto, Some(why)) => (false, why),
+            (ReaderKind::Auto, None) => (true, "source.reader is auto"),
+        }
+    }
 }
 
 impl PartitionReader {
@@ -60,7 +74,7 @@ impl PartitionReader {
         reserve: Reserve,
         config: ReaderConfig<'_>,
     ) -> Self {
-        let (by_rskafka, why) = config.source.takes_rskafka(config.kafka);
+        let (by_rskafka, why) = config.takes_rskafka();
         let wire = WireReader::new(topic_id, partition, cluster, reserve, &config);
         let rskafka = by_rskafka.then(|| {
             let slot = clients.slot(config.source.rskafka_max_partitions);

@@ -4,13 +4,15 @@
 //! Options ──► Connection of our own, closed again ──► ClientBuilder with the same TLS and SASL
 //!               says what to mend, and how long sessions last
 //! ```
-//! rskafka's errors are texts within texts, it does not tell when the broker will end a session,
-//! and its SCRAM takes any number of iterations. So a connection of our own goes first, and rskafka
-//! only where that one was let in.
+//! rskafka's errors are texts within texts, it does not tell when the broker will end a session, and its
+//! SCRAM takes any number of iterations. It tries brokers one after another, and the addresses of a name
+//! too, for minutes where one takes connections and never answers, or none. So a connection of our own goes
+//! first, and rskafka only there where that one was let in.
 
 use std::sync::Arc;
 
 use futures::FutureExt;
+use rskafka::BackoffConfig;
 use rskafka::client::{ClientBuilder, Credentials, OauthBearerCredentials, OauthCallback, SaslConfig};
 use rustls::ClientConfig;
 use tokio::time::Instant;
@@ -27,17 +29,23 @@ pub struct Secured {
 }
 
 impl Secured {
-    /// Secures the client that `builder` will build.
+    /// Begins a client that tries again as `backoff` says, at a broker that has just answered.
     ///
     /// # Errors
     /// Where no broker lets us in, or a file can't be read.
-    pub async fn build(builder: ClientBuilder, options: &Options) -> Result<(ClientBuilder, Self), Error> {
+    pub async fn builder(options: &Options, backoff: BackoffConfig) -> Result<(ClientBuilder, Self), Error> {
         let security = &options.security;
         let Security { tls, sasl, .. } = &**security;
         let failed = |cause| Error { doing: "connect to", on: options.bootstrap.join(","), cause };
-        let spent_at = if security.is_plaintext() { None } else { probe(options).await?.used_at() };
+        let proven = probe(options).await?;
+        let spent_at = proven.used_at();
         let tls = tls.as_ref().map(|tls| tls.current()).transpose().map_err(failed)?;
-        let mut builder = builder;
+        // A certificate is the name's, so that with TLS the name stays, whichever of its addresses answered.
+        let broker = if tls.is_some() { proven.address().to_owned() } else { proven.peer().to_string() };
+        let mut builder = ClientBuilder::new(vec![broker])
+            .client_id(options.client_id.as_str())
+            .max_message_size(options.max_frame_bytes)
+            .backoff_config(backoff);
         if let Some(tls) = &tls {
             builder = builder.tls_config(Arc::clone(tls));
         }
@@ -66,17 +74,8 @@ impl Secured {
 
 /// A connection to the first broker that lets us in.
 async fn probe(options: &Options) -> Result<Connection, Error> {
-    let mut last = None;
-    for address in &options.bootstrap {
-        match Connection::open(address, options).await {
-            Ok(connection) => return Ok(connection),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| {
-        let cause = Cause::Connect("no broker is configured".to_owned());
-        Error { doing: "connect to", on: "the cluster".to_owned(), cause }
-    }))
+    let open = |address: String| async move { Connection::open(&address, options).await };
+    options.ask_any(options.bootstrap.clone(), open).await
 }
 
 fn sasl_config(sasl: &Sasl, security: &Arc<Security>) -> Result<SaslConfig, String> {

@@ -21,7 +21,7 @@ pub fn run(args: &Generate, out: &mut dyn Write) -> Result<ExitCode, Box<dyn std
     let runtime::Ended::InOrder(summary) = ended else { return Ok(ExitCode::from(EXIT_FORCED)) };
     let summary = summary?;
     if std::io::stderr().is_terminal() {
-        eprintln!();
+        tell!("");
     }
     writeln!(
         out,
@@ -59,8 +59,8 @@ fn progress() -> impl FnMut(Progress) {
             let seconds = progress.elapsed.as_secs_f64().max(0.001);
             #[expect(clippy::cast_precision_loss, reason = "for people")]
             let rate = progress.records as f64 / seconds;
-            eprint!("\r{} events, {rate:.0}/s, {seconds:.0} s ", progress.records);
-            let _ = std::io::stderr().flush(); // a terminal that is gone is told by the next write
+            // A terminal that is gone is no reason to stop.
+            let _ = write!(std::io::stderr(), "\r{} events, {rate:.0}/s, {seconds:.0} s ", progress.records);
         }
     }
 }

@@ -3,6 +3,17 @@
 //! Every key of the configuration is a flag of the same name, made from
 //! [`schema::KEYS`](crate::config::schema::KEYS).
 
+/// Says a line on standard error, after what was logged. Never fails, where `eprintln!` panics.
+macro_rules! tell {
+    ($($text:tt)*) => { $crate::observe::logs::tell(format_args!($($text)*)) };
+}
+
+/// Says a line on standard output. Never fails, where `println!` panics: nobody may be left to read it.
+#[cfg(feature = "sandbox")]
+macro_rules! say {
+    ($($text:tt)*) => { drop(::std::io::Write::write_fmt(&mut ::std::io::stdout(), format_args!("{}\n", format_args!($($text)*)))) };
+}
+
 pub mod check;
 #[cfg(feature = "completions")]
 pub mod completions;

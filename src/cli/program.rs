@@ -10,6 +10,7 @@ use clap::Parser;
 
 use super::{EXIT_USAGE, Run, UsageError, check, run};
 use crate::config::Problems;
+use crate::observe::logs;
 use crate::stages::Processor;
 
 /// Runs the pipeline with a processor of its own until SIGTERM or SIGINT
@@ -29,10 +30,12 @@ struct Program {
 /// }
 /// ```
 pub fn program<P: Processor + Clone>(processor: P) -> ExitCode {
-    match Program::try_parse() {
+    let ended = match Program::try_parse() {
         Ok(program) => run::with(&program.run, processor).unwrap_or_else(|error| failure(error.as_ref())),
         Err(error) => usage(&error),
-    }
+    };
+    logs::flush();
+    ended
 }
 
 /// Prints clap's own message; help and version are no failure.
@@ -49,7 +52,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 
 /// Says on standard error why a command failed.
 pub fn failure(error: &(dyn Error + 'static)) -> ExitCode {
-    eprintln!("login-pipeline: {error}");
+    tell!("login-pipeline: {error}");
     let is_config = error.is::<Problems>()
         || error.is::<UsageError>()
         || matches!(error.downcast_ref(), Some(check::Error::Config(_)));

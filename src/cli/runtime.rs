@@ -8,7 +8,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::observe::logs::repeats;
+use crate::observe::{logs::repeats, raise_most_files};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ pub fn run<T, F: Future<Output = T>>(
     threads: Option<u16>,
     work: impl FnOnce(CancellationToken) -> F,
 ) -> io::Result<Ended<T>> {
+    raise_most_files();
     let mut builder = Builder::new_multi_thread();
     if let Some(threads) = threads {
         builder.worker_threads(threads.max(1).into());

@@ -18,6 +18,7 @@ pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut
             client_id: s.at("kafka.client_id"),
             request_timeout: s.at("kafka.request_timeout"),
             connect_timeout: s.at("kafka.connect_timeout"),
+            connections_max_idle: s.at("kafka.connections_max_idle"),
             max_frame_bytes: s.at("kafka.max_frame_bytes"),
             unknown_topic_grace: s.at("kafka.unknown_topic_grace"),
             security: security(s),

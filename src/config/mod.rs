@@ -143,6 +143,9 @@ pub struct Kafka {
     /// Deadline of one connection's set-up.
     #[serde(with = "humantime_text")]
     pub connect_timeout: Duration,
+    /// How long a connection may be idle and still be used.
+    #[serde(with = "humantime_text")]
+    pub connections_max_idle: Duration,
     /// The largest answer taken from a broker.
     pub max_frame_bytes: ByteSize,
     /// How long a topic may be unknown before that counts as an error to be mended by hand.
@@ -176,21 +179,6 @@ pub struct Source {
     /// How often the brokers are asked where the log ends.
     #[serde(with = "humantime_text")]
     pub lag_interval: Duration,
-}
-
-impl Source {
-    /// Whether rskafka reads, as far as the configuration decides that, and why, for people.
-    pub fn takes_rskafka(&self, kafka: &Kafka) -> (bool, &'static str) {
-        match self.reader {
-            ReaderKind::Rskafka => (true, "source.reader"),
-            ReaderKind::Wire => (false, "source.reader"),
-            ReaderKind::Auto if self.isolation == Isolation::ReadCommitted => {
-                (false, "source.isolation = read_committed")
-            }
-            ReaderKind::Auto if kafka.security.is_scram() => (false, "SCRAM, of which rskafka takes any iterations"),
-            ReaderKind::Auto => (true, "source.reader = auto"),
-        }
-    }
 }
 
 /// What reads the source topic.

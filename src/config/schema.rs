@@ -210,6 +210,8 @@ pub static KEYS: &[Key] = &[
         "Deadline of one request, its answer included"),
     row("kafka.connect_timeout", WAIT, "10s",
         "Deadline of setting up one connection"),
+    row("kafka.connections_max_idle", WAIT, "3m",
+        "How long a connection may be idle and still be used: one that was idle for longer is opened anew before the next request. Less than what lies between here and the brokers remembers idle connections for, and than the brokers' connections.max.idle.ms (10m)"),
     row("kafka.max_frame_bytes", Kind::Size(KIB, GIB), "16MiB",
         "The largest answer taken from a broker"),
     row("kafka.unknown_topic_grace", Kind::Duration(MILLISECOND, DAY), "30s",

@@ -19,14 +19,6 @@ pub struct Security {
     pub sasl: Sasl,
 }
 
-impl Security {
-    /// Whether SCRAM says who this client is.
-    pub fn is_scram(&self) -> bool {
-        use SaslMechanism as Mechanism;
-        matches!(self.sasl.mechanism, Some(Mechanism::ScramSha256 | Mechanism::ScramSha512))
-    }
-}
-
 /// Kafka's `security.protocol`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rskafka::BackoffConfig;
 use rskafka::chrono::DateTime;
+use rskafka::client::Client;
 use rskafka::client::error::{Error as KafkaError, ProtocolError};
-use rskafka::client::{Client, ClientBuilder};
 use rskafka::record::Record;
 use thiserror::Error;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -20,6 +20,7 @@ use crate::broker::wire::{Options, Security};
 use crate::broker::{self, Secured};
 use crate::config;
 use crate::murmur2::partition_of;
+use crate::retry::ErrorClass;
 
 /// Deadline of a question about the cluster, its connection included.
 const ASK_TIMEOUT: Duration = Duration::from_secs(15);
@@ -248,17 +249,27 @@ fn due_after(elapsed: Duration, pace: Duration) -> u64 {
     u64::try_from(whole).unwrap_or(u64::MAX).saturating_add(1)
 }
 
+/// How long to wait before a broker that takes no connection is tried again.
+const CONNECT_PAUSE: Duration = Duration::from_millis(500);
+
 async fn connect(options: &GenerateOptions) -> Result<Client, GenerateError> {
-    let builder = ClientBuilder::new(options.brokers.clone()).client_id(options.client_id.as_str()).backoff_config(
-        BackoffConfig {
-            init_backoff: Duration::from_millis(100),
-            max_backoff: Duration::from_secs(1),
-            base: 2.0,
-            deadline: Some(Duration::from_secs(20)),
-        },
-    );
+    let backoff = BackoffConfig {
+        init_backoff: Duration::from_millis(100),
+        max_backoff: Duration::from_secs(1),
+        base: 2.0,
+        deadline: Some(Duration::from_secs(20)),
+    };
     let doing = format!("asking {} for the cluster", options.brokers.join(", "));
-    let (builder, _) = Secured::build(builder, &connecting(options)).await?;
+    let (begun, connecting) = (Instant::now(), connecting(options));
+    let (builder, _) = loop {
+        match Secured::builder(&connecting, backoff.clone()).await {
+            // A broker may start at the same time.
+            Err(error) if error.class() == ErrorClass::Transient && begun.elapsed() < ASK_TIMEOUT => {
+                sleep(CONNECT_PAUSE).await;
+            }
+            built => break built?,
+        }
+    };
     within(ASK_TIMEOUT, doing, login_rskafka::connect(builder)).await
 }
 
@@ -268,9 +279,11 @@ fn connecting(options: &GenerateOptions) -> Options {
         client_id: options.client_id.clone(),
         connect_timeout: ASK_TIMEOUT,
         request_timeout: ASK_TIMEOUT,
+        connections_max_idle: ASK_TIMEOUT,
         max_frame_bytes: LARGEST_ANSWER,
         security: Arc::new(Security::new(&options.security, ASK_TIMEOUT, ASK_TIMEOUT)),
         throttled: Default::default(),
+        lately: Arc::default(),
     }
 }
 
@@ -369,6 +382,6 @@ mod tests {
             partitions: None,
         };
         let error = run(options, CancellationToken::new(), |_| {}).await.unwrap_err();
-        assert!(error.to_string().ends_with("for the cluster took longer than 15s"), "{error}");
+        assert!(error.to_string().ends_with("no answer within 15s"), "{error}");
     }
 }

@@ -5,9 +5,13 @@
 
 pub mod level;
 pub mod repeats;
+pub(in crate::observe) mod writer;
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::panic::{self, PanicHookInfo};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tracing::Subscriber;
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
@@ -18,7 +22,17 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use self::level::Swap;
 use self::repeats::Repeats;
+use self::writer::{Handle, Queue};
 use crate::config::LogFormat;
+
+/// How long the end of the process waits for the last lines to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// How long a panic waits for its line.
+const LAST_LINE_OF_PANIC: Duration = Duration::from_millis(100);
+
+/// The lines on their way to standard error, where a log is set up.
+static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
 
 /// The log can't be set up, or changed.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +57,9 @@ pub enum LogError {
     /// What was set up is no more.
     #[error("the log's level can't be changed: {0}")]
     Fixed(#[from] reload::Error),
+    /// There is no thread to write it.
+    #[error("the log has no thread to write it: {0}")]
+    Thread(#[source] io::Error),
 }
 
 /// Whether whoever runs this has nothing against colours on a terminal: no `NO_COLOR`, or an empty one.
@@ -51,16 +68,21 @@ pub fn colours_are_wanted() -> bool {
 }
 
 /// Sends all events that `directives` let through to standard error, and panics with them. Colours
-/// are for terminals, unless `NO_COLOR` is set.
+/// are for terminals, unless `NO_COLOR` is set. Nobody who logs waits: what standard error does not take
+/// is dropped, and counted.
 ///
 /// # Errors
-/// [`LogError`] where the directives are wrong, or this is not the first call.
+/// [`LogError`] where the directives are wrong, this is not the first call, or there is no thread.
 pub fn init(format: LogFormat, directives: &str) -> Result<(), LogError> {
     let filter = filter(directives)?;
     let colours = io::stderr().is_terminal() && colours_are_wanted();
     let repeats = Repeats::default();
-    let (subscriber, swap) = subscriber(format, filter, io::stderr, colours, repeats.clone());
+    let queue = Queue::of_process();
+    let handle = Handle(Arc::clone(&queue));
+    let (subscriber, swap) = subscriber(format, filter, move || handle.clone(), colours, repeats.clone());
     subscriber.try_init().map_err(LogError::Again)?;
+    queue.start().map_err(LogError::Thread)?;
+    let _ = QUEUE.set(queue); // only the first log is set up, and so only its queue comes here
     level::keep(swap, directives);
     repeats.keep();
     panic::set_hook(Box::new(log_panic));
@@ -116,6 +138,22 @@ fn filtered(
     (Box::new(lines.with(repeats).with(layer)), swap)
 }
 
+/// Says a line to whoever runs this on standard error, behind what was logged. Where nobody takes it
+/// there is nobody to tell, which is no reason to fail.
+pub fn tell(line: fmt::Arguments<'_>) {
+    match QUEUE.get() {
+        Some(queue) => queue.push(format!("{line}\n").as_bytes()),
+        None => drop(writeln!(io::stderr(), "{line}")),
+    }
+}
+
+/// Waits until what was logged is written, a second at most. For the end of the process.
+pub fn flush() {
+    if let Some(queue) = QUEUE.get() {
+        queue.flush(LAST_LINES);
+    }
+}
+
 /// From now on, and until a log is set up, a panic says on standard error where it happened and
 /// never why: its message may quote a record, or a secret. No backtrace, which would bring no more.
 pub fn hide_panics() {
@@ -126,13 +164,17 @@ pub fn hide_panics() {
     }));
 }
 
-/// Logs where a panic happened and never what it says: its message may quote a record.
+/// Logs where a panic happened and never what it says: its message may quote a record. A panic may end the
+/// process at once, so that the line is waited for, unless nobody takes any.
 fn log_panic(info: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let thread = thread.name().unwrap_or("unnamed");
     match info.location() {
         Some(at) => tracing::error!(file = at.file(), line = at.line(), column = at.column(), thread, "panicked"),
         None => tracing::error!(thread, "panicked"),
+    }
+    if let Some(queue) = QUEUE.get() {
+        queue.flush(LAST_LINE_OF_PANIC);
     }
 }
 

@@ -38,6 +38,7 @@ use self::families::{
 };
 use super::histogram::DurationHistogram;
 use super::lock;
+use super::logs::writer::dropped;
 use super::process::Process;
 
 /// The routes that there always are. Topics of routing rules come besides.
@@ -73,6 +74,8 @@ impl Metrics {
         for collector in collectors {
             ours.register_collector(collector);
         }
+        let help = "Lines of the log that standard error did not take, and that were dropped";
+        ours.register("log_lines_dropped", help, dropped().clone());
         registry.register_collector(Box::new(Process::starting()));
         let metrics = Self { inner: Arc::new(Inner { registry, families, partitions: Mutex::default() }) };
         for route in ROUTES {

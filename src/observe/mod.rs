@@ -67,6 +67,7 @@ pub use http::{AdminServer, BindError, Limits};
 pub use login_codec::distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
 pub use metrics::{Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics, Seconds, is_time};
 pub use paused::{Pause, PauseBoard};
+pub use process::raise_most_files;
 pub use status::{
     GroupReport, LastError, PartitionReport, PartitionState, PartitionStatus, PartitionTrouble, Status, StatusBoard,
     Troubles,

@@ -11,7 +11,7 @@ use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::count;
@@ -60,6 +60,16 @@ impl Collector for Process {
 /// How many files and sockets the process may have open; `None` where that has no limit.
 pub(super) fn most_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
+}
+
+/// Lets the process have as many files and sockets open as the system lets it ask for: the limit that it starts with,
+/// 1024 as a rule, is for programs that wait by `select`.
+pub fn raise_most_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        // Where that is refused, the limit stays as it is; errors name it once it is reached.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
 }
 
 fn cpu_time() -> Option<Duration> {

@@ -24,6 +24,7 @@ mod chaos;
 mod crowd;
 mod crowded;
 mod flow;
+mod frozen;
 mod group;
 mod limits;
 mod log;

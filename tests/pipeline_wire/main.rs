@@ -17,6 +17,8 @@ mod audit;
 mod chaos;
 #[path = "../pipeline/flow.rs"]
 mod flow;
+#[path = "../pipeline/frozen.rs"]
+mod frozen;
 #[path = "../pipeline/group.rs"]
 mod group;
 #[path = "../pipeline/limits.rs"]

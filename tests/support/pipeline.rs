@@ -38,17 +38,15 @@ impl PipelineProcess {
         let admin = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
         let log = folder.join(format!("pipeline-{}.log", admin.port()));
         let file = File::create(&log).expect("a log");
-        let child = Command::new(program())
-            .arg("run")
-            .args(args)
-            .args(["--admin.listen", &admin.to_string()])
-            .envs(env.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(file.try_clone().expect("a log"))
-            .stderr(file)
-            .spawn()
-            .expect("the program starts");
-        Self { child, log, admin }
+        let mut command = Command::new(program());
+        command.envs(env.iter().copied()).stdout(file.try_clone().expect("a log")).stderr(file);
+        Self { child: spawned(command, args, admin), log, admin }
+    }
+
+    /// The same, by a command that becomes the program, and with a log that goes elsewhere.
+    pub fn start_by(command: Command, args: &[&str]) -> Self {
+        let admin = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
+        Self { child: spawned(command, args, admin), log: PathBuf::new(), admin }
     }
 
     /// The flags that most tests need.
@@ -197,6 +195,11 @@ impl PipelineProcess {
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the process is there");
     }
+}
+
+fn spawned(mut command: Command, args: &[&str], admin: SocketAddr) -> Child {
+    let command = command.arg("run").args(args).args(["--admin.listen", &admin.to_string()]).stdin(Stdio::null());
+    command.spawn().expect("the program starts")
 }
 
 impl Drop for PipelineProcess {

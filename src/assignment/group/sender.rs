@@ -30,7 +30,18 @@ impl Sender {
     pub fn send(&self, request: Request) -> impl Future<Output = Result<Response, Error>> + use<> {
         let (coordinator, timeout, held) = (Arc::clone(&self.coordinator), self.timeout, self.held);
         async move {
-            let connection = coordinator.connection().await?;
+            // A session that ends while the coordinator is looked for ends the membership.
+            let connection = match tokio::time::timeout(timeout, coordinator.connection()).await {
+                Ok(connection) => connection?,
+                Err(_) => {
+                    let cause = Cause::Timeout(timeout);
+                    return Err(Error {
+                        doing: "reach the coordinator of group",
+                        on: coordinator.group().to_owned(),
+                        cause,
+                    });
+                }
+            };
             let answer = match fitted(request, &connection) {
                 Ok(Request::Join(request)) => ask(&connection, &request, held, Response::Join).await,
                 Ok(Request::Sync(request)) => ask(&connection, &request, held, Response::Sync).await,

@@ -68,7 +68,7 @@ impl WireReader {
         reserve: Reserve,
         config: &super::ReaderConfig<'_>,
     ) -> Self {
-        let super::ReaderConfig { kafka, source, max_record_bytes } = config;
+        let super::ReaderConfig { kafka, source, max_record_bytes, .. } = config;
         Self {
             topic: source.topic.clone(),
             topic_id,

@@ -16,7 +16,6 @@ use http_body_util::{Full, LengthLimitError};
 use hyper::Request;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -24,6 +23,7 @@ use super::answer::{self, Granted, Refused};
 use crate::broker::Cause;
 use crate::broker::wire::tls::{self, TOKEN_ENDPOINT, Tls};
 use crate::config::{self, EndpointUrl, Secret, TokenEndpoint};
+use crate::dial;
 use crate::http_client::{Stream, exchange};
 
 /// The largest answer taken, its head by itself and its body by itself. Tokens have a few KiB.
@@ -92,7 +92,8 @@ impl Endpoint {
 
     async fn connect(&self) -> Result<Box<dyn Stream>, Refused> {
         let unreached = |error: io::Error| Refused::passing(format!("can't be reached: {error}"));
-        let stream = TcpStream::connect((self.url.host(), self.url.port())).await.map_err(unreached)?;
+        let connected = dial::connect(self.url.host(), self.url.port(), self.connect_timeout).await;
+        let stream = connected.map_err(unreached)?;
         let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
         let settings = tls.current().map_err(|cause| match cause {
             Cause::Tls(why) => Refused::lasting(why),

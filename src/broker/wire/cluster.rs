@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, WeakShared};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{
@@ -12,6 +14,7 @@ use kafka_protocol::messages::metadata_response::{
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::address::address;
 use super::produce::Outbox;
@@ -19,8 +22,12 @@ use super::{Connection, Security};
 use crate::broker::reserve::Admission;
 use crate::broker::{Cause, Error};
 use crate::config;
+use crate::dial::{self, Lately};
 use crate::observe::Seconds;
 use crate::record::TopicId;
+
+/// How long a broker may take at most with what any of them can answer, before the next one is asked as well.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How connections are made.
 #[derive(Debug, Clone)]
@@ -33,12 +40,49 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Deadline of a request.
     pub request_timeout: Duration,
+    /// How long a connection may be idle and still be used.
+    pub connections_max_idle: Duration,
     /// The largest answer taken.
     pub max_frame_bytes: usize,
     /// TLS and SASL.
     pub security: Arc<Security>,
     /// Counts the time for which brokers' quotas hold requests back.
     pub throttled: Seconds,
+    /// Which brokers, by address, lately did not answer.
+    pub lately: Arc<Lately<String>>,
+}
+
+impl Options {
+    /// The first answer to what any of these brokers can answer: the next one is asked as soon as one fails, or leaves
+    /// the answer open for a while. Those that lately left one open come last, so that a broker which hangs costs
+    /// a moment once, and not its deadline each time.
+    ///
+    /// # Errors
+    /// Where none answers within the deadlines of a connection and a request.
+    pub(in crate::broker) async fn ask_any<R, F>(
+        &self,
+        addresses: Vec<String>,
+        ask: impl Fn(String) -> F,
+    ) -> Result<R, Error>
+    where
+        F: Future<Output = Result<R, Error>>,
+    {
+        let (lately, ask) = (&self.lately, &ask);
+        let addresses = lately.sorted(addresses, Clone::clone);
+        let attempts = addresses.into_iter().map(|address| async move {
+            let attempt = lately.begin(address.clone());
+            let answer = ask(address).await?;
+            attempt.answered();
+            Ok(answer)
+        });
+        let failed = |cause| Error { doing: "ask", on: "the cluster's brokers".to_owned(), cause };
+        let deadline = self.connect_timeout + self.request_timeout;
+        match timeout(deadline, dial::first(attempts, PATIENCE.min(self.request_timeout / 4))).await {
+            Ok(answer) => answer
+                .map_err(|last| last.unwrap_or_else(|| failed(Cause::Connect("no broker is configured".to_owned())))),
+            Err(_) => Err(failed(Cause::Timeout(deadline))),
+        }
+    }
 }
 
 impl From<&config::Kafka> for Options {
@@ -48,9 +92,11 @@ impl From<&config::Kafka> for Options {
             client_id: kafka.client_id.clone(),
             connect_timeout: kafka.connect_timeout,
             request_timeout: kafka.request_timeout,
+            connections_max_idle: kafka.connections_max_idle,
             max_frame_bytes: kafka.max_frame_bytes.as_usize(),
             security: Arc::new(Security::new(&kafka.security, kafka.connect_timeout, kafka.request_timeout)),
             throttled: Seconds::default(),
+            lately: Arc::default(),
         }
     }
 }
@@ -101,12 +147,16 @@ pub struct Cluster {
     state: Mutex<State>,
 }
 
+type Opening = BoxFuture<'static, Result<Arc<Connection>, Error>>;
+
 #[derive(Debug, Default)]
 struct State {
     /// Where each node listens, as last told, or what is wrong with what was told.
     nodes: HashMap<i32, Result<String, String>>,
     /// Open connections by address.
     connections: HashMap<String, Arc<Connection>>,
+    /// Those that are being opened: all who need one wait for the same.
+    opening: HashMap<String, WeakShared<Opening>>,
     /// Leaders as last told.
     leaders: HashMap<(String, i32), Lead>,
     /// The node to ask for changes of the cluster, as last told.
@@ -305,26 +355,27 @@ impl Cluster {
         Ok(response)
     }
 
-    /// Asks one broker after another until one answers.
+    /// [`Options::ask_any`] of all brokers that are known.
+    ///
+    /// The connections are others' as well. So a question that another broker has answered meanwhile goes on by itself:
+    /// cut off while it is written, it would take its connection along, and it is what finds a connection
+    /// broken that nobody answers on.
+    ///
+    /// # Errors
+    /// The same.
     pub(super) async fn ask_any<R, F>(&self, ask: impl Fn(Arc<Connection>) -> F) -> Result<R, Error>
     where
-        F: Future<Output = Result<R, Error>>,
+        F: Future<Output = Result<R, Error>> + Send + 'static,
+        R: Send + 'static,
     {
-        let mut last = None;
-        for address in self.addresses().await {
-            let answer = match self.connection(&address).await {
-                Ok(connection) => ask(connection).await,
-                Err(error) => Err(error),
-            };
-            match answer {
-                Ok(answer) => return Ok(answer),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| {
-            let cause = Cause::Connect("no broker is configured".to_owned());
-            Error { doing: "connect to", on: "the cluster".to_owned(), cause }
-        }))
+        let ask = &ask;
+        let ask = |address: String| async move {
+            let asking = tokio::spawn(ask(self.connection(&address).await?).boxed());
+            asking.await.unwrap_or_else(|panicked| {
+                Err(Error { doing: "ask", on: address, cause: Cause::Disconnected(panicked.to_string()) })
+            })
+        };
+        self.options.ask_any(self.addresses().await, ask).await
     }
 
     /// Every address to try: those with a connection first, then what the brokers told, then the
@@ -338,15 +389,22 @@ impl Cluster {
     }
 
     async fn connection(&self, address: &str) -> Result<Arc<Connection>, Error> {
-        let open = self.state.lock().await.connections.get(address).cloned();
-        if let Some(connection) = open.filter(|connection| connection.takes_request()) {
-            return Ok(connection);
-        }
-        let opened = Connection::open(address, &self.options).await;
+        let opening = {
+            let mut state = self.state.lock().await;
+            if let Some(open) = state.connections.get(address).filter(|connection| connection.takes_request()) {
+                return Ok(Arc::clone(open));
+            }
+            let under_way = state.opening.get(address).and_then(WeakShared::upgrade);
+            under_way.filter(|opening| opening.peek().is_none()).unwrap_or_else(|| {
+                let opening = opening(address.to_owned(), self.options.clone());
+                state.opening.extend(opening.downgrade().map(|weak| (address.to_owned(), weak)));
+                opening
+            })
+        };
+        let opened = opening.await;
         let mut state = self.state.lock().await;
         match opened {
             Ok(connection) => {
-                let connection = Arc::new(connection);
                 state.connections.insert(address.to_owned(), Arc::clone(&connection));
                 Ok(connection)
             }
@@ -382,6 +440,11 @@ impl Cluster {
             }
         }
     }
+}
+
+/// A connection to an address, for all who wait for one.
+fn opening(address: String, options: Options) -> Shared<Opening> {
+    async move { Connection::open(&address, &options).await.map(Arc::new) }.boxed().shared()
 }
 
 fn asked(name: &str) -> MetadataRequestTopic {

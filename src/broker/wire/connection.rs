@@ -11,6 +11,7 @@
 //! answers that are still to come arrive here. No request is lost, and only one waits.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -26,14 +27,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::frames::{FrameError, Frames};
+use super::idle::LastUse;
 use super::pieces::Pieces;
 use super::security::Security;
-use super::stream::{self, WriteHalf};
+use super::stream::{self, Opened, WriteHalf};
 use super::versions::{Offered, TransactionVersion};
 use super::{Options, answers, sasl, throttle, tls};
-use crate::broker::error::CLOSED_AT_ONCE;
 use crate::broker::reserve::Admission;
 use crate::broker::{Cause, Error};
+use crate::dial;
 use crate::observe::Seconds;
 
 /// The share of a SASL session, in percent, after which the next connection is opened, as Kafka's
@@ -42,16 +44,22 @@ const SESSION_USED: u32 = 85;
 /// ... and after which this one takes no further request, whether the next is there or not.
 const SESSION_OVER: u32 = 95;
 
+/// What it means that a broker, whose settings are known to be right, closes a connection at once.
+pub(in crate::broker) const NO_MORE_CONNECTIONS: &str = "the broker closed the connection before any answer: it ends, or allows no more from here: raise its \
+     max.connections.per.ip (or max.connections)";
+
 /// An open connection. Dropping it closes it; requests that wait then fail.
 #[derive(Debug)]
 pub struct Connection {
     address: String,
+    peer: SocketAddr,
     client_id: StrBytes,
     writer: Mutex<WriteHalf>,
     waiting: Arc<Waiting>,
     next_id: AtomicI32,
     offered: Offered,
     request_timeout: Duration,
+    max_idle: Duration,
     /// A broker that throttles leaves us unread until then; asking sooner would look like silence.
     throttled_until: std::sync::Mutex<Option<Instant>>,
     throttled: Seconds,
@@ -93,10 +101,11 @@ struct Api {
 }
 
 /// The requests whose answers are still to come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
     requests: std::sync::Mutex<HashMap<i32, oneshot::Sender<Answer>>>,
     broken: AtomicBool,
+    last_use: LastUse,
 }
 
 impl Connection {
@@ -104,7 +113,8 @@ impl Connection {
     /// the broker takes, and says who we are.
     ///
     /// # Errors
-    /// [`Cause::Connect`] where there is no connection within the deadline of `options`;
+    /// [`Cause::Connect`] where there is no connection within the deadline of `options`, and
+    /// [`Cause::Timeout`] where there is one, but nobody who answers;
     /// [`Cause::Tls`] and [`Cause::Sasl`] where one side refuses the other.
     pub async fn open(address: &str, options: &Options) -> Result<Self, Error> {
         Self::open_admitting(address, options, None).await
@@ -120,32 +130,30 @@ impl Connection {
         admission: Option<&Arc<Admission>>,
     ) -> Result<Self, Error> {
         let failed = |cause| Error { doing: "connect to", on: address.to_owned(), cause };
-        let connecting = stream::connect(address, &options.security);
-        let (read, write) = match timeout(options.connect_timeout, connecting).await {
-            Ok(halves) => halves.map_err(failed)?,
-            Err(_) => {
-                let after = humantime::format_duration(options.connect_timeout);
-                return Err(failed(Cause::Connect(format!("no connection within {after}"))));
-            }
-        };
-        let waiting = Arc::new(Waiting::default());
+        let opened = stream::connect(address, &options.security, options.connect_timeout).await;
+        let Opened { read, write, peer } = opened.map_err(failed)?;
+        let waiting = Arc::new(Waiting::new());
         let frames = Frames::new(read, options.max_frame_bytes, admission.cloned());
         let reader = tokio::spawn(read_answers(frames, Arc::clone(&waiting), Arc::clone(&options.security)).boxed());
         let mut connection = Self {
             address: address.to_owned(),
+            peer,
             client_id: StrBytes::from_string(options.client_id.clone()),
             writer: Mutex::new(write),
             waiting,
             next_id: AtomicI32::new(0),
             offered: Offered::default(),
             request_timeout: options.request_timeout,
+            max_idle: options.connections_max_idle,
             throttled_until: std::sync::Mutex::default(),
             throttled: options.throttled.clone(),
             session: None,
             admission: admission.cloned(),
             reader,
         };
-        connection.offered = connection.negotiate().await?;
+        // A broker that hangs takes connections all the same: its kernel does. That is a connection which can't be set up.
+        let patience = options.connect_timeout.min(options.request_timeout);
+        connection.offered = connection.negotiate(patience).await.inspect_err(|_| dial::avoid(peer))?;
         if let Some(sasl) = &options.security.sasl {
             let begun = Instant::now();
             let lifetime = sasl::authenticate(&connection, sasl, &options.security).await?;
@@ -154,15 +162,27 @@ impl Connection {
         Ok(connection)
     }
 
+    /// The broker, as `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whom it leads to: one of the addresses that the broker's name has.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
     /// Whether it can no longer be used.
     pub fn is_broken(&self) -> bool {
         self.waiting.broken.load(Ordering::Acquire)
     }
 
     /// Whether the caller's next request is to go here. Where not, the caller opens another: the
-    /// connection broke, or its SASL session nears its end, which one caller is told in time.
+    /// connection broke, or was idle for so long that it may be forgotten on the way, or its SASL session
+    /// nears its end, which one caller is told in time. Answers that are still to come arrive here all the same.
     pub fn takes_request(&self) -> bool {
-        !self.is_broken() && self.session.as_ref().is_none_or(|session| session.takes_request(Instant::now()))
+        let is_stale = self.is_broken() || self.waiting.last_use.is_longer_ago_than(self.max_idle);
+        !is_stale && self.session.as_ref().is_none_or(|session| session.takes_request(Instant::now()))
     }
 
     /// When another connection should take over, where the broker ends sessions.
@@ -329,16 +349,16 @@ impl Connection {
     }
 
     /// Asks for the broker's versions; a broker that does not know ours says so in version 0.
-    async fn negotiate(&self) -> Result<Offered, Error> {
+    async fn negotiate(&self, patience: Duration) -> Result<Offered, Error> {
         const DOING: &str = "negotiate versions with";
         let request = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_static_str("login-pipeline"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
-        let mut response = self.request_in(DOING, &request, 3, self.request_timeout).await;
+        let mut response = self.request_in(DOING, &request, 3, patience).await;
         let unsupported = |error: &Error| matches!(error.cause, Cause::Undecodable(_));
         if response.as_ref().is_ok_and(|response| response.error_code != 0) || response.as_ref().is_err_and(unsupported)
         {
-            response = self.request_in(DOING, &ApiVersionsRequest::default(), 0, self.request_timeout).await;
+            response = self.request_in(DOING, &ApiVersionsRequest::default(), 0, patience).await;
         }
         let response = response?;
         if let Some(code) = kafka_protocol::ResponseError::try_from_code(response.error_code) {
@@ -368,17 +388,23 @@ impl Drop for BreakOnDrop<'_> {
 }
 
 impl Waiting {
+    fn new() -> Self {
+        Self { requests: std::sync::Mutex::default(), broken: AtomicBool::new(false), last_use: LastUse::now() }
+    }
+
     fn expect(&self, id: i32) -> Result<oneshot::Receiver<Answer>, Cause> {
         let (sender, receiver) = oneshot::channel();
         let mut requests = self.lock();
         if self.broken.load(Ordering::Acquire) {
             return Err(Cause::Connect("the connection was lost before".to_owned()));
         }
+        self.last_use.note();
         requests.insert(id, sender);
         Ok(receiver)
     }
 
     fn answer(&self, id: i32, frame: Bytes) {
+        self.last_use.note();
         if let Some(waiting) = self.lock().remove(&id) {
             let _ = waiting.send(Ok(frame)); // whoever asked may have stopped waiting
         }
@@ -431,11 +457,12 @@ fn lost(error: &std::io::Error, answers: u64, is_proven: bool) -> Cause {
         0 | 1 if !is_proven => {
             ", before any answer of weight: check kafka.security_protocol; if this port wants a client's certificate, \
              set kafka.tls.cert_file"
+                .to_owned()
         }
-        0 => CLOSED_AT_ONCE,
-        _ => "",
+        0 => format!("; {NO_MORE_CONNECTIONS}"),
+        _ => String::new(),
     };
-    broken(error, hint)
+    broken(error, &hint)
 }
 
 fn broken(error: &std::io::Error, hint: &str) -> Cause {

@@ -18,8 +18,11 @@ impl Cluster {
     pub async fn init_producer_id(&self) -> Result<ProducerId, Error> {
         let request =
             InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(i32::MAX);
-        let request = &request;
-        let response = self.ask_any(|connection| async move { connection.request(DOING, request).await }).await?;
+        let ask = |connection: std::sync::Arc<super::Connection>| {
+            let request = request.clone();
+            async move { connection.request(DOING, &request).await }
+        };
+        let response = self.ask_any(ask).await?;
         match ResponseError::try_from_code(response.error_code) {
             None => Ok(ProducerId { id: response.producer_id.0, epoch: response.producer_epoch }),
             Some(code) => Err(Error::code(DOING, "the cluster", code)),

@@ -55,9 +55,4 @@ impl Security {
     pub fn was_let_in(&self) -> bool {
         self.let_in.load(Ordering::Relaxed)
     }
-
-    /// Whether there is neither.
-    pub fn is_plaintext(&self) -> bool {
-        self.tls.is_none() && self.sasl.is_none()
-    }
 }

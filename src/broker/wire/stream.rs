@@ -1,19 +1,23 @@
 //! What a connection's bytes go through: TCP, or TLS on it.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::Security;
 use super::tls;
 use crate::broker::Cause;
+use crate::dial;
 
 /// The half that answers come from.
 #[derive(Debug)]
@@ -33,21 +37,42 @@ pub enum WriteHalf {
     Tls(tokio::io::WriteHalf<TlsStream<TcpStream>>),
 }
 
-/// Connects to `address` (`host:port`), in TLS where that is wanted.
+/// A connection as it was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// Where answers come from.
+    pub read: ReadHalf,
+    /// Where requests go to.
+    pub write: WriteHalf,
+    /// Whom it leads to: one of the addresses that the name has.
+    pub peer: SocketAddr,
+}
+
+/// Connects to `address` (`host:port`), in TLS where that is wanted, each within `deadline`.
 ///
 /// # Errors
 /// [`Cause::Connect`] where there is no connection, [`Cause::Tls`] where one side does not trust
 /// the other.
-pub async fn connect(address: &str, security: &Security) -> Result<(ReadHalf, WriteHalf), Cause> {
+pub async fn connect(address: &str, security: &Security, deadline: Duration) -> Result<Opened, Cause> {
     let failed = |error: io::Error| Cause::Connect(error.to_string());
-    let stream = TcpStream::connect(address).await.map_err(failed)?;
-    // Without this a request of a few segments waits 40 ms for the broker's delayed ACK.
-    stream.set_nodelay(true).map_err(failed)?;
+    let (host, port) = parted(address).ok_or_else(|| Cause::Connect("it is not host:port".to_owned()))?;
+    let stream = dial::connect(host, port, deadline).await.map_err(failed)?;
+    let peer = stream.peer_addr().map_err(failed)?;
+    match timeout(deadline, secured(stream, host, security)).await {
+        Ok(halves) => halves.map(|(read, write)| Opened { read, write, peer }),
+        Err(_) => {
+            dial::avoid(peer);
+            let after = humantime::format_duration(deadline);
+            Err(Cause::Connect(format!("no end of the TLS handshake within {after}")))
+        }
+    }
+}
+
+async fn secured(stream: TcpStream, host: &str, security: &Security) -> Result<(ReadHalf, WriteHalf), Cause> {
     let Some(tls) = &security.tls else {
         let (read, write) = stream.into_split();
         return Ok((ReadHalf::Plain(read), WriteHalf::Plain(write)));
     };
-    let host = host_of(address);
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| Cause::Tls(format!("{host:?} is no name that a certificate can have: check kafka.brokers")))?;
     let connector = TlsConnector::from(tls.current()?);
@@ -59,10 +84,11 @@ pub async fn connect(address: &str, security: &Security) -> Result<(ReadHalf, Wr
     Ok((ReadHalf::Tls(read), WriteHalf::Tls(write)))
 }
 
-/// The name or address before the port, without the brackets of IPv6.
-fn host_of(address: &str) -> &str {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+/// The name or address before the port, without the brackets of IPv6, and the port.
+fn parted(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    Some((host, port.parse().ok()?))
 }
 
 impl AsyncRead for ReadHalf {
@@ -121,11 +147,10 @@ mod tests {
 
     #[test]
     fn the_host_is_what_stands_before_the_port() {
-        for (address, host) in
-            [("broker-1:9093", "broker-1"), ("10.0.0.7:9093", "10.0.0.7"), ("[::1]:9093", "::1"), ("broker", "broker")]
-        {
-            assert_eq!(host_of(address), host);
+        for (address, host) in [("broker-1:9093", "broker-1"), ("10.0.0.7:9093", "10.0.0.7"), ("[::1]:9093", "::1")] {
+            assert_eq!(parted(address), Some((host, 9093)));
             assert!(ServerName::try_from(host).is_ok(), "{host}");
         }
+        assert_eq!((parted("broker"), parted("broker:http"), parted("broker:65536")), (None, None, None));
     }
 }

@@ -167,8 +167,8 @@ impl Cluster {
             .with_configuration_keys(Some(vec![StrBytes::from_static_str(setting)]));
         let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
         let ask = |connection: std::sync::Arc<super::Connection>| {
-            let request = &request;
-            async move { connection.request(DOING, request).await }
+            let request = request.clone();
+            async move { connection.request(DOING, &request).await }
         };
         let response = self.ask_any(ask).await?;
         let found = response.results.into_iter().find(|found| found.resource_name.as_str() == topic);

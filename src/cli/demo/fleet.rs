@@ -59,7 +59,7 @@ pub async fn run(
         fleet.add().await?;
     }
     let mut typed = orders::typed()?;
-    println!("Ctrl-C drains all and ends; on a terminal {}\n", orders::HELP);
+    say!("Ctrl-C drains all and ends; on a terminal {}\n", orders::HELP);
 
     let mut clock = Clock::new(upsets);
     let mut looks = interval(LOOK);
@@ -74,7 +74,7 @@ pub async fn run(
             Some(line) = typed.recv() => match Order::parse(&line) {
                 Some(order) => order,
                 None => {
-                    println!("{}", orders::HELP);
+                    say!("{}", orders::HELP);
                     continue;
                 }
             },
@@ -85,7 +85,7 @@ pub async fn run(
             _ = looks.tick() => {
                 let line = fleet.line();
                 if line != shown {
-                    println!("{line}");
+                    say!("{line}");
                     shown = line;
                 }
                 ending.extend(fleet.take_ended().map(end));
@@ -94,7 +94,7 @@ pub async fn run(
         };
         match order {
             // One that can't be added is said, and no reason to end the others.
-            Order::Add if let Err(error) = fleet.add().await => println!("{error}"),
+            Order::Add if let Err(error) = fleet.add().await => say!("{error}"),
             Order::Add => {}
             Order::Kill(number) => fleet.kill(number),
             Order::Stop(number) => ending.extend(fleet.take(number).map(end)),
@@ -128,7 +128,7 @@ impl Fleet {
     /// Starts one more; the first has the admin port that is configured, the others any.
     async fn add(&mut self) -> Result<(), InstanceError> {
         if self.running.len() >= MOST {
-            println!("there are {MOST} instances already");
+            say!("there are {MOST} instances already");
             return Ok(());
         }
         self.last += 1;
@@ -142,7 +142,7 @@ impl Fleet {
             config.admin.listen = SocketAddr::new(config.admin.listen.ip(), 0);
         }
         let instance = Instance::start(number, config).await?;
-        println!("instance {number} starts: http://{}/status", instance.admin());
+        say!("instance {number} starts: http://{}/status", instance.admin());
         self.running.insert(number, instance);
         Ok(())
     }
@@ -150,7 +150,7 @@ impl Fleet {
     fn kill(&mut self, number: u32) {
         let Some(instance) = self.take(number) else { return };
         self.counted.merge(&instance.kill());
-        println!("instance {number} is killed");
+        say!("instance {number} is killed");
     }
 
     /// One that is to end.
@@ -158,7 +158,7 @@ impl Fleet {
         let found = self.running.remove(&number);
         match &found {
             Some(_) => {}
-            None => println!("there is no instance {number}"),
+            None => say!("there is no instance {number}"),
         }
         found
     }
@@ -173,11 +173,11 @@ impl Fleet {
         match ended {
             Ok(counted) => {
                 self.counted.merge(&counted);
-                println!("instance {number} has ended in order");
+                say!("instance {number} has ended in order");
                 None
             }
             Err(error) => {
-                println!("{error}");
+                say!("{error}");
                 Some(error)
             }
         }

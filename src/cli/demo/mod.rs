@@ -38,7 +38,7 @@ pub fn run(args: &Demo) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let ended = runtime::run(config.pipeline.worker_threads, |stop| demo(args, config, stop))?;
     match ended {
         runtime::Ended::InOrder(summary) => {
-            println!("\n{}", summary?);
+            say!("\n{}", summary?);
             Ok(ExitCode::SUCCESS)
         }
         runtime::Ended::Forced => Ok(ExitCode::from(EXIT_FORCED)),
@@ -53,7 +53,7 @@ async fn demo(args: &Demo, mut config: Config, stop: CancellationToken) -> Resul
     }
     config.kafka.brokers = vec![sandbox.bootstrap()];
     config.kafka.security = Security::default(); // the sandbox has none
-    println!("broker   {}", sandbox.bootstrap());
+    say!("broker   {}", sandbox.bootstrap());
     if let Some(duration) = args.duration {
         let stop = stop.clone();
         tokio::spawn(
@@ -94,9 +94,9 @@ async fn single(mut config: Config, stop: CancellationToken) -> Result<Summary, 
     })?;
     config.offsets.path = folder.0.clone();
     let app = App::open(config).await?;
-    println!("status   http://{}/status", app.admin_address());
-    println!("metrics  http://{}/metrics", app.admin_address());
-    println!("Ctrl-C drains and ends\n");
+    say!("status   http://{}/status", app.admin_address());
+    say!("metrics  http://{}/metrics", app.admin_address());
+    say!("Ctrl-C drains and ends\n");
     app.run(stop).await
 }
 

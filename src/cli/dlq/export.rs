@@ -29,9 +29,9 @@ pub(super) async fn run(args: &ExportDlq, context: &Context, out: &mut dyn Write
             counted
         }
     };
-    eprintln!("login-pipeline: {} dead letters of {} are exported", counted.exported, context.topic());
+    tell!("login-pipeline: {} dead letters of {} are exported", counted.exported, context.topic());
     if counted.damaged > 0 {
-        eprintln!("login-pipeline: {} can't be decoded, and are not in the export", counted.damaged);
+        tell!("login-pipeline: {} can't be decoded, and are not in the export", counted.damaged);
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)

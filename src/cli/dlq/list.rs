@@ -164,7 +164,7 @@ fn time(millis: i64) -> String {
 
 /// Says that the output is not for everybody.
 pub fn note_revealed() {
-    eprintln!("login-pipeline: the output holds personal data, in the clear");
+    tell!("login-pipeline: the output holds personal data, in the clear");
 }
 
 #[cfg(test)]

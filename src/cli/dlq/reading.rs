@@ -76,7 +76,7 @@ impl<'c> Reading<'c> {
         // A dead letter is read whole: one that was cut could not be replayed.
         let max_record_bytes = usize::try_from(i32::MAX).unwrap_or(usize::MAX);
         let reserve = Reserve::new(context.config.pipeline.max_in_flight_bytes.as_usize());
-        let config = ReaderConfig { kafka, source: &source, max_record_bytes };
+        let config = ReaderConfig { kafka, source: &source, rskafka_cannot: None, max_record_bytes };
         let reader = PartitionReader::new(None, partition, clients, Arc::clone(&context.cluster), reserve, config);
         Self { context, reader, position, end }
     }
@@ -103,7 +103,7 @@ impl<'c> Reading<'c> {
                     if earliest <= self.position {
                         return Err(error.into());
                     }
-                    eprintln!("login-pipeline: {} dead letters expired meanwhile", earliest.since(self.position));
+                    tell!("login-pipeline: {} dead letters expired meanwhile", earliest.since(self.position));
                     self.position = earliest;
                 }
                 Err(error) => waiting.after(error.class(), error).await?,
@@ -139,7 +139,7 @@ impl Waiting {
             return Err(error);
         }
         if !self.is_told {
-            eprintln!("login-pipeline: {error}; trying again for {} s", left.as_secs().max(1));
+            tell!("login-pipeline: {error}; trying again for {} s", left.as_secs().max(1));
             self.is_told = true;
         }
         sleep(self.pauses.after(class)).await;

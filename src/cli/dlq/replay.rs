@@ -107,7 +107,7 @@ async fn confirmed() -> Result<bool, Failure> {
                     writes nothing";
         return Err(UsageError(text.to_owned()).into());
     }
-    eprint!("Go on? [y/N] ");
+    write!(std::io::stderr(), "Go on? [y/N] ")?;
     let answer = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).map(|_| line)

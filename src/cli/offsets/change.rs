@@ -33,7 +33,7 @@ impl Manner {
         match LogEnds::ask(&context.cluster, &context.config.source).await {
             Ok(ends) => Ok(Some(ends)),
             Err(error) if can_do_without && self.force => {
-                eprintln!("login-pipeline: not checked against the log, as asked: {error}");
+                tell!("login-pipeline: not checked against the log, as asked: {error}");
                 Ok(None)
             }
             Err(error) if can_do_without => {

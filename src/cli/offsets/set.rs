@@ -37,7 +37,7 @@ pub(super) async fn run(args: &SetOffsets, context: &Context, out: &mut dyn Writ
     let change = Change { topic_id: ends.as_ref().and_then(|ends| ends.topic_id), to };
     if let Some(ends) = &ends {
         for note in change.check(topic, ends, args.force)? {
-            eprintln!("login-pipeline: {note}");
+            tell!("login-pipeline: {note}");
         }
     }
     change.apply(context, manner, &mut store, &stored, out).await?;

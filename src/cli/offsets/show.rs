@@ -38,7 +38,7 @@ pub(super) async fn run(args: &ShowOffsets, context: &Context, out: &mut dyn Wri
         false => match LogEnds::ask(&context.cluster, &context.config.source).await {
             Ok(ends) => ends,
             Err(error) if on_disk => {
-                eprintln!("login-pipeline: end and lag are not known: {error}");
+                tell!("login-pipeline: end and lag are not known: {error}");
                 LogEnds::default()
             }
             Err(error) => return Err(error.into()),

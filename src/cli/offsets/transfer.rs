@@ -89,7 +89,7 @@ pub(super) async fn import(args: &ImportOffsets, context: &Context, out: &mut dy
     let change = Change { topic_id: topic_id.or(exported.topic_id), to: exported.to };
     if let Some(ends) = &ends {
         for note in change.check(topic, ends, args.force)? {
-            eprintln!("login-pipeline: {note}");
+            tell!("login-pipeline: {note}");
         }
     }
     let mut store = manner.open(context).await?;

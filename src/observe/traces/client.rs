@@ -15,12 +15,12 @@ use opentelemetry_otlp::{OTEL_EXPORTER_OTLP_TIMEOUT, OTEL_EXPORTER_OTLP_TRACES_T
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::variable;
+use crate::dial;
 use crate::http_client::{self, Stream};
 use crate::observe::lock;
 
@@ -102,7 +102,7 @@ async fn connect(uri: &Uri, tls: Arc<ClientConfig>) -> Result<Box<dyn Stream>, H
     let is_https = uri.scheme() == Some(&Scheme::HTTPS);
     let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
     let unreached = |error: io::Error| format!("can't be reached: {error}");
-    let stream = TcpStream::connect((&*host, port)).await.map_err(unreached)?;
+    let stream = dial::connect(&host, port, TIMEOUT).await.map_err(unreached)?;
     if !is_https {
         return Ok(Box::new(stream));
     }

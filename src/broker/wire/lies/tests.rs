@@ -331,7 +331,7 @@ async fn reader(liar: Liar, reader: ReaderKind) -> PartitionReader {
     let clients = Arc::new(Clients::new(cluster.options()));
     let max_wait = Duration::from_millis(50);
     let source = config::Source { topic: "t".to_owned(), reader, max_wait, ..Config::default().source };
-    let config = ReaderConfig { kafka: &kafka, source: &source, max_record_bytes: 1 << 20 };
+    let config = ReaderConfig { kafka: &kafka, source: &source, rskafka_cannot: None, max_record_bytes: 1 << 20 };
     PartitionReader::new(None, 0, clients, cluster, Reserve::new(1 << 20), config)
 }
 
