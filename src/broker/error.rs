@@ -185,13 +185,11 @@ fn hint(code: ResponseError) -> &'static str {
              that setting of the topic"
         }
         ResponseError::InvalidTimestamp => {
-            ": the record's timestamp is too far from the broker's time: raise the topic's message.timestamp.after.max.ms or \
-             message.timestamp.before.max.ms (before Kafka 3.6 message.timestamp.difference.max.ms), or set its \
-             message.timestamp.type to LogAppendTime"
+            ": too far from the broker's time: raise the topic's message.timestamp.after.max.ms (1 h by default) or \
+             message.timestamp.before.max.ms, or set its message.timestamp.type to LogAppendTime"
         }
         ResponseError::InvalidRecord => {
-            ": the topic does not take this record: with a cleanup.policy of compact it takes none without a key: set the \
-             topic's cleanup.policy to delete, or name another topic"
+            ": a compacted topic takes no record without a key: set its cleanup.policy to delete, or name another topic"
         }
         ResponseError::GroupMaxSizeReached => {
             ": the group is full: run fewer instances, or raise the brokers' group.max.size"
@@ -234,12 +232,6 @@ fn hint(code: ResponseError) -> &'static str {
         }
         ResponseError::MessageTooLarge => ": larger than the topic's max.message.bytes",
         ResponseError::RecordListTooLarge => ": larger than the topic's segment.bytes",
-        ResponseError::InvalidTimestamp => {
-            ": the topic's message.timestamp.after.max.ms (1 h by default) or message.timestamp.before.max.ms takes no such time"
-        }
-        ResponseError::InvalidRecord => {
-            ": a compacted topic (cleanup.policy) takes no record without a key; or a rule of the broker's own"
-        }
         ResponseError::CorruptMessage => ": the broker finds it damaged, however often it is sent",
         ResponseError::UnsupportedCompressionType => ": set output.compression to a codec that the brokers know",
         ResponseError::InvalidReplicationFactor => ": set topics.replication to at most the number of brokers",

@@ -75,6 +75,11 @@ impl RskafkaReader {
                 self.undecodable += 1;
                 self.by_wire(wire, position, room, 0).await
             }
+            Err(error) if matches!(error.cause, Cause::Timeout(_) | Cause::Connect(_)) => {
+                let (topic, partition) = (&self.topic, self.partition);
+                debug!(topic, partition, offset = position.offset.0, %error, "rskafka gets no answer: reading by the wire");
+                self.by_wire(wire, position, room, wire.max_wait_ms()).await
+            }
             Err(error) => Err(error),
         }
     }

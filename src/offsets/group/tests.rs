@@ -164,7 +164,7 @@ async fn an_answer_that_is_lost_is_made_up_for_by_the_next() {
 #[tokio::test(start_paused = true)]
 async fn a_static_assignment_under_a_group_with_members_says_so() {
     let script = Script::of(&[Fate::Refused(ResponseError::UnknownMemberId)]);
-    let store = GroupStore::with(Arc::clone(&script) as Arc<dyn Group>, Committer::Plain);
+    let store = GroupStore::with(Arc::clone(&script) as Arc<dyn Group>, Committer::Plain, None);
     let error = store.store(&checkpoint_at(0, 11), &Tenure::unlimited()).await.unwrap_err();
     assert_eq!(error.class(), ErrorClass::Fatal, "it lasts until someone mends it: {error}");
     let said = error.to_string();
