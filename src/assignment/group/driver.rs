@@ -68,6 +68,7 @@ pub fn join(parts: Parts<'_>) -> (Changes, Committer) {
     let connection = Arc::new(Coordinator::new(Arc::clone(cluster), &group.id));
     let sender = Sender {
         coordinator: connection,
+        look_up: group.session_timeout / 2,
         // One that is lost leaves time for others before the session ends.
         timeout: request_timeout.min(group.session_timeout / 3),
         held: group.rebalance_timeout + request_timeout,

@@ -17,6 +17,8 @@ use crate::broker::{Cause, Error};
 pub struct Sender {
     /// The broker that keeps the group.
     pub coordinator: Arc<Coordinator>,
+    /// How long it may take to find the coordinator and connect to it: with a request, less than a session.
+    pub look_up: Duration,
     /// How long an answer may take.
     pub timeout: Duration,
     /// The same for answers that the coordinator holds back.
@@ -29,12 +31,13 @@ impl Sender {
     /// The answer to a request. Dropped, it is not waited for.
     pub fn send(&self, request: Request) -> impl Future<Output = Result<Response, Error>> + use<> {
         let (coordinator, timeout, held) = (Arc::clone(&self.coordinator), self.timeout, self.held);
+        let look_up = self.look_up;
         async move {
             // A session that ends while the coordinator is looked for ends the membership.
-            let connection = match tokio::time::timeout(timeout, coordinator.connection()).await {
+            let connection = match tokio::time::timeout(look_up, coordinator.connection()).await {
                 Ok(connection) => connection?,
                 Err(_) => {
-                    let cause = Cause::Timeout(timeout);
+                    let cause = Cause::Timeout(look_up);
                     return Err(Error {
                         doing: "reach the coordinator of group",
                         on: coordinator.group().to_owned(),
