@@ -9,7 +9,7 @@ async fn a_replay_writes_what_came_and_goes_on_behind_it() {
     let sandbox = sandbox().await;
     let brokers = sandbox.bootstrap();
     let tombstone = NewRecord { value: None, ..dead("k4", "", "tombstone", "0") };
-    let cut = dead("k5", "{", "too_large", "0").header(&format!("{PREFIX}truncated.from"), Some(b"999"));
+    let cut = dead("k5", "{", "too_large", "0").header(format!("{PREFIX}truncated.from"), Some(b"999"));
     write(&sandbox, 0, vec![dead("k1", "v1", "wrong_type", "0"), dead("k2", "v2", "missing_field", "2"), cut]);
     write(&sandbox, 1, vec![dead("k3", "v3", "wrong_type", "3"), tombstone]);
 
