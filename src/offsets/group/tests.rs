@@ -230,7 +230,7 @@ async fn a_lease_that_runs_out_while_the_coordinator_is_looked_for_is_a_passing_
     let script = Script::of(&[Fate::Hidden(3_000)]);
     let (store, ..) = store_of(&script);
     let lease = Lease::unlimited();
-    lease.renew(tokio::time::Instant::now() + Duration::from_secs(2));
+    lease.renew(lease.now(), Duration::from_secs(2));
     let outcome = store.store(&checkpoint_at(0, 11), &Tenure::under(&lease)).await;
     assert_eq!(outcome.unwrap_err().class(), ErrorClass::Transient, "nobody needs to mend it");
     assert_eq!(script.came(), []);
@@ -261,13 +261,13 @@ async fn a_lease_that_ran_out_delays_a_commit_and_loses_none() {
     let (store, ..) = store_of(&script);
     let lease = Lease::unlimited();
     let tenure = Tenure::under(&lease);
-    lease.renew(tokio::time::Instant::now());
+    lease.renew(lease.now(), Duration::ZERO);
     let checkpointer = checkpointer(&store, 0, &tenure);
     checkpointer.advance(Offset(11).into());
     let (finished, ()) = tokio::join!(checkpointer.finish(), async {
         seconds(5).await;
         assert_eq!(script.came(), [], "nobody knows whether the partition is another's by now");
-        lease.renew(tokio::time::Instant::now() + Duration::from_secs(10));
+        lease.renew(lease.now(), Duration::from_secs(10));
     });
     finished.unwrap();
     assert_eq!(script.committed(0), Some(11));
