@@ -40,6 +40,12 @@ pub enum AppError {
     /// The offset store is not to be had, or did not take the last checkpoint.
     #[error(transparent)]
     Offsets(#[from] StoreError),
+    /// Partitions whose last checkpoint is not stored, because there was no time for it, or because they were lost.
+    #[error(
+        "{0} partitions were not drained, and their last checkpoints are not stored: what came after the ones before will be \
+         read again; raise shutdown.timeout where it was too short"
+    )]
+    Unfinished(usize),
     /// There will be no partitions for this instance any more.
     #[error(transparent)]
     Assignment(#[from] AssignmentError),
@@ -230,7 +236,7 @@ impl App {
         watched_until.cancel();
         let _ = tokio::join!(serving, reporting); // both end with the token; a panic is logged already
         if drained.unfinished > 0 {
-            warn!(unfinished = drained.unfinished, "not drained in time: what was in flight will be read again");
+            warn!(unfinished = drained.unfinished, "not drained: what was in flight will be read again");
         }
         if let Some(reason) = halt.reason() {
             return Err(AppError::DeadLetters(reason.to_owned()));
@@ -240,6 +246,7 @@ impl App {
         }
         match drained.unstored.into_iter().next() {
             Some(error) => Err(error.into()),
+            None if drained.unfinished > 0 => Err(AppError::Unfinished(drained.unfinished)),
             None => Ok(Summary { counted: observe.tallies.snapshot() }),
         }
     }
