@@ -167,6 +167,11 @@ impl ExactlyOnce {
         accounts.in_flight(self.open.bytes);
     }
 
+    /// Whether there is anything that does not count yet.
+    pub fn is_open(&self) -> bool {
+        !self.open.batches.is_empty()
+    }
+
     /// Counts what does not count yet.
     pub fn tally(&mut self) -> &mut Tally {
         &mut self.open.tally

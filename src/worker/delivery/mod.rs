@@ -74,6 +74,14 @@ impl Delivery {
         }
     }
 
+    /// Whether there is anything written that does not count yet.
+    pub fn is_open(&self) -> bool {
+        match self {
+            Self::AtLeastOnce(_) => false,
+            Self::ExactlyOnce(it) => it.is_open(),
+        }
+    }
+
     /// The tally of what does not count yet; `None` where everything counts at once.
     pub fn tally(&mut self) -> Option<&mut Tally> {
         match self {
