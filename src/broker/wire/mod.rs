@@ -8,6 +8,7 @@
 //!    ├── fetch   (raw batches: control batches, null headers, corrupt ones)
 //!    │      └── FetchLink (to one partition's leader, on a connection of its own)
 //!    ├── leader_epochs (does the log still hold what was read of it?)
+//!    ├── producers (is a batch written whose answer was lost?)
 //!    ├── list_offsets (the ends of a log, the record of a time)
 //!    ├── topics (made with settings, and what settings they have)
 //!    └── Coordinator (a group's broker, or a transactional id's, on a connection of its own)
@@ -37,6 +38,7 @@ mod list_offsets;
 mod pieces;
 mod produce;
 mod producer_id;
+mod producers;
 pub(in crate::broker) mod sasl;
 mod scram;
 mod security;

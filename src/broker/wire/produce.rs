@@ -131,7 +131,7 @@ impl Cluster {
             let cause = Cause::Disconnected("the request was given up with the task that sent it".to_owned());
             Err(failed(topic, partition, cause))
         });
-        if result.is_err() {
+        if result.as_ref().is_err_and(Error::doubts_leader) {
             self.forget_leader(topic, partition).await;
         }
         result

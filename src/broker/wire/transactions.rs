@@ -252,7 +252,8 @@ fn code(code: i16) -> Result<(), Cause> {
     ResponseError::try_from_code(code).map_or(Ok(()), |code| Err(Cause::Code(code)))
 }
 
-fn initialized(response: &InitProducerIdResponse) -> Result<(), Cause> {
+/// Of an id that is none, nothing can be written.
+pub(super) fn initialized(response: &InitProducerIdResponse) -> Result<(), Cause> {
     code(response.error_code)?;
     let (id, epoch) = (response.producer_id.0, response.producer_epoch);
     if id < 0 || epoch < 0 {

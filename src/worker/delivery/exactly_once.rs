@@ -301,6 +301,9 @@ impl ExactlyOnce {
             }
             Request::End => {
                 let next = self.coordinator.commit_transaction(begun).await?;
+                if let Some((_, producer)) = &self.producer {
+                    writer.count(producer.take_uncounted());
+                }
                 if next != begun {
                     self.write_as(next);
                 }
