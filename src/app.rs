@@ -184,20 +184,21 @@ impl App {
         let (changes, committer) = assignment(&config, topics, &cluster, &watch, &observe);
         let exactly_once = config.delivery.guarantee == Guarantee::ExactlyOnce;
         let committer_within = exactly_once.then(|| committer.clone());
+        let group = Arc::new(Coordinator::new(Arc::clone(&cluster), &config.group.id));
         let store: Arc<dyn OffsetStore> = match store {
             Some(store) => Arc::new(store),
             None if config.offsets.store == OffsetStoreKind::Topic => {
                 let settings = TopicSettings::from(&*config);
                 Arc::new(TopicStore::new(Arc::clone(&cluster), &settings, observe.health.clone()))
             }
-            None => Arc::new(GroupStore::new(Coordinator::new(Arc::clone(&cluster), &config.group.id), committer)),
+            None => Arc::new(GroupStore::new(Arc::clone(&group), committer)),
         };
         let transactions = committer_within.map(|committer| {
             Arc::new(Transactions {
                 settings: config.delivery.clone(),
                 id_prefix: config.transactional_id_prefix().to_owned(),
                 cluster: Arc::clone(&cluster),
-                group: Coordinator::new(Arc::clone(&cluster), &config.group.id),
+                group: Arc::clone(&group),
                 committer,
                 refresh_interval: store.refresh_interval(),
                 writer: Arc::clone(&writer),
