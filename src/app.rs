@@ -40,6 +40,12 @@ pub enum AppError {
     /// The offset store is not to be had, or did not take the last checkpoint.
     #[error(transparent)]
     Offsets(#[from] StoreError),
+    /// Partitions whose last checkpoint is not stored, because there was no time for it, or because they were lost.
+    #[error(
+        "{0} partitions were not drained, and their last checkpoints are not stored: what came after the ones before will be \
+         read again; raise shutdown.timeout where it was too short"
+    )]
+    Unfinished(usize),
     /// There will be no partitions for this instance any more.
     #[error(transparent)]
     Assignment(#[from] AssignmentError),
@@ -182,20 +188,18 @@ impl App {
         let (changes, committer) = assignment(&config, topics, &cluster, &watch, &observe);
         let exactly_once = config.delivery.guarantee == Guarantee::ExactlyOnce;
         let committer_within = exactly_once.then(|| committer.clone());
+        let group = Arc::new(Coordinator::new(Arc::clone(&cluster), &config.group.id));
         let store: Arc<dyn OffsetStore> = match store {
             Some(store) => Arc::new(store),
             None if config.offsets.store == OffsetStoreKind::Topic => {
                 let settings = TopicSettings::from(&*config);
                 Arc::new(TopicStore::new(Arc::clone(&cluster), &settings, observe.health.clone()))
             }
+            // Transactional ids keep others out.
+            None if exactly_once => Arc::new(GroupStore::new(Arc::clone(&group), committer)),
             None => {
-                let group = Coordinator::new(Arc::clone(&cluster), &config.group.id);
-                if exactly_once {
-                    Arc::new(GroupStore::new(group, committer)) // transactional ids keep others out
-                } else {
-                    let watched = Watched { health: observe.health.clone(), metrics: observe.metrics.clone() };
-                    Arc::new(GroupStore::watching(group, committer, watched))
-                }
+                let watched = Watched { health: observe.health.clone(), metrics: observe.metrics.clone() };
+                Arc::new(GroupStore::watching(Arc::clone(&group), committer, watched))
             }
         };
         let transactions = committer_within.map(|committer| {
@@ -203,7 +207,7 @@ impl App {
                 settings: config.delivery.clone(),
                 id_prefix: config.transactional_id_prefix().to_owned(),
                 cluster: Arc::clone(&cluster),
-                group: Coordinator::new(Arc::clone(&cluster), &config.group.id),
+                group: Arc::clone(&group),
                 committer,
                 refresh_interval: store.refresh_interval(),
                 writer: Arc::clone(&writer),
@@ -243,7 +247,7 @@ impl App {
         watched_until.cancel();
         let _ = tokio::join!(serving, reporting, asking); // all end with the token; a panic is logged already
         if drained.unfinished > 0 {
-            warn!(unfinished = drained.unfinished, "not drained in time: what was in flight will be read again");
+            warn!(unfinished = drained.unfinished, "not drained: what was in flight will be read again");
         }
         if let Some(reason) = halt.reason() {
             return Err(AppError::DeadLetters(reason.to_owned()));
@@ -253,6 +257,7 @@ impl App {
         }
         match drained.unstored.into_iter().next() {
             Some(error) => Err(error.into()),
+            None if drained.unfinished > 0 => Err(AppError::Unfinished(drained.unfinished)),
             None => Ok(Summary { counted: observe.tallies.snapshot() }),
         }
     }

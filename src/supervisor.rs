@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 
 use crate::assignment::{Assigned, AssignmentError, Change, Changes};
 use crate::offsets::StoreError;
+use crate::tenure::Tenure;
 use crate::worker::PartitionWorker;
 
 /// How long a worker that died waits before it is started again.
@@ -32,11 +33,15 @@ pub struct Supervisor<M> {
     /// What each task works on.
     tasks: HashMap<Id, i32>,
     partitions: BTreeMap<i32, Partition>,
+    /// Set once all is to be given up.
+    draining: bool,
 }
 
 /// A partition that is this instance's, and its worker.
 struct Partition {
     assigned: Assigned,
+    /// The worker's own part of the partition's tenure: what it leaves behind where it dies ends with it.
+    tenure: Tenure,
     stop: CancellationToken,
     task: AbortHandle,
     /// Set once it is to be given up.
@@ -46,7 +51,8 @@ struct Partition {
 /// How the workers ended.
 #[derive(Debug, Default)]
 pub struct Drained {
-    /// Workers that did not finish in time: what they had in flight will be read again.
+    /// Workers that did not finish, be it that there was no time or that their partition was lost meanwhile: their
+    /// last checkpoint is not stored.
     pub unfinished: usize,
     /// Checkpoints that could not be stored at the end.
     pub unstored: Vec<StoreError>,
@@ -57,7 +63,7 @@ pub struct Drained {
 impl<M: MakeWorker> Supervisor<M> {
     /// Without workers yet.
     pub fn new(make: M) -> Self {
-        Self { make, workers: JoinSet::new(), tasks: HashMap::new(), partitions: BTreeMap::new() }
+        Self { make, workers: JoinSet::new(), tasks: HashMap::new(), partitions: BTreeMap::new(), draining: false }
     }
 
     /// Runs workers for what is assigned until `stop`, then drains them within `timeout`. Ends
@@ -66,11 +72,12 @@ impl<M: MakeWorker> Supervisor<M> {
         let mut drained = Drained::default();
         let ended_by_itself = stop.run_until_cancelled(self.follow(&mut changes, &mut drained)).await.is_some();
         changes.leave();
+        self.draining = true;
         let deadline = sleep_until(Instant::now() + timeout);
         tokio::select! {
             () = self.follow(&mut changes, &mut drained) => {}
             () = deadline => {
-                drained.unfinished = self.partitions.len();
+                drained.unfinished += self.partitions.len();
                 self.workers.shutdown().await;
                 changes.released(std::mem::take(&mut self.partitions).into_keys().collect());
                 // The rest is the group's, which would else wait for this member's session to end.
@@ -90,7 +97,7 @@ impl<M: MakeWorker> Supervisor<M> {
                 change = changes.next(), if open => match change {
                     Some(Change::Assigned(partitions)) => self.assign(partitions),
                     Some(Change::Revoked(partitions)) => self.revoke(&partitions, changes),
-                    Some(Change::Lost(partitions)) => self.lose(&partitions),
+                    Some(Change::Lost(partitions)) => self.lose(&partitions, drained),
                     None => {
                         open = false;
                         let all = self.partitions.keys().copied().collect();
@@ -107,26 +114,33 @@ impl<M: MakeWorker> Supervisor<M> {
     fn assign(&mut self, partitions: BTreeMap<i32, Assigned>) {
         for (partition, assigned) in partitions {
             info!(partition, "assigned");
-            self.start(partition, assigned, Duration::ZERO);
+            self.start(partition, assigned, None);
         }
     }
 
-    fn start(&mut self, partition: i32, assigned: Assigned, pause: Duration) {
+    /// Starts a partition's worker, at once or, where one `before` it has died, after a pause: by then that
+    /// one's checkpointer has stored what was done, or never will.
+    fn start(&mut self, partition: i32, assigned: Assigned, before: Option<Tenure>) {
         let stop = CancellationToken::new();
-        let worker = self.make.make(partition, &assigned);
+        let tenure = assigned.tenure.part();
+        let worker = self.make.make(partition, &Assigned { tenure: tenure.clone(), ..assigned.clone() });
         let stopped = stop.clone();
         let task = self.workers.spawn(
             async move {
-                match stopped.run_until_cancelled(sleep(pause)).await {
-                    // In a box of its own: the layout of all that it awaits ends here for the compiler.
-                    Some(()) => Box::pin(worker.run(stopped)).await,
-                    None => Ok(()),
+                if let Some(before) = before {
+                    let paused = stopped.run_until_cancelled(sleep(RESTART_PAUSE)).await;
+                    before.end();
+                    if paused.is_none() {
+                        return Ok(());
+                    }
                 }
+                // In a box of its own: the layout of all that it awaits ends here for the compiler.
+                Box::pin(worker.run(stopped)).await
             }
             .boxed(),
         );
         self.tasks.insert(task.id(), partition);
-        self.partitions.insert(partition, Partition { assigned, stop, task, revoked: false });
+        self.partitions.insert(partition, Partition { assigned, tenure, stop, task, revoked: false });
     }
 
     fn revoke(&mut self, partitions: &BTreeSet<i32>, changes: &Changes) {
@@ -148,11 +162,14 @@ impl<M: MakeWorker> Supervisor<M> {
     }
 
     /// The tenures have ended, and the workers with them; what they had in flight is dropped here.
-    fn lose(&mut self, partitions: &BTreeSet<i32>) {
+    fn lose(&mut self, partitions: &BTreeSet<i32>, drained: &mut Drained) {
         if partitions.is_empty() {
             return;
         }
         warn!(?partitions, "lost: what is in flight will be read again");
+        if self.draining {
+            drained.unfinished += partitions.iter().filter(|lost| self.partitions.contains_key(lost)).count();
+        }
         for lost in partitions.iter().filter_map(|partition| self.partitions.remove(partition)) {
             lost.assigned.tenure.end();
             lost.task.abort();
@@ -171,14 +188,15 @@ impl<M: MakeWorker> Supervisor<M> {
         if self.partitions.get(&partition).is_none_or(|found| found.task.id() != id) {
             return;
         }
-        let Some(Partition { assigned, revoked, .. }) = self.partitions.remove(&partition) else { return };
+        let Some(Partition { assigned, tenure, revoked, .. }) = self.partitions.remove(&partition) else { return };
         // Lost, which is about to be told: nothing is to be started again or given up.
         if assigned.tenure.has_ended() {
+            drained.unfinished += usize::from(self.draining);
             return;
         }
         if !revoked {
             error!(partition, "the worker of this partition ended unexpectedly; it will be started again");
-            self.start(partition, assigned, RESTART_PAUSE);
+            self.start(partition, assigned, Some(tenure));
             return;
         }
         match ended {

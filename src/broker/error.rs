@@ -280,7 +280,40 @@ impl Error {
                 | Cause::Truncated { .. }
                 | Cause::Overtaken { .. }
                 | Cause::GroupHasMembers(_)
+                | Cause::NotHeld
         )
+    }
+
+    /// Whether another broker may lead the partition that was written to: one that says so, and one that
+    /// can't be reached. What else a leader refuses, it refuses as the leader.
+    pub fn doubts_leader(&self) -> bool {
+        use ResponseError as Code;
+        match &self.cause {
+            Cause::Code(code) => matches!(
+                code,
+                Code::NotLeaderOrFollower
+                    | Code::LeaderNotAvailable
+                    | Code::UnknownTopicOrPartition
+                    | Code::FencedLeaderEpoch
+                    | Code::UnknownLeaderEpoch
+                    | Code::ReplicaNotAvailable
+                    | Code::ListenerNotFound
+                    | Code::KafkaStorageError
+                    | Code::BrokerNotAvailable
+                    | Code::NetworkException
+                    | Code::UnknownServerError
+                    | Code::RequestTimedOut
+                    | Code::NotEnoughReplicas
+                    | Code::NotEnoughReplicasAfterAppend
+            ),
+            Cause::NotHeld => false,
+            _ => true,
+        }
+    }
+
+    /// Whether the request may have had its effect, though nobody has heard of it.
+    pub fn leaves_doubt(&self) -> bool {
+        self.class() == ErrorClass::Ambiguous || matches!(self.cause, Cause::FrameTooLarge { .. })
     }
 
     /// What the error means for trying again.

@@ -7,7 +7,7 @@ use kafka_protocol::ResponseError;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::producer::{Producer, Verdict};
+use super::producer::{Producer, Verdict, sequence_after};
 use super::wire::batch::{BatchBuilder, Stamp, restamped};
 use super::writer::Writer;
 use super::{Cause, Destination, Ending, Error, Trouble};
@@ -25,6 +25,14 @@ pub(super) enum Unwritten {
     Refused(Error),
     /// The transaction that it is part of can't be committed any more.
     Aborted(Error),
+}
+
+/// What became of a batch that is refused for what it is.
+enum Poison {
+    Refused(Unwritten),
+    Written,
+    /// It can't be told yet.
+    Unknown,
 }
 
 /// One worker's way to one partition.
@@ -52,6 +60,8 @@ impl<'w> Lane<'w> {
         let mut encoded = encoded.map_err(|error| Unwritten::Refused(Error::compress(&error)))?;
         let mut ending = Ending::default();
         let mut damaged = 0;
+        // Whether an earlier attempt may have written it, of which nobody has heard.
+        let mut in_doubt = false;
         loop {
             self.tenure.held().await;
             let begun = Instant::now();
@@ -61,21 +71,25 @@ impl<'w> Lane<'w> {
                     // An attempt that was given up may still hold the bytes: then there is no buffer.
                     return Ok(encoded.try_into_mut().map(Vec::from).unwrap_or_default());
                 }
-                Err(error) if error.refuses_records() => return Err(Unwritten::Refused(error)),
-                Err(error)
-                    if error.is(ResponseError::UnknownTopicOrPartition) && self.writer.has_gone(self.to).await =>
-                {
-                    return Err(Unwritten::Refused(error));
-                }
-                Err(error) if error.is(ResponseError::CorruptMessage) => {
-                    damaged += 1;
-                    if damaged >= DAMAGED {
-                        return Err(Unwritten::Refused(error));
-                    }
+                Err(error) => {
+                    damaged += u32::from(error.is(ResponseError::CorruptMessage));
                     error
                 }
-                Err(error) => error,
             };
+            if error.refuses_records() || damaged >= DAMAGED {
+                match self.judge_poison(error, in_doubt, &stamp, records).await {
+                    Poison::Refused(unwritten) => return Err(unwritten),
+                    Poison::Written => {
+                        self.note_written(&stamp, records, encoded.len(), begun.elapsed());
+                        return Ok(Vec::new());
+                    }
+                    Poison::Unknown => continue,
+                }
+            }
+            if error.is(ResponseError::UnknownTopicOrPartition) && self.writer.has_gone(self.to).await {
+                return Err(Unwritten::Refused(error));
+            }
+            in_doubt |= error.leaves_doubt();
             match self.producer.failed(&stamp, &error) {
                 Verdict::Written => {
                     self.note_written(&stamp, records, encoded.len(), begun.elapsed());
@@ -89,8 +103,29 @@ impl<'w> Lane<'w> {
                     self.pause(&error).await;
                     stamp = self.stamp().await;
                     encoded = restamped(encoded, stamp);
+                    in_doubt = false;
                 }
                 Verdict::Aborted => return Err(Unwritten::Aborted(error)),
+            }
+        }
+    }
+
+    /// What to make of a batch that its topic refuses for what it is. A broker looks at that before it looks
+    /// whether it has the batch already: after an attempt without answer it may have been written, under
+    /// settings or at a time when it was not refused.
+    async fn judge_poison(&mut self, error: Error, in_doubt: bool, stamp: &Stamp, records: i32) -> Poison {
+        if !in_doubt || *stamp == Stamp::PLAIN {
+            return Poison::Refused(Unwritten::Refused(error));
+        }
+        if stamp.transactional {
+            return Poison::Refused(Unwritten::Aborted(error));
+        }
+        match self.writer.last_sequence(self.to, stamp.producer).await {
+            Ok(last) if last == Some(sequence_after(stamp.sequence, records - 1)) => Poison::Written,
+            Ok(_) => Poison::Refused(Unwritten::Refused(error)),
+            Err(unknown) => {
+                self.pause(&unknown).await;
+                Poison::Unknown
             }
         }
     }
@@ -101,7 +136,8 @@ impl<'w> Lane<'w> {
 
     fn note_written(&mut self, stamp: &Stamp, records: i32, bytes: usize, took: Duration) {
         self.producer.written(self.to, stamp, records);
-        self.writer.note_written(self.to, usize::try_from(records).map_or(0, count), count(bytes), took);
+        let sum = (usize::try_from(records).map_or(0, count), count(bytes));
+        self.writer.note_written(self.to, sum, took, self.producer);
         self.trouble.iter_mut().for_each(Trouble::passed);
     }
 

@@ -33,7 +33,12 @@ pub struct Producer {
     pub(super) asking: tokio::sync::Mutex<()>,
     /// Set where all that it writes is part of transactions.
     within: Option<WithinTransaction>,
+    /// What is written of the open transaction, which counts once that is committed.
+    uncounted: Mutex<Uncounted>,
 }
+
+/// Records and bytes written to each partition.
+pub type Uncounted = HashMap<Destination, (u64, u64)>;
 
 #[derive(Debug)]
 struct Sequences {
@@ -67,7 +72,7 @@ pub enum Verdict {
 impl Default for Producer {
     fn default() -> Self {
         let sequences = Mutex::new(Sequences { id: Id::Unknown, next: HashMap::new() });
-        Self { sequences, asking: tokio::sync::Mutex::default(), within: None }
+        Self { sequences, asking: tokio::sync::Mutex::default(), within: None, uncounted: Mutex::default() }
     }
 }
 
@@ -75,12 +80,25 @@ impl Producer {
     /// One that writes within transactions, as this id.
     pub fn transactional(within: WithinTransaction, id: ProducerId) -> Self {
         let sequences = Mutex::new(Sequences { id: Id::Known(id), next: HashMap::new() });
-        Self { sequences, asking: tokio::sync::Mutex::default(), within: Some(within) }
+        let (asking, uncounted) = (tokio::sync::Mutex::default(), Mutex::default());
+        Self { sequences, asking, within: Some(within), uncounted }
     }
 
     /// Set where all that it writes is part of transactions.
     pub fn within(&self) -> Option<&WithinTransaction> {
         self.within.as_ref()
+    }
+
+    /// Notes what is to be counted once the transaction is committed.
+    pub fn count_later(&self, to: Destination, records: u64, bytes: u64) {
+        let mut uncounted = self.uncounted.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = uncounted.entry(to).or_default();
+        (sum.0, sum.1) = (sum.0 + records, sum.1 + bytes);
+    }
+
+    /// What is to be counted now that the transaction is committed.
+    pub fn take_uncounted(&self) -> Uncounted {
+        std::mem::take(&mut self.uncounted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The stamp of the next batch for a partition; `None` while an id is to be asked for.
@@ -156,7 +174,7 @@ impl Producer {
 }
 
 /// Numbers go from `i32::MAX` on to 0.
-fn sequence_after(sequence: i32, records: i32) -> i32 {
+pub(super) fn sequence_after(sequence: i32, records: i32) -> i32 {
     let next = (i64::from(sequence) + i64::from(records)) & i64::from(i32::MAX);
     i32::try_from(next).unwrap_or(0)
 }

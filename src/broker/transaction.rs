@@ -29,6 +29,7 @@
 //!
 //! **After a lost answer the next transaction has another id**: the request may still lie somewhere,
 //! and a late `EndTxn` would commit the half of what has come since. Under an old epoch it is refused.
+//! It is asked for in the place of the one before (KIP-360): a late copy of that request fences nobody.
 //! In version 2 every transaction has another epoch than the one before, so that nothing need be asked.
 //!
 //! **None is empty**: the offset is in each, also where nothing is written. So there is always something
@@ -41,7 +42,6 @@ use kafka_protocol::ResponseError;
 use super::wire::TransactionVersion;
 use super::{Cause, Destination, Error};
 use crate::record::Offset;
-use crate::retry::ErrorClass;
 
 /// The transactions under one transactional id.
 #[derive(Debug)]
@@ -57,6 +57,8 @@ pub struct Transaction {
 enum State {
     /// Without an id. Nothing is open that is to be committed.
     Uninitialized,
+    /// With an id that another is to take the place of. Nothing is open.
+    Renewing,
     Ready,
     InTransaction {
         added: BTreeSet<Destination>,
@@ -82,6 +84,8 @@ enum Step {
 pub enum Request {
     /// `InitProducerId`: who writes from now on; what was open is ended.
     Initialize,
+    /// The same in the place of the id that there is (KIP-360), under which nothing is open.
+    Renew,
     /// `AddPartitionsToTxn`, before anything is written to these. In version 1 only.
     AddPartitions(BTreeSet<Destination>),
     /// `AddOffsetsToTxn`. In version 1 only.
@@ -113,6 +117,7 @@ impl Transaction {
     pub fn poll(&self) -> Option<Request> {
         match &self.state {
             State::Uninitialized | State::Aborting => Some(Request::Initialize),
+            State::Renewing => Some(Request::Renew),
             State::Ready => None,
             State::InTransaction { missing, .. } if missing.is_empty() => None,
             State::InTransaction { missing, .. } => Some(Request::AddPartitions(missing.clone())),
@@ -152,10 +157,10 @@ impl Transaction {
         self.state = State::Aborting;
     }
 
-    /// The answer to [`Request::Initialize`] is an id, for transactions of this version. Sequence
-    /// numbers begin again under it.
+    /// The answer to [`Request::Initialize`] or [`Request::Renew`] is an id, for transactions of this
+    /// version. Sequence numbers begin again under it.
     pub fn initialized(&mut self, version: TransactionVersion) {
-        if matches!(self.state, State::Uninitialized | State::Aborting) {
+        if matches!(self.state, State::Uninitialized | State::Renewing | State::Aborting) {
             self.state = State::Ready;
             self.version = version;
             self.is_in_doubt = false;
@@ -171,10 +176,10 @@ impl Transaction {
             State::Committing { step: step @ Step::CommitOffsets, .. } => *step = Step::End,
             State::Committing { step: Step::End, .. } => {
                 let is_over = self.version == TransactionVersion::V2 || !self.is_in_doubt;
-                self.state = if is_over { State::Ready } else { State::Uninitialized };
+                self.state = if is_over { State::Ready } else { State::Renewing };
                 self.is_in_doubt = false;
             }
-            State::Uninitialized | State::Ready | State::Aborting => {}
+            State::Uninitialized | State::Renewing | State::Ready | State::Aborting => {}
         }
     }
 
@@ -187,7 +192,7 @@ impl Transaction {
             self.abort();
             return Failure::Aborted;
         }
-        self.is_in_doubt |= error.class() == ErrorClass::Ambiguous;
+        self.is_in_doubt |= error.leaves_doubt();
         Failure::Again
     }
 }

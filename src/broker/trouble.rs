@@ -93,6 +93,11 @@ impl Trouble {
         self
     }
 
+    /// Whether the last attempt failed.
+    pub fn lasts(&self) -> bool {
+        self.row.is_some()
+    }
+
     /// Notes a failure and says how long to wait before the next attempt.
     pub fn failed(&mut self, error: &Error) -> Duration {
         self.failed_as(self.class_of(error), error)

@@ -13,6 +13,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::lane::{Lane, Unwritten};
+use super::producer::Uncounted;
+use super::wire::batch::ProducerId;
 use super::wire::{Cluster, Produced};
 use super::{DEAD_LETTER, Destination, Error, OUTPUT, OutputBatch, Part, Producer, Trouble, Watch};
 use crate::config::{Compression, Config};
@@ -209,10 +211,32 @@ impl Writer {
         self.cluster.produce_under(tenure, producer.within(), name, to.partition, batch, self.request_timeout).await
     }
 
-    pub(super) fn note_written(&self, to: Destination, records: u64, bytes: u64, took: Duration) {
+    /// Counts what is written, at once or, within a transaction, when that is committed.
+    pub(super) fn note_written(
+        &self,
+        to: Destination,
+        (records, bytes): (u64, u64),
+        took: Duration,
+        producer: &Producer,
+    ) {
         let Topic { metrics, latency, .. } = &self.topics[to.topic];
-        metrics.count(records, bytes);
+        match producer.within() {
+            Some(_) => producer.count_later(to, records, bytes),
+            None => metrics.count(records, bytes),
+        }
         latency.observe(took);
+    }
+
+    /// Counts what was written within a transaction that is committed now.
+    pub fn count(&self, written: Uncounted) {
+        for (to, (records, bytes)) in written {
+            self.topics[to.topic].metrics.count(records, bytes);
+        }
+    }
+
+    /// The number of the last record that a producer is known to have written there.
+    pub(super) async fn last_sequence(&self, to: Destination, of: ProducerId) -> Result<Option<i32>, Error> {
+        self.cluster.last_sequence(&self.topics[to.topic].name, to.partition, of).await
     }
 
     pub(super) fn trouble(&self, to: Destination) -> Trouble {

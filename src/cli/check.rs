@@ -17,6 +17,7 @@ use crate::config::{Config, CreateTopics, Guarantee, OffsetStoreKind, Problems};
 use crate::geoip::Database;
 use crate::retry::ErrorClass;
 use crate::stages::Routes;
+use crate::tenure::Tenure;
 
 /// Loads the configuration and writes it to `out` in TOML. Nothing is bound and no broker asked;
 /// `--connect` is the caller's, with the configuration that this returns.
@@ -184,7 +185,8 @@ async fn transactional_ids(config: &Config, cluster: Arc<Cluster>) -> (String, b
     let latest = config.delivery.transaction_version.into();
     let until = Instant::now() + config.kafka.request_timeout;
     let error = loop {
-        match coordinator.init_transactions(config.delivery.transaction_timeout, latest).await {
+        let timeout = config.delivery.transaction_timeout;
+        match coordinator.init_transactions(timeout, latest, None, &Tenure::unlimited()).await {
             Ok(_) => return (format!("transactional ids {prefix}-*: Write and Describe are allowed"), true),
             Err(error) if passes(&error) && Instant::now() < until => sleep(POLL).await,
             Err(error) => break error,

@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Checkpoint, OffsetStore, StoreError};
-use crate::record::Position;
-use crate::retry::ErrorClass;
+use crate::broker::Error;
+use crate::record::{Offset, Position};
 use crate::tenure::Tenure;
 
 /// How long a broker may still carry out a request whose answer was given up: it lies in a queue, or
@@ -20,30 +20,83 @@ const LATE: Duration = Duration::from_secs(30);
 /// What became of an attempt to store a checkpoint.
 pub type Outcome<'a> = Result<&'a Checkpoint, &'a StoreError>;
 
+/// What is known of the place where work began.
+#[derive(Debug, Clone)]
+pub enum Standing {
+    /// Loaded, perhaps from a broker that had ceased to be the coordinator.
+    Unconfirmed,
+    /// Whoever takes the checkpoints had just that.
+    Confirmed,
+    /// It had another: nothing is stored, and the work is to begin anew there.
+    Overtaken(Error),
+}
+
 /// The task that stores one partition's checkpoints, and the way to tell it of progress.
 ///
-/// Dropped, it stores what it was last told and ends; [`Checkpointer::finish`] waits for that.
+/// Dropped, it stores what it was last told and ends, with its tenure at the latest;
+/// [`Checkpointer::finish`] waits for that.
 #[derive(Debug)]
 pub struct Checkpointer {
     progress: watch::Sender<Position>,
+    standing: watch::Receiver<Standing>,
     task: JoinHandle<Result<(), StoreError>>,
 }
 
 impl Checkpointer {
     /// Starts the task, which ends with `tenure` at the latest. `stored` holds the partition's names
-    /// and where its work begins, which is taken as stored already; `report` hears of every attempt,
+    /// and where its work begins, which is taken as stored already, though unconfirmed where the store
+    /// `loaded` it and [looks back](OffsetStore::looks_back); `report` hears of every attempt,
     /// how long it took, and says how long to wait after one that failed.
     pub fn spawn(
         store: Arc<dyn OffsetStore>,
         tenure: Tenure,
         stored: Checkpoint,
+        loaded: Option<Offset>,
         interval: Duration,
         report: impl FnMut(Outcome<'_>, Duration) -> Duration + Send + 'static,
     ) -> Self {
         let (progress, watched) = watch::channel(stored.position());
-        let keeper =
-            Keeper { store, tenure, stored, stored_at: Instant::now(), in_doubt_until: None, interval, report };
-        Self { progress, task: tokio::spawn(keeper.run(watched).boxed()) }
+        let unconfirmed = loaded.is_some() && store.looks_back();
+        let standing = if unconfirmed { Standing::Unconfirmed } else { Standing::Confirmed };
+        let (told, standing) = watch::channel(standing);
+        let keeper = Keeper {
+            store,
+            tenure,
+            stored,
+            stored_at: Instant::now(),
+            before: if unconfirmed { expected(loaded) } else { Vec::new() },
+            standing: told,
+            in_doubt_until: None,
+            interval,
+            report,
+        };
+        Self { progress, standing, task: tokio::spawn(keeper.run(watched).boxed()) }
+    }
+
+    /// What is known of the place where work began.
+    pub fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+
+    /// Returns once the place where work began is confirmed or overtaken; perhaps never.
+    pub async fn decided(&self) {
+        let mut standing = self.standing.clone();
+        if standing.wait_for(|standing| !matches!(standing, Standing::Unconfirmed)).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Returns once it turns out that the store has another offset; perhaps never.
+    pub async fn overtaken(&self) -> Error {
+        let mut standing = self.standing.clone();
+        loop {
+            if let Standing::Overtaken(error) = &*standing.borrow_and_update() {
+                return error.clone();
+            }
+            if standing.changed().await.is_err() {
+                std::future::pending().await
+            }
+        }
     }
 
     /// Notes that every record before `next` is done. Steps back are ignored.
@@ -81,6 +134,9 @@ struct Keeper<R> {
     tenure: Tenure,
     stored: Checkpoint,
     stored_at: Instant,
+    /// Until the place where work began is confirmed: what the store may have.
+    before: Vec<Option<Offset>>,
+    standing: watch::Sender<Standing>,
     /// Until then what is stored may be overtaken by an earlier attempt, and is stored again.
     in_doubt_until: Option<Instant>,
     interval: Duration,
@@ -98,12 +154,14 @@ impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
     }
 
     async fn keep_up(&mut self, progress: &mut watch::Receiver<Position>) -> Result<(), StoreError> {
-        let mut due = Instant::now() + self.interval;
-        let mut failed = false;
+        // What is unconfirmed is stored at once, as it is: there is nothing to wait for.
+        let mut failed = !self.before.is_empty();
+        let mut due = if failed { Instant::now() } else { Instant::now() + self.interval };
         loop {
             let open = self.wait(progress, due, failed).await;
             let next = *progress.borrow_and_update();
-            match self.keep(next).await {
+            match self.keep(next, open).await {
+                Err((error, _)) if error.overtaken().is_some() => return Err(error),
                 Ok(()) if open => {
                     failed = false;
                     due = Instant::now() + self.interval;
@@ -141,37 +199,70 @@ impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
         }
     }
 
-    /// Stores a place that is not stored yet, or whose store will forget it soon.
-    async fn keep(&mut self, next: Position) -> Result<(), (StoreError, Duration)> {
+    /// Stores a place that is not stored yet, or not confirmed, or whose store will forget it soon. At the
+    /// end only what is not stored.
+    async fn keep(&mut self, next: Position, open: bool) -> Result<(), (StoreError, Duration)> {
+        let in_doubt = self.is_in_doubt();
+        let is_stored = next == self.stored.position();
         let stale = self.refresh_interval().is_some_and(|interval| self.stored_at.elapsed() >= interval);
-        if next == self.stored.position() && !stale {
+        let wanted = if open { stale || !self.before.is_empty() } else { stale && in_doubt };
+        if is_stored && !wanted {
             return Ok(());
+        }
+        // What is merely refreshed may have been set by others meanwhile.
+        if is_stored && self.before.is_empty() && !in_doubt {
+            self.before = expected(Some(next.offset));
         }
         let checkpoint = self.stored.clone().at(next);
         self.tenure.held().await; // a lease that ran out may be renewed
         let begun = Instant::now();
-        let result = self.store.store(&checkpoint, &self.tenure).await;
+        let result = match &self.before[..] {
+            [] => self.store.store(&checkpoint, &self.tenure).await,
+            before => self.store.store_over(&checkpoint, before, &self.tenure).await,
+        };
+        if let Some(overtaken) = result.as_ref().err().and_then(StoreError::overtaken) {
+            self.standing.send_replace(Standing::Overtaken(overtaken.clone()));
+            return result.map_err(|error| (error, Duration::ZERO));
+        }
         let pause = (self.report)(result.as_ref().map(|()| &checkpoint), begun.elapsed());
         if let Err(error) = result {
-            if error.class() == ErrorClass::Ambiguous {
+            if error.leaves_doubt() {
                 self.in_doubt_until = Some(Instant::now() + LATE);
+                if !self.before.is_empty() {
+                    self.before.push(Some(checkpoint.next_offset));
+                }
             }
             return Err((error, pause));
         }
+        self.before.clear();
+        self.standing.send_if_modified(|standing| {
+            let news = matches!(standing, Standing::Unconfirmed);
+            *standing = Standing::Confirmed;
+            news
+        });
         self.stored = checkpoint;
         self.stored_at = Instant::now();
         Ok(())
     }
 
+    fn is_in_doubt(&self) -> bool {
+        self.in_doubt_until.is_some_and(|until| Instant::now() < until)
+    }
+
     /// How soon what is stored already is stored again.
     fn refresh_interval(&self) -> Option<Duration> {
-        let in_doubt = self.in_doubt_until.is_some_and(|until| Instant::now() < until);
-        if in_doubt { Some(self.interval) } else { self.store.refresh_interval() }
+        if self.is_in_doubt() { Some(self.interval) } else { self.store.refresh_interval() }
     }
 
     fn not_held(&self) -> StoreError {
         StoreError::NotHeld { topic: self.stored.topic.clone(), partition: self.stored.partition }
     }
+}
+
+/// What a store that told this offset may have. One that has none by now has forgotten it: that is no reason
+/// to begin elsewhere.
+fn expected(told: Option<Offset>) -> Vec<Option<Offset>> {
+    vec![told, None]
 }
 
 /// Waits until nobody can tell of progress any more, whatever is told before.
@@ -229,7 +320,9 @@ mod tests {
     fn spawn_under(store: &Arc<Memory>, tenure: Tenure) -> Checkpointer {
         let first =
             Checkpoint { topic: "t".into(), topic_id: None, partition: 0, next_offset: Offset(10), leader_epoch: None };
-        Checkpointer::spawn(store.clone(), tenure, first, Duration::from_secs(1), |_, _| Duration::from_millis(100))
+        let interval = Duration::from_secs(1);
+        let loaded = Some(first.next_offset);
+        Checkpointer::spawn(store.clone(), tenure, first, loaded, interval, |_, _| Duration::from_millis(100))
     }
 
     fn stored(store: &Memory) -> Vec<i64> {
@@ -300,6 +393,25 @@ mod tests {
         assert!(again.len() > 5 && again.iter().all(|offset| *offset == 11), "{again:?}");
         tokio::time::sleep(LATE).await;
         assert_eq!(stored(&store), again, "by then it is certain");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_of_a_tenure_that_ended_leaves_no_checkpointer_behind() {
+        let store = Arc::new(Memory::default());
+        let partition = Tenure::unlimited();
+        let (died, next) = (partition.part(), partition.part());
+        let left = spawn_under(&store, died.clone());
+        *store.failures.lock().unwrap() = u32::MAX;
+        left.advance(Offset(11).into());
+        drop(left);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        died.end();
+        *store.failures.lock().unwrap() = 0;
+        let checkpointer = spawn_under(&store, next);
+        checkpointer.advance(Offset(12).into());
+        checkpointer.finish().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(stored(&store), [12], "nothing of the one that died comes after it");
     }
 
     #[tokio::test(start_paused = true)]

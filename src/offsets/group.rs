@@ -19,9 +19,9 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 pub use self::rivals::Watched;
 use self::rivals::{Expected, Rivals};
 use super::{Checkpoint, OffsetStore, StoreError};
-use crate::broker::wire::{Committed, Coordinator, GroupOffset, Identity};
+use crate::broker::wire::{Committed, Committing, Coordinator, GroupOffset, Identity, OffsetsHeld};
 use crate::broker::{Cause, Error};
-use crate::record::TopicId;
+use crate::record::{Offset, TopicId};
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
 
@@ -90,19 +90,35 @@ pub struct GroupStore {
 /// Offsets of one topic, by partition.
 type Offsets = BTreeMap<i32, GroupOffset>;
 
+/// What a partition may have had before; `None` stands for no offset.
+type Before = BTreeMap<i32, Vec<Option<Offset>>>;
+
+/// Whether a partition has one of these.
+fn had(found: &Offsets, partition: i32, before: &[Option<Offset>]) -> bool {
+    before.contains(&found.get(&partition).map(|found| found.offset))
+}
+
 /// Where a group's offsets are kept: with its coordinator, or a test's script.
 trait Group: std::fmt::Debug + Send + Sync {
     fn id(&self) -> &str;
 
-    /// Looks up who keeps the group, where that is not known.
-    fn reach(&self) -> BoxFuture<'_, Result<(), Error>>;
-
+    /// Commits what is still this instance's once it is written.
     fn commit<'a>(
         &'a self,
-        identity: Option<&'a Identity>,
+        who: Committing<'a>,
         topic: &'a str,
-        offsets: &'a Offsets,
+        offsets: &'a OffsetsHeld,
     ) -> BoxFuture<'a, Result<Committed, Error>>;
+
+    /// Commits, where all of these partitions had one of these offsets: else it says what they have, and
+    /// commits nothing.
+    fn commit_over<'a>(
+        &'a self,
+        who: Committing<'a>,
+        topic: &'a str,
+        offsets: &'a OffsetsHeld,
+        before: &'a Before,
+    ) -> BoxFuture<'a, Result<Result<Committed, Offsets>, Error>>;
 
     fn committed<'a>(&'a self, topic: &'a str, partitions: &'a [i32]) -> BoxFuture<'a, Result<Offsets, Error>>;
 }
@@ -112,17 +128,28 @@ impl Group for Coordinator {
         self.group()
     }
 
-    fn reach(&self) -> BoxFuture<'_, Result<(), Error>> {
-        async { self.connection().await.map(drop) }.boxed()
-    }
-
     fn commit<'a>(
         &'a self,
-        identity: Option<&'a Identity>,
+        who: Committing<'a>,
         topic: &'a str,
-        offsets: &'a Offsets,
+        offsets: &'a OffsetsHeld,
     ) -> BoxFuture<'a, Result<Committed, Error>> {
-        Coordinator::commit(self, identity, topic, offsets).boxed()
+        Coordinator::commit(self, who, topic, offsets).boxed()
+    }
+
+    fn commit_over<'a>(
+        &'a self,
+        who: Committing<'a>,
+        topic: &'a str,
+        offsets: &'a OffsetsHeld,
+        before: &'a Before,
+    ) -> BoxFuture<'a, Result<Result<Committed, Offsets>, Error>> {
+        let partitions: Vec<i32> = before.keys().copied().collect();
+        async move {
+            let agrees = |found: &Offsets| before.iter().all(|(partition, before)| had(found, *partition, before));
+            self.commit_where(who, topic, offsets, &partitions, agrees).await
+        }
+        .boxed()
     }
 
     fn committed<'a>(&'a self, topic: &'a str, partitions: &'a [i32]) -> BoxFuture<'a, Result<Offsets, Error>> {
@@ -134,20 +161,22 @@ impl Group for Coordinator {
 #[derive(Debug)]
 struct Commit {
     checkpoint: Checkpoint,
+    /// What it takes the place of, where that is to be confirmed.
+    before: Option<Vec<Option<Offset>>>,
     tenure: Tenure,
     done: oneshot::Sender<Result<(), StoreError>>,
 }
 
 impl GroupStore {
-    /// Keeps offsets with this coordinator, on a connection that is the store's alone.
-    pub fn new(coordinator: Coordinator, committer: Committer) -> Self {
-        Self::with(Arc::new(coordinator), committer, None)
+    /// Keeps offsets with this coordinator.
+    pub fn new(coordinator: impl Into<Arc<Coordinator>>, committer: Committer) -> Self {
+        Self::with(coordinator.into(), committer, None)
     }
 
     /// The same, and looks whether another process commits these offsets too, where no membership keeps it from that.
-    pub fn watching(coordinator: Coordinator, committer: Committer, watched: Watched) -> Self {
+    pub fn watching(coordinator: impl Into<Arc<Coordinator>>, committer: Committer, watched: Watched) -> Self {
         let watched = matches!(committer, Committer::Plain).then_some(watched);
-        Self::with(Arc::new(coordinator), committer, watched)
+        Self::with(coordinator.into(), committer, watched)
     }
 
     fn with(group: Arc<dyn Group>, committer: Committer, watched: Option<Watched>) -> Self {
@@ -157,6 +186,20 @@ impl GroupStore {
         let rivals = Rivals::new(watched, expected.clone());
         tokio::spawn(commit_queued(Arc::clone(&group), committer, rivals, queued).boxed());
         Self { group, queue, refresh_interval, expected }
+    }
+
+    async fn enqueue(
+        &self,
+        checkpoint: &Checkpoint,
+        before: Option<Vec<Option<Offset>>>,
+        tenure: &Tenure,
+    ) -> Result<(), StoreError> {
+        let (done, outcome) = oneshot::channel();
+        let commit = Commit { checkpoint: checkpoint.clone(), before, tenure: tenure.clone(), done };
+        let not_held = || not_held(checkpoint);
+        // Both fail only where a later commit of the same partition took this one's place.
+        self.queue.send(commit).await.map_err(|_| not_held())?;
+        outcome.await.unwrap_or_else(|_| Err(not_held()))
     }
 
     /// The checkpoints of these partitions; those without one are left out.
@@ -180,15 +223,22 @@ impl OffsetStore for GroupStore {
     }
 
     fn store<'a>(&'a self, checkpoint: &'a Checkpoint, tenure: &'a Tenure) -> BoxFuture<'a, Result<(), StoreError>> {
-        async move {
-            let (done, outcome) = oneshot::channel();
-            let commit = Commit { checkpoint: checkpoint.clone(), tenure: tenure.clone(), done };
-            let not_held = || not_held(checkpoint);
-            // Both fail only where a later commit of the same partition took this one's place.
-            self.queue.send(commit).await.map_err(|_| not_held())?;
-            outcome.await.unwrap_or_else(|_| Err(not_held()))
-        }
-        .boxed()
+        self.enqueue(checkpoint, None, tenure).boxed()
+    }
+
+    /// A broker that slept through the election of another coordinator tells offsets of before, and can't
+    /// write one down. So what the connection says that then takes the commit is what counts.
+    fn store_over<'a>(
+        &'a self,
+        checkpoint: &'a Checkpoint,
+        before: &'a [Option<Offset>],
+        tenure: &'a Tenure,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.enqueue(checkpoint, Some(before.to_vec()), tenure).boxed()
+    }
+
+    fn looks_back(&self) -> bool {
+        true
     }
 
     fn refresh_interval(&self) -> Option<Duration> {
@@ -255,34 +305,58 @@ async fn commit_together(
     topic: &str,
     mut commits: BTreeMap<i32, Commit>,
 ) {
-    // Whose each partition is, and who this is, is asked as late as can be: finding the coordinator
-    // may take until both have changed.
-    let reached = group.reach().await;
-    if reached.is_ok() {
-        rivals.look(group).await;
-    }
-    let gone: Vec<_> = commits.extract_if(.., |_, commit| !commit.tenure.holds()).collect();
-    for (_, commit) in gone {
-        // A lease that ran out may be renewed: then it is tried again.
-        let ended = commit.tenure.has_ended();
-        let error = if ended { not_held(&commit.checkpoint) } else { no_member(group.id()).into() };
-        commit.end(Err(error));
-    }
-    if commits.is_empty() {
-        return;
-    }
-    let offsets =
-        commits.iter().map(|(partition, commit)| (*partition, rivals.signed(group_offset(&commit.checkpoint))));
-    let offsets = offsets.collect();
-    let committed = match reached.and_then(|()| committer.identity(group.id())) {
-        Ok(identity) => group.commit(identity.as_ref(), topic, &offsets).await,
-        Err(error) => Err(error),
+    rivals.look(group).await;
+    // Whose each partition is, and who this is, is asked as late as can be: finding the coordinator,
+    // and its pauses, may take until both have changed.
+    let who = || committer.identity(group.id());
+    let offsets = |commits: &BTreeMap<i32, Commit>| -> OffsetsHeld {
+        let held = |commit: &Commit| (rivals.signed(group_offset(&commit.checkpoint)), commit.tenure.clone());
+        commits.iter().map(|(partition, commit)| (*partition, held(commit))).collect()
+    };
+    let committed = loop {
+        let before = |(partition, commit): (&i32, &Commit)| Some((*partition, commit.before.clone()?));
+        let before: Before = commits.iter().filter_map(before).collect();
+        if before.is_empty() {
+            break group.commit(&who, topic, &offsets(&commits)).await;
+        }
+        let found = match group.commit_over(&who, topic, &offsets(&commits), &before).await {
+            Ok(Ok(committed)) => break Ok(committed),
+            Ok(Err(found)) => found,
+            Err(error) => break Err(error),
+        };
+        // The others are committed without these.
+        let is_overtaken = |partition: &i32, commit: &mut Commit| {
+            commit.before.as_ref().is_some_and(|before| !had(&found, *partition, before))
+        };
+        for (partition, commit) in commits.extract_if(.., is_overtaken).collect::<Vec<_>>() {
+            let begun_at = commit.before.as_ref().and_then(|before| before.first().copied().flatten());
+            let found = found.get(&partition).map(|found| found.offset);
+            let cause = Cause::Overtaken { begun_at, found };
+            commit.end(Err(Error { doing: "commit", on: format!("{topic}/{partition}"), cause }.into()));
+        }
+        if commits.is_empty() {
+            return;
+        }
     };
     for (partition, commit) in commits {
         let outcome = match &committed {
-            Ok(outcomes) => outcomes.get(&partition).copied().unwrap_or(Err(ResponseError::UnknownServerError)),
+            Ok(outcomes) => match outcomes.get(&partition) {
+                Some(outcome) => *outcome,
+                // A lease that ran out may be renewed: then it is tried again.
+                None if commit.tenure.has_ended() => {
+                    let error = not_held(&commit.checkpoint);
+                    commit.end(Err(error));
+                    continue;
+                }
+                None => Err(ResponseError::RebalanceInProgress),
+            },
             Err(error) => {
-                commit.end(Err(error.clone().into()));
+                let error = match error.cause {
+                    Cause::NotHeld if commit.tenure.has_ended() => not_held(&commit.checkpoint),
+                    Cause::NotHeld => no_member(group.id()).into(),
+                    _ => error.clone().into(),
+                };
+                commit.end(Err(error));
                 continue;
             }
         };
@@ -292,11 +366,13 @@ async fn commit_together(
         }
         let outcome = outcome.map_err(|code| {
             let on = format!("{} for {topic}/{partition}", group.id());
-            StoreError::from(Error { doing: "commit offsets of group", on, cause: committer.cause(group.id(), code) })
+            StoreError::from(Error { doing: DOING, on, cause: committer.cause(group.id(), code) })
         });
         commit.end(outcome);
     }
 }
+
+const DOING: &str = "commit offsets of group";
 
 impl Commit {
     /// Says what became of it.
@@ -313,7 +389,7 @@ fn is_expelled(code: ResponseError) -> bool {
 
 /// What the coordinator would most likely say to a commit now.
 fn no_member(group: &str) -> Error {
-    Error::code("commit offsets of group", group, ResponseError::RebalanceInProgress)
+    Error::code(DOING, group, ResponseError::RebalanceInProgress)
 }
 
 fn not_held(checkpoint: &Checkpoint) -> StoreError {

@@ -19,7 +19,7 @@ use crate::record::{Offset, Position, TopicId};
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
 
-pub use checkpointer::{Checkpointer, Outcome};
+pub use checkpointer::{Checkpointer, Outcome, Standing};
 pub use codec::CodecError;
 pub use file::{FileStore, Listed};
 pub use group::{Committer, GroupStore, Watched, group_offset};
@@ -68,6 +68,27 @@ pub trait OffsetStore: Send + Sync {
     /// # Errors
     /// Where it can't be written; the one before stays, unless the answer alone was lost.
     fn store<'a>(&'a self, checkpoint: &'a Checkpoint, tenure: &'a Tenure) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Keeps a checkpoint as [`OffsetStore::store`] does, in the place of one of `before`: the offset that was
+    /// loaded, or whatever an earlier attempt may have stored. Stores whose answers may be out of date look
+    /// back first, and keep nothing where they have another.
+    ///
+    /// # Errors
+    /// As [`OffsetStore::store`], and [`broker::Cause::Overtaken`].
+    fn store_over<'a>(
+        &'a self,
+        checkpoint: &'a Checkpoint,
+        before: &'a [Option<Offset>],
+        tenure: &'a Tenure,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let _ = before;
+        self.store(checkpoint, tenure)
+    }
+
+    /// Whether what was loaded is to be confirmed by [`OffsetStore::store_over`], since it may be out of date.
+    fn looks_back(&self) -> bool {
+        false
+    }
 
     /// How often a checkpoint must be stored again though nothing has changed, because the store
     /// forgets what is old.
@@ -161,6 +182,19 @@ impl StoreError {
             | Self::NotHeld { .. } => ErrorClass::Fatal,
             Self::Broker(error) => group::class_of(error),
         }
+    }
+
+    /// Whether the store has another offset than the one that was loaded.
+    pub fn overtaken(&self) -> Option<&broker::Error> {
+        match self {
+            Self::Broker(error) if matches!(error.cause, broker::Cause::Overtaken { .. }) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Whether it may be stored all the same.
+    pub fn leaves_doubt(&self) -> bool {
+        matches!(self, Self::Broker(error) if error.leaves_doubt())
     }
 
     /// Whether waiting a little is worth it even while the program stops: brokers come back sooner

@@ -25,9 +25,17 @@ const STEPS: u32 = 16;
 #[derive(Debug)]
 pub struct Breaker {
     limits: DeadLetterLimits,
-    /// What was let through, the oldest first.
+    now: Judged,
+    /// What counts for good: what was aborted is judged again, from here.
+    settled: Judged,
+}
+
+/// What was let through up to a record.
+#[derive(Debug, Clone, Default)]
+struct Judged {
+    /// The oldest first.
     steps: VecDeque<Step>,
-    /// Dead letters in a row, up to now.
+    /// Dead letters in a row.
     run: u64,
     /// Since when everything is let through.
     resumed: Option<Instant>,
@@ -89,13 +97,13 @@ impl fmt::Display for Passed {
 impl Breaker {
     /// Armed; `None` where there are no limits.
     pub fn new(limits: &DeadLetterLimits) -> Option<Self> {
-        let new = || Self { limits: limits.clone(), steps: VecDeque::new(), run: 0, resumed: None };
+        let new = || Self { limits: limits.clone(), now: Judged::default(), settled: Judged::default() };
         limits.are_set().then(new)
     }
 
     /// Counts that go on where the last batch ended, for the stages to count the next one in.
     pub fn counts(&self) -> Counts {
-        Counts { dead_run: self.run, ..Counts::default() }
+        Counts { dead_run: self.now.run, ..Counts::default() }
     }
 
     /// Whether a batch of so many records, staged to these counts, may be written. Then it is
@@ -107,14 +115,14 @@ impl Breaker {
         self.expire(now);
         let batch = Seen { records, dead: counts.all_dead() };
         let verdict = self.verdict(batch, counts.longest_dead_run);
-        if let Some(resumed) = self.resumed {
+        if let Some(resumed) = self.now.resumed {
             if verdict.is_ok() && now.duration_since(resumed) >= self.limits.window {
-                self.resumed = None;
+                self.now.resumed = None;
             }
         } else {
             verdict?;
         }
-        self.run = counts.dead_run;
+        self.now.run = counts.dead_run;
         self.add(batch, now);
         Ok(())
     }
@@ -131,15 +139,27 @@ impl Breaker {
 
     /// Lets everything through, until a window has been within the limits.
     pub fn resume(&mut self, now: Instant) {
-        self.steps.clear();
-        self.resumed = Some(now);
+        for judged in [&mut self.now, &mut self.settled] {
+            judged.steps.clear();
+            judged.resumed = Some(now);
+        }
+    }
+
+    /// What was judged up to now counts for good.
+    pub fn settle(&mut self) {
+        self.settled.clone_from(&self.now);
+    }
+
+    /// What was judged since then does not count: it was aborted, and comes again.
+    pub fn roll_back(&mut self) {
+        self.now.clone_from(&self.settled);
     }
 
     fn verdict(&self, batch: Seen, longest_run: u64) -> Result<(), Passed> {
         if self.limits.max_consecutive.is_some_and(|most| longest_run > most) {
             return Err(Passed::Consecutive(longest_run));
         }
-        let seen = self.steps.iter().fold(batch, |sum, step| sum.and(step.seen));
+        let seen = self.now.steps.iter().fold(batch, |sum, step| sum.and(step.seen));
         let Seen { records, dead } = seen;
         let passed = self.limits.max_ratio.is_some_and(|most| most.is_passed_by(dead, records));
         if passed && records >= self.limits.min_records {
@@ -150,15 +170,15 @@ impl Breaker {
 
     fn add(&mut self, seen: Seen, now: Instant) {
         let length = self.limits.window / STEPS;
-        match self.steps.back_mut() {
+        match self.now.steps.back_mut() {
             Some(last) if now.duration_since(last.since) < length => last.seen = last.seen.and(seen),
-            _ => self.steps.push_back(Step { since: now, seen }),
+            _ => self.now.steps.push_back(Step { since: now, seen }),
         }
     }
 
     fn expire(&mut self, now: Instant) {
-        while self.steps.front().is_some_and(|step| now.duration_since(step.since) >= self.limits.window) {
-            self.steps.pop_front();
+        while self.now.steps.front().is_some_and(|step| now.duration_since(step.since) >= self.limits.window) {
+            self.now.steps.pop_front();
         }
     }
 }
@@ -251,13 +271,33 @@ mod tests {
     }
 
     #[test]
+    fn an_aborted_batch_is_counted_once() {
+        let mut breaker = Breaker::new(&limits(Some(0.2), Some(3))).unwrap();
+        let now = Instant::now();
+        assert_eq!(judge(&mut breaker, &[true; 90], now), Ok(()));
+        breaker.settle();
+        for _ in 0..5 {
+            assert_eq!(judge(&mut breaker, &[false; 3], now), Ok(()), "three in a row, however often they are judged");
+            assert_eq!(judge(&mut breaker, &[true; 2], now), Ok(()), "3 of 95");
+            breaker.roll_back();
+        }
+        assert_eq!(judge(&mut breaker, &[false; 3], now), Ok(()));
+        breaker.settle();
+        breaker.roll_back();
+        assert_eq!(judge(&mut breaker, &[false], now), Err(Passed::Consecutive(4)), "what is committed counts");
+        breaker.resume(now);
+        breaker.roll_back();
+        assert_eq!(judge(&mut breaker, &[false; 9], now), Ok(()), "an operator's word is not taken back");
+    }
+
+    #[test]
     fn what_it_keeps_is_bounded() {
         let mut breaker = Breaker::new(&limits(Some(0.2), None)).unwrap();
         let start = Instant::now();
         for step in 0..100_000 {
             assert_eq!(judge(&mut breaker, &[true], start + Duration::from_millis(step * 7)), Ok(()));
         }
-        assert!(breaker.steps.len() <= usize::try_from(STEPS).unwrap() + 1, "{}", breaker.steps.len());
+        assert!(breaker.now.steps.len() <= usize::try_from(STEPS).unwrap() + 1, "{}", breaker.now.steps.len());
     }
 
     #[test]

@@ -77,6 +77,16 @@ impl Gate {
         self.breaker.judge(records, counts, Instant::now())
     }
 
+    /// What was judged up to now counts for good.
+    pub fn settle(&mut self) {
+        self.breaker.settle();
+    }
+
+    /// What was judged since then was aborted, and comes again.
+    pub fn roll_back(&mut self) {
+        self.breaker.roll_back();
+    }
+
     /// Counts dead letters that came of a batch after it was judged.
     pub fn refused(&mut self, dead: u64) {
         if dead > 0 {

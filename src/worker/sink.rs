@@ -83,6 +83,7 @@ impl Sink {
     /// # Errors
     /// [`Aborted`].
     pub async fn prepare(&mut self) -> Result<(), Aborted> {
+        self.parts.gate.iter_mut().for_each(Gate::roll_back);
         self.parts.delivery.prepare().await
     }
 
@@ -132,7 +133,15 @@ impl Sink {
         if let Some(gate) = &mut self.parts.gate {
             gate.refused(counts.all_dead() - judged);
         }
-        self.parts.delivery.done(Done::new(batch, counts), &self.parts.accounts).await
+        self.parts.delivery.done(Done::new(batch, counts), &self.parts.accounts).await?;
+        self.settle();
+        Ok(())
+    }
+
+    /// What was judged counts for good once nothing is open any more.
+    fn settle(&mut self) {
+        let SinkParts { delivery, gate, .. } = &mut self.parts;
+        gate.iter_mut().filter(|_| !delivery.is_open()).for_each(Gate::settle);
     }
 
     /// Returns once a staged batch may be written, and counts it.
@@ -146,22 +155,25 @@ impl Sink {
             return Ok(());
         };
         while let Err(passed) = gate.judge(count(batch.len()), counts) {
-            let mut waited = pin!(stop.run_until_cancelled(gate.wait(passed)));
             // What came before is not held up.
             let mut committed = delivery.commit(accounts).await;
-            let resumed = loop {
-                if committed.is_err() {
-                    break None;
-                }
-                tokio::select! {
-                    resumed = &mut waited => break resumed,
-                    () = delivery.due() => committed = delivery.commit(accounts).await,
+            let resumed = {
+                let mut waited = pin!(stop.run_until_cancelled(gate.wait(passed)));
+                loop {
+                    if committed.is_err() {
+                        break None;
+                    }
+                    tokio::select! {
+                        resumed = &mut waited => break resumed,
+                        () = delivery.due() => committed = delivery.commit(accounts).await,
+                    }
                 }
             };
             if resumed.is_none() {
                 judged.clear();
                 return committed.and(Err(Aborted { pause: Duration::ZERO }));
             }
+            gate.settle(); // all before is committed
         }
         match delivery.tally() {
             Some(tally) => tally.merge(judged),
@@ -181,7 +193,9 @@ impl Sink {
     /// # Errors
     /// [`Aborted`].
     pub async fn commit(&mut self) -> Result<(), Aborted> {
-        self.parts.delivery.commit(&self.parts.accounts).await
+        self.parts.delivery.commit(&self.parts.accounts).await?;
+        self.settle();
+        Ok(())
     }
 
     /// Makes all that is written count, and stores the last offset.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use login_pipeline::broker::wire::{Cluster, Options};
-use login_pipeline::config::{ByteSize, Config, ReaderKind};
+use login_pipeline::config::{ByteSize, Config};
 use login_pipeline::sandbox::{Api, Sandbox};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};

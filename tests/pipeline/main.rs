@@ -29,6 +29,7 @@ mod group;
 mod limits;
 mod log;
 mod network;
+mod permits;
 mod record;
 mod refused;
 mod shown;

@@ -27,7 +27,7 @@ use crate::broker::{Cause, Error, Trouble, Watch};
 use crate::config::{self, GroupProtocol};
 use crate::observe::{GroupMetrics, GroupReport, Observe};
 use crate::offsets::Committer;
-use crate::tenure::{Lease, Tenure};
+use crate::tenure::{Lease, Moment, Tenure};
 
 /// What a membership is made of.
 pub struct Parts<'a> {
@@ -86,6 +86,7 @@ pub fn join(parts: Parts<'_>) -> (Changes, Committer) {
         view: View {
             identity,
             lease: Lease::unlimited(),
+            renewal: None,
             topic: FirstSight::default(),
             tenures: BTreeMap::new(),
             metrics: observe.metrics.group(&group.id),
@@ -228,7 +229,8 @@ impl Driver {
         request: Request,
         changes: &mpsc::Sender<Change>,
     ) -> Result<(), Error> {
-        let sent = Instant::now();
+        let begun = self.view.lease.now();
+        let sent = begun.monotonic;
         let mut answer = self.sender.send(request).boxed();
         let nothing = BTreeSet::new();
         let answer = loop {
@@ -248,7 +250,9 @@ impl Driver {
         match answer {
             Ok(response) => {
                 self.view.heard();
-                machine.answered(response, sent, Instant::now())
+                let outcome = machine.answered(response, sent, Instant::now());
+                self.view.renew_from(begun, &*machine);
+                outcome
             }
             Err(error) => {
                 machine.unanswered();
@@ -289,6 +293,8 @@ fn obey(machine: &mut dyn Membership, order: &Order) {
 pub(super) struct View {
     identity: watch::Sender<Option<Identity>>,
     lease: Lease,
+    /// Since when the lease was last renewed, and until when.
+    renewal: Option<(Moment, Instant)>,
     pub(super) topic: FirstSight,
     tenures: BTreeMap<i32, Tenure>,
     metrics: GroupMetrics,
@@ -371,9 +377,22 @@ impl View {
         self.report.heartbeat = Some(Instant::now());
     }
 
-    fn renew(&self, machine: &dyn Membership) {
-        if let Some(until) = machine.lease() {
-            self.lease.renew(until);
+    /// The request was sent at `sent` whose answer the member has just heard. By the clocks of then, since the
+    /// machine may have slept in between.
+    fn renew_from(&mut self, sent: Moment, machine: &dyn Membership) {
+        if let Some(until) = machine.lease()
+            && self.renewal.is_none_or(|(_, before)| until > before)
+        {
+            self.renewal = Some((sent, until));
+        }
+        self.renew(machine);
+    }
+
+    /// Without an answer it becomes shorter at most.
+    fn renew(&mut self, machine: &dyn Membership) {
+        if let (Some(until), Some((since, before))) = (machine.lease(), &mut self.renewal) {
+            *before = until.min(*before);
+            self.lease.renew(*since, before.saturating_duration_since(since.monotonic));
         }
     }
 

@@ -158,7 +158,9 @@ fn a_commit_whose_answer_is_lost_is_asked_again_and_the_next_has_another_id() {
     assert_eq!(machine.failed(&lost()), Failure::Again);
     assert_eq!(machine.poll(), Some(Request::End));
     machine.done();
-    assert_eq!(machine.poll(), Some(Request::Initialize), "what was lost may still come");
+    assert_eq!(machine.poll(), Some(Request::Renew), "what was lost may still come");
+    assert_eq!(machine.failed(&lost()), Failure::Again);
+    assert_eq!(machine.poll(), Some(Request::Renew), "in the same one's place");
     machine.initialized(V1);
     assert_eq!(machine.poll(), None, "nothing is to be done again");
     let mut machine = committing_in(V2, Step::End);
@@ -166,6 +168,32 @@ fn a_commit_whose_answer_is_lost_is_asked_again_and_the_next_has_another_id() {
     assert_eq!(machine.poll(), Some(Request::End));
     machine.done();
     assert_eq!(machine.poll(), None, "what was lost is of another epoch");
+}
+
+#[test]
+fn who_is_fenced_before_the_next_id_begins_anew() {
+    let mut machine = committing_in(V1, Step::End);
+    machine.failed(&lost());
+    machine.done();
+    assert_eq!(machine.failed(&code(ResponseError::ProducerFenced)), Failure::Aborted);
+    assert_eq!(machine.poll(), Some(Request::Initialize), "in nobody's place");
+}
+
+/// The program knows whether the broker has a request by what it was told: an answer that can't be taken,
+/// or that is broken on the way, leaves that open.
+#[test]
+fn an_answer_that_tls_breaks_costs_the_id_of_version_1() {
+    let options = [
+        Cause::Disconnected("TLS: received fatal alert: BadRecordMac".to_owned()),
+        Cause::FrameTooLarge { limit: 1, actual: 2 },
+        Cause::Undecodable(String::new()),
+    ];
+    for cause in options {
+        let mut machine = committing_in(V1, Step::End);
+        assert_eq!(machine.failed(&Error { doing: "ask", on: "id".to_owned(), cause }), Failure::Again);
+        machine.done();
+        assert_eq!(machine.poll(), Some(Request::Renew));
+    }
 }
 
 #[test]

@@ -11,23 +11,27 @@
 //! answers that are still to come arrive here. No request is lost, and only one waits.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::FutureExt;
 use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
-use tokio::io::AsyncWriteExt;
-use tokio::sync::{Mutex, oneshot};
+use tokio::io::AsyncWrite;
+use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::frames::{FrameError, Frames};
 use super::idle::LastUse;
+use super::outbound::{Body, Outbound, Permitted, Unconditional};
 use super::pieces::Pieces;
 use super::security::Security;
 use super::stream::{self, Opened, WriteHalf};
@@ -37,6 +41,7 @@ use crate::broker::reserve::Admission;
 use crate::broker::{Cause, Error};
 use crate::dial;
 use crate::observe::Seconds;
+use crate::tenure::Tenure;
 
 /// The share of a SASL session, in percent, after which the next connection is opened, as Kafka's
 /// own clients do ...
@@ -47,6 +52,8 @@ const SESSION_OVER: u32 = 95;
 /// What it means that a broker, whose settings are known to be right, closes a connection at once.
 pub(in crate::broker) const NO_MORE_CONNECTIONS: &str = "the broker closed the connection before any answer: it ends, or allows no more from here: raise its \
      max.connections.per.ip (or max.connections)";
+/// The most pieces of a request that are handed to the system at once.
+const MOST_SLICES: usize = 64;
 
 /// An open connection. Dropping it closes it; requests that wait then fail.
 #[derive(Debug)]
@@ -92,12 +99,17 @@ impl Session {
 
 type Answer = Result<Bytes, Cause>;
 
-/// Which request a body is, and in which version.
+/// Which request a body is, and the layout of the header before it.
 #[derive(Debug, Clone, Copy)]
 struct Api {
     key: i16,
-    version: i16,
-    header_version: i16,
+    header_version: fn(i16) -> i16,
+}
+
+impl Api {
+    fn of<R: Request>() -> Self {
+        Self { key: R::KEY, header_version: R::header_version }
+    }
 }
 
 /// The requests whose answers are still to come.
@@ -106,6 +118,8 @@ struct Waiting {
     requests: std::sync::Mutex<HashMap<i32, oneshot::Sender<Answer>>>,
     broken: AtomicBool,
     last_use: LastUse,
+    /// Whether the broker has ever answered: then what TLS says is of a connection that had worked.
+    answered: AtomicBool,
 }
 
 impl Connection {
@@ -210,37 +224,45 @@ impl Connection {
         deadline: Duration,
     ) -> Result<R::Response, Error> {
         let version = self.version(R::KEY).map_err(|cause| self.error(doing, cause))?;
-        self.wait_while_throttled().await;
         self.request_in(doing, request, version, deadline).await
     }
 
-    /// As [`Connection::request`], in the version that such a transaction asks for.
+    /// As [`Connection::request`], in the version that such a transaction asks for. Nothing is sent once
+    /// `tenure` does not hold, which is looked at last.
     ///
     /// # Errors
-    /// As [`Connection::request`].
+    /// As [`Connection::request`], and [`Cause::NotHeld`].
     pub(super) async fn request_in_transaction<R: Request>(
         &self,
         doing: &'static str,
         request: &R,
         transaction: TransactionVersion,
+        tenure: &Tenure,
     ) -> Result<R::Response, Error> {
         let version = self.offered.within(transaction, R::KEY).map_err(|cause| self.error(doing, cause))?;
-        self.wait_while_throttled().await;
-        self.request_in(doing, request, version, self.request_timeout).await
+        let body = Body::of(request, version);
+        let body = body.map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))?;
+        let mut outbound = Permitted::new(body, tenure);
+        self.request_outbound::<R>(doing, &mut outbound, self.request_timeout).await
     }
 
-    /// As [`Connection::request`], with a request whose body the caller has encoded in this version.
+    /// As [`Connection::request`], with a request that is built when it may be written.
     ///
     /// # Errors
-    /// As [`Connection::request`].
-    pub(super) async fn request_in_pieces<R: Request>(
+    /// As [`Connection::request`], and what the request says instead of a body.
+    pub(super) async fn request_outbound<R: Request>(
         &self,
         doing: &'static str,
-        body: Pieces,
-        version: i16,
+        outbound: &mut dyn Outbound,
+        deadline: Duration,
     ) -> Result<R::Response, Error> {
-        self.wait_while_throttled().await;
-        self.exchange_in::<R>(doing, body, version, self.request_timeout).await
+        let (answer, version) = self.carry(doing, outbound, Api::of::<R>(), deadline).await?;
+        decode::<R>(answer, version).map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))
+    }
+
+    /// The deadline of a request that the broker does not hold back.
+    pub(super) fn request_timeout(&self) -> Duration {
+        self.request_timeout
     }
 
     /// Holds back requests for so many milliseconds, as the answer asked, a minute at most.
@@ -254,11 +276,8 @@ impl Connection {
         *throttled_until = Some(until);
     }
 
-    async fn wait_while_throttled(&self) {
-        let throttled_until = *self.throttled_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(until) = throttled_until {
-            sleep_until(until).await;
-        }
+    fn throttled_until(&self) -> Option<Instant> {
+        *self.throttled_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The latest version of a request that both sides know.
@@ -281,31 +300,23 @@ impl Connection {
         version: i16,
         deadline: Duration,
     ) -> Result<R::Response, Error> {
-        let body = encoded(request, version);
+        let body = Body::of(request, version);
         let body = body.map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))?;
-        self.exchange_in::<R>(doing, body, version, deadline).await
+        self.request_outbound::<R>(doing, &mut Unconditional::new(body), deadline).await
     }
 
-    async fn exchange_in<R: Request>(
+    /// Sends a request and gives the bytes of its answer and the request's version, whatever the request:
+    /// there is one of this, and not one for each type of request.
+    async fn carry(
         &self,
         doing: &'static str,
-        body: Pieces,
-        version: i16,
+        outbound: &mut dyn Outbound,
+        api: Api,
         deadline: Duration,
-    ) -> Result<R::Response, Error> {
-        let api = Api { key: R::KEY, version, header_version: R::header_version(version) };
-        let answer = self.carry(doing, body, api, deadline).await?;
-        decode::<R>(answer, version).map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))
-    }
-
-    /// Sends a body and gives the bytes of its answer, whatever the request: there is one of this, and
-    /// not one for each type of request.
-    async fn carry(&self, doing: &'static str, mut body: Pieces, api: Api, deadline: Duration) -> Result<Bytes, Error> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let head = self.head(body.remaining(), api, id);
-        body.push_front(head.map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))?);
-        let mut exchange = pin!(self.exchange(id, body));
-        let mut answer = timeout(deadline, &mut exchange).await;
+    ) -> Result<(Bytes, i16), Error> {
+        let (writer, since) = self.turn(deadline).await.map_err(|cause| self.error(doing, cause))?;
+        let mut exchange = pin!(self.exchange(writer, outbound, api));
+        let mut answer = timeout_at(since + deadline, &mut exchange).await;
         // An answer that waits for memory has come in time.
         while answer.is_err() && self.admission.as_ref().is_some_and(|admission| admission.waits()) {
             answer = timeout(deadline, &mut exchange).await;
@@ -319,33 +330,84 @@ impl Connection {
         }
     }
 
-    /// What stands before a body of so many bytes: the frame's length, and the request's header.
-    fn head(&self, body: usize, api: Api, id: i32) -> anyhow::Result<Bytes> {
-        let header = RequestHeader::default()
-            .with_request_api_key(api.key)
-            .with_request_api_version(api.version)
-            .with_correlation_id(id)
-            .with_client_id(Some(self.client_id.clone()));
-        let size = header.compute_size(api.header_version)?;
-        let mut head = BytesMut::with_capacity(4 + size);
-        head.put_i32(i32::try_from(size + body)?);
-        header.encode(&mut head, api.header_version)?;
-        Ok(head.freeze())
+    /// The writer, once the broker's pause is over, and since when it was waited for. In this order, and
+    /// again where the broker has asked for another pause meanwhile: a request that holds the writer is as
+    /// good as sent.
+    async fn turn(&self, deadline: Duration) -> Result<(MutexGuard<'_, WriteHalf>, Instant), Cause> {
+        loop {
+            if let Some(until) = self.throttled_until() {
+                sleep_until(until).await;
+            }
+            let since = Instant::now();
+            let Ok(writer) = timeout(deadline, self.writer.lock()).await else {
+                self.waiting.fail(|| Cause::Disconnected("given up while a request was not taken".to_owned()));
+                let after = humantime::format_duration(deadline);
+                return Err(Cause::Connect(format!("nothing was sent: the connection took no bytes for {after}")));
+            };
+            if self.throttled_until().is_none_or(|until| until <= Instant::now()) {
+                return Ok((writer, since));
+            }
+        }
     }
 
-    async fn exchange(&self, id: i32, mut frame: impl Buf) -> Answer {
+    /// A body behind what stands before it: the frame's length, and the request's header.
+    fn frame(&self, mut body: Pieces, version: i16, api: Api, id: i32) -> anyhow::Result<Pieces> {
+        let header_version = (api.header_version)(version);
+        let header = RequestHeader::default()
+            .with_request_api_key(api.key)
+            .with_request_api_version(version)
+            .with_correlation_id(id)
+            .with_client_id(Some(self.client_id.clone()));
+        let size = header.compute_size(header_version)?;
+        let mut head = BytesMut::with_capacity(4 + size);
+        head.put_i32(i32::try_from(size + body.remaining())?);
+        header.encode(&mut head, header_version)?;
+        body.push_front(head.freeze());
+        Ok(body)
+    }
+
+    async fn exchange(
+        &self,
+        writer: MutexGuard<'_, WriteHalf>,
+        outbound: &mut dyn Outbound,
+        api: Api,
+    ) -> Result<(Bytes, i16), Cause> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let answer = self.waiting.expect(id)?;
-        {
-            let mut writer = self.writer.lock().await;
-            let unfinished = BreakOnDrop(&self.waiting);
-            let written = match writer.write_all_buf(&mut frame).await {
-                Ok(()) => writer.flush().await,
-                Err(error) => Err(error),
-            };
-            written.map_err(|error| broken(&error, ""))?;
-            std::mem::forget(unfinished);
+        let sent = self.send(writer, outbound, api, id).await;
+        if sent.is_err() {
+            self.waiting.forget(id);
         }
-        answer.await.unwrap_or_else(|_| Err(Cause::Disconnected("closed by the broker".to_owned())))
+        let version = sent?;
+        let answer = answer.await.unwrap_or_else(|_| Err(Cause::Disconnected("closed by the broker".to_owned())));
+        answer.map(|answer| (answer, version))
+    }
+
+    /// Builds a request and writes it, as far as it may go out.
+    async fn send(
+        &self,
+        mut writer: MutexGuard<'_, WriteHalf>,
+        outbound: &mut dyn Outbound,
+        api: Api,
+        id: i32,
+    ) -> Result<i16, Cause> {
+        let body = outbound.body()?;
+        let version = body.version;
+        let frame = self.frame(body.pieces, version, api, id);
+        let mut frame = frame.map_err(|error| Cause::Undecodable(error.to_string()))?;
+        let whole = frame.remaining();
+        let unfinished = BreakOnDrop(&self.waiting);
+        let written = poll_fn(|context| write(&mut writer, &mut frame, whole, outbound, context)).await;
+        match written.map_err(|error| self.waiting.broken(&error, ""))? {
+            Progress::Whole => std::mem::forget(unfinished),
+            Progress::None => {
+                std::mem::forget(unfinished);
+                return Err(Cause::NotHeld);
+            }
+            // What the broker has of it is no request, and never becomes one.
+            Progress::Part => return Err(Cause::NotHeld),
+        }
+        Ok(version)
     }
 
     /// Asks for the broker's versions; a broker that does not know ours says so in version 0.
@@ -378,6 +440,39 @@ impl Drop for Connection {
     }
 }
 
+/// How much of a request the system took before its permit ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    None,
+    Part,
+    Whole,
+}
+
+/// Writes a frame of so many bytes, and looks before each step whether it may go on.
+fn write(
+    writer: &mut WriteHalf,
+    frame: &mut Pieces,
+    whole: usize,
+    outbound: &mut dyn Outbound,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<Progress>> {
+    let mut writer = Pin::new(writer);
+    while frame.has_remaining() {
+        if !outbound.may_go_on() {
+            let untouched = frame.remaining() == whole;
+            return Poll::Ready(Ok(if untouched { Progress::None } else { Progress::Part }));
+        }
+        let mut slices = [IoSlice::new(&[]); MOST_SLICES];
+        let count = frame.chunks_vectored(&mut slices);
+        let written = ready!(writer.as_mut().poll_write_vectored(context, &slices[..count]))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        frame.advance(written);
+    }
+    writer.poll_flush(context).map_ok(|()| Progress::Whole)
+}
+
 /// Breaks the connection where a request is given up half written: what follows would be garbage.
 struct BreakOnDrop<'a>(&'a Waiting);
 
@@ -403,8 +498,14 @@ impl Waiting {
         Ok(receiver)
     }
 
+    /// Of a request that was not sent.
+    fn forget(&self, id: i32) {
+        self.lock().remove(&id);
+    }
+
     fn answer(&self, id: i32, frame: Bytes) {
         self.last_use.note();
+        self.answered.store(true, Ordering::Release);
         if let Some(waiting) = self.lock().remove(&id) {
             let _ = waiting.send(Ok(frame)); // whoever asked may have stopped waiting
         }
@@ -415,6 +516,18 @@ impl Waiting {
         self.broken.store(true, Ordering::Release);
         for (_, waiting) in requests.drain() {
             let _ = waiting.send(Err(cause())); // whoever asked may have stopped waiting
+        }
+    }
+
+    /// What an error of the socket means. What TLS says before any answer is of who is trusted, and
+    /// lasts. Later it is of bytes on their way, and requests that were sent may have had their effect.
+    fn broken(&self, error: &io::Error, hint: &str) -> Cause {
+        match tls::cause(error) {
+            Some(Cause::Tls(why)) if self.answered.load(Ordering::Acquire) => {
+                Cause::Disconnected(format!("TLS: {why}"))
+            }
+            Some(refused) => refused,
+            None => Cause::Disconnected(format!("{error}{hint}")),
         }
     }
 
@@ -437,7 +550,10 @@ async fn read_answers(mut frames: Frames, waiting: Arc<Waiting>, security: Arc<S
                 };
                 waiting.answer(id, frame);
             }
-            Err(FrameError::Io(error)) => return waiting.fail(|| lost(&error, answers, is_proven)),
+            Err(FrameError::Io(error)) => {
+                let hint = hint(answers, is_proven);
+                return waiting.fail(|| waiting.broken(&error, &hint));
+            }
             Err(FrameError::TooLarge { actual }) if answers == 0 && is_tls(actual) => {
                 let why = "the broker speaks TLS on this port: check kafka.security_protocol";
                 return waiting.fail(|| Cause::Tls(why.to_owned()));
@@ -449,11 +565,11 @@ async fn read_answers(mut frames: Frames, waiting: Arc<Waiting>, security: Arc<S
     }
 }
 
-/// A connection that was lost after so many answers.
-fn lost(error: &std::io::Error, answers: u64, is_proven: bool) -> Cause {
+/// What to check where a connection was lost after so many answers.
+fn hint(answers: u64, is_proven: bool) -> String {
     // The first answer tells of versions, and any broker gives it; then one that wanted TLS, or
     // SASL, or a certificate, closes without a word.
-    let hint = match answers {
+    match answers {
         0 | 1 if !is_proven => {
             ", before any answer of weight: check kafka.security_protocol; if this port wants a client's certificate, \
              set kafka.tls.cert_file"
@@ -461,26 +577,13 @@ fn lost(error: &std::io::Error, answers: u64, is_proven: bool) -> Cause {
         }
         0 => format!("; {NO_MORE_CONNECTIONS}"),
         _ => String::new(),
-    };
-    broken(error, &hint)
-}
-
-fn broken(error: &std::io::Error, hint: &str) -> Cause {
-    tls::cause(error).unwrap_or_else(|| Cause::Disconnected(format!("{error}{hint}")))
+    }
 }
 
 /// Whether the length of a frame is the head of a TLS alert, by which a broker says that it
 /// expected TLS: 21, the version's 3 and 0 to 4, and the high byte of a short length.
 fn is_tls(length: usize) -> bool {
     matches!(u32::try_from(length).map(u32::to_be_bytes), Ok([21, 3, 0..=4, 0]))
-}
-
-fn encoded<R: Request>(request: &R, version: i16) -> anyhow::Result<Pieces> {
-    let mut body = BytesMut::with_capacity(request.compute_size(version)?);
-    request.encode(&mut body, version)?;
-    let mut pieces = Pieces::default();
-    pieces.push(body.freeze());
-    Ok(pieces)
 }
 
 /// The one place where answers are decoded.
@@ -492,7 +595,7 @@ pub(super) fn decode<R: Request>(answer: Bytes, version: i16) -> anyhow::Result<
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -563,6 +666,103 @@ mod tests {
         assert!(!takes(86));
         assert!(takes(86) && takes(94));
         assert!(!takes(95) && !takes(200));
+    }
+
+    /// What TLS says of a connection that has worked is no refusal: what was sent may have had its effect, and a
+    /// transaction of version 1 has another id after it.
+    #[test]
+    fn a_tls_error_after_an_answer_leaves_doubt() {
+        let error = || io::Error::new(io::ErrorKind::InvalidData, rustls::Error::DecryptError);
+        let waiting = Waiting::default();
+        assert!(matches!(waiting.broken(&error(), ""), Cause::Tls(_)), "nobody was let in yet");
+        waiting.answer(7, Bytes::new());
+        let cause = waiting.broken(&error(), "");
+        let error = Error { doing: "end the transaction of", on: "id".to_owned(), cause };
+        assert!(error.leaves_doubt() && error.to_string().contains("TLS"), "{error}");
+    }
+
+    /// Large enough to fill the buffers of both sides.
+    const LARGE: usize = 64 * 1024 * 1024;
+
+    /// A request of so many bytes.
+    fn request(bytes: usize, tenure: &Tenure) -> Permitted<'_> {
+        let mut pieces = Pieces::default();
+        pieces.push(Bytes::from(vec![7; bytes]));
+        Permitted::new(Body { pieces, version: 0 }, tenure)
+    }
+
+    /// A connection to a broker that has told its versions, and reads no more until it is told to. Then it counts
+    /// the bytes.
+    async fn stalled() -> (Connection, oneshot::Sender<()>, JoinHandle<usize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (go, going) = oneshot::channel::<()>();
+        let counting = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut buffer = vec![0; 1 << 16];
+            let _ = stream.read(&mut buffer).await.unwrap();
+            let mut told = BytesMut::new();
+            told.put_i32(0);
+            kafka_protocol::messages::ApiVersionsResponse::default().encode(&mut told, 3).unwrap();
+            let size = u32::try_from(told.len()).unwrap().to_be_bytes();
+            stream.write_all(&[&size, &told[..]].concat()).await.unwrap();
+            going.await.unwrap();
+            let mut bytes = 0;
+            loop {
+                match stream.read(&mut buffer).await {
+                    Ok(0) | Err(_) => return bytes,
+                    Ok(read) => bytes += read,
+                }
+            }
+        });
+        let connection = Connection::open(&address, &Options::from(&config::Config::default().kafka)).await.unwrap();
+        (connection, go, counting)
+    }
+
+    async fn ask(connection: &Connection, bytes: usize, tenure: &Tenure) -> Result<Bytes, Error> {
+        let api = Api { key: 0, header_version: |_| 1 };
+        let answer = connection.carry("ask", &mut request(bytes, tenure), api, Duration::from_secs(60)).await;
+        answer.map(|(answer, _)| answer)
+    }
+
+    #[tokio::test]
+    async fn a_request_that_waits_behind_another_is_looked_at_again() {
+        let (connection, go, counting) = stalled().await;
+        let (held, lost) = (Tenure::unlimited(), Tenure::unlimited());
+        let first = ask(&connection, LARGE, &held);
+        let second = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let waiting = ask(&connection, 1_000, &lost);
+            let ends = async {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                lost.end();
+                go.send(()).unwrap();
+            };
+            tokio::join!(waiting, ends).0
+        };
+        tokio::select! {
+            answer = first => panic!("nobody answers: {answer:?}"),
+            refused = second => assert!(matches!(refused, Err(Error { cause: Cause::NotHeld, .. })), "{refused:?}"),
+        }
+        assert!(!connection.is_broken(), "nothing of it was sent");
+        drop(connection);
+        assert_eq!(counting.await.unwrap() / LARGE, 1, "the first, and nothing of the second");
+    }
+
+    #[tokio::test]
+    async fn a_request_is_cut_short_where_its_permit_ends_on_the_way() {
+        let (connection, go, counting) = stalled().await;
+        let tenure = Tenure::unlimited();
+        let ends = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            tenure.end();
+            go.send(()).unwrap();
+        };
+        let (refused, ()) = tokio::join!(ask(&connection, LARGE, &tenure), ends);
+        assert!(matches!(refused, Err(Error { cause: Cause::NotHeld, .. })), "{refused:?}");
+        assert!(connection.is_broken(), "what follows would be taken for the rest of it");
+        drop(connection);
+        assert!(counting.await.unwrap() < LARGE, "a part of a request is none");
     }
 
     #[test]

@@ -20,7 +20,15 @@ pub struct Coordinator {
     cluster: Arc<Cluster>,
     of: Of,
     key: String,
-    connection: Mutex<Option<Arc<Connection>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connection: Option<Arc<Connection>>,
+    /// The broker that was let go of last, by its address. It is the last one to be asked who the
+    /// coordinator is: a node that is cut off from the others goes on naming itself.
+    failed: Option<String>,
 }
 
 /// What is coordinated.
@@ -50,12 +58,12 @@ impl Of {
 impl Coordinator {
     /// That of a group. Asks nobody yet.
     pub fn new(cluster: Arc<Cluster>, group: &str) -> Self {
-        Self { cluster, of: Of::Group, key: group.to_owned(), connection: Mutex::default() }
+        Self { cluster, of: Of::Group, key: group.to_owned(), state: Mutex::default() }
     }
 
     /// That of the transactions under a transactional id. Asks nobody yet.
     pub fn of_transactions(cluster: Arc<Cluster>, transactional_id: &str) -> Self {
-        Self { cluster, of: Of::Transactions, key: transactional_id.to_owned(), connection: Mutex::default() }
+        Self { cluster, of: Of::Transactions, key: transactional_id.to_owned(), state: Mutex::default() }
     }
 
     /// The group's id.
@@ -85,27 +93,36 @@ impl Coordinator {
     /// # Errors
     /// Where no broker knows the coordinator, or it can't be reached.
     pub async fn connection(&self) -> Result<Arc<Connection>, Error> {
-        let mut current = self.connection.lock().await;
-        if let Some(connection) = current.as_ref().filter(|connection| connection.takes_request()) {
+        let mut state = self.state.lock().await;
+        if let Some(connection) = state.connection.as_ref().filter(|connection| connection.takes_request()) {
             return Ok(Arc::clone(connection));
         }
-        let address = self.find().await?;
-        let connection = Arc::new(self.cluster.open(&address).await?);
-        Ok(Arc::clone(current.insert(connection)))
+        let address = self.find(state.failed.as_deref()).await?;
+        let opened = self.cluster.open(&address).await;
+        if opened.is_err() {
+            state.failed = Some(address);
+        }
+        Ok(Arc::clone(state.connection.insert(Arc::new(opened?))))
+    }
+
+    /// The connection that there is, if there is one.
+    pub async fn current(&self) -> Option<Arc<Connection>> {
+        self.state.lock().await.connection.clone()
     }
 
     /// Lets go of a connection after an error that says that its broker is not the coordinator, or
     /// not reached, unless another has taken its place already.
     pub async fn forget(&self, connection: &Arc<Connection>) {
-        let mut current = self.connection.lock().await;
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
-            *current = None;
+        let mut state = self.state.lock().await;
+        if state.connection.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
+            state.connection = None;
+            state.failed = Some(connection.address().to_owned());
         }
     }
 
     /// Lets go of whichever connection there is.
     pub async fn forget_any(&self) {
-        *self.connection.lock().await = None;
+        self.state.lock().await.connection = None;
     }
 
     /// Whether this error of the coordinator's means that another must be looked up.
@@ -115,15 +132,25 @@ impl Coordinator {
             || error.breaks_connection()
     }
 
-    async fn find(&self) -> Result<String, Error> {
+    /// Where the coordinator listens. One that `failed` is asked only where no other broker answers.
+    async fn find(&self, failed: Option<&str>) -> Result<String, Error> {
         let doing = self.of.finding();
         let key = StrBytes::from_string(self.key.clone());
-        let ask = |connection: Arc<Connection>| {
+        let (of, key_of_request) = (self.of, &key);
+        let ask = |connection: Arc<Connection>| async move {
             let version = connection.version(FindCoordinatorRequest::KEY).unwrap_or_default();
-            let request = find_request(self.of, &key, version);
-            async move { connection.request(doing, &request).await }
+            connection.request(doing, &find_request(of, key_of_request, version)).await
         };
-        let response = self.cluster.ask_any(ask).await?;
+        let others = |connection: Arc<Connection>| async move {
+            if failed == Some(connection.address()) {
+                return Err(Error::code(doing, connection.address(), ResponseError::CoordinatorNotAvailable));
+            }
+            ask(connection).await
+        };
+        let response = match self.cluster.ask_any(others).await {
+            Err(_) if failed.is_some() => self.cluster.ask_any(ask).await?,
+            response => response?,
+        };
         let undecodable = |why| Error { doing, on: self.key.clone(), cause: Cause::Undecodable(why) };
         let (code, host, port) = match &response.coordinators[..] {
             [] => (response.error_code, &response.host, response.port),

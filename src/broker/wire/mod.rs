@@ -8,6 +8,7 @@
 //!    ├── fetch   (raw batches: control batches, null headers, corrupt ones)
 //!    │      └── FetchLink (to one partition's leader, on a connection of its own)
 //!    ├── leader_epochs (does the log still hold what was read of it?)
+//!    ├── producers (is a batch written whose answer was lost?)
 //!    ├── list_offsets (the ends of a log, the record of a time)
 //!    ├── topics (made with settings, and what settings they have)
 //!    └── Coordinator (a group's broker, or a transactional id's, on a connection of its own)
@@ -36,9 +37,11 @@ mod leader_epochs;
 mod lies;
 mod link;
 mod list_offsets;
+mod outbound;
 mod pieces;
 mod produce;
 mod producer_id;
+mod producers;
 pub(in crate::broker) mod sasl;
 mod scram;
 mod security;
@@ -56,7 +59,7 @@ pub use connection::Connection;
 pub(in crate::broker) use connection::NO_MORE_CONNECTIONS;
 pub use coordinator::Coordinator;
 pub use fetch::{Ask, Fetched, Isolation};
-pub use group_offsets::{Committed, GroupOffset, Identity, text};
+pub use group_offsets::{Committed, Committing, GroupOffset, Identity, OffsetsHeld, text};
 pub use groups::GroupDescription;
 pub(in crate::broker) use idle::LastUse;
 pub use link::FetchLink;

@@ -10,9 +10,12 @@
 //! partitions are quicker together than in a row. There is no task and no timer: whoever finds a
 //! free turn sends what lies there, its own and the others'. A lone batch never waits. A request
 //! names one transactional id: batches of different transactions go one request after another.
+//!
+//! What goes out is taken from the outbox when the broker's pause is over and the connection's writer is
+//! free, as the last thing before the bytes leave: a batch whose partition was lost while it waited stays.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -22,7 +25,9 @@ use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use kafka_protocol::protocol::Request;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::outbound::{Body, Outbound};
 use super::pieces::Pieces;
+use super::versions::Offered;
 use super::{Cluster, Connection, TransactionVersion};
 use crate::broker::{Cause, Error};
 use crate::record::Offset;
@@ -55,13 +60,22 @@ pub struct WithinTransaction {
 /// Batches for the partitions that one broker leads.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    waiting: Mutex<Vec<Outgoing>>,
+    waiting: Mutex<Waiting>,
     turns: Semaphore,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    batches: Vec<Outgoing>,
+    /// The number of the batch that comes next.
+    next: u64,
 }
 
 /// A batch on its way, and who waits for it.
 #[derive(Debug)]
 struct Outgoing {
+    /// Its number in the outbox.
+    number: u64,
     topic: Arc<str>,
     partition: i32,
     batch: Bytes,
@@ -103,20 +117,30 @@ impl Cluster {
         let (connection, outbox) = self.leader_outbox(topic, partition).await?;
         let (done, mut outcome) = oneshot::channel();
         let (tenure, within) = (tenure.clone(), within.cloned());
-        outbox.push(Outgoing { topic: Arc::clone(topic), partition, batch, tenure, within, done });
+        let topic_name = Arc::clone(topic);
+        let number = outbox.push(Outgoing { number: 0, topic: topic_name, partition, batch, tenure, within, done });
         let sent = loop {
             let turn = tokio::select! {
                 biased;
                 sent = &mut outcome => break sent,
                 turn = outbox.turns.acquire() => turn,
             };
-            let together = outbox.take();
-            if together.is_empty() {
-                drop(turn);
-                break outcome.await; // it is on its way with others
+            match send(&connection, &outbox, timeout).await {
+                // Its own may have had to stay behind: then this goes on until it is sent.
+                Sent::Some => {}
+                Sent::None => {
+                    drop(turn);
+                    break outcome.await; // it is on its way with others
+                }
+                Sent::Failed(error) => {
+                    drop(turn);
+                    // Another may have taken it meanwhile, by another connection.
+                    if outbox.withdraw(number) {
+                        break Ok(Err(error));
+                    }
+                    break outcome.await;
+                }
             }
-            // Its own may have had to stay behind: then this goes on until it is sent.
-            send(&connection, together, timeout).await;
         };
         self.heard(topic, partition, sent).await
     }
@@ -132,7 +156,7 @@ impl Cluster {
             let cause = Cause::Disconnected("the request was given up with the task that sent it".to_owned());
             Err(failed(topic, partition, cause))
         });
-        if result.is_err() {
+        if result.as_ref().is_err_and(Error::doubts_leader) {
             self.forget_leader(topic, partition).await;
         }
         result
@@ -146,18 +170,28 @@ impl Default for Outbox {
 }
 
 impl Outbox {
-    fn push(&self, outgoing: Outgoing) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(outgoing);
+    /// Adds a batch, and gives its number.
+    fn push(&self, outgoing: Outgoing) -> u64 {
+        let mut waiting = self.lock();
+        let number = waiting.next;
+        waiting.next += 1;
+        waiting.batches.push(Outgoing { number, ..outgoing });
+        number
+    }
+
+    /// Takes a batch back; false where it is on its way already.
+    fn withdraw(&self, number: u64) -> bool {
+        self.lock().batches.extract_if(.., |outgoing| outgoing.number == number).next().is_some()
     }
 
     /// What goes out together: of each partition one batch, the oldest, and all of one transaction or
     /// of none. What nobody waits for any
     /// more is dropped, and what may no longer be written is refused.
     fn take(&self) -> Vec<Outgoing> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.lock();
         let mut bytes = 0;
         let mut together: Vec<Outgoing> = Vec::new();
-        for outgoing in std::mem::take(&mut *waiting) {
+        for outgoing in std::mem::take(&mut waiting.batches) {
             if outgoing.done.is_closed() {
                 continue;
             }
@@ -174,10 +208,14 @@ impl Outbox {
                 bytes += outgoing.batch.len();
                 together.push(outgoing);
             } else {
-                waiting.push(outgoing);
+                waiting.batches.push(outgoing);
             }
         }
         together
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -187,38 +225,67 @@ impl Outgoing {
     }
 }
 
-/// Sends batches in one request, and tells each what became of it.
-async fn send(connection: &Connection, together: Vec<Outgoing>, timeout: Duration) {
-    let mut topics: BTreeMap<Arc<str>, Vec<Outgoing>> = BTreeMap::new();
-    for outgoing in together {
-        topics.entry(Arc::clone(&outgoing.topic)).or_default().push(outgoing);
+/// What became of an attempt to send what waits.
+enum Sent {
+    /// Batches were taken, and each was told what became of it.
+    Some,
+    /// There was nothing left to send.
+    None,
+    /// Nothing was taken, since nothing could be sent.
+    Failed(Error),
+}
+
+/// A request of whatever may go out once it is written.
+struct Together<'a> {
+    outbox: &'a Outbox,
+    offered: &'a Offered,
+    timeout: Duration,
+    /// What was taken.
+    topics: BTreeMap<Arc<str>, Vec<Outgoing>>,
+}
+
+impl Outbound for Together<'_> {
+    fn body(&mut self) -> Result<Body, Cause> {
+        for outgoing in self.outbox.take() {
+            self.topics.entry(Arc::clone(&outgoing.topic)).or_default().push(outgoing);
+        }
+        let first = self.topics.values().flatten().next().ok_or(Cause::NotHeld)?;
+        let within = first.within.as_ref();
+        let transaction = within.map(|within| within.version).unwrap_or_default();
+        let version = self.offered.within(transaction, ProduceRequest::KEY)?;
+        let pieces = body(&self.topics, within, self.timeout, version);
+        Ok(Body { pieces: pieces.map_err(|error| Cause::Undecodable(error.to_string()))?, version })
     }
-    let answer = ask(connection, &topics, timeout).await;
-    if let Ok(response) = &answer {
+
+    fn may_go_on(&self) -> bool {
+        self.topics.values().flatten().all(|outgoing| outgoing.tenure.holds())
+    }
+}
+
+/// Sends in one request what may go out, and tells each batch what became of it.
+async fn send(connection: &Connection, outbox: &Outbox, timeout: Duration) -> Sent {
+    let mut together = Together { outbox, offered: connection.offered(), timeout, topics: BTreeMap::new() };
+    let deadline = connection.request_timeout();
+    let answer = connection.request_outbound::<ProduceRequest>(DOING, &mut together, deadline).await;
+    match &answer {
         // rskafka would wait and send the batch again, which the broker has already taken.
-        connection.throttle_ms(response.throttle_time_ms);
+        Ok(response) => connection.throttle_ms(response.throttle_time_ms),
+        Err(error) if together.topics.is_empty() => {
+            return match error.cause {
+                Cause::NotHeld => Sent::None,
+                _ => Sent::Failed(error.clone()),
+            };
+        }
+        Err(_) => {}
     }
-    for outgoing in topics.into_values().flatten() {
+    for outgoing in together.topics.into_values().flatten() {
         let result = match &answer {
             Ok(response) => outcome(response, &outgoing.topic, outgoing.partition),
             Err(error) => Err(error.clone()),
         };
         outgoing.answer(result);
     }
-}
-
-async fn ask(
-    connection: &Connection,
-    topics: &BTreeMap<Arc<str>, Vec<Outgoing>>,
-    timeout: Duration,
-) -> Result<ProduceResponse, Error> {
-    let failed = |cause| Error { doing: DOING, on: "a broker".to_owned(), cause };
-    let within = topics.values().flatten().next().and_then(|first| first.within.as_ref());
-    let transaction = within.map(|within| within.version).unwrap_or_default();
-    let version = connection.offered().within(transaction, ProduceRequest::KEY).map_err(failed)?;
-    let body = body(topics, within, timeout, version);
-    let body = body.map_err(|error| failed(Cause::Undecodable(error.to_string())))?;
-    connection.request_in_pieces::<ProduceRequest>(DOING, body, version).await
+    Sent::Some
 }
 
 /// What the answer says of one partition.
@@ -344,7 +411,7 @@ mod tests {
         let (done, outcome) = oneshot::channel();
         let batch = Bytes::from_static(batch);
         let tenure = Tenure::unlimited();
-        (Outgoing { topic: topic.into(), partition, batch, tenure, within: None, done }, outcome)
+        (Outgoing { number: 0, topic: topic.into(), partition, batch, tenure, within: None, done }, outcome)
     }
 
     /// Longer than one byte of a varint tells, and than two.
@@ -428,6 +495,16 @@ mod tests {
         assert_eq!(sent(&outbox), ["other"]);
         assert!(sent(&outbox).is_empty());
         drop(waiting);
+    }
+
+    #[test]
+    fn a_batch_is_taken_back_once_and_only_before_it_is_on_its_way() {
+        let outbox = Outbox::default();
+        let kept = [("a", 0, &b"one"[..]), ("a", 1, b"two")].map(|(t, p, batch)| outgoing(t, p, batch));
+        let [(one, _), (two, _)] = kept.map(|(outgoing, outcome)| (outbox.push(outgoing), outcome));
+        assert!(outbox.withdraw(one) && !outbox.withdraw(one));
+        assert!(!outbox.withdraw(two + 1));
+        assert!(outbox.withdraw(two));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! `InitProducerId`: what an idempotent producer is known to the brokers by.
 
-use kafka_protocol::ResponseError;
 use kafka_protocol::messages::InitProducerIdRequest;
 
 use super::Cluster;
 use super::batch::ProducerId;
+use super::transactions::initialized;
 use crate::broker::Error;
 
 const DOING: &str = "get a producer id from";
@@ -23,9 +23,8 @@ impl Cluster {
             async move { connection.request(DOING, &request).await }
         };
         let response = self.ask_any(ask).await?;
-        match ResponseError::try_from_code(response.error_code) {
-            None => Ok(ProducerId { id: response.producer_id.0, epoch: response.producer_epoch }),
-            Some(code) => Err(Error::code(DOING, "the cluster", code)),
-        }
+        let failed = |cause| Error { doing: DOING, on: "the cluster".to_owned(), cause };
+        initialized(&response).map_err(failed)?;
+        Ok(ProducerId { id: response.producer_id.0, epoch: response.producer_epoch })
     }
 }

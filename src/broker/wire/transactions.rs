@@ -32,6 +32,10 @@ use super::batch::ProducerId;
 use super::group_offsets::{Open, text};
 use super::{Connection, Coordinator, GroupOffset, Identity, TransactionVersion};
 use crate::broker::{Cause, Error};
+use crate::tenure::Tenure;
+
+/// The first version of `InitProducerId` that carries the id before.
+const CARRIES_ID: i16 = 3;
 
 const INITIALIZE: &str = "begin to write as transactional id";
 const ADD_PARTITIONS: &str = "add partitions to the transaction of";
@@ -66,6 +70,8 @@ pub struct OffsetInTransaction<'a> {
     pub partition: i32,
     /// How far it is done.
     pub offset: &'a GroupOffset,
+    /// For how long the partition is this instance's.
+    pub tenure: &'a Tenure,
 }
 
 impl Coordinator {
@@ -79,14 +85,25 @@ impl Coordinator {
     /// is the one that keeps the transaction. It goes by what each request says, not by the feature,
     /// so that transactions of version 1 go on in that after an upgrade, until there is another id.
     ///
+    /// With `before`, the id in whose place the next one comes, nobody else is fenced by it, and neither is
+    /// who asks where the request arrives once more (KIP-360). It takes Kafka 2.5, and is left out before.
+    ///
     /// # Errors
-    /// Where there is no answer, or an error: `CONCURRENT_TRANSACTIONS` until what was open has ended.
-    pub async fn init_transactions(&self, timeout: Duration, latest: TransactionVersion) -> Result<Begun, Error> {
-        let request = init_request(self.own_id(), timeout);
+    /// Where there is no answer, or an error: `CONCURRENT_TRANSACTIONS` until what was open has ended; with
+    /// `before`, that another writes by now, or that the coordinator has ended what `before` wrote.
+    pub async fn init_transactions(
+        &self,
+        timeout: Duration,
+        latest: TransactionVersion,
+        before: Option<ProducerId>,
+        tenure: &Tenure,
+    ) -> Result<Begun, Error> {
         let connection = self.connection().await?;
+        let carries_id = connection.version(InitProducerIdRequest::KEY).is_ok_and(|version| version >= CARRIES_ID);
+        let request = init_request(self.own_id(), timeout, before.filter(|_| carries_id));
         let version = connection.offered().transactions().min(latest);
         let told = |told: &InitProducerIdResponse| (told.throttle_time_ms, initialized(told));
-        let told = self.ask_on(&connection, INITIALIZE, &request, version, told).await?;
+        let told = self.ask_on(&connection, INITIALIZE, &request, version, tenure, told).await?;
         Ok(Begun { producer: ProducerId { id: told.producer_id.0, epoch: told.producer_epoch }, version })
     }
 
@@ -94,24 +111,29 @@ impl Coordinator {
     ///
     /// # Errors
     /// Where there is no answer, or an error for any of them.
-    pub async fn add_partitions(&self, producer: ProducerId, partitions: &TopicPartitions) -> Result<(), Error> {
+    pub async fn add_partitions(
+        &self,
+        producer: ProducerId,
+        partitions: &TopicPartitions,
+        tenure: &Tenure,
+    ) -> Result<(), Error> {
         let request = add_partitions_request(self.own_id(), producer, partitions);
         let told = |told: &AddPartitionsToTxnResponse| (told.throttle_time_ms, added(told, partitions));
-        self.ask(ADD_PARTITIONS, &request, TransactionVersion::V1, told).await.map(drop)
+        self.ask(ADD_PARTITIONS, &request, TransactionVersion::V1, tenure, told).await.map(drop)
     }
 
     /// Makes a group's offsets part of the transaction, which begins with that where it has not.
     ///
     /// # Errors
     /// Where there is no answer, or it is an error.
-    pub async fn add_offsets(&self, producer: ProducerId, group: &str) -> Result<(), Error> {
+    pub async fn add_offsets(&self, producer: ProducerId, group: &str, tenure: &Tenure) -> Result<(), Error> {
         let request = AddOffsetsToTxnRequest::default()
             .with_transactional_id(self.own_id())
             .with_producer_id(Id(producer.id))
             .with_producer_epoch(producer.epoch)
             .with_group_id(GroupId(text(group)));
         let told = |told: &AddOffsetsToTxnResponse| (told.throttle_time_ms, code(told.error_code));
-        self.ask(ADD_OFFSETS, &request, TransactionVersion::V1, told).await.map(drop)
+        self.ask(ADD_OFFSETS, &request, TransactionVersion::V1, tenure, told).await.map(drop)
     }
 
     /// Commits the transaction, and tells as whom the next one is written. Asked again, it says again
@@ -119,10 +141,10 @@ impl Coordinator {
     ///
     /// # Errors
     /// Where there is no answer, or it is an error.
-    pub async fn commit_transaction(&self, begun: Begun) -> Result<Begun, Error> {
+    pub async fn commit_transaction(&self, begun: Begun, tenure: &Tenure) -> Result<Begun, Error> {
         let request = end_request(self.own_id(), begun.producer);
         let told = |told: &EndTxnResponse| (told.throttle_time_ms, next(told, begun).map(drop));
-        let told = self.ask(END, &request, begun.version, told).await?;
+        let told = self.ask(END, &request, begun.version, tenure, told).await?;
         next(&told, begun).map_err(|cause| Error { doing: END, on: self.key().to_owned(), cause })
     }
 
@@ -158,23 +180,24 @@ impl Coordinator {
     async fn commit_on(&self, connection: &Arc<Connection>, commit: OffsetInTransaction<'_>) -> Result<(), Error> {
         let request = commit_request(self.group(), commit);
         let told = |told: &TxnOffsetCommitResponse| (told.throttle_time_ms, committed(told, commit));
-        self.ask_on(connection, COMMIT_OFFSETS, &request, commit.begun.version, told).await.map(drop)
+        self.ask_on(connection, COMMIT_OFFSETS, &request, commit.begun.version, commit.tenure, told).await.map(drop)
     }
 
     fn own_id(&self) -> TransactionalId {
         TransactionalId(text(self.transactional_id()))
     }
 
-    /// Asks, and heeds what is told: a pause, and an error.
+    /// Asks while `tenure` holds, and heeds what is told: a pause, and an error.
     async fn ask<R: Request>(
         &self,
         doing: &'static str,
         request: &R,
         version: TransactionVersion,
+        tenure: &Tenure,
         told: impl FnOnce(&R::Response) -> (i32, Result<(), Cause>),
     ) -> Result<R::Response, Error> {
         let connection = self.connection().await?;
-        self.ask_on(&connection, doing, request, version, told).await
+        self.ask_on(&connection, doing, request, version, tenure, told).await
     }
 
     async fn ask_on<R: Request>(
@@ -183,9 +206,10 @@ impl Coordinator {
         doing: &'static str,
         request: &R,
         version: TransactionVersion,
+        tenure: &Tenure,
         told: impl FnOnce(&R::Response) -> (i32, Result<(), Cause>),
     ) -> Result<R::Response, Error> {
-        let answer = connection.request_in_transaction(doing, request, version).await.and_then(|response| {
+        let answer = connection.request_in_transaction(doing, request, version, tenure).await.and_then(|response| {
             let (throttle_ms, outcome) = told(&response);
             connection.throttle_ms(throttle_ms);
             outcome.map(|()| response).map_err(|cause| Error { doing, on: self.key().to_owned(), cause })
@@ -194,10 +218,14 @@ impl Coordinator {
     }
 }
 
-fn init_request(id: TransactionalId, timeout: Duration) -> InitProducerIdRequest {
-    InitProducerIdRequest::default()
+fn init_request(id: TransactionalId, timeout: Duration, before: Option<ProducerId>) -> InitProducerIdRequest {
+    let request = InitProducerIdRequest::default()
         .with_transactional_id(Some(id))
-        .with_transaction_timeout_ms(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX))
+        .with_transaction_timeout_ms(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX));
+    match before {
+        Some(before) => request.with_producer_id(Id(before.id)).with_producer_epoch(before.epoch),
+        None => request,
+    }
 }
 
 fn add_partitions_request(
@@ -226,8 +254,9 @@ fn end_request(id: TransactionalId, producer: ProducerId) -> EndTxnRequest {
 }
 
 fn commit_request(group: &str, commit: OffsetInTransaction<'_>) -> TxnOffsetCommitRequest {
-    let OffsetInTransaction { transactional_id, begun: Begun { producer, .. }, identity, topic, partition, offset } =
-        commit;
+    let OffsetInTransaction {
+        transactional_id, begun: Begun { producer, .. }, identity, topic, partition, offset, ..
+    } = commit;
     let partition = TxnOffsetCommitRequestPartition::default()
         .with_partition_index(partition)
         .with_committed_offset(offset.offset.0)
@@ -252,7 +281,8 @@ fn code(code: i16) -> Result<(), Cause> {
     ResponseError::try_from_code(code).map_or(Ok(()), |code| Err(Cause::Code(code)))
 }
 
-fn initialized(response: &InitProducerIdResponse) -> Result<(), Cause> {
+/// Of an id that is none, nothing can be written.
+pub(super) fn initialized(response: &InitProducerIdResponse) -> Result<(), Cause> {
     code(response.error_code)?;
     let (id, epoch) = (response.producer_id.0, response.producer_epoch);
     if id < 0 || epoch < 0 {
@@ -342,6 +372,7 @@ mod tests {
         let (member_id, instance_id) = ("m".to_owned(), Some("i".to_owned()));
         let member = Identity { member_id, generation_or_epoch: 3, instance_id };
         let offset = GroupOffset { offset: Offset(7), leader_epoch: Some(2), metadata: "note".to_owned() };
+        let tenure = Tenure::unlimited();
         for identity in [None, Some(&member)] {
             let commit = OffsetInTransaction {
                 transactional_id: "id",
@@ -350,6 +381,7 @@ mod tests {
                 topic: "t",
                 partition: 0,
                 offset: &offset,
+                tenure: &tenure,
             };
             let request = commit_request("g", commit);
             assert_eq!(request.generation_id, if identity.is_some() { 3 } else { -1 });
@@ -364,7 +396,10 @@ mod tests {
             add_partitions_request(id(), PRODUCER, &partitions()).encode(&mut BytesMut::new(), version).unwrap();
         }
         for version in 0..=4 {
-            init_request(id(), Duration::from_secs(60)).encode(&mut BytesMut::new(), version).unwrap();
+            for before in [None, Some(PRODUCER)].into_iter().filter(|before| before.is_none() || version >= CARRIES_ID)
+            {
+                init_request(id(), Duration::from_secs(60), before).encode(&mut BytesMut::new(), version).unwrap();
+            }
         }
     }
 
@@ -422,6 +457,7 @@ mod tests {
     #[test]
     fn an_offset_that_an_answer_leaves_out_is_not_taken_for_committed() {
         let offset = GroupOffset { offset: Offset(7), leader_epoch: None, metadata: String::new() };
+        let tenure = Tenure::unlimited();
         let commit = |partition| OffsetInTransaction {
             transactional_id: "id",
             begun: Begun { producer: PRODUCER, version: TransactionVersion::V2 },
@@ -429,6 +465,7 @@ mod tests {
             topic: "t",
             partition,
             offset: &offset,
+            tenure: &tenure,
         };
         let told = |code| {
             let partition = TxnOffsetCommitResponsePartition::default().with_partition_index(1).with_error_code(code);

@@ -10,7 +10,7 @@ use crate::broker::Cause;
 use crate::config::TransactionVersions;
 
 /// The versions of each request that this program has been tested with.
-pub(super) const KNOWN_VERSIONS: [(ApiKey, VersionRange); 24] = [
+pub(super) const KNOWN_VERSIONS: [(ApiKey, VersionRange); 25] = [
     (ApiKey::Produce, VersionRange { min: 3, max: 8 }), // names the records that are refused, from 8 on (KIP-467)
     (ApiKey::Fetch, VersionRange { min: 4, max: 11 }),  // topic ids begin at 13
     (ApiKey::ListOffsets, VersionRange { min: 1, max: 7 }),
@@ -36,6 +36,7 @@ pub(super) const KNOWN_VERSIONS: [(ApiKey, VersionRange); 24] = [
     (ApiKey::SaslAuthenticate, VersionRange { min: 0, max: 2 }),
     (ApiKey::ConsumerGroupHeartbeat, VersionRange { min: 0, max: 1 }),
     (ApiKey::ConsumerGroupDescribe, VersionRange { min: 0, max: 1 }),
+    (ApiKey::DescribeProducers, VersionRange { min: 0, max: 0 }),
 ];
 
 /// The cluster's feature that says which transactions it has.

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use proptest::prelude::*;
 
-use super::super::Checkpointer;
+use super::super::{Checkpointer, Standing};
 use super::*;
 use crate::record::Offset;
 use crate::tenure::Lease;
@@ -52,43 +52,54 @@ impl Script {
     }
 }
 
+impl Script {
+    /// Takes as long as it is told to.
+    async fn find(&self) {
+        let hidden = {
+            let mut fates = self.fates.lock().unwrap();
+            match fates.front().copied() {
+                Some(Fate::Hidden(millis)) => {
+                    fates.pop_front();
+                    millis
+                }
+                _ => 0,
+            }
+        };
+        tokio::time::sleep(Duration::from_millis(hidden)).await;
+    }
+
+    /// Has this offset from somewhere else.
+    fn has(&self, partition: i32, offset: i64) {
+        self.came.lock().unwrap().push((partition, offset, None, true));
+    }
+}
+
 impl Group for Script {
     fn id(&self) -> &'static str {
         "g"
     }
 
-    fn reach(&self) -> BoxFuture<'_, Result<(), Error>> {
-        async {
-            let hidden = {
-                let mut fates = self.fates.lock().unwrap();
-                match fates.front() {
-                    Some(Fate::Hidden(millis)) => {
-                        let millis = *millis;
-                        fates.pop_front();
-                        millis
-                    }
-                    _ => 0,
-                }
-            };
-            tokio::time::sleep(Duration::from_millis(hidden)).await;
-            Ok(())
-        }
-        .boxed()
-    }
-
     fn commit<'a>(
         &'a self,
-        identity: Option<&'a Identity>,
+        who: Committing<'a>,
         _: &'a str,
-        offsets: &'a BTreeMap<i32, GroupOffset>,
+        offsets: &'a OffsetsHeld,
     ) -> BoxFuture<'a, Result<Committed, Error>> {
         async move {
+            self.find().await;
+            let identity = who()?;
+            let held = offsets.iter().filter(|(_, (_, tenure))| tenure.holds());
+            let held: BTreeMap<_, _> = held.map(|(partition, (offset, _))| (*partition, offset.offset.0)).collect();
+            let failed = |cause| Error { doing: "commit offsets of group", on: "g".to_owned(), cause };
+            if held.is_empty() {
+                return Err(failed(Cause::NotHeld));
+            }
             let fate = self.fates.lock().unwrap().pop_front().unwrap_or(Fate::Taken);
             let taken = !matches!(fate, Fate::Refused(_) | Fate::RequestLost | Fate::LeftOut);
-            for (partition, found) in offsets {
-                self.came.lock().unwrap().push((*partition, found.offset.0, identity.cloned(), taken));
+            for (partition, offset) in &held {
+                self.came.lock().unwrap().push((*partition, *offset, identity.clone(), taken));
             }
-            let all = |outcome: Result<(), ResponseError>| offsets.keys().map(|p| (*p, outcome)).collect();
+            let all = |outcome: Result<(), ResponseError>| held.keys().map(|p| (*p, outcome)).collect();
             match fate {
                 Fate::Taken | Fate::Hidden(_) => Ok(all(Ok(()))),
                 Fate::Slow(millis) => {
@@ -96,12 +107,27 @@ impl Group for Script {
                     Ok(all(Ok(())))
                 }
                 Fate::Refused(code) => Ok(all(Err(code))),
-                Fate::LeftOut => Ok(Committed::new()),
-                Fate::AnswerLost | Fate::RequestLost => {
-                    let cause = Cause::Timeout(Duration::from_secs(1));
-                    Err(Error { doing: "commit offsets of group", on: "g".to_owned(), cause })
-                }
+                Fate::LeftOut => Ok(all(Err(ResponseError::UnknownServerError))),
+                Fate::AnswerLost | Fate::RequestLost => Err(failed(Cause::Timeout(Duration::from_secs(1)))),
             }
+        }
+        .boxed()
+    }
+
+    fn commit_over<'a>(
+        &'a self,
+        who: Committing<'a>,
+        topic: &'a str,
+        offsets: &'a OffsetsHeld,
+        before: &'a Before,
+    ) -> BoxFuture<'a, Result<Result<Committed, Offsets>, Error>> {
+        async move {
+            let partitions: Vec<_> = before.keys().copied().collect();
+            let found = Group::committed(self, topic, &partitions).await?;
+            if before.iter().any(|(partition, before)| !had(&found, *partition, before)) {
+                return Ok(Err(found));
+            }
+            self.commit(who, topic, offsets).await.map(Ok)
         }
         .boxed()
     }
@@ -137,7 +163,64 @@ fn store_of(script: &Arc<Script>) -> (Arc<GroupStore>, watch::Sender<Option<Iden
 fn checkpointer(store: &Arc<GroupStore>, partition: i32, tenure: &Tenure) -> Checkpointer {
     let interval = Duration::from_secs(1);
     let pause = Duration::from_millis(100);
-    Checkpointer::spawn(store.clone(), tenure.clone(), checkpoint_at(partition, 10), interval, move |_, _| pause)
+    // As one whose offset was never stored: nothing is to be confirmed.
+    Checkpointer::spawn(store.clone(), tenure.clone(), checkpoint_at(partition, 10), None, interval, move |_, _| pause)
+}
+
+/// One that begins at an offset that was loaded.
+fn loaded_at(store: &Arc<GroupStore>, offset: i64) -> Checkpointer {
+    let (interval, pause) = (Duration::from_secs(1), Duration::from_millis(100));
+    let loaded = Some(Offset(offset));
+    let tenure = Tenure::unlimited();
+    Checkpointer::spawn(store.clone(), tenure, checkpoint_at(0, offset), loaded, interval, move |_, _| pause)
+}
+
+/// As told by a broker that had ceased to be the coordinator.
+#[tokio::test(start_paused = true)]
+async fn who_began_at_an_old_offset_stores_nothing_and_hears_of_it_at_once() {
+    let script = Script::of(&[]);
+    script.has(0, 50);
+    let (store, ..) = store_of(&script);
+    let checkpointer = loaded_at(&store, 10);
+    checkpointer.advance(Offset(20).into());
+    tokio::time::timeout(Duration::from_millis(500), checkpointer.decided()).await.unwrap();
+    let Standing::Overtaken(error) = checkpointer.standing() else { panic!("{:?}", checkpointer.standing()) };
+    assert!(error.to_string().contains("offset is 50, but this began at 10"), "{error}");
+    checkpointer.advance(Offset(60).into());
+    seconds(60).await;
+    let finished = checkpointer.finish().await;
+    assert!(finished.is_err_and(|error| error.overtaken().is_some()));
+    assert_eq!(script.came(), [(0, 50)], "nothing was committed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_place_where_work_begins_is_confirmed_once_whatever_is_lost() {
+    // The answer to the first commit is lost, and so what it may have stored is no surprise.
+    let script = Script::of(&[Fate::AnswerLost, Fate::RequestLost]);
+    script.has(0, 10);
+    let (store, ..) = store_of(&script);
+    let checkpointer = loaded_at(&store, 10);
+    checkpointer.advance(Offset(20).into());
+    seconds(10).await;
+    assert!(matches!(checkpointer.standing(), Standing::Confirmed));
+    checkpointer.advance(Offset(30).into());
+    checkpointer.finish().await.unwrap();
+    assert_eq!(script.committed(0), Some(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_does_not_set_back_what_others_have_set() {
+    let script = Script::of(&[]);
+    script.has(0, 10);
+    let store = Arc::new(GroupStore::with(script.clone(), Committer::Plain));
+    let checkpointer = loaded_at(&store, 10);
+    seconds(30).await;
+    script.has(0, 70);
+    seconds(3 * 60 * 60).await;
+    assert!(matches!(checkpointer.standing(), Standing::Overtaken(_)), "the hourly refresh looks back, too");
+    let came = script.came();
+    let _ = checkpointer.finish().await;
+    assert_eq!((script.came(), script.committed(0)), (came, Some(70)));
 }
 
 async fn seconds(count: u64) {
@@ -240,7 +323,7 @@ async fn a_lease_that_runs_out_while_the_coordinator_is_looked_for_is_a_passing_
     let script = Script::of(&[Fate::Hidden(3_000)]);
     let (store, ..) = store_of(&script);
     let lease = Lease::unlimited();
-    lease.renew(tokio::time::Instant::now() + Duration::from_secs(2));
+    lease.renew(lease.now(), Duration::from_secs(2));
     let outcome = store.store(&checkpoint_at(0, 11), &Tenure::under(&lease)).await;
     assert_eq!(outcome.unwrap_err().class(), ErrorClass::Transient, "nobody needs to mend it");
     assert_eq!(script.came(), []);
@@ -271,13 +354,13 @@ async fn a_lease_that_ran_out_delays_a_commit_and_loses_none() {
     let (store, ..) = store_of(&script);
     let lease = Lease::unlimited();
     let tenure = Tenure::under(&lease);
-    lease.renew(tokio::time::Instant::now());
+    lease.renew(lease.now(), Duration::ZERO);
     let checkpointer = checkpointer(&store, 0, &tenure);
     checkpointer.advance(Offset(11).into());
     let (finished, ()) = tokio::join!(checkpointer.finish(), async {
         seconds(5).await;
         assert_eq!(script.came(), [], "nobody knows whether the partition is another's by now");
-        lease.renew(tokio::time::Instant::now() + Duration::from_secs(10));
+        lease.renew(lease.now(), Duration::from_secs(10));
     });
     finished.unwrap();
     assert_eq!(script.committed(0), Some(11));

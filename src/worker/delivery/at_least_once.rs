@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::error;
 
-use crate::broker::{OutputBatch, Producer, SourceBatch, Trouble, Watch, Writer, Written};
-use crate::offsets::{Checkpoint, Checkpointer, OffsetStore, StoreError};
+use super::Aborted;
+use crate::broker::{Error, OutputBatch, Producer, SourceBatch, Trouble, Watch, Writer, Written};
+use crate::offsets::{Checkpoint, Checkpointer, OffsetStore, Standing, StoreError};
 use crate::record::{Offset, Position, TopicPartition};
+use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
 use crate::tracker::{TrackError, Tracker};
 use crate::worker::accounts::{Accounts, Done};
@@ -21,6 +23,8 @@ pub struct AtLeastOnce {
     /// As whom batches are written.
     producer: Producer,
     progress: Option<Progress>,
+    /// In trouble while the store turns out to have another offset than it told.
+    overtaken: Trouble,
 }
 
 /// What it is made of.
@@ -48,14 +52,19 @@ struct Progress {
 impl AtLeastOnce {
     /// Knows nothing of where its partition begins yet.
     pub fn new(parts: AtLeastOnceParts) -> Self {
-        Self { parts, producer: Producer::default(), progress: None }
+        let overtaken = parts.watch.operation_of("checkpoint", "confirm the offset of", parts.of.clone());
+        Self { parts, producer: Producer::default(), progress: None, overtaken }
     }
 
     /// Begins where the source begins; stores that first, however long it takes.
-    pub async fn begin_at(&mut self, start: Start, accounts: &Arc<Accounts>) {
+    ///
+    /// # Errors
+    /// [`Aborted`] where the store turns out to have another offset than it told.
+    pub async fn begin_at(&mut self, start: Start, accounts: &Arc<Accounts>) -> Result<(), Aborted> {
         let mut trouble = self.parts.watch.operation_of("checkpoint", "store the offset of", self.parts.of.clone());
+        let loaded = start.stored.filter(|_| start.is_stored);
         if !start.is_stored {
-            self.store_first(&start.checkpoint, &mut trouble).await;
+            self.store_first(&start, &mut trouble).await?;
         }
         let start = start.checkpoint;
         accounts.begin_at(start.next_offset);
@@ -70,18 +79,60 @@ impl AtLeastOnce {
             Err(error) => trouble.failed_as(error.class(), error),
         };
         let AtLeastOnceParts { store, tenure, checkpoint_interval, .. } = &self.parts;
-        let checkpointer = Checkpointer::spawn(Arc::clone(store), tenure.clone(), start, *checkpoint_interval, report);
+        let (store, tenure) = (Arc::clone(store), tenure.clone());
+        let checkpointer = Checkpointer::spawn(store, tenure, start, loaded, *checkpoint_interval, report);
         self.progress = Some(Progress { tracker, checkpointer });
+        Ok(())
     }
 
-    async fn store_first(&self, checkpoint: &Checkpoint, trouble: &mut Trouble) {
-        let AtLeastOnceParts { store, tenure, .. } = &self.parts;
+    async fn store_first(&mut self, start: &Start, trouble: &mut Trouble) -> Result<(), Aborted> {
+        let mut before = vec![start.stored];
         loop {
+            let AtLeastOnceParts { store, tenure, .. } = &self.parts;
             tenure.held().await; // a lease that ran out may be renewed
-            match store.store(checkpoint, tenure).await {
-                Ok(()) => return trouble.passed(),
-                Err(error) => sleep(trouble.failed_as(error.class(), &error)).await,
+            let Err(error) = store.store_over(&start.checkpoint, &before, tenure).await else {
+                trouble.passed();
+                self.overtaken.passed();
+                return Ok(());
+            };
+            if let Some(overtaken) = error.overtaken() {
+                return Err(self.begin_anew(overtaken));
             }
+            if error.leaves_doubt() {
+                before.push(Some(start.checkpoint.next_offset));
+            }
+            sleep(trouble.failed_as(error.class(), &error)).await;
+        }
+    }
+
+    /// The place where this began is not where the store is: nothing more is written from there.
+    fn begin_anew(&mut self, overtaken: &Error) -> Aborted {
+        self.progress = None;
+        Aborted { pause: self.overtaken.failed_as(ErrorClass::Transient, overtaken) }
+    }
+
+    /// Whether the place where this began is what the store has, as far as is known.
+    ///
+    /// # Errors
+    /// [`Aborted`] where it is not.
+    pub fn confirm(&mut self) -> Result<(), Aborted> {
+        match self.progress.as_ref().map(|progress| progress.checkpointer.standing()) {
+            Some(Standing::Overtaken(error)) => Err(self.begin_anew(&error)),
+            Some(Standing::Confirmed) => {
+                self.overtaken.passed();
+                Ok(())
+            }
+            Some(Standing::Unconfirmed) | None => Ok(()),
+        }
+    }
+
+    /// Returns when [`AtLeastOnce::confirm`] has something to say.
+    pub async fn due(&self) {
+        let Some(Progress { checkpointer, .. }) = &self.progress else { return std::future::pending().await };
+        checkpointer.decided().await;
+        // Said once: after that, only being overtaken is news.
+        if matches!(checkpointer.standing(), Standing::Confirmed) && !self.overtaken.lasts() {
+            checkpointer.overtaken().await;
         }
     }
 
@@ -102,8 +153,27 @@ impl AtLeastOnce {
     }
 
     /// Writes a batch.
-    pub async fn write(&self, out: OutputBatch) -> Written {
-        self.parts.writer.write(out, &self.producer, &self.parts.tenure).await
+    ///
+    /// # Errors
+    /// [`Aborted`] where the store turns out to have another offset than it told: what is not written by then
+    /// is not to be.
+    pub async fn write(&mut self, out: OutputBatch) -> Result<Written, Aborted> {
+        self.confirm()?;
+        let AtLeastOnceParts { writer, tenure, .. } = &self.parts;
+        let overtaken = async {
+            match &self.progress {
+                Some(progress) => progress.checkpointer.overtaken().await,
+                None => std::future::pending().await,
+            }
+        };
+        let error = tokio::select! {
+            biased;
+            written = writer.write(out, &self.producer, tenure) => return Ok(written),
+            error = overtaken => error,
+        };
+        // Of what was on its way nobody knows the number.
+        self.producer = Producer::default();
+        Err(self.begin_anew(&error))
     }
 
     /// All of a batch is written.

@@ -1,5 +1,6 @@
 //! Outputs, dead letters and the source's offset in one transaction: all of it counts, or none.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use tracing::{info, warn};
 
 use super::Aborted;
 use crate::broker::wire::{
-    Begun, Cluster, Coordinator, OffsetInTransaction, TopicPartitions, TransactionVersion, WithinTransaction,
+    Begun, Cluster, Connection, Coordinator, OffsetInTransaction, TopicPartitions, TransactionVersion,
+    WithinTransaction,
 };
 use crate::broker::{
     Cause, Destination, Ending, Error, Failure, OutputBatch, Producer, SourceBatch, Transaction,
@@ -32,8 +34,8 @@ pub struct Transactions {
     pub id_prefix: String,
     /// The brokers.
     pub cluster: Arc<Cluster>,
-    /// Keeps the offsets.
-    pub group: Coordinator,
+    /// Keeps the offsets. The store loads them over the same connection as they are committed.
+    pub group: Arc<Coordinator>,
     /// As whom they are committed.
     pub committer: Committer,
     /// How often an offset must be committed again though nothing has changed.
@@ -69,8 +71,41 @@ pub struct ExactlyOnce {
     committed: Option<(Checkpoint, Instant)>,
     /// The offset that the group was said to have, until the first commit shows that it has.
     unconfirmed: Option<Loaded>,
+    /// Whom the offset was loaded from, or committed to last.
+    keeper: Option<Arc<Connection>>,
+    /// Requests for an id whose answers were lost: each may yet arrive, and fence what came after it.
+    unanswered: Unanswered,
     open: Open,
+    /// In trouble while a request is refused.
     trouble: Trouble,
+    /// In trouble since what was written last was aborted, until something is committed.
+    progress: Trouble,
+}
+
+/// How long a request whose answer was given up may lie somewhere before it is carried out.
+const LATE: Duration = Duration::from_secs(120);
+
+/// Requests whose answers were lost.
+#[derive(Debug, Default)]
+struct Unanswered(Vec<Instant>);
+
+impl Unanswered {
+    fn note(&mut self) {
+        self.forget_old();
+        self.0.push(Instant::now());
+    }
+
+    /// Whether one of them may have been carried out by now. Each can be the reason once.
+    fn has_arrived(&mut self) -> bool {
+        self.forget_old();
+        let any = !self.0.is_empty();
+        self.0.truncate(self.0.len().saturating_sub(1));
+        any
+    }
+
+    fn forget_old(&mut self) {
+        self.0.retain(|since| since.elapsed() < LATE);
+    }
 }
 
 /// An offset as the store told it; `None` where it has none.
@@ -120,8 +155,9 @@ impl ExactlyOnce {
     pub fn new(parts: ExactlyOnceParts) -> Self {
         let ExactlyOnceParts { transactions, topic, partition, dimensions, .. } = &parts;
         let id: Arc<str> = format!("{}-{topic}-{partition}", transactions.id_prefix).into();
-        let trouble =
-            transactions.watch.operation_of("transaction", "transactions of", TopicPartition::new(topic, *partition));
+        let of = TopicPartition::new(topic, *partition);
+        let trouble = transactions.watch.operation_of("transaction", "transactions of", of.clone());
+        let progress = transactions.watch.operation_of("transaction", "commits of", of);
         Self {
             coordinator: Coordinator::of_transactions(Arc::clone(&transactions.cluster), &id),
             id,
@@ -129,8 +165,11 @@ impl ExactlyOnce {
             producer: None,
             committed: None,
             unconfirmed: None,
+            keeper: None,
+            unanswered: Unanswered::default(),
             open: Open::nothing(dimensions),
             trouble,
+            progress,
             parts,
         }
     }
@@ -151,11 +190,15 @@ impl ExactlyOnce {
         let next = start.checkpoint.position();
         self.committed = Some((start.checkpoint, Instant::now()));
         self.unconfirmed = Some(Loaded(start.stored));
+        self.keeper = self.parts.transactions.group.current().await;
         accounts.in_flight(0);
         accounts.begin_at(next.offset);
         if !start.is_stored {
             self.open.next = Some(next);
             self.commit(accounts).await?;
+        } else if self.progress.lasts() {
+            // Though there may be no more to read: a commit shows that this works again.
+            (self.open.next, self.open.since) = (Some(next), Some(Instant::now()));
         }
         Ok(())
     }
@@ -165,6 +208,11 @@ impl ExactlyOnce {
         self.open.since.get_or_insert_with(Instant::now);
         self.open.bytes += batch.bytes();
         accounts.in_flight(self.open.bytes);
+    }
+
+    /// Whether there is anything that does not count yet.
+    pub fn is_open(&self) -> bool {
+        !self.open.batches.is_empty()
     }
 
     /// Counts what does not count yet.
@@ -228,6 +276,7 @@ impl ExactlyOnce {
         let begun = Instant::now();
         self.machine.commit(next.offset);
         self.settle().await?;
+        self.progress.passed();
         self.committed = self.committed.take().map(|(before, _)| (before.at(next), Instant::now()));
         accounts.stored(next.offset, begun.elapsed());
         accounts.tally().merge(&self.open.tally);
@@ -246,6 +295,12 @@ impl ExactlyOnce {
                 self.trouble.passed();
                 continue;
             };
+            if matches!(error.cause, Cause::NotHeld) {
+                continue; // not sent: waits until it may be
+            }
+            if matches!(request, Request::Initialize | Request::Renew) && error.leaves_doubt() {
+                self.unanswered.note();
+            }
             if self.machine.failed(&error) == Failure::Aborted {
                 return Err(self.aborted(&error).await);
             }
@@ -268,11 +323,12 @@ impl ExactlyOnce {
     /// Asks one thing, once.
     async fn ask(&mut self, request: &Request) -> Result<(), Error> {
         let Transactions { settings, group, writer, .. } = &*self.parts.transactions;
-        if *request == Request::Initialize {
-            let begun = self
-                .coordinator
-                .init_transactions(settings.transaction_timeout, settings.transaction_version.into())
-                .await?;
+        let tenure = &self.parts.tenure;
+        if matches!(request, Request::Initialize | Request::Renew) {
+            let before = self.producer.as_ref().map(|(begun, _)| begun.producer);
+            let before = before.filter(|_| *request == Request::Renew);
+            let (timeout, latest) = (settings.transaction_timeout, settings.transaction_version.into());
+            let begun = self.coordinator.init_transactions(timeout, latest, before, tenure).await?;
             self.parts.transactions.tell(begun.version);
             self.write_as(begun);
             self.machine.initialized(begun.version);
@@ -281,21 +337,24 @@ impl ExactlyOnce {
         let Some((begun, _)) = &self.producer else { return Err(self.unidentified()) };
         let begun = *begun;
         match request {
-            Request::Initialize => {}
+            Request::Initialize | Request::Renew => {}
             Request::AddPartitions(partitions) => {
                 let mut named = TopicPartitions::new();
                 for to in partitions {
                     named.entry(writer.topic(*to).to_owned()).or_default().insert(to.partition);
                 }
-                self.coordinator.add_partitions(begun.producer, &named).await?;
+                self.coordinator.add_partitions(begun.producer, &named, tenure).await?;
             }
-            Request::AddOffsets => self.coordinator.add_offsets(begun.producer, group.group()).await?,
+            Request::AddOffsets => self.coordinator.add_offsets(begun.producer, group.group(), tenure).await?,
             Request::CommitOffsets(offset) => {
                 self.commit_offset(begun, *offset).await?;
                 self.unconfirmed = None;
             }
             Request::End => {
-                let next = self.coordinator.commit_transaction(begun).await?;
+                let next = self.coordinator.commit_transaction(begun, tenure).await?;
+                if let Some((_, producer)) = &self.producer {
+                    writer.count(producer.take_uncounted());
+                }
                 if next != begun {
                     self.write_as(next);
                 }
@@ -311,10 +370,10 @@ impl ExactlyOnce {
         self.producer = Some((begun, Producer::transactional(within, begun.producer)));
     }
 
-    async fn commit_offset(&self, begun: Begun, next_offset: Offset) -> Result<(), Error> {
+    async fn commit_offset(&mut self, begun: Begun, next_offset: Offset) -> Result<(), Error> {
         let Transactions { group, committer, .. } = &*self.parts.transactions;
         let Some((before, _)) = &self.committed else { return Err(self.unidentified()) };
-        group.connection().await?; // who this is, is asked as late as can be
+        self.keeper = Some(group.connection().await?); // who this is, is asked as late as can be
         let identity = committer.identity(group.group())?;
         // The machine knows offsets; the epoch is that of what is open, or of what was committed before.
         let leader_epoch = self.open.next.map_or(before.leader_epoch, |next| next.leader_epoch);
@@ -327,6 +386,7 @@ impl ExactlyOnce {
             topic: &self.parts.topic,
             partition: self.parts.partition,
             offset: &offset,
+            tenure: &self.parts.tenure,
         };
         let outcome = match self.unconfirmed {
             None => group.commit_in_transaction(commit).await,
@@ -378,13 +438,20 @@ impl ExactlyOnce {
     /// transactions the cluster has by now.
     async fn aborted(&mut self, error: &Error) -> Aborted {
         self.coordinator.forget_any().await;
+        // Whoever kept the offset may have ceased to: who does is asked again before it is loaded.
+        if let Some(keeper) = self.keeper.take() {
+            self.parts.transactions.group.forget(&keeper).await;
+        }
         let timeout = self.parts.transactions.settings.transaction_timeout;
         let open_for = self.open.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let is_fenced = is_fenced(error);
+        let is_own = is_fenced && self.unanswered.has_arrived();
         // Where another has the id, it stays so until somebody ends one of the two. The coordinator
         // says the same of what it has thrown away, because it was open for too long.
-        let is_anothers = is_fenced(error) && open_for < timeout;
+        let is_anothers = is_fenced && !is_own && open_for < timeout;
         let class = if is_anothers { ErrorClass::Fatal } else { ErrorClass::Transient };
-        let pause = self.trouble.failed_as(class, error);
+        let reason: &dyn fmt::Display = if is_own { &OWN_REQUEST } else { error };
+        let pause = self.progress.failed_as(class, reason);
         let (transactional_id, batches) = (&*self.id, self.open.batches.len());
         let (topic, partition) = (&self.parts.topic, self.parts.partition);
         let offset = self.committed.as_ref().map(|(committed, _)| committed.next_offset.0);
@@ -394,10 +461,14 @@ impl ExactlyOnce {
             offset,
             transactional_id,
             batches,
-            %error,
+            error = %reason,
             "transaction aborted: its records are done again from this offset on"
         );
         self.open.clear();
         Aborted { pause }
     }
 }
+
+/// What a producer is fenced by that asked for its id twice.
+const OWN_REQUEST: &str = "an earlier request of this instance for an id (InitProducerId), whose answer was lost, was \
+                           carried out late, and ended the transaction";

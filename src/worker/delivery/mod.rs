@@ -6,7 +6,7 @@
 //! begin_at         stores the first offset          the same, in a transaction
 //! write            acknowledged: it counts          part of the open transaction
 //! done             offset to the checkpointer       commits a transaction that is large or old enough
-//! due, commit      -                                commits one that is old enough
+//! due, commit      was it begun at the right offset commits one that is old enough
 //! finish           the last checkpoint              commits what is open
 //! ```
 
@@ -58,10 +58,7 @@ impl Delivery {
     /// [`Aborted`].
     pub async fn begin_at(&mut self, start: Start, accounts: &std::sync::Arc<Accounts>) -> Result<(), Aborted> {
         match self {
-            Self::AtLeastOnce(it) => {
-                it.begin_at(start, accounts).await;
-                Ok(())
-            }
+            Self::AtLeastOnce(it) => it.begin_at(start, accounts).await,
             Self::ExactlyOnce(it) => it.begin_at(start, accounts).await,
         }
     }
@@ -71,6 +68,14 @@ impl Delivery {
         match self {
             Self::AtLeastOnce(it) => it.begin(batch, accounts),
             Self::ExactlyOnce(it) => it.begin(batch, accounts),
+        }
+    }
+
+    /// Whether there is anything written that does not count yet.
+    pub fn is_open(&self) -> bool {
+        match self {
+            Self::AtLeastOnce(_) => false,
+            Self::ExactlyOnce(it) => it.is_open(),
         }
     }
 
@@ -88,7 +93,7 @@ impl Delivery {
     /// [`Aborted`].
     pub async fn write(&mut self, out: OutputBatch) -> Result<Written, Aborted> {
         match self {
-            Self::AtLeastOnce(it) => Ok(it.write(out).await),
+            Self::AtLeastOnce(it) => it.write(out).await,
             Self::ExactlyOnce(it) => it.write(out).await,
         }
     }
@@ -110,7 +115,7 @@ impl Delivery {
     /// Returns when [`Delivery::commit`] is to be called; perhaps never.
     pub async fn due(&self) {
         match self {
-            Self::AtLeastOnce(_) => std::future::pending().await,
+            Self::AtLeastOnce(it) => it.due().await,
             Self::ExactlyOnce(it) => it.due().await,
         }
     }
@@ -121,7 +126,7 @@ impl Delivery {
     /// [`Aborted`].
     pub async fn commit(&mut self, accounts: &Accounts) -> Result<(), Aborted> {
         match self {
-            Self::AtLeastOnce(_) => Ok(()),
+            Self::AtLeastOnce(it) => it.confirm(),
             Self::ExactlyOnce(it) => it.commit(accounts).await,
         }
     }

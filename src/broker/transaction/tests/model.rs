@@ -20,6 +20,7 @@ struct Id {
 #[derive(Debug, Clone, Copy)]
 enum Call {
     Initialize,
+    Renew(ProducerId),
     Add(ProducerId),
     Write { version: TransactionVersion, stamp: Stamp, first: i64, records: i32 },
     AddOffsets(ProducerId),
@@ -46,6 +47,8 @@ struct Cluster {
     producer: ProducerId,
     /// The one before, where this is the first epoch of another id.
     exhausted: Option<ProducerId>,
+    /// The one in whose place this was asked for (KIP-360).
+    renewed: Option<ProducerId>,
     status: Status,
     has_output: bool,
     has_offsets: bool,
@@ -64,6 +67,7 @@ impl Cluster {
             version,
             producer,
             exhausted: None,
+            renewed: None,
             status: Status::Empty,
             has_output: false,
             has_offsets: false,
@@ -82,6 +86,7 @@ impl Cluster {
                 self.status = Status::Empty;
                 return Ok(Some(Id { producer: self.producer, version: self.version }));
             }
+            Call::Renew(before) => return self.renew(before).map(Some),
             Call::Add(producer) => {
                 self.known(producer)?;
                 self.begin();
@@ -122,6 +127,24 @@ impl Cluster {
             Call::End(Id { producer, version: V2 }) => return self.end(producer).map(Some),
         }
         Ok(None)
+    }
+
+    /// As `prepareInitProducerIdTransit`, which goes by the id alone where a transaction is open.
+    fn renew(&mut self, before: ProducerId) -> Result<Id, ResponseError> {
+        if before.id != self.producer.id && self.renewed != Some(before) {
+            return Err(ResponseError::ProducerFenced);
+        }
+        if self.status == Status::Ongoing {
+            self.throw_away();
+            return Err(ResponseError::ConcurrentTransactions);
+        }
+        if before == self.producer {
+            self.next_epoch();
+            self.renewed = Some(before);
+        } else if self.renewed != Some(before) {
+            return Err(ResponseError::ProducerFenced);
+        }
+        Ok(Id { producer: self.producer, version: self.version })
     }
 
     /// A commit ends the epoch; it is known by that when it is asked again.
@@ -192,6 +215,7 @@ impl Cluster {
     }
 
     fn next_epoch(&mut self) {
+        self.renewed = None;
         let ProducerId { id, epoch } = self.producer;
         (self.exhausted, self.producer) = if epoch == LAST_EPOCH {
             (Some(self.producer), ProducerId { id: id + 1, epoch: 0 })
@@ -233,6 +257,7 @@ impl Process {
             let by = self.producer.as_ref().map(|(id, _)| *id);
             let call = match (&request, by) {
                 (Request::Initialize, _) => Call::Initialize,
+                (Request::Renew, Some(by)) => Call::Renew(by.producer),
                 (Request::AddPartitions(_), Some(by)) => Call::Add(by.producer),
                 (Request::AddOffsets, Some(by)) => Call::AddOffsets(by.producer),
                 (Request::CommitOffsets(offset), Some(by)) => Call::CommitOffsets(by, *offset),
@@ -246,7 +271,7 @@ impl Process {
                         self.producer = Some((id, Producer::transactional(within, id.producer)));
                     }
                     match (request, id) {
-                        (Request::Initialize, Some(id)) => self.machine.initialized(id.version),
+                        (Request::Initialize | Request::Renew, Some(id)) => self.machine.initialized(id.version),
                         _ => self.machine.done(),
                     }
                 }
@@ -477,6 +502,26 @@ fn a_commit_that_comes_late_does_not_commit_half_of_the_next_transaction() {
         assert_eq!(world.cluster.committed.len(), before);
         world.check();
     }
+}
+
+/// KIP-360: the request that gave the id comes once more, after the next transaction.
+#[test]
+fn an_id_that_is_asked_for_twice_in_anothers_place_fences_nobody() {
+    let (mut world, mut process) = (world(V1), Process::default());
+    until(&mut process, &mut world, &Request::End);
+    process.step(&mut world, Fate::AnswerLost);
+    until(&mut process, &mut world, &Request::Renew);
+    process.step(&mut world, Fate::Twice);
+    assert_eq!(process.machine.poll(), Some(Request::Renew), "nobody has heard of it");
+    process.step(&mut world, Fate::Answered);
+    let id = process.producer.as_ref().unwrap().0;
+    assert_eq!(id.producer, world.cluster.producer);
+    let late = world.late.remove(0);
+    let _ = world.cluster.carry_out(late);
+    assert_eq!(id.producer, world.cluster.producer, "the late one");
+    until(&mut process, &mut world, &Request::End);
+    process.step(&mut world, Fate::Answered);
+    world.check();
 }
 
 #[test]

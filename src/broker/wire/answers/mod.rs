@@ -91,6 +91,7 @@ fn fields(api: ApiKey) -> Option<&'static [Field]> {
         ApiKey::SaslAuthenticate => &[ERROR, Text, Blob, Since(1, &Fixed(8))],
         ApiKey::ConsumerGroupHeartbeat => CONSUMER_GROUP_HEARTBEAT,
         ApiKey::ConsumerGroupDescribe => CONSUMER_GROUP_DESCRIBE,
+        ApiKey::DescribeProducers => DESCRIBE_PRODUCERS,
         _ => return None,
     })
 }
@@ -264,6 +265,19 @@ const CONSUMER_GROUP_DESCRIBE: &[Field] = &[
             Since(1, &Fixed(1)),
         ]),
         Fixed(4),
+    ]),
+];
+
+const DESCRIBE_PRODUCERS: &[Field] = &[
+    THROTTLE,
+    Structs(&[
+        Text,
+        Structs(&[
+            Fixed(4),
+            ERROR,
+            Text,
+            Structs(&[Fixed(8 + 4 + 4 + 8 + 4 + 8)]), // id, epoch, last sequence number, time; of the transaction
+        ]),
     ]),
 ];
 

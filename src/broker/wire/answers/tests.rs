@@ -4,10 +4,11 @@
 use bytes::BytesMut;
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ApiVersionsRequest, ConsumerGroupDescribeRequest,
-    ConsumerGroupHeartbeatRequest, CreateTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest, EndTxnRequest,
-    FetchRequest, FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest,
-    ProduceRequest, SaslAuthenticateRequest, SaslHandshakeRequest, SyncGroupRequest, TxnOffsetCommitRequest,
+    ConsumerGroupHeartbeatRequest, CreateTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest,
+    DescribeProducersRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
+    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SaslAuthenticateRequest,
+    SaslHandshakeRequest, SyncGroupRequest, TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::{Encodable, Request};
 use proptest::prelude::*;
@@ -37,7 +38,7 @@ macro_rules! tested {
     };
 }
 
-const TESTED: [Tested; 26] = tested! {
+const TESTED: [Tested; 27] = tested! {
     ProduceRequest: 3..=8,
     ProduceRequest: 10..=12, // not spoken: 9, which lacks the tags
     FetchRequest: 4..=11,
@@ -64,6 +65,7 @@ const TESTED: [Tested; 26] = tested! {
     SaslAuthenticateRequest: 0..=2,
     ConsumerGroupHeartbeatRequest: 0..=1,
     ConsumerGroupDescribeRequest: 0..=1,
+    DescribeProducersRequest: 0..=0,
 };
 
 /// Writes an answer by its table: every array of two elements, every number of ones, a tag that

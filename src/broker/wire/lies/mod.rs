@@ -2,6 +2,7 @@
 
 mod tests;
 mod transactions;
+mod writing;
 
 use std::collections::HashMap;
 use std::sync::Arc;

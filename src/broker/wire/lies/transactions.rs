@@ -55,8 +55,9 @@ async fn committed(level: i16, epoch: i16) -> (Begun, Result<Begun, Error>) {
         if version < 5 { answer } else { answer.with_producer_id(Id(PRODUCER.id)).with_producer_epoch(epoch) }
     });
     let coordinator = Coordinator::of_transactions(liar.start().await, "id");
-    let begun = coordinator.init_transactions(TIMEOUT, TransactionVersion::V2).await.unwrap();
-    (begun, coordinator.commit_transaction(begun).await)
+    let tenure = Tenure::unlimited();
+    let begun = coordinator.init_transactions(TIMEOUT, TransactionVersion::V2, None, &tenure).await.unwrap();
+    (begun, coordinator.commit_transaction(begun, &tenure).await)
 }
 
 #[tokio::test]
