@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -20,6 +22,12 @@ pub(super) const MAX_MESSAGE_BYTES: usize = 1_048_588;
 /// Kafka's limit, and a guard against a typing error in a test.
 const MAX_PARTITIONS: i32 = 10_000;
 const CODEC_ZSTD: i16 = 4;
+/// Kafka 4's default of `message.timestamp.after.max.ms`.
+const TIMESTAMP_AFTER_MAX: Duration = Duration::from_secs(3600);
+/// The timestamp of a record that has none.
+const NO_TIMESTAMP: i64 = -1;
+/// The `acks` of a producer that wants all in-sync replicas to have what it writes.
+const ACKS_ALL: i16 = -1;
 
 /// How a topic is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,13 +38,63 @@ pub struct TopicConfig {
     pub max_message_bytes: usize,
     /// How many bytes a partition keeps before it drops its oldest batches; `None` keeps all.
     pub retention_bytes: Option<usize>,
+    /// Whether records without a key are refused (`cleanup.policy=compact`). Nothing is compacted:
+    /// [`append_hole`](super::Sandbox::append_hole) leaves what compaction leaves.
+    pub compacted: bool,
+    /// How far a record's timestamp may lie before now (`message.timestamp.before.max.ms`); `None`: as
+    /// far as it likes.
+    pub timestamp_before_max: Option<Duration>,
+    /// How far it may lie after now (`message.timestamp.after.max.ms`): an hour, as in Kafka 4.
+    pub timestamp_after_max: Option<Duration>,
+    /// Produce with `acks=all` is refused while fewer nodes are up (`min.insync.replicas`).
+    pub min_insync_replicas: usize,
 }
 
 impl TopicConfig {
     /// Kafka's defaults with so many partitions.
     pub fn new(partitions: i32) -> Self {
-        Self { partitions, max_message_bytes: MAX_MESSAGE_BYTES, retention_bytes: None }
+        Self {
+            partitions,
+            max_message_bytes: MAX_MESSAGE_BYTES,
+            retention_bytes: None,
+            compacted: false,
+            timestamp_before_max: None,
+            timestamp_after_max: Some(TIMESTAMP_AFTER_MAX),
+            min_insync_replicas: 1,
+        }
     }
+
+    /// What `LogValidator` holds each record against.
+    fn check_records(&self, header: &BatchHeader, bytes: &[u8], now_ms: i64) -> Result<(), i16> {
+        let reach = |limit: Option<Duration>| limit.map(|limit| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
+        let earliest = reach(self.timestamp_before_max).map(|reach| now_ms.saturating_sub(reach));
+        let latest = reach(self.timestamp_after_max).map(|reach| now_ms.saturating_add(reach));
+        // Most batches are in order by their headers: only the others are unpacked.
+        let late = latest.is_some_and(|latest| header.max_timestamp > latest);
+        if !self.compacted && earliest.is_none() && !late {
+            return Ok(());
+        }
+        let records = batch::records(&Bytes::copy_from_slice(bytes)).map_err(|_| codes::INVALID_RECORD)?;
+        for record in records {
+            let (at, known) = (record.timestamp_ms, record.timestamp_ms != NO_TIMESTAMP);
+            if self.compacted && record.key.is_none() {
+                return Err(codes::INVALID_RECORD);
+            }
+            if known && (earliest.is_some_and(|earliest| at < earliest) || latest.is_some_and(|latest| at > latest)) {
+                return Err(codes::INVALID_TIMESTAMP);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A producer's batch, and how it came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent<'a> {
+    pub acks: i16,
+    /// Of the request.
+    pub version: i16,
+    pub bytes: &'a [u8],
 }
 
 /// The cluster behind its lock, and the bell that rings when something in it changes.
@@ -241,17 +299,17 @@ impl Cluster {
 
     /// Appends the one batch of a producer as Kafka does: checked, placed, once. Returns its base
     /// offset and the partition's log start.
-    pub fn produce(
-        &mut self,
-        node: i32,
-        topic: &str,
-        partition: i32,
-        version: i16,
-        bytes: &[u8],
-    ) -> Result<(i64, i64), i16> {
-        let limit = self.topics.get(topic).map_or(MAX_MESSAGE_BYTES, |topic| topic.config.max_message_bytes);
+    pub fn produce(&mut self, node: i32, topic: &str, partition: i32, sent: Sent<'_>) -> Result<(i64, i64), i16> {
+        let Sent { acks, version, bytes } = sent;
+        let in_sync = self.nodes.values().filter(|node| node.up).count();
+        let found = self.topics.get(topic).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let config = found.config.clone();
         let partition = self.led_by(node, topic, partition)?;
-        let header = check_produced(bytes, version, limit)?;
+        if acks == ACKS_ALL && in_sync < config.min_insync_replicas {
+            return Err(codes::NOT_ENOUGH_REPLICAS);
+        }
+        let header = check_produced(bytes, version, config.max_message_bytes)?;
+        config.check_records(&header, bytes, now_ms())?;
         let base_offset = match partition.producers.judge(&header) {
             Verdict::Refuse(code) => return Err(code),
             Verdict::Duplicate(base_offset) => base_offset,
@@ -319,4 +377,9 @@ fn check_produced(bytes: &[u8], version: i16, max_bytes: usize) -> Result<BatchH
         return Err(codes::INVALID_RECORD);
     }
     Ok(header)
+}
+
+pub(super) fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_epoch.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,12 +1,11 @@
 //! Topics and logs without a socket: how a test sets the stage and reads the outcome.
 
 use std::ops::Range;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
 use super::batch::{BatchHeader, NewBatch};
-use super::cluster::{Partition, TopicConfig};
+use super::cluster::{Partition, TopicConfig, now_ms};
 use super::record::{NewRecord, StoredRecord};
 use super::{Sandbox, SandboxError};
 
@@ -237,9 +236,4 @@ impl Sandbox {
 fn stored(partition: &Partition) -> Result<Vec<StoredRecord>, SandboxError> {
     let unreadable = |(offset, source)| SandboxError::Unreadable { offset, source };
     partition.log.records().map_err(unreadable)
-}
-
-fn now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    since_epoch.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }

@@ -7,7 +7,7 @@ use kafka_protocol::messages::{
 };
 
 use super::Refusal;
-use crate::sandbox::cluster::{Cluster, Shared};
+use crate::sandbox::cluster::{Cluster, Sent, Shared};
 use crate::sandbox::codes;
 use crate::sandbox::fault::Plan;
 
@@ -29,7 +29,7 @@ pub(super) fn answer(
             Some(code) => Err(code),
             None => {
                 let bytes = data.records.as_deref().unwrap_or_default();
-                cluster.produce(node, topic, data.index, version, bytes)
+                cluster.produce(node, topic, data.index, Sent { acks, version, bytes })
             }
         };
         let response = PartitionProduceResponse::default().with_index(data.index);

@@ -1,5 +1,7 @@
 //! `CreateTopics` and `DeleteTopics`; any node does both, as any node of a KRaft cluster does.
 
+use std::time::Duration;
+
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
@@ -9,7 +11,7 @@ use crate::sandbox::cluster::{Cluster, Shared, TopicConfig};
 use crate::sandbox::codes;
 use crate::sandbox::fault::Plan;
 
-/// Makes topics. Of their settings `max.message.bytes` and `retention.bytes` are heeded.
+/// Makes topics. Of their settings those are heeded that a [`TopicConfig`] has.
 pub(super) fn create(shared: &Shared, plan: &Plan, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let mut cluster = shared.lock();
     let only_check = request.validate_only;
@@ -56,13 +58,19 @@ fn topic_config(cluster: &Cluster, wanted: &CreatableTopic) -> TopicConfig {
         (-1, assigned) => assigned,
         (partitions, _) => partitions,
     };
-    let setting = |name: &str| {
+    let text = |name: &str| {
         let found = wanted.configs.iter().find(|config| &*config.name == name)?;
-        found.value.as_ref()?.parse::<usize>().ok()
+        found.value.as_deref()
     };
+    let setting = |name: &str| text(name)?.parse::<usize>().ok();
+    let limit = |name: &str| Some(Duration::from_millis(text(name)?.parse().ok()?));
     let mut config = TopicConfig::new(partitions);
     config.max_message_bytes = setting("max.message.bytes").unwrap_or(config.max_message_bytes);
     config.retention_bytes = setting("retention.bytes").or(cluster.default_retention_bytes);
+    config.compacted = text("cleanup.policy").is_some_and(|policy| policy.contains("compact"));
+    config.timestamp_before_max = limit("message.timestamp.before.max.ms");
+    config.timestamp_after_max = limit("message.timestamp.after.max.ms").or(config.timestamp_after_max);
+    config.min_insync_replicas = setting("min.insync.replicas").unwrap_or(config.min_insync_replicas);
     config
 }
 
