@@ -19,6 +19,8 @@ use crate::config::is_topic_name;
 
 /// Kafka's default of `max.message.bytes`.
 pub(super) const MAX_MESSAGE_BYTES: usize = 1_048_588;
+/// The broker's own limit of a whole answer to a fetch, whatever a client asks for.
+const FETCH_MAX_BYTES: usize = 55 << 20;
 /// Kafka's limit, and a guard against a typing error in a test.
 const MAX_PARTITIONS: i32 = 10_000;
 const CODEC_ZSTD: i16 = 4;
@@ -38,6 +40,9 @@ pub struct TopicConfig {
     pub max_message_bytes: usize,
     /// How many bytes a partition keeps before it drops its oldest batches; `None` keeps all.
     pub retention_bytes: Option<usize>,
+    /// How many bytes a segment of a partition takes (`segment.bytes`); `None`: a GiB, or an eighth of
+    /// what is kept.
+    pub segment_bytes: Option<usize>,
     /// Whether records without a key are refused (`cleanup.policy=compact`). Nothing is compacted:
     /// [`append_hole`](super::Sandbox::append_hole) leaves what compaction leaves.
     pub compacted: bool,
@@ -57,6 +62,7 @@ impl TopicConfig {
             partitions,
             max_message_bytes: MAX_MESSAGE_BYTES,
             retention_bytes: None,
+            segment_bytes: None,
             compacted: false,
             timestamp_before_max: None,
             timestamp_after_max: Some(TIMESTAMP_AFTER_MAX),
@@ -132,10 +138,27 @@ pub(super) struct Cluster {
     pub topics: BTreeMap<String, Topic>,
     pub faults: FaultBook,
     pub requests: BTreeMap<Api, u64>,
-    pub default_retention_bytes: Option<usize>,
+    pub defaults: Defaults,
     pub groups: Groups,
     next_producer_id: i64,
     transactional: BTreeMap<String, (i64, i16)>,
+}
+
+/// What the builder was told of all topics, and of the broker.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Defaults {
+    pub retention_bytes: Option<usize>,
+    pub segment_bytes: Option<usize>,
+    /// Of the broker (`fetch.max.bytes`).
+    pub fetch_max_bytes: usize,
+    /// Of the broker: whether a fetch leaves its last batch out instead of cutting it.
+    pub whole_batches: bool,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self { retention_bytes: None, segment_bytes: None, fetch_max_bytes: FETCH_MAX_BYTES, whole_batches: false }
+    }
 }
 
 /// A node, as the others know it.
@@ -146,7 +169,7 @@ pub(super) struct NodeInfo {
 }
 
 /// A topic and its partitions, in order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Topic {
     /// Another one when it is made anew.
     pub id: Uuid,
@@ -155,7 +178,7 @@ pub(super) struct Topic {
 }
 
 /// A partition: its only replica's log, and who leads it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Partition {
     pub leader: i32,
     pub leader_epoch: i32,
@@ -166,17 +189,35 @@ pub(super) struct Partition {
 }
 
 impl Cluster {
-    pub fn new(nodes: BTreeMap<i32, NodeInfo>, default_retention_bytes: Option<usize>) -> Self {
+    pub fn new(nodes: BTreeMap<i32, NodeInfo>, defaults: Defaults) -> Self {
         Self {
             nodes,
             topics: BTreeMap::new(),
             faults: FaultBook::default(),
             requests: BTreeMap::new(),
-            default_retention_bytes,
+            defaults,
             groups: Groups::new(),
             next_producer_id: 1000,
             transactional: BTreeMap::new(),
         }
+    }
+
+    /// What it holds now, for answers that are late. Members of groups stay behind.
+    pub fn frozen(&self) -> Self {
+        Self {
+            nodes: self.nodes.clone(),
+            topics: self.topics.clone(),
+            groups: self.groups.frozen(),
+            next_producer_id: self.next_producer_id,
+            transactional: self.transactional.clone(),
+            ..Self::new(BTreeMap::new(), self.defaults)
+        }
+    }
+
+    /// The settings of a topic of which nothing else is said.
+    pub fn default_topic(&self, partitions: i32) -> TopicConfig {
+        let Defaults { retention_bytes, segment_bytes, .. } = self.defaults;
+        TopicConfig { retention_bytes, segment_bytes, ..TopicConfig::new(partitions) }
     }
 
     /// The node that answers for the cluster: the first that is up.
@@ -273,7 +314,7 @@ impl Cluster {
             topic.partitions.push(Partition {
                 leader: nodes.get(index % nodes.len().max(1)).copied().unwrap_or(-1),
                 leader_epoch: 0,
-                log: PartitionLog::new(topic.config.retention_bytes),
+                log: PartitionLog::new(topic.config.segment_bytes, topic.config.retention_bytes),
                 epochs: BTreeMap::from([(0, 0)]),
                 producers: Producers::default(),
             });

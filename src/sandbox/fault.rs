@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::api::Api;
+use super::stale::Snapshot;
 
 /// Which requests a fault hits, and how often.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,9 +132,13 @@ pub enum Action {
     /// A Fetch answer whose records have a flipped byte; the log keeps them whole. Counts, skips and
     /// fires on answers that carry records only.
     CorruptRecords,
-    /// It is done, and answered with this throttle time in milliseconds. A Fetch gets no records, as
-    /// from Kafka.
+    /// It is done, and answered with this throttle time in milliseconds, until the end of which nothing
+    /// more is read from the connection. A Fetch is answered with no partition at all, as by Kafka.
     Throttle(i32),
+    /// It is answered from what the cluster was then: by a leader that does not know yet that it is none,
+    /// a high watermark or a group's offset that goes back, metadata of a node that lags behind. For
+    /// what reads; what writes is written there, and lost.
+    Stale(Snapshot),
     /// It is done, and the answer's frame is made this many bytes long with zeros at its end.
     Oversize(usize),
 }
@@ -199,6 +204,7 @@ pub(super) struct Plan {
     pub before: Option<Before>,
     pub after: Option<After>,
     pub throttle_ms: i32,
+    pub stale: Option<Snapshot>,
     errors: Vec<(Target, i16)>,
 }
 
@@ -242,6 +248,7 @@ impl Plan {
             Action::TruncatedFrame => self.after = Some(After::Truncate),
             Action::Oversize(bytes) => self.after = Some(After::Oversize(bytes)),
             Action::Throttle(ms) => self.throttle_ms = self.throttle_ms.max(ms),
+            Action::Stale(ref snapshot) => self.stale = Some(snapshot.clone()),
             Action::CorruptRecords => {}
         }
     }

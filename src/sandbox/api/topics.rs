@@ -64,9 +64,10 @@ fn topic_config(cluster: &Cluster, wanted: &CreatableTopic) -> TopicConfig {
     };
     let setting = |name: &str| text(name)?.parse::<usize>().ok();
     let limit = |name: &str| Some(Duration::from_millis(text(name)?.parse().ok()?));
-    let mut config = TopicConfig::new(partitions);
+    let mut config = cluster.default_topic(partitions);
     config.max_message_bytes = setting("max.message.bytes").unwrap_or(config.max_message_bytes);
-    config.retention_bytes = setting("retention.bytes").or(cluster.default_retention_bytes);
+    config.retention_bytes = setting("retention.bytes").or(config.retention_bytes);
+    config.segment_bytes = setting("segment.bytes").or(config.segment_bytes);
     config.compacted = text("cleanup.policy").is_some_and(|policy| policy.contains("compact"));
     config.timestamp_before_max = limit("message.timestamp.before.max.ms");
     config.timestamp_after_max = limit("message.timestamp.after.max.ms").or(config.timestamp_after_max);
