@@ -25,6 +25,7 @@ pub struct Fault {
     partition: Option<i32>,
     group: Option<String>,
     client: Option<String>,
+    from_offset: Option<i64>,
     skip: u64,
     times: Option<u64>,
 }
@@ -37,7 +38,17 @@ impl Fault {
 
     /// The next request, whatever it asks.
     pub fn any() -> Self {
-        Self { api: None, node: None, topic: None, partition: None, group: None, client: None, skip: 0, times: Some(1) }
+        Self {
+            api: None,
+            node: None,
+            topic: None,
+            partition: None,
+            group: None,
+            client: None,
+            from_offset: None,
+            skip: 0,
+            times: Some(1),
+        }
     }
 
     /// Only requests to that node.
@@ -76,6 +87,13 @@ impl Fault {
         self
     }
 
+    /// Only fetches from that offset, or one behind it.
+    #[must_use]
+    pub fn from_offset(mut self, offset: i64) -> Self {
+        self.from_offset = Some(offset);
+        self
+    }
+
     /// Lets that many matching requests pass first.
     #[must_use]
     pub fn skip(mut self, requests: u64) -> Self {
@@ -108,6 +126,7 @@ impl Fault {
         (self.topic.is_none() || self.topic == target.topic)
             && (self.partition.is_none() || self.partition == target.partition)
             && (self.group.is_none() || self.group == target.group)
+            && self.from_offset.is_none_or(|from| target.offset.is_some_and(|offset| offset >= from))
     }
 }
 
@@ -157,11 +176,13 @@ pub(super) struct Target {
     pub topic: Option<String>,
     pub partition: Option<i32>,
     pub group: Option<String>,
+    /// That it asks for records from.
+    pub offset: Option<i64>,
 }
 
 impl Target {
     /// For a request that names neither topic nor partition.
-    pub const REQUEST: Self = Self { topic: None, partition: None, group: None };
+    pub const REQUEST: Self = Self { topic: None, partition: None, group: None, offset: None };
 
     pub fn topic(topic: &str) -> Self {
         Self { topic: Some(topic.to_owned()), ..Self::REQUEST }
@@ -173,6 +194,11 @@ impl Target {
 
     pub fn group(group: &str) -> Self {
         Self { group: Some(group.to_owned()), ..Self::REQUEST }
+    }
+
+    /// The same, from that offset on.
+    pub fn from(self, offset: i64) -> Self {
+        Self { offset: Some(offset), ..self }
     }
 
     /// The same, named by a group's request.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_protocol::messages::fetch_request::FetchPartition;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse, ProducerId};
 use tokio::time::{Instant, timeout_at};
@@ -11,11 +11,20 @@ use tokio::time::{Instant, timeout_at};
 use crate::sandbox::batch;
 use crate::sandbox::cluster::{Cluster, Partition, Shared};
 use crate::sandbox::codes;
-use crate::sandbox::fault::Plan;
+use crate::sandbox::fault::{Plan, Target};
 use crate::sandbox::log::Unreadable;
 use crate::sandbox::segment::Limits;
 
 const READ_COMMITTED: i8 = 1;
+
+/// What a fetch names, for the faults to match.
+pub(super) fn targets(request: &FetchRequest) -> Vec<Target> {
+    let of = |topic: &FetchTopic| {
+        let name = topic.topic.clone();
+        topic.partitions.iter().map(move |p| Target::partition(&name, p.partition).from(p.fetch_offset)).collect()
+    };
+    request.topics.iter().flat_map(|topic| -> Vec<Target> { of(topic) }).collect()
+}
 
 /// A throttled fetch names no partition at all (`FetchContext.getThrottledResponse`). Else:
 /// answers at once if a partition errs or enough is there, else when it is, else at the deadline.

@@ -213,10 +213,7 @@ impl Incoming {
                 let topics = r.topic_data.iter();
                 partitions(topics.map(|t| (&*t.name, t.partition_data.iter().map(|p| p.index))))
             }
-            Request::Fetch(r) => {
-                let topics = r.topics.iter();
-                partitions(topics.map(|t| (&*t.topic, t.partitions.iter().map(|p| p.partition))))
-            }
+            Request::Fetch(r) => fetch::targets(r),
             Request::ListOffsets(r) => {
                 let index = |p: &ListOffsetsPartition| p.partition_index;
                 let topics = r.topics.iter();
