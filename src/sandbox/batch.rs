@@ -145,7 +145,7 @@ pub(super) fn framed(bytes: &[u8]) -> Option<(i64, i32)> {
 
 /// What the batch that begins there adds to its base offset for its last one.
 pub(super) fn last_offset_delta(bytes: &[u8]) -> Option<i32> {
-    Some(bytes.get(LAST_OFFSET_DELTA..)?.first_chunk().copied().map(i32::from_be_bytes)?)
+    bytes.get(LAST_OFFSET_DELTA..)?.first_chunk().copied().map(i32::from_be_bytes)
 }
 
 /// Makes the checksum of the one batch that `bytes` is right.
