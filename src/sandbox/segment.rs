@@ -256,7 +256,8 @@ mod tests {
     #[test]
     fn what_is_popped_is_gone() {
         let mut segment = segment(40, 50);
-        (0..39).for_each(|_| drop(segment.pop()));
+        let popped: Vec<_> = (0..39).filter_map(|_| segment.pop()).map(|written| written.offsets.start).collect();
+        assert_eq!((popped.len(), popped.last()), (39, Some(&10)));
         assert_eq!((first(&segment, 0), first(&segment, 10)), (Some(0), None));
         assert!(segment.index.is_empty());
     }
