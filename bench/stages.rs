@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use login_pipeline::broker::{Entry, Expected, OutputBatch};
 use login_pipeline::config::{Config, IdPrivacy, IpPrivacy, Secret, StaticValue};
-use login_pipeline::dead_letter::Envelope;
+use login_pipeline::dead_letter::{Envelope, Fit};
 use login_pipeline::generator::{EventGenerator, GeneratorConfig};
 use login_pipeline::geoip::{Countries, CountryFile};
 use login_pipeline::observe::{Metrics, Tally};
@@ -113,7 +113,7 @@ fn round(stages: &mut dyn Stages, entries: &[Entry<'_>]) -> Duration {
         let mut batch = Batch { now: &now, partitions: &[1, 1], out: &mut out, counts: &mut counts, tally: &mut tally };
         let begun = Instant::now();
         for (index, entry) in part.iter().enumerate() {
-            stages.process(entry, index, None, &mut batch);
+            stages.process(entry, index, Fit::default(), &mut batch);
         }
         took += begun.elapsed();
     }

@@ -45,6 +45,7 @@ fn processed(source: &[(i32, RawRecord)]) -> [Vec<(i32, RawRecord)>; 2] {
             outputs.push((*partition, record));
         } else {
             let offset = record.offset.to_string();
+            record.timestamp_ms += 500; // the time of writing
             let partition_text = partition.to_string();
             let ours = [
                 ("topic", "in"),
@@ -183,7 +184,7 @@ fn a_changed_dead_letter_is_found() {
     for spoil in [
         |record: &mut RawRecord| record.value = Some(Bytes::from_static(b"?")),
         |record: &mut RawRecord| record.key = None,
-        |record: &mut RawRecord| record.timestamp_ms += 1,
+        |record: &mut RawRecord| record.headers[4].1 = Some(Bytes::from_static(b"1700000000001")),
         |record: &mut RawRecord| drop(record.headers.remove(0)),
         |record: &mut RawRecord| drop(record.headers.pop()),
     ] {

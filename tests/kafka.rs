@@ -129,18 +129,19 @@ async fn a_transactional_topic_is_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn null_and_repeated_headers_come_through() {
+async fn headers_of_any_name_null_and_repeated_come_through() {
     if KafkaCluster::left_out() {
         return;
     }
     let topics = Topics::create(KafkaCluster::shared().await, "poison", 1).await;
     let cluster = Cluster::new(Options::from(&config_for(&topics.brokers)));
     topics.generate(1_000, 5).await;
-    let null = Header { name: "trace".to_owned(), value: None };
-    let twice = Header { name: "trace".to_owned(), value: Some("x".into()) };
+    let null = Header { name: "trace".into(), value: None };
+    let twice = Header { name: "trace".into(), value: Some("x".into()) };
+    let latin_1 = Header { name: bytes::Bytes::from_static(b"caf\xe9"), value: Some("y".into()) };
     let mut batch = BatchBuilder::default();
     let record = Outgoing { timestamp_ms: 1_700_000_000_000, key: None, value: Some(b"{}") };
-    batch.append(&record, Headers::List(&[null, twice]));
+    batch.append(&record, Headers::List(&[null, twice, latin_1]));
     let batch = batch.finish(Compression::Zstd).unwrap();
     cluster.produce(&topics.names[0], 0, batch, Duration::from_secs(10)).await.unwrap();
     topics.generate(1_000, 6).await;
@@ -152,12 +153,65 @@ async fn null_and_repeated_headers_come_through() {
     let audit = topics.audit().await;
     audit.assert_clean();
     assert_eq!(audit.source, 2_001);
-    let mut null_headers = 0;
+    let (mut null_headers, mut latin_1_names) = (0, 0);
     let count = |record: support::records::RawRecord| {
         null_headers += record.headers.iter().filter(|(name, value)| name == "trace" && value.is_none()).count();
+        latin_1_names += record.headers.iter().filter(|(name, _)| **name == b"caf\xe9"[..]).count();
     };
     wire::read_partition(&topics.brokers, &topics.names[2], 0, count).await.unwrap();
-    assert_eq!(null_headers, 1);
+    assert_eq!((null_headers, latin_1_names), (1, 1));
+}
+
+/// Kafka's default for timestamps ahead, an hour, on both sides, and dead letters in a compacted topic: either
+/// held the partition for good.
+#[tokio::test]
+async fn what_a_topic_refuses_costs_that_record() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let kafka = KafkaCluster::shared().await;
+    let [source, output, dead] = ["refused-in", "refused-out", "refused-dead"];
+    kafka.create_topic(source, 1, &[("message.timestamp.after.max.ms", "9223372036854775807")]).await;
+    kafka.create_topic(output, 1, &[]).await;
+    kafka.create_topic(dead, 1, &[("cleanup.policy", "compact")]).await;
+    let topics = Topics { brokers: kafka.bootstrap(), names: [source, output, dead].map(str::to_owned) };
+    let good = br#"{"user_id":"u","app_version":"2.3.0","ip":"10.0.0.1","locale":"RU","device_id":"d","timestamp":1694479551}"#;
+    let (now, mut batch) = (login_pipeline::worker::unix_ms(), BatchBuilder::default());
+    for n in 0..500 {
+        let timestamp_ms = if n == 250 { now + 3 * 3_600_000 } else { now };
+        let (key, value) = if n == 300 { (None, &b"bad"[..]) } else { (Some(&b"key"[..]), &good[..]) };
+        batch.append(&Outgoing { timestamp_ms, key, value: Some(value) }, Headers::NONE);
+    }
+    let batch = batch.finish(Compression::None).unwrap();
+    let cluster = Cluster::new(Options::from(&config_for(&topics.brokers)));
+    cluster.produce(source, 0, batch, Duration::from_secs(10)).await.unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut pipeline = topics.pipeline(folder.path(), &[]);
+    drained(&mut pipeline, 500).await;
+    ended_in_order(pipeline).await;
+    let (mut written, mut letters) = (0, Vec::new());
+    wire::read_partition(&topics.brokers, output, 0, |_| written += 1).await.unwrap();
+    wire::read_partition(&topics.brokers, dead, 0, |record| letters.push(record)).await.unwrap();
+    assert_eq!((written, letters.len()), (498, 2));
+    let why = |letter: &support::records::RawRecord| letter.header("__dlq.errors.message").unwrap().to_owned();
+    let untimely = letters.iter().filter(|letter| why(letter).contains("message.timestamp.after.max.ms"));
+    assert_eq!(untimely.count(), 1, "{letters:?}");
+    let places = letters.iter().filter(|letter| letter.key.as_deref() == Some(b"refused-in/0/300"));
+    assert_eq!(places.count(), 1, "{letters:?}");
+
+    let usual = PipelineProcess::usual_args(&topics.brokers, source, output, dead, folder.path());
+    let check = std::process::Command::new(env!("CARGO_BIN_EXE_login-pipeline"))
+        .args(["check", "--connect"])
+        .args(usual)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&check.stdout) + String::from_utf8_lossy(&check.stderr);
+    assert!(!check.status.success(), "{said}");
+    assert!(
+        said.contains("dead letters refused-dead: 1 partitions, Write is allowed, but cleanup.policy=compact"),
+        "{said}"
+    );
 }
 
 /// With the program of a release build (`LOGIN_PIPELINE_BIN`) this also holds the bound on memory;

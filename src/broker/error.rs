@@ -1,6 +1,7 @@
 //! What goes wrong between us and the brokers, and what each means for trying again.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
@@ -30,6 +31,15 @@ pub enum Cause {
     /// The broker answered with an error code.
     #[error("{0} (code {code}){hint}", code = .0.code(), hint = hint(*.0))]
     Code(ResponseError),
+    /// The broker answered with an error code, and named the records that are the reason: their places
+    /// in the batch, from 0.
+    #[error("{code} (code {number}){hint}", number = .code.code(), hint = hint(*.code))]
+    Records {
+        /// The code.
+        code: ResponseError,
+        /// The places.
+        records: Arc<[usize]>,
+    },
     /// No answer came in time.
     #[error("no answer within {}", humantime::format_duration(*.0))]
     Timeout(Duration),
@@ -153,6 +163,16 @@ fn hint(code: ResponseError) -> &'static str {
         ResponseError::InvalidTransactionTimeout => {
             ": set delivery.transaction_timeout to at most the brokers' transaction.max.timeout.ms"
         }
+        ResponseError::MessageTooLarge => ": larger than the topic's max.message.bytes",
+        ResponseError::RecordListTooLarge => ": larger than the topic's segment.bytes",
+        ResponseError::InvalidTimestamp => {
+            ": the topic's message.timestamp.after.max.ms (1 h by default) or message.timestamp.before.max.ms takes no such time"
+        }
+        ResponseError::InvalidRecord => {
+            ": a compacted topic (cleanup.policy) takes no record without a key; or a rule of the broker's own"
+        }
+        ResponseError::CorruptMessage => ": the broker finds it damaged, however often it is sent",
+        ResponseError::UnsupportedCompressionType => ": set output.compression to a codec that the brokers know",
         ResponseError::InvalidReplicationFactor => ": set topics.replication to at most the number of brokers",
         _ => "",
     }
@@ -171,21 +191,39 @@ impl Error {
 
     /// Whether the broker gave this code.
     pub fn is(&self, code: ResponseError) -> bool {
-        matches!(self.cause, Cause::Code(found) if found == code)
+        matches!(self.cause, Cause::Code(found) | Cause::Records { code: found, .. } if found == code)
+    }
+
+    /// The records of a refused batch that are the reason, by their place in it, where the broker names any.
+    pub fn records(&self) -> &[usize] {
+        match &self.cause {
+            Cause::Records { records, .. } => records,
+            _ => &[],
+        }
+    }
+
+    /// Of a batch that was to be written: whether it is refused for what is in its records.
+    pub fn refuses_records(&self) -> bool {
+        // A policy says of a topic that is made, too, that it is not to be: that lasts until someone mends it.
+        self.class() == ErrorClass::Poison || self.is(ResponseError::PolicyViolation)
     }
 
     /// Whether it makes sense to keep the client that met this error.
     pub fn breaks_connection(&self) -> bool {
         !matches!(
             self.cause,
-            Cause::Code(_) | Cause::Undecodable(_) | Cause::Truncated { .. } | Cause::Overtaken { .. }
+            Cause::Code(_)
+                | Cause::Records { .. }
+                | Cause::Undecodable(_)
+                | Cause::Truncated { .. }
+                | Cause::Overtaken { .. }
         )
     }
 
     /// What the error means for trying again.
     pub fn class(&self) -> ErrorClass {
         match &self.cause {
-            Cause::Code(code) => class_of(*code),
+            Cause::Code(code) | Cause::Records { code, .. } => class_of(*code),
             Cause::Token(error) => error.class(),
             Cause::Connect(_) | Cause::NotHeld | Cause::Overtaken { .. } => ErrorClass::Transient,
             Cause::Timeout(_) | Cause::Disconnected(_) | Cause::Undecodable(_) => ErrorClass::Ambiguous,
@@ -351,6 +389,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_topic_refuses_a_record_for_names_the_setting() {
+        for (code, setting) in [
+            (ResponseError::MessageTooLarge, "max.message.bytes"),
+            (ResponseError::RecordListTooLarge, "segment.bytes"),
+            (ResponseError::InvalidTimestamp, "message.timestamp.after.max.ms"),
+            (ResponseError::InvalidRecord, "cleanup.policy"),
+            (ResponseError::PolicyViolation, ""),
+        ] {
+            let plain = Error::code("produce", "t/0", code);
+            let named = Error { cause: Cause::Records { code, records: [3].into() }, ..plain.clone() };
+            assert_eq!((plain.records(), named.records()), (&[][..], &[3][..]));
+            for error in [plain, named] {
+                assert!(error.is(code) && !error.breaks_connection(), "{error}");
+                assert!(error.refuses_records(), "{error}");
+                assert!(error.to_string().contains(setting), "{error}");
+            }
+        }
+    }
+
+    #[test]
     fn classes_follow_what_can_be_done() {
         let class = |code| Error::code("produce", "t/0", code).class();
         assert_eq!(class(ResponseError::NotEnoughReplicas), ErrorClass::Transient);
@@ -359,7 +417,6 @@ mod tests {
         assert_eq!(class(ResponseError::ConcurrentTransactions), ErrorClass::Transient);
         assert_eq!(class(ResponseError::ProducerFenced), ErrorClass::Fatal);
         assert_eq!(class(ResponseError::RequestTimedOut), ErrorClass::Ambiguous);
-        assert_eq!(class(ResponseError::MessageTooLarge), ErrorClass::Poison);
         assert_eq!(class(ResponseError::TopicAuthorizationFailed), ErrorClass::Fatal);
         assert_eq!(class(ResponseError::Unknown(999)), ErrorClass::Fatal);
     }

@@ -12,8 +12,11 @@ use super::wire::batch::{BatchBuilder, Stamp, restamped};
 use super::writer::Writer;
 use super::{Cause, Destination, Ending, Error, Trouble};
 use crate::observe::count;
-use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
+
+/// So often must a broker find the same bytes damaged before that is its judgement of the records, and no
+/// accident of their way there.
+const DAMAGED: u32 = 5;
 
 /// Why a batch is not written, for good.
 #[derive(Debug)]
@@ -48,6 +51,7 @@ impl<'w> Lane<'w> {
         let encoded = batch.finish_as(self.writer.compression(), stamp);
         let mut encoded = encoded.map_err(|error| Unwritten::Refused(Error::compress(&error)))?;
         let mut ending = Ending::default();
+        let mut damaged = 0;
         loop {
             self.tenure.held().await;
             let begun = Instant::now();
@@ -57,11 +61,18 @@ impl<'w> Lane<'w> {
                     // An attempt that was given up may still hold the bytes: then there is no buffer.
                     return Ok(encoded.try_into_mut().map(Vec::from).unwrap_or_default());
                 }
-                Err(error) if error.class() == ErrorClass::Poison => return Err(Unwritten::Refused(error)),
+                Err(error) if error.refuses_records() => return Err(Unwritten::Refused(error)),
                 Err(error)
                     if error.is(ResponseError::UnknownTopicOrPartition) && self.writer.has_gone(self.to).await =>
                 {
                     return Err(Unwritten::Refused(error));
+                }
+                Err(error) if error.is(ResponseError::CorruptMessage) => {
+                    damaged += 1;
+                    if damaged >= DAMAGED {
+                        return Err(Unwritten::Refused(error));
+                    }
+                    error
                 }
                 Err(error) => error,
             };

@@ -11,8 +11,8 @@ use kafka_protocol::ResponseError;
 use tokio::time::{Instant, sleep};
 
 use super::{Check, runtime};
-use crate::broker::Error as BrokerError;
 use crate::broker::wire::{Cluster, Coordinator, Options};
+use crate::broker::{Cause, DEAD_LETTER, Error as BrokerError};
 use crate::config::{Config, CreateTopics, Guarantee, OffsetStoreKind, Problems};
 use crate::geoip::Database;
 use crate::retry::ErrorClass;
@@ -63,11 +63,17 @@ pub fn connect(config: &Config, out: &mut dyn Write) -> Result<(), Box<dyn std::
 const READ: u32 = 3;
 const WRITE: u32 = 4;
 
+/// What the dead-letter topic is called.
+const DEAD_LETTERS: &str = "dead letters";
+
 /// A line for each finding, and whether it is as it must be.
 async fn ask(config: &Config) -> Result<Vec<(String, bool)>, Box<dyn std::error::Error>> {
     let routes = Routes::new(config)?;
     let mut asked = vec![(config.source.topic.as_str(), "source", "Read", READ)];
-    asked.extend(routes.topics().iter().map(|topic| (topic.as_str(), "output", "Write", WRITE)));
+    asked.extend(routes.topics().iter().enumerate().map(|(place, topic)| {
+        let role = if place == DEAD_LETTER { DEAD_LETTERS } else { "output" };
+        (topic.as_str(), role, "Write", WRITE)
+    }));
     if config.offsets.store == OffsetStoreKind::Topic {
         asked.extend(
             [("Read", READ), ("Write", WRITE)].map(|(name, code)| (&*config.offsets.topic, "offsets", name, code)),
@@ -87,7 +93,12 @@ async fn ask(config: &Config) -> Result<Vec<(String, bool)>, Box<dyn std::error:
                     Some(false) => format!("{operation} is NOT allowed: grant it"),
                     None => format!("the broker does not say whether {operation} is allowed"),
                 };
-                (format!("{role} {name}: {} partitions, {may_text}", topic.partition_count()), may != Some(false))
+                let (settings, fit) = match role {
+                    DEAD_LETTERS | "output" => cleanup(&cluster, name, role == DEAD_LETTERS).await,
+                    _ => (String::new(), true),
+                };
+                let text = format!("{role} {name}: {} partitions, {may_text}{settings}", topic.partition_count());
+                (text, may != Some(false) && fit)
             }
             Some(Err(error)) => {
                 let made =
@@ -102,6 +113,29 @@ async fn ask(config: &Config) -> Result<Vec<(String, bool)>, Box<dyn std::error:
         lines.push(transactional_ids(config, cluster).await);
     }
     Ok(lines)
+}
+
+/// What is said of how a topic that is written to is cleaned up, and whether that will do. What a broker does
+/// not say stands in nobody's way.
+async fn cleanup(cluster: &Cluster, topic: &str, is_dead_letters: bool) -> (String, bool) {
+    const SETTING: &str = "cleanup.policy";
+    let compacts = |policy: &str| policy.split(',').any(|word| word.trim() == "compact");
+    match cluster.topic_setting(topic, SETTING).await {
+        Ok(Some(policy)) if compacts(&policy) && is_dead_letters => {
+            let why = "of several dead letters with one key compaction leaves the last, and one without a key gets its \
+                       place as a key: set cleanup.policy=delete";
+            (format!(", but {SETTING}={policy}: {why}"), false)
+        }
+        Ok(Some(policy)) if compacts(&policy) => {
+            (format!(", {SETTING}={policy}: it takes no record without a key, which becomes a dead letter"), true)
+        }
+        Ok(_) => (String::new(), true),
+        Err(BrokerError { cause: Cause::Unsupported(_), .. }) => (String::new(), true),
+        Err(error) if error.is(ResponseError::TopicAuthorizationFailed) => {
+            (format!(", may not ask for its {SETTING} (DescribeConfigs)"), true)
+        }
+        Err(error) => (format!(", does not tell its {SETTING}: {}", error.cause), true),
+    }
 }
 
 /// How soon what may pass by itself is asked again, as while a coordinator is made.

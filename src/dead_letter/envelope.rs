@@ -1,8 +1,10 @@
-//! The headers of a dead letter. Their set is bounded: a record that goes round again has them
-//! replaced, never appended.
+//! A dead letter: key, value and headers of the record as it came, as far as its topic takes them, and headers
+//! that say why it is there. Their set is bounded: a record that goes round again has them replaced, never
+//! appended.
 
 use std::borrow::Cow;
 
+use super::fit::{self, Fit};
 use crate::event::Rejection;
 use crate::record::RecordView;
 
@@ -42,7 +44,7 @@ impl Stage {
 pub struct Envelope {
     prefix: String,
     names: [String; NAMES.len()],
-    truncated_from: String,
+    changes: [String; CHANGES.len()],
     topic: String,
     partition: String,
     application: String,
@@ -62,14 +64,29 @@ const NAMES: [&str; 11] = [
     "replay.count",
 ];
 
-/// The headers of one dead letter.
+/// The names of the headers that say how a dead letter differs from the record that it was. None of them is
+/// there where its topic took all of it.
+const CHANGES: [&str; 4] = [
+    "truncated.from",     // the value was cut; it had so many bytes
+    "truncated.key.from", // the key was cut; it had so many bytes
+    "truncated.headers",  // so many of the record's own headers are left out
+    "key.null",           // the record has no key; the dead letter bears its place as one
+];
+
+/// The value of a header that is there or not.
+const TRUE: &[u8] = b"true";
+
+/// One dead letter.
 #[derive(Debug)]
 pub struct Letter<'a> {
     envelope: &'a Envelope,
     record: RecordView<'a>,
+    fit: Fit,
+    key: Option<Cow<'a, [u8]>>,
+    value: Option<&'a [u8]>,
     /// Values of the names, in their order; a name without one has no header.
     values: [Option<Cow<'a, [u8]>>; NAMES.len()],
-    truncated_from: Option<Cow<'a, [u8]>>,
+    changes: [Option<Cow<'a, [u8]>>; CHANGES.len()],
 }
 
 impl Envelope {
@@ -78,7 +95,7 @@ impl Envelope {
         Self {
             prefix: prefix.to_owned(),
             names: NAMES.map(|name| format!("{prefix}{name}")),
-            truncated_from: format!("{prefix}truncated.from"),
+            changes: CHANGES.map(|name| format!("{prefix}{name}")),
             topic: topic.to_owned(),
             partition: partition.to_string(),
             application: application.to_owned(),
@@ -90,17 +107,22 @@ impl Envelope {
         &self.topic
     }
 
-    /// The headers for a record that failed at `stage`, and whose value is written cut to
-    /// `truncated` bytes where that is given.
+    /// A dead letter that is smaller than one of this fit; `None` where nothing of the record is left to cut.
+    pub fn smaller(&self, fit: Fit, record: &RecordView<'_>) -> Option<Fit> {
+        fit.smaller(record, &self.prefix)
+    }
+
+    /// The dead letter of a record that failed at `stage`.
     pub fn letter<'a>(
         &'a self,
         record: &RecordView<'a>,
         stage: Stage,
         rejection: &'a Rejection,
-        truncated: bool,
+        fit: Fit,
     ) -> Letter<'a> {
         let text = |text: &'a str| Some(Cow::Borrowed(text.as_bytes()));
         let number = |number: i64| Some(Cow::Owned(itoa::Buffer::new().format(number).as_bytes().to_vec()));
+        let length = |length: usize| Cow::Owned(length.to_string().into_bytes());
         let replays = self.replay_count(record);
         let values = [
             text(&self.topic),
@@ -115,28 +137,51 @@ impl Envelope {
             text(env!("CARGO_PKG_VERSION")),
             Some(replays),
         ];
-        let bytes = record.value.map_or(0, <[u8]>::len);
-        let truncated_from = truncated.then(|| Cow::Owned(bytes.to_string().into_bytes()));
-        Letter { envelope: self, record: *record, values, truncated_from }
+        let (value, value_from) = fit::cut(record.value, fit.value);
+        let (key, key_from) = fit::cut(record.key, fit.key);
+        let left_out = fit
+            .headers
+            .map_or(0, |_| fit::own(record, &self.prefix).count() - fit.headers_of(record, &self.prefix).count());
+        let takes_place = fit.keyed && record.key.is_none();
+        let changes = [
+            value_from.map(length),
+            key_from.map(length),
+            (left_out > 0).then(|| length(left_out)),
+            takes_place.then_some(Cow::Borrowed(TRUE)),
+        ];
+        let key = match takes_place {
+            true => Some(Cow::Owned(format!("{}/{}/{}", self.topic, self.partition, record.offset).into_bytes())),
+            false => key.map(Cow::Borrowed),
+        };
+        Letter { envelope: self, record: *record, fit, key, value, values, changes }
     }
 
     /// How often the record was replayed, as it says itself; 0 where it says nothing sensible.
     fn replay_count<'a>(&self, record: &RecordView<'a>) -> Cow<'a, [u8]> {
         let name = self.names.last().map_or("", String::as_str);
-        let count = record.headers.iter().find(|(found, _)| *found == name).and_then(|(_, value)| value);
+        let count = record.headers.iter().find(|(found, _)| *found == name.as_bytes()).and_then(|(_, value)| value);
         let sensible = |count: &&[u8]| (1..=9).contains(&count.len()) && count.iter().all(u8::is_ascii_digit);
         Cow::Borrowed(count.filter(sensible).unwrap_or(b"0"))
     }
 }
 
 impl Letter<'_> {
+    /// Its key: the record's own, unless its topic takes no null.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.key.as_deref()
+    }
+
+    /// Its value: the record's own, or as much of that as is to be written.
+    pub fn value(&self) -> Option<&[u8]> {
+        self.value
+    }
+
     /// Every header to write: the record's own, then those that say why.
-    pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> + Clone {
-        let prefix = self.envelope.prefix.as_str();
-        let own = self.record.headers.iter().filter(move |(name, _)| !name.starts_with(prefix));
-        let ours = self.envelope.names.iter().zip(&self.values);
-        let truncated = std::iter::once((&self.envelope.truncated_from, &self.truncated_from));
-        own.chain(ours.chain(truncated).filter_map(|(name, value)| Some((name.as_str(), Some(value.as_deref()?)))))
+    pub fn headers(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> + Clone {
+        let own = self.fit.headers_of(&self.record, &self.envelope.prefix);
+        let why = self.envelope.names.iter().zip(&self.values);
+        let ours = why.chain(self.envelope.changes.iter().zip(&self.changes));
+        own.chain(ours.filter_map(|(name, value)| Some((name.as_bytes(), Some(value.as_deref()?)))))
     }
 }
 
@@ -155,16 +200,16 @@ mod tests {
     use crate::event::Reason;
     use crate::record::{Header, Headers, Offset};
 
-    fn headers_of(record: &RecordView<'_>, truncated: bool) -> Vec<(String, Option<String>)> {
+    fn headers_of(record: &RecordView<'_>, fit: Fit) -> Vec<(String, Option<String>)> {
         let envelope = Envelope::new("__dlq.errors.", "login-pipeline", "user-login", 3);
         let rejection = Rejection::field(Reason::MissingField, "ip", "é".repeat(200));
-        let letter = envelope.letter(record, Stage::Validate, &rejection, truncated);
+        let letter = envelope.letter(record, Stage::Validate, &rejection, fit);
         let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
-        letter.headers().map(|(name, value)| (name.to_owned(), value.map(text))).collect()
+        letter.headers().map(|(name, value)| (text(name), value.map(text))).collect()
     }
 
-    fn header(name: &str, value: Option<&'static str>) -> Header {
-        Header { name: name.to_owned(), value: value.map(Bytes::from) }
+    fn header(name: &'static str, value: Option<&'static str>) -> Header {
+        Header { name: name.into(), value: value.map(Bytes::from) }
     }
 
     fn record<'a>(headers: &'a [Header]) -> RecordView<'a> {
@@ -174,7 +219,7 @@ mod tests {
 
     #[test]
     fn says_what_where_and_why() {
-        let found: BTreeMap<_, _> = headers_of(&record(&[]), false).into_iter().collect();
+        let found: BTreeMap<_, _> = headers_of(&record(&[]), Fit::default()).into_iter().collect();
         let expected = [
             ("topic", "user-login"),
             ("partition", "3"),
@@ -197,8 +242,9 @@ mod tests {
     #[test]
     fn the_records_own_headers_stay_in_order_with_repeats_and_nulls() {
         let own = [header("b", None), header("a", Some("1")), header("b", Some("2"))];
-        let found = headers_of(&record(&own), false);
-        let own: Vec<_> = own.map(|h| (h.name, h.value.map(|v| String::from_utf8(v.to_vec()).unwrap()))).to_vec();
+        let found = headers_of(&record(&own), Fit::default());
+        let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+        let own: Vec<_> = own.map(|h| (text(h.name), h.value.map(text))).to_vec();
         assert_eq!(found[..3], own);
     }
 
@@ -209,20 +255,42 @@ mod tests {
             header("__dlq.errors.replay.count", Some("2")),
             header("__dlq.errors.x", None),
         ];
-        let found = headers_of(&record(&own), false);
+        let found = headers_of(&record(&own), Fit::default());
         assert_eq!(found.len(), NAMES.len());
         assert!(found.contains(&("__dlq.errors.offset".to_owned(), Some("42".to_owned()))));
         assert!(found.contains(&("__dlq.errors.replay.count".to_owned(), Some("2".to_owned()))));
         let hostile = [header("__dlq.errors.replay.count", Some("many, so many"))];
         assert!(
-            headers_of(&record(&hostile), false)
+            headers_of(&record(&hostile), Fit::default())
                 .contains(&("__dlq.errors.replay.count".to_owned(), Some("0".to_owned())))
         );
     }
 
     #[test]
-    fn a_cut_value_says_how_long_it_was() {
-        let found = headers_of(&record(&[]), true);
-        assert!(found.contains(&("__dlq.errors.truncated.from".to_owned(), Some("5".to_owned()))));
+    fn what_is_cut_is_said() {
+        let own = [header("a", Some("1")), header("b", Some("too long")), header("c", None)];
+        let cut = Fit { value: Some(2), key: Some(1), headers: Some(10), keyed: false };
+        let record = RecordView { key: Some(b"key"), ..record(&own) };
+        let envelope = Envelope::new("__dlq.errors.", "login-pipeline", "user-login", 3);
+        let rejection = Rejection::record(Reason::TooLarge, "too large");
+        let letter = envelope.letter(&record, Stage::Produce, &rejection, cut);
+        assert_eq!((letter.key(), letter.value()), (Some(&b"k"[..]), Some(&b"12"[..])));
+        let found = headers_of(&record, cut);
+        assert_eq!(found[..2], [("a".to_owned(), Some("1".to_owned())), ("c".to_owned(), None)]);
+        for (name, value) in [("truncated.from", "5"), ("truncated.key.from", "3"), ("truncated.headers", "1")] {
+            assert!(found.contains(&(format!("__dlq.errors.{name}"), Some(value.to_owned()))), "{name}: {found:?}");
+        }
+        let whole = headers_of(&record, Fit { value: Some(5), key: Some(3), headers: Some(1_000), keyed: true });
+        assert!(!whole.iter().any(|(name, _)| name.contains("truncated") || name.contains("null")), "{whole:?}");
+    }
+
+    #[test]
+    fn a_null_key_gives_way_to_the_records_place() {
+        let envelope = Envelope::new("__dlq.errors.", "login-pipeline", "user-login", 3);
+        let rejection = Rejection::record(Reason::TooLarge, "too large");
+        let record = record(&[]);
+        let letter = envelope.letter(&record, Stage::Produce, &rejection, Fit { keyed: true, ..Fit::default() });
+        assert_eq!(letter.key(), Some(&b"user-login/3/42"[..]));
+        assert!(letter.headers().any(|header| header == (b"__dlq.errors.key.null", Some(b"true"))));
     }
 }

@@ -4,7 +4,8 @@
 //! {"topic":"dead","partition":0,"offset":7,"timestamp":5,"key":null,"value":{"base64":"/w=="},"headers":[["a","1"]]}
 //! ```
 //! What is UTF-8 is a string, what is not an object with its base64, and null is null: no two of these
-//! are the same. Headers are pairs in their order, names that occur again and nulls included.
+//! are the same. Headers are pairs in their order, names that occur again and nulls included; a name,
+//! too, is an object where it is not UTF-8.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -76,7 +77,7 @@ impl Exported {
     /// Where it is not what [`export`] writes.
     pub fn read(line: &[u8]) -> Result<Self, Broken> {
         let read: ReadLine = serde_json::from_slice(line).map_err(|error| Broken::of(&error))?;
-        let headers = read.headers.into_iter().map(|(name, value)| Header { name, value: value.0 });
+        let headers = read.headers.into_iter().map(|(name, value)| Header { name: name.0, value: value.0 });
         Ok(Self {
             topic: read.topic,
             partition: read.partition,
@@ -136,7 +137,7 @@ struct ReadLine {
     timestamp: i64,
     key: ReadField,
     value: ReadField,
-    headers: Vec<(String, ReadField)>,
+    headers: Vec<(ReadName, ReadField)>,
 }
 
 /// The member that holds what is not UTF-8.
@@ -160,7 +161,7 @@ struct Pairs<'a>(Headers<'a>);
 
 impl Serialize for Pairs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|(name, value)| (name, Field(value))))
+        serializer.collect_seq(self.0.iter().map(|(name, value)| (Field(Some(name)), Field(value))))
     }
 }
 
@@ -170,6 +171,17 @@ struct ReadField(Option<Bytes>);
 impl<'de> Deserialize<'de> for ReadField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(FieldVisitor)
+    }
+}
+
+/// A header's name: a field that is not null.
+struct ReadName(Bytes);
+
+impl<'de> Deserialize<'de> for ReadName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = ReadField::deserialize(deserializer)?.0;
+        let null = || de::Error::invalid_type(Unexpected::Unit, &"a header's name, which is never null");
+        name.map(Self).ok_or_else(null)
     }
 }
 
@@ -259,7 +271,8 @@ mod tests {
     }
 
     fn headers() -> impl Strategy<Value = Vec<Header>> {
-        let name = prop_oneof![Just(String::new()), "[ab]", ".{0,4}"];
+        let text = prop_oneof![Just(String::new()), "[ab]", ".{0,4}"];
+        let name = prop_oneof![text.prop_map(Bytes::from), vec(any::<u8>(), 0..4).prop_map(Bytes::from)];
         vec((name, field()).prop_map(|(name, value)| Header { name, value }), 0..6)
     }
 
@@ -289,12 +302,13 @@ mod tests {
         }
     }
 
-    const LINE: &str = r#"{"topic":"t","partition":0,"offset":1,"timestamp":5,"key":null,"value":"v","headers":[["a","1"],["a",null],["a",{"base64":"/w=="}]]}"#;
+    const LINE: &str = r#"{"topic":"t","partition":0,"offset":1,"timestamp":5,"key":null,"value":"v","headers":[["a","1"],["a",null],["a",{"base64":"/w=="}],[{"base64":"/w=="},"x"]]}"#;
 
     #[test]
     fn a_line_looks_like_this() {
         let letter = Exported::read(LINE.as_bytes()).unwrap();
         assert_eq!(letter.headers[2].value.as_deref(), Some(&b"\xff"[..]));
+        assert_eq!(letter.headers[3].name, b"\xff"[..]);
         let mut line = Vec::new();
         export(&mut line, "t", 0, &letter.record(letter.offset)).unwrap();
         assert_eq!(line, format!("{LINE}\n").as_bytes());
@@ -315,6 +329,7 @@ mod tests {
             (r#""offset":1"#, r#""offset":1,"offset":1"#, "duplicate field `offset`"),
             (r#"["a","1"]"#, r#"["CANARY"]"#, "expected a tuple of size 2"),
             (r#"["a","1"]"#, r#"["CANARY",null,null]"#, "trailing characters"),
+            (r#"["a","1"]"#, r#"[null,"CANARY"]"#, "expected a header's name, which is never null"),
             (r#""v""#, "\"\\ud800\\u0041CANARY\"", "lone leading surrogate"),
             (r#""v""#, "\"\u{1}CANARY\"", "control character"),
             (r#""v""#, "CANARY", "expected value"),

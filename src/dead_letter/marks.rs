@@ -31,6 +31,12 @@ pub struct Marks<'a> {
     pub replays: u32,
     /// How long the value was, where it was cut.
     pub truncated_from: Option<u64>,
+    /// How long the key was, where it was cut.
+    pub key_truncated_from: Option<u64>,
+    /// How many of its own headers are left out, where any are.
+    pub truncated_headers: Option<u64>,
+    /// The record has no key; what stands there is its place.
+    pub key_was_null: bool,
 }
 
 impl<'a> Marks<'a> {
@@ -38,23 +44,36 @@ impl<'a> Marks<'a> {
     pub fn of(record: &RecordView<'a>, prefix: &str) -> Self {
         let mut marks = Self::default();
         for (name, value) in record.headers.iter() {
-            let Some(name) = name.strip_prefix(prefix) else { continue };
+            let Some(name) = name.strip_prefix(prefix.as_bytes()) else { continue };
             let Some(text) = value.and_then(|value| std::str::from_utf8(value).ok()) else { continue };
             match name {
-                "topic" => marks.topic = Some(text).filter(|topic| is_topic_name(topic)),
-                "partition" => marks.partition = text.parse().ok().filter(|partition| *partition >= 0),
-                "offset" => marks.offset = text.parse().ok(),
-                "timestamp" => marks.timestamp_ms = text.parse().ok(),
-                "reason" => marks.reason = Some(text),
-                "field" => marks.field = Some(text),
-                "message" => marks.message = Some(text),
-                "stage" => marks.stage = Some(text),
-                "replay.count" => marks.replays = text.parse().unwrap_or(0),
-                "truncated.from" => marks.truncated_from = Some(text.parse().unwrap_or(0)),
+                b"topic" => marks.topic = Some(text).filter(|topic| is_topic_name(topic)),
+                b"partition" => marks.partition = text.parse().ok().filter(|partition| *partition >= 0),
+                b"offset" => marks.offset = text.parse().ok(),
+                b"timestamp" => marks.timestamp_ms = text.parse().ok(),
+                b"reason" => marks.reason = Some(text),
+                b"field" => marks.field = Some(text),
+                b"message" => marks.message = Some(text),
+                b"stage" => marks.stage = Some(text),
+                b"replay.count" => marks.replays = text.parse().unwrap_or(0),
+                b"truncated.from" => marks.truncated_from = Some(text.parse().unwrap_or(0)),
+                b"truncated.key.from" => marks.key_truncated_from = Some(text.parse().unwrap_or(0)),
+                b"truncated.headers" => marks.truncated_headers = Some(text.parse().unwrap_or(0)),
+                b"key.null" => marks.key_was_null = text == "true",
                 _ => {}
             }
         }
         marks
+    }
+
+    /// Whether some of the record is not there.
+    pub fn is_truncated(&self) -> bool {
+        self.truncated_from.or(self.key_truncated_from).or(self.truncated_headers).is_some()
+    }
+
+    /// The record's key.
+    pub fn key<'r>(&self, record: &RecordView<'r>) -> Option<&'r [u8]> {
+        record.key.filter(|_| !self.key_was_null)
     }
 
     /// When the record was made; what its topic says where the headers don't.
@@ -80,10 +99,13 @@ impl<'a> Replayed<'a> {
     }
 
     /// All headers to write.
-    pub fn headers<'h>(&'h self, record: &RecordView<'h>) -> impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone {
-        let prefix = self.prefix;
+    pub fn headers<'h>(
+        &'h self,
+        record: &RecordView<'h>,
+    ) -> impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)> + Clone {
+        let prefix = self.prefix.as_bytes();
         let own = record.headers.iter().filter(move |(name, _)| !name.starts_with(prefix));
-        own.chain(std::iter::once((self.name.as_str(), Some(self.count.as_bytes()))))
+        own.chain(std::iter::once((self.name.as_bytes(), Some(self.count.as_bytes()))))
     }
 }
 
@@ -92,21 +114,24 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::dead_letter::{Envelope, Stage};
+    use crate::dead_letter::{Envelope, Fit, Stage};
     use crate::event::{Reason, Rejection};
     use crate::record::{Header, Headers, Offset};
 
     const PREFIX: &str = "__dlq.errors.";
 
-    fn owned<'a>(headers: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>) -> Vec<Header> {
+    fn owned<'a>(headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> Vec<Header> {
         headers
-            .map(|(name, value)| Header { name: name.to_owned(), value: value.map(Bytes::copy_from_slice) })
+            .map(|(name, value)| Header {
+                name: Bytes::copy_from_slice(name),
+                value: value.map(Bytes::copy_from_slice),
+            })
             .collect()
     }
 
     #[test]
     fn a_record_dies_is_replayed_and_counted() {
-        let own = [("b", None), ("a", Some(&b"1"[..])), ("b", Some(b""))];
+        let own = [(&b"b"[..], None), (b"caf\xe9", Some(&b"1"[..])), (b"b", Some(b""))];
         let came = owned(own.into_iter());
         let mut headers = came.clone();
         let rejection = Rejection::field(Reason::MissingField, "ip", "ip is missing");
@@ -120,7 +145,7 @@ mod tests {
                 value: Some(b"x"),
                 headers: Headers::List(headers),
             };
-            let dead = owned(envelope.letter(&record(&list), Stage::Validate, &rejection, false).headers());
+            let dead = owned(envelope.letter(&record(&list), Stage::Validate, &rejection, Fit::default()).headers());
             let dead = record(&dead);
             let marks = Marks::of(&dead, PREFIX);
             assert_eq!((marks.topic, marks.partition, marks.offset), (Some("user-login"), Some(3), Some(42)));
@@ -134,9 +159,42 @@ mod tests {
     }
 
     #[test]
+    fn what_was_changed_is_read_back() {
+        let envelope = Envelope::new(PREFIX, "login-pipeline", "user-login", 3);
+        let rejection = Rejection::record(Reason::TooLarge, "too large");
+        let own = [Header { name: "a".into(), value: Some("1".into()) }];
+        let record = RecordView {
+            offset: Offset(42),
+            timestamp_ms: 5,
+            key: Some(b"key"),
+            value: Some(b"value"),
+            headers: Headers::List(&own),
+        };
+        let none = Fit::default();
+        for (fit, key, is_truncated) in [
+            (none, Some(&b"key"[..]), false),
+            (Fit { keyed: true, ..none }, Some(b"key"), false),
+            (Fit { value: Some(1), ..none }, Some(b"key"), true),
+            (Fit { key: Some(1), ..none }, Some(b"k"), true),
+            (Fit { headers: Some(1), ..none }, Some(b"key"), true),
+            (Fit { keyed: true, ..none }, None, false),
+        ] {
+            let record = RecordView { key: key.and(record.key), ..record };
+            let letter = envelope.letter(&record, Stage::Produce, &rejection, fit);
+            let headers = owned(letter.headers());
+            let dead = RecordView { key: letter.key(), headers: Headers::List(&headers), ..record };
+            assert!(dead.key.is_some() || !fit.keyed, "no dead letter without a key");
+            let marks = Marks::of(&dead, PREFIX);
+            assert_eq!((marks.key(&dead), marks.is_truncated()), (key, is_truncated), "{fit:?}");
+        }
+    }
+
+    #[test]
     fn nonsense_is_none() {
-        let text =
-            |name: &str, value: &'static str| Header { name: format!("{PREFIX}{name}"), value: Some(value.into()) };
+        let text = |name: &str, value: &'static str| Header {
+            name: format!("{PREFIX}{name}").into(),
+            value: Some(value.into()),
+        };
         let headers = [text("topic", "a b"), text("partition", "-1"), text("offset", "x"), text("replay.count", "-7")];
         let record =
             RecordView { offset: Offset(0), timestamp_ms: 5, key: None, value: None, headers: Headers::List(&headers) };

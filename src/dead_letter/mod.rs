@@ -2,10 +2,12 @@
 
 mod envelope;
 mod exported;
+mod fit;
 mod marks;
 mod mask;
 
 pub use envelope::{Envelope, Letter, Stage};
 pub use exported::{Broken, Exported, export};
+pub use fit::Fit;
 pub use marks::{Marks, Replayed};
 pub use mask::{MaskedBytes, MaskedValue};

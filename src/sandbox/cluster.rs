@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ use super::fault::FaultBook;
 use super::group::Groups;
 use super::idempotence::{Producers, Verdict};
 use super::log::{OutOfRange, PartitionLog};
+use super::record::StoredRecord;
 use crate::config::is_topic_name;
 
 /// Kafka's default of `max.message.bytes`.
@@ -25,7 +26,7 @@ const FETCH_MAX_BYTES: usize = 55 << 20;
 const MAX_PARTITIONS: i32 = 10_000;
 const CODEC_ZSTD: i16 = 4;
 /// Kafka 4's default of `message.timestamp.after.max.ms`.
-const TIMESTAMP_AFTER_MAX: Duration = Duration::from_secs(3600);
+const TIMESTAMP_AFTER_MAX_MS: i64 = 3_600_000;
 /// The timestamp of a record that has none.
 const NO_TIMESTAMP: i64 = -1;
 /// The `acks` of a producer that wants all in-sync replicas to have what it writes.
@@ -46,11 +47,11 @@ pub struct TopicConfig {
     /// Whether records without a key are refused (`cleanup.policy=compact`). Nothing is compacted:
     /// [`append_hole`](super::Sandbox::append_hole) leaves what compaction leaves.
     pub compacted: bool,
-    /// How far a record's timestamp may lie before now (`message.timestamp.before.max.ms`); `None`: as
-    /// far as it likes.
-    pub timestamp_before_max: Option<Duration>,
-    /// How far it may lie after now (`message.timestamp.after.max.ms`): an hour, as in Kafka 4.
-    pub timestamp_after_max: Option<Duration>,
+    /// Takes no record dated later than now by more than this (`message.timestamp.after.max.ms`): an
+    /// hour, as Kafka 4; `None` takes all.
+    pub timestamp_after_max_ms: Option<i64>,
+    /// The same of records dated earlier (`message.timestamp.before.max.ms`).
+    pub timestamp_before_max_ms: Option<i64>,
     /// Produce with `acks=all` is refused while fewer nodes are up (`min.insync.replicas`).
     pub min_insync_replicas: usize,
 }
@@ -64,33 +65,47 @@ impl TopicConfig {
             retention_bytes: None,
             segment_bytes: None,
             compacted: false,
-            timestamp_before_max: None,
-            timestamp_after_max: Some(TIMESTAMP_AFTER_MAX),
+            timestamp_after_max_ms: Some(TIMESTAMP_AFTER_MAX_MS),
+            timestamp_before_max_ms: None,
             min_insync_replicas: 1,
         }
     }
 
-    /// What `LogValidator` holds each record against.
-    fn check_records(&self, header: &BatchHeader, bytes: &[u8], now_ms: i64) -> Result<(), i16> {
-        let reach = |limit: Option<Duration>| limit.map(|limit| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
-        let earliest = reach(self.timestamp_before_max).map(|reach| now_ms.saturating_sub(reach));
-        let latest = reach(self.timestamp_after_max).map(|reach| now_ms.saturating_add(reach));
+    /// What `LogValidator` checks of each record.
+    fn check_records(&self, header: &BatchHeader, bytes: &[u8], now_ms: i64) -> Result<(), Unappended> {
+        let earliest = self.timestamp_before_max_ms.map(|reach| now_ms.saturating_sub(reach));
+        let latest = self.timestamp_after_max_ms.map(|reach| now_ms.saturating_add(reach));
         // Most batches are in order by their headers: only the others are unpacked.
         let late = latest.is_some_and(|latest| header.max_timestamp > latest);
         if !self.compacted && earliest.is_none() && !late {
             return Ok(());
         }
-        let records = batch::records(&Bytes::copy_from_slice(bytes)).map_err(|_| codes::INVALID_RECORD)?;
-        for record in records {
-            let (at, known) = (record.timestamp_ms, record.timestamp_ms != NO_TIMESTAMP);
-            if self.compacted && record.key.is_none() {
-                return Err(codes::INVALID_RECORD);
-            }
-            if known && (earliest.is_some_and(|earliest| at < earliest) || latest.is_some_and(|latest| at > latest)) {
-                return Err(codes::INVALID_TIMESTAMP);
-            }
-        }
-        Ok(())
+        let stored = batch::records(&Bytes::copy_from_slice(bytes)).map_err(|_| codes::INVALID_RECORD)?;
+        let keyless = |record: &StoredRecord| self.compacted && record.key.is_none();
+        let untimely = |record: &StoredRecord| {
+            let at = record.timestamp_ms;
+            at != NO_TIMESTAMP
+                && (earliest.is_some_and(|earliest| at < earliest) || latest.is_some_and(|latest| at > latest))
+        };
+        let code = if stored.iter().any(keyless) { codes::INVALID_RECORD } else { codes::INVALID_TIMESTAMP };
+        let refused = (0..).zip(&stored).filter(|(_, record)| keyless(record) || untimely(record));
+        let records: Vec<i32> = refused.map(|(at, _)| at).collect();
+        if records.is_empty() { Ok(()) } else { Err(Unappended { code, records }) }
+    }
+}
+
+/// Why a batch is not appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unappended {
+    /// The error code.
+    pub code: i16,
+    /// The records that are the reason, by their place in it, where it is not the batch.
+    pub records: Vec<i32>,
+}
+
+impl From<i16> for Unappended {
+    fn from(code: i16) -> Self {
+        Self { code, records: Vec::new() }
     }
 }
 
@@ -340,19 +355,25 @@ impl Cluster {
 
     /// Appends the one batch of a producer as Kafka does: checked, placed, once. Returns its base
     /// offset and the partition's log start.
-    pub fn produce(&mut self, node: i32, topic: &str, partition: i32, sent: Sent<'_>) -> Result<(i64, i64), i16> {
+    pub fn produce(
+        &mut self,
+        node: i32,
+        topic: &str,
+        partition: i32,
+        sent: Sent<'_>,
+    ) -> Result<(i64, i64), Unappended> {
         let Sent { acks, version, bytes } = sent;
         let in_sync = self.nodes.values().filter(|node| node.up).count();
         let found = self.topics.get(topic).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
         let config = found.config.clone();
         let partition = self.led_by(node, topic, partition)?;
         if acks == ACKS_ALL && in_sync < config.min_insync_replicas {
-            return Err(codes::NOT_ENOUGH_REPLICAS);
+            return Err(codes::NOT_ENOUGH_REPLICAS.into());
         }
         let header = check_produced(bytes, version, config.max_message_bytes)?;
         config.check_records(&header, bytes, now_ms())?;
         let base_offset = match partition.producers.judge(&header) {
-            Verdict::Refuse(code) => return Err(code),
+            Verdict::Refuse(code) => return Err(code.into()),
             Verdict::Duplicate(base_offset) => base_offset,
             Verdict::Append => partition.append(&header, bytes),
         };

@@ -26,10 +26,11 @@ impl NewRecord {
         Self { key: Some(key.into()), value: Some(value.into()), ..Self::default() }
     }
 
-    /// With a header; `None` is a null value, legal in Kafka and fatal to rskafka 0.6.0.
+    /// With a header; a null value, and a name that is not UTF-8, are legal in Kafka and fatal to rskafka 0.6.0.
     #[must_use]
-    pub fn header(mut self, name: &str, value: Option<&[u8]>) -> Self {
-        self.headers.push(Header { name: name.to_owned(), value: value.map(Bytes::copy_from_slice) });
+    pub fn header(mut self, name: impl AsRef<[u8]>, value: Option<&[u8]>) -> Self {
+        let name = Bytes::copy_from_slice(name.as_ref());
+        self.headers.push(Header { name, value: value.map(Bytes::copy_from_slice) });
         self
     }
 
@@ -70,7 +71,6 @@ pub(super) fn take(header: &BatchHeader, payload: &mut Bytes) -> Result<StoredRe
     let mut headers = Vec::new();
     for _ in 0..take_varint(&mut at)? {
         let name = take_nullable(&mut at)?.ok_or(BatchError::Records("a header without a name"))?;
-        let name = String::from_utf8(name.to_vec()).map_err(|_| BatchError::Records("a header's name is no UTF-8"))?;
         let value = take_nullable(&mut at)?;
         headers.push(Header { name, value });
     }
@@ -132,7 +132,7 @@ pub(super) fn put(out: &mut Vec<u8>, offset_delta: i64, base_timestamp: i64, rec
     put_nullable(&mut body, record.value.as_deref());
     put_length(&mut body, record.headers.len());
     for header in &record.headers {
-        put_nullable(&mut body, Some(header.name.as_bytes()));
+        put_nullable(&mut body, Some(&header.name));
         put_nullable(&mut body, header.value.as_deref());
     }
     put_length(out, body.len());

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::broker::wire::batch::Outgoing;
 use crate::broker::{Destination, Entry, OutputBatch};
-use crate::dead_letter::{Envelope, Stage};
+use crate::dead_letter::{Envelope, Fit, Stage};
 use crate::event::{Reason, Rejection};
 use crate::observe::{Dimensions, Tally};
 use crate::record::{Headers, RecordView, trace_id};
@@ -81,19 +81,15 @@ pub trait Stages: Send + Sync {
     /// The names of what is counted by value.
     fn dimensions(&self) -> Dimensions;
 
-    /// Processes one entry, the one at `index` of its batch, and appends what comes of it. Of a
-    /// dead letter, with a `limit`, the value is cut to so many bytes.
-    fn process(&mut self, entry: &Entry<'_>, index: usize, limit: Option<usize>, batch: &mut Batch<'_>);
+    /// Processes one entry, the one at `index` of its batch, and appends what comes of it; a dead letter in
+    /// this `fit`.
+    fn process(&mut self, entry: &Entry<'_>, index: usize, fit: Fit, batch: &mut Batch<'_>);
 
     /// Appends a dead letter for an entry that the output refuses.
-    fn refuse(
-        &mut self,
-        entry: &Entry<'_>,
-        index: usize,
-        rejection: &Rejection,
-        limit: Option<usize>,
-        batch: &mut Batch<'_>,
-    );
+    fn refuse(&mut self, entry: &Entry<'_>, index: usize, rejection: &Rejection, fit: Fit, batch: &mut Batch<'_>);
+
+    /// A fit in which an entry's dead letter is smaller; `None` where nothing of it is left to cut.
+    fn smaller(&self, entry: &Entry<'_>, fit: Fit) -> Option<Fit>;
 }
 
 /// A batch while it is processed.
@@ -176,15 +172,15 @@ impl<P: Processor> ProcessorStages<P> {
         entry: &Entry<'_>,
         index: usize,
         (stage, rejection): (Stage, &Rejection),
-        limit: Option<usize>,
+        fit: Fit,
         batch: &mut Batch<'_>,
     ) {
         let record = &entry.record;
-        let whole = record.value.map_or(0, <[u8]>::len);
-        let value = record.value.map(|value| value.get(..limit.unwrap_or(whole)).unwrap_or(value));
-        let letter = self.envelope.letter(record, stage, rejection, limit.is_some());
+        let letter = self.envelope.letter(record, stage, rejection, fit);
         let to = self.destination(DEAD_LETTER, record.key, batch.partitions);
-        let outgoing = Outgoing { timestamp_ms: record.timestamp_ms, key: record.key, value };
+        // Not the record's own time, which may be one that the topic refuses, or has thrown away already by its
+        // retention: that stands in a header.
+        let outgoing = Outgoing { timestamp_ms: batch.now.unix_ms, key: letter.key(), value: letter.value() };
         let headers: Vec<_> = letter.headers().collect();
         batch.out.append(to, index, &outgoing, Headers::Borrowed(&headers));
         batch.counts.died(index, rejection.reason);
@@ -206,7 +202,7 @@ impl<P: Processor> Stages for ProcessorStages<P> {
         P::DIMENSIONS
     }
 
-    fn process(&mut self, entry: &Entry<'_>, index: usize, limit: Option<usize>, batch: &mut Batch<'_>) {
+    fn process(&mut self, entry: &Entry<'_>, index: usize, fit: Fit, batch: &mut Batch<'_>) {
         let written = match entry.damage {
             Some(why) => Err((Stage::Fetch, Rejection::record(Reason::CorruptBatch, why.to_owned()))),
             None => {
@@ -215,19 +211,16 @@ impl<P: Processor> Stages for ProcessorStages<P> {
         };
         match written {
             Ok(()) => batch.counts.passed(),
-            Err((stage, rejection)) => self.bury(entry, index, (stage, &rejection), limit, batch),
+            Err((stage, rejection)) => self.bury(entry, index, (stage, &rejection), fit, batch),
         }
     }
 
-    fn refuse(
-        &mut self,
-        entry: &Entry<'_>,
-        index: usize,
-        rejection: &Rejection,
-        limit: Option<usize>,
-        batch: &mut Batch<'_>,
-    ) {
-        self.bury(entry, index, (Stage::Produce, rejection), limit, batch);
+    fn refuse(&mut self, entry: &Entry<'_>, index: usize, rejection: &Rejection, fit: Fit, batch: &mut Batch<'_>) {
+        self.bury(entry, index, (Stage::Produce, rejection), fit, batch);
+    }
+
+    fn smaller(&self, entry: &Entry<'_>, fit: Fit) -> Option<Fit> {
+        self.envelope.smaller(fit, &entry.record)
     }
 }
 

@@ -48,13 +48,14 @@ fn run(stages: &mut dyn Stages, entries: &[Entry<'_>]) -> Staged {
     let mut tally = Tally::new(Login::DIMENSIONS);
     let mut batch = Batch { now: &now, partitions: &[4, 3, 2], out: &mut out, counts: &mut counts, tally: &mut tally };
     for (index, entry) in entries.iter().enumerate() {
-        stages.process(entry, index, None, &mut batch);
+        stages.process(entry, index, Fit::default(), &mut batch);
     }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut found = Vec::new();
     for part in out.into_parts() {
         for record in decoded(part.batch.finish(Compression::None).unwrap()).iter() {
-            let header = |(name, value): (&str, Option<&[u8]>)| format!("{name}={}", text(value.unwrap_or_default()));
+            let header =
+                |(name, value): (&[u8], Option<&[u8]>)| format!("{}={}", text(name), text(value.unwrap_or_default()));
             let headers = record.headers.iter().map(header).collect();
             found.push((part.to.topic, part.to.partition, text(record.value.unwrap_or_default()), headers));
         }
@@ -119,18 +120,19 @@ fn bytes_that_are_no_records_are_dead_letters_too() {
 #[test]
 fn a_refused_record_is_buried_with_its_reason_and_cut() {
     let mut stages = ProcessorStages::new(Login, routes(vec![]), envelope(), 5);
-    let now = Now::from_unix_ms(0);
+    let now = Now::from_unix_ms(1_000);
     let (mut out, mut counts, mut tally) =
         (OutputBatch::new(1 << 20, Expected::default()), Counts::default(), Tally::new(Login::DIMENSIONS));
     let mut batch = Batch { now: &now, partitions: &[4, 3], out: &mut out, counts: &mut counts, tally: &mut tally };
     let rejection = Rejection::record(Reason::TooLarge, "too large");
-    stages.refuse(&entry(b"0123456789"), 0, &rejection, Some(4), &mut batch);
+    stages.refuse(&entry(b"0123456789"), 0, &rejection, Fit { value: Some(4), ..Fit::default() }, &mut batch);
     let part = out.into_parts().remove(0);
     assert_eq!(part.to, Destination { topic: DEAD_LETTER, partition: 2 });
     let records = decoded(part.batch.finish(Compression::None).unwrap());
     let record = records.get(0).unwrap();
     assert_eq!(record.value, Some(&b"0123"[..]));
-    let truncated = record.headers.iter().find(|(name, _)| name.ends_with("truncated.from")).unwrap();
+    assert_eq!(record.timestamp_ms, 1_000, "the time of now, not the record's");
+    let truncated = record.headers.iter().find(|(name, _)| name.ends_with(b"truncated.from")).unwrap();
     assert_eq!(truncated.1, Some(&b"10"[..]));
 }
 
@@ -154,8 +156,14 @@ impl Processor for Panicky {
         Enriched { clock_skewed: false }
     }
 
-    fn field<'e>(&self, _: &'e &[u8], _: &str) -> Option<Cow<'e, str>> {
+    fn field<'e>(&self, event: &'e &[u8], _: &str) -> Option<Cow<'e, str>> {
+        assert_ne!(*event, b"field", "told to");
         None
+    }
+
+    fn key<'k>(&self, event: &'k &[u8], key: Option<&'k [u8]>) -> Option<&'k [u8]> {
+        assert_ne!(*event, b"key", "told to");
+        key
     }
 
     fn count(&self, event: &&[u8], _: &mut Tally) {
@@ -165,14 +173,18 @@ impl Processor for Panicky {
 
 #[test]
 fn a_panic_costs_one_record() {
-    let mut stages = ProcessorStages::new(Panicky, routes(vec![]), envelope(), 5);
-    let staged = run(&mut stages, &[entry(b"a"), entry(b"validate"), entry(b"enrich"), entry(b"count"), entry(b"b")]);
+    const PLACES: [&str; 5] = ["validate", "field", "count", "key", "enrich"];
+    let when = Condition { field: "any".to_owned(), test: Test::Equals("x".to_owned()) };
+    let rules = vec![RouteRule { when, action: RouteAction::Drop }];
+    let mut stages = ProcessorStages::new(Panicky, routes(rules), envelope(), 5);
+    let mut entries = vec![entry(b"a")];
+    entries.extend(PLACES.iter().map(|place| entry(place.as_bytes())));
+    entries.push(entry(b"b"));
+    let staged = run(&mut stages, &entries);
     let out: Vec<_> = staged.records.iter().map(|(topic, _, value, _)| (*topic, value.as_str())).collect();
-    assert_eq!(
-        out,
-        [(OUTPUT, "a"), (OUTPUT, "b"), (DEAD_LETTER, "validate"), (DEAD_LETTER, "enrich"), (DEAD_LETTER, "count")]
-    );
-    assert_eq!(staged.counts.dead().collect::<Vec<_>>(), [(Reason::ProcessorPanic, 3)]);
+    let dead = PLACES.map(|place| (DEAD_LETTER, place));
+    assert_eq!(out, [&[(OUTPUT, "a"), (OUTPUT, "b")], &dead[..]].concat());
+    assert_eq!(staged.counts.dead().collect::<Vec<_>>(), [(Reason::ProcessorPanic, 5)]);
 }
 
 #[test]
@@ -182,7 +194,7 @@ fn a_dead_letter_is_logged_with_its_trace_and_nothing_else_of_the_record() {
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let value = br#"{"user_id":"424cdd21","app_version":7}"#;
     for header in [format!("00-{trace}-00f067aa0ba902b7-01"), "00-424cdd21-00f067aa0ba902b7-01".to_owned()] {
-        let headers = [Header { name: "traceparent".to_owned(), value: Some(header.into()) }];
+        let headers = [Header { name: "traceparent".into(), value: Some(header.into()) }];
         let record = RecordView { headers: Headers::List(&headers), ..entry(value).record };
         run(&mut stages, &[Entry { record, damage: None }]);
     }

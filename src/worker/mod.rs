@@ -27,7 +27,7 @@ use crate::broker::SourceBatch;
 use crate::offsets::StoreError;
 use crate::tenure::Tenure;
 
-pub use accounts::Accounts;
+pub use accounts::{Accounts, unix_ms};
 pub use budget::Budget;
 pub use delivery::{Aborted, AtLeastOnce, AtLeastOnceParts, Delivery, ExactlyOnce, ExactlyOnceParts, Transactions};
 pub use gate::{Gate, GateParts, Halt};

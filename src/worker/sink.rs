@@ -7,6 +7,7 @@ use std::time::Duration;
 use kafka_protocol::ResponseError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::accounts::{Accounts, Done, unix_ms};
 use super::delivery::{Aborted, Delivery};
@@ -14,10 +15,11 @@ use super::gate::Gate;
 use super::source::Start;
 use crate::broker::{Destination, Error, Expected, OutputBatch, Refused, SourceBatch, Trouble, Watch, Writer};
 use crate::config::Oversize;
+use crate::dead_letter::Fit;
 use crate::event::{Reason, Rejection};
 use crate::observe::{Tally, count};
 use crate::offsets::StoreError;
-use crate::record::TopicPartition;
+use crate::record::{RecordView, TopicPartition};
 use crate::retry::ErrorClass;
 use crate::stages::{Batch, Counts, DEAD_LETTER, Now, Stages};
 
@@ -60,10 +62,10 @@ pub struct SinkParts {
 #[derive(Debug)]
 struct Redo {
     sources: Vec<usize>,
-    /// Set once a record alone was refused by its output: it is buried for this.
-    rejection: Option<Rejection>,
-    /// The most bytes of a dead letter's value.
-    limit: Option<usize>,
+    /// Set once their output has refused just these: they are buried for this.
+    refused: Option<Error>,
+    /// What their dead letters are.
+    fit: Fit,
 }
 
 impl Sink {
@@ -125,7 +127,7 @@ impl Sink {
         self.buffer = written.buffer;
         let judged = counts.all_dead();
         for refused in written.refused {
-            self.redo(batch, refused, &now, &mut counts).await?;
+            self.redo(batch, refused, &mut counts).await?;
         }
         if let Some(gate) = &mut self.parts.gate {
             gate.refused(counts.all_dead() - judged);
@@ -192,22 +194,18 @@ impl Sink {
 
     /// Writes what was refused in smaller and smaller batches, until the records that are the
     /// reason stand alone: those are buried. What was to follow them follows them.
-    async fn redo(
-        &mut self,
-        batch: &SourceBatch,
-        refused: Refused,
-        now: &Now,
-        counts: &mut Counts,
-    ) -> Result<(), Aborted> {
+    async fn redo(&mut self, batch: &SourceBatch, refused: Refused, counts: &mut Counts) -> Result<(), Aborted> {
         let mut stack = Vec::new();
         self.split(batch, refused, &Redo::of(Vec::new()), &mut stack, counts).await;
         while let Some(redo) = stack.pop() {
             let partitions = self.partition_counts().await;
+            // The batch's own time may be hours old by now, and a dead letter's is what its topic judges it by.
+            let now = Now::from_unix_ms(unix_ms());
             // Counted the first time already.
             let mut tally = Tally::new(self.parts.stages.dimensions());
             let SinkParts { stages, max_batch_bytes, .. } = &mut self.parts;
             let out = OutputBatch::new(*max_batch_bytes, Expected::default());
-            let out = stage(&mut **stages, batch, &redo, out, (now, &partitions), &mut Counts::default(), &mut tally);
+            let out = stage(&mut **stages, batch, &redo, out, (&now, &partitions), &mut Counts::default(), &mut tally);
             for refused in self.parts.delivery.write(out).await?.refused {
                 self.split(batch, refused, &redo, &mut stack, counts).await;
             }
@@ -226,51 +224,76 @@ impl Sink {
         counts: &mut Counts,
     ) {
         let gone = refused.has_gone();
+        let culprits = if gone { Vec::new() } else { culprits(&refused) };
         let Refused { to, sources, behind, error } = refused;
-        let again = |sources| Redo { sources, rejection: before.rejection.clone(), limit: before.limit };
-        if !behind.is_empty() {
-            stack.push(again(behind));
-        }
-        match &sources[..] {
-            _ if gone => stack.push(again(sources)),
-            [alone] => stack.push(self.without(batch, *alone, to, &error, again(vec![*alone]), counts).await),
-            several => {
-                let (first, second) = several.split_at(several.len() / 2);
-                stack.push(again(second.to_vec()));
-                stack.push(again(first.to_vec()));
+        let again = |sources: Vec<usize>| Redo { sources, refused: before.refused.clone(), fit: before.fit };
+        let mut push = |redo: Redo| {
+            if !redo.sources.is_empty() {
+                stack.push(redo);
             }
+        };
+        push(again(behind));
+        if gone {
+            push(again(sources));
+        } else if let Some(fit) = self.keyed(batch, &sources, to, &error, before.fit) {
+            // All of them, so that they stay in order: those that have a key keep it.
+            push(Redo { fit, ..again(sources) });
+        } else if culprits.is_empty() {
+            let (first, second) = sources.split_at(sources.len() / 2);
+            push(again(second.to_vec()));
+            push(again(first.to_vec()));
+        } else {
+            let innocent = sources.into_iter().filter(|source| culprits.binary_search(source).is_err()).collect();
+            push(self.without(batch, again(culprits), to, &error, counts).await);
+            push(again(innocent));
         }
     }
 
-    /// What to do with one record that was refused alone: an output is buried, a dead letter is
-    /// cut shorter, or waited for.
+    /// Of dead letters that are refused because some have no key, as a compacted topic refuses them: those with
+    /// one.
+    fn keyed(&self, batch: &SourceBatch, sources: &[usize], to: Destination, error: &Error, fit: Fit) -> Option<Fit> {
+        let mut entries = sources.iter().filter_map(|source| batch.entry(*source));
+        let first = entries.find(|entry| entry.record.key.is_none())?;
+        if to.topic != DEAD_LETTER || fit.keyed || !is_about_the_record(error) {
+            return None;
+        }
+        let TopicPartition { topic, partition } = &self.parts.of;
+        let offset = first.record.offset.0;
+        warn!(topic = &**topic, partition, offset, %error, "dead letters without a key get their place as one");
+        Some(Fit { keyed: true, ..fit })
+    }
+
+    /// What to do with records that are the reason for a refusal: outputs are buried; a dead letter is
+    /// cut, where that is what its topic asks for, or waited for.
     async fn without(
         &mut self,
         batch: &SourceBatch,
-        alone: usize,
+        culprits: Redo,
         to: Destination,
         error: &Error,
-        before: Redo,
         counts: &mut Counts,
     ) -> Redo {
-        let too_large = error.is(ResponseError::MessageTooLarge) || error.is(ResponseError::RecordListTooLarge);
         if to.topic != DEAD_LETTER {
-            let reason = if too_large { Reason::TooLarge } else { Reason::RefusedByTopic };
-            counts.died(alone, reason);
-            let rejection = Rejection::record(reason, format!("the output topic refuses the record: {}", error.cause));
-            return Redo { rejection: Some(rejection), ..before };
+            culprits.sources.iter().for_each(|source| counts.died(*source, reason(error)));
+            return Redo { refused: Some(error.clone()), ..culprits };
         }
-        let whole = batch.entry(alone).and_then(|entry| entry.record.value).map_or(0, <[u8]>::len);
-        let limit = before.limit.unwrap_or(whole);
-        // Cutting helps against size only; for any other reason the value would be lost in vain.
-        if too_large && self.parts.oversize == Oversize::Truncate && limit > 0 {
-            return Redo { limit: Some(limit / 2), ..before };
+        let entries = || culprits.sources.iter().filter_map(|source| batch.entry(*source));
+        // Cutting helps against size only; for any other reason something would be lost in vain.
+        if reason(error) == Reason::TooLarge && self.parts.oversize == Oversize::Truncate {
+            let smaller = entries().next().and_then(|alone| self.parts.stages.smaller(&alone, culprits.fit));
+            if let Some(fit) = smaller {
+                return Redo { fit, ..culprits };
+            }
         }
-        if let Some(entry) = batch.entry(alone) {
+        if let Some(entry) = entries().next() {
             self.dead_letters.at(entry.record.offset);
         }
-        sleep(self.dead_letters.failed_as(ErrorClass::Fatal, error)).await;
-        before
+        let pause = match error.is(ResponseError::InvalidTimestamp) {
+            true => self.dead_letters.failed_as(ErrorClass::Fatal, &format_args!("{error}; {TIME_OF_NOW}")),
+            false => self.dead_letters.failed_as(ErrorClass::Fatal, error),
+        };
+        sleep(pause).await;
+        culprits
     }
 
     /// How many partitions each output topic has, however long it takes to learn.
@@ -285,6 +308,49 @@ impl Sink {
             }
         }
     }
+}
+
+/// Said where the dead-letter topic refuses a time that nobody's record chose.
+const TIME_OF_NOW: &str = "a dead letter bears the time of now: set that topic's limits so that it takes it, or the \
+                           clock right, of this machine or of the broker";
+
+/// The records that are the reason for a refusal, in ascending order, where that is known: one alone, or
+/// those that the broker names.
+fn culprits(refused: &Refused) -> Vec<usize> {
+    if let [alone] = refused.sources[..] {
+        return vec![alone];
+    }
+    if reason(&refused.error) == Reason::TooLarge {
+        return Vec::new(); // the batch is: nobody says which of them
+    }
+    let named = refused.error.records().iter().filter_map(|at| refused.sources.get(*at).copied());
+    let mut named: Vec<usize> = named.collect();
+    named.sort_unstable();
+    named.dedup();
+    named
+}
+
+/// Why a record is a dead letter that its output refuses.
+fn reason(error: &Error) -> Reason {
+    match error.is(ResponseError::MessageTooLarge) || error.is(ResponseError::RecordListTooLarge) {
+        true => Reason::TooLarge,
+        false => Reason::RefusedByTopic,
+    }
+}
+
+/// Whether the broker finds fault with the record itself, be it that it has no key. Brokers before 2.4 say the
+/// other of the two.
+fn is_about_the_record(error: &Error) -> bool {
+    error.is(ResponseError::InvalidRecord) || error.is(ResponseError::CorruptMessage)
+}
+
+/// What the dead letter of a record says that its output refuses.
+fn rejection(error: &Error, record: &RecordView<'_>) -> Rejection {
+    let which = match is_about_the_record(error) && record.key.is_none() {
+        true => "the record, which has no key",
+        false => "the record",
+    };
+    Rejection::record(reason(error), format!("the output topic refuses {which}: {}", error.cause))
 }
 
 /// About what becomes of a whole batch: each record grows by some fields and a header.
@@ -306,9 +372,9 @@ fn stage(
     let mut staged = Batch { now, partitions, out: &mut out, counts, tally };
     for index in &redo.sources {
         let Some(entry) = batch.entry(*index) else { continue };
-        match &redo.rejection {
-            Some(rejection) => stages.refuse(&entry, *index, rejection, redo.limit, &mut staged),
-            None => stages.process(&entry, *index, redo.limit, &mut staged),
+        match &redo.refused {
+            Some(error) => stages.refuse(&entry, *index, &rejection(error, &entry.record), redo.fit, &mut staged),
+            None => stages.process(&entry, *index, redo.fit, &mut staged),
         }
     }
     out
@@ -316,6 +382,6 @@ fn stage(
 
 impl Redo {
     fn of(sources: Vec<usize>) -> Self {
-        Self { sources, rejection: None, limit: None }
+        Self { sources, refused: None, fit: Fit::default() }
     }
 }

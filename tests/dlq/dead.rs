@@ -48,7 +48,7 @@ pub fn dead(key: &str, value: &str, reason: &str, replays: &str) -> NewRecord {
     ];
     marks
         .into_iter()
-        .fold(record, |record, (name, value)| record.header(&format!("{PREFIX}{name}"), Some(value.as_bytes())))
+        .fold(record, |record, (name, value)| record.header(format!("{PREFIX}{name}"), Some(value.as_bytes())))
 }
 
 pub fn write(sandbox: &Sandbox, partition: i32, records: Vec<NewRecord>) {

@@ -84,7 +84,7 @@ async fn an_export_that_is_stopped_leaves_nothing() {
 async fn a_file_is_replayed_like_the_topic_and_once() {
     let sandbox = sandbox().await;
     let brokers = sandbox.bootstrap();
-    let cut = dead("k3", "{", "too_large", "0").header(&format!("{PREFIX}truncated.from"), Some(b"999"));
+    let cut = dead("k3", "{", "too_large", "0").header(format!("{PREFIX}truncated.from"), Some(b"999"));
     write(&sandbox, 0, vec![dead("k1", "v1", "wrong_type", "0"), dead("k2", "v2", "missing_field", "3"), cut]);
     write(&sandbox, 1, vec![dead("k4", "v4", "wrong_type", "0")]);
     let folder = tempfile::tempdir().unwrap();

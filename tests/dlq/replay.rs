@@ -9,7 +9,7 @@ async fn a_replay_writes_what_came_and_goes_on_behind_it() {
     let sandbox = sandbox().await;
     let brokers = sandbox.bootstrap();
     let tombstone = NewRecord { value: None, ..dead("k4", "", "tombstone", "0") };
-    let cut = dead("k5", "{", "too_large", "0").header(&format!("{PREFIX}truncated.from"), Some(b"999"));
+    let cut = dead("k5", "{", "too_large", "0").header(format!("{PREFIX}truncated.from"), Some(b"999"));
     write(&sandbox, 0, vec![dead("k1", "v1", "wrong_type", "0"), dead("k2", "v2", "missing_field", "2"), cut]);
     write(&sandbox, 1, vec![dead("k3", "v3", "wrong_type", "3"), tombstone]);
 
@@ -32,18 +32,41 @@ async fn a_replay_writes_what_came_and_goes_on_behind_it() {
         assert_eq!(record.key.as_deref(), Some(key.as_bytes()));
         assert_eq!(record.value.as_deref(), value.map(str::as_bytes));
         assert_eq!(record.timestamp_ms, 1_767_323_045_000);
-        let own: Vec<_> = record.headers.iter().take(2).map(|h| (h.name.as_str(), h.value.as_deref())).collect();
-        assert_eq!(own, [("own", Some(&b"CANARY-header"[..])), ("own", None)]);
+        let own: Vec<_> = record.headers.iter().take(2).map(|h| (&*h.name, h.value.as_deref())).collect();
+        assert_eq!(own, [(&b"own"[..], Some(&b"CANARY-header"[..])), (b"own", None)]);
         assert_eq!(record.headers.len(), 3);
     }
     let quarantined = sandbox.read("quarantine", 0).unwrap();
     assert_eq!(quarantined[0].headers, dead("k3", "v3", "wrong_type", "3").headers, "as it died");
+    assert!(quarantined[0].timestamp_ms > 1_767_323_045_000, "retention counts from now");
 
     // Again: nothing is left. What comes later is replayed alone.
     assert!(told(dlq(&brokers, &quarantine).await).contains("0 records were written"));
     write(&sandbox, 0, vec![dead("k6", "v6", "wrong_type", "0")]);
     assert!(told(dlq(&brokers, &quarantine).await).contains("1 records were written to in"));
     assert_eq!(sandbox.read("in", 1).unwrap().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_takes_back_what_the_dead_letter_topic_asked_for() {
+    let sandbox = sandbox().await;
+    let brokers = sandbox.bootstrap();
+    let mark = |name: &str| format!("{PREFIX}{name}");
+    let keyless = dead("in/1/7", "v1", "wrong_type", "0").header(mark("key.null"), Some(b"true"));
+    let later = keyless.clone().timestamp(1_900_000_000_000);
+    let without_headers = dead("k2", "v2", "wrong_type", "0").header(mark("truncated.headers"), Some(b"3"));
+    let cut_key = dead("k3", "v3", "wrong_type", "0").header(mark("truncated.key.from"), Some(b"5000"));
+    write(&sandbox, 0, vec![keyless, later, without_headers, cut_key]);
+    let shown = told(dlq(&brokers, &["list"]).await);
+    assert_eq!(shown.lines().filter(|line| line.contains("key null")).count(), 2, "{shown}");
+    let shown = told(dlq(&brokers, &["show", "0:2"]).await);
+    assert!(shown.contains("3 of its headers are left out"), "{shown}");
+    let done = told(dlq(&brokers, &["replay", "--yes"]).await);
+    assert!(done.contains("2 records were written to in") && done.contains("2 dead letters stay, truncated"), "{done}");
+    let written = sandbox.read("in", 1).unwrap();
+    assert_eq!(written.iter().map(|record| &record.key).collect::<Vec<_>>(), [&None, &None]);
+    // Whenever the dead letter was written, and whichever version wrote it.
+    assert!(written.iter().all(|record| record.timestamp_ms == 1_767_323_045_000), "{written:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,8 +16,8 @@ async fn nothing_personal_is_shown_unless_revealed() {
         r#"["CANARY"]"#,
     ] {
         let foreign = NewRecord::new("CANARY", value).header("CANARY", Some(b"CANARY"));
-        let foreign = foreign.header(&format!("{PREFIX}message"), Some(b"CANARY"));
-        let foreign = foreign.header(&format!("{PREFIX}reason"), Some(b"CANARY"));
+        let foreign = foreign.header(format!("{PREFIX}message"), Some(b"CANARY"));
+        let foreign = foreign.header(format!("{PREFIX}reason"), Some(b"CANARY"));
         write(&sandbox, 0, vec![dead("CANARY", value, "wrong_type", "0"), foreign]);
     }
     let offsets: Vec<_> = (0..8).map(|offset| format!("0:{offset}")).collect();

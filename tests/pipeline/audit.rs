@@ -139,10 +139,10 @@ fn text(record: &StoredRecord, name: &str) -> Option<String> {
 
 fn check(world: &World, sent: &Sent, found: &Found) {
     let record = &found.record;
-    assert_eq!(record.key, sent.record.key, "{sent:?}");
-    assert_eq!(record.timestamp_ms, sent.record.timestamp_ms, "{sent:?}");
     match &sent.fate {
         Fate::Good(topic) => {
+            assert_eq!(record.key, sent.record.key, "{sent:?}");
+            assert_eq!(record.timestamp_ms, sent.record.timestamp_ms, "{sent:?}");
             assert_eq!(found.topic, *topic, "{sent:?}");
             assert_eq!(record.headers, sent.record.headers, "{sent:?}");
             if world.config.output.partitioner == login_pipeline::config::Partitioner::Source {
@@ -191,23 +191,58 @@ fn check_enriched(sent: &Sent, record: &StoredRecord) {
     assert_eq!(fields, came);
 }
 
+/// A field is whole, or a header says how long it was.
+fn check_kept(
+    whole: &Option<bytes::Bytes>,
+    kept: &Option<bytes::Bytes>,
+    name: &str,
+    names: &mut BTreeSet<&str>,
+    header: &impl Fn(&str) -> String,
+) {
+    if !names.remove(name) {
+        return assert_eq!(kept, whole);
+    }
+    let (whole, kept) = (whole.as_deref().unwrap(), kept.as_deref().unwrap());
+    assert!(kept.len() < whole.len() && whole.starts_with(kept), "{} of {}", kept.len(), whole.len());
+    assert_eq!(header(name), whole.len().to_string());
+}
+
+/// What a header says, by its name.
+fn why_of(name: &[u8]) -> &str {
+    std::str::from_utf8(name).unwrap().strip_prefix(PREFIX).unwrap()
+}
+
 /// The record as it came, and headers that say why.
 fn check_letter(world: &World, sent: &Sent, dead: &Dead, record: &StoredRecord) {
-    let whole = sent.record.value.as_deref().unwrap_or_default();
-    if dead.truncated {
-        let kept = record.value.as_deref().unwrap();
-        assert!(kept.len() < whole.len() && whole.starts_with(kept), "{sent:?}");
-    } else {
-        assert_eq!(record.value, sent.record.value, "{sent:?}");
-    }
-    let own = sent.record.headers.iter().filter(|header| !header.name.starts_with(PREFIX)).count();
-    let (came, why) = record.headers.split_at(own);
-    let expected: Vec<_> = sent.record.headers.iter().filter(|header| !header.name.starts_with(PREFIX)).collect();
-    assert_eq!(came.iter().collect::<Vec<_>>(), expected, "{sent:?}");
+    // Whatever time the record is of, its dead letter is of now.
+    let age_ms = login_pipeline::worker::unix_ms() - record.timestamp_ms;
+    assert!((-1_000..600_000).contains(&age_ms), "{age_ms} ms old: {sent:?}");
+    let (why, came): (Vec<_>, Vec<_>) =
+        record.headers.iter().partition(|header| header.name.starts_with(PREFIX.as_bytes()));
+    let own = sent.record.headers.iter().filter(|header| !header.name.starts_with(PREFIX.as_bytes()));
+    assert!(record.headers.starts_with(&came.iter().copied().cloned().collect::<Vec<_>>()), "its own come first");
 
-    let mut names: BTreeSet<_> = why.iter().map(|header| header.name.strip_prefix(PREFIX).unwrap()).collect();
+    let mut names: BTreeSet<_> = why.iter().map(|header| why_of(&header.name)).collect();
     assert_eq!(names.len(), why.len(), "each once");
     let header = |name: &str| text(record, &format!("{PREFIX}{name}")).unwrap_or_else(|| panic!("no {name}"));
+    let place = format!("{SOURCE}/{}/{}", sent.partition, sent.offset);
+    match names.remove("key.null") {
+        true => assert_eq!((&sent.record.key, record.key.as_deref()), (&None, Some(place.as_bytes())), "{sent:?}"),
+        false => check_kept(&sent.record.key, &record.key, "truncated.key.from", &mut names, &header),
+    }
+    check_kept(&sent.record.value, &record.value, "truncated.from", &mut names, &header);
+    let (mut left_out, mut kept) = (0, came.iter().peekable());
+    for header in own {
+        match kept.next_if(|kept| **kept == header) {
+            Some(_) => {}
+            None => left_out += 1,
+        }
+    }
+    assert!(kept.next().is_none(), "in their order: {sent:?}");
+    let said = names.remove("truncated.headers").then(|| header("truncated.headers"));
+    assert_eq!(said, (left_out > 0).then(|| left_out.to_string()), "{sent:?}");
+    let is_cut = why.iter().any(|header| why_of(&header.name).starts_with("truncated."));
+    assert_eq!(is_cut, dead.truncated, "{sent:?}");
     for (name, value) in [
         ("topic", SOURCE.to_owned()),
         ("partition", sent.partition.to_string()),
@@ -226,8 +261,6 @@ fn check_letter(world: &World, sent: &Sent, dead: &Dead, record: &StoredRecord) 
     let reason = header("reason");
     assert!(dead.reasons.contains(&reason.as_str()), "{reason} is none of {:?}: {sent:?}", dead.reasons);
     assert!((1..=256).contains(&header("message").len()));
-    let truncated = names.remove("truncated.from").then(|| header("truncated.from"));
-    assert_eq!(truncated, dead.truncated.then(|| whole.len().to_string()), "{sent:?}");
     for name in ["reason", "message", "field"] {
         names.remove(name);
     }

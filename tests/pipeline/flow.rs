@@ -280,7 +280,11 @@ async fn send_compressed(world: &World, records: Vec<(NewRecord, Fate)>, codec: 
     let plain = |(record, _): &(NewRecord, Fate)| Record {
         key: record.key.as_ref().map(|key| key.to_vec()),
         value: record.value.as_ref().map(|value| value.to_vec()),
-        headers: record.headers.iter().map(|h| (h.name.clone(), h.value.as_ref().unwrap().to_vec())).collect(),
+        headers: record
+            .headers
+            .iter()
+            .map(|h| (String::from_utf8(h.name.to_vec()).unwrap(), h.value.as_ref().unwrap().to_vec()))
+            .collect(),
         timestamp: chrono::DateTime::from_timestamp_millis(record.timestamp_ms).unwrap(),
     };
     let offsets = partition.produce(records.iter().map(plain).collect(), codec).await.unwrap();

@@ -28,6 +28,7 @@ mod group;
 mod limits;
 mod log;
 mod network;
+mod record;
 mod refused;
 mod stopping;
 mod support;

@@ -25,6 +25,8 @@ mod limits;
 mod log;
 #[path = "../pipeline/network.rs"]
 mod network;
+#[path = "../pipeline/record.rs"]
+mod record;
 #[path = "../pipeline/refused.rs"]
 mod refused;
 #[path = "../pipeline/stopping.rs"]

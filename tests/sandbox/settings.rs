@@ -1,7 +1,5 @@
 //! What a topic's settings refuse.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use login_pipeline::sandbox::{Sandbox, TopicConfig};
 use rskafka::client::error::ProtocolError;
@@ -35,7 +33,7 @@ async fn refused(partition: &PartitionClient, records: Vec<Record>, codec: Compr
 
 #[tokio::test]
 async fn a_timestamp_out_of_reach_refuses_its_batch() {
-    let (sandbox, partition) = with(|config| config.timestamp_before_max = Some(Duration::from_secs(60))).await;
+    let (sandbox, partition) = with(|config| config.timestamp_before_max_ms = Some(60_000)).await;
     for codec in CODECS {
         for minutes in [-2, 61] {
             let records = vec![dated(chrono::TimeDelta::zero()), dated(chrono::TimeDelta::minutes(minutes))];

@@ -203,7 +203,7 @@ impl<'a> Ledger<'a> {
             offset: record.offset,
             expected,
             envelope: envelope_with(key, record),
-            whole: whole(record, &self.plan.header_prefix),
+            whole: whole(record, &self.plan.header_prefix, record.timestamp_ms),
             outputs: 0,
             dead: 0,
             processed_at_ms: None,
@@ -257,7 +257,8 @@ impl<'a> Ledger<'a> {
             self.audit.unexpected += 1;
             return self.audit.wrong(|| format!("{found} names no source record: {from:?}"));
         };
-        let same = self.entries[at].whole == whole(record, prefix);
+        let timestamp_ms = header("timestamp").and_then(|text| text.parse().ok()).unwrap_or(record.timestamp_ms);
+        let same = self.entries[at].whole == whole(record, prefix, timestamp_ms);
         if let Err(why) = if same { lacking } else { Err("it differs from its source record".to_owned()) } {
             self.audit.dlq_bytes_differ += 1;
             self.audit.wrong(|| format!("{found}, from {from:?}: {why}"));
@@ -360,8 +361,8 @@ fn envelope_with(key: Option<Vec<u8>>, record: &RawRecord) -> u64 {
     hash(&(key, &record.headers, record.timestamp_ms))
 }
 
-/// All of a record, without the headers that begin with `prefix`.
-fn whole(record: &RawRecord, prefix: &str) -> u64 {
+/// All of a record, without the headers that begin with `prefix`, and with the time that it was made.
+fn whole(record: &RawRecord, prefix: &str, timestamp_ms: i64) -> u64 {
     let headers: Vec<_> = record.headers.iter().filter(|(name, _)| !name.starts_with(prefix.as_bytes())).collect();
-    hash(&(&record.key, &record.value, headers, record.timestamp_ms))
+    hash(&(&record.key, &record.value, headers, timestamp_ms))
 }

@@ -1,4 +1,5 @@
-//! The headers of a record, as whoever made the record holds them.
+//! The headers of a record, as whoever made the record holds them. Names are bytes: Kafka's brokers look at none,
+//! and librdkafka writes and reads them so.
 
 use std::collections::{BTreeMap, btree_map};
 use std::slice;
@@ -15,7 +16,7 @@ pub enum Headers<'a> {
     /// Those of a record that was put together here, in their order.
     List(&'a [Header]),
     /// The same, all of it somebody else's.
-    Borrowed(&'a [(&'a str, Option<&'a [u8]>)]),
+    Borrowed(&'a [(&'a [u8], Option<&'a [u8]>)]),
     /// The wire reader's: as they stand in the log, repeated names and null values included.
     Raw(RawHeaders<'a>),
 }
@@ -25,7 +26,7 @@ impl<'a> Headers<'a> {
     pub const NONE: Headers<'static> = Headers::List(&[]);
 
     /// Name and value of each header.
-    pub fn iter(self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone {
+    pub fn iter(self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone {
         match self {
             Headers::Map(map) => Iter::Map(map.iter()),
             Headers::List(list) => Iter::List(list.iter()),
@@ -49,17 +50,17 @@ impl<'a> Headers<'a> {
 enum Iter<'a> {
     Map(btree_map::Iter<'a, String, Vec<u8>>),
     List(slice::Iter<'a, Header>),
-    Borrowed(slice::Iter<'a, (&'a str, Option<&'a [u8]>)>),
+    Borrowed(slice::Iter<'a, (&'a [u8], Option<&'a [u8]>)>),
     Raw(RawHeaders<'a>),
 }
 
 impl<'a> Iterator for Iter<'a> {
-    type Item = (&'a str, Option<&'a [u8]>);
+    type Item = (&'a [u8], Option<&'a [u8]>);
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Self::Map(headers) => headers.next().map(|(name, value)| (name.as_str(), Some(value.as_slice()))),
-            Self::List(headers) => headers.next().map(|header| (header.name.as_str(), header.value.as_deref())),
+            Self::Map(headers) => headers.next().map(|(name, value)| (name.as_bytes(), Some(value.as_slice()))),
+            Self::List(headers) => headers.next().map(|header| (&*header.name, header.value.as_deref())),
             Self::Borrowed(headers) => headers.next().copied(),
             Self::Raw(headers) => headers.take_next(),
         }
@@ -84,9 +85,9 @@ impl<'a> RawHeaders<'a> {
         (0..count).all(|_| headers.take_next().is_some()) && headers.0.is_empty()
     }
 
-    fn take_next(&mut self) -> Option<(&'a str, Option<&'a [u8]>)> {
+    fn take_next(&mut self) -> Option<(&'a [u8], Option<&'a [u8]>)> {
         let mut fields = Fields::new(self.0);
-        let name = std::str::from_utf8(fields.field()??).ok()?;
+        let name = fields.field()??;
         let value = fields.field()?;
         self.0 = fields.rest();
         Some((name, value))
@@ -96,8 +97,8 @@ impl<'a> RawHeaders<'a> {
 /// One header, with a name and a value of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// The header's name. Kafka allows a name to occur more than once.
-    pub name: String,
+    /// The header's name: UTF-8 by custom, any bytes by the protocol. Kafka allows a name to occur more than once.
+    pub name: Bytes,
     /// The header's value; null is legal.
     pub value: Option<Bytes>,
 }
@@ -115,7 +116,7 @@ mod tests {
         let headers = Headers::Raw(RawHeaders::new(BYTES));
         assert!(!headers.is_empty());
         let found: Vec<_> = headers.iter().collect();
-        assert_eq!(found, [("a", Some(&b"xy"[..])), ("a", None), ("", Some(&b""[..]))]);
+        assert_eq!(found, [(&b"a"[..], Some(&b"xy"[..])), (b"a", None), (b"", Some(b""))]);
         assert!(RawHeaders::are(&[], 0) && Headers::Raw(RawHeaders::new(&[])).is_empty());
     }
 
@@ -128,6 +129,13 @@ mod tests {
             assert!(!RawHeaders::are(&BYTES[..length], 3), "{length}");
         }
         assert!(!RawHeaders::are(&[1, 0], 1), "a name can't be null");
-        assert!(!RawHeaders::are(&[2, 0xff, 0], 1), "a name is text");
+    }
+
+    #[test]
+    fn a_name_may_be_any_bytes() {
+        const CAFE: &[u8] = &[8, b'c', b'a', b'f', 0xe9, 2, b'x'];
+        assert!(RawHeaders::are(CAFE, 1));
+        let found: Vec<_> = Headers::Raw(RawHeaders::new(CAFE)).iter().collect();
+        assert_eq!(found, [(&b"caf\xe9"[..], Some(&b"x"[..]))]);
     }
 }

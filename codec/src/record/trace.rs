@@ -3,7 +3,7 @@
 use super::Headers;
 
 /// The header's name.
-const NAME: &str = "traceparent";
+const NAME: &[u8] = b"traceparent";
 
 /// What a `traceparent` header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,11 +54,11 @@ mod tests {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
     fn of(value: Option<&[u8]>) -> Option<String> {
-        let header = |name: &str, value: Option<&[u8]>| Header {
-            name: name.to_owned(),
+        let header = |name: &[u8], value: Option<&[u8]>| Header {
+            name: bytes::Bytes::copy_from_slice(name),
             value: value.map(bytes::Bytes::copy_from_slice),
         };
-        let headers = [header("tracestate", Some(b"x")), header(NAME, value)];
+        let headers = [header(b"tracestate", Some(b"x")), header(NAME, value)];
         trace_id(Headers::List(&headers)).map(str::to_owned)
     }
 
@@ -94,7 +94,7 @@ mod tests {
         for (flags, sampled) in [("00", false), ("01", true), ("02", false), ("03", true), ("ff", true), ("fe", false)]
         {
             let text = format!("00-{TRACE}-00f067aa0ba902b7-{flags}");
-            let headers = [Header { name: NAME.to_owned(), value: Some(text.into_bytes().into()) }];
+            let headers = [Header { name: NAME.into(), value: Some(text.into_bytes().into()) }];
             let parent = trace_parent(Headers::List(&headers)).unwrap();
             assert_eq!((parent.trace_id, parent.parent_id), (TRACE, "00f067aa0ba902b7"));
             assert_eq!(parent.is_sampled(), sampled, "{flags}");

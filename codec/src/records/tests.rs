@@ -64,8 +64,10 @@ const CODECS: [(Compression, Codec); 5] = [
 fn written(records: &[Record], codec: Compression) -> Bytes {
     let mut builder = BatchBuilder::default();
     for record in records {
-        let headers =
-            record.headers.iter().map(|(name, value)| Header { name: name.to_string(), value: value.clone() });
+        let headers = record
+            .headers
+            .iter()
+            .map(|(name, value)| Header { name: Bytes::from(name.to_string()), value: value.clone() });
         let headers: Vec<_> = headers.collect();
         let (key, value) = (record.key.as_deref(), record.value.as_deref());
         let outgoing = Outgoing { timestamp_ms: record.timestamp, key, value };
@@ -75,18 +77,18 @@ fn written(records: &[Record], codec: Compression) -> Bytes {
 }
 
 /// A record in neither decoder's form.
-type Plain = (i64, i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>);
+type Plain = (i64, i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(Vec<u8>, Option<Vec<u8>>)>);
 
 fn ours(view: RecordView<'_>) -> Plain {
     let vec = |bytes: &[u8]| bytes.to_vec();
-    let headers = view.headers.iter().map(|(name, value)| (name.to_owned(), value.map(vec))).collect();
+    let headers = view.headers.iter().map(|(name, value)| (name.to_vec(), value.map(vec))).collect();
     (view.offset.0, view.timestamp_ms, view.key.map(vec), view.value.map(vec), headers)
 }
 
 fn theirs(record: &Record) -> Plain {
     let vec = |bytes: &Bytes| bytes.to_vec();
     let headers: &IndexMap<StrBytes, Option<Bytes>> = &record.headers;
-    let headers = headers.iter().map(|(name, value)| (name.to_string(), value.as_ref().map(vec))).collect();
+    let headers = headers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_ref().map(vec))).collect();
     (record.offset, record.timestamp, record.key.as_ref().map(vec), record.value.as_ref().map(vec), headers)
 }
 
@@ -184,7 +186,7 @@ fn raw(bytes: Vec<u8>) -> RawBatch {
 
 fn batch(base: i64, records: i64) -> Vec<u8> {
     let mut builder = BatchBuilder::default();
-    let header = Header { name: "n".to_owned(), value: None };
+    let header = Header { name: "n".into(), value: None };
     for n in 0..records {
         let record = Outgoing { timestamp_ms: n, key: None, value: Some(b"value") };
         builder.append(&record, Headers::List(std::slice::from_ref(&header)));

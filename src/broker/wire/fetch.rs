@@ -261,8 +261,9 @@ impl Stretch {
 
     /// Whether it holds what makes rskafka fail.
     pub fn baffles_rskafka(&self) -> bool {
-        let null_header = |record: RecordView<'_>| record.headers.iter().any(|(_, value)| value.is_none());
-        self.controls > 0 || !self.damaged.is_empty() || self.records.iter().any(null_header)
+        let beyond = |(name, value): (&[u8], Option<&[u8]>)| value.is_none() || std::str::from_utf8(name).is_err();
+        let baffles = |record: RecordView<'_>| record.headers.iter().any(beyond);
+        self.controls > 0 || !self.damaged.is_empty() || self.records.iter().any(baffles)
     }
 
     fn add(&mut self, batch: RawBatch, position: Offset, limit: usize, aborted: Option<&mut Aborted>) {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::produce_response::BatchIndexAndErrorMessage;
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use kafka_protocol::protocol::Request;
 use tokio::sync::{Semaphore, oneshot};
@@ -228,8 +229,14 @@ fn outcome(response: &ProduceResponse, topic: &str, partition: i32) -> Result<Pr
     let found = found.ok_or_else(silent)?;
     match ResponseError::try_from_code(found.error_code) {
         None => Ok(Produced { base_offset: Offset(found.base_offset) }),
-        Some(code) => Err(failed(topic, partition, Cause::Code(code))),
+        Some(code) => Err(failed(topic, partition, refusal(code, &found.record_errors))),
     }
+}
+
+/// A code, and the records that it is about. What the broker says of them may quote them: it stays here.
+fn refusal(code: ResponseError, records: &[BatchIndexAndErrorMessage]) -> Cause {
+    let records: Arc<[usize]> = records.iter().filter_map(|named| usize::try_from(named.batch_index).ok()).collect();
+    if records.is_empty() { Cause::Code(code) } else { Cause::Records { code, records } }
 }
 
 fn failed(topic: &str, partition: i32, cause: Cause) -> Error {
@@ -325,7 +332,7 @@ impl Glue {
 #[cfg(test)]
 mod tests {
     use bytes::Buf;
-    use kafka_protocol::protocol::Decodable;
+    use kafka_protocol::protocol::{Decodable, StrBytes};
 
     use super::*;
 
@@ -374,6 +381,20 @@ mod tests {
                 [("a", 0, Some(&b"two"[..])), ("b", 7, Some(b"one")), ("b", 8, Some(b"")), ("b", 9, long)]
             );
         }
+    }
+
+    #[test]
+    fn a_refusal_names_its_records_and_nothing_that_is_said_of_them() {
+        let named = |at| {
+            let why = Some(StrBytes::from_static_str("CANARY"));
+            BatchIndexAndErrorMessage::default().with_batch_index(at).with_batch_index_error_message(why)
+        };
+        let cause = refusal(ResponseError::InvalidTimestamp, &[named(3), named(-1), named(0)]);
+        assert!(!format!("{cause} {cause:?}").contains("CANARY"), "{cause:?}");
+        let Cause::Records { code, records } = cause else { panic!("{cause:?}") };
+        assert_eq!((code, &*records), (ResponseError::InvalidTimestamp, &[3, 0][..]));
+        let cause = refusal(ResponseError::InvalidTimestamp, &[named(-1)]);
+        assert!(matches!(cause, Cause::Code(ResponseError::InvalidTimestamp)), "{cause:?}");
     }
 
     #[test]

@@ -11,8 +11,8 @@ use crate::config::TransactionVersions;
 
 /// The versions of each request that this program has been tested with.
 pub(super) const KNOWN_VERSIONS: [(ApiKey, VersionRange); 24] = [
-    (ApiKey::Produce, VersionRange { min: 3, max: 7 }),
-    (ApiKey::Fetch, VersionRange { min: 4, max: 11 }), // topic ids begin at 13
+    (ApiKey::Produce, VersionRange { min: 3, max: 8 }), // names the records that are refused, from 8 on (KIP-467)
+    (ApiKey::Fetch, VersionRange { min: 4, max: 11 }),  // topic ids begin at 13
     (ApiKey::ListOffsets, VersionRange { min: 1, max: 7 }),
     (ApiKey::OffsetForLeaderEpoch, VersionRange { min: 3, max: 4 }), // before, it took rights on the cluster
     (ApiKey::Metadata, VersionRange { min: 1, max: 12 }),

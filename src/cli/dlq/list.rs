@@ -86,15 +86,20 @@ pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut dyn Write)
         let told = told(&marks);
         writeln!(out, "  message   {}", told.message)?;
         writeln!(out, "  replayed  {} times", marks.replays)?;
-        if let Some(bytes) = marks.truncated_from {
-            writeln!(out, "  cut       its value had {bytes} bytes: it can't be replayed as it was")?;
+        for (what, most) in [("value", marks.truncated_from), ("key", marks.key_truncated_from)] {
+            if let Some(bytes) = most {
+                writeln!(out, "  cut       its {what} had {bytes} bytes: it can't be replayed as it was")?;
+            }
         }
-        let own = record.headers.iter().filter(|(name, _)| !name.starts_with(context.prefix()));
+        if let Some(count) = marks.truncated_headers {
+            writeln!(out, "  cut       {count} of its headers are left out: it can't be replayed as it was")?;
+        }
+        let own = record.headers.iter().filter(|(name, _)| !name.starts_with(context.prefix().as_bytes()));
         for (name, value) in own {
             match args.reveal {
-                true => writeln!(out, "  header    {name:?} = {}", revealed(value))?,
+                true => writeln!(out, "  header    {} = {}", revealed(Some(name)), revealed(value))?,
                 false => {
-                    writeln!(out, "  header    {} = {}", MaskedBytes(Some(name.as_bytes())), MaskedBytes(value))?;
+                    writeln!(out, "  header    {} = {}", MaskedBytes(Some(name)), MaskedBytes(value))?;
                 }
             }
         }
@@ -142,8 +147,8 @@ fn line(
         told.source_partition
     )?;
     match reveal {
-        true => writeln!(out, "key {} value {}", revealed(record.key), revealed(record.value)),
-        false => writeln!(out, "key {} value {}", MaskedBytes(record.key), MaskedValue(record.value)),
+        true => writeln!(out, "key {} value {}", revealed(marks.key(record)), revealed(record.value)),
+        false => writeln!(out, "key {} value {}", MaskedBytes(marks.key(record)), MaskedValue(record.value)),
     }
 }
 

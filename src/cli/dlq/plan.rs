@@ -27,7 +27,7 @@ pub enum Fate<'a> {
 pub enum Skip {
     /// The filter does not take it.
     Filtered,
-    /// Its value was cut.
+    /// Its value or key was cut, or headers left out.
     Truncated,
     /// It never was a record, but a batch that can't be decoded; or it can't be decoded itself.
     Damaged,
@@ -42,7 +42,7 @@ impl Skip {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Filtered => "not what the filters ask for",
-            Self::Truncated => "truncated: the whole value is not there",
+            Self::Truncated => "truncated: not all of the record is there",
             Self::Damaged => "no record: bytes that can't be decoded",
             Self::NoTopic => "without a topic that it came from: --to names one",
             Self::Refused => "refused by the topic for good",
@@ -76,7 +76,7 @@ impl<'a> Rules<'a> {
         if !self.args.filter.takes_partition(*partition) || !self.args.filter.takes(&entry.record, marks) {
             return Fate::Skip(Skip::Filtered);
         }
-        if marks.truncated_from.is_some() {
+        if marks.is_truncated() {
             return Fate::Skip(Skip::Truncated);
         }
         if marks.reason == Some(Reason::CorruptBatch.code()) {

@@ -28,6 +28,7 @@ use crate::observe::Observe;
 use crate::record::{Headers, Offset, RecordView, trace_id};
 use crate::stages::Routes;
 use crate::tenure::Tenure;
+use crate::worker::unix_ms;
 
 /// As many dead letters are worked on between two stored offsets, at most: what a kill may double.
 pub const BATCH_RECORDS: usize = 1_000;
@@ -259,11 +260,14 @@ impl<'c> Replay<'c> {
             let count = counts.get(topic).copied().unwrap_or(1);
             if let Fate::Quarantine(_) = fate {
                 let to = Destination { topic, partition: partition % count.max(1) };
-                let outgoing = Outgoing { timestamp_ms: record.timestamp_ms, key: record.key, value: record.value };
+                // Retention counts from now there, too, where the record's own time stands in a header.
+                let timestamp_ms = marks.timestamp_ms.map_or(record.timestamp_ms, |_| unix_ms());
+                let outgoing = Outgoing { timestamp_ms, key: record.key, value: record.value };
                 output.append(to, at, &outgoing, record.headers);
             } else {
-                let to = Destination { topic, partition: target_partition(marks, record.key, *partition, count) };
-                let outgoing = Outgoing { timestamp_ms: marks.time(record), key: record.key, value: record.value };
+                let key = marks.key(record);
+                let to = Destination { topic, partition: target_partition(marks, key, *partition, count) };
+                let outgoing = Outgoing { timestamp_ms: marks.time(record), key, value: record.value };
                 let replayed = Replayed::new(self.rules.prefix, marks.replays);
                 let headers: Vec<_> = replayed.headers(record).collect();
                 output.append(to, at, &outgoing, Headers::Borrowed(&headers));

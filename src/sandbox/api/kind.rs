@@ -71,7 +71,7 @@ impl Api {
     /// The lowest and highest version that is answered.
     pub fn versions(self) -> (i16, i16) {
         match self {
-            Self::Produce => (3, 7),
+            Self::Produce => (3, 8),
             Self::Fetch => (4, 11),
             Self::ListOffsets => (1, 3),
             Self::Metadata => (0, 12),

@@ -1,15 +1,20 @@
 //! Produce and `InitProducerId`.
 
 use kafka_protocol::messages::produce_request::PartitionProduceData;
-use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
 use kafka_protocol::messages::{
     InitProducerIdRequest, InitProducerIdResponse, ProduceRequest, ProduceResponse, ProducerId,
 };
 
 use super::Refusal;
-use crate::sandbox::cluster::{Cluster, Sent, Shared};
+use crate::sandbox::cluster::{Cluster, Sent, Shared, Unappended};
 use crate::sandbox::codes;
 use crate::sandbox::fault::Plan;
+
+/// The first version that names the records that are refused (KIP-467).
+const NAMES_RECORDS: i16 = 8;
 
 /// Appends what is in order, partition by partition.
 pub(super) fn answer(
@@ -26,7 +31,7 @@ pub(super) fn answer(
             .partition_error(topic, data.index)
             .or_else(|| (!matches!(acks, -1..=1)).then_some(codes::INVALID_REQUIRED_ACKS));
         let appended = match refused {
-            Some(code) => Err(code),
+            Some(code) => Err(Unappended::from(code)),
             None => {
                 let bytes = data.records.as_deref().unwrap_or_default();
                 cluster.produce(node, topic, data.index, Sent { acks, version, bytes })
@@ -35,7 +40,12 @@ pub(super) fn answer(
         let response = PartitionProduceResponse::default().with_index(data.index);
         match appended {
             Ok((base_offset, log_start)) => response.with_base_offset(base_offset).with_log_start_offset(log_start),
-            Err(code) => response.with_error_code(code).with_base_offset(-1),
+            Err(Unappended { code, records }) => {
+                let named = |at| BatchIndexAndErrorMessage::default().with_batch_index(at);
+                let named =
+                    if version >= NAMES_RECORDS { records.into_iter().map(named).collect() } else { Vec::new() };
+                response.with_error_code(code).with_base_offset(-1).with_record_errors(named)
+            }
         }
     };
     let responses = request

@@ -1,7 +1,5 @@
 //! `CreateTopics` and `DeleteTopics`; any node does both, as any node of a KRaft cluster does.
 
-use std::time::Duration;
-
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
@@ -63,14 +61,14 @@ fn topic_config(cluster: &Cluster, wanted: &CreatableTopic) -> TopicConfig {
         found.value.as_deref()
     };
     let setting = |name: &str| text(name)?.parse::<usize>().ok();
-    let limit = |name: &str| Some(Duration::from_millis(text(name)?.parse().ok()?));
+    let limit = |name: &str| text(name)?.parse::<i64>().ok();
     let mut config = cluster.default_topic(partitions);
     config.max_message_bytes = setting("max.message.bytes").unwrap_or(config.max_message_bytes);
     config.retention_bytes = setting("retention.bytes").or(config.retention_bytes);
     config.segment_bytes = setting("segment.bytes").or(config.segment_bytes);
     config.compacted = text("cleanup.policy").is_some_and(|policy| policy.contains("compact"));
-    config.timestamp_before_max = limit("message.timestamp.before.max.ms");
-    config.timestamp_after_max = limit("message.timestamp.after.max.ms").or(config.timestamp_after_max);
+    config.timestamp_before_max_ms = limit("message.timestamp.before.max.ms");
+    config.timestamp_after_max_ms = limit("message.timestamp.after.max.ms").or(config.timestamp_after_max_ms);
     config.min_insync_replicas = setting("min.insync.replicas").unwrap_or(config.min_insync_replicas);
     config
 }

@@ -38,8 +38,8 @@ macro_rules! tested {
 }
 
 const TESTED: [Tested; 26] = tested! {
-    ProduceRequest: 3..=7,
-    ProduceRequest: 10..=12, // not spoken: 8 and 9, which lack the tags
+    ProduceRequest: 3..=8,
+    ProduceRequest: 10..=12, // not spoken: 9, which lacks the tags
     FetchRequest: 4..=11,
     ListOffsetsRequest: 1..=7,
     OffsetForLeaderEpochRequest: 3..=4,

@@ -79,7 +79,7 @@ async fn an_epoch_that_is_over_is_not_written_in_again() {
 #[tokio::test]
 async fn a_batch_says_of_which_transactions_it_is() {
     use TransactionVersion::{V1, V2};
-    for (within, expected) in [(None, 7), (Some(V1), 7), (Some(V2), 12)] {
+    for (within, expected) in [(None, 8), (Some(V1), 8), (Some(V2), 12)] {
         let liar = of_cluster(2).hears(ApiKey::Produce, move |version, request| {
             assert_eq!(version, expected);
             let header_version = ApiKey::Produce.request_header_version(version);
