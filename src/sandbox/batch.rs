@@ -10,6 +10,8 @@
 //! its leader epoch, which the checksum leaves out for this very reason.
 //! Format: <https://kafka.apache.org/documentation/#recordbatch>.
 
+use std::ops::Range;
+
 use bytes::{Buf, Bytes};
 use thiserror::Error;
 
@@ -19,7 +21,13 @@ use super::record::{self, NewRecord, StoredRecord};
 /// Bytes of a batch before its records.
 pub(super) const HEADER_BYTES: usize = 61;
 /// Bytes of a batch that its length field does not count: the base offset and the length itself.
-const LENGTH_OVERHEAD: usize = 12;
+pub(super) const LENGTH_OVERHEAD: usize = 12;
+/// Where its fields begin.
+pub(super) const BASE_OFFSET: usize = 0;
+pub(super) const LENGTH: usize = 8;
+pub(super) const LEADER_EPOCH: usize = 12;
+pub(super) const LAST_OFFSET_DELTA: usize = 23;
+pub(super) const RECORD_COUNT: usize = 57;
 const CRC_START: usize = 17;
 const CRC_COVERS_FROM: usize = 21;
 
@@ -129,6 +137,37 @@ pub(super) fn check_crc(header: &BatchHeader, bytes: &[u8]) -> Result<(), BatchE
     if actual == header.crc { Ok(()) } else { Err(BatchError::Checksum { stated: header.crc, actual }) }
 }
 
+/// Base offset and length field of what begins there, where a broker would look for a batch.
+pub(super) fn framed(bytes: &[u8]) -> Option<(i64, i32)> {
+    let mut at = bytes.get(..CRC_START)?;
+    Some((at.get_i64(), at.get_i32()))
+}
+
+/// What the batch that begins there adds to its base offset for its last one.
+pub(super) fn last_offset_delta(bytes: &[u8]) -> Option<i32> {
+    bytes.get(LAST_OFFSET_DELTA..)?.first_chunk().copied().map(i32::from_be_bytes)
+}
+
+/// Makes the checksum of the one batch that `bytes` is right.
+pub(super) fn seal(bytes: &mut [u8]) {
+    let Some((head, covered)) = bytes.split_at_mut_checked(CRC_COVERS_FROM) else { return };
+    if let Some(crc) = head.get_mut(CRC_START..) {
+        crc.copy_from_slice(&crc32c::crc32c(covered).to_be_bytes());
+    }
+}
+
+/// Where a record of a batch lies, counted from 0, its length left out; not in a compressed one.
+pub(super) fn record_at(bytes: &[u8], index: usize) -> Option<Range<usize>> {
+    let header = BatchHeader::read(bytes).ok().filter(|header| header.codec() == 0)?;
+    let mut payload = Bytes::copy_from_slice(bytes.get(HEADER_BYTES..header.size)?);
+    for _ in 0..index {
+        record::skip(&mut payload)?;
+    }
+    let size = record::body(&mut payload)?;
+    let begin = header.size - payload.len();
+    Some(begin..begin + size)
+}
+
 /// The same batch at another place of the log; what the checksum covers stays untouched.
 pub(super) fn placed(bytes: &[u8], base_offset: i64, leader_epoch: i32) -> Bytes {
     let mut placed = bytes.to_vec();
@@ -148,7 +187,7 @@ pub(super) fn corrupted(bytes: &[u8]) -> Bytes {
     bytes.into()
 }
 
-/// A batch to be built, uncompressed; the log gives it its base offset.
+/// A batch to be built; the log gives it its base offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewBatch {
     /// Its records, at offsets base, base + 1, …
@@ -165,6 +204,15 @@ pub struct NewBatch {
     /// Whether it belongs to a transaction, which only a control batch ends.
     pub transactional: bool,
     control: bool,
+    packed: Option<Packed>,
+}
+
+/// What stands in a batch in place of its records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Packed {
+    codec: i16,
+    bytes: Bytes,
+    records: i32,
 }
 
 impl NewBatch {
@@ -178,7 +226,22 @@ impl NewBatch {
             base_sequence: -1,
             transactional: false,
             control: false,
+            packed: None,
         }
+    }
+
+    /// A batch that says that it has so many records, compressed by the codec of that number, and has
+    /// any bytes in their place. Its checksum is right. Codecs: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
+    pub fn packed(codec: i16, records: i32, bytes: impl Into<Bytes>) -> Self {
+        let packed = Packed { codec, bytes: bytes.into(), records };
+        Self { packed: Some(packed), last_offset_delta: Some((records - 1).max(0)), ..Self::new(Vec::new()) }
+    }
+
+    /// Its records as they would be compressed, one behind the other.
+    pub fn plain(&self) -> Bytes {
+        let mut plain = Vec::new();
+        self.put_records(&mut plain);
+        plain.into()
     }
 
     /// A batch within a transaction of that producer, which `control` ends.
@@ -209,7 +272,7 @@ impl NewBatch {
 
     /// The batch in bytes, at base offset 0, its checksum right.
     pub fn to_bytes(&self) -> Bytes {
-        let base_timestamp = self.records.first().map_or(-1, |r| r.timestamp_ms);
+        let base_timestamp = self.base_timestamp();
         let max_timestamp = self.records.iter().map(|r| r.timestamp_ms).max();
         let mut attributes = 0;
         if self.transactional {
@@ -218,7 +281,11 @@ impl NewBatch {
         if self.control {
             attributes |= ATTRIBUTE_CONTROL;
         }
-        let records = i32::try_from(self.records.len()).unwrap_or(i32::MAX);
+        let mut records = i32::try_from(self.records.len()).unwrap_or(i32::MAX);
+        if let Some(packed) = &self.packed {
+            attributes |= packed.codec & ATTRIBUTE_CODEC;
+            records = packed.records;
+        }
 
         let mut covered = Vec::with_capacity(64 * self.records.len());
         covered.extend_from_slice(&attributes.to_be_bytes());
@@ -230,8 +297,9 @@ impl NewBatch {
         covered.extend_from_slice(&self.producer_epoch.to_be_bytes());
         covered.extend_from_slice(&self.base_sequence.to_be_bytes());
         covered.extend_from_slice(&records.to_be_bytes());
-        for (delta, record) in (0i64..).zip(&self.records) {
-            record::put(&mut covered, delta, base_timestamp, record);
+        match &self.packed {
+            Some(packed) => covered.extend_from_slice(&packed.bytes),
+            None => self.put_records(&mut covered),
         }
 
         let length = i32::try_from(covered.len() + CRC_COVERS_FROM - LENGTH_OVERHEAD);
@@ -244,6 +312,16 @@ impl NewBatch {
         batch.extend_from_slice(&crc32c::crc32c(&covered).to_be_bytes());
         batch.extend_from_slice(&covered);
         batch.into()
+    }
+
+    fn base_timestamp(&self) -> i64 {
+        self.records.first().map_or(-1, |r| r.timestamp_ms)
+    }
+
+    fn put_records(&self, out: &mut Vec<u8>) {
+        for (delta, record) in (0i64..).zip(&self.records) {
+            record::put(out, delta, self.base_timestamp(), record);
+        }
     }
 }
 

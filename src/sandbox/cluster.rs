@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -15,14 +16,21 @@ use super::group::Groups;
 use super::idempotence::{Producers, Verdict};
 use super::log::{OutOfRange, PartitionLog};
 use super::record::StoredRecord;
-use super::records::now_ms;
 use crate::config::is_topic_name;
 
 /// Kafka's default of `max.message.bytes`.
 pub(super) const MAX_MESSAGE_BYTES: usize = 1_048_588;
+/// The broker's own limit of a whole answer to a fetch, whatever a client asks for.
+const FETCH_MAX_BYTES: usize = 55 << 20;
 /// Kafka's limit, and a guard against a typing error in a test.
 const MAX_PARTITIONS: i32 = 10_000;
 const CODEC_ZSTD: i16 = 4;
+/// Kafka 4's default of `message.timestamp.after.max.ms`.
+const TIMESTAMP_AFTER_MAX_MS: i64 = 3_600_000;
+/// The timestamp of a record that has none.
+const NO_TIMESTAMP: i64 = -1;
+/// The `acks` of a producer that wants all in-sync replicas to have what it writes.
+const ACKS_ALL: i16 = -1;
 
 /// How a topic is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,39 +41,51 @@ pub struct TopicConfig {
     pub max_message_bytes: usize,
     /// How many bytes a partition keeps before it drops its oldest batches; `None` keeps all.
     pub retention_bytes: Option<usize>,
-    /// Takes no record without a key (`cleanup.policy=compact`). Nothing is ever compacted.
+    /// How many bytes a segment of a partition takes (`segment.bytes`); `None`: a GiB, or an eighth of
+    /// what is kept.
+    pub segment_bytes: Option<usize>,
+    /// Whether records without a key are refused (`cleanup.policy=compact`). Nothing is compacted:
+    /// [`append_hole`](super::Sandbox::append_hole) leaves what compaction leaves.
     pub compacted: bool,
-    /// Takes no record dated later than now by more than this (`message.timestamp.after.max.ms`); `None`
-    /// takes all.
+    /// Takes no record dated later than now by more than this (`message.timestamp.after.max.ms`): an
+    /// hour, as Kafka 4; `None` takes all.
     pub timestamp_after_max_ms: Option<i64>,
     /// The same of records dated earlier (`message.timestamp.before.max.ms`).
     pub timestamp_before_max_ms: Option<i64>,
+    /// Produce with `acks=all` is refused while fewer nodes are up (`min.insync.replicas`).
+    pub min_insync_replicas: usize,
 }
 
 impl TopicConfig {
-    /// Kafka's defaults with so many partitions, but any timestamp is taken.
+    /// Kafka's defaults with so many partitions.
     pub fn new(partitions: i32) -> Self {
         Self {
             partitions,
             max_message_bytes: MAX_MESSAGE_BYTES,
             retention_bytes: None,
+            segment_bytes: None,
             compacted: false,
-            timestamp_after_max_ms: None,
+            timestamp_after_max_ms: Some(TIMESTAMP_AFTER_MAX_MS),
             timestamp_before_max_ms: None,
+            min_insync_replicas: 1,
         }
     }
 
     /// What `LogValidator` checks of each record.
-    fn check_records(&self, bytes: &[u8], now_ms: i64) -> Result<(), Unappended> {
-        let (after, before) = (self.timestamp_after_max_ms, self.timestamp_before_max_ms);
-        if !self.compacted && after.is_none() && before.is_none() {
+    fn check_records(&self, header: &BatchHeader, bytes: &[u8], now_ms: i64) -> Result<(), Unappended> {
+        let earliest = self.timestamp_before_max_ms.map(|reach| now_ms.saturating_sub(reach));
+        let latest = self.timestamp_after_max_ms.map(|reach| now_ms.saturating_add(reach));
+        // Most batches are in order by their headers: only the others are unpacked.
+        let late = latest.is_some_and(|latest| header.max_timestamp > latest);
+        if !self.compacted && earliest.is_none() && !late {
             return Ok(());
         }
         let stored = batch::records(&Bytes::copy_from_slice(bytes)).map_err(|_| codes::INVALID_RECORD)?;
         let keyless = |record: &StoredRecord| self.compacted && record.key.is_none();
         let untimely = |record: &StoredRecord| {
-            let ahead = record.timestamp_ms.saturating_sub(now_ms);
-            after.is_some_and(|most| ahead > most) || before.is_some_and(|most| ahead < -most)
+            let at = record.timestamp_ms;
+            at != NO_TIMESTAMP
+                && (earliest.is_some_and(|earliest| at < earliest) || latest.is_some_and(|latest| at > latest))
         };
         let code = if stored.iter().any(keyless) { codes::INVALID_RECORD } else { codes::INVALID_TIMESTAMP };
         let refused = (0..).zip(&stored).filter(|(_, record)| keyless(record) || untimely(record));
@@ -87,6 +107,15 @@ impl From<i16> for Unappended {
     fn from(code: i16) -> Self {
         Self { code, records: Vec::new() }
     }
+}
+
+/// A producer's batch, and how it came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent<'a> {
+    pub acks: i16,
+    /// Of the request.
+    pub version: i16,
+    pub bytes: &'a [u8],
 }
 
 /// The cluster behind its lock, and the bell that rings when something in it changes.
@@ -124,10 +153,27 @@ pub(super) struct Cluster {
     pub topics: BTreeMap<String, Topic>,
     pub faults: FaultBook,
     pub requests: BTreeMap<Api, u64>,
-    pub default_retention_bytes: Option<usize>,
+    pub defaults: Defaults,
     pub groups: Groups,
     next_producer_id: i64,
     transactional: BTreeMap<String, (i64, i16)>,
+}
+
+/// What the builder was told of all topics, and of the broker.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Defaults {
+    pub retention_bytes: Option<usize>,
+    pub segment_bytes: Option<usize>,
+    /// Of the broker (`fetch.max.bytes`).
+    pub fetch_max_bytes: usize,
+    /// Of the broker: whether a fetch leaves its last batch out instead of cutting it.
+    pub whole_batches: bool,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self { retention_bytes: None, segment_bytes: None, fetch_max_bytes: FETCH_MAX_BYTES, whole_batches: false }
+    }
 }
 
 /// A node, as the others know it.
@@ -138,7 +184,7 @@ pub(super) struct NodeInfo {
 }
 
 /// A topic and its partitions, in order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Topic {
     /// Another one when it is made anew.
     pub id: Uuid,
@@ -147,7 +193,7 @@ pub(super) struct Topic {
 }
 
 /// A partition: its only replica's log, and who leads it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Partition {
     pub leader: i32,
     pub leader_epoch: i32,
@@ -158,17 +204,35 @@ pub(super) struct Partition {
 }
 
 impl Cluster {
-    pub fn new(nodes: BTreeMap<i32, NodeInfo>, default_retention_bytes: Option<usize>) -> Self {
+    pub fn new(nodes: BTreeMap<i32, NodeInfo>, defaults: Defaults) -> Self {
         Self {
             nodes,
             topics: BTreeMap::new(),
             faults: FaultBook::default(),
             requests: BTreeMap::new(),
-            default_retention_bytes,
+            defaults,
             groups: Groups::new(),
             next_producer_id: 1000,
             transactional: BTreeMap::new(),
         }
+    }
+
+    /// What it holds now, for answers that are late. Members of groups stay behind.
+    pub fn frozen(&self) -> Self {
+        Self {
+            nodes: self.nodes.clone(),
+            topics: self.topics.clone(),
+            groups: self.groups.frozen(),
+            next_producer_id: self.next_producer_id,
+            transactional: self.transactional.clone(),
+            ..Self::new(BTreeMap::new(), self.defaults)
+        }
+    }
+
+    /// The settings of a topic of which nothing else is said.
+    pub fn default_topic(&self, partitions: i32) -> TopicConfig {
+        let Defaults { retention_bytes, segment_bytes, .. } = self.defaults;
+        TopicConfig { retention_bytes, segment_bytes, ..TopicConfig::new(partitions) }
     }
 
     /// The node that answers for the cluster: the first that is up.
@@ -265,7 +329,7 @@ impl Cluster {
             topic.partitions.push(Partition {
                 leader: nodes.get(index % nodes.len().max(1)).copied().unwrap_or(-1),
                 leader_epoch: 0,
-                log: PartitionLog::new(topic.config.retention_bytes),
+                log: PartitionLog::new(topic.config.segment_bytes, topic.config.retention_bytes),
                 epochs: BTreeMap::from([(0, 0)]),
                 producers: Producers::default(),
             });
@@ -296,13 +360,18 @@ impl Cluster {
         node: i32,
         topic: &str,
         partition: i32,
-        version: i16,
-        bytes: &[u8],
+        sent: Sent<'_>,
     ) -> Result<(i64, i64), Unappended> {
-        let config = self.topics.get(topic).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?.config.clone();
+        let Sent { acks, version, bytes } = sent;
+        let in_sync = self.nodes.values().filter(|node| node.up).count();
+        let found = self.topics.get(topic).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let config = found.config.clone();
         let partition = self.led_by(node, topic, partition)?;
+        if acks == ACKS_ALL && in_sync < config.min_insync_replicas {
+            return Err(codes::NOT_ENOUGH_REPLICAS.into());
+        }
         let header = check_produced(bytes, version, config.max_message_bytes)?;
-        config.check_records(bytes, now_ms())?;
+        config.check_records(&header, bytes, now_ms())?;
         let base_offset = match partition.producers.judge(&header) {
             Verdict::Refuse(code) => return Err(code.into()),
             Verdict::Duplicate(base_offset) => base_offset,
@@ -370,4 +439,9 @@ fn check_produced(bytes: &[u8], version: i16, max_bytes: usize) -> Result<BatchH
         return Err(codes::INVALID_RECORD);
     }
     Ok(header)
+}
+
+pub(super) fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_epoch.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::api::Api;
+use super::stale::Snapshot;
 
 /// Which requests a fault hits, and how often.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,7 @@ pub struct Fault {
     partition: Option<i32>,
     group: Option<String>,
     client: Option<String>,
+    from_offset: Option<i64>,
     skip: u64,
     times: Option<u64>,
 }
@@ -36,7 +38,17 @@ impl Fault {
 
     /// The next request, whatever it asks.
     pub fn any() -> Self {
-        Self { api: None, node: None, topic: None, partition: None, group: None, client: None, skip: 0, times: Some(1) }
+        Self {
+            api: None,
+            node: None,
+            topic: None,
+            partition: None,
+            group: None,
+            client: None,
+            from_offset: None,
+            skip: 0,
+            times: Some(1),
+        }
     }
 
     /// Only requests to that node.
@@ -75,6 +87,13 @@ impl Fault {
         self
     }
 
+    /// Only fetches from that offset, or one behind it.
+    #[must_use]
+    pub fn from_offset(mut self, offset: i64) -> Self {
+        self.from_offset = Some(offset);
+        self
+    }
+
     /// Lets that many matching requests pass first.
     #[must_use]
     pub fn skip(mut self, requests: u64) -> Self {
@@ -107,6 +126,7 @@ impl Fault {
         (self.topic.is_none() || self.topic == target.topic)
             && (self.partition.is_none() || self.partition == target.partition)
             && (self.group.is_none() || self.group == target.group)
+            && self.from_offset.is_none_or(|from| target.offset.is_some_and(|offset| offset >= from))
     }
 }
 
@@ -131,9 +151,13 @@ pub enum Action {
     /// A Fetch answer whose records have a flipped byte; the log keeps them whole. Counts, skips and
     /// fires on answers that carry records only.
     CorruptRecords,
-    /// It is done, and answered with this throttle time in milliseconds. A Fetch gets no records, as
-    /// from Kafka.
+    /// It is done, and answered with this throttle time in milliseconds, until the end of which nothing
+    /// more is read from the connection. A Fetch is answered with no partition at all, as by Kafka.
     Throttle(i32),
+    /// It is answered from what the cluster was then: by a leader that does not know yet that it is none,
+    /// a high watermark or a group's offset that goes back, metadata of a node that lags behind. For
+    /// what reads; what writes is written there, and lost.
+    Stale(Snapshot),
     /// It is done, and the answer's frame is made this many bytes long with zeros at its end.
     Oversize(usize),
 }
@@ -152,11 +176,13 @@ pub(super) struct Target {
     pub topic: Option<String>,
     pub partition: Option<i32>,
     pub group: Option<String>,
+    /// That it asks for records from.
+    pub offset: Option<i64>,
 }
 
 impl Target {
     /// For a request that names neither topic nor partition.
-    pub const REQUEST: Self = Self { topic: None, partition: None, group: None };
+    pub const REQUEST: Self = Self { topic: None, partition: None, group: None, offset: None };
 
     pub fn topic(topic: &str) -> Self {
         Self { topic: Some(topic.to_owned()), ..Self::REQUEST }
@@ -168,6 +194,11 @@ impl Target {
 
     pub fn group(group: &str) -> Self {
         Self { group: Some(group.to_owned()), ..Self::REQUEST }
+    }
+
+    /// The same, from that offset on.
+    pub fn from(self, offset: i64) -> Self {
+        Self { offset: Some(offset), ..self }
     }
 
     /// The same, named by a group's request.
@@ -199,6 +230,7 @@ pub(super) struct Plan {
     pub before: Option<Before>,
     pub after: Option<After>,
     pub throttle_ms: i32,
+    pub stale: Option<Snapshot>,
     errors: Vec<(Target, i16)>,
 }
 
@@ -242,6 +274,7 @@ impl Plan {
             Action::TruncatedFrame => self.after = Some(After::Truncate),
             Action::Oversize(bytes) => self.after = Some(After::Oversize(bytes)),
             Action::Throttle(ms) => self.throttle_ms = self.throttle_ms.max(ms),
+            Action::Stale(ref snapshot) => self.stale = Some(snapshot.clone()),
             Action::CorruptRecords => {}
         }
     }

@@ -21,18 +21,18 @@ pub(super) enum Verdict {
 }
 
 /// The producers of one partition.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Producers {
     known: HashMap<i64, Producer>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Producer {
     epoch: i16,
     batches: VecDeque<Written>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Written {
     first: i32,
     last: i32,

@@ -1,25 +1,60 @@
-//! The log of one partition: whole batches in the order of their offsets. Pure.
+//! The log of one partition: segments, and in them whole batches in the order of their offsets. Pure.
 //!
 //! ```text
-//!       start                      last stable                end = high watermark
-//!         │                             │                      │
-//!  (deleted) [batch][batch]  (hole)  [batch][open transaction…]
+//!       start                      last stable         high watermark    end
+//!         │                             │                      │          │
+//!  (deleted) [batch][batch] │ (hole)  [batch][open transaction…] (unseen)
+//!            └─ a segment ─┘└─ the active one ─…
 //! ```
 //!
-//! One replica has all there is, so the high watermark is the end. The last stable offset is where
-//! the oldest open transaction begins, unless a test pins it.
+//! One replica has all there is, so the high watermark is the end, unless a test pins it. The last
+//! stable offset is where the oldest open transaction begins, unless a test pins that. A fetch is
+//! answered from one segment: at its end comes what is left in it, however much may.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
+use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::batch::{self, BatchError, BatchHeader};
+use super::codes;
+use super::damage::Damage;
 use super::record::StoredRecord;
+use super::segment::{Limits, Segment, Unframed, Written};
+
+/// Kafka's default of `segment.bytes`.
+const SEGMENT_BYTES: usize = 1 << 30;
+/// Where a partition keeps so many bytes only, it drops them in so many parts.
+const KEPT_SEGMENTS: usize = 8;
 
 /// An offset outside what the log holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct OutOfRange;
+
+/// Why a fetch gets nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    OutOfRange,
+    /// A batch on the way says that it is smaller than any.
+    Unframed,
+}
+
+impl Unreadable {
+    /// The error code of the answer.
+    pub fn code(self) -> i16 {
+        match self {
+            Self::OutOfRange => codes::OFFSET_OUT_OF_RANGE,
+            Self::Unframed => codes::CORRUPT_MESSAGE,
+        }
+    }
+}
+
+impl From<Unframed> for Unreadable {
+    fn from(Unframed: Unframed) -> Self {
+        Self::Unframed
+    }
+}
 
 /// A transaction that was given up; its records are in the log and nobody should see them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,29 +65,42 @@ pub(super) struct Aborted {
     pub last_offset: i64,
 }
 
-#[derive(Debug)]
-struct StoredBatch {
-    offsets: Range<i64>,
-    max_timestamp: i64,
-    bytes: Bytes,
-}
-
-/// See the module.
-#[derive(Debug, Default)]
+/// See the module. A copy shares the segments with the original until one of them writes.
+#[derive(Debug, Clone)]
 pub(super) struct PartitionLog {
-    batches: VecDeque<StoredBatch>,
+    /// At least one.
+    segments: VecDeque<Arc<Segment>>,
     start: i64,
     end: i64,
-    bytes: usize,
+    segment_bytes: usize,
     retention_bytes: Option<usize>,
+    pinned_high_watermark: Option<i64>,
     pinned_last_stable: Option<i64>,
     open_transactions: BTreeMap<i64, i64>,
     aborted: Vec<Aborted>,
 }
 
+impl Default for PartitionLog {
+    fn default() -> Self {
+        Self::new(None, None)
+    }
+}
+
 impl PartitionLog {
-    pub fn new(retention_bytes: Option<usize>) -> Self {
-        Self { retention_bytes, ..Self::default() }
+    /// Segments of so many bytes; unless that is said, of Kafka's default, or of a part of what is kept.
+    pub fn new(segment_bytes: Option<usize>, retention_bytes: Option<usize>) -> Self {
+        let part = retention_bytes.map_or(SEGMENT_BYTES, |kept| kept / KEPT_SEGMENTS);
+        Self {
+            segments: VecDeque::from([Arc::new(Segment::new(0))]),
+            start: 0,
+            end: 0,
+            segment_bytes: segment_bytes.unwrap_or(part),
+            retention_bytes,
+            pinned_high_watermark: None,
+            pinned_last_stable: None,
+            open_transactions: BTreeMap::new(),
+            aborted: Vec::new(),
+        }
     }
 
     pub fn start(&self) -> i64 {
@@ -63,9 +111,23 @@ impl PartitionLog {
         self.end
     }
 
+    /// Where each segment begins.
+    pub fn segments(&self) -> Vec<i64> {
+        self.segments.iter().map(|segment| segment.base()).collect()
+    }
+
+    pub fn high_watermark(&self) -> i64 {
+        self.pinned_high_watermark.unwrap_or(self.end).min(self.end)
+    }
+
     pub fn last_stable(&self) -> i64 {
         let oldest_open = self.open_transactions.values().min().copied();
-        self.pinned_last_stable.or(oldest_open).unwrap_or(self.end).min(self.end)
+        let end = self.high_watermark();
+        self.pinned_last_stable.or(oldest_open).unwrap_or(end).min(end)
+    }
+
+    pub fn pin_high_watermark(&mut self, offset: Option<i64>) {
+        self.pinned_high_watermark = offset;
     }
 
     pub fn pin_last_stable(&mut self, offset: Option<i64>) {
@@ -79,21 +141,17 @@ impl PartitionLog {
         if header.is_transactional() {
             self.note_transaction(header, bytes, base);
         }
-        self.push(StoredBatch {
-            offsets: base..next,
-            max_timestamp: header.max_timestamp,
-            bytes: batch::placed(bytes, base, leader_epoch),
-        });
+        self.push(base..next, header.max_timestamp, &batch::placed(bytes, base, leader_epoch));
         base
     }
 
     /// Appends any bytes as if they were a batch with those offsets.
-    pub fn append_raw(&mut self, offsets: Range<i64>, bytes: Bytes) -> Result<(), OutOfRange> {
+    pub fn append_raw(&mut self, offsets: Range<i64>, bytes: &[u8]) -> Result<(), OutOfRange> {
         if offsets.start < self.end || offsets.end <= offsets.start {
             return Err(OutOfRange);
         }
-        let max_timestamp = BatchHeader::read(&bytes).map_or(-1, |header| header.max_timestamp);
-        self.push(StoredBatch { offsets, max_timestamp, bytes });
+        let max_timestamp = BatchHeader::read(bytes).map_or(-1, |header| header.max_timestamp);
+        self.push(offsets, max_timestamp, bytes);
         Ok(())
     }
 
@@ -102,29 +160,36 @@ impl PartitionLog {
         self.end = self.end.saturating_add(i64::from(offsets));
     }
 
-    /// Whole batches from the one that holds `from`, or the next after it, below `limit`: as many as
-    /// fit into `max_bytes`, and one whatever its size if `at_least_one`.
-    pub fn read(&self, from: i64, limit: i64, max_bytes: usize, at_least_one: bool) -> Result<Bytes, OutOfRange> {
+    /// Lets the next batch begin a segment, if the active one has any.
+    pub fn roll(&mut self) {
+        if self.segments.back().is_some_and(|active| !active.is_empty()) {
+            self.segments.push_back(Arc::new(Segment::new(self.end)));
+        }
+    }
+
+    /// Takes a batch away, as compaction does: its offsets are a hole.
+    pub fn compact(&mut self, offset: i64) -> Result<(), OutOfRange> {
+        let (segment, written) = self.holder(offset)?;
+        let segment = self.segments.get_mut(segment).ok_or(OutOfRange)?;
+        Arc::make_mut(segment).remove(written.offsets.start);
+        Ok(())
+    }
+
+    /// What a fetch of `from` gets of what ends at or before `limit`.
+    pub fn read(&self, from: i64, limit: i64, limits: Limits) -> Result<Bytes, Unreadable> {
         if from < self.start || from > self.end {
-            return Err(OutOfRange);
+            return Err(Unreadable::OutOfRange);
         }
-        let mut size = 0;
-        let chosen: Vec<&Bytes> = self
-            .from(from)
-            .take_while(|batch| batch.offsets.end <= limit)
-            .map(|batch| &batch.bytes)
-            .take_while(|bytes| {
-                let first = size == 0;
-                size += bytes.len();
-                size <= max_bytes || (first && at_least_one)
-            })
-            .collect();
-        if let [one] = chosen.as_slice() {
-            return Ok((*one).clone());
+        if from >= limit {
+            return Ok(Bytes::new());
         }
-        let mut joined = BytesMut::with_capacity(chosen.iter().map(|b| b.len()).sum());
-        chosen.iter().for_each(|bytes| joined.extend_from_slice(bytes));
-        Ok(joined.freeze())
+        let floor = self.segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
+        for segment in self.segments.range(floor..) {
+            if let Some(found) = segment.read(from, segment.position_of(limit), limits)? {
+                return Ok(found);
+            }
+        }
+        Ok(Bytes::new())
     }
 
     /// The transactions given up that reach past `from`.
@@ -135,8 +200,9 @@ impl PartitionLog {
     /// Every record, markers left out; or what is wrong with the batch at an offset.
     pub fn records(&self) -> Result<Vec<StoredRecord>, (i64, BatchError)> {
         let mut all = Vec::new();
-        for stored in &self.batches {
-            let records = batch::records(&stored.bytes).map_err(|error| (stored.offsets.start, error))?;
+        for (segment, written) in self.written() {
+            let bytes = Bytes::copy_from_slice(segment.bytes(written));
+            let records = batch::records(&bytes).map_err(|error| (written.offsets.start, error))?;
             all.extend(records.into_iter().filter(|r| r.offset >= self.start));
         }
         Ok(all)
@@ -144,25 +210,28 @@ impl PartitionLog {
 
     /// Offset and timestamp of the first record that is not older than `timestamp`.
     pub fn first_since(&self, timestamp: i64) -> Option<(i64, i64)> {
-        let batch = self.from(self.start).find(|b| b.max_timestamp >= timestamp)?;
-        let found = batch::records(&batch.bytes).ok().and_then(|records| {
+        let mut kept = self.written().filter(|(_, written)| written.offsets.end > self.start);
+        let (segment, written) = kept.find(|(_, written)| written.max_timestamp >= timestamp)?;
+        let records = batch::records(&Bytes::copy_from_slice(segment.bytes(written)));
+        let found = records.ok().and_then(|records| {
             records
                 .iter()
                 .find(|r| r.timestamp_ms >= timestamp && r.offset >= self.start)
                 .map(|r| (r.offset, r.timestamp_ms))
         });
-        Some(found.unwrap_or((batch.offsets.start, batch.max_timestamp)))
+        Some(found.unwrap_or((written.offsets.start, written.max_timestamp)))
     }
 
-    /// Gives up all records before `offset`; -1 is the end. Returns the new start.
+    /// Gives up all records before `offset`; -1 is the end. Returns the new start. The segments that
+    /// lie before it go, but for the active one.
     pub fn delete_before(&mut self, offset: i64) -> Result<i64, OutOfRange> {
         let offset = if offset == -1 { self.end } else { offset };
         if offset < 0 || offset > self.end {
             return Err(OutOfRange);
         }
         self.start = self.start.max(offset);
-        while self.batches.front().is_some_and(|batch| batch.offsets.end <= self.start) {
-            self.drop_oldest();
+        while self.segments.get(1).is_some_and(|second| second.base() <= self.start) {
+            self.segments.pop_front();
         }
         Ok(self.start)
     }
@@ -172,43 +241,77 @@ impl PartitionLog {
         if offset < self.start || offset > self.end {
             return Err(OutOfRange);
         }
-        while let Some(last) = self.batches.pop_back_if(|batch| batch.offsets.end > offset) {
-            self.bytes -= last.bytes.len();
-            self.end = last.offsets.start;
+        while let Some(active) = self.segments.back_mut() {
+            let active = Arc::make_mut(active);
+            while active.written().last().is_some_and(|last| last.offsets.end > offset) {
+                self.end = active.pop().map_or(self.end, |last| last.offsets.start);
+            }
+            if !active.is_empty() || self.segments.len() == 1 {
+                break;
+            }
+            self.segments.pop_back();
         }
         self.end = self.end.min(offset);
         Ok(())
     }
 
-    /// Flips a byte of the stored batch that holds `offset`.
-    pub fn corrupt(&mut self, offset: i64) -> Result<(), OutOfRange> {
-        let holder = self.batches.iter_mut().find(|batch| batch.offsets.contains(&offset)).ok_or(OutOfRange)?;
-        holder.bytes = batch::corrupted(&holder.bytes);
-        Ok(())
+    /// Damages the stored batch that holds `offset`.
+    pub fn damage(&mut self, offset: i64, damage: &Damage) -> Result<(), OutOfRange> {
+        let (segment, written) = self.holder(offset)?;
+        let segment = self.segments.get_mut(segment).ok_or(OutOfRange)?;
+        damage.apply(Arc::make_mut(segment).bytes_mut(written.place)).ok_or(OutOfRange)
     }
 
-    fn from(&self, offset: i64) -> impl Iterator<Item = &StoredBatch> {
-        let first = self.batches.partition_point(|b| b.offsets.end <= offset);
-        self.batches.range(first..)
+    /// The bytes of the stored batch that holds `offset`.
+    pub fn stored(&self, offset: i64) -> Result<Bytes, OutOfRange> {
+        let (segment, written) = self.holder(offset)?;
+        let segment = self.segments.get(segment).ok_or(OutOfRange)?;
+        Ok(Bytes::copy_from_slice(segment.bytes(&written)))
     }
 
-    fn push(&mut self, batch: StoredBatch) {
-        debug_assert!(self.end <= batch.offsets.start, "offsets only rise");
-        self.end = batch.offsets.end;
-        self.bytes += batch.bytes.len();
-        self.batches.push_back(batch);
-        while self.batches.len() > 1 && self.retention_bytes.is_some_and(|max| self.bytes > max) {
-            self.drop_oldest();
-            self.start = self.batches.front().map_or(self.end, |b| b.offsets.start);
+    fn holder(&self, offset: i64) -> Result<(usize, Written), OutOfRange> {
+        let found = self.segments.iter().enumerate().find_map(|(index, segment)| {
+            let written = segment.written().iter().find(|written| written.offsets.contains(&offset))?;
+            Some((index, written.clone()))
+        });
+        found.ok_or(OutOfRange)
+    }
+
+    fn written(&self) -> impl Iterator<Item = (&Segment, &Written)> {
+        self.segments.iter().flat_map(|segment| segment.written().iter().map(move |written| (&**segment, written)))
+    }
+
+    fn bytes(&self) -> usize {
+        self.segments.iter().map(|segment| segment.len()).sum()
+    }
+
+    fn push(&mut self, offsets: Range<i64>, max_timestamp: i64, bytes: &[u8]) {
+        debug_assert!(self.end <= offsets.start, "offsets only rise");
+        let room = self.segment_bytes.saturating_sub(bytes.len());
+        if self.segments.back().is_some_and(|active| active.len() > room) {
+            self.roll();
+        }
+        self.end = offsets.end;
+        if let Some(active) = self.segments.back_mut() {
+            Arc::make_mut(active).append(offsets, max_timestamp, bytes);
+        }
+        self.retain();
+    }
+
+    /// Drops the oldest segments as long as enough is left without them.
+    fn retain(&mut self) {
+        let Some(kept) = self.retention_bytes else { return };
+        let mut bytes = self.bytes();
+        while let [oldest, next, ..] = self.segments.make_contiguous() {
+            let left = bytes - oldest.len();
+            if left < kept {
+                break;
+            }
+            (bytes, self.start) = (left, next.base().max(self.start));
+            self.segments.pop_front();
         }
         let start = self.start;
         self.aborted.retain(|aborted| aborted.last_offset >= start);
-    }
-
-    fn drop_oldest(&mut self) {
-        if let Some(oldest) = self.batches.pop_front() {
-            self.bytes -= oldest.bytes.len();
-        }
     }
 
     fn note_transaction(&mut self, header: &BatchHeader, bytes: &[u8], base: i64) {
@@ -233,6 +336,8 @@ mod tests {
     use super::super::batch::NewBatch;
     use super::super::record::NewRecord;
     use super::*;
+
+    const ALL: Limits = Limits { max_bytes: 10_000, at_least_one: true, whole: false };
 
     fn append(log: &mut PartitionLog, batch: &NewBatch) -> i64 {
         let bytes = batch.to_bytes();
@@ -260,9 +365,9 @@ mod tests {
         assert_eq!(append(&mut log, &batch_of(3)), 0);
         assert_eq!(append(&mut log, &batch_of(2)), 3);
         assert_eq!(append(&mut log, &batch_of(1)), 5);
-        assert_eq!(bases(&log.read(4, 6, 10_000, true).unwrap()), [3, 5]);
-        assert!(log.read(6, 6, 10_000, true).unwrap().is_empty());
-        assert_eq!(log.read(7, 6, 10_000, true), Err(OutOfRange));
+        assert_eq!(bases(&log.read(4, 6, ALL).unwrap()), [3, 5]);
+        assert!(log.read(6, 6, ALL).unwrap().is_empty());
+        assert_eq!(log.read(7, 6, ALL), Err(Unreadable::OutOfRange));
     }
 
     #[test]
@@ -270,8 +375,8 @@ mod tests {
         let mut log = PartitionLog::default();
         append(&mut log, &batch_of(3));
         append(&mut log, &batch_of(3));
-        assert_eq!(bases(&log.read(0, 6, 1, true).unwrap()), [0]);
-        assert!(log.read(0, 6, 1, false).unwrap().is_empty());
+        assert_eq!(bases(&log.read(0, 6, Limits { max_bytes: 1, ..ALL }).unwrap()), [0]);
+        assert!(log.read(0, 6, Limits { max_bytes: 1, at_least_one: false, ..ALL }).unwrap().is_empty());
     }
 
     #[test]
@@ -280,8 +385,8 @@ mod tests {
         append(&mut log, &batch_of(1).last_offset_delta(4));
         log.append_hole(10);
         assert_eq!(append(&mut log, &batch_of(1)), 15);
-        assert_eq!(bases(&log.read(7, 16, 10_000, true).unwrap()), [15]);
-        assert_eq!(bases(&log.read(3, 16, 10_000, true).unwrap()), [0, 15]);
+        assert_eq!(bases(&log.read(7, 16, ALL).unwrap()), [15]);
+        assert_eq!(bases(&log.read(3, 16, ALL).unwrap()), [0, 15]);
     }
 
     #[test]
@@ -290,21 +395,99 @@ mod tests {
         append(&mut log, &batch_of(3));
         append(&mut log, &batch_of(3));
         assert_eq!(log.delete_before(4), Ok(4));
-        assert_eq!(log.read(3, 6, 10_000, true), Err(OutOfRange));
+        assert_eq!(log.read(3, 6, ALL), Err(Unreadable::OutOfRange));
         assert_eq!(log.records().unwrap()[0].offset, 4);
         assert_eq!(log.delete_before(7), Err(OutOfRange));
         assert_eq!(log.delete_before(-1), Ok(6));
-        assert_eq!(log.bytes, 0);
+        assert!(log.records().unwrap().is_empty());
     }
 
     #[test]
     fn retention_drops_the_oldest_batches() {
         let size = batch_of(1).to_bytes().len();
-        let mut log = PartitionLog::new(Some(size * 2));
+        let mut log = PartitionLog::new(None, Some(size * 2));
         (0..5).for_each(|_| {
             append(&mut log, &batch_of(1));
         });
-        assert_eq!((log.start(), log.end(), log.bytes), (3, 5, size * 2));
+        assert_eq!((log.start(), log.end(), log.bytes()), (3, 5, size * 2));
+    }
+
+    #[test]
+    fn retention_and_deletion_drop_whole_segments() {
+        let size = batch_of(1).to_bytes().len();
+        let mut log = PartitionLog::new(Some(size * 3), Some(size * 4));
+        (0..9).for_each(|_| {
+            append(&mut log, &batch_of(1));
+        });
+        assert_eq!((log.start(), log.segments()), (3, vec![3, 6]));
+        assert_eq!(log.delete_before(5), Ok(5));
+        assert_eq!((log.read(4, 9, ALL), log.segments()), (Err(Unreadable::OutOfRange), vec![3, 6]));
+        assert_eq!(bases(&log.read(5, 9, ALL).unwrap()), [5]);
+        assert_eq!((log.delete_before(6), log.segments()), (Ok(6), vec![6]));
+    }
+
+    #[test]
+    fn a_fetch_stops_at_the_end_of_a_segment() {
+        let mut log = PartitionLog::default();
+        append(&mut log, &batch_of(2));
+        append(&mut log, &batch_of(2));
+        log.roll();
+        log.roll();
+        append(&mut log, &batch_of(2));
+        assert_eq!(log.segments(), [0, 4]);
+        assert_eq!([0, 3, 4].map(|from| bases(&log.read(from, 6, ALL).unwrap())), [vec![0, 2], vec![2], vec![4]]);
+        log.append_hole(5);
+        log.roll();
+        append(&mut log, &batch_of(1));
+        assert_eq!(log.segments(), [0, 4, 11]);
+        assert_eq!(bases(&log.read(7, 12, ALL).unwrap()), [11], "a segment that has nothing behind it is passed");
+    }
+
+    #[test]
+    fn what_is_compacted_is_a_hole() {
+        let mut log = PartitionLog::default();
+        (0..3).for_each(|_| {
+            append(&mut log, &batch_of(2));
+        });
+        log.compact(3).unwrap();
+        assert_eq!((log.compact(3), log.end()), (Err(OutOfRange), 6));
+        assert_eq!([0, 2, 3].map(|from| bases(&log.read(from, 6, ALL).unwrap())), [vec![0, 4], vec![4], vec![4]]);
+    }
+
+    #[test]
+    fn truncation_takes_segments_too() {
+        let mut log = PartitionLog::default();
+        for _ in 0..3 {
+            append(&mut log, &batch_of(2));
+            log.roll();
+        }
+        log.truncate(3).unwrap();
+        assert_eq!((log.end(), log.segments()), (2, vec![0]));
+        append(&mut log, &batch_of(2));
+        assert_eq!(bases(&log.read(0, 4, ALL).unwrap()), [0, 2]);
+    }
+
+    #[test]
+    fn what_is_above_the_high_watermark_is_not_read() {
+        let mut log = PartitionLog::default();
+        append(&mut log, &batch_of(2));
+        append(&mut log, &batch_of(2));
+        log.pin_high_watermark(Some(2));
+        assert_eq!((log.high_watermark(), log.last_stable(), log.end()), (2, 2, 4));
+        let read = |log: &PartitionLog, from| log.read(from, log.high_watermark(), ALL).map(|read| bases(&read));
+        assert_eq!((read(&log, 0), read(&log, 3)), (Ok(vec![0]), Ok(vec![])));
+        log.pin_high_watermark(None);
+        assert_eq!(read(&log, 3), Ok(vec![2]));
+    }
+
+    #[test]
+    fn a_copy_stays_as_it_was() {
+        let mut log = PartitionLog::default();
+        append(&mut log, &batch_of(2));
+        let before = log.clone();
+        append(&mut log, &batch_of(2));
+        assert_eq!((before.end(), bases(&before.read(0, 2, ALL).unwrap())), (2, vec![0]));
+        assert_eq!(bases(&log.read(0, 4, ALL).unwrap()), [0, 2]);
     }
 
     #[test]

@@ -9,14 +9,14 @@
 //!                  topics ► partitions ► log of whole batches, bytes untouched
 //!                  groups ► members, sessions, rebalances; committed offsets
 //!                           ▲
-//!   test ── produce, read, append_hole, corrupt_stored, move_leader, elect_uncleanly, crash, restart,
-//!           move_coordinator, set_loading, committed
+//!   test ── produce, read, append_hole, roll_segment, damage, move_leader, elect_uncleanly, crash,
+//!           restart, snapshot, move_coordinator, set_loading, committed
 //! ```
 //!
 //! It answers the versions that rskafka 0.6.0 and our own client negotiate (see [`Api::versions`])
 //! and behaves as Kafka 4.x does there: checksums and sizes are checked, a batch of an idempotent
-//! producer is written once, a fetch waits for its bytes, nobody but the leader answers, groups
-//! rebalance by the classic protocol. What it lacks: KIP-848's groups, transactions' coordinator (but for their markers, see [`Sandbox::append_control_batch`]), TLS,
+//! producer is written once, a fetch waits for its bytes and ends with its segment, nobody but the
+//! leader answers, groups rebalance by the classic protocol. What it lacks: KIP-848's groups, transactions' coordinator (but for their markers, see [`Sandbox::append_control_batch`]), TLS,
 //! replication, a disk. What passes only against this broker is not done.
 //!
 //! ```
@@ -44,6 +44,7 @@ mod batch;
 mod cluster;
 mod codes;
 mod compression;
+mod damage;
 mod fault;
 mod group;
 mod groups;
@@ -53,7 +54,9 @@ mod log;
 mod node;
 mod record;
 mod records;
+mod segment;
 mod shape;
+mod stale;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -66,12 +69,14 @@ use tokio::task::JoinHandle;
 pub use api::Api;
 pub use batch::{BatchError, NewBatch};
 pub use cluster::TopicConfig;
+pub use damage::Damage;
 pub use fault::{Action, Fault};
 pub use group::{CommittedOffset, GroupDescription};
 pub use handle::FaultHandle;
 pub use record::{NewRecord, StoredRecord};
+pub use stale::Snapshot;
 
-use cluster::{Cluster, NodeInfo, Shared};
+use cluster::{Cluster, Defaults, NodeInfo, Shared};
 use node::{Node, Reserved};
 
 const HOST: &str = "127.0.0.1";
@@ -116,7 +121,7 @@ impl From<i16> for SandboxError {
 pub struct SandboxBuilder {
     nodes: usize,
     ports: Vec<u16>,
-    retention_bytes: Option<usize>,
+    defaults: Defaults,
 }
 
 impl SandboxBuilder {
@@ -137,7 +142,30 @@ impl SandboxBuilder {
     /// How many bytes a partition keeps unless its topic says otherwise; `None` keeps all.
     #[must_use]
     pub fn retention_bytes(mut self, bytes: Option<usize>) -> Self {
-        self.retention_bytes = bytes;
+        self.defaults.retention_bytes = bytes;
+        self
+    }
+
+    /// How many bytes a segment of a partition takes unless its topic says otherwise.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: usize) -> Self {
+        self.defaults.segment_bytes = Some(bytes);
+        self
+    }
+
+    /// The most bytes of records in one answer, whatever is asked for (`fetch.max.bytes` of a broker);
+    /// 55 MiB, as Kafka's, unless said otherwise. One batch comes whatever its size.
+    #[must_use]
+    pub fn fetch_max_bytes(mut self, bytes: usize) -> Self {
+        self.defaults.fetch_max_bytes = bytes;
+        self
+    }
+
+    /// Ends an answer behind its last whole batch, as some brokers do; Kafka cuts a last one that does
+    /// not fit.
+    #[must_use]
+    pub fn whole_batches(mut self) -> Self {
+        self.defaults.whole_batches = true;
         self
     }
 
@@ -153,7 +181,7 @@ impl SandboxBuilder {
         }
         let info = |node: &Reserved| NodeInfo { port: node.port(), up: true };
         let known = reserved.iter().map(|(id, node)| (*id, info(node)));
-        let cluster = Cluster::new(known.collect(), self.retention_bytes);
+        let cluster = Cluster::new(known.collect(), self.defaults);
         let shared = Arc::new(Shared::new(cluster));
         let mut nodes = BTreeMap::new();
         for (id, node) in reserved {

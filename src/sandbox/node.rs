@@ -157,6 +157,8 @@ async fn serve(mut stream: TcpStream, node: i32, shared: &Shared) -> io::Result<
         if !send(&mut stream, &answer, &plan).await? {
             return Ok(());
         }
+        // As Kafka mutes a channel: nothing more is read from it until then.
+        tokio::time::sleep(Duration::from_millis(u64::try_from(plan.throttle_ms).unwrap_or(0))).await;
     }
     Ok(())
 }

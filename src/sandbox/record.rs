@@ -84,6 +84,17 @@ pub(super) fn take(header: &BatchHeader, payload: &mut Bytes) -> Result<StoredRe
     })
 }
 
+/// Steps over the next record.
+pub(super) fn skip(payload: &mut Bytes) -> Option<()> {
+    let size = body(payload)?;
+    (size <= payload.len()).then(|| payload.advance(size))
+}
+
+/// Takes the length of the next record, which follows.
+pub(super) fn body(payload: &mut Bytes) -> Option<usize> {
+    usize::try_from(take_varint(payload).ok()?).ok()
+}
+
 fn take_bytes(from: &mut Bytes, size: i64) -> Result<Bytes, BatchError> {
     let size = usize::try_from(size).map_err(|_| BatchError::Records("a negative length"))?;
     if size > from.len() {

@@ -1,12 +1,12 @@
 //! Topics and logs without a socket: how a test sets the stage and reads the outcome.
 
 use std::ops::Range;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
 use super::batch::{BatchHeader, NewBatch};
-use super::cluster::{Partition, TopicConfig};
+use super::cluster::{Partition, TopicConfig, now_ms};
+use super::damage::Damage;
 use super::record::{NewRecord, StoredRecord};
 use super::{Sandbox, SandboxError};
 
@@ -16,8 +16,7 @@ impl Sandbox {
     /// # Errors
     /// It exists, its name is illegal or its number of partitions impossible.
     pub fn create_topic(&self, name: &str, partitions: i32) -> Result<(), SandboxError> {
-        let mut config = TopicConfig::new(partitions);
-        config.retention_bytes = self.shared.lock().default_retention_bytes;
+        let config = self.shared.lock().default_topic(partitions);
         self.create_topic_with(name, config)
     }
 
@@ -83,9 +82,17 @@ impl Sandbox {
     /// # Errors
     /// There is no such partition.
     pub fn append_batch(&self, topic: &str, partition: i32, batch: &NewBatch) -> Result<i64, SandboxError> {
-        let bytes = batch.to_bytes();
-        let header = BatchHeader::read(&bytes).map_err(|source| SandboxError::Unreadable { offset: -1, source })?;
-        self.with(topic, partition, |p| Ok(p.append(&header, &bytes)))
+        self.append_encoded(topic, partition, &batch.to_bytes())
+    }
+
+    /// Appends the bytes of one whole batch as Produce would, but of any size and unchecked; returns
+    /// its base offset.
+    ///
+    /// # Errors
+    /// There is no such partition, or they don't begin with a batch's header.
+    pub fn append_encoded(&self, topic: &str, partition: i32, bytes: &[u8]) -> Result<i64, SandboxError> {
+        let header = BatchHeader::read(bytes).map_err(|source| SandboxError::Unreadable { offset: -1, source })?;
+        self.with(topic, partition, |p| Ok(p.append(&header, bytes)))
     }
 
     /// Appends the marker that ends a producer's open transaction; returns its offset.
@@ -116,7 +123,7 @@ impl Sandbox {
     ) -> Result<(), SandboxError> {
         let start = offsets.start;
         self.with(topic, partition, |p| {
-            let appended = p.log.append_raw(offsets, bytes.into());
+            let appended = p.log.append_raw(offsets, &bytes.into());
             appended.map_err(|_| SandboxError::OffsetOutOfRange(start))
         })
     }
@@ -133,13 +140,65 @@ impl Sandbox {
         })
     }
 
-    /// Flips a byte of the stored batch that holds an offset, for good.
+    /// Takes the stored batch that holds an offset away, as compaction does; what it had is a hole.
+    ///
+    /// # Errors
+    /// There is no such partition, or no batch with that offset.
+    pub fn compact(&self, topic: &str, partition: i32, offset: i64) -> Result<(), SandboxError> {
+        self.with(topic, partition, |p| p.log.compact(offset).map_err(|_| SandboxError::OffsetOutOfRange(offset)))
+    }
+
+    /// Ends the active segment of a partition: the next batch begins another.
+    ///
+    /// # Errors
+    /// There is no such partition.
+    pub fn roll_segment(&self, topic: &str, partition: i32) -> Result<(), SandboxError> {
+        self.with(topic, partition, |p| {
+            p.log.roll();
+            Ok(())
+        })
+    }
+
+    /// The offsets that the segments of a partition begin at, the active one's last.
+    ///
+    /// # Errors
+    /// There is no such partition.
+    pub fn segments(&self, topic: &str, partition: i32) -> Result<Vec<i64>, SandboxError> {
+        Ok(self.shared.lock().partition(topic, partition)?.log.segments())
+    }
+
+    /// Damages the stored batch that holds an offset, for good. It is found by where it was appended,
+    /// whatever it says of itself by now.
+    ///
+    /// # Errors
+    /// There is no such partition, no batch with that offset, or nothing in it to be damaged so.
+    pub fn damage(&self, topic: &str, partition: i32, offset: i64, damage: &Damage) -> Result<(), SandboxError> {
+        self.with(topic, partition, |p| {
+            let damaged = p.log.damage(offset, damage);
+            damaged.map_err(|_| SandboxError::OffsetOutOfRange(offset))
+        })
+    }
+
+    /// The bytes of the stored batch that holds an offset, as they are now.
+    ///
+    /// # Errors
+    /// There is no such partition, or no batch with that offset.
+    pub fn stored_batch(&self, topic: &str, partition: i32, offset: i64) -> Result<Bytes, SandboxError> {
+        let mut cluster = self.shared.lock();
+        let stored = cluster.partition(topic, partition)?.log.stored(offset);
+        stored.map_err(|_| SandboxError::OffsetOutOfRange(offset))
+    }
+
+    /// Flips the last byte of the stored batch that holds an offset, for good.
     ///
     /// # Errors
     /// There is no such partition, or no batch with that offset.
     pub fn corrupt_stored(&self, topic: &str, partition: i32, offset: i64) -> Result<(), SandboxError> {
         self.with(topic, partition, |p| {
-            let corrupted = p.log.corrupt(offset);
+            let corrupted = p.log.stored(offset).and_then(|stored| {
+                let last = Damage::Flip { at: stored.len().saturating_sub(1), mask: 0xff };
+                p.log.damage(offset, &last)
+            });
             corrupted.map_err(|_| SandboxError::OffsetOutOfRange(offset))
         })
     }
@@ -162,6 +221,18 @@ impl Sandbox {
     pub fn set_last_stable_offset(&self, topic: &str, partition: i32, offset: Option<i64>) -> Result<(), SandboxError> {
         self.with(topic, partition, |p| {
             p.log.pin_last_stable(offset);
+            Ok(())
+        })
+    }
+
+    /// Pins the high watermark, as of a leader that has just been elected and does not know yet how far
+    /// its followers are; `None` lets it follow the end again. Nothing behind it is read or listed.
+    ///
+    /// # Errors
+    /// There is no such partition.
+    pub fn set_high_watermark(&self, topic: &str, partition: i32, offset: Option<i64>) -> Result<(), SandboxError> {
+        self.with(topic, partition, |p| {
+            p.log.pin_high_watermark(offset);
             Ok(())
         })
     }
@@ -237,9 +308,4 @@ impl Sandbox {
 fn stored(partition: &Partition) -> Result<Vec<StoredRecord>, SandboxError> {
     let unreadable = |(offset, source)| SandboxError::Unreadable { offset, source };
     partition.log.records().map_err(unreadable)
-}
-
-pub(super) fn now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    since_epoch.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }

@@ -37,3 +37,6 @@ mod stopping;
 mod support;
 mod topics;
 mod watching;
+
+// What a reader must not believe, or not pass over.
+mod reader_traps;

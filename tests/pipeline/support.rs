@@ -10,7 +10,7 @@ use login_pipeline::config::{Config, OffsetStoreKind};
 use login_pipeline::generator::{EventGenerator, GeneratedRecord, GeneratorConfig, RecordKind};
 use login_pipeline::observe::Observe;
 use login_pipeline::offsets::{FileStore, StoreError};
-use login_pipeline::sandbox::{NewBatch, NewRecord, Sandbox, TopicConfig};
+use login_pipeline::sandbox::{NewBatch, NewRecord, Sandbox, SandboxBuilder, TopicConfig};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -84,7 +84,12 @@ impl World {
     }
 
     pub async fn with_nodes(nodes: usize, partitions: i32) -> Self {
-        let world = Self::without_topics(nodes).await;
+        Self::on(Sandbox::builder().nodes(nodes), partitions).await
+    }
+
+    /// The three topics on such a broker.
+    pub async fn on(broker: SandboxBuilder, partitions: i32) -> Self {
+        let world = Self::on_empty(broker).await;
         for topic in [SOURCE, OUTPUT, DLQ] {
             world.sandbox.create_topic(topic, partitions).unwrap();
         }
@@ -92,7 +97,11 @@ impl World {
     }
 
     pub async fn without_topics(nodes: usize) -> Self {
-        let sandbox = Sandbox::builder().nodes(nodes).start().await.unwrap();
+        Self::on_empty(Sandbox::builder().nodes(nodes)).await
+    }
+
+    async fn on_empty(broker: SandboxBuilder) -> Self {
+        let sandbox = broker.start().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let config = config(&sandbox, folder.path());
         let generator = GeneratorConfig { seed: 1, bad: 0.25, keyed: true, ..GeneratorConfig::default() };
@@ -394,7 +403,7 @@ impl Pipeline {
         self.until_or(what, done, String::new).await;
     }
 
-    async fn until_or(&self, what: &str, done: impl Fn() -> bool, state: impl Fn() -> String) {
+    pub async fn until_or(&self, what: &str, done: impl Fn() -> bool, state: impl Fn() -> String) {
         let deadline = Instant::now() + DEADLINE;
         while !done() {
             assert!(self.is_running(), "it ended before: {what}; {}", state());

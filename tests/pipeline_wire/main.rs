@@ -43,3 +43,7 @@ mod transactions;
 mod truncation;
 #[path = "../pipeline/watching.rs"]
 mod watching;
+
+// What a reader must not believe, or not pass over.
+#[path = "../pipeline/reader_traps/mod.rs"]
+mod reader_traps;

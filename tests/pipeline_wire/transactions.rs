@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use login_pipeline::config::Isolation;
-use login_pipeline::sandbox::NewBatch;
+use login_pipeline::sandbox::{Damage, NewBatch};
 use tokio::process::Command;
 
+use crate::reader_traps::Trap;
 use crate::support::{SOURCE, World};
 
 async fn world(isolation: Isolation) -> World {
@@ -66,6 +67,34 @@ async fn small_fetches_begin_in_the_middle_of_what_was_given_up() {
     world.until_done(&pipeline).await;
     pipeline.until("the last marker is passed", || world.stored(0) == world.sandbox.end_offset(SOURCE, 0).ok()).await;
     world.finish(pipeline).await.0.assert_once();
+}
+
+/// A flipped bit in a marker, or in a record of the transaction: the broker goes on telling what was given
+/// up, and nothing behind it is taken for a part of that.
+#[tokio::test]
+async fn damage_at_the_end_of_a_segment_gives_up_no_more_than_what_was_given_up() {
+    for damaged in 0..3 {
+        let mut trap = Trap::of(world(Isolation::ReadCommitted).await);
+        trap.batch();
+        let first = doomed(&trap, 7);
+        let second = doomed(&trap, 7);
+        end(&trap.world, 7, false);
+        let marker = second + 3..second + 4;
+        trap.roll();
+        let part = (0..3).map(|_| trap.world.good().0).collect();
+        trap.append(NewBatch::new(part).in_transaction(7));
+        end(&trap.world, 7, true);
+        trap.batch();
+        let batch = [first..first + 3, second..second + 3, marker][damaged].clone();
+        trap.damage(&batch, &Damage::Flip { at: 70, mask: 1 });
+        trap.assert_costs_the_damaged_alone().await;
+    }
+}
+
+/// Appends a batch that must not come out; its base offset.
+fn doomed(trap: &Trap, producer: i64) -> i64 {
+    let records = (0..3).map(|_| trap.world.good().0).collect();
+    trap.world.sandbox.append_batch(SOURCE, 0, &NewBatch::new(records).in_transaction(producer)).unwrap()
 }
 
 #[tokio::test]

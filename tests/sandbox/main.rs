@@ -10,6 +10,8 @@ mod epochs;
 mod faults;
 mod groups;
 mod raw;
+mod segments;
+mod settings;
 mod support;
 mod topic_ids;
 mod typed;

@@ -276,6 +276,11 @@ impl KafkaCluster {
         tokio::task::spawn_blocking(move || command.output().expect("java runs")).await.expect("a tool")
     }
 
+    /// Where a node keeps its logs.
+    pub fn data(&self, node: usize) -> PathBuf {
+        self.node(node).settings.with_file_name("data")
+    }
+
     /// What a node has logged.
     pub fn log(&self, node: usize) -> String {
         fs::read_to_string(&self.node(node).log).unwrap_or_default()

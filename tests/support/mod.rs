@@ -13,6 +13,7 @@
 pub mod audit;
 pub mod chaos;
 pub mod kafka;
+pub mod log_files;
 pub mod network;
 pub mod oracle;
 pub mod pipeline;

@@ -8,9 +8,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::AbortedTransaction;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     FetchRequest, FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, OffsetFetchRequest,
-    RequestHeader, ResponseHeader, TopicName,
+    ProduceRequest, RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -191,6 +192,19 @@ async fn read_on(
         ensure!(*from > before, "no progress at offset {before} of {end}");
     }
     Ok(())
+}
+
+/// Writes one encoded batch, and waits for all in-sync replicas; returns its base offset.
+pub async fn produce(bootstrap: &str, topic: &str, partition: i32, batch: Bytes) -> Result<i64> {
+    let mut connection = Connection::open(&leader(bootstrap, topic, partition).await?).await?;
+    let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch));
+    let data = TopicProduceData::default().with_name(topic_name(topic)).with_partition_data(vec![data]);
+    let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(15_000).with_topic_data(vec![data]);
+    let answer = connection.call(&request, 7).await?;
+    let written = answer.responses.first().and_then(|topic| topic.partition_responses.first());
+    let written = written.context("an empty answer")?;
+    ensure!(written.error_code == 0, "error code {} for a batch", written.error_code);
+    Ok(written.base_offset)
 }
 
 /// The address of a partition's leader.

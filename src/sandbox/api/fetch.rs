@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_protocol::messages::fetch_request::FetchPartition;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse, ProducerId};
 use tokio::time::{Instant, timeout_at};
@@ -11,11 +11,23 @@ use tokio::time::{Instant, timeout_at};
 use crate::sandbox::batch;
 use crate::sandbox::cluster::{Cluster, Partition, Shared};
 use crate::sandbox::codes;
-use crate::sandbox::fault::Plan;
+use crate::sandbox::fault::{Plan, Target};
+use crate::sandbox::log::Unreadable;
+use crate::sandbox::segment::Limits;
 
 const READ_COMMITTED: i8 = 1;
 
-/// Answers at once if a partition errs or enough is there, else when it is, else at the deadline.
+/// What a fetch names, for the faults to match.
+pub(super) fn targets(request: &FetchRequest) -> Vec<Target> {
+    let of = |topic: &FetchTopic| {
+        let name = topic.topic.clone();
+        topic.partitions.iter().map(move |p| Target::partition(&name, p.partition).from(p.fetch_offset)).collect()
+    };
+    request.topics.iter().flat_map(|topic| -> Vec<Target> { of(topic) }).collect()
+}
+
+/// A throttled fetch names no partition at all (`FetchContext.getThrottledResponse`). Else:
+/// answers at once if a partition errs or enough is there, else when it is, else at the deadline.
 pub(super) async fn answer(
     shared: &Shared,
     node: i32,
@@ -24,7 +36,7 @@ pub(super) async fn answer(
     request: &FetchRequest,
 ) -> FetchResponse {
     if plan.throttle_ms > 0 {
-        return throttled(plan, request);
+        return FetchResponse::default().with_throttle_time_ms(plan.throttle_ms);
     }
     let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let deadline = Instant::now() + max_wait;
@@ -39,17 +51,6 @@ pub(super) async fn answer(
         // The deadline or a change: both are answered by another look.
         let _ = timeout_at(deadline, changes.changed()).await;
     }
-}
-
-/// A throttled fetch gets no records, and is asked to come again.
-fn throttled(plan: &Plan, request: &FetchRequest) -> FetchResponse {
-    let topics = request.topics.iter().map(|topic| {
-        let empty = |p: &FetchPartition| no_records(p.partition, codes::NONE);
-        FetchableTopicResponse::default()
-            .with_topic(topic.topic.clone())
-            .with_partitions(topic.partitions.iter().map(empty).collect())
-    });
-    FetchResponse::default().with_responses(topics.collect()).with_throttle_time_ms(plan.throttle_ms)
 }
 
 /// One look at all partitions of a request.
@@ -88,13 +89,14 @@ impl Attempt {
         if let Some(code) = plan.partition_error(topic, wanted.partition) {
             return no_records(wanted.partition, code);
         }
-        let budget = usize::try_from(request.max_bytes)
-            .unwrap_or(0)
-            .saturating_sub(self.bytes)
-            .min(usize::try_from(wanted.partition_max_bytes).unwrap_or(0));
+        let whole = usize::try_from(request.max_bytes).unwrap_or(0).min(cluster.defaults.fetch_max_bytes);
+        let max_bytes = whole.saturating_sub(self.bytes);
+        let max_bytes = max_bytes.min(usize::try_from(wanted.partition_max_bytes).unwrap_or(0));
+        let limits = Limits { max_bytes, at_least_one: self.bytes == 0, whole: cluster.defaults.whole_batches };
         let found = cluster.led_by(node, topic, wanted.partition);
         let read = found.and_then(|partition| {
-            read(partition, request, wanted, budget, self.bytes == 0).ok_or(codes::OFFSET_OUT_OF_RANGE)
+            check_epoch(partition, wanted.current_leader_epoch)?;
+            read(partition, request, wanted, limits)
         });
         read.unwrap_or_else(|code| no_records(wanted.partition, code))
     }
@@ -125,18 +127,27 @@ impl Attempt {
     }
 }
 
+/// Whether the client knows which epoch this is (KIP-320).
+pub(super) fn check_epoch(partition: &Partition, known: i32) -> Result<(), i16> {
+    match known {
+        -1 => Ok(()),
+        known if known < partition.leader_epoch => Err(codes::FENCED_LEADER_EPOCH),
+        known if known > partition.leader_epoch => Err(codes::UNKNOWN_LEADER_EPOCH),
+        _ => Ok(()),
+    }
+}
+
 fn read(
     partition: &Partition,
     request: &FetchRequest,
     wanted: &FetchPartition,
-    max_bytes: usize,
-    at_least_one: bool,
-) -> Option<PartitionData> {
+    limits: Limits,
+) -> Result<PartitionData, i16> {
     let log = &partition.log;
     let committed = request.isolation_level == READ_COMMITTED;
-    let limit = if committed { log.last_stable() } else { log.end() };
+    let limit = if committed { log.last_stable() } else { log.high_watermark() };
     let from = wanted.fetch_offset;
-    let records = log.read(from, limit, max_bytes, at_least_one).ok()?;
+    let records = log.read(from, limit, limits).map_err(Unreadable::code)?;
     let aborted = committed.then(|| {
         log.aborted_since(from)
             .map(|aborted| {
@@ -146,15 +157,13 @@ fn read(
             })
             .collect()
     });
-    Some(
-        PartitionData::default()
-            .with_partition_index(wanted.partition)
-            .with_high_watermark(log.end())
-            .with_last_stable_offset(log.last_stable())
-            .with_log_start_offset(log.start())
-            .with_aborted_transactions(aborted)
-            .with_records(Some(records)),
-    )
+    Ok(PartitionData::default()
+        .with_partition_index(wanted.partition)
+        .with_high_watermark(log.high_watermark())
+        .with_last_stable_offset(log.last_stable())
+        .with_log_start_offset(log.start())
+        .with_aborted_transactions(aborted)
+        .with_records(Some(records)))
 }
 
 fn no_records(partition: i32, code: i16) -> PartitionData {

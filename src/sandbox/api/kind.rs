@@ -72,7 +72,7 @@ impl Api {
     pub fn versions(self) -> (i16, i16) {
         match self {
             Self::Produce => (3, 8),
-            Self::Fetch => (4, 4),
+            Self::Fetch => (4, 11),
             Self::ListOffsets => (1, 3),
             Self::Metadata => (0, 12),
             Self::OffsetCommit => (2, 9),
@@ -122,7 +122,7 @@ impl Api {
         use Field::{Blob, Fixed, Structs, Text, Values};
         match (self, version) {
             (Self::Produce, _) => &[Text, Fixed(2 + 4), Structs(&[Text, Structs(&[Fixed(4), Blob])])],
-            (Self::Fetch, _) => &[Fixed(4 * 4 + 1), Structs(&[Text, Structs(&[Fixed(4 + 8 + 4)])])],
+            (Self::Fetch, _) => fetch_shape(version),
             (Self::ListOffsets, 1) => &[Fixed(4), Structs(&[Text, Structs(&[Fixed(4 + 8)])])],
             (Self::ListOffsets, _) => &[Fixed(4 + 1), Structs(&[Text, Structs(&[Fixed(4 + 8)])])],
             (Self::Metadata, ..=3) => &[Structs(&[Text])],
@@ -159,6 +159,22 @@ impl Api {
             (Self::InitProducerId, _) => &[Text, Fixed(4)],
             (Self::OffsetForLeaderEpoch, _) => &[Fixed(4), Structs(&[Text, Structs(&[Fixed(4 + 4 + 4)])])],
         }
+    }
+}
+
+fn fetch_shape(version: i16) -> &'static [Field] {
+    use Field::{Fixed, Structs, Text, Values};
+    /// Of a partition: its index, an offset and a limit; then a follower's log start, then the leader epoch.
+    const PLAIN: Field = Structs(&[Text, Structs(&[Fixed(4 + 8 + 4)])]);
+    const WITH_START: Field = Structs(&[Text, Structs(&[Fixed(4 + 8 + 8 + 4)])]);
+    const WITH_EPOCH: Field = Structs(&[Text, Structs(&[Fixed(4 + 4 + 8 + 8 + 4)])]);
+    const FORGOTTEN: Field = Structs(&[Text, Values(&Fixed(4))]);
+    match version {
+        ..=4 => &[Fixed(4 * 4 + 1), PLAIN],
+        5..=6 => &[Fixed(4 * 4 + 1), WITH_START],
+        7..=8 => &[Fixed(4 * 4 + 1 + 4 + 4), WITH_START, FORGOTTEN],
+        9..=10 => &[Fixed(4 * 4 + 1 + 4 + 4), WITH_EPOCH, FORGOTTEN],
+        _ => &[Fixed(4 * 4 + 1 + 4 + 4), WITH_EPOCH, FORGOTTEN, Text],
     }
 }
 

@@ -28,6 +28,7 @@ use thiserror::Error;
 use super::cluster::{Cluster, Shared};
 use super::fault::{Asked, Plan, Target};
 use super::shape;
+use super::stale::Snapshot;
 
 pub use kind::Api;
 
@@ -124,6 +125,7 @@ impl Incoming {
     /// Does what is asked. `None` where no answer is due.
     pub async fn answer(self, shared: &Shared, node: i32, plan: &Plan) -> Result<Option<BytesMut>, Refusal> {
         let (api, version, id) = (self.api, self.version, self.correlation_id);
+        let shared = plan.stale.as_ref().map_or(shared, Snapshot::shared);
         let answer = match self.request {
             Request::Produce(request) => {
                 let acknowledged = request.acks != 0;
@@ -211,10 +213,7 @@ impl Incoming {
                 let topics = r.topic_data.iter();
                 partitions(topics.map(|t| (&*t.name, t.partition_data.iter().map(|p| p.index))))
             }
-            Request::Fetch(r) => {
-                let topics = r.topics.iter();
-                partitions(topics.map(|t| (&*t.topic, t.partitions.iter().map(|p| p.partition))))
-            }
+            Request::Fetch(r) => fetch::targets(r),
             Request::ListOffsets(r) => {
                 let index = |p: &ListOffsetsPartition| p.partition_index;
                 let topics = r.topics.iter();

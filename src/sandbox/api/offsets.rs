@@ -8,6 +8,7 @@ use kafka_protocol::messages::{
     OffsetForLeaderEpochResponse,
 };
 
+use super::fetch::check_epoch;
 use crate::sandbox::cluster::{Cluster, Shared};
 use crate::sandbox::codes;
 use crate::sandbox::fault::Plan;
@@ -46,7 +47,7 @@ fn offset_at(log: &PartitionLog, timestamp: i64, committed: bool) -> (i64, i64) 
     match timestamp {
         EARLIEST => (log.start(), -1),
         LATEST if committed => (log.last_stable(), -1),
-        LATEST => (log.end(), -1),
+        LATEST => (log.high_watermark(), -1),
         timestamp => log.first_since(timestamp).unwrap_or((-1, -1)),
     }
 }
@@ -63,12 +64,7 @@ pub(super) fn epoch_ends(
             return Err(code);
         }
         let partition = cluster.led_by(node, topic, partition)?;
-        match current {
-            -1 => {}
-            current if current < partition.leader_epoch => return Err(codes::FENCED_LEADER_EPOCH),
-            current if current > partition.leader_epoch => return Err(codes::UNKNOWN_LEADER_EPOCH),
-            _ => {}
-        }
+        check_epoch(partition, current)?;
         Ok(partition.epoch_end(epoch))
     };
     let topics = request.topics.into_iter().map(|topic| {

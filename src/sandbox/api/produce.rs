@@ -9,7 +9,7 @@ use kafka_protocol::messages::{
 };
 
 use super::Refusal;
-use crate::sandbox::cluster::{Cluster, Shared, Unappended};
+use crate::sandbox::cluster::{Cluster, Sent, Shared, Unappended};
 use crate::sandbox::codes;
 use crate::sandbox::fault::Plan;
 
@@ -34,7 +34,7 @@ pub(super) fn answer(
             Some(code) => Err(Unappended::from(code)),
             None => {
                 let bytes = data.records.as_deref().unwrap_or_default();
-                cluster.produce(node, topic, data.index, version, bytes)
+                cluster.produce(node, topic, data.index, Sent { acks, version, bytes })
             }
         };
         let response = PartitionProduceResponse::default().with_index(data.index);

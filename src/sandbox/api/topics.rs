@@ -9,7 +9,7 @@ use crate::sandbox::cluster::{Cluster, Shared, TopicConfig};
 use crate::sandbox::codes;
 use crate::sandbox::fault::Plan;
 
-/// Makes topics. Of their settings `max.message.bytes` and `retention.bytes` are heeded.
+/// Makes topics. Of their settings those are heeded that a [`TopicConfig`] has.
 pub(super) fn create(shared: &Shared, plan: &Plan, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let mut cluster = shared.lock();
     let only_check = request.validate_only;
@@ -56,13 +56,20 @@ fn topic_config(cluster: &Cluster, wanted: &CreatableTopic) -> TopicConfig {
         (-1, assigned) => assigned,
         (partitions, _) => partitions,
     };
-    let setting = |name: &str| {
+    let text = |name: &str| {
         let found = wanted.configs.iter().find(|config| &*config.name == name)?;
-        found.value.as_ref()?.parse::<usize>().ok()
+        found.value.as_deref()
     };
-    let mut config = TopicConfig::new(partitions);
+    let setting = |name: &str| text(name)?.parse::<usize>().ok();
+    let limit = |name: &str| text(name)?.parse::<i64>().ok();
+    let mut config = cluster.default_topic(partitions);
     config.max_message_bytes = setting("max.message.bytes").unwrap_or(config.max_message_bytes);
-    config.retention_bytes = setting("retention.bytes").or(cluster.default_retention_bytes);
+    config.retention_bytes = setting("retention.bytes").or(config.retention_bytes);
+    config.segment_bytes = setting("segment.bytes").or(config.segment_bytes);
+    config.compacted = text("cleanup.policy").is_some_and(|policy| policy.contains("compact"));
+    config.timestamp_before_max_ms = limit("message.timestamp.before.max.ms");
+    config.timestamp_after_max_ms = limit("message.timestamp.after.max.ms").or(config.timestamp_after_max_ms);
+    config.min_insync_replicas = setting("min.insync.replicas").unwrap_or(config.min_insync_replicas);
     config
 }
 

@@ -89,6 +89,16 @@ impl Groups {
         })
     }
 
+    /// The offsets, and who keeps them; no members.
+    pub fn frozen(&self) -> Self {
+        let mut frozen = Self { initial_delay: self.initial_delay, ..Self::new() };
+        for (id, entry) in &self.groups {
+            let copy = frozen.entry(id);
+            (copy.offsets, copy.moved_to, copy.loading) = (entry.offsets.clone(), entry.moved_to, entry.loading);
+        }
+        frozen
+    }
+
     pub fn find(&self, group: &str) -> Option<&Entry> {
         self.groups.get(group)
     }

@@ -19,7 +19,7 @@ pub struct CommittedOffset {
 }
 
 /// By topic and partition.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(in crate::sandbox) struct Offsets(BTreeMap<String, BTreeMap<i32, CommittedOffset>>);
 
 impl Offsets {
