@@ -9,7 +9,6 @@ use login_pipeline::sandbox::{Api, Sandbox};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
-use crate::READER;
 use crate::support::{SOURCE, World};
 
 /// Longer than any test waits for anything.

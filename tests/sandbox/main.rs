@@ -30,7 +30,7 @@ use rskafka::client::partition::{OffsetAt, UnknownTopicHandling};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use support::{TOPIC, client, fetch, partition, produce, record, server_error, soon, values, with_topic};
+use support::{TOPIC, client, fetch, partition, produce, server_error, soon, values, with_topic};
 
 #[tokio::test]
 async fn every_codec_passes_untouched() {

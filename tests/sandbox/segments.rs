@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use login_pipeline::broker::Error;
-use login_pipeline::broker::wire::{Ask, At, Cluster, FetchLink, Isolation, Options};
+use login_pipeline::broker::wire::records::Window;
+use login_pipeline::broker::wire::{Answer, Ask, At, Cluster, FetchLink, Isolation, Options};
+use login_pipeline::broker::{Error, Reserve};
 use login_pipeline::config::Config;
 use login_pipeline::record::{Offset, Position};
 use login_pipeline::sandbox::{Action, Api, Damage, Fault, NewBatch, NewRecord, Sandbox, SandboxError, TopicConfig};
@@ -147,9 +148,11 @@ async fn damage_under_a_right_checksum() {
             None => drop(sandbox.append_batch(TOPIC, 0, &packed).unwrap()),
         }
         let fetched = soon(cluster(&sandbox).fetch(&ask(0))).await.unwrap();
-        let damaged = fetched.stretch(Offset(0), 10_000).unwrap().damaged.remove(0);
+        let mut answer = Answer::new(fetched, Offset(0).into(), true, false);
+        let (stretch, _) = answer.read(&mut Window::unlimited()).unwrap();
+        let why = &stretch.records.flaws()[0].why;
         let wanted = if damage.is_none() { "decompression failed" } else { "record" };
-        assert!(damaged.why.contains(wanted) && !damaged.why.contains("checksum"), "{damage:?}: {}", damaged.why);
+        assert!(why.contains(wanted) && !why.contains("checksum"), "{damage:?}: {why}");
         let error = sandbox.damage(TOPIC, 0, 10, &Damage::LeaderEpoch(7)).unwrap_err();
         assert!(matches!(error, SandboxError::OffsetOutOfRange(10)), "there is none: {error}");
     }
@@ -188,7 +191,7 @@ async fn a_leader_that_was_says_so_to_who_knows_the_epoch() {
     sandbox.move_leader(TOPIC, 0, 2).unwrap();
     append(&sandbox, 1);
     let lagging = sandbox.fault(Fault::any().node(1).forever(), Action::Stale(before.clone()));
-    let mut link = FetchLink::new(cluster(&sandbox));
+    let mut link = FetchLink::new(cluster(&sandbox), Reserve::new(1 << 20));
     soon(link.open(TOPIC, 0, Position::default())).await.unwrap();
     lagging.remove();
     let error = soon(link.fetch(&ask(0))).await.unwrap_err();

@@ -484,7 +484,12 @@ impl Drop for BreakOnDrop<'_> {
 
 impl Waiting {
     fn new() -> Self {
-        Self { requests: std::sync::Mutex::default(), broken: AtomicBool::new(false), last_use: LastUse::now() }
+        Self {
+            requests: std::sync::Mutex::default(),
+            broken: AtomicBool::new(false),
+            last_use: LastUse::now(),
+            answered: AtomicBool::new(false),
+        }
     }
 
     fn expect(&self, id: i32) -> Result<oneshot::Receiver<Answer>, Cause> {
@@ -673,7 +678,7 @@ mod tests {
     #[test]
     fn a_tls_error_after_an_answer_leaves_doubt() {
         let error = || io::Error::new(io::ErrorKind::InvalidData, rustls::Error::DecryptError);
-        let waiting = Waiting::default();
+        let waiting = Waiting::new();
         assert!(matches!(waiting.broken(&error(), ""), Cause::Tls(_)), "nobody was let in yet");
         waiting.answer(7, Bytes::new());
         let cause = waiting.broken(&error(), "");

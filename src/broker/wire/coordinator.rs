@@ -136,19 +136,22 @@ impl Coordinator {
     async fn find(&self, failed: Option<&str>) -> Result<String, Error> {
         let doing = self.of.finding();
         let key = StrBytes::from_string(self.key.clone());
-        let (of, key_of_request) = (self.of, &key);
-        let ask = |connection: Arc<Connection>| async move {
-            let version = connection.version(FindCoordinatorRequest::KEY).unwrap_or_default();
-            connection.request(doing, &find_request(of, key_of_request, version)).await
-        };
-        let others = |connection: Arc<Connection>| async move {
-            if failed == Some(connection.address()) {
-                return Err(Error::code(doing, connection.address(), ResponseError::CoordinatorNotAvailable));
+        // Who is asked though it failed is asked last, and only where nobody else answers.
+        let asking = |but: Option<&str>| {
+            let (of, key, but) = (self.of, key.clone(), but.map(str::to_owned));
+            move |connection: Arc<Connection>| {
+                let version = connection.version(FindCoordinatorRequest::KEY).unwrap_or_default();
+                let (request, is_out) = (find_request(of, &key, version), but.as_deref() == Some(connection.address()));
+                async move {
+                    match is_out {
+                        true => Err(Error::code(doing, connection.address(), ResponseError::CoordinatorNotAvailable)),
+                        false => connection.request(doing, &request).await,
+                    }
+                }
             }
-            ask(connection).await
         };
-        let response = match self.cluster.ask_any(others).await {
-            Err(_) if failed.is_some() => self.cluster.ask_any(ask).await?,
+        let response = match self.cluster.ask_any(asking(failed)).await {
+            Err(_) if failed.is_some() => self.cluster.ask_any(asking(None)).await?,
             response => response?,
         };
         let undecodable = |why| Error { doing, on: self.key.clone(), cause: Cause::Undecodable(why) };

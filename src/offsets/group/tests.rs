@@ -212,7 +212,7 @@ async fn the_place_where_work_begins_is_confirmed_once_whatever_is_lost() {
 async fn the_end_does_not_set_back_what_others_have_set() {
     let script = Script::of(&[]);
     script.has(0, 10);
-    let store = Arc::new(GroupStore::with(script.clone(), Committer::Plain));
+    let store = Arc::new(GroupStore::with(script.clone(), Committer::Plain, None));
     let checkpointer = loaded_at(&store, 10);
     seconds(30).await;
     script.has(0, 70);
@@ -431,18 +431,24 @@ impl Group for Shared {
         "g"
     }
 
-    fn reach(&self) -> BoxFuture<'_, Result<(), Error>> {
-        async { Ok(()) }.boxed()
-    }
-
     fn commit<'a>(
         &'a self,
-        _: Option<&'a Identity>,
+        _: Committing<'a>,
         _: &'a str,
-        offsets: &'a Offsets,
+        offsets: &'a OffsetsHeld,
     ) -> BoxFuture<'a, Result<Committed, Error>> {
-        self.0.lock().unwrap().extend(offsets.clone());
+        self.0.lock().unwrap().extend(offsets.iter().map(|(partition, (offset, _))| (*partition, offset.clone())));
         async { Ok(offsets.keys().map(|partition| (*partition, Ok(()))).collect()) }.boxed()
+    }
+
+    fn commit_over<'a>(
+        &'a self,
+        who: Committing<'a>,
+        topic: &'a str,
+        offsets: &'a OffsetsHeld,
+        _: &'a Before,
+    ) -> BoxFuture<'a, Result<Result<Committed, Offsets>, Error>> {
+        async move { self.commit(who, topic, offsets).await.map(Ok) }.boxed()
     }
 
     fn committed<'a>(&'a self, _: &'a str, _: &'a [i32]) -> BoxFuture<'a, Result<Offsets, Error>> {
