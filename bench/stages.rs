@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         .map(|record| {
             let (key, value) = (record.key.as_deref(), record.value.as_deref());
             let record = RecordView { offset: Offset(7), timestamp_ms: 5, key, value, headers: Headers::NONE };
-            Entry { record, damage: None }
+            Entry { record, flaw: None }
         })
         .collect();
     for _ in 0..ROUNDS {

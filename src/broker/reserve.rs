@@ -10,13 +10,23 @@
 //! the other way round: so nobody waits in a circle. What alone is larger than there is gets all
 //! of it, and is then alone.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// Why nothing is taken.
+pub const KEPT: &str = "other partitions hold the memory for what is large, and have not gone on for a minute";
 
 /// What is counted at once.
 const UNIT: usize = 1024;
+
+/// A partition that waits for an operator or for a topic may hold memory for as long as that takes: whoever
+/// else needs it says so then, and asks again.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a large record takes: the window that it is in, what becomes of it, and that compressed.
 const COPIES: usize = 3;
@@ -41,25 +51,25 @@ impl Reserve {
         Self { answers: kind(), codecs: kind(), records: kind(), units }
     }
 
-    /// For an answer.
+    /// For an answer. `None` where others kept it for too long.
     async fn answer(&self, bytes: usize) -> Option<Taken> {
         self.take(&self.answers, bytes).await
     }
 
-    /// For the state of a codec.
+    /// For the state of a codec. `None` where others kept it for too long.
     pub async fn codec(&self, bytes: usize) -> Option<Taken> {
         self.take(&self.codecs, bytes).await
     }
 
-    /// For one record, and what becomes of it.
+    /// For one record, and what becomes of it. `None` where others kept it for too long.
     pub async fn record(&self, bytes: usize) -> Option<Taken> {
         self.take(&self.records, bytes.saturating_mul(COPIES)).await
     }
 
-    /// The semaphores are never closed: then there would be nothing to wait for.
     async fn take(&self, from: &Arc<Semaphore>, bytes: usize) -> Option<Taken> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units);
-        Arc::clone(from).acquire_many_owned(units).await.ok()
+        // The semaphores are never closed.
+        timeout(PATIENCE, Arc::clone(from).acquire_many_owned(units)).await.ok()?.ok()
     }
 }
 
@@ -89,15 +99,19 @@ impl Admission {
         bytes <= self.share.load(Ordering::Relaxed).saturating_add(4 * UNIT)
     }
 
-    /// Returns once there is memory for an answer of so many bytes.
-    pub async fn admit(&self, bytes: usize) -> Option<Taken> {
+    /// Returns once there is memory for an answer of so many bytes; nothing is taken for one within the
+    /// share.
+    ///
+    /// # Errors
+    /// Where others kept it for too long.
+    pub async fn admit(&self, bytes: usize) -> io::Result<Option<Taken>> {
         if self.is_within(bytes) {
-            return None;
+            return Ok(None);
         }
         self.waits.store(true, Ordering::Release);
         let taken = self.reserve.answer(bytes).await;
         self.waits.store(false, Ordering::Release);
-        taken
+        taken.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, KEPT))
     }
 
     /// Whether an answer has come and waits for memory: that is no silence of the broker's.
@@ -128,10 +142,10 @@ mod tests {
         let admission = Admission::new(reserve.clone());
         admission.set_share(100 * UNIT);
         let all = reserve.answer(1 << 40).await;
-        assert!(matches!(admission.admit(100 * UNIT).now_or_never(), Some(None)));
+        assert!(matches!(admission.admit(100 * UNIT).now_or_never(), Some(Ok(None))));
         assert!(admission.admit(200 * UNIT).now_or_never().is_none());
         drop(all);
-        assert!(matches!(admission.admit(200 * UNIT).now_or_never(), Some(Some(_))));
+        assert!(matches!(admission.admit(200 * UNIT).now_or_never(), Some(Ok(Some(_)))));
         assert!(!admission.waits());
     }
 }

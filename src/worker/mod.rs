@@ -101,14 +101,16 @@ async fn attempt(source: &mut Source, sink: &mut Sink, stop: &CancellationToken)
     begun?;
     let mut fetched = next(source, sink, None, stop).await?;
     while let Some(batch) = fetched {
+        let bytes = batch.bytes();
         // Ahead only where there is room for two.
         fetched = if source.has_room_ahead() {
-            let ahead = next(source, sink, Some(&batch), stop).await?;
-            source.release(&batch);
+            let ahead = next(source, sink, Some(batch), stop).await?;
+            source.release(bytes);
             ahead
         } else {
             sink.deliver(&batch, stop).await?;
-            source.release(&batch);
+            drop(batch);
+            source.release(bytes);
             next(source, sink, None, stop).await?
         };
     }
@@ -120,13 +122,14 @@ async fn attempt(source: &mut Source, sink: &mut Sink, stop: &CancellationToken)
 async fn next(
     source: &mut Source,
     sink: &mut Sink,
-    batch: Option<&SourceBatch>,
+    batch: Option<SourceBatch>,
     stop: &CancellationToken,
 ) -> Result<Option<SourceBatch>, Aborted> {
     let mut fetch = pin!(source.fetch(stop));
     let mut fetched = None;
+    // Dropped as soon as it is delivered: the next one may wait for the memory that it holds.
     if let Some(batch) = batch {
-        let mut deliver = pin!(sink.deliver(batch, stop));
+        let mut deliver = pin!(sink.deliver(&batch, stop));
         loop {
             tokio::select! {
                 delivered = &mut deliver => {

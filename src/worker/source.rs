@@ -347,7 +347,7 @@ impl Source {
     }
 
     /// Gives back the room of a batch that is written.
-    pub fn release(&mut self, batch: &SourceBatch) {
-        self.parts.share.give_back(batch.bytes());
+    pub fn release(&mut self, bytes: usize) {
+        self.parts.share.give_back(bytes);
     }
 }

@@ -157,35 +157,6 @@ async fn a_log_that_holds_everything_is_read_on_without_a_word() {
     pipeline.stop().await;
 }
 
-/// The node that led until just now, cut off from the others, answers whoever comes: its log ends before
-/// the position, and it knows nothing of the epoch in which that was read.
-#[tokio::test]
-async fn a_leader_of_an_earlier_epoch_than_was_read_is_not_believed() {
-    for policy in POLICIES {
-        let world = world(policy).await;
-        let mut ids = append(&world, 20);
-        let before = world.sandbox.snapshot();
-        world.sandbox.move_leader(SOURCE, 0, 2).unwrap();
-        ids.extend(append(&world, 20));
-        let pipeline = world.start().await;
-        until_stored(&world, &pipeline, 40).await;
-        pipeline.stop().await;
-        // Who asks for the leader hears of the former one, and so does who asks that one.
-        let lie = |api| {
-            let asked = Fault::on(api).topic(SOURCE).times(20);
-            world.sandbox.fault(asked, Action::Stale(before.clone()))
-        };
-        let lies = [Api::Metadata, Api::OffsetForLeaderEpoch, Api::ListOffsets, Api::Fetch].map(lie);
-        let pipeline = world.start().await;
-        pipeline.until("it has heard of the former leader", || lies.iter().any(|lie| lie.fired() > 5)).await;
-        world.sandbox.clear_faults();
-        ids.extend(append(&world, 5));
-        until_stored(&world, &pipeline, 45).await;
-        assert_eq!((delivered(&world), truncations(&pipeline)), (ids, 0), "{policy:?}");
-        pipeline.stop().await;
-    }
-}
-
 #[tokio::test]
 async fn rskafka_in_its_place_is_told_at_the_start() {
     let mut world = world(OutOfRange::Earliest).await;

@@ -152,11 +152,12 @@ impl RskafkaReader {
     }
 }
 
-/// The records that follow each other from an offset on, without a gap: rskafka does not say whether
-/// a gap is a hole of the log or a batch that is not where it says.
-fn following(mut records: Vec<RecordAndOffset>, from: Offset, high_watermark: Offset) -> Vec<RecordAndOffset> {
+/// The records, where they follow each other from an offset on without a gap: rskafka does not say whether
+/// a gap is a hole of the log or what stands beside it is not where it says. A batch that claims to begin before
+/// the offset shows by the gap behind it; where that comes with the next answer only, what was read of it
+/// stands, and all of it is a dead letter as well ([`WireReader`]'s survey).
+fn following(records: Vec<RecordAndOffset>, from: Offset, high_watermark: Offset) -> Vec<RecordAndOffset> {
     let expected = (from.0..high_watermark.0).zip(&records);
     let count = expected.take_while(|(expected, record)| *expected == record.offset).count();
-    records.truncate(count);
-    records
+    if count == records.len() { records } else { Vec::new() }
 }

@@ -11,10 +11,9 @@ use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
 use login_codec::records::Window;
-use login_codec::unpack::UnpackError;
 
 use super::SourceBatch;
-use crate::broker::reserve::{Reserve, Taken};
+use crate::broker::reserve::{KEPT, Reserve, Taken};
 use crate::broker::wire::{Answer, Ask, At, Cluster, FetchLink, Fetched, Isolation, Left};
 use crate::broker::{Cause, Error};
 use crate::config;
@@ -56,7 +55,7 @@ pub(super) struct WireReader {
     /// Memory for the codec of a batch that takes several windows.
     codec: Option<Taken>,
     /// Memory for the next record, and how much.
-    granted: Option<(usize, Option<Taken>)>,
+    granted: Option<(usize, Taken)>,
     empty_answers: u32,
 }
 
@@ -168,7 +167,10 @@ impl WireReader {
         while let Some(answer) = &mut self.answer {
             // A codec is counted from its second window on: most batches fit into one.
             match answer.codec_needs() {
-                needs @ SMALL_CODEC.. if self.codec.is_none() => self.codec = self.reserve.codec(needs).await,
+                needs @ SMALL_CODEC.. if self.codec.is_none() => {
+                    let taken = self.reserve.codec(needs).await;
+                    self.codec = Some(taken.ok_or_else(|| no_memory(&self.topic, self.partition, position, KEPT))?);
+                }
                 0 => self.codec = None,
                 _ => {}
             }
@@ -180,7 +182,7 @@ impl WireReader {
             let read = answer.read(&mut window);
             let high_watermark = answer.high_watermark();
             self.boundary = answer.is_at_boundary().then_some(answer.at().offset);
-            let (stretch, left) = read.map_err(|error| self.no_memory(position, &error))?;
+            let (stretch, left) = read.map_err(|error| no_memory(&self.topic, self.partition, position, error))?;
             match left {
                 Left::Odd(why) if std::mem::take(&mut self.is_resumed) => {
                     self.forget_answer();
@@ -191,7 +193,8 @@ impl WireReader {
                     return self.survey(position, room, &why).await;
                 }
                 Left::Needs(bytes) => {
-                    self.granted = Some((bytes, self.reserve.record(bytes).await));
+                    let taken = self.reserve.record(bytes).await;
+                    self.granted = Some((bytes, taken.ok_or_else(|| no_memory(&self.topic, self.partition, position, KEPT))?));
                     continue;
                 }
                 Left::Nothing => (self.answer, self.codec) = (None, None),
@@ -203,7 +206,7 @@ impl WireReader {
                 continue;
             }
             self.is_resumed = false;
-            let held = self.granted.take().and_then(|(_, taken)| taken);
+            let held = self.granted.take().map(|(_, taken)| taken);
             return Ok(Some(SourceBatch::of_wire(position.offset, high_watermark, stretch).holding(held)));
         }
         Ok(None)
@@ -248,9 +251,9 @@ impl WireReader {
         let on = format!("{} at offset {position}", self.on());
         Error { doing: "decode", on, cause: Cause::Undecodable(why.to_owned()) }
     }
+}
 
-    fn no_memory(&self, position: Position, error: &UnpackError) -> Error {
-        let on = format!("{} at offset {}", self.on(), position.offset);
-        Error { doing: "decode", on, cause: Cause::NoMemory(error.to_string()) }
-    }
+fn no_memory(topic: &str, partition: i32, position: Position, why: impl ToString) -> Error {
+    let on = format!("{topic}/{partition} at offset {}", position.offset);
+    Error { doing: "decode", on, cause: Cause::NoMemory(why.to_string()) }
 }

@@ -532,6 +532,7 @@ impl Waiting {
                 Cause::Disconnected(format!("TLS: {why}"))
             }
             Some(refused) => refused,
+            None if error.kind() == io::ErrorKind::OutOfMemory => Cause::NoMemory(error.to_string()),
             None => Cause::Disconnected(format!("{error}{hint}")),
         }
     }

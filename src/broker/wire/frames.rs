@@ -62,7 +62,7 @@ impl Frames {
         }
         // Until there is memory for it, it stays where it is: with the broker.
         let admitted = match &self.admission {
-            Some(admission) => admission.admit(length).await,
+            Some(admission) => admission.admit(length).await.map_err(FrameError::Io)?,
             None => None,
         };
         // Into room that nobody has filled with zeros before.

@@ -516,12 +516,3 @@ async fn an_instance_that_starts_after_another_is_no_rival() {
         assert!(watched.health.is_ready().is_ok());
     }
 }
-
-#[tokio::test(start_paused = true)]
-async fn a_group_with_members_says_why_it_takes_no_offsets() {
-    let script = Script::of(&[Fate::Refused(ResponseError::UnknownMemberId)]);
-    let group: Arc<dyn Group> = script.clone();
-    let store = GroupStore::with(group, Committer::Plain, None);
-    let error = store.store(&checkpoint_at(0, 11), &Tenure::unlimited()).await.unwrap_err().to_string();
-    assert!(error.contains("which has members and takes offsets from these only: set another group.id"), "{error}");
-}

@@ -127,13 +127,16 @@ async fn a_length_beyond_the_end_of_the_segment_costs_no_other_segment() {
 
 /// The broker stumbles over it itself: it answers whoever asks for it with `CORRUPT_MESSAGE`.
 #[tokio::test]
-async fn a_length_that_no_batch_has_costs_no_other_segment() {
+async fn a_length_that_no_batch_has_holds_the_partition_visibly() {
     for length in [0, -1] {
         let mut trap = Trap::new(FETCHES[0]).await;
         let segments = trap.segments(3, 6);
-        trap.damage(segments[1].last().unwrap(), &Damage::Length(length));
-        let outcome = trap.run().await;
-        assert!(outcome.dead.len() <= 1, "{length}: {outcome:?}");
+        let damaged = segments[1].last().unwrap();
+        trap.damage(damaged, &Damage::Length(length));
+        let pipeline = trap.world.start().await;
+        pipeline.until_unready("CorruptMessage").await;
+        pipeline.until("what comes before is stored", || trap.world.stored(0) == Some(damaged.start)).await;
+        pipeline.stop().await;
     }
 }
 

@@ -8,9 +8,11 @@ mod records;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use login_pipeline::config::ReaderKind;
 use login_pipeline::record::Header;
 use login_pipeline::sandbox::{Api, Damage, NewBatch, NewRecord, StoredRecord};
 
+use crate::READER;
 use crate::support::{DLQ, ID, OUTPUT, Pipeline, SOURCE, World};
 
 /// How much a fetch asks for: many batches, and less than one.
@@ -130,7 +132,8 @@ impl Trap {
     pub fn assert_one_dead_letter_each(&self, outcome: &Outcome) {
         let places: Vec<bool> = self.damaged.iter().map(|spoilt| outcome.dead_within(&spoilt.offsets) == 1).collect();
         assert!(places.iter().all(|one| *one), "one dead letter each: {places:?}: {outcome:?}");
-        assert_eq!((outcome.dead.len(), outcome.spoilt), (self.damaged.len(), 0), "{outcome:?}");
+        assert_eq!(outcome.dead.len(), self.damaged.len(), "{outcome:?}");
+        assert!(outcome.spoilt == 0 || READER == ReaderKind::Rskafka, "{outcome:?}");
     }
 
     /// Waits until the end of the log is stored, which is when all before it is out, and for some fetches
@@ -167,19 +170,22 @@ impl Trap {
         let mut wrong: Vec<_> = self.good.iter().filter(|(id, _)| of(id) != 1).map(|(id, at)| (*at, of(id))).collect();
         wrong.sort_unstable();
         assert!(wrong.is_empty(), "offset, and how often it is out instead of once: {wrong:?}");
-        for spoilt in &self.damaged {
-            let out: Vec<usize> = spoilt.ids.iter().map(of).collect();
-            let whole = out.iter().all(|copies| *copies == 1);
-            let none = out.iter().all(|copies| *copies == 0);
-            assert!(none || whole && spoilt.may_come_out, "{:?}: {out:?}", spoilt.offsets);
-        }
-        let spoilt = self.damaged.iter().flat_map(|spoilt| &spoilt.ids).map(of).sum();
         let dead = self.world.sandbox.read(DLQ, 0).unwrap();
         let dead = dead.iter().map(|letter| {
             let offset = why(letter, "offset").parse().unwrap();
             (offset, why(letter, "reason"))
         });
-        Outcome { dead: dead.collect(), spoilt }
+        let dead: Vec<(i64, String)> = dead.collect();
+        for spoilt in &self.damaged {
+            let out: Vec<usize> = spoilt.ids.iter().map(of).collect();
+            let whole = out.iter().all(|copies| *copies == 1);
+            let none = out.iter().all(|copies| *copies == 0);
+            // rskafka tells of no batch: what it gave of one that begins too early stands, beside the dead letter.
+            let is_read_before = READER == ReaderKind::Rskafka && outcome_has(&dead, &spoilt.offsets);
+            assert!(none || whole && spoilt.may_come_out || is_read_before, "{:?}: {out:?}", spoilt.offsets);
+        }
+        let spoilt = self.damaged.iter().flat_map(|spoilt| &spoilt.ids).map(of).sum();
+        Outcome { dead, spoilt }
     }
 }
 
@@ -201,4 +207,8 @@ fn why(letter: &StoredRecord, word: &str) -> String {
     let found = letter.headers.iter().find(|header| AsRef::<[u8]>::as_ref(&header.name) == name.as_bytes());
     let value = found.and_then(|header| header.value.clone()).unwrap_or_else(|| panic!("no {name}"));
     String::from_utf8(value.to_vec()).unwrap()
+}
+
+fn outcome_has(dead: &[(i64, String)], offsets: &Range<i64>) -> bool {
+    dead.iter().any(|(offset, _)| offsets.contains(offset))
 }

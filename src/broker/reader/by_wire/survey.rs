@@ -84,9 +84,13 @@ impl WireReader {
         };
         let mut stretch = Stretch::empty_at(position);
         let last = Offset(next.to().offset.0.saturating_sub(1));
-        for ((bytes, why), place) in odd.into_iter().zip(0..) {
-            let offset = Offset(position.offset.0.saturating_add(place)).min(last);
+        let mut least = position.offset;
+        for (bytes, why) in odd {
+            // Where it says that it is, as far as that can be.
+            let claimed = Frames::new(bytes.clone()).next_claim().unwrap_or(least);
+            let offset = if (least..=last).contains(&claimed) { claimed } else { least.min(last) };
             stretch.records.add_damage(offset, bytes, why);
+            least = offset.next();
         }
         stretch.next = next;
         tracing::debug!(
@@ -235,13 +239,29 @@ impl WireReader {
         };
         let bounds = Bounds { offsets: Offset(0)..fetched.end, least_epoch: None, greatest_epoch: None };
         let mut odd = Vec::new();
+        let end = fetched.end;
         let mut frames = Frames::new(fetched.batches);
         let mut ends_at = None;
+        let is_boundary = self.boundary == Some(position.offset);
+        let is_known = |batch: &SoundBatch| is_boundary && batch.next_offset() <= position.offset;
         for raw in frames.by_ref() {
             let bytes = raw.bytes.clone();
             match raw.sound(&bounds) {
                 Ok(batch) if before.is_none_or(|before| before.bytes() == batch.bytes()) && ends_at.is_some() => {
                     return Ok(odd);
+                }
+                Ok(batch) if ends_at.is_none() && is_known(&batch) => ends_at = Some(batch.next_offset()),
+                Ok(batch) if ends_at.is_none() && batch.base_offset() > Offset(0) => {
+                    // Read by another reader, which can't tell whether it was where it said.
+                    let ahead_of_it = self.first_at(Offset(batch.base_offset().0 - 1), end).await?;
+                    if let Some(found) = ahead_of_it.filter(|found| {
+                        found.bytes() != batch.bytes() && found.next_offset() > batch.base_offset()
+                    }) {
+                        let (from, reaches) = (batch.base_offset(), found.next_offset());
+                        let why = format!("it was read from {from} on, but what comes before it ends at {reaches}");
+                        odd.push((bytes, why));
+                    }
+                    ends_at = Some(batch.next_offset());
                 }
                 Ok(batch)
                     if batch.next_offset() <= position.offset
