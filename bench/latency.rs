@@ -16,12 +16,12 @@ use std::error::Error;
 use std::sync::Arc;
 
 use login_pipeline::broker::wire::{Cluster, Options};
-use login_pipeline::broker::{Clients, PartitionReader};
+use login_pipeline::broker::{Clients, PartitionReader, ReaderConfig, Reserve};
 use login_pipeline::config::{Config, Sources};
 
 type AnyError = Box<dyn Error + Send + Sync>;
 
-const FETCH_BYTES: i32 = 4 * 1024 * 1024;
+const FETCH_BYTES: usize = 4 * 1024 * 1024;
 /// As much of a value as tells one event from another: its user comes first.
 const BEGINNING: usize = 64;
 
@@ -80,7 +80,14 @@ async fn read(brokers: &str, topic: &str) -> Result<Vec<Vec<Appended>>, AnyError
     let mut partitions = Vec::new();
     for partition in found.partitions {
         let (clients, cluster) = (Arc::clone(&clients), Arc::clone(&cluster));
-        let reader = PartitionReader::new(None, partition.index, clients, cluster, &config.kafka, &config.source);
+        let reader = ReaderConfig {
+            kafka: &config.kafka,
+            source: &config.source,
+            rskafka_cannot: None,
+            max_record_bytes: config.pipeline.max_record_bytes.as_usize(),
+        };
+        let reserve = Reserve::new(config.pipeline.max_in_flight_bytes.as_usize());
+        let reader = PartitionReader::new(None, partition.index, clients, cluster, reserve, reader);
         partitions.push(read_partition(reader).await?);
     }
     Ok(partitions)

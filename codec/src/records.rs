@@ -267,7 +267,10 @@ impl RawBatch {
             return Err(format!("it claims to begin at {begin} and to have no offset"));
         };
         if begin < bounds.offsets.start {
-            return Err(format!("it claims to begin at {begin}, but what comes before it ends at {}", bounds.offsets.start));
+            return Err(format!(
+                "it claims to begin at {begin}, but what comes before it ends at {}",
+                bounds.offsets.start
+            ));
         }
         if end > bounds.offsets.end {
             return Err(format!("it claims to end at {end}, but the log ends at {}", bounds.offsets.end));

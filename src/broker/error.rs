@@ -169,7 +169,6 @@ fn os_hint(text: &str) -> &'static str {
 /// How a text says that the other side has closed a connection.
 const CLOSED: [&str; 3] = ["unexpected end of file", "early eof", "Connection reset by peer"];
 
-
 /// What to do about an error code that lasts.
 fn hint(code: ResponseError) -> &'static str {
     match code {

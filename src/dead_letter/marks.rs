@@ -145,7 +145,8 @@ mod tests {
                 value: Some(b"x"),
                 headers: Headers::List(headers),
             };
-            let dead = owned(envelope.letter(&record(&list), Stage::Validate, &rejection, Fit::default(), None).headers());
+            let dead =
+                owned(envelope.letter(&record(&list), Stage::Validate, &rejection, Fit::default(), None).headers());
             let dead = record(&dead);
             let marks = Marks::of(&dead, PREFIX);
             assert_eq!((marks.topic, marks.partition, marks.offset), (Some("user-login"), Some(3), Some(42)));

@@ -3,7 +3,7 @@
 use login_pipeline::config::{OffsetStoreKind, OutOfRange, ReaderKind};
 use login_pipeline::offsets::{Checkpoint, FileStore, OffsetStore};
 use login_pipeline::record::Header;
-use login_pipeline::sandbox::{Action, Api, Fault, NewBatch};
+use login_pipeline::sandbox::{Api, NewBatch};
 use login_pipeline::tenure::Tenure;
 
 use crate::support::{ID, OUTPUT, Pipeline, SOURCE, World};

@@ -37,8 +37,7 @@ async fn every_codec_passes_untouched() {
     let sandbox = with_topic().await;
     let kafka = Kafka { brokers: vec![sandbox.bootstrap()], ..Config::default().kafka };
     let cluster = Cluster::new(Options::from(&kafka));
-    let codecs =
-        [Compression::None, Compression::Gzip, Compression::Lz4, Compression::Snappy, Compression::Zstd];
+    let codecs = [Compression::None, Compression::Gzip, Compression::Lz4, Compression::Snappy, Compression::Zstd];
     for (n, codec) in codecs.into_iter().enumerate() {
         let mut batch = BatchBuilder::default();
         for i in 0..20 {
@@ -59,7 +58,14 @@ async fn every_codec_passes_untouched() {
         assert_eq!(record.value.as_deref(), Some(format!("{n}-{i}").as_bytes()));
         assert_eq!(record.headers[0].value.as_deref(), Some(&b"h"[..]));
     }
-    let answer = cluster.fetch(&Ask { topic: TOPIC, partition: 0, isolation: Isolation::Committed, offset: Offset(0), max_bytes: 1 << 20, max_wait_ms: 0 });
+    let answer = cluster.fetch(&Ask {
+        topic: TOPIC,
+        partition: 0,
+        isolation: Isolation::Committed,
+        offset: Offset(0),
+        max_bytes: 1 << 20,
+        max_wait_ms: 0,
+    });
     let packed = Frames::new(soon(answer).await.unwrap().batches).map(|batch| batch.bytes[22] & 7).collect::<Vec<_>>();
     assert_eq!(packed, [0, 1, 3, 2, 4], "as they came");
 }

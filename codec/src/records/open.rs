@@ -46,6 +46,11 @@ pub struct Window {
 }
 
 impl Window {
+    /// Whether there is no room left.
+    pub fn is_full(&self) -> bool {
+        self.bytes == 0 || self.records == 0
+    }
+
     /// Room for whatever comes.
     pub fn unlimited() -> Self {
         let most = usize::try_from(i32::MAX).unwrap_or(usize::MAX);
@@ -328,7 +333,8 @@ impl Layout {
             if self.taken == self.count {
                 break Taken::All;
             }
-            if window.records == 0 || *at - begin >= window.bytes {
+            // However small the window is, it takes a record.
+            if window.records == 0 || (*at > begin && *at - begin >= window.bytes) {
                 break Taken::Full;
             }
             let body = match framed(&mut fields) {
@@ -403,7 +409,11 @@ impl Layout {
         }
         let kept = at.start..at.end.min(at.start + window.max_record_bytes);
         let cut_from = (kept.len() < whole).then_some(whole);
-        records.add_damage(offset, buffer.slice(kept), format!("record {} of {} can't be decoded", self.taken, self.count));
+        records.add_damage(
+            offset,
+            buffer.slice(kept),
+            format!("record {} of {} can't be decoded", self.taken, self.count),
+        );
         if let Some(flaw) = records.flaws.last_mut() {
             flaw.cut_from = cut_from;
         }
@@ -497,7 +507,8 @@ impl Skipped {
         let mut value = || {
             fields.varint()?;
             fields.take(1)?;
-            (fields.varint()?, fields.varint()?);
+            fields.varint()?; // its timestamp
+            fields.varint()?; // its offset
             fields.field()?;
             let length = fields.length()?.unwrap_or(0);
             let from = head.len() - fields.rest().len();

@@ -45,7 +45,14 @@ impl SourceBatch {
         let bytes = records.iter().map(held_bytes).sum();
         // rskafka throws away in which epoch they were written.
         let next = records.last().map_or(Step::stay(from), |last| Step::behind(Offset(last.offset), None));
-        Self { range: from.offset..next.to().offset, high_watermark, next, entries: Entries::Rskafka(records), bytes, held: None }
+        Self {
+            range: from.offset..next.to().offset,
+            high_watermark,
+            next,
+            entries: Entries::Rskafka(records),
+            bytes,
+            held: None,
+        }
     }
 
     /// Of a stretch that was read by the wire from an offset on.

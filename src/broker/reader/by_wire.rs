@@ -25,6 +25,9 @@ const USUAL_RECORD_BYTES: usize = 128;
 /// Records that are always taken at a time, however little room there is.
 const LEAST_RECORDS: usize = 64;
 
+/// What is handed out at a time of an answer that is larger than was asked for.
+const LARGE_WINDOW: usize = 128 * 1024;
+
 /// A codec that holds no more than this is not counted.
 const SMALL_CODEC: usize = 128 * 1024;
 
@@ -174,8 +177,8 @@ impl WireReader {
                 0 => self.codec = None,
                 _ => {}
             }
-            // Who has the memory for a large answer hands it out in large windows.
-            let bytes = room.max(answer.bytes());
+            // Who has the memory for a large answer hands it out in larger windows.
+            let bytes = room.max(answer.bytes().min(LARGE_WINDOW));
             let granted = self.granted.as_ref().map_or(0, |(bytes, _)| *bytes);
             let records = (bytes / USUAL_RECORD_BYTES).max(LEAST_RECORDS);
             let mut window = Window { bytes, records, max_record_bytes: self.max_record_bytes, granted };
@@ -194,7 +197,8 @@ impl WireReader {
                 }
                 Left::Needs(bytes) => {
                     let taken = self.reserve.record(bytes).await;
-                    self.granted = Some((bytes, taken.ok_or_else(|| no_memory(&self.topic, self.partition, position, KEPT))?));
+                    self.granted =
+                        Some((bytes, taken.ok_or_else(|| no_memory(&self.topic, self.partition, position, KEPT))?));
                     continue;
                 }
                 Left::Nothing => (self.answer, self.codec) = (None, None),

@@ -123,11 +123,7 @@ impl Answer {
     /// What a batch of it that is framed is held against.
     pub fn bounds(&self) -> Bounds {
         let from = if self.is_boundary { self.at.offset } else { Offset(0) };
-        Bounds {
-            offsets: from..self.end,
-            least_epoch: self.at.leader_epoch,
-            greatest_epoch: self.leader_epoch,
-        }
+        Bounds { offsets: from..self.end, least_epoch: self.at.leader_epoch, greatest_epoch: self.leader_epoch }
     }
 
     /// The next records, as many as there is room for.
@@ -155,6 +151,7 @@ impl Answer {
                     Err(Refusal::Unpack(error)) => return Err(error),
                 },
             };
+            let left = left.or_else(|| window.is_full().then_some(Left::More));
             if let Some(left) = left {
                 break left;
             }

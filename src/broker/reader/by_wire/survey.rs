@@ -50,7 +50,9 @@ impl WireReader {
         let again = self.look(position, room, 0).await?;
         let mut ahead = self.ahead(&again, position).await?;
         if ahead.0.odd != self.ahead(&fetched, position).await?.0.odd {
-            return Err(self.undecodable(position.offset, "two reads of the same batch differ: the damage is on the way"));
+            return Err(
+                self.undecodable(position.offset, "two reads of the same batch differ: the damage is on the way")
+            );
         }
         let mut fetched = again;
         if ahead.1.is_none() && !ahead.0.odd.is_empty() {
@@ -254,9 +256,9 @@ impl WireReader {
                 Ok(batch) if ends_at.is_none() && batch.base_offset() > Offset(0) => {
                     // Read by another reader, which can't tell whether it was where it said.
                     let ahead_of_it = self.first_at(Offset(batch.base_offset().0 - 1), end).await?;
-                    if let Some(found) = ahead_of_it.filter(|found| {
-                        found.bytes() != batch.bytes() && found.next_offset() > batch.base_offset()
-                    }) {
+                    if let Some(found) = ahead_of_it
+                        .filter(|found| found.bytes() != batch.bytes() && found.next_offset() > batch.base_offset())
+                    {
                         let (from, reaches) = (batch.base_offset(), found.next_offset());
                         let why = format!("it was read from {from} on, but what comes before it ends at {reaches}");
                         odd.push((bytes, why));
@@ -271,14 +273,18 @@ impl WireReader {
                 }
                 Ok(batch) => {
                     let (from, to) = (batch.base_offset(), batch.next_offset());
-                    odd.push((bytes, format!("it claims {from} to {to}, and no fetch from {} brings it", position.offset)));
+                    odd.push((
+                        bytes,
+                        format!("it claims {from} to {to}, and no fetch from {} brings it", position.offset),
+                    ));
                 }
                 Err(why) => odd.push((bytes, why)),
             }
         }
         let rest = frames.rest();
         // What is only cut short by the end of the answer is the batch that the hole ends with.
-        let is_odd = frames.next_claim().is_some_and(|claimed| before.is_none_or(|before| claimed < before.base_offset()));
+        let is_odd =
+            frames.next_claim().is_some_and(|claimed| before.is_none_or(|before| claimed < before.base_offset()));
         if is_odd && odd.is_empty() {
             odd.push((rest.slice(..rest.len().min(MOST_UNFRAMED)), "it is cut short or misframed".to_owned()));
         }

@@ -78,8 +78,7 @@ fn a_surveyed_batch_is_taken_from_the_middle() {
 
 #[test]
 fn an_answer_is_handed_out_in_windows() {
-    let mut answer =
-        Answer::new(brought(&[batch(10, 3), batch(13, 3)], &[]), Offset(10).into(), true, false);
+    let mut answer = Answer::new(brought(&[batch(10, 3), batch(13, 3)], &[]), Offset(10).into(), true, false);
     let mut next = || {
         let mut window = Window { records: 2, ..Window::unlimited() };
         let (stretch, left) = answer.read(&mut window).unwrap();
