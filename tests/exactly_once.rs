@@ -97,7 +97,7 @@ async fn speaks(name: &'static str, asked: i16, settings: &[(&str, &str)], versi
     topics.assert_exactly_once(name).await;
 
     let spoken = |api| network.spoken(api);
-    let (produce, end, offsets, added) = if version == 2 { (12, 5, 5, false) } else { (7, 3, 3, true) };
+    let (produce, end, offsets, added) = if version == 2 { (12, 5, 5, false) } else { (8, 3, 3, true) };
     assert_eq!(spoken(ApiKey::Produce), [produce]);
     assert_eq!(spoken(ApiKey::EndTxn), [end]);
     assert_eq!(spoken(ApiKey::TxnOffsetCommit), [offsets]);

@@ -6,7 +6,7 @@
 use super::problem::{Problem, Problems};
 use super::schema::{self, Default};
 use super::settings::Settings;
-use super::{AssignmentMode, Config, CreateTopics, GroupProtocol, Guarantee, OffsetStoreKind};
+use super::{AssignmentMode, Config, CreateTopics, GroupProtocol, Guarantee, OffsetStoreKind, ReaderKind};
 
 /// Keys without effect under what another key says.
 struct Idle {
@@ -25,6 +25,13 @@ static IDLE: &[Idle] = &[
         holds: |c| c.offsets.store != OffsetStoreKind::Topic,
         wrong: "only the topic store uses this",
         allowed: "nothing, or offsets.store = topic",
+    },
+    Idle {
+        keys: &["source.rskafka_max_partitions"],
+        because: "source.reader",
+        holds: |c| c.source.reader == ReaderKind::Wire,
+        wrong: "rskafka reads no partition",
+        allowed: "nothing, or source.reader = auto or rskafka",
     },
     Idle {
         keys: &[

@@ -33,6 +33,7 @@ fn every_key_survives_printing() {
         ("kafka.request_timeout", "1h"),
         ("kafka.connect_timeout", "1s 1ms 1us"),
         ("kafka.max_frame_bytes", "1000001"),
+        ("kafka.connections_max_idle", "1m"),
         ("kafka.unknown_topic_grace", "1day"),
         ("source.topic", "a"),
         ("source.reader", "wire"),
@@ -74,6 +75,7 @@ fn every_key_survives_printing() {
         ("delivery.transaction_interval", "2ms"),
         ("delivery.transaction_max_bytes", "3KiB"),
         ("delivery.transaction_timeout", "1h"),
+        ("pipeline.max_record_bytes", "64KiB"),
         ("pipeline.max_in_flight_bytes", "1GiB"),
         ("pipeline.worker_threads", "1024"),
         ("retry.initial", "1ms"),
@@ -90,6 +92,7 @@ fn every_key_survives_printing() {
     // What only one mode, protocol or store has.
     let others: [&[(&str, &str)]; 3] = [
         &[
+            ("source.rskafka_max_partitions", "7"),
             ("assignment.mode", "group"),
             ("group.instance_id", "b"),
             ("group.protocol", "classic"),

@@ -183,7 +183,7 @@ fn only_the_wire_reader_leaves_out_what_was_aborted() {
     };
     let error = isolated("rskafka").unwrap_err().to_string();
     assert!(error.contains("source.isolation: rskafka would deliver the records of aborted transactions"), "{error}");
-    assert!(error.contains("allowed: read_committed with source.reader = \"wire\""), "{error}");
+    assert!(error.contains("allowed: read_committed with source.reader = \"auto\" or \"wire\""), "{error}");
     assert_eq!(isolated("wire").unwrap().source.isolation, login_pipeline::config::Isolation::ReadCommitted);
 }
 
