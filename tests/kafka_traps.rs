@@ -105,8 +105,11 @@ fn number(record: &RawRecord) -> i64 {
 
 fn packed(values: impl Iterator<Item = Vec<u8>>, codec: Compression) -> Bytes {
     let mut batch = BatchBuilder::default();
+    // Now: of older ones retention would take the segments while a test runs.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let timestamp_ms = i64::try_from(now.as_millis()).unwrap();
     for value in values {
-        let record = Outgoing { timestamp_ms: 1_700_000_000_000, key: None, value: Some(&value) };
+        let record = Outgoing { timestamp_ms, key: None, value: Some(&value) };
         batch.append(&record, Headers::NONE);
     }
     batch.finish(codec).unwrap()

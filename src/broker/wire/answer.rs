@@ -38,6 +38,8 @@ pub struct Answer {
     is_boundary: bool,
     /// Whether nothing has been taken from it yet.
     is_new: bool,
+    /// Whether holes are what is expected.
+    is_compacted: bool,
     end: Offset,
     high_watermark: Offset,
     leader_epoch: Option<i32>,
@@ -83,6 +85,7 @@ impl Answer {
             at,
             is_boundary,
             is_new: true,
+            is_compacted: false,
             end: fetched.end,
             high_watermark: fetched.high_watermark,
             leader_epoch: fetched.leader_epoch,
@@ -93,6 +96,11 @@ impl Answer {
     /// taken as it is.
     pub fn beginning_at(self, frames: Frames) -> Self {
         Self { frames, is_new: false, is_boundary: false, ..self }
+    }
+
+    /// The same, of a log that is compacted and has holes anywhere.
+    pub fn of_compacted(self) -> Self {
+        Self { is_compacted: true, ..self }
     }
 
     /// Up to where it has been handed out.
@@ -225,7 +233,7 @@ impl Answer {
     /// A batch, where it follows what has been handed out.
     fn following(&self, raw: RawBatch, is_first: bool) -> Result<SoundBatch, String> {
         let (at, base) = (self.at.offset, raw.claimed_base);
-        if base > at {
+        if base > at && !self.is_compacted {
             if is_first {
                 return Err(format!("it begins at {base}, {at} was asked for"));
             }

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kafka_protocol::ResponseError;
-
 use super::Failure;
 use crate::broker::Cause;
 use crate::broker::wire::{Cluster, Coordinator};
@@ -133,7 +131,7 @@ impl Store {
 /// Kafka's words for a commit by nobody in a group that has members don't say what to do.
 fn commit_refused(group: &str, error: StoreError) -> Failure {
     match &error {
-        StoreError::Broker(broker) if matches!(broker.cause, Cause::Code(ResponseError::UnknownMemberId)) => {
+        StoreError::Broker(broker) if matches!(broker.cause, Cause::GroupHasMembers(_)) => {
             let text = "has members, and Kafka takes offsets from nobody else: stop them; --force can't change that";
             format!("group {group} {text} ({error})").into()
         }

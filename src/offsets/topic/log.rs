@@ -103,7 +103,7 @@ impl Log {
     /// Reads an answer into the ledger, and says where to go on.
     fn apply(&self, fetched: Fetched, position: Offset, ledger: &mut Ledger) -> Result<Offset, TopicError> {
         let damage = |at: Offset, why: &str| TopicError::Batch { log: self.topic.clone(), at, why: why.to_owned() };
-        let mut answer = Answer::new(fetched, position.into(), false, false);
+        let mut answer = Answer::new(fetched, position.into(), false, false).of_compacted();
         loop {
             let at = answer.at().offset;
             let (stretch, left) = answer.read(&mut window()).map_err(|error| self.undecodable(error.to_string()))?;
