@@ -85,6 +85,13 @@ impl Topics {
                 outcome = run(options.clone(), CancellationToken::new(), |_| ()).await;
             }
         }
+        // A topic that has just been created is not known to each broker at once.
+        for _ in 0..20 {
+            if outcome.as_ref().is_err_and(|error| format!("{error:?}").contains("NoTopic")) {
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                outcome = run(options.clone(), CancellationToken::new(), |_| ()).await;
+            }
+        }
         outcome.unwrap();
     }
 
