@@ -62,11 +62,6 @@ impl Step {
     pub fn why(&self) -> Why {
         self.why
     }
-
-    /// The same step, to a place of which the leader epoch is not known.
-    pub fn without_epoch(self) -> Self {
-        Self { to: self.to.offset.into(), ..self }
-    }
 }
 
 /// A move by a policy of the configuration. Making one is not yet moving: whoever holds the position logs

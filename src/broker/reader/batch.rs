@@ -83,11 +83,6 @@ impl SourceBatch {
         self.next.to()
     }
 
-    /// Where reading goes on behind it, and why there.
-    pub fn step(&self) -> Step {
-        self.next
-    }
-
     /// How many entries.
     pub fn len(&self) -> usize {
         match &self.entries {
