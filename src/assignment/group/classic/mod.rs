@@ -123,6 +123,7 @@ impl Classic {
         }
         self.counted(sent, now);
         self.quiet_since = Some(sent);
+        let is_next = self.generation.checked_add(1) == Some(response.generation_id);
         let cause = if self.is_member() { Cause::MembersChanged } else { Cause::Joined };
         self.holdings.tell(Event::Rebalance(cause));
         self.member_id = response.member_id.to_string();
@@ -136,6 +137,15 @@ impl Classic {
         self.holdings.tell(Event::Identity(Some(identity)));
         self.leads = response.leader == response.member_id;
         self.shared = None;
+        if !is_next && !self.holdings.owned().is_empty() {
+            // A round was over without this member's hearing of it: what it holds may be another's.
+            // It has just claimed all of that, so it claims anew, or what it lost would stay nobody's.
+            self.holdings.lose_all();
+            self.releasing_since = None;
+            self.phase = Phase::Unjoined;
+            self.due = None;
+            return Ok(());
+        }
         self.phase = if self.leads && !response.skip_assignment {
             Phase::Sharing(response.members.iter().map(|member| self.member(member)).collect())
         } else {

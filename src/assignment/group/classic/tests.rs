@@ -8,7 +8,7 @@ use crate::assignment::group::subscription::encode_assignment;
 use crate::assignment::group::trial::classic::ClassicModel;
 use crate::assignment::group::trial::nonsense::Nonsense;
 use crate::assignment::group::trial::{
-    HEARTBEAT, Model, REBALANCE, SESSION, TICK, Upset, World, refusal, settings, text, upsets,
+    HEARTBEAT, Lost, Model, REBALANCE, SESSION, TICK, Upset, World, refusal, settings, text, upsets,
 };
 use crate::record::TopicId;
 
@@ -39,6 +39,35 @@ proptest! {
         let assignors = if eager { EAGER } else { COOPERATIVE };
         World::new(Nonsense::new(seed), assignors, |settings| Box::new(Classic::new(settings))).endure(upsets);
     }
+}
+
+/// A static member is deaf while a round passes it by, and joins again because its topic was made
+/// anew, not because it heard of the round: what it held is another's.
+#[test]
+fn what_a_missed_round_gave_on_is_not_held_again() {
+    let upsets = vec![
+        (Upset::Join { is_static: true }, 2),
+        (Upset::Leave(0), 113),
+        (Upset::Lose(0, Lost::Request, 1), 3),
+        (Upset::Releases(0, None), 1),
+        (Upset::Lose(0, Lost::Request, 30), 4),
+        (Upset::Join { is_static: false }, 27),
+        (Upset::Recreate(2), 0),
+    ];
+    world(COOPERATIVE, false).with_short_rebalances().run(upsets);
+}
+
+/// A coordinator that takes over counts on from what it read: a generation comes twice.
+#[test]
+fn what_was_claimed_and_lost_in_one_answer_does_not_stay_nobodys() {
+    let upsets = vec![
+        (Upset::Move(Code::NotCoordinator, 26), 50),
+        (Upset::Join { is_static: false }, 50),
+        (Upset::Delete(8), 4),
+        (Upset::Move(Code::NotCoordinator, 2), 1),
+        (Upset::Nothing, 1),
+    ];
+    world(COOPERATIVE, false).run(upsets);
 }
 
 /// A member that is alone with a script.
@@ -103,7 +132,7 @@ fn topic(log: u8, partitions: i32) -> BTreeMap<String, Option<Described>> {
 fn joined(machine: &Classic) -> Response {
     Response::Join(
         JoinGroupResponse::default()
-            .with_generation_id(machine.generation + 2)
+            .with_generation_id(machine.generation + 1)
             .with_protocol_name(Some(text(machine.settings.assignors[0].name())))
             .with_leader(text("another"))
             .with_member_id(text("m")),
@@ -277,7 +306,7 @@ fn what_is_not_released_in_time_is_lost_and_heartbeats_go_on_until_then() {
     loop {
         match alone.machine.poll(alone.now) {
             Step::Send(Request::Heartbeat(request)) => {
-                assert_eq!(request.generation_id, 1, "commits go on under it");
+                assert_eq!(request.generation_id, 0, "commits go on under it");
                 heartbeats += 1;
                 alone.answer(heard(Code::RebalanceInProgress.code())).unwrap();
             }

@@ -285,6 +285,7 @@ impl<M: Model> World<M> {
                 told = true;
             }
         }
+        slot.note(now); // what the answer took away is no longer there to be released
         told |= slot.finish_releases(now);
         told |= slot.look(topic, now);
         slot.note(now);
