@@ -182,19 +182,24 @@ impl BatchBuilder {
     /// # Errors
     /// Where the codec fails, which it does for want of memory only.
     pub fn finish(self, codec: Compression) -> io::Result<Bytes> {
-        self.finish_as(codec, Stamp::PLAIN)
+        let Finished { batch, failed } = self.finish_as(codec, Stamp::PLAIN);
+        failed.map_or(Ok(batch), Err)
     }
 
-    /// The same under a stamp.
-    ///
-    /// # Errors
-    /// As [`BatchBuilder::finish`].
-    pub fn finish_as(self, codec: Compression, stamp: Stamp) -> io::Result<Bytes> {
+    /// The same under a stamp, and plain where the codec fails: any reader takes that as well.
+    pub fn finish_as(self, codec: Compression, stamp: Stamp) -> Finished {
         let Self { mut bytes, count, first_timestamp, max_timestamp, .. } = self;
+        let mut compressed = Vec::new();
+        let records = bytes.get(HEADER_BYTES..).unwrap_or_default();
+        let packed = match codec {
+            Compression::None => Ok(Compression::None),
+            codec => {
+                compressed.resize(HEADER_BYTES, 0);
+                compression::compress(codec, records, &mut compressed).map(|()| codec)
+            }
+        };
+        let (codec, failed) = packed.map_or_else(|error| (Compression::None, Some(error)), |codec| (codec, None));
         if codec != Compression::None {
-            let records = bytes.get(HEADER_BYTES..).unwrap_or_default();
-            let mut compressed = vec![0; HEADER_BYTES];
-            compression::compress(codec, records, &mut compressed)?;
             bytes = compressed;
         }
         let length = i32::try_from(bytes.len() - AFTER_LENGTH).unwrap_or(i32::MAX);
@@ -213,8 +218,17 @@ impl BatchBuilder {
         header.extend_from_slice(&count.to_be_bytes());
         bytes[..HEADER_BYTES].copy_from_slice(&header);
         put_stamp(&mut bytes, stamp);
-        Ok(bytes.into())
+        Finished { batch: bytes.into(), failed }
     }
+}
+
+/// A whole batch.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its bytes.
+    pub batch: Bytes,
+    /// Why it is plain, though it was to be compressed.
+    pub failed: Option<io::Error>,
 }
 
 /// The same batch under another stamp. Copied only where someone else still holds it.
@@ -449,7 +463,7 @@ mod tests {
         let mut builder = BatchBuilder::default();
         let record = Outgoing { timestamp_ms: 1, key: None, value: Some(b"v") };
         builder.append(&record, Headers::NONE);
-        let mut batch = builder.finish_as(Compression::None, stamp).unwrap();
+        let mut batch = builder.finish_as(Compression::None, stamp).batch;
         let set = RecordBatchDecoder::decode(&mut batch).unwrap();
         let found = &set.records[0];
         assert!(found.transactional && !found.control);

@@ -12,8 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
-use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -59,12 +58,14 @@ impl Ends {
     async fn keep_asking(&self) {
         let mut ticks = interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut asked: FuturesUnordered<BoxFuture<'_, Asked>> = FuturesUnordered::new();
+        // Each asks by itself: a request that is not polled while this waits for something else would hold up all who
+        // share its connection.
+        let (answers, mut asked) = mpsc::unbounded_channel::<Asked>();
         let mut waiting = BTreeSet::new();
         let mut said = Said::default();
         loop {
             tokio::select! {
-                Some((node, topic, told)) = asked.next() => {
+                Some((node, topic, told)) = asked.recv() => {
                     match told {
                         Ok(told) => self.tell(&topic, told),
                         Err(error) => said.say(&topic, &error),
@@ -85,16 +86,20 @@ impl Ends {
                 };
                 for (node, partitions) in led {
                     if waiting.insert((node, topic.clone())) {
-                        asked.push(self.ask_node(node, topic.clone(), partitions).boxed());
+                        self.ask_node(node, topic.clone(), partitions, answers.clone());
                     }
                 }
             }
         }
     }
 
-    async fn ask_node(&self, node: i32, topic: String, partitions: Vec<i32>) -> Asked {
-        let told = self.cluster.high_watermarks(node, &topic, &partitions).await;
-        (node, topic, told)
+    fn ask_node(&self, node: i32, topic: String, partitions: Vec<i32>, answers: mpsc::UnboundedSender<Asked>) {
+        let cluster = Arc::clone(&self.cluster);
+        let asking = async move {
+            let told = cluster.high_watermarks(node, &topic, &partitions).await;
+            let _ = answers.send((node, topic, told)); // nobody waits for it at the end
+        };
+        tokio::spawn(asking.boxed());
     }
 
     fn tell(&self, topic: &str, told: BTreeMap<i32, Result<Offset, Error>>) {

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::producer::{Producer, Verdict, sequence_after};
-use super::wire::batch::{BatchBuilder, Stamp, restamped};
+use super::wire::batch::{BatchBuilder, Finished, Stamp, restamped};
 use super::writer::Writer;
 use super::{Cause, Destination, Ending, Error, Trouble};
 use crate::observe::count;
@@ -56,8 +56,10 @@ impl<'w> Lane<'w> {
     pub async fn write(&mut self, batch: BatchBuilder) -> Result<Vec<u8>, Unwritten> {
         let records = batch.count();
         let mut stamp = self.stamp().await;
-        let encoded = batch.finish_as(self.writer.compression(), stamp);
-        let mut encoded = encoded.map_err(|error| Unwritten::Refused(Error::compress(&error)))?;
+        let Finished { batch: mut encoded, failed } = batch.finish_as(self.writer.compression(), stamp);
+        if let Some(error) = failed {
+            warn!(%error, "a batch can't be compressed: it goes out as it is");
+        }
         let mut ending = Ending::default();
         let mut damaged = 0;
         // Whether an earlier attempt may have written it, of which nobody has heard.

@@ -20,7 +20,7 @@ mod sink;
 mod source;
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use tokio::time::sleep;
@@ -129,16 +129,7 @@ async fn next(
     let mut fetched = None;
     // Dropped as soon as it is delivered: the next one may wait for the memory that it holds.
     if let Some(batch) = batch {
-        let mut deliver = pin!(sink.deliver(&batch, stop));
-        loop {
-            tokio::select! {
-                delivered = &mut deliver => {
-                    delivered?;
-                    break;
-                }
-                ahead = &mut fetch, if fetched.is_none() => fetched = Some(ahead),
-            }
-        }
+        beside(&mut fetch, &mut fetched, sink.deliver(&batch, stop)).await?;
     }
     loop {
         if let Some(fetched) = fetched {
@@ -146,7 +137,23 @@ async fn next(
         }
         tokio::select! {
             ahead = &mut fetch => fetched = Some(ahead),
-            () = sink.due() => sink.commit().await?,
+            () = sink.due() => beside(&mut fetch, &mut fetched, sink.commit()).await?,
+        }
+    }
+}
+
+/// Sees `work` through while a fetch goes on: one that stood still in the middle could hold what others wait for, the
+/// connection that it writes to among them.
+async fn beside<F: Future, T>(
+    fetch: &mut Pin<&mut F>,
+    fetched: &mut Option<F::Output>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            ahead = &mut *fetch, if fetched.is_none() => *fetched = Some(ahead),
         }
     }
 }

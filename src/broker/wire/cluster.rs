@@ -1,7 +1,7 @@
 //! What the cluster looks like, and one shared connection to each broker.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -13,7 +13,6 @@ use kafka_protocol::messages::metadata_response::{
 };
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
-use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::address::address;
@@ -144,6 +143,8 @@ struct Lead {
 #[derive(Debug)]
 pub struct Cluster {
     options: Options,
+    /// Held for a moment only, and never over an await: one that waits its turn for a lock and is not polled, as a branch
+    /// of a `select!` isn't while another is worked on, would keep all others from it.
     state: Mutex<State>,
 }
 
@@ -169,6 +170,10 @@ impl Cluster {
     /// Connects to nothing yet.
     pub fn new(options: Options) -> Self {
         Self { options, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How it makes connections.
@@ -222,7 +227,7 @@ impl Cluster {
         partition: i32,
     ) -> Result<(Arc<Connection>, Arc<Outbox>), Error> {
         let (node, connection) = self.leading_node(topic, partition).await?;
-        let outbox = Arc::clone(self.state.lock().await.outboxes.entry(node).or_default());
+        let outbox = Arc::clone(self.state().outboxes.entry(node).or_default());
         Ok((connection, outbox))
     }
 
@@ -258,7 +263,7 @@ impl Cluster {
     async fn lead(&self, topic: &str, partition: i32) -> Result<(Lead, String), Error> {
         let failed = |code| Error::code("find the leader of", format!("{topic}/{partition}"), code);
         let key = (topic.to_owned(), partition);
-        let known = self.state.lock().await.leaders.get(&key).copied();
+        let known = self.state().leaders.get(&key).copied();
         let lead = match known {
             Some(lead) => lead,
             None => {
@@ -296,12 +301,12 @@ impl Cluster {
             }
             led
         };
-        let known = led(&*self.state.lock().await);
+        let known = led(&self.state());
         if known.values().map(Vec::len).sum::<usize>() == partitions.len() {
             return Ok(known);
         }
         self.topics(&[topic]).await?.remove(topic).transpose()?;
-        Ok(led(&*self.state.lock().await))
+        Ok(led(&self.state()))
     }
 
     /// The connection to a node that all share.
@@ -316,7 +321,7 @@ impl Cluster {
 
     /// Where a node listens. One that no broker told of may have come since.
     async fn address_of(&self, node: i32) -> Result<String, Cause> {
-        match self.state.lock().await.nodes.get(&node) {
+        match self.state().nodes.get(&node) {
             Some(Ok(address)) => Ok(address.clone()),
             Some(Err(why)) => Err(Cause::Undecodable(format!("of node {node}, {why}"))),
             None => Err(Cause::Code(ResponseError::LeaderNotAvailable)),
@@ -325,7 +330,7 @@ impl Cluster {
 
     /// Forgets who leads a partition, so that the next request asks anew.
     pub async fn forget_leader(&self, topic: &str, partition: i32) {
-        self.state.lock().await.leaders.remove(&(topic.to_owned(), partition));
+        self.state().leaders.remove(&(topic.to_owned(), partition));
     }
 
     /// A connection to the controller, which alone changes topics; in KRaft mode any broker stands
@@ -337,7 +342,7 @@ impl Cluster {
         let failed = || Error::code("find the controller of", "the cluster", ResponseError::NotController);
         let nothing = MetadataRequest::default().with_topics(Some(Vec::new())).with_allow_auto_topic_creation(false);
         self.metadata(nothing, false).await?;
-        let controller = self.state.lock().await.controller.ok_or_else(failed)?;
+        let controller = self.state().controller.ok_or_else(failed)?;
         let address = self.address_of(controller).await.map_err(|cause| Error { cause, ..failed() })?;
         self.connection(&address).await
     }
@@ -381,7 +386,7 @@ impl Cluster {
     /// Every address to try: those with a connection first, then what the brokers told, then the
     /// configured ones, in case the whole cluster has moved.
     async fn addresses(&self) -> Vec<String> {
-        let state = self.state.lock().await;
+        let state = self.state();
         let told = state.nodes.values().flatten();
         let all = state.connections.keys().chain(told).chain(&self.options.bootstrap);
         let mut seen = HashSet::new();
@@ -390,7 +395,7 @@ impl Cluster {
 
     async fn connection(&self, address: &str) -> Result<Arc<Connection>, Error> {
         let opening = {
-            let mut state = self.state.lock().await;
+            let mut state = self.state();
             if let Some(open) = state.connections.get(address).filter(|connection| connection.takes_request()) {
                 return Ok(Arc::clone(open));
             }
@@ -402,7 +407,7 @@ impl Cluster {
             })
         };
         let opened = opening.await;
-        let mut state = self.state.lock().await;
+        let mut state = self.state();
         match opened {
             Ok(connection) => {
                 state.connections.insert(address.to_owned(), Arc::clone(&connection));
@@ -424,7 +429,7 @@ impl Cluster {
     }
 
     async fn learn(&self, response: &MetadataResponse) {
-        let mut state = self.state.lock().await;
+        let mut state = self.state();
         state.nodes = response.brokers.iter().map(node).collect();
         state.controller = Some(response.controller_id.0).filter(|controller| *controller >= 0);
         for topic in &response.topics {
@@ -495,7 +500,7 @@ mod tests {
     async fn a_leader_that_left_the_cluster_is_looked_up_again() {
         let kafka = config::Kafka { brokers: Vec::new(), ..config::Config::default().kafka };
         let cluster = Cluster::new(Options::from(&kafka));
-        cluster.state.lock().await.leaders.insert(("t".to_owned(), 0), Lead { node: 7, epoch: None });
+        cluster.state().leaders.insert(("t".to_owned(), 0), Lead { node: 7, epoch: None });
         let error = cluster.leader("t", 0).await.unwrap_err();
         assert!(error.is(ResponseError::LeaderNotAvailable), "{error}");
         let error = cluster.leader("t", 0).await.unwrap_err();

@@ -75,12 +75,9 @@ fn keep_private() {
         return;
     }
     if found.len() == 0 && file.set_permissions(fs::Permissions::from_mode(mode & 0o700)).is_ok() {
-        eprintln!(
-            "login-pipeline: standard output is a file that others could read: its mode is {:04o} now",
-            mode & 0o700
-        );
+        tell!("login-pipeline: standard output is a file that others could read: its mode is {:04o} now", mode & 0o700);
     } else {
-        eprintln!(
+        tell!(
             "login-pipeline: standard output is a file that others may read (mode {mode:04o}): chmod it, or use --output"
         );
     }
