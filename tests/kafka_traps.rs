@@ -11,6 +11,7 @@ use bytes::Bytes;
 use login_pipeline::broker::wire::batch::{BatchBuilder, Outgoing};
 use login_pipeline::config::Compression;
 use login_pipeline::record::Headers;
+use login_pipeline::worker::unix_ms;
 use support::kafka::KafkaCluster;
 use support::log_files::{self, StoredBatch};
 use support::pipeline::program;
@@ -106,8 +107,7 @@ fn number(record: &RawRecord) -> i64 {
 fn packed(values: impl Iterator<Item = Vec<u8>>, codec: Compression) -> Bytes {
     let mut batch = BatchBuilder::default();
     // Now: of older ones retention would take the segments while a test runs.
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let timestamp_ms = i64::try_from(now.as_millis()).unwrap();
+    let timestamp_ms = unix_ms();
     for value in values {
         let record = Outgoing { timestamp_ms, key: None, value: Some(&value) };
         batch.append(&record, Headers::NONE);

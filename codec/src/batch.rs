@@ -189,18 +189,14 @@ impl BatchBuilder {
     /// The same under a stamp, and plain where the codec fails: any reader takes that as well.
     pub fn finish_as(self, codec: Compression, stamp: Stamp) -> Finished {
         let Self { mut bytes, count, first_timestamp, max_timestamp, .. } = self;
-        let mut compressed = Vec::new();
-        let records = bytes.get(HEADER_BYTES..).unwrap_or_default();
-        let packed = match codec {
-            Compression::None => Ok(Compression::None),
-            codec => {
-                compressed.resize(HEADER_BYTES, 0);
-                compression::compress(codec, records, &mut compressed).map(|()| codec)
-            }
-        };
-        let (codec, failed) = packed.map_or_else(|error| (Compression::None, Some(error)), |codec| (codec, None));
+        let (mut codec, mut failed) = (codec, None);
         if codec != Compression::None {
-            bytes = compressed;
+            let records = bytes.get(HEADER_BYTES..).unwrap_or_default();
+            let mut compressed = vec![0; HEADER_BYTES];
+            match compression::compress(codec, records, &mut compressed) {
+                Ok(()) => bytes = compressed,
+                Err(error) => (codec, failed) = (Compression::None, Some(error)),
+            }
         }
         let length = i32::try_from(bytes.len() - AFTER_LENGTH).unwrap_or(i32::MAX);
         let mut header = Vec::with_capacity(HEADER_BYTES);

@@ -235,7 +235,7 @@ impl Cluster {
         let (lead, address) = self.lead(topic, partition).await?;
         let connection = self.connection(&address).await;
         if connection.is_err() {
-            self.forget_leader(topic, partition).await;
+            self.forget_leader(topic, partition);
         }
         Ok((lead.node, connection?))
     }
@@ -254,7 +254,7 @@ impl Cluster {
         let (lead, address) = self.lead(topic, partition).await?;
         let connection = Connection::open_admitting(&address, &self.options, Some(admission)).await;
         if connection.is_err() {
-            self.forget_leader(topic, partition).await;
+            self.forget_leader(topic, partition);
         }
         Ok((connection?, lead.epoch))
     }
@@ -275,11 +275,11 @@ impl Cluster {
                 Lead { node, epoch: partition.leader_epoch }
             }
         };
-        match self.address_of(lead.node).await {
+        match self.address_of(lead.node) {
             Ok(address) => Ok((lead, address)),
             // It has left the cluster, which whoever asked last about another topic was told.
             Err(cause) => {
-                self.forget_leader(topic, partition).await;
+                self.forget_leader(topic, partition);
                 Err(Error { cause, ..failed(ResponseError::LeaderNotAvailable) })
             }
         }
@@ -314,13 +314,13 @@ impl Cluster {
     /// # Errors
     /// Where it has left the cluster, or can't be reached.
     pub(super) async fn node(&self, node: i32) -> Result<Arc<Connection>, Error> {
-        let address = self.address_of(node).await;
+        let address = self.address_of(node);
         let address = address.map_err(|cause| Error { doing: "find", on: format!("node {node}"), cause })?;
         self.connection(&address).await
     }
 
     /// Where a node listens. One that no broker told of may have come since.
-    async fn address_of(&self, node: i32) -> Result<String, Cause> {
+    fn address_of(&self, node: i32) -> Result<String, Cause> {
         match self.state().nodes.get(&node) {
             Some(Ok(address)) => Ok(address.clone()),
             Some(Err(why)) => Err(Cause::Undecodable(format!("of node {node}, {why}"))),
@@ -329,7 +329,7 @@ impl Cluster {
     }
 
     /// Forgets who leads a partition, so that the next request asks anew.
-    pub async fn forget_leader(&self, topic: &str, partition: i32) {
+    pub fn forget_leader(&self, topic: &str, partition: i32) {
         self.state().leaders.remove(&(topic.to_owned(), partition));
     }
 
@@ -343,7 +343,7 @@ impl Cluster {
         let nothing = MetadataRequest::default().with_topics(Some(Vec::new())).with_allow_auto_topic_creation(false);
         self.metadata(nothing, false).await?;
         let controller = self.state().controller.ok_or_else(failed)?;
-        let address = self.address_of(controller).await.map_err(|cause| Error { cause, ..failed() })?;
+        let address = self.address_of(controller).map_err(|cause| Error { cause, ..failed() })?;
         self.connection(&address).await
     }
 
@@ -356,7 +356,7 @@ impl Cluster {
         let mut response = self.ask_any(ask).await?;
         // A broker has no reason to tell of others; what it tells is kept.
         response.topics.retain(|told| request.topics.iter().flatten().any(|asked| asked.name == told.name));
-        self.learn(&response).await;
+        self.learn(&response);
         Ok(response)
     }
 
@@ -380,12 +380,12 @@ impl Cluster {
                 Err(Error { doing: "ask", on: address, cause: Cause::Disconnected(panicked.to_string()) })
             })
         };
-        self.options.ask_any(self.addresses().await, ask).await
+        self.options.ask_any(self.addresses(), ask).await
     }
 
     /// Every address to try: those with a connection first, then what the brokers told, then the
     /// configured ones, in case the whole cluster has moved.
-    async fn addresses(&self) -> Vec<String> {
+    fn addresses(&self) -> Vec<String> {
         let state = self.state();
         let told = state.nodes.values().flatten();
         let all = state.connections.keys().chain(told).chain(&self.options.bootstrap);
@@ -428,7 +428,7 @@ impl Cluster {
         Connection::open(address, &self.options).await
     }
 
-    async fn learn(&self, response: &MetadataResponse) {
+    fn learn(&self, response: &MetadataResponse) {
         let mut state = self.state();
         state.nodes = response.brokers.iter().map(node).collect();
         state.controller = Some(response.controller_id.0).filter(|controller| *controller >= 0);

@@ -87,7 +87,7 @@ impl Cluster {
         let connection = self.leader(ask.topic, ask.partition).await?;
         let fetched = fetch(&connection, None, ask).await;
         if matches!(&fetched, Err(Error { cause: Cause::Code(_), .. })) {
-            self.forget_leader(ask.topic, ask.partition).await;
+            self.forget_leader(ask.topic, ask.partition);
         }
         fetched
     }

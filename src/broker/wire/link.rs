@@ -57,7 +57,7 @@ impl FetchLink {
         let (connection, epoch) = self.cluster.open_leader(topic, partition, &self.admission).await?;
         let validated = leader_epochs::validate(&connection, epoch, (topic, partition), position).await;
         if validated.as_ref().is_err_and(has_moved) {
-            self.cluster.forget_leader(topic, partition).await;
+            self.cluster.forget_leader(topic, partition);
         }
         validated?;
         self.leader = Some(Leader { connection, epoch });
@@ -79,7 +79,7 @@ impl FetchLink {
             && (error.breaks_connection() || has_moved(error))
         {
             self.leader = None;
-            self.cluster.forget_leader(ask.topic, ask.partition).await;
+            self.cluster.forget_leader(ask.topic, ask.partition);
         }
         fetched
     }

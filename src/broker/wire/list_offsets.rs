@@ -58,7 +58,7 @@ impl Cluster {
             Err(_) => partitions.iter().collect(),
         };
         for partition in doubted {
-            self.forget_leader(topic, *partition).await;
+            self.forget_leader(topic, *partition);
         }
         answered
     }
@@ -112,7 +112,7 @@ impl Cluster {
         let response = match connection.request(DOING, &request).await {
             Ok(response) => response,
             Err(error) => {
-                self.forget_leader(topic, partition).await;
+                self.forget_leader(topic, partition);
                 return Err(error);
             }
         };
@@ -121,7 +121,7 @@ impl Cluster {
         let found = found.flat_map(|found| found.partitions).find(|found| found.partition_index == partition);
         let found = found.ok_or_else(|| failed(Cause::Undecodable("it names another partition".to_owned())))?;
         if let Some(code) = ResponseError::try_from_code(found.error_code) {
-            self.forget_leader(topic, partition).await;
+            self.forget_leader(topic, partition);
             return Err(failed(Cause::Code(code)));
         }
         match (found.offset, at) {

@@ -157,7 +157,7 @@ impl Cluster {
             Err(failed(topic, partition, cause))
         });
         if result.as_ref().is_err_and(Error::doubts_leader) {
-            self.forget_leader(topic, partition).await;
+            self.forget_leader(topic, partition);
         }
         result
     }

@@ -27,7 +27,7 @@ impl Cluster {
             told(&response, topic, partition, of).map_err(failed)
         });
         if answer.as_ref().is_err_and(Error::doubts_leader) {
-            self.forget_leader(topic, partition).await;
+            self.forget_leader(topic, partition);
         }
         answer
     }
