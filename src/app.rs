@@ -174,7 +174,7 @@ impl App {
         if let Some(tokens) = &cluster.options().security.tokens {
             tokens.count_in(&observe.metrics);
         }
-        let clients = Arc::new(Clients::new(cluster.options()));
+        let clients = Arc::new(Clients::new(cluster.options(), config.source.max_fetch_bytes.as_usize()));
         let ends = Ends::new(Arc::clone(&cluster), observe.partitions.clone(), config.source.lag_interval);
         let asking = tokio::spawn(ends.ask(watched_until.clone()).boxed());
         let watch = Watch::new(observe.clone(), &config);

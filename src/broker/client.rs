@@ -19,6 +19,12 @@ use super::wire::{LastUse, Options};
 use super::{Cause, Error};
 use crate::dial;
 
+/// Kafka's default of `message.max.bytes`, and more.
+const USUAL_BATCH_BYTES: usize = 1 << 20;
+
+/// What stands around the batches of an answer, aborted transactions included.
+const AROUND_BATCHES: usize = 64 << 10;
+
 /// One rskafka client for all partitions, made when first needed and made anew after it hung, and
 /// before its SASL session ends.
 #[derive(Debug)]
@@ -72,9 +78,14 @@ impl Partition {
 }
 
 impl Clients {
-    /// Connects to nothing yet.
-    pub fn new(options: &Options) -> Self {
-        Self { options: options.clone(), current: Mutex::default(), last_use: LastUse::now(), slots: Arc::default() }
+    /// Connects to nothing yet. `max_fetch_bytes` is the most that is asked for at once.
+    ///
+    /// rskafka holds an answer several times over, in no budget: one that is larger than a fetch and a usual batch, which
+    /// comes whole whatever was asked for, it refuses by its length, and the wire takes it.
+    pub fn new(options: &Options, max_fetch_bytes: usize) -> Self {
+        let largest = max_fetch_bytes.max(USUAL_BATCH_BYTES) + AROUND_BATCHES;
+        let options = Options { max_frame_bytes: options.max_frame_bytes.min(largest), ..options.clone() };
+        Self { options, current: Mutex::default(), last_use: LastUse::now(), slots: Arc::default() }
     }
 
     /// Takes a place among the partitions that rskafka reads, `most` at most.

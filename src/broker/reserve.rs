@@ -61,15 +61,23 @@ impl Reserve {
         self.take(&self.codecs, bytes).await
     }
 
+    /// The same, where it can be had at once.
+    pub fn codec_now(&self, bytes: usize) -> Option<Taken> {
+        Arc::clone(&self.codecs).try_acquire_many_owned(self.units_of(bytes)).ok()
+    }
+
     /// For one record, and what becomes of it. `None` where others kept it for too long.
     pub async fn record(&self, bytes: usize) -> Option<Taken> {
         self.take(&self.records, bytes.saturating_mul(COPIES)).await
     }
 
     async fn take(&self, from: &Arc<Semaphore>, bytes: usize) -> Option<Taken> {
-        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units);
         // The semaphores are never closed.
-        timeout(PATIENCE, Arc::clone(from).acquire_many_owned(units)).await.ok()?.ok()
+        timeout(PATIENCE, Arc::clone(from).acquire_many_owned(self.units_of(bytes))).await.ok()?.ok()
+    }
+
+    fn units_of(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units)
     }
 }
 

@@ -126,6 +126,11 @@ impl OpenBatch {
         &self.batch
     }
 
+    /// The batch, without its codec and what that holds.
+    pub fn closed(self) -> SoundBatch {
+        self.batch
+    }
+
     /// How many bytes its codec holds until it is done.
     pub fn needs(&self) -> usize {
         match &self.source {

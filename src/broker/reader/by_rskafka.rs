@@ -22,9 +22,9 @@ const SUSPICION: u32 = 8;
 
 /// Reads one partition through rskafka where that is up to it.
 ///
-/// rskafka is built without its codecs: no batch is unpacked without a bound. Its answers have none but
-/// `kafka.max_frame_bytes`, so that a partition whose batches are larger than its share stays with the
-/// wire as well, and the first fetch, which tells of both, goes that way.
+/// rskafka is built without its codecs: no batch is unpacked without a bound. Its answers are in no budget, so that a
+/// partition whose batches are larger than its share stays with the wire as well, and the first fetch, which tells of both,
+/// goes that way; what is larger than usual it does not take ([`Clients::new`]).
 #[derive(Debug)]
 pub(super) struct RskafkaReader {
     topic: String,
@@ -73,6 +73,11 @@ impl RskafkaReader {
                 let (topic, partition) = (&self.topic, self.partition);
                 debug!(topic, partition, offset = position.offset.0, %error, "rskafka can't decode: reading by the wire");
                 self.undecodable += 1;
+                self.by_wire(wire, position, room, 0).await
+            }
+            Err(error) if matches!(error.cause, Cause::FrameTooLarge { .. }) => {
+                let (topic, partition) = (&self.topic, self.partition);
+                debug!(topic, partition, offset = position.offset.0, %error, "too large for rskafka: reading by the wire");
                 self.by_wire(wire, position, room, 0).await
             }
             Err(error) if matches!(error.cause, Cause::Timeout(_) | Cause::Connect(_)) => {

@@ -168,10 +168,15 @@ impl WireReader {
     /// The next window of the answer; `None` where it has no more.
     async fn read_on(&mut self, position: Position, room: usize) -> Result<Option<SourceBatch>, Error> {
         while let Some(answer) = &mut self.answer {
-            // A codec is counted from its second window on: most batches fit into one.
+            // A codec is counted from its second window on: most batches fit into one, and are done before anybody waits.
             match answer.codec_needs() {
                 needs @ SMALL_CODEC.. if self.codec.is_none() => {
-                    let taken = self.reserve.codec(needs).await;
+                    let mut taken = self.reserve.codec_now(needs);
+                    if taken.is_none() {
+                        // Who waits holds no window of megabytes meanwhile.
+                        answer.close();
+                        taken = self.reserve.codec(needs).await;
+                    }
                     self.codec = Some(taken.ok_or_else(|| no_memory(&self.topic, self.partition, position, KEPT))?);
                 }
                 0 => self.codec = None,

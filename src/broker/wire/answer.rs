@@ -32,6 +32,8 @@ pub struct Stretch {
 pub struct Answer {
     frames: Frames,
     open: Option<OpenBatch>,
+    /// A batch that was begun, and that holds nothing until it is gone on with.
+    closed: Option<SoundBatch>,
     /// Up to there it has been handed out.
     at: Position,
     /// Whether a batch ended there, so that none can begin before.
@@ -82,6 +84,7 @@ impl Answer {
             aborted: leaves_out_aborted.then(|| Aborted::new(&fetched.aborted)),
             frames: Frames::new(fetched.batches),
             open: None,
+            closed: None,
             at,
             is_boundary,
             is_new: true,
@@ -110,7 +113,7 @@ impl Answer {
 
     /// Whether a batch ended there.
     pub fn is_at_boundary(&self) -> bool {
-        self.is_boundary && self.open.is_none()
+        self.is_boundary && self.open.is_none() && self.closed.is_none()
     }
 
     /// The offset behind the last record that all in-sync replicas have.
@@ -126,6 +129,12 @@ impl Answer {
     /// The bytes that the codec of a batch holds from one call to the next.
     pub fn codec_needs(&self) -> usize {
         self.open.as_ref().map_or(0, OpenBatch::needs)
+    }
+
+    /// Frees what a codec holds: the batch is unpacked from its beginning when it is gone on with, and what has been
+    /// handed out of it is passed over.
+    pub fn close(&mut self) {
+        self.closed = self.closed.take().or_else(|| self.open.take().map(OpenBatch::closed));
     }
 
     /// What a batch of it that is framed is held against.
@@ -151,7 +160,7 @@ impl Answer {
                     }
                     left => left,
                 },
-                None => match self.take_next(&mut stretch) {
+                None => match self.open_next(&mut stretch) {
                     Ok(left) => left,
                     Err(Refusal::Odd(_)) if stretch.next.to() != begun => Some(Left::Nothing),
                     Err(Refusal::Odd(why)) => Some(Left::Odd(why)),
@@ -191,6 +200,20 @@ impl Answer {
             Ok(Progress::Needs(bytes)) => Ok(Some(Left::Needs(bytes))),
             Err(error) => Err(error),
         }
+    }
+
+    /// Opens the batch that was closed, or the next one.
+    fn open_next(&mut self, stretch: &mut Stretch) -> Result<Option<Left>, Refusal> {
+        let Some(batch) = self.closed.take() else { return self.take_next(stretch) };
+        stretch.compressed |= batch.is_compressed();
+        match OpenBatch::new(batch.clone(), self.at.offset) {
+            Ok(open) => self.open = Some(open),
+            Err(error) => {
+                self.closed = Some(batch);
+                return Err(Refusal::Unpack(error));
+            }
+        }
+        Ok(None)
     }
 
     /// Opens the next batch, or steps over it. `Some` where there is none.

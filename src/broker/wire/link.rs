@@ -20,12 +20,18 @@ use crate::broker::reserve::{Admission, Reserve};
 use crate::broker::{Cause, Error};
 use crate::record::Position;
 
+/// So often whoever leads in an earlier epoch than the position's is taken for one that has been deposed and does not
+/// know. Beyond that, the position is taken for another log's: of a topic that was made anew, say, where topics have no ids.
+const DOUBTS: u32 = 10;
+
 /// See the module. Connected when first used, and anew whenever that is of use.
 #[derive(Debug)]
 pub struct FetchLink {
     cluster: Arc<Cluster>,
     admission: Arc<Admission>,
     leader: Option<Leader>,
+    /// How often in a row a leader was doubted, see [`DOUBTS`].
+    doubts: u32,
 }
 
 #[derive(Debug)]
@@ -38,7 +44,7 @@ impl FetchLink {
     /// Connects to nothing yet. An answer that is larger than was asked for waits for memory of the
     /// reserve.
     pub fn new(cluster: Arc<Cluster>, reserve: Reserve) -> Self {
-        Self { cluster, admission: Arc::new(Admission::new(reserve)), leader: None }
+        Self { cluster, admission: Arc::new(Admission::new(reserve)), leader: None, doubts: 0 }
     }
 
     /// Whether the next fetch goes over the connection that is there.
@@ -51,10 +57,18 @@ impl FetchLink {
     ///
     /// # Errors
     /// Where there is no leader, or it can't be reached, or does not tell; [`Cause::Truncated`] where
-    /// its log is another.
+    /// its log is another. UNKNOWN_LEADER_EPOCH where what was read is of a later leader: epochs only grow, so this
+    /// one has been deposed, and what its log lacks is not gone. Kafka's client goes by no older epoch either.
     pub async fn open(&mut self, topic: &str, partition: i32, position: Position) -> Result<(), Error> {
         self.leader = None;
         let (connection, epoch) = self.cluster.open_leader(topic, partition, &self.admission).await?;
+        let is_deposed = position.leader_epoch.zip(epoch).is_some_and(|(read, leads)| read > leads);
+        self.doubts = if is_deposed { self.doubts.saturating_add(1) } else { 0 };
+        if (1..=DOUBTS).contains(&self.doubts) {
+            self.cluster.forget_leader(topic, partition);
+            let on = format!("{topic}/{partition}");
+            return Err(Error::code("validate the position in", on, ResponseError::UnknownLeaderEpoch));
+        }
         let validated = leader_epochs::validate(&connection, epoch, (topic, partition), position).await;
         if validated.as_ref().is_err_and(has_moved) {
             self.cluster.forget_leader(topic, partition);

@@ -72,7 +72,7 @@ impl<'c> Reading<'c> {
             isolation: config::Isolation::ReadCommitted,
             ..context.config.source.clone()
         };
-        let clients = Arc::new(Clients::new(context.cluster.options()));
+        let clients = Arc::new(Clients::new(context.cluster.options(), source.max_fetch_bytes.as_usize()));
         // A dead letter is read whole: one that was cut could not be replayed.
         let max_record_bytes = usize::try_from(i32::MAX).unwrap_or(usize::MAX);
         let reserve = Reserve::new(context.config.pipeline.max_in_flight_bytes.as_usize());

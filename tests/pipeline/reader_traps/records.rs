@@ -111,6 +111,22 @@ async fn a_valid_batch_that_unpacks_to_many_frames_comes_out_whole() {
     }
 }
 
+/// What rskafka holds several times over and refuses by its length, behind more usual batches than it is distrusted for.
+#[tokio::test]
+async fn a_large_batch_among_usual_ones_comes_out_whole() {
+    let mut trap = Trap::new("64KiB").await;
+    for _ in 0..2 {
+        (0..40).for_each(|_| drop(trap.batch()));
+        let records: Vec<_> = (0..100).map(|_| padded(&trap.world, 30_000)).collect();
+        let bytes = NewBatch::new(records.clone()).to_bytes();
+        let base = trap.world.sandbox.append_encoded(SOURCE, 0, &bytes).unwrap();
+        trap.expect(base, &records);
+    }
+    trap.batch();
+    let outcome = trap.run().await;
+    assert!(outcome.dead.is_empty(), "{outcome:?}");
+}
+
 /// As librdkafka writes snappy: one block, without frames.
 #[tokio::test]
 async fn a_bare_block_of_snappy_comes_out_whole() {

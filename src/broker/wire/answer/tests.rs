@@ -69,6 +69,33 @@ fn what_can_not_be_first_is_odd() {
 }
 
 #[test]
+fn a_batch_that_was_closed_is_gone_on_with_where_it_was() {
+    for codec in [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+        let mut builder = BatchBuilder::default();
+        for _ in 0..50 {
+            builder.append(&Outgoing { timestamp_ms: 5, key: None, value: Some(b"value") }, Headers::NONE);
+        }
+        let mut packed = builder.finish(codec).unwrap().to_vec();
+        packed[..8].copy_from_slice(&10i64.to_be_bytes());
+        let mut answer = Answer::new(brought(&[packed, batch(60, 2)], &[]), Offset(10).into(), true, false);
+        let mut found = Vec::new();
+        loop {
+            let mut window = Window { records: 7, ..Window::unlimited() };
+            let (stretch, left) = answer.read(&mut window).unwrap();
+            found.extend(stretch.records.iter().map(|found| found.record.offset.0));
+            assert_eq!(answer.at().offset.0, found.last().map_or(10, |last| last + 1));
+            if left == Left::Nothing {
+                break;
+            }
+            let was_at_boundary = answer.is_at_boundary();
+            answer.close();
+            assert_eq!((answer.codec_needs(), answer.is_at_boundary()), (0, was_at_boundary), "{codec:?}");
+        }
+        assert_eq!(found, (10..62).collect::<Vec<_>>(), "{codec:?}");
+    }
+}
+
+#[test]
 fn a_surveyed_batch_is_taken_from_the_middle() {
     let frames = Frames::new(Bytes::from([batch(9, 3), batch(12, 1)].concat()));
     let mut answer = Answer::new(brought(&[], &[]), Offset(10).into(), false, false).beginning_at(frames);

@@ -203,6 +203,46 @@ async fn a_fetch_tells_the_leaders_epoch_and_asks_anew_when_that_has_passed() {
     assert_eq!(*epochs.lock().unwrap(), [(11, 0), (11, 1)]);
 }
 
+#[tokio::test]
+async fn a_leader_that_has_been_deposed_and_does_not_know_truncates_nothing() {
+    let leads = Arc::new(std::sync::atomic::AtomicI32::new(5));
+    let lead = |epoch| leads.store(epoch, std::sync::atomic::Ordering::Relaxed);
+    let told = Arc::clone(&leads);
+    let liar = Liar::new().says(ApiKey::Metadata, move |port| {
+        let mut metadata = metadata(port, &[0]);
+        metadata.topics[0].partitions[0].leader_epoch = told.load(std::sync::atomic::Ordering::Relaxed);
+        metadata
+    });
+    let liar = liar.hears(ApiKey::OffsetForLeaderEpoch, move |version, request| {
+        RequestHeader::decode(request, 2).unwrap();
+        let request = OffsetForLeaderEpochRequest::decode(request, version).unwrap();
+        let (epoch, end) = if request.topics[0].partitions[0].current_leader_epoch == 7 { (6, 10) } else { (5, 8) };
+        let end = EpochEndOffset::default().with_leader_epoch(epoch).with_end_offset(end);
+        let topic = OffsetForLeaderTopicResult::default().with_topic(topic("t")).with_partitions(vec![end]);
+        OffsetForLeaderEpochResponse::default().with_topics(vec![topic])
+    });
+    let cluster = liar.start().await;
+    let mut link = FetchLink::new(Arc::clone(&cluster), Reserve::new(1 << 20));
+    let position = Position { offset: Offset(10), leader_epoch: Some(6) };
+    let doubted = async |link: &mut FetchLink| {
+        for _ in 0..10 {
+            let error = link.open("t", 0, position).await.unwrap_err();
+            assert!(error.is(ResponseError::UnknownLeaderEpoch) && error.class() == ErrorClass::Transient, "{error}");
+        }
+    };
+    doubted(&mut link).await;
+    lead(7);
+    link.open("t", 0, position).await.unwrap();
+    assert!(link.is_open());
+    lead(5);
+    cluster.forget_leader("t", 0);
+    doubted(&mut link).await;
+    // So many can't be one that does not know: it is another log.
+    let error = link.open("t", 0, position).await.unwrap_err();
+    let diverged = Position { offset: Offset(8), leader_epoch: Some(5) };
+    assert!(matches!(error.cause, Cause::Truncated { diverged: Some(at), .. } if at == diverged), "{error}");
+}
+
 /// Opens a link to a leader in epoch 7 that says this of the epoch 5 of a position at 10.
 async fn opened(answer: impl Fn() -> EpochEndOffset + Send + Sync + 'static) -> (Result<(), Error>, FetchLink) {
     let liar = Liar::new().says(ApiKey::Metadata, |port| {
@@ -328,7 +368,7 @@ async fn an_acknowledgement_is_of_the_partition() {
 async fn reader(liar: Liar, reader: ReaderKind) -> PartitionReader {
     let kafka = liar.listen().await;
     let cluster = Arc::new(Cluster::new(Options::from(&kafka)));
-    let clients = Arc::new(Clients::new(cluster.options()));
+    let clients = Arc::new(Clients::new(cluster.options(), 1 << 20));
     let max_wait = Duration::from_millis(50);
     let source = config::Source { topic: "t".to_owned(), reader, max_wait, ..Config::default().source };
     let config = ReaderConfig { kafka: &kafka, source: &source, rskafka_cannot: None, max_record_bytes: 1 << 20 };
