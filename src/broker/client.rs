@@ -30,6 +30,8 @@ const AROUND_BATCHES: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Clients {
     options: Options,
+    /// The bytes of the largest answer that is taken.
+    largest: AtomicUsize,
     current: Mutex<Option<(Arc<Client>, Secured)>>,
     last_use: LastUse,
     slots: Arc<AtomicUsize>,
@@ -81,11 +83,17 @@ impl Clients {
     /// Connects to nothing yet. `max_fetch_bytes` is the most that is asked for at once.
     ///
     /// rskafka holds an answer several times over, in no budget: one that is larger than a fetch and a usual batch, which
-    /// comes whole whatever was asked for, it refuses by its length, and the wire takes it.
+    /// comes whole whatever was asked for, it refuses by its length, and the wire takes it. It asks for the list of all the
+    /// cluster's topics, too, and has no other limit for that: where the list is longer, so is the limit.
     pub fn new(options: &Options, max_fetch_bytes: usize) -> Self {
         let largest = max_fetch_bytes.max(USUAL_BATCH_BYTES) + AROUND_BATCHES;
-        let options = Options { max_frame_bytes: options.max_frame_bytes.min(largest), ..options.clone() };
-        Self { options, current: Mutex::default(), last_use: LastUse::now(), slots: Arc::default() }
+        Self {
+            options: options.clone(),
+            largest: AtomicUsize::new(options.max_frame_bytes.min(largest)),
+            current: Mutex::default(),
+            last_use: LastUse::now(),
+            slots: Arc::default(),
+        }
     }
 
     /// Takes a place among the partitions that rskafka reads, `most` at most.
@@ -112,7 +120,9 @@ impl Clients {
             return Ok((Arc::clone(client), secured.clone()));
         }
         *current = None;
-        let (builder, secured) = Secured::builder(&self.options, no_retries()).await?;
+        let max_frame_bytes = self.largest.load(Ordering::Relaxed);
+        let options = Options { max_frame_bytes, ..self.options.clone() };
+        let (builder, secured) = Secured::builder(&options, no_retries()).await?;
         let client =
             within(*connect_timeout, "connect to", &bootstrap.join(","), login_rskafka::connect(builder)).await?;
         let (client, secured) = current.insert((Arc::new(client), secured));
@@ -124,6 +134,22 @@ impl Clients {
     /// # Errors
     /// Where there is no leader, or it can't be reached.
     pub async fn partition(&self, topic: &str, partition: i32) -> Result<Partition, Error> {
+        loop {
+            match self.connect_to(topic, partition).await {
+                Err(Error { cause: Cause::FrameTooLarge { actual, .. }, .. }) if self.takes_lists_of(actual) => {}
+                connected => return connected,
+            }
+        }
+    }
+
+    /// Takes lists of topics of so many bytes from now on, and some more; false where `kafka.max_frame_bytes` does not
+    /// allow it, or they were taken before.
+    fn takes_lists_of(&self, bytes: usize) -> bool {
+        let wanted = bytes.saturating_add(bytes / 4).min(self.options.max_frame_bytes);
+        wanted >= bytes && self.largest.fetch_max(wanted, Ordering::Relaxed) < wanted
+    }
+
+    async fn connect_to(&self, topic: &str, partition: i32) -> Result<Partition, Error> {
         let (client, secured) = self.secured_client().await?;
         let no_room = |error: std::io::Error| Cause::Connect(error.to_string());
         let on = format!("{topic}/{partition}");

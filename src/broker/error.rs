@@ -103,6 +103,12 @@ pub enum Cause {
     /// The partition is not this instance's to write for, at the moment or any more.
     #[error("the membership in the group is in doubt: nothing is written for this partition")]
     NotHeld,
+    /// The broker has no transactions, or none that a member of a group can commit offsets in (KIP-447).
+    #[error(
+        "exactly once needs Kafka 2.5, or this service has no transactions (it offers no {0} that we know): set \
+         delivery.guarantee = \"at_least_once\""
+    )]
+    NoTransactions(String),
     /// The broker speaks no version of this request that we know.
     #[error("the broker offers no version of this request that we know: {}", one_line(.0))]
     Unsupported(String),
@@ -233,7 +239,13 @@ fn hint(code: ResponseError) -> &'static str {
         ResponseError::RecordListTooLarge => ": larger than the topic's segment.bytes",
         ResponseError::CorruptMessage => ": the broker finds it damaged, however often it is sent",
         ResponseError::UnsupportedCompressionType => ": set output.compression to a codec that the brokers know",
-        ResponseError::InvalidReplicationFactor => ": set topics.replication to at most the number of brokers",
+        ResponseError::InvalidReplicationFactor => {
+            ": set topics.replication to what the brokers take: at most their number, or -1 for their default"
+        }
+        ResponseError::PolicyViolation => {
+            ": a policy of the brokers, or of whoever runs them, refuses it: create topics with settings that it allows \
+             (topics.partitions, topics.replication), or ask them"
+        }
         _ => "",
     }
 }
@@ -279,6 +291,7 @@ impl Error {
                 | Cause::Truncated { .. }
                 | Cause::Overtaken { .. }
                 | Cause::GroupHasMembers(_)
+                | Cause::NoTransactions(_)
                 | Cause::NotHeld
         )
     }
@@ -327,6 +340,7 @@ impl Error {
             | Cause::FrameTooLarge { .. }
             | Cause::Truncated { .. }
             | Cause::GroupHasMembers(_)
+            | Cause::NoTransactions(_)
             | Cause::Unsupported(_) => ErrorClass::Fatal,
         }
     }

@@ -75,9 +75,10 @@ impl RskafkaReader {
                 self.undecodable += 1;
                 self.by_wire(wire, position, room, 0).await
             }
-            Err(error) if matches!(error.cause, Cause::FrameTooLarge { .. }) => {
+            Err(error) if is_beyond_rskafka(&error) => {
                 let (topic, partition) = (&self.topic, self.partition);
-                debug!(topic, partition, offset = position.offset.0, %error, "too large for rskafka: reading by the wire");
+                debug!(topic, partition, offset = position.offset.0, %error, "not for rskafka: reading by the wire");
+                self.suspicion = SUSPICION;
                 self.by_wire(wire, position, room, 0).await
             }
             Err(error) if matches!(error.cause, Cause::Timeout(_) | Cause::Connect(_)) => {
@@ -155,6 +156,14 @@ impl RskafkaReader {
         }
         result
     }
+}
+
+/// Whether our own client may be answered what rskafka isn't: an answer that is larger than usual; a topic of zstd on Kafka
+/// before 4, which says so to whoever fetches as old clients do (KIP-110); a broker without the versions that rskafka speaks.
+fn is_beyond_rskafka(error: &Error) -> bool {
+    matches!(error.cause, Cause::FrameTooLarge { .. })
+        || error.is(ResponseError::UnsupportedCompressionType)
+        || error.is(ResponseError::UnsupportedVersion)
 }
 
 /// The records, where they follow each other from an offset on without a gap: rskafka does not say whether

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::FindCoordinatorRequest;
+use kafka_protocol::messages::{
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest,
+    TxnOffsetCommitRequest,
+};
 use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::sync::Mutex;
 
@@ -143,6 +146,9 @@ impl Coordinator {
                 let version = connection.version(FindCoordinatorRequest::KEY).unwrap_or_default();
                 let (request, is_out) = (find_request(of, &key, version), but.as_deref() == Some(connection.address()));
                 async move {
+                    if of == Of::Transactions {
+                        has_transactions(&connection)?;
+                    }
                     match is_out {
                         true => Err(Error::code(doing, connection.address(), ResponseError::CoordinatorNotAvailable)),
                         false => connection.request(doing, &request).await,
@@ -168,6 +174,24 @@ impl Coordinator {
             Some(code) => Err(Error::code(doing, self.key.clone(), code)),
         }
     }
+}
+
+/// Makes sure that a broker offers what exactly once takes: else nobody would find a coordinator, and not say why.
+fn has_transactions(connection: &Connection) -> Result<(), Error> {
+    let taken = [
+        InitProducerIdRequest::KEY,
+        AddPartitionsToTxnRequest::KEY,
+        AddOffsetsToTxnRequest::KEY,
+        TxnOffsetCommitRequest::KEY,
+        EndTxnRequest::KEY,
+    ];
+    for key in taken {
+        if let Err(Cause::Unsupported(request)) = connection.version(key) {
+            let (doing, on) = ("look for transactions at", connection.address().to_owned());
+            return Err(Error { doing, on, cause: Cause::NoTransactions(request) });
+        }
+    }
+    Ok(())
 }
 
 /// Version 0 knows groups only; a broker without a later one refuses what is asked for no group.

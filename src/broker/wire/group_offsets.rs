@@ -247,7 +247,11 @@ fn fetched(
     partitions: &[i32],
 ) -> Result<BTreeMap<i32, GroupOffset>, Cause> {
     let undecodable = |why: String| Err(Cause::Undecodable(why));
-    let told = told(response, group, topic)?;
+    let told = match told(response, group, topic) {
+        // Some brokers that are not Apache's say so of a group that has committed nothing.
+        Err(Cause::Code(ResponseError::GroupIdNotFound)) => return Ok(BTreeMap::new()),
+        told => told?,
+    };
     let mut found = BTreeMap::new();
     for partition in partitions {
         let Some(told) = told.iter().find(|told| told.partition == *partition) else {

@@ -101,6 +101,11 @@ impl From<&ApiVersionsResponse> for Offered {
     }
 }
 
+/// A request as the protocol calls it.
+fn named(api_key: i16) -> String {
+    ApiKey::try_from(api_key).map_or_else(|()| format!("api key {api_key}"), |key| format!("{key:?}"))
+}
+
 impl Offered {
     /// The latest version of a request that both sides know.
     pub fn latest(&self, api_key: i16) -> Result<i16, Cause> {
@@ -108,7 +113,7 @@ impl Offered {
         let both = ours.zip(self.versions.get(&api_key)).map(|(ours, theirs)| ours.intersect(theirs));
         match both {
             Some(range) if !range.is_empty() => Ok(range.max),
-            _ => Err(Cause::Unsupported(format!("api key {api_key}"))),
+            _ => Err(Cause::Unsupported(named(api_key))),
         }
     }
 
@@ -123,7 +128,7 @@ impl Offered {
         let Some(version) = transaction.said_by(api_key) else { return self.latest(api_key) };
         match self.versions.get(&api_key) {
             Some(range) if (range.min..=range.max).contains(&version) => Ok(version),
-            _ => Err(Cause::Unsupported(format!("api key {api_key} in version {version}"))),
+            _ => Err(Cause::Unsupported(format!("{} in version {version}", named(api_key)))),
         }
     }
 
