@@ -2,6 +2,7 @@
 //! [`wire`], a small client of our own, which also reads what those can't, and writes.
 
 mod admin;
+mod chorus;
 mod client;
 mod ending;
 mod ends;

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::Error;
+use super::chorus::{Chorus, Line};
 use crate::config::Config;
 use crate::observe::{ComponentHandle, Observe, PartitionTrouble, Severity, Troubles};
 use crate::record::{Offset, TopicPartition};
@@ -42,13 +43,14 @@ pub struct Watch {
     observe: Observe,
     policy: Policy,
     unknown_topic_grace: Duration,
+    chorus: Chorus,
 }
 
 impl Watch {
     /// As the configuration says.
     pub fn new(observe: Observe, config: &Config) -> Self {
         let unknown_topic_grace = config.kafka.unknown_topic_grace;
-        Self { observe, policy: Policy::new(&config.retry), unknown_topic_grace }
+        Self { observe, policy: Policy::new(&config.retry), unknown_topic_grace, chorus: Chorus::default() }
     }
 
     /// An operation that is not in trouble yet. `name` is what readiness calls it.
@@ -126,8 +128,18 @@ impl Trouble {
         if let Some(shown) = &mut row.shown {
             shown.failed(class.as_str(), severity(class), &told);
         }
+        let leads = |of: &TopicPartition| {
+            let line = Line {
+                operation: self.operation,
+                class: class.as_str(),
+                text: format!("{}: {told}; trying again", self.name),
+            };
+            self.watch.chorus.leads(of, line)
+        };
         if say {
             row.said = now;
+        }
+        if say && self.of.as_ref().is_none_or(leads) {
             let (name, attempts, class) = (&*self.name, self.pauses.attempts(), class.as_str());
             let failing_for = humantime::format_duration(Duration::from_secs((now - row.since).as_secs()));
             let (topic, partition, offset) = place(self.of.as_ref(), self.at);
@@ -159,7 +171,10 @@ impl Trouble {
             let after = humantime::format_duration(Duration::from_secs(row.since.elapsed().as_secs()));
             let (topic, partition, offset) = place(self.of.as_ref(), self.at);
             let (operation, attempts) = (self.operation, self.pauses.attempts());
-            info!(operation, topic, partition, offset, attempts, %after, "{}: works again", self.name);
+            let line = || Line { operation, class: "", text: format!("{}: works again", self.name) };
+            if self.of.as_ref().is_none_or(|of| self.watch.chorus.leads(of, line())) {
+                info!(operation, topic, partition, offset, attempts, %after, "{}: works again", self.name);
+            }
             self.pauses.reset();
         }
     }

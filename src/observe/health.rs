@@ -8,6 +8,7 @@
 //! A component that is in trouble turns the process unready after a grace, so that a blip does not
 //! flap; trouble that lasts until someone mends it does so at once.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::lock;
+use super::plain::Plain;
 
 /// Health of the whole process. Clones are the same.
 #[derive(Debug, Clone)]
@@ -100,7 +102,7 @@ impl Health {
             State::Starting | State::Degraded(Severity::Passing) => age > self.inner.grace,
             State::Degraded(Severity::Fatal) | State::Dead => true,
         }));
-        none_of(reasons.collect())
+        none_of(grouped(reasons.collect()))
     }
 
     /// Whether the process is worth keeping: false only where a component has declared itself dead.
@@ -108,7 +110,7 @@ impl Health {
     /// # Errors
     /// Which components are dead: at least one.
     pub fn is_live(&self) -> Result<(), Vec<Reason>> {
-        none_of(self.reasons(|state, _| state == State::Dead))
+        none_of(grouped(self.reasons(|state, _| state == State::Dead)))
     }
 
     /// What is wrong with the components that `counts` picks by state and age.
@@ -123,6 +125,7 @@ impl Health {
                 state: condition.state.as_str(),
                 reason: condition.reason.clone(),
                 age,
+                others: Vec::new(),
             })
         });
         reasons.collect()
@@ -133,11 +136,60 @@ fn none_of(reasons: Vec<Reason>) -> Result<(), Vec<Reason>> {
     if reasons.is_empty() { Ok(()) } else { Err(reasons) }
 }
 
+/// One reason for all components that say the same, but for the partition that each speaks of.
+fn grouped(reasons: Vec<Reason>) -> Vec<Reason> {
+    let mut groups: Vec<Reason> = Vec::with_capacity(reasons.len());
+    let mut known: HashMap<(&'static str, String, String), usize> = HashMap::new();
+    for reason in reasons {
+        let (what, place) = split(&reason.component);
+        let cause = place.map_or_else(|| reason.reason.clone(), |place| reason.reason.replace(place, ANY));
+        let key = (reason.state, what.to_owned(), cause.clone());
+        match known.get(&key).and_then(|at| groups.get_mut(*at)).filter(|_| place.is_some()) {
+            Some(group) => {
+                group.others.push(reason.component);
+                group.age = group.age.max(reason.age);
+                group.reason = cause;
+            }
+            None => {
+                known.insert(key, groups.len());
+                groups.push(reason);
+            }
+        }
+    }
+    for group in groups.iter_mut().filter(|group| !group.others.is_empty()) {
+        group.others.push(Arc::clone(&group.component));
+        let by_place = |component: &Arc<str>| {
+            let place = split(component).1.and_then(|place| place.rsplit_once('/'));
+            place.map(|(topic, number)| (topic.to_owned(), number.parse::<u32>().unwrap_or(u32::MAX)))
+        };
+        group.others.sort_by_cached_key(by_place);
+        group.component = group.others.remove(0);
+    }
+    groups
+}
+
+/// What stands for a partition in a text that is of several.
+const ANY: &str = "…";
+
+/// What a component does, and the partition that it does it to, if its name ends in one.
+fn split(component: &str) -> (&str, Option<&str>) {
+    let is_place = |word: &str| word.rsplit_once('/').is_some_and(|(_, number)| number.parse::<u32>().is_ok());
+    match component.rsplit_once(' ') {
+        Some((what, place)) if is_place(place) => (what, Some(place)),
+        _ => (component, None),
+    }
+}
+
+/// So many of those that share a reason are named.
+const NAMED: usize = 3;
+
 /// Why the process is not ready, or not live.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
     /// Which part; `process` is the whole.
     pub component: Arc<str>,
+    /// More parts that say the same, each of its own partition.
+    pub others: Vec<Arc<str>>,
     /// The state it is in.
     pub state: &'static str,
     /// What it says about that.
@@ -148,18 +200,28 @@ pub struct Reason {
 
 impl Reason {
     fn of_process(state: &'static str, reason: &str) -> Self {
-        Self { component: "process".into(), state, reason: reason.into(), age: Duration::ZERO }
+        Self { component: "process".into(), others: Vec::new(), state, reason: reason.into(), age: Duration::ZERO }
     }
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { component, state, reason, age } = self;
-        write!(f, "{component}: {state}")?;
+        let Self { component, others, state, reason, age } = self;
+        if !others.is_empty() {
+            write!(f, "{} partitions: ", others.len() + 1)?;
+        }
+        f.write_str(component)?;
+        for other in others.iter().take(NAMED - 1) {
+            write!(f, ", {}", split(other).1.unwrap_or(other))?;
+        }
+        if let more @ 1.. = others.len().saturating_sub(NAMED - 1) {
+            write!(f, " and {more} more")?;
+        }
+        write!(f, ": {state}")?;
         if age.as_secs() > 0 {
             write!(f, " for {}s", age.as_secs())?;
         }
-        write!(f, ": {}", reason.escape_debug())
+        write!(f, ": {}", Plain(reason))
     }
 }
 
@@ -343,6 +405,26 @@ mod tests {
         drop(component);
         assert_eq!(lines(health.is_live()), ["second: dead: the offset store is gone"]);
         assert!(health.is_ready().is_err());
+    }
+
+    #[test]
+    fn one_cause_is_one_line() {
+        let health = running();
+        let components: Vec<_> = (0..60).rev().map(|p| health.component(format!("read user-login/{p}"))).collect();
+        for (partition, component) in components.iter().rev().enumerate() {
+            let why = format!("fetch from user-login/{partition}: broker 1 said \"no\"");
+            component.degraded(&why, Severity::Fatal);
+        }
+        let mut expected = vec![
+            "60 partitions: read user-login/0, user-login/1, user-login/2 and 57 more: degraded: fetch from …: broker 1 \
+             said \"no\"",
+        ];
+        assert_eq!(lines(health.is_ready()), expected);
+        components[59 - 7].degraded("another cause", Severity::Fatal);
+        expected[0] = "59 partitions: read user-login/0, user-login/1, user-login/2 and 56 more: degraded: fetch from …: \
+                       broker 1 said \"no\"";
+        expected.push("read user-login/7: degraded: another cause");
+        assert_eq!(lines(health.is_ready()), expected);
     }
 
     #[test]

@@ -44,6 +44,7 @@ mod operator;
 mod page;
 mod paused;
 mod places;
+mod plain;
 mod process;
 mod ready;
 pub mod stats;
@@ -65,8 +66,11 @@ pub use health::{ComponentHandle, Health, Phase, Reason, Severity};
 pub use histogram::DurationHistogram;
 pub use http::{AdminServer, BindError, Limits};
 pub use login_codec::distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
-pub use metrics::{Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics, Seconds, is_time};
+pub use metrics::{
+    Counter, Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics, Seconds, is_time,
+};
 pub use paused::{Pause, PauseBoard};
+pub use plain::Plain;
 pub use process::raise_most_files;
 pub use status::{
     GroupReport, LastError, PartitionReport, PartitionState, PartitionStatus, PartitionTrouble, Status, StatusBoard,

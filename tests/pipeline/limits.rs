@@ -78,7 +78,7 @@ async fn an_operators_word_lets_the_batch_through() {
         append_garbage(&world, partition, 30);
     }
     let pipeline = world.start().await;
-    pipeline.until("both wait", || pipeline.unready().lines().count() == 2).await;
+    pipeline.until_unready("2 partitions: dead letters of user-login/0, user-login/1: degraded").await;
     assert!(resume(&pipeline, "guessed", "/resume").await.starts_with("HTTP/1.1 401"));
     assert!(resume(&pipeline, "open-sesame", "/resume?partition=9").await.starts_with("HTTP/1.1 409"));
     assert!(resume(&pipeline, "open-sesame", "/resume?partition=x").await.starts_with("HTTP/1.1 400"));

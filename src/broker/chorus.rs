@@ -1,0 +1,116 @@
+//! One line of the log for what many partitions say at once.
+//!
+//! ```text
+//! read user-login/0: no leader; trying again          the first says it at once
+//! read user-login/1: ...  2: ...  59: ...             the others are gathered for a second
+//! the same of 59 more: user-login/1, user-login/2, user-login/3 and 56 more
+//! ```
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::runtime::Handle;
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use crate::record::TopicPartition;
+use crate::retry::ErrorClass;
+
+/// For so long those that say the same are gathered.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// So many of them are named.
+const NAMED: usize = 3;
+
+/// Who has said what lately. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Chorus {
+    /// Those that have said a line, in their order.
+    gathering: Arc<Mutex<HashMap<Line, Vec<TopicPartition>>>>,
+}
+
+/// What is said, without of whom.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Line {
+    /// What is done.
+    pub operation: &'static str,
+    /// How bad it is; empty where it is over.
+    pub class: &'static str,
+    /// What happened.
+    pub text: String,
+}
+
+impl Chorus {
+    /// Whether a partition is to say this by itself: it is the first, and the others are gathered from now on.
+    pub fn leads(&self, of: &TopicPartition, mut line: Line) -> bool {
+        // Where nothing runs, nobody could tell of the others later.
+        let Ok(runtime) = Handle::try_current() else { return true };
+        line.text = line.text.replace(&of.to_string(), "…");
+        let mut gathering = self.gathering.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(all) = gathering.get_mut(&line) {
+            if !all.contains(of) {
+                all.push(of.clone());
+            }
+            return false;
+        }
+        gathering.insert(line.clone(), vec![of.clone()]);
+        let chorus = self.clone();
+        runtime.spawn(
+            async move {
+                sleep(GATHER).await;
+                chorus.tell(&line);
+            }
+            .boxed(),
+        );
+        true
+    }
+
+    fn tell(&self, line: &Line) {
+        let gathered = self.gathering.lock().unwrap_or_else(PoisonError::into_inner).remove(line);
+        let mut others: Vec<_> = gathered.into_iter().flatten().skip(1).collect();
+        if others.is_empty() {
+            return;
+        }
+        others.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        let (count, operation, text) = (others.len(), line.operation, &line.text);
+        let mut named = others.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        if let more @ 1.. = count.saturating_sub(NAMED) {
+            named.push_str(&format!(" and {more} more"));
+        }
+        match line.class {
+            "" => info!(operation, partitions = count, "the same of {named}: {text}"),
+            class if class == ErrorClass::Fatal.as_str() => {
+                error!(operation, class, partitions = count, "the same of {named}: {text}");
+            }
+            class => warn!(operation, class, partitions = count, "the same of {named}: {text}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::logs::testing;
+
+    #[tokio::test(start_paused = true)]
+    async fn many_that_say_the_same_are_told_on_two_lines() {
+        let (lines, _guard) = testing::captured();
+        let chorus = Chorus::default();
+        let says = |partition: i32, why: &str| {
+            let of = TopicPartition::new("user-login", partition);
+            let text = format!("read {of}: {why}; trying again");
+            chorus.leads(&of, Line { operation: "fetch", class: "transient", text })
+        };
+        let lead: Vec<_> = (0..60).filter(|partition| says(*partition, "no leader")).collect();
+        assert_eq!(lead, [0]);
+        assert!(says(3, "no route") && !says(3, "no route") && !says(0, "no leader"));
+        sleep(GATHER * 2).await;
+        let said: Vec<_> = lines.json().iter().map(|line| line["message"].as_str().unwrap().to_owned()).collect();
+        let expected =
+            "the same of user-login/1, user-login/2, user-login/3 and 56 more: read …: no leader; trying again";
+        assert_eq!(said, [expected]);
+        assert!(says(1, "no leader"), "it is over");
+    }
+}
