@@ -55,7 +55,7 @@ impl Processor for PageViews {
         Enriched { clock_skewed: view.viewed_at_ms > now.unix_ms }
     }
 
-    fn field<'e>(&self, view: &'e PageView<'_>, name: &str) -> Option<Cow<'e, str>> {
+    fn field<'e>(&self, view: &'e PageView<'_>, name: &str, _: &Now) -> Option<Cow<'e, str>> {
         (name == "host").then_some(Cow::Borrowed(&view.host))
     }
 

@@ -17,7 +17,7 @@ use crate::geoip::{Countries, CountryFile};
 use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Observe, Snapshot, stats};
 use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
 use crate::record::TopicPartition;
-use crate::stages::{AmendedLogin, Login, MakeStages, Processor, Routes, Stages, amendments};
+use crate::stages::{AmendedLogin, Login, MakeStages, Processor, Routes, Stages, amendments, possible};
 use crate::supervisor::{MakeWorker, Supervisor};
 use crate::tenure::Tenure;
 use crate::worker::{
@@ -61,6 +61,9 @@ pub enum AppError {
         /// The processor that runs.
         processor: &'static str,
     },
+    /// Rules of routing that can hold of no event.
+    #[error("{0}")]
+    Rules(String),
     /// A rule's expression; the configuration has checked it.
     #[error("a route's expression: {0}")]
     Route(#[from] regex_lite::Error),
@@ -109,6 +112,7 @@ impl App {
     }
 
     async fn open_logins(config: Config) -> Result<Self, AppError> {
+        possible::check(&config).map_err(AppError::Rules)?;
         let key = config.privacy.key().map_err(AppError::Key)?;
         let Some(amendments) = amendments(&config.enrich, &config.privacy, key.as_ref()) else {
             return Self::assemble(config, |_| (Login, None)).await;
@@ -371,7 +375,7 @@ impl Workshop {
 impl MakeWorker for Workshop {
     fn make(&self, partition: i32, assigned: &Assigned) -> PartitionWorker {
         let Assigned { tenure, topic_id, is_new } = assigned.clone();
-        let Self { config, observe, watch, clients, cluster, writer, store, budget, reserve, .. } = self;
+        let Self { config, observe, watch, clients, cluster, writer, store, routes, budget, reserve, .. } = self;
         let topic = &config.source.topic;
         let metrics = Arc::new(observe.metrics.partition(topic, partition));
         let status = Arc::new(observe.partitions.partition(topic, partition));
@@ -425,6 +429,7 @@ impl MakeWorker for Workshop {
                 metrics,
                 Arc::clone(&status),
                 observe.tallies.register(),
+                routes.names(),
             )),
         });
         PartitionWorker { tenure, source, sink, status }

@@ -89,8 +89,9 @@ cell = 7
 
 ## `[[route]]`
 
-Rules that send some of the good records elsewhere, in the file only. They are tried in order; the first that matches
-decides, and a record that none matches goes to `output.topic`.
+Rules that send some of the good records elsewhere, in the file only. They are tried in order; the first whose condition
+holds decides, and a record that no rule takes goes to `output.topic`. Rules look at the event as it is written: device
+types in lower case, `latency_ms` and `processed_at` as they will be, pseudonyms in place of what `privacy` covers.
 
 ```toml
 [[route]]
@@ -98,8 +99,14 @@ when = { field = \"device_type\", equals = \"ios\" }
 topic = \"processed-user-login-ios\"
 
 [[route]]
+name = \"abroad\"
 when = { field = \"locale\", one_of = [\"RU\", \"CA\"] }
 topic = \"processed-user-login-abroad\"
+
+[[route]]
+name = \"late-canary\"
+when = { all = [{ header = \"canary\", equals = \"1\" }, { field = \"latency_ms\", gt = 60000 }] }
+topic = \"processed-user-login-late\"
 
 [[route]]
 when = { field = \"app_version\", matches = '^1\\.' }
@@ -108,7 +115,9 @@ drop = true
 
 | key | what it does |
 |---|---|
-| `when.field` | The field of the event to look at |
-| `when.equals`, `when.one_of`, `when.matches` | Exactly one: the value, a list of values, or a regular expression that matches anywhere unless anchored |
+| `name` | What `login_pipeline_rule_records_total`, `/status`, `top` and the page call the rule; its topic, or `drop`, unless said otherwise |
+| `when.field`, `when.header` | The field of the event, or the header of the record (the last one of that name), to look at |
+| `when.equals`, `when.one_of`, `when.matches`, `when.lt`, `when.gt` | Exactly one: the value, a list of values, a regular expression that matches anywhere unless anchored, or a number that a number is less or greater than. Where there is no such field or header, or no number, it does not hold |
+| `when.all`, `when.any`, `when.not` | In their place: conditions of which all hold, a list of which one holds, or one that doesn't |
 | `topic`, `drop` | Exactly one: the topic that such records go to (neither the source, nor the dead-letter, nor the offsets topic), or `drop = true` to drop and count them |
 ";

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use login_pipeline::app::{App, AppError};
-use login_pipeline::config::{Config, IpPrivacy, ReaderKind};
+use login_pipeline::config::{AssignmentMode, Config, IpPrivacy, OffsetStoreKind, ReaderKind};
 use login_pipeline::sandbox::{NewBatch, NewRecord, Sandbox, StoredRecord};
 use page_views::PageViews;
 use serde_json::Value;
@@ -31,6 +31,8 @@ fn config(sandbox: &Sandbox, folder: &TempDir) -> Config {
     config.source.max_wait = Duration::from_millis(50);
     config.output.topic = OUTPUT.to_owned();
     config.dead_letter.topic = DLQ.to_owned();
+    config.assignment.mode = AssignmentMode::Static { partitions: None };
+    config.offsets.store = OffsetStoreKind::File;
     config.offsets.path = folder.path().to_owned();
     config.admin.listen = ([127, 0, 0, 1], 0).into();
     config

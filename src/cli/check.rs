@@ -10,13 +10,13 @@ use kafka_protocol::ResponseError;
 
 use tokio::time::{Instant, sleep};
 
-use super::{Check, runtime};
+use super::{Check, Patience, runtime};
 use crate::broker::wire::{Cluster, Coordinator, NewTopic, Options, Shortfall, Topic};
 use crate::broker::{Cause, DEAD_LETTER, Error as BrokerError};
 use crate::config::{Config, CreateTopics, Guarantee, OffsetStoreKind, Problems};
 use crate::geoip::Database;
 use crate::retry::ErrorClass;
-use crate::stages::Routes;
+use crate::stages::{Routes, possible};
 use crate::tenure::Tenure;
 
 /// Loads the configuration and writes it to `out` in TOML. Nothing is bound and no broker asked;
@@ -27,10 +27,14 @@ use crate::tenure::Tenure;
 /// [`Error::Config`] where there is no configuration to check further.
 pub fn run(args: &Check, out: &mut dyn Write) -> Result<Config, Error> {
     let config = args.settings.load()?;
+    possible::check(&config).map_err(Error::Rules)?;
     let toml = config.to_toml().map_err(io::Error::from)?;
     out.write_all(toml.as_bytes())?;
     if let Some(path) = &config.enrich.geoip.file {
         writeln!(out, "# {}", countries(path))?;
+    }
+    for doubt in possible::doubts(&config) {
+        writeln!(out, "# WARN  {doubt}")?;
     }
     out.flush()?;
     Ok(config)
@@ -49,8 +53,9 @@ fn countries(path: &Path) -> String {
 ///
 /// # Errors
 /// Where anything stands in the way of a run.
-pub fn connect(config: &Config, out: &mut dyn Write) -> Result<(), Box<dyn std::error::Error>> {
-    let ended = runtime::run(Some(1), |_| ask(config))?;
+pub fn connect(mut config: Config, patience: Patience, out: &mut dyn Write) -> Result<(), Box<dyn std::error::Error>> {
+    patience.limit(&mut config);
+    let ended = runtime::run(Some(1), |_| ask(&config))?;
     let runtime::Ended::InOrder(found) = ended else { return Err("interrupted".into()) };
     let mut wrong = 0;
     for (line, right) in found? {
@@ -205,6 +210,9 @@ pub enum Error {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] Problems),
+    /// Rules of routing can hold of no event.
+    #[error("{0}")]
+    Rules(String),
     /// It is right and can't be printed.
     #[error("can't print the configuration: {0}")]
     Print(#[from] io::Error),

@@ -146,8 +146,8 @@ fn security(s: &Settings) -> Security {
 /// Members of a group come and go on other machines: their offsets lie where all can see them.
 fn default_store(settings: &Settings) -> OffsetStoreKind {
     match settings.setting(MODE) {
-        Some(Setting::Word("group")) => OffsetStoreKind::Group,
-        _ => OffsetStoreKind::File,
+        Some(Setting::Word("static" | "ordinal")) => OffsetStoreKind::File,
+        _ => OffsetStoreKind::Group,
     }
 }
 
@@ -163,15 +163,18 @@ fn assignment_mode(settings: &Settings, hostname: Option<&str>, problems: &mut P
         problem.found.extend([key, MODE].into_iter().filter_map(|key| settings.found(key)));
         problems.push(problem);
     };
+    let has_list = settings.is_given(PARTITIONS)
+        && settings.is_sound(PARTITIONS)
+        && settings.setting(PARTITIONS) != Some(&Setting::AllPartitions);
     match settings.setting(MODE) {
         Some(Setting::Word("ordinal")) => {
-            if settings.is_given(PARTITIONS) && settings.setting(PARTITIONS) != Some(&Setting::AllPartitions) {
+            if has_list {
                 foreign(PARTITIONS, "a list of partitions in ordinal mode", "nothing, or assignment.mode = static");
             }
             ordinal_mode(settings, hostname, problems)
         }
         Some(Setting::Word("group")) => {
-            if settings.is_given(PARTITIONS) && settings.setting(PARTITIONS) != Some(&Setting::AllPartitions) {
+            if has_list {
                 foreign(PARTITIONS, "a list of partitions in group mode", "nothing, or assignment.mode = static");
             }
             for key in [ORDINAL, REPLICAS].into_iter().filter(|key| settings.is_given(key)) {
@@ -185,7 +188,7 @@ fn assignment_mode(settings: &Settings, hostname: Option<&str>, problems: &mut P
             }
             AssignmentMode::Static { partitions: settings.at(PARTITIONS) }
         }
-        None => AssignmentMode::Static { partitions: None },
+        None => AssignmentMode::Group,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Keys that somebody set and that would do nothing: what they were set for doesn't happen, and nobody is told.
 //!
 //! A key that is set to its default is none of these, so that what `check` prints loads again. Two keys are left
-//! out, since whole fleets are given them whatever each instance does: `offsets.path` and `group.id`.
+//! out, since whole fleets are given them whatever each instance does: `group.id`, and `offsets.path`, but where nothing
+//! says how partitions are shared, or where offsets are.
 
 use super::problem::{Problem, Problems};
 use super::schema::{self, Default};
@@ -107,6 +108,15 @@ static IDLE: &[Idle] = &[
 
 /// Notes every key that would do nothing, where that and the key it depends on are sound.
 pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problems) {
+    let says_nothing = ["assignment.mode", "offsets.store"].iter().all(|key| !settings.is_given(key));
+    if says_nothing && settings.is_given("offsets.path") && settings.is_sound("offsets.path") {
+        let wrong =
+            "offsets in files are not the default: they are the group's, in which instances share the partitions";
+        let mut problem = Problem::new("offsets.path", wrong);
+        problem = problem.allowed("nothing, or assignment.mode = static with it");
+        problem.found.extend(settings.found("offsets.path"));
+        problems.push(problem);
+    }
     for idle in IDLE.iter().filter(|idle| settings.is_sound(idle.because) && (idle.holds)(config)) {
         for key in idle.keys.iter().filter(|key| settings.is_sound(key) && differs_from_default(settings, key)) {
             let mut problem = Problem::new(*key, idle.wrong).allowed(idle.allowed);

@@ -54,6 +54,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use login_codec::compression::Compression;
+pub(crate) use suggest::closest;
 
 pub use dead_letter::{DeadLetter, DeadLetterLimits, OnLimit, Oversize};
 pub use enrich::{Enrich, GeoIp, OWN_FIELDS, StaticValue};
@@ -249,9 +250,11 @@ pub enum Partitioner {
     Key,
 }
 
-/// One `[[route]]`: records whose field matches go to a topic of their own, or nowhere.
+/// One `[[route]]`: good records of which its condition holds go to a topic of their own, or nowhere.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RouteRule {
+    /// What counts call it; no two rules have the same.
+    pub name: String,
     /// Which records.
     pub when: Condition,
     /// Where they go.
@@ -259,17 +262,47 @@ pub struct RouteRule {
     pub action: RouteAction,
 }
 
-/// A condition on one field of the event.
+/// What a record must be.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Condition {
-    /// The field's name, such as `device_type`.
-    pub field: String,
-    /// What its value must be.
-    #[serde(flatten)]
-    pub test: Test,
+#[serde(untagged)]
+pub enum Condition {
+    /// It has this field or header, with such a value.
+    Has {
+        /// What is looked at.
+        #[serde(flatten)]
+        subject: Subject,
+        /// What its value must be.
+        #[serde(flatten)]
+        test: Test,
+    },
+    /// All of these hold.
+    All {
+        /// At least one.
+        all: Vec<Condition>,
+    },
+    /// One of these holds.
+    Any {
+        /// At least one.
+        any: Vec<Condition>,
+    },
+    /// This does not hold.
+    Not {
+        /// What must not be.
+        not: Box<Condition>,
+    },
 }
 
-/// What a field's value must be.
+/// What a test looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// A field of the event as it is written, such as `device_type`.
+    Field(String),
+    /// A header of the record; the last one of that name.
+    Header(String),
+}
+
+/// What a value must be.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Test {
@@ -279,6 +312,17 @@ pub enum Test {
     OneOf(Vec<String>),
     /// A match of this regular expression, anywhere unless anchored. Checked when parsed.
     Matches(String),
+    /// A number less than this.
+    Lt(f64),
+    /// A number greater than this.
+    Gt(f64),
+}
+
+impl Condition {
+    /// A condition on a field of the event.
+    pub fn field(name: &str, test: Test) -> Self {
+        Self::Has { subject: Subject::Field(name.to_owned()), test }
+    }
 }
 
 /// Where records that match a rule go.

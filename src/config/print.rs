@@ -66,9 +66,10 @@ fn route(toml: &mut String, rule: &RouteRule) -> Result<(), serde_json::Error> {
 fn inline(value: &Value) -> String {
     match value {
         Value::Object(table) => {
-            let entries: Vec<_> = table.iter().map(|(name, value)| format!("{name} = {}", scalar(value))).collect();
+            let entries: Vec<_> = table.iter().map(|(name, value)| format!("{name} = {}", inline(value))).collect();
             format!("{{ {} }}", entries.join(", "))
         }
+        Value::Array(items) => format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", ")),
         _ => scalar(value),
     }
 }

@@ -2,18 +2,25 @@
 //!
 //! ```toml
 //! [[route]]
-//! when = { field = "locale", one_of = ["RU", "CA"] }  # or equals = "RU", or matches = "^R"
+//! name = "abroad"                                     # or by its topic, or "drop"
+//! when = { field = "locale", one_of = ["RU", "CA"] }  # or equals, matches, lt, gt; or header = "..."
 //! topic = "user-login-abroad"                         # or drop = true
+//!
+//! [[route]]
+//! when = { all = [{ field = "device_type", equals = "ios" }, { not = { header = "canary", equals = "1" } }] }
+//! topic = "user-login-ios"
 //! ```
 
-use figment::value::{Dict, Value};
+use std::collections::BTreeSet;
+
+use figment::value::{Dict, Num, Value};
 
 use super::layers::ROUTE;
 use super::parse::{Refusal, Setting, text, topic, wrong_type};
 use super::problem::{Found, Problem, Problems, segment, show};
 use super::settings::Settings;
 use super::suggest::closest;
-use super::{Condition, RouteAction, RouteRule, Test};
+use super::{Condition, RouteAction, RouteRule, Subject, Test};
 
 /// The store that keeps offsets in a topic.
 const TOPIC_STORE: Setting = Setting::Word("topic");
@@ -21,28 +28,77 @@ const TOPIC_STORE: Setting = Setting::Word("topic");
 /// What `privacy.*` says of a field that no event is written with.
 const REMOVED: Setting = Setting::Word("remove");
 
-const TESTS: [&str; 3] = ["equals", "one_of", "matches"];
+const KINDS: [&str; 5] = ["field", "header", "all", "any", "not"];
+const TESTS: [&str; 5] = ["equals", "one_of", "matches", "lt", "gt"];
 const ACTIONS: [&str; 2] = ["topic", "drop"];
+/// As deep a condition may be, and it is read by recursion.
+const MAX_DEPTH: usize = 8;
+const MAX_NAME: usize = 64;
 
 /// The rules in their order, without those that are problems.
 pub(super) fn rules(settings: &Settings, problems: &mut Problems) -> Vec<RouteRule> {
     let Some((value, origin)) = &settings.route else { return Vec::new() };
-    let mut parser = Parser { settings, origin, problems };
+    let mut parser = Parser { settings, origin, problems, names: BTreeSet::new() };
     let Value::Array(_, tables) = value else {
         parser.refuse(ROUTE, wrong_type(value, "a list of tables"), Some(value), "[[route]] tables");
         return Vec::new();
     };
+    // Names that are given are kept from rules that have none.
+    parser.names.extend(tables.iter().filter_map(|table| dict_value(table, "name")?.as_str().map(str::to_owned)));
+    let mut given = BTreeSet::new();
     let mut rules: Vec<(usize, RouteRule)> = Vec::with_capacity(tables.len());
     for (i, table) in tables.iter().enumerate() {
-        let Some(rule) = parser.rule(&format!("{ROUTE}[{i}]"), table) else { continue };
-        if let Some((first, _)) = rules.iter().find(|(_, before)| before.when == rule.when) {
-            let wrong = format!("the condition of {ROUTE}[{first}], which decides first: this rule would do nothing");
-            let path = format!("{ROUTE}[{i}].when");
-            parser.refuse(&path, Refusal::new(wrong), dict_value(table, "when"), "a condition of its own");
+        let path = format!("{ROUTE}[{i}]");
+        let Some(rule) = parser.rule(&path, table) else { continue };
+        if dict_value(table, "name").is_some() && !given.insert(rule.name.clone()) {
+            let refusal = Refusal::new("the name of another rule");
+            parser.refuse(&format!("{path}.name"), refusal, dict_value(table, "name"), "a name of its own");
+        }
+        if let Some(hiding) = hidden(&rule.when, &rules) {
+            let wrong = format!("whatever this holds of, {hiding} decides first: the rule would do nothing");
+            parser.refuse(
+                &format!("{path}.when"),
+                Refusal::new(wrong),
+                dict_value(table, "when"),
+                "what is left to it",
+            );
         }
         rules.push((i, rule));
     }
     rules.into_iter().map(|(_, rule)| rule).collect()
+}
+
+/// Which earlier rules decide about all that a condition holds of, as far as that can be told from texts: what a rule
+/// before it says word for word, and lists of values of which each is some earlier rule's.
+fn hidden(when: &Condition, before: &[(usize, RouteRule)]) -> Option<String> {
+    let named = |i: usize| format!("{ROUTE}[{i}]");
+    if let Some((first, _)) = before.iter().find(|(_, rule)| rule.when == *when) {
+        return Some(named(*first));
+    }
+    let Condition::Has { subject, test } = when else { return None };
+    let values = match test {
+        Test::Equals(value) => std::slice::from_ref(value),
+        Test::OneOf(values) => values,
+        Test::Matches(_) | Test::Lt(_) | Test::Gt(_) => return None,
+    };
+    let takes = |rule: &RouteRule, value: &str| matches!(&rule.when, Condition::Has { subject: same, test } if same == subject && test.holds(value));
+    let decide: Option<BTreeSet<usize>> =
+        values.iter().map(|value| before.iter().find(|(_, rule)| takes(rule, value)).map(|(i, _)| *i)).collect();
+    decide.map(|all| all.into_iter().map(named).collect::<Vec<_>>().join(" or "))
+}
+
+impl Test {
+    /// Whether it holds of this value. Slow, for checking rules: an expression is compiled each time.
+    fn holds(&self, value: &str) -> bool {
+        let number = || value.parse::<f64>().ok();
+        match self {
+            Self::Equals(expected) => value == expected,
+            Self::OneOf(expected) => expected.iter().any(|expected| value == expected),
+            Self::Matches(pattern) => regex_lite::Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(value)),
+            Self::Lt(limit) => number().is_some_and(|number| number < *limit),
+            Self::Gt(limit) => number().is_some_and(|number| number > *limit),
+        }
+    }
 }
 
 fn dict_value<'v>(table: &'v Value, name: &str) -> Option<&'v Value> {
@@ -53,44 +109,104 @@ struct Parser<'a> {
     settings: &'a Settings,
     origin: &'a str,
     problems: &'a mut Problems,
+    /// Those that are taken.
+    names: BTreeSet<String>,
 }
 
 impl Parser<'_> {
     fn rule(&mut self, path: &str, value: &Value) -> Option<RouteRule> {
-        let table = self.table(path, value, &["when", "topic", "drop"])?;
+        let table = self.table(path, value, &["name", "when", "topic", "drop"])?;
+        let name = match table.get("name") {
+            Some(name) => {
+                let allowed = "1 to 64 letters, digits, '.', '_' and '-'";
+                Some(self.take(&format!("{path}.name"), name, allowed, |name| rule_name(text(name)?)))
+            }
+            None => None,
+        };
         let when = match table.get("when") {
-            Some(when) => self.condition(&format!("{path}.when"), when),
-            None => self.missing(path, "no condition", "when = { field = ..., and equals, one_of or matches }"),
+            Some(when) => self.condition(&format!("{path}.when"), when, 0),
+            None => self.missing(path, "no condition", "when = { field = ..., and equals, one_of, matches, lt or gt }"),
         };
         let action = self.action(path, table);
-        Some(RouteRule { when: when?, action: action? })
+        let (when, action) = (when?, action?);
+        let name = match name {
+            Some(given) => given?,
+            None => self.unnamed(match &action {
+                RouteAction::Topic(topic) => topic,
+                RouteAction::Drop => "drop",
+            }),
+        };
+        Some(RouteRule { name, when, action })
     }
 
-    fn condition(&mut self, path: &str, value: &Value) -> Option<Condition> {
-        let table = self.table(path, value, &["field", "equals", "one_of", "matches"])?;
-        let field = match table.get("field") {
-            Some(field) => {
-                let fields = [("ip", "privacy.ip"), ("user_id", "privacy.user_id"), ("device_id", "privacy.device_id")];
-                let removed = fields.map(|(name, key)| (name, self.settings.setting(key) == Some(&REMOVED)));
-                self.take(&format!("{path}.field"), field, "the name of a field", |field| match text(field)? {
-                    "" => Err(Refusal::new("empty")),
-                    name if removed.contains(&(name, true)) => {
-                        Err(Refusal::new(format!("privacy.{name} removes it, so that the rule would do nothing")))
-                    }
-                    name => Ok(name.to_owned()),
-                })
+    /// A name for a rule that has none.
+    fn unnamed(&mut self, usual: &str) -> String {
+        let cut: String = usual.chars().take(MAX_NAME).collect();
+        let numbered = (2..).map(|n: u32| format!("{usual}-{n}"));
+        let name = std::iter::once(cut).chain(numbered).find(|name| !self.names.contains(name)).unwrap_or_default();
+        self.names.insert(name.clone());
+        name
+    }
+
+    fn condition(&mut self, path: &str, value: &Value, depth: usize) -> Option<Condition> {
+        if depth > MAX_DEPTH {
+            let refusal = Refusal::new(format!("nested deeper than {MAX_DEPTH}"));
+            self.refuse(path, refusal, None, "all, any and not within each other a few times");
+            return None;
+        }
+        let known: Vec<&str> = KINDS.iter().chain(&TESTS).copied().collect();
+        let table = self.table(path, value, &known)?;
+        let kind = self.exactly_one(path, table, &KINDS, "nothing to look at");
+        let kind = kind.map(|(kind, of)| (kind, of, format!("{path}.{kind}")));
+        let subject = match &kind {
+            Some(("field", of, at)) => self.field(at, of).map(Subject::Field),
+            Some(("header", of, at)) => self.take(at, of, "the name of a header", not_empty).map(Subject::Header),
+            Some((kind, of, at)) => {
+                if let Some((test, value)) = table.iter().find(|(name, _)| TESTS.contains(&name.as_str())) {
+                    let refusal = Refusal::new("a test of nothing");
+                    self.refuse(&format!("{path}.{test}"), refusal, Some(value), "a field or header with it");
+                    return None;
+                }
+                return match *kind {
+                    "not" => Some(Condition::Not { not: Box::new(self.condition(at, of, depth + 1)?) }),
+                    "all" => Some(Condition::All { all: self.conditions(at, of, depth + 1)? }),
+                    _ => Some(Condition::Any { any: self.conditions(at, of, depth + 1)? }),
+                };
             }
-            None => self.missing(path, "no field", "field = the name of a field, such as device_type"),
+            None => None,
         };
-        let test = self.exactly_one(path, table, &TESTS, "no test of the field").and_then(|(name, value)| {
-            let path = format!("{path}.{name}");
-            match name {
-                "equals" => self.take(&path, value, "text", |value| text(value).map(str::to_owned)).map(Test::Equals),
-                "one_of" => self.take(&path, value, "a list of texts", one_of).map(Test::OneOf),
-                _ => self.take(&path, value, "a regular expression", regex).map(Test::Matches),
+        let (name, value) = self.exactly_one(path, table, &TESTS, "no test of its value")?;
+        let path = format!("{path}.{name}");
+        let test = match name {
+            "equals" => self.take(&path, value, "text", |value| text(value).map(str::to_owned)).map(Test::Equals),
+            "one_of" => self.take(&path, value, "a list of texts", one_of).map(Test::OneOf),
+            "matches" => self.take(&path, value, "a regular expression", regex).map(Test::Matches),
+            "lt" => self.take(&path, value, "a number", number).map(Test::Lt),
+            _ => self.take(&path, value, "a number", number).map(Test::Gt),
+        };
+        Some(Condition::Has { subject: subject?, test: test? })
+    }
+
+    fn conditions(&mut self, path: &str, value: &Value, depth: usize) -> Option<Vec<Condition>> {
+        let items = self.take(path, value, "a list of conditions", |value| match value {
+            Value::Array(_, items) if items.is_empty() => Err(Refusal::new("an empty list")),
+            Value::Array(_, items) => Ok(items.clone()),
+            _ => Err(wrong_type(value, "a list of tables")),
+        })?;
+        let read = |(i, item)| self.condition(&format!("{path}[{i}]"), item, depth);
+        let read: Vec<_> = items.iter().enumerate().map(read).collect(); // all of them, for all their problems
+        read.into_iter().collect()
+    }
+
+    fn field(&mut self, path: &str, value: &Value) -> Option<String> {
+        let fields = [("ip", "privacy.ip"), ("user_id", "privacy.user_id"), ("device_id", "privacy.device_id")];
+        let removed = fields.map(|(name, key)| (name, self.settings.setting(key) == Some(&REMOVED)));
+        self.take(path, value, "the name of a field", |field| match not_empty(field)? {
+            name if removed.contains(&(name.as_str(), true)) => {
+                Err(Refusal::new(format!("privacy.{name} removes it, so that the rule would do nothing")))
             }
-        });
-        Some(Condition { field: field?, test: test? })
+            name => Ok(name),
+        })
     }
 
     fn action(&mut self, path: &str, table: &Dict) -> Option<RouteAction> {
@@ -186,6 +302,34 @@ impl Parser<'_> {
         let value = value.map_or_else(|| "nothing".to_owned(), show);
         problem.found.push(Found { value, origin: self.origin.to_owned() });
         self.problems.push(problem);
+    }
+}
+
+fn rule_name(name: &str) -> Result<String, Refusal> {
+    let is_named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    match name.len() {
+        1..=MAX_NAME if name.chars().all(is_named) => Ok(name.to_owned()),
+        _ => Err(Refusal::new("not a name")),
+    }
+}
+
+fn not_empty(value: &Value) -> Result<String, Refusal> {
+    match text(value)? {
+        "" => Err(Refusal::new("empty")),
+        name => Ok(name.to_owned()),
+    }
+}
+
+fn number(value: &Value) -> Result<f64, Refusal> {
+    #[expect(clippy::cast_precision_loss, reason = "values are compared as such, too")]
+    let whole = |number: Num| number.to_i128().map(|number| number as f64);
+    let number = match value {
+        Value::Num(_, number) => number.to_f64().or_else(|| whole(*number)),
+        _ => None,
+    };
+    match number {
+        Some(number) if number.is_finite() => Ok(number),
+        _ => Err(wrong_type(value, "a number")),
     }
 }
 

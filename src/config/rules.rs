@@ -54,13 +54,13 @@ static RULES: &[Rule] = &[
         keys: &["offsets.store", "assignment.mode"],
         broken: |c| c.assignment.mode == AssignmentMode::Group && c.offsets.store == OffsetStoreKind::File,
         wrong: "a partition that moves to another instance would not find its offset there",
-        allowed: "group, in group mode",
+        allowed: "group, or assignment.mode = static or ordinal",
     },
     Rule {
         keys: &["offsets.store", "assignment.mode"],
         broken: |c| c.assignment.mode == AssignmentMode::Group && c.offsets.store == OffsetStoreKind::Topic,
         wrong: "the group's coordinator and the owners in the offsets topic would each say who has a partition",
-        allowed: "group, in group mode",
+        allowed: "group, or assignment.mode = static or ordinal",
     },
     Rule {
         keys: &["offsets.topic", "offsets.store", "source.topic"],

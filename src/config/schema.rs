@@ -317,8 +317,8 @@ pub static KEYS: &[Key] = &[
     unset("privacy.key_file", Kind::Path, "required for hmac_sha256",
         "The file with the key of hmac_sha256: one line of 16 bytes or more; read at start only"),
 
-    row("assignment.mode", Kind::Words(ASSIGNMENT_MODES), "static",
-        "How instances share partitions: by list; instance i of n takes each p with p mod n = i; or as a consumer group"),
+    row("assignment.mode", Kind::Words(ASSIGNMENT_MODES), "group",
+        "How instances share partitions: as a consumer group; by list; or instance i of n takes each p with p mod n = i"),
     row("assignment.partitions", Kind::Partitions, "all",
         "Static mode: the partitions that this instance reads"),
     unset("assignment.ordinal", Kind::Integer(0, 99_999), "the number that ends the host name",

@@ -3,7 +3,7 @@
 use super::schema::{KEYS, Key};
 
 /// The candidate most like `given`, if one is like enough to be meant.
-pub(super) fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_lowercase();
     best(candidates.into_iter().map(|candidate| (alike(&given, &candidate.to_lowercase()), candidate)))
 }

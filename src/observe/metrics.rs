@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text;
+pub use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
@@ -34,7 +35,7 @@ pub use handles::{GeoIpMetrics, GroupMetrics, PartitionMetrics, RouteMetrics, is
 
 use self::families::{
     BuildLabels, Families, GroupLabels, LimitLabels, PartitionLabels, ReasonLabels, ResultLabels, RetryLabels,
-    RouteLabels, TopicLabels,
+    RouteLabels, RuleLabels, TopicLabels,
 };
 use super::histogram::DurationHistogram;
 use super::lock;
@@ -136,6 +137,11 @@ impl Metrics {
             records: self.inner.families.routed_records.get_or_create_owned(&labels),
             bytes: self.inner.families.routed_bytes.get_or_create_owned(&labels),
         }
+    }
+
+    /// Counts what a rule of routing decides about.
+    pub fn rule(&self, name: &str) -> Counter {
+        self.inner.families.ruled.get_or_create_owned(&RuleLabels { rule: name.into() })
     }
 
     /// The metrics of this process's membership in a consumer group.

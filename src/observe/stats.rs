@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::tally::{DistributionSnapshot, Snapshot, TallyBoard, ValueCount};
+use super::tally::{DistributionSnapshot, Snapshot, TallyBoard, Totals, ValueCount};
 
 /// Logs the counts every `interval`, with rates since the line before, and once more when
 /// `shutdown` is cancelled, with rates since the start. An interval of zero logs the last line only.
@@ -29,17 +29,17 @@ pub async fn report(board: TallyBoard, interval: Duration, shutdown: Cancellatio
 fn log(what: &str, snapshot: &Snapshot, before: &Snapshot, elapsed: Duration) {
     let (now, before) = (&snapshot.totals, &before.totals);
     tracing::info!(
+        records_in_per_second = per_second(now.records_in, before.records_in, elapsed),
+        records_out_per_second = per_second(now.records_out, before.records_out, elapsed),
+        bytes_in_per_second = per_second(now.bytes_in, before.bytes_in, elapsed),
         records_in = now.records_in,
-        bytes_in = now.bytes_in,
         records_out = now.records_out,
         records_dead = now.records_dead,
         records_dropped = now.records_dropped,
-        records_in_per_second = per_second(now.records_in, before.records_in, elapsed),
-        bytes_in_per_second = per_second(now.bytes_in, before.bytes_in, elapsed),
-        records_out_per_second = per_second(now.records_out, before.records_out, elapsed),
-        "{what}{}",
-        Values(snapshot),
+        bytes_in = now.bytes_in,
+        "{what}",
     );
+    tracing::debug!("{what} by value:{}", Values(snapshot));
 }
 
 /// Rounded down; 0 where no time has passed.
@@ -53,16 +53,30 @@ pub(super) fn per_second(now: u64, before: u64, elapsed: Duration) -> u64 {
 pub fn summary(snapshot: &Snapshot) -> String {
     let totals = &snapshot.totals;
     let mut text = format!(
-        "read     {} records, {} bytes\nwritten  {}\ndead     {}\ndropped  {}",
-        totals.records_in, totals.bytes_in, totals.records_out, totals.records_dead, totals.records_dropped,
+        "read     {} records, {} bytes\nwritten  {}\ndead     {}",
+        totals.records_in, totals.bytes_in, totals.records_out, totals.records_dead
     );
     if !snapshot.errors.is_empty() {
-        let _ = write!(text, "\nerrors: {}", Errors(snapshot));
+        let _ = write!(text, " ({})", Errors(snapshot));
     }
-    for distribution in &snapshot.distributions {
-        let _ = write!(text, "\n{}: {}", distribution.name, Top(distribution));
-    }
+    let _ = write!(text, "\ndropped  {}", totals.records_dropped);
     text
+}
+
+/// The counts on one row of a terminal: rates first, since the counts `before`, then totals.
+pub fn row(now: &Snapshot, before: &Snapshot, elapsed: Duration) -> String {
+    let (now, before) = (&now.totals, &before.totals);
+    let rate = |count: fn(&Totals) -> u64| per_second(count(now), count(before), elapsed);
+    format!(
+        "in {}/s  out {}/s  dead {}/s   all: in {}  out {}  dead {}  dropped {}",
+        rate(|totals| totals.records_in),
+        rate(|totals| totals.records_out),
+        rate(|totals| totals.records_dead),
+        now.records_in,
+        now.records_out,
+        now.records_dead,
+        now.records_dropped
+    )
 }
 
 /// ` errors="..." device_type="..." ...`, what is empty left out.
@@ -154,10 +168,13 @@ mod tests {
 
     #[test]
     fn a_summary_for_people() {
-        let expected = "read     13 records, 2600 bytes\nwritten  10\ndead     3\ndropped  0\n\
-                        errors: malformed_json=1 missing_field=2\n\
-                        device_type: android=5 ios=4 unknown=1\nlocale: ";
+        let expected = "read     13 records, 2600 bytes\nwritten  10\ndead     3 (malformed_json=1 missing_field=2)\n\
+                        dropped  0";
         assert_eq!(summary(&counted()), expected);
+        let row = row(&counted(), &Snapshot::default(), Duration::from_secs(2));
+        assert_eq!(row, "in 6/s  out 5/s  dead 1/s   all: in 13  out 10  dead 3  dropped 0");
+        let values = Values(&counted()).to_string();
+        assert_eq!(values, " errors=\"malformed_json=1 missing_field=2\" device_type=\"android=5 ios=4 unknown=1\"");
     }
 
     #[test]
@@ -198,10 +215,10 @@ mod tests {
         tokio::join!(report(board.clone(), Duration::from_secs(10), shutdown), steps);
 
         let lines = lines.json();
-        let of = |name: &str| lines.iter().map(|line| line[name].clone()).collect::<Vec<_>>();
+        let counts: Vec<_> = lines.iter().filter(|line| line["level"] == "INFO").collect();
+        let of = |name: &str| counts.iter().map(|line| line[name].clone()).collect::<Vec<_>>();
         assert_eq!(of("records_in_per_second"), [50, 50, 40]);
         assert_eq!(of("records_in").last().unwrap(), 1000);
-        let last = "final statistics device_type=\"ios=2\"";
-        assert_eq!(of("message").last().unwrap(), last);
+        assert_eq!(of("message"), ["statistics", "statistics", "final statistics"]);
     }
 }

@@ -22,12 +22,16 @@ pub const TOP: usize = 20;
 /// The names of the fields whose values are counted; an event type has its own.
 pub type Dimensions = &'static [&'static str];
 
+/// What is counted by the rules of routing, among what is counted by the values of fields.
+pub const RULE: &str = "rule";
+
 /// Counts of records, of errors by reason and of the values of some fields.
 #[derive(Debug, Clone)]
 pub struct Tally {
     dimensions: Dimensions,
     distributions: Vec<Distribution>,
     errors: BTreeMap<&'static str, u64>,
+    rules: BTreeMap<Arc<str>, u64>,
     totals: Totals,
 }
 
@@ -64,6 +68,7 @@ impl Tally {
             dimensions,
             distributions: vec![Distribution::default(); dimensions.len()],
             errors: BTreeMap::new(),
+            rules: BTreeMap::new(),
             totals: Totals::default(),
         }
     }
@@ -81,6 +86,14 @@ impl Tally {
         *self.errors.entry(reason).or_default() += count;
     }
 
+    /// Counts records that a rule of routing has decided about.
+    pub fn rule(&mut self, name: &Arc<str>, count: u64) {
+        match self.rules.get_mut(name) {
+            Some(counted) => *counted += count,
+            None => drop(self.rules.insert(Arc::clone(name), count)),
+        }
+    }
+
     /// The counts of records, to add to.
     pub fn totals(&mut self) -> &mut Totals {
         &mut self.totals
@@ -93,6 +106,9 @@ impl Tally {
         for (reason, count) in &other.errors {
             *self.errors.entry(reason).or_default() += count;
         }
+        for (name, count) in &other.rules {
+            self.rule(name, *count);
+        }
         for (mine, theirs) in self.distributions.iter_mut().zip(&other.distributions) {
             mine.merge(theirs);
         }
@@ -102,6 +118,7 @@ impl Tally {
     pub fn clear(&mut self) {
         self.distributions.iter_mut().for_each(Distribution::clear);
         self.errors.clear();
+        self.rules.clear();
         self.totals = Totals::default();
     }
 
@@ -111,7 +128,10 @@ impl Tally {
         Snapshot {
             totals: self.totals,
             errors: self.errors.clone(),
-            distributions: named.map(|(name, counts)| DistributionSnapshot::new(name, counts)).collect(),
+            distributions: named
+                .map(|(name, counts)| DistributionSnapshot::new(name, counts))
+                .chain(DistributionSnapshot::of_rules(&self.rules))
+                .collect(),
         }
     }
 }
@@ -124,7 +144,8 @@ pub struct Snapshot {
     pub totals: Totals,
     /// Bad records by reason.
     pub errors: BTreeMap<&'static str, u64>,
-    /// The values of each dimension.
+    /// The values of each dimension; where there are rules of routing and they decided about records, their names as
+    /// [`RULE`]'s, all of them.
     pub distributions: Vec<DistributionSnapshot>,
 }
 
@@ -156,6 +177,16 @@ impl DistributionSnapshot {
         let top: Vec<_> = top.collect();
         let listed: u64 = top.iter().map(|entry| entry.count).sum();
         Self { name, total: counts.total(), top, other: counts.total().saturating_sub(listed) }
+    }
+}
+
+impl DistributionSnapshot {
+    fn of_rules(rules: &BTreeMap<Arc<str>, u64>) -> Option<Self> {
+        let total = rules.values().sum();
+        let mut top: Vec<_> =
+            rules.iter().map(|(name, count)| ValueCount { value: name.to_string(), count: *count }).collect();
+        top.sort_by_key(|entry| std::cmp::Reverse(entry.count));
+        (total > 0).then_some(Self { name: RULE, total, top, other: 0 })
     }
 }
 

@@ -7,12 +7,12 @@ use super::login::enrichment;
 use super::{Enriched, Login, Now, Processor};
 use crate::config::{Enrich, Privacy, Secret};
 use crate::event::{Amendments, Asked, Prepared, Rejection};
-use crate::geoip::Countries;
+use crate::geoip::{Countries, Country};
 use crate::observe::{Dimensions, Tally};
 use crate::record::RecordView;
 
 /// Does what [`Login`] does, adds a country and fields of the deployment, and hides who a person is.
-/// Rules of routing look at the event as it came. Clones are the same.
+/// Clones are the same.
 ///
 /// What it gives for a record depends on the database of countries, too, which may be replaced between
 /// two looks at the same record; each of them is right.
@@ -42,6 +42,11 @@ impl AmendedLogin {
     pub fn new(amendments: Amendments, countries: Countries) -> Self {
         Self { amendments: Arc::new(amendments), countries }
     }
+
+    fn country(&self, prepared: &Prepared<'_>) -> Option<Country> {
+        let address = prepared.address().filter(|_| self.amendments.country_field().is_some())?;
+        self.countries.country(address)
+    }
 }
 
 impl Processor for AmendedLogin {
@@ -57,14 +62,20 @@ impl Processor for AmendedLogin {
 
     fn enrich(&self, prepared: &Prepared<'_>, now: &Now, out: &mut Vec<u8>) -> Enriched {
         let (to_add, enriched) = enrichment(&prepared.event, now);
-        let address = prepared.address().filter(|_| self.amendments.ask_for_country());
-        let country = address.and_then(|address| self.countries.country(address));
-        self.amendments.write(prepared, &to_add, country.as_ref().map(|country| country.code()), out);
+        let country = self.country(prepared);
+        self.amendments.write(prepared, &to_add, country.as_ref().map(Country::code), out);
         enriched
     }
 
-    fn field<'e>(&self, prepared: &'e Prepared<'_>, name: &str) -> Option<Cow<'e, str>> {
-        Login.field(&prepared.event, name)
+    fn field<'e>(&self, prepared: &'e Prepared<'_>, name: &str, now: &Now) -> Option<Cow<'e, str>> {
+        if let Some(written) = self.amendments.written(prepared, name) {
+            return written;
+        }
+        if self.amendments.country_field() == Some(name) {
+            let country = self.country(prepared)?;
+            return String::from_utf8(country.code().to_vec()).ok().map(Cow::Owned);
+        }
+        Login.field(&prepared.event, name, now)
     }
 
     fn count(&self, prepared: &Prepared<'_>, tally: &mut Tally) {

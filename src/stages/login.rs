@@ -28,9 +28,11 @@ impl Processor for Login {
         enriched
     }
 
-    fn field<'e>(&self, event: &'e LoginEvent<'_>, name: &str) -> Option<Cow<'e, str>> {
+    fn field<'e>(&self, event: &'e LoginEvent<'_>, name: &str, now: &Now) -> Option<Cow<'e, str>> {
         match name {
             "device_type" => Some(event.device_type.to_str()),
+            "processed_at" => Some(Cow::Owned(now.rfc3339().to_owned())),
+            "latency_ms" => Some(Cow::Owned(enrichment(event, now).0.latency_ms.to_string())),
             name => event.field(name),
         }
     }

@@ -9,6 +9,7 @@
 
 mod amended;
 mod login;
+pub mod possible;
 mod processor;
 pub mod route;
 
@@ -41,6 +42,8 @@ pub struct Counts {
     pub dead_run: u64,
     /// The most dead letters in a row.
     pub longest_dead_run: u64,
+    /// Records that each rule decided about, in the order of [`Routes::names`]; as long as it had to be.
+    pub rules: Vec<u64>,
     /// The spans of its records.
     #[cfg(feature = "otlp")]
     pub spans: crate::observe::traces::Spans,
@@ -58,6 +61,16 @@ impl Counts {
         }
         self.dead_run += 1;
         self.longest_dead_run = self.longest_dead_run.max(self.dead_run);
+    }
+
+    /// Counts a record that the rule at this place decided about.
+    pub fn ruled(&mut self, rule: usize) {
+        if self.rules.len() <= rule {
+            self.rules.resize(rule + 1, 0);
+        }
+        if let Some(count) = self.rules.get_mut(rule) {
+            *count += 1;
+        }
     }
 
     /// Notes a record that is no dead letter.
@@ -149,7 +162,11 @@ impl<P: Processor> ProcessorStages<P> {
     fn write(&self, record: &RecordView<'_>, index: usize, batch: &mut Batch<'_>) -> Result<(), (Stage, Rejection)> {
         let Self { processor, routes, .. } = self;
         let event = processor.validate(record).map_err(|rejection| (Stage::Validate, rejection))?;
-        let topic = match routes.route(|field| processor.field(&event, field)) {
+        let (route, rule) = routes.route(|field| processor.field(&event, field, batch.now), record.headers);
+        if let Some(rule) = rule {
+            batch.counts.ruled(rule);
+        }
+        let topic = match route {
             Route::Topic(topic) => topic,
             Route::Drop => {
                 batch.counts.dropped += 1;

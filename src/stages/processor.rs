@@ -29,8 +29,8 @@ pub trait Processor: Send + Sync + 'static {
     /// Appends the value to write to `out`.
     fn enrich(&self, event: &Self::Event<'_>, now: &Now, out: &mut Vec<u8>) -> Enriched;
 
-    /// The text of a field, for route rules; `None` where the event has none of that name.
-    fn field<'e>(&self, event: &'e Self::Event<'_>, name: &str) -> Option<Cow<'e, str>>;
+    /// The text of a field as it is written now, for route rules; `None` where it is not written.
+    fn field<'e>(&self, event: &'e Self::Event<'_>, name: &str, now: &Now) -> Option<Cow<'e, str>>;
 
     /// Counts what people watch of a good event: one value for each of its dimensions.
     fn count(&self, event: &Self::Event<'_>, tally: &mut Tally);
@@ -57,6 +57,13 @@ pub struct Now {
     pub unix_ms: i64,
     /// The same for people.
     pub rfc3339_json: Rfc3339Json,
+}
+
+impl Now {
+    /// The time for people, as `2026-01-02T03:04:05.678Z`.
+    pub fn rfc3339(&self) -> &str {
+        std::str::from_utf8(&self.rfc3339_json).unwrap_or_default().trim_matches('"')
+    }
 }
 
 impl Now {

@@ -5,13 +5,15 @@ use std::borrow::Cow;
 use regex_lite::Regex;
 
 use crate::broker::OUTPUT;
-use crate::config::{Config, Partitioner, RouteAction, RouteRule, Test};
+use crate::config::{Condition, Config, Partitioner, RouteAction, RouteRule, Subject, Test};
 use crate::murmur2::partition_of;
+use crate::record::Headers;
 
 /// The rules, and the topics that they name.
 #[derive(Debug)]
 pub struct Routes {
     rules: Vec<Rule>,
+    names: Vec<String>,
     topics: Vec<String>,
     partitioner: Partitioner,
 }
@@ -27,16 +29,28 @@ pub enum Route {
 
 #[derive(Debug)]
 struct Rule {
-    field: String,
-    test: Matcher,
+    when: Matcher,
     route: Route,
 }
 
+/// A [`Condition`], ready to be looked at.
 #[derive(Debug)]
 enum Matcher {
+    Field(String, Value),
+    Header(String, Value),
+    All(Vec<Matcher>),
+    Any(Vec<Matcher>),
+    Not(Box<Matcher>),
+}
+
+/// A [`Test`], ready to be made.
+#[derive(Debug)]
+enum Value {
     Equals(String),
     OneOf(Vec<String>),
     Matches(Regex),
+    Lt(f64),
+    Gt(f64),
 }
 
 impl Routes {
@@ -50,7 +64,8 @@ impl Routes {
         for rule in &config.route {
             rules.push(Rule::new(rule, &mut topics)?);
         }
-        Ok(Self { rules, topics, partitioner: config.output.partitioner })
+        let names = config.route.iter().map(|rule| rule.name.clone()).collect();
+        Ok(Self { rules, names, topics, partitioner: config.output.partitioner })
     }
 
     /// Every topic that is written to: the output topic, the dead-letter topic, and those of rules.
@@ -58,10 +73,23 @@ impl Routes {
         &self.topics
     }
 
-    /// The first rule that matches decides; without one it is the output topic.
-    pub fn route<'e>(&self, field: impl Fn(&str) -> Option<Cow<'e, str>>) -> Route {
-        let matching = self.rules.iter().find(|rule| field(&rule.field).is_some_and(|text| rule.test.matches(&text)));
-        matching.map_or(Route::Topic(OUTPUT), |rule| rule.route)
+    /// The rules' names, in their order.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The first rule whose condition holds decides: where to, and its place among the [names](Self::names); without one
+    /// it is the output topic.
+    pub fn route<'e>(
+        &self,
+        field: impl Fn(&str) -> Option<Cow<'e, str>>,
+        headers: Headers<'_>,
+    ) -> (Route, Option<usize>) {
+        let matching = self.rules.iter().position(|rule| rule.when.holds(&field, headers));
+        match matching.and_then(|place| Some((place, self.rules.get(place)?))) {
+            Some((place, rule)) => (rule.route, Some(place)),
+            None => (Route::Topic(OUTPUT), None),
+        }
     }
 
     /// The partition, of `count`, that a record with this key goes to.
@@ -84,21 +112,56 @@ impl Rule {
                 }))
             }
         };
-        let test = match &rule.when.test {
-            Test::Equals(text) => Matcher::Equals(text.clone()),
-            Test::OneOf(texts) => Matcher::OneOf(texts.clone()),
-            Test::Matches(expression) => Matcher::Matches(Regex::new(expression)?),
-        };
-        Ok(Self { field: rule.when.field.clone(), test, route })
+        Ok(Self { when: Matcher::new(&rule.when)?, route })
     }
 }
 
 impl Matcher {
-    fn matches(&self, text: &str) -> bool {
+    fn new(condition: &Condition) -> Result<Self, regex_lite::Error> {
+        let each = |conditions: &[Condition]| conditions.iter().map(Self::new).collect::<Result<Vec<_>, _>>();
+        Ok(match condition {
+            Condition::Has { subject: Subject::Field(name), test } => Self::Field(name.clone(), Value::new(test)?),
+            Condition::Has { subject: Subject::Header(name), test } => Self::Header(name.clone(), Value::new(test)?),
+            Condition::All { all } => Self::All(each(all)?),
+            Condition::Any { any } => Self::Any(each(any)?),
+            Condition::Not { not } => Self::Not(Box::new(Self::new(not)?)),
+        })
+    }
+
+    fn holds<'e>(&self, field: &impl Fn(&str) -> Option<Cow<'e, str>>, headers: Headers<'_>) -> bool {
+        match self {
+            Self::Field(name, test) => field(name).is_some_and(|text| test.holds(&text)),
+            Self::Header(name, test) => {
+                let named = headers.iter().filter(|(header, _)| *header == name.as_bytes());
+                let value = named.last().and_then(|(_, value)| std::str::from_utf8(value?).ok());
+                value.is_some_and(|text| test.holds(text))
+            }
+            Self::All(all) => all.iter().all(|each| each.holds(field, headers)),
+            Self::Any(any) => any.iter().any(|each| each.holds(field, headers)),
+            Self::Not(not) => !not.holds(field, headers),
+        }
+    }
+}
+
+impl Value {
+    fn new(test: &Test) -> Result<Self, regex_lite::Error> {
+        Ok(match test {
+            Test::Equals(text) => Self::Equals(text.clone()),
+            Test::OneOf(texts) => Self::OneOf(texts.clone()),
+            Test::Matches(expression) => Self::Matches(Regex::new(expression)?),
+            Test::Lt(limit) => Self::Lt(*limit),
+            Test::Gt(limit) => Self::Gt(*limit),
+        })
+    }
+
+    fn holds(&self, text: &str) -> bool {
+        let number = || text.parse::<f64>().ok();
         match self {
             Self::Equals(expected) => text == expected,
             Self::OneOf(expected) => expected.iter().any(|expected| text == expected),
             Self::Matches(expression) => expression.is_match(text),
+            Self::Lt(limit) => number().is_some_and(|number| number < *limit),
+            Self::Gt(limit) => number().is_some_and(|number| number > *limit),
         }
     }
 }
@@ -106,14 +169,13 @@ impl Matcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Condition;
 
     fn routes(rules: Vec<RouteRule>) -> Routes {
         Routes::new(&Config { route: rules, ..Config::default() }).unwrap()
     }
 
     fn rule(field: &str, test: Test, action: RouteAction) -> RouteRule {
-        RouteRule { when: Condition { field: field.to_owned(), test }, action }
+        RouteRule { name: "a rule".to_owned(), when: Condition::field(field, test), action }
     }
 
     fn ios<'e>(name: &str) -> Option<Cow<'e, str>> {
@@ -122,7 +184,7 @@ mod tests {
 
     #[test]
     fn without_rules_all_goes_to_the_output() {
-        assert_eq!(routes(vec![]).route(ios), Route::Topic(OUTPUT));
+        assert_eq!(routes(vec![]).route(ios, Headers::NONE), (Route::Topic(OUTPUT), None));
     }
 
     #[test]
@@ -135,9 +197,31 @@ mod tests {
             rule("device_type", Test::Equals("ios".to_owned()), RouteAction::Drop),
             rule("user_id", Test::Equals("x".to_owned()), to("apple")),
         ]);
-        assert_eq!(routes.route(ios), Route::Topic(2));
-        assert_eq!(routes.route(|_| Some(Cow::Borrowed("android"))), Route::Drop);
+        assert_eq!(routes.route(ios, Headers::NONE), (Route::Topic(2), Some(2)));
+        assert_eq!(routes.route(|_| Some(Cow::Borrowed("android")), Headers::NONE), (Route::Drop, Some(1)));
         assert_eq!(routes.topics().len(), 3, "a topic that is named twice is one topic");
+    }
+
+    #[test]
+    fn conditions_are_put_together() {
+        let has = |name: &str, test| Condition::field(name, test);
+        let canary = |test| Condition::Has { subject: Subject::Header("canary".to_owned()), test };
+        let holds = |when: &Condition, latency: &str, headers: &[(&[u8], Option<&[u8]>)]| {
+            let field = |name: &str| (name == "latency_ms").then(|| Cow::Owned(latency.to_owned()));
+            Matcher::new(when).unwrap().holds(&field, Headers::Borrowed(headers))
+        };
+        let late = Condition::All { all: vec![has("latency_ms", Test::Gt(10.0)), has("latency_ms", Test::Lt(20.5))] };
+        for (latency, expected) in [("10", false), ("11", true), ("20.4", true), ("20.5", false), ("x", false)] {
+            assert_eq!(holds(&late, latency, &[]), expected, "{latency}");
+        }
+        let one = canary(Test::Equals("1".to_owned()));
+        let last: &[(&[u8], Option<&[u8]>)] = &[(b"canary", Some(b"0")), (b"canary", Some(b"1"))];
+        assert!(holds(&one, "", last) && !holds(&one, "", &last[..1]) && !holds(&one, "", &[(b"canary", None)]));
+        let either = Condition::Any { any: vec![one.clone(), late] };
+        assert!(holds(&either, "0", last) && holds(&either, "15", &[]) && !holds(&either, "0", &[]));
+        let neither = Condition::Not { not: Box::new(either) };
+        assert!(!holds(&neither, "0", last) && !holds(&neither, "15", &[]) && holds(&neither, "0", &[]));
+        assert!(holds(&Condition::Not { not: Box::new(one) }, "", &[]), "what is not there is nothing");
     }
 
     #[test]

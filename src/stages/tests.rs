@@ -86,8 +86,8 @@ fn good_records_go_to_the_output_and_bad_ones_to_the_dead_letters() {
 #[test]
 fn rules_send_elsewhere_or_drop_and_drops_are_counted() {
     let rule = |text: &str, action| {
-        let when = Condition { field: "device_type".to_owned(), test: Test::Equals(text.to_owned()) };
-        RouteRule { when, action }
+        let when = Condition::field("device_type", Test::Equals(text.to_owned()));
+        RouteRule { name: text.to_owned(), when, action }
     };
     let rules = vec![rule("ios", RouteAction::Topic("apple".to_owned())), rule("unknown", RouteAction::Drop)];
     let mut stages = ProcessorStages::new(Login, routes(rules), envelope(), 5);
@@ -158,7 +158,7 @@ impl Processor for Panicky {
         Enriched { clock_skewed: false }
     }
 
-    fn field<'e>(&self, event: &'e &[u8], _: &str) -> Option<Cow<'e, str>> {
+    fn field<'e>(&self, event: &'e &[u8], _: &str, _: &Now) -> Option<Cow<'e, str>> {
         assert_ne!(*event, b"field", "told to");
         None
     }
@@ -176,8 +176,8 @@ impl Processor for Panicky {
 #[test]
 fn a_panic_costs_one_record() {
     const PLACES: [&str; 5] = ["validate", "field", "count", "key", "enrich"];
-    let when = Condition { field: "any".to_owned(), test: Test::Equals("x".to_owned()) };
-    let rules = vec![RouteRule { when, action: RouteAction::Drop }];
+    let when = Condition::field("any", Test::Equals("x".to_owned()));
+    let rules = vec![RouteRule { name: "x".to_owned(), when, action: RouteAction::Drop }];
     let mut stages = ProcessorStages::new(Panicky, routes(rules), envelope(), 5);
     let mut entries = vec![entry(b"a")];
     entries.extend(PLACES.iter().map(|place| entry(place.as_bytes())));

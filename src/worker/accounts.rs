@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::broker::SourceBatch;
-use crate::observe::{Observe, PartitionMetrics, PartitionStatus, RouteMetrics, SharedTally, Tally, count, is_time};
+use crate::observe::{
+    Counter, Observe, PartitionMetrics, PartitionStatus, RouteMetrics, SharedTally, Tally, count, is_time,
+};
 use crate::record::{Offset, Position};
 use crate::stages::Counts;
 
@@ -17,6 +19,8 @@ pub struct Accounts {
     tally: SharedTally,
     /// Counts what rules drop.
     dropped: RouteMetrics,
+    /// Counts what each rule decides about, by its name.
+    rules: Vec<(Arc<str>, Counter)>,
 }
 
 /// A batch whose records are all acknowledged, and what is counted of it.
@@ -54,9 +58,11 @@ impl Accounts {
         metrics: Arc<PartitionMetrics>,
         status: Arc<PartitionStatus>,
         tally: SharedTally,
+        rules: &[String],
     ) -> Self {
         let dropped = observe.metrics.route("dropped");
-        Self { observe, metrics, status, tally, dropped }
+        let rules = rules.iter().map(|name| (name.as_str().into(), observe.metrics.rule(name))).collect();
+        Self { observe, metrics, status, tally, dropped, rules }
     }
 
     /// The values that are counted, to count into; under a lock.
@@ -111,6 +117,10 @@ impl Accounts {
             dead += count;
             self.observe.metrics.dead(reason.code(), count);
             tally.errors(reason.code(), count);
+        }
+        for ((name, counter), count) in self.rules.iter().zip(&counts.rules).filter(|(_, count)| **count > 0) {
+            counter.inc_by(*count);
+            tally.rule(name, *count);
         }
         let totals = tally.totals();
         totals.records_in += records;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use login_pipeline::config::schema::KEYS;
-use login_pipeline::config::{AssignmentMode, Config, Sources, StartAt};
+use login_pipeline::config::{AssignmentMode, Config, OffsetStoreKind, Sources, StartAt};
 use proptest::prelude::{prop_assert, proptest};
 
 use super::{assert_round_trip, check, file, load, texts};
@@ -102,7 +102,7 @@ fn every_key_survives_printing() {
             ("group.rebalance_timeout", "2m"),
         ],
         &[("assignment.mode", "group"), ("group.protocol", "consumer"), ("group.server_assignor", "range")],
-        &[("offsets.store", "topic"), ("offsets.topic", "d")],
+        &[("assignment.mode", "static"), ("offsets.store", "topic"), ("offsets.topic", "d")],
     ];
     // These have one value only, belong to the other mode, or are tests of their own further down.
     let not_here = [
@@ -128,7 +128,7 @@ fn the_default_is_what_loading_nothing_gives() {
     assert_eq!(load(Sources::default()), Ok(config.clone()));
     assert_eq!(config.kafka.brokers, ["localhost:9092"]);
     assert_eq!(config.source.start, StartAt::Earliest);
-    assert_eq!(config.assignment.mode, AssignmentMode::Static { partitions: None });
+    assert_eq!((config.assignment.mode, config.offsets.store), (AssignmentMode::Group, OffsetStoreKind::Group));
     assert_eq!((config.pipeline.worker_threads, config.topics.partitions), (None, None));
 }
 

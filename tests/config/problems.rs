@@ -196,9 +196,12 @@ fn group_mode_keeps_its_offsets_in_the_group() {
         let flags = texts(&[("assignment.mode", "group"), ("offsets.store", store)]);
         let error = load(Sources { flags, ..Sources::default() }).unwrap_err().to_string();
         assert!(error.contains(&format!("offsets.store: {wrong}")), "{error}");
-        assert!(error.contains("allowed: group, in group mode"), "{error}");
+        assert!(error.contains("allowed: group, or assignment.mode = static or ordinal"), "{error}");
+        let flags = texts(&[("offsets.store", store)]);
+        let error = load(Sources { flags, ..Sources::default() }).unwrap_err().to_string();
+        assert!(error.contains(&format!("offsets.store: {wrong}")), "it is the default: {error}");
     }
-    let flags = texts(&[("offsets.store", "topic"), ("offsets.topic", "kept")]);
+    let flags = texts(&[("assignment.mode", "static"), ("offsets.store", "topic"), ("offsets.topic", "kept")]);
     assert!(load(Sources { flags, ..Sources::default() }).is_ok());
 }
 
@@ -211,8 +214,10 @@ fn exactly_once_keeps_its_offsets_in_the_group() {
         assert!(error.contains("delivery.guarantee: a transaction holds outputs and offsets together"), "{error}");
         assert!(error.contains("allowed: at_least_once, or offsets.store = group"), "{error}");
     }
-    for more in [("offsets.store", "group"), ("assignment.mode", "group")] {
-        assert!(load(Sources { flags: texts(&[exactly_once, more]), ..Sources::default() }).is_ok());
+    for more in [&[("assignment.mode", "static"), ("offsets.store", "group")][..], &[("assignment.mode", "group")], &[]]
+    {
+        let flags = texts(&[&[exactly_once], more].concat());
+        assert!(load(Sources { flags, ..Sources::default() }).is_ok(), "{more:?}");
     }
     let flags = texts(&[("delivery.transaction_interval", "2s"), ("delivery.transaction_timeout", "2s")]);
     let error = load(Sources { flags, ..Sources::default() }).unwrap_err().to_string();
@@ -285,7 +290,7 @@ fn routes() {
             "route[4].when.field: empty",
             "route[4].when.one_of: an empty list",
             "route[5].topic: good records would lie among the dead letters",
-            "route[5].when: no field",
+            "route[5].when: nothing to look at",
             "route[5].when.feild: no such key",
             "route[5].when.one_of: wrong type: a number instead of text",
             "route[6]: no destination",
@@ -376,7 +381,7 @@ fn a_route_into_the_offsets_topic_is_refused() {
     let route = |topic: &str| {
         format!("[[route]]\nwhen = {{ field = \"device_type\", equals = \"android\" }}\ntopic = \"{topic}\"\n")
     };
-    let store = [("offsets.store", "topic"), ("offsets.topic", "kept")];
+    let store = [("assignment.mode", "static"), ("offsets.store", "topic"), ("offsets.topic", "kept")];
     let told = told_of(&store, &route("kept"));
     assert!(told.contains("route[0].topic: records would lie among the offsets"), "{told}");
     assert!(
@@ -395,21 +400,49 @@ fn a_rule_that_would_do_nothing_is_refused() {
     assert!(told.contains("route[0].when.field: privacy.ip removes it, so that the rule would do nothing"), "{told}");
     let again = format!("{on_ip}{}", on_ip.replace("inside", "outside"));
     let told = told_of(&[], &again);
-    assert!(told.contains("route[1].when: the condition of route[0], which decides first"), "{told}");
+    assert!(told.contains("route[1].when: whatever this holds of, route[0] decides first"), "{told}");
+    let locale =
+        |test: &str, topic: &str| format!("[[route]]\nwhen = {{ field = \"locale\", {test} }}\ntopic = \"{topic}\"\n");
+    let first = locale("equals = \"RU\"", "a") + &locale("matches = \"^C\"", "b");
+    let told = told_of(&[], &(first.clone() + &locale("one_of = [\"RU\", \"CA\"]", "c")));
+    assert!(told.contains("route[2].when: whatever this holds of, route[0] or route[1] decides first"), "{told}");
+    assert_eq!(told_of(&[], &(first + &locale("one_of = [\"RU\", \"DE\"]", "c"))), "", "DE is left to it");
+}
+
+#[test]
+fn conditions_are_put_together() {
+    let rule = |more: &str, when: &str| format!("[[route]]\n{more}\nwhen = {{ {when} }}\ntopic = \"t\"\n");
+    let all = r#"all = [{ field = "latency_ms", gt = 1000, lt = 5 }]"#;
+    assert!(told_of(&[], &rule("", all)).contains("route[0].when.all[0]: more than one of a kind"));
+    for (more, when, wrong) in [
+        ("", r#"all = []"#, "route[0].when.all: an empty list"),
+        ("", r#"any = [{ field = "a" }]"#, "route[0].when.any[0]: no test of its value"),
+        ("", r#"not = { header = "", equals = "1" }"#, "route[0].when.not.header: empty"),
+        ("", r#"not = { field = "a", equals = "1" }, equals = "2""#, "route[0].when.equals: a test of nothing"),
+        ("", r#"field = "latency_ms", gt = "much""#, "route[0].when.gt: wrong type: text instead of a number"),
+        ("name = \"a rule\"", r#"field = "a", equals = "1""#, "route[0].name: not a name"),
+    ] {
+        let told = told_of(&[], &rule(more, when));
+        assert!(told.contains(wrong), "{wrong}: {told}");
+    }
+    let deep = (0..20).fold(r#"{ field = "a", equals = "1" }"#.to_owned(), |deep, _| format!("{{ not = {deep} }}"));
+    let told = told_of(&[], &format!("[[route]]\nwhen = {deep}\ndrop = true\n"));
+    assert!(told.contains("nested deeper than 8"), "{told}");
+    let named =
+        rule("name = \"x\"", r#"field = "a", equals = "1""#) + &rule("name = \"x\"", r#"field = "b", equals = "1""#);
+    assert!(told_of(&[], &named).contains("route[1].name: the name of another rule"));
 }
 
 #[test]
 fn a_key_that_would_do_nothing_is_refused() {
     for (key, value, other, unless) in [
-        ("offsets.topic", "kept", "offsets.store = \"file\"", &[("offsets.store", "topic")][..]),
         (
-            "delivery.transaction_interval",
-            "2s",
-            "delivery.guarantee = ",
-            &[("delivery.guarantee", "exactly_once"), ("offsets.store", "group")],
+            "offsets.topic",
+            "kept",
+            "offsets.store = \"group\"",
+            &[("assignment.mode", "static"), ("offsets.store", "topic")][..],
         ),
-        ("group.session_timeout", "20s", "assignment.mode = ", &[("assignment.mode", "group")]),
-        ("group.assignors", "range", "assignment.mode = ", &[("assignment.mode", "group")]),
+        ("delivery.transaction_interval", "2s", "delivery.guarantee = ", &[("delivery.guarantee", "exactly_once")]),
         ("dead_letter.window", "2m", "is not set", &[("dead_letter.max_ratio", "0.5")]),
         ("dead_letter.on_limit", "stop", "no limit to pass", &[("dead_letter.max_consecutive", "5")]),
         ("enrich.geoip.field", "land", "no database", &[("enrich.geoip.file", "/x.mmdb")]),
@@ -422,6 +455,17 @@ fn a_key_that_would_do_nothing_is_refused() {
         );
         assert!(told.contains(other) || other.starts_with("offsets.store"), "{told}");
         assert_eq!(told_of(&[&[(key, value)], unless].concat(), ""), "", "{key}");
+    }
+    for (key, value) in [("group.session_timeout", "20s"), ("group.assignors", "range")] {
+        assert_eq!(told_of(&[(key, value)], ""), "", "{key}");
+        let told = told_of(&[(key, value), ("assignment.mode", "static")], "");
+        assert!(told.contains(&format!("\n{key}: only group mode has members")), "{told}");
+    }
+    let path = ("offsets.path", "/var/lib/login-pipeline");
+    let told = told_of(&[path], "");
+    assert!(told.contains("offsets.path: offsets in files are not the default") && told.contains("= static"), "{told}");
+    for says in ["group", "static"] {
+        assert_eq!(told_of(&[path, ("assignment.mode", says)], ""), "", "a fleet may be given it: {says}");
     }
     let group = |more: &[(&str, &str)]| told_of(&[&[("assignment.mode", "group")], more].concat(), "");
     assert!(

@@ -110,8 +110,8 @@ async fn rules_route_to_a_topic_and_drop_counted() {
     let mut world = World::new(2).await;
     world.sandbox.create_topic(ABROAD, 2).unwrap();
     let rule = |locale: &str, action| {
-        let when = Condition { field: "locale".to_owned(), test: Test::Equals(locale.to_owned()) };
-        RouteRule { when, action }
+        let when = Condition::field("locale", Test::Equals(locale.to_owned()));
+        RouteRule { name: locale.to_owned(), when, action }
     };
     world.config.route = vec![rule("RU", RouteAction::Topic(ABROAD.to_owned())), rule("CA", RouteAction::Drop)];
     for partition in 0..2 {
@@ -142,8 +142,8 @@ async fn rules_route_to_a_topic_and_drop_counted() {
 #[tokio::test]
 async fn a_topic_of_dropped_records_is_stored_to_its_end() {
     let mut world = World::new(1).await;
-    let when = Condition { field: "ip".to_owned(), test: Test::Matches(".".to_owned()) };
-    world.config.route = vec![RouteRule { when, action: RouteAction::Drop }];
+    let when = Condition::field("ip", Test::Matches(".".to_owned()));
+    world.config.route = vec![RouteRule { name: "all".to_owned(), when, action: RouteAction::Drop }];
     let records = (0..50).map(|_| (world.good().0, Fate::Dropped)).collect();
     world.append(0, records);
     assert_eq!(world.run_and_audit().await.0.dropped, 50);

@@ -41,6 +41,7 @@ pub(super) struct Families {
     pub(super) rewinds: Family<TopicLabels, Counter>,
     pub(super) routed_records: Family<RouteLabels, Counter>,
     pub(super) routed_bytes: Family<RouteLabels, Counter>,
+    pub(super) ruled: Family<RuleLabels, Counter>,
     pub(super) dead: Family<ReasonLabels, Counter>,
     pub(super) limits_passed: Family<LimitLabels, Counter>,
     pub(super) retries: Family<RetryLabels, Counter>,
@@ -75,6 +76,11 @@ pub(super) struct TopicLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct RouteLabels {
     pub(super) route: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RuleLabels {
+    pub(super) rule: Arc<str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -144,6 +150,7 @@ impl Families {
             ),
             routed_records: made.plain("routed_records", "Records done with, by where they went"),
             routed_bytes: made.unit("routed", Unit::Bytes, "Bytes written, by where they went"),
+            ruled: made.plain("rule_records", "Records that a rule of routing decided about, by its name"),
             dead: made.plain("dead_letters", "Records sent to the dead-letter topic"),
             limits_passed: made.plain(
                 "dead_letter_limits_passed",

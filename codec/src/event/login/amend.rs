@@ -128,11 +128,6 @@ impl Amendments {
         (adds || !keeps_all).then_some(amendments)
     }
 
-    /// Whether a country is added.
-    pub fn ask_for_country(&self) -> bool {
-        self.country.is_some()
-    }
-
     /// Finds what there is to write.
     pub fn prepare<'a>(&self, event: LoginEvent<'a>) -> Prepared<'a> {
         let text = simdutf8::basic::from_utf8(event.text).unwrap_or_default();
@@ -199,6 +194,32 @@ impl Amendments {
         let at = self.statics.iter().position(|added| added.name == name)?;
         prepared.statics_there |= 1 << at;
         Some(What::Static(at))
+    }
+
+    /// What is written in a field instead of what came, as a text; [`None`] where nothing is, and what came counts. A
+    /// field that is left out is an empty option.
+    pub fn written<'p>(&self, prepared: &'p Prepared<'_>, name: &str) -> Option<Option<Cow<'p, str>>> {
+        let personal = match Field::of(name) {
+            Some(Field::UserId) => &prepared.user_id,
+            Some(Field::DeviceId) => &prepared.device_id,
+            Some(Field::Ip) => &prepared.ip,
+            Some(_) => return None,
+            None => {
+                let value = &self.statics.iter().find(|added| added.name == name)?.value;
+                let text = serde_json::from_slice::<String>(value).ok();
+                return Some(Some(Cow::Owned(text.unwrap_or_else(|| String::from_utf8_lossy(value).into_owned()))));
+            }
+        };
+        match &personal.written {
+            Written::Kept => None,
+            Written::Text(text) => Some(std::str::from_utf8(text).ok().map(Cow::Borrowed)),
+            Written::Removed => Some(None),
+        }
+    }
+
+    /// The name of the field that the country is written to.
+    pub fn country_field(&self) -> Option<&str> {
+        self.country.as_ref().map(|added| added.name.as_str())
     }
 
     /// The record's key as it is written: where it says what a covered field says, it says no more than
