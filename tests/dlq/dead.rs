@@ -8,12 +8,14 @@ use crate::support::pipeline::program;
 
 pub const PREFIX: &str = "__dlq.errors.";
 
-/// Dead letters are in `dead`, unless `args` say otherwise.
+/// Dead letters are in `dead`, and came from `in`, unless `args` say otherwise.
 pub fn command(brokers: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program());
     command.arg("dlq").args(args).args(["--kafka.brokers", brokers]);
-    if !args.contains(&"--dead_letter.topic") {
-        command.args(["--dead_letter.topic", "dead"]);
+    for (flag, topic) in [("--dead_letter.topic", "dead"), ("--source.topic", "in")] {
+        if !args.contains(&flag) {
+            command.args([flag, topic]);
+        }
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

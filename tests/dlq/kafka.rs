@@ -84,7 +84,7 @@ async fn killed(test: &str, file: Option<&Path>) {
         kafka.create_topic(topic, 1, FOR_GOOD).await;
     }
     produce(&brokers, &topic, &source, records).await;
-    let mut args = vec!["replay", "--yes", "--dead_letter.topic", &topic];
+    let mut args = vec!["replay", "--yes", "--dead_letter.topic", &topic, "--source.topic", &source];
     if let Some(file) = file.map(|file| file.to_str().unwrap()) {
         told(dlq(&brokers, &["export", "--output", file, "--dead_letter.topic", &topic]).await);
         args.extend(["--from-file", file]);
@@ -170,7 +170,7 @@ async fn what_is_exported_comes_back_byte_for_byte() {
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dead.ndjson");
-    let (topic, file) = (["--dead_letter.topic", "bytes-dead"], path.to_str().unwrap());
+    let (topic, file) = (["--dead_letter.topic", "bytes-dead", "--source.topic", "bytes-in"], path.to_str().unwrap());
     told(dlq(&brokers, &[&["export", "--output", file], &topic[..]].concat()).await);
     let printed = dlq(&brokers, &[&["export"], &topic[..]].concat()).await;
     assert_eq!(printed.stdout, std::fs::read(&path).unwrap(), "to standard output the same");

@@ -128,7 +128,7 @@ async fn a_replay_that_would_harm_the_pipeline_is_refused() {
     let often = dead("k1", "v", "wrong_type", "3");
     write(&sandbox, 0, vec![dead("k0", "v", "wrong_type", "0"), often]);
     let replay = ["replay", "--yes", "--source.topic", "in", "--output.topic", "out"];
-    let kept = ["--offsets.store", "topic", "--offsets.topic", "other", "--to", "other"];
+    let kept = ["--assignment.mode", "static", "--offsets.store", "topic", "--offsets.topic", "other", "--to", "other"];
     for (more, why) in [
         (&["--quarantine-topic", "in"][..], "the quarantine topic in is source.topic"),
         (&["--quarantine-topic", "out"], "the quarantine topic out is output.topic"),
@@ -139,4 +139,33 @@ async fn a_replay_that_would_harm_the_pipeline_is_refused() {
         assert!(refused.status.code() == Some(64) && error.contains(why), "{error}");
     }
     assert!(sandbox.read("in", 0).unwrap().is_empty() && sandbox.read("in", 1).unwrap().is_empty());
+}
+
+/// Whoever may write to the dead-letter topic may write any headers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forged_header_sends_a_replay_nowhere() {
+    let sandbox = sandbox().await;
+    let brokers = sandbox.bootstrap();
+    let from = |topic: &str| {
+        let mut forged = dead("k", "v", "wrong_type", "0");
+        let name = format!("{PREFIX}topic");
+        forged.headers.iter_mut().filter(|header| header.name == name).for_each(|header| {
+            header.value = Some(topic.to_owned().into_bytes().into());
+        });
+        forged
+    };
+    write(&sandbox, 0, vec![from("in"), from("other"), from("quarantine")]);
+    let replay = ["replay", "--yes", "--output.topic", "other"];
+    let done = told(dlq(&brokers, &[&replay[..], &["--group", "a"]].concat()).await);
+    assert!(
+        done.contains("1 records were written to in") && done.contains("2 dead letters stay, from a topic"),
+        "{done}"
+    );
+    assert!(sandbox.read("other", 0).unwrap().is_empty() && sandbox.read("quarantine", 0).unwrap().is_empty());
+    let refused = dlq(&brokers, &[&replay[..], &["--group", "b", "--allow-topic", "other"]].concat()).await;
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(64) && why.contains("other is written to by the pipeline"), "{why}");
+    let allowed = [&replay[..], &["--group", "c", "--allow-topic", "quarantine"]].concat();
+    let done = told(dlq(&brokers, &allowed).await);
+    assert!(done.contains("1 records were written to quarantine"), "{done}");
 }

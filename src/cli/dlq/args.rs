@@ -7,10 +7,11 @@ use chrono::DateTime;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
-use super::super::Settings;
+use super::super::{Patience, Settings};
 use crate::config::is_topic_name;
 use crate::event::Reason;
 use crate::record::Offset;
+use crate::worker::unix_ms;
 
 /// `dlq`
 #[derive(Debug, Args)]
@@ -18,6 +19,10 @@ pub struct Dlq {
     /// What to do with them.
     #[command(subcommand)]
     pub action: DlqAction,
+
+    /// How long to wait for brokers.
+    #[command(flatten)]
+    pub patience: Patience,
 }
 
 /// What to do with dead letters.
@@ -46,7 +51,7 @@ pub struct Filter {
     #[arg(long, value_name = "FIELD")]
     pub field: Vec<String>,
 
-    /// Only records of this time or later, as 2026-01-02T03:04:05Z or as @ and seconds since 1970
+    /// Only records of this time or later: 2026-01-02T03:04:05Z, or @ and seconds since 1970, or how long ago (1h 30m)
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub since: Option<i64>,
 
@@ -140,6 +145,10 @@ pub struct ReplayDlq {
     #[arg(long, value_name = "TOPIC", value_parser = topic)]
     pub to: Option<String>,
 
+    /// Write also to this topic where a record came from it; may be repeated [default: source.topic alone]
+    #[arg(long, value_name = "TOPIC", value_parser = topic, conflicts_with = "to")]
+    pub allow_topic: Vec<String>,
+
     /// Say what would be written, and what the rules in force would make of it; write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -205,11 +214,16 @@ fn topic(text: &str) -> Result<String, String> {
 }
 
 fn time(text: &str) -> Result<i64, String> {
+    let ago = || {
+        let ago = i64::try_from(humantime::parse_duration(text).ok()?.as_millis()).ok()?;
+        Some(unix_ms().saturating_sub(ago))
+    };
     let millis = match text.strip_prefix('@') {
         Some(seconds) => seconds.parse::<i64>().ok().and_then(|seconds| seconds.checked_mul(1000)),
-        None => DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis()),
+        None => DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis()).or_else(ago),
     };
-    millis.filter(|millis| *millis >= 0).ok_or_else(|| "neither a time nor @ and seconds since 1970".to_owned())
+    let wrong = "neither a time, nor @ and seconds since 1970, nor how long ago, such as 1h";
+    millis.filter(|millis| *millis >= 0).ok_or_else(|| wrong.to_owned())
 }
 
 fn place(text: &str) -> Result<Place, String> {
@@ -233,6 +247,8 @@ mod tests {
         assert_eq!(time("@5"), Ok(5_000));
         assert_eq!(time("2026-01-02T03:04:05Z"), Ok(1_767_323_045_000));
         assert!(time("@-5").is_err() && time("yesterday").is_err());
+        let hours = unix_ms() - time("1h 30m").unwrap();
+        assert!((5_400_000..5_460_000).contains(&hours), "{hours}");
         assert_eq!(place("3:42"), Ok(Place { partition: Some(3), offset: Offset(42) }));
         assert_eq!(place("42"), Ok(Place { partition: None, offset: Offset(42) }));
         assert!(["-1:3", "1:-3", "-3", ":3", "3:", "1:2:3", ""].iter().all(|text| place(text).is_err()));

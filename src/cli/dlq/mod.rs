@@ -48,7 +48,7 @@ pub fn run(args: &Dlq, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         DlqAction::Replay(args) => &args.settings,
         DlqAction::Export(args) => &args.settings,
     };
-    let context = Context::load(settings)?;
+    let context = Context::load(settings, args.patience)?;
     logs::init(context.config.log.format, "warn")?;
     until_signal(|stop| async move {
         // In boxes: the compiler gives up on how deep they would nest otherwise.

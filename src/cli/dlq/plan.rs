@@ -9,7 +9,7 @@ use super::{Context, ReplayDlq};
 use crate::dead_letter::Marks;
 use crate::event::Reason;
 use crate::record::RecordView;
-use crate::stages::{Login, Processor, Route, Routes};
+use crate::stages::{Login, Now, Processor, Route, Routes};
 
 /// What becomes of one dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub enum Skip {
     Damaged,
     /// It does not say where it came from.
     NoTopic,
+    /// It says that it came from a topic that is not the source, and that nobody allowed.
+    Elsewhere,
     /// Its topic refuses it for good.
     Refused,
 }
@@ -45,6 +47,7 @@ impl Skip {
             Self::Truncated => "truncated: not all of the record is there",
             Self::Damaged => "no record: bytes that can't be decoded",
             Self::NoTopic => "without a topic that it came from: --to names one",
+            Self::Elsewhere => "from a topic other than source.topic: --allow-topic allows one, --to names one for all",
             Self::Refused => "refused by the topic for good",
         }
     }
@@ -58,6 +61,9 @@ pub struct Rules<'a> {
     pub prefix: &'a str,
     /// Where those go that were replayed too often.
     pub quarantine: String,
+    /// What the pipeline reads. Whoever writes to the dead-letter topic chooses the headers: a record goes nowhere
+    /// else by what they say, unless an operator allows it.
+    source: &'a str,
 }
 
 impl<'a> Rules<'a> {
@@ -65,7 +71,19 @@ impl<'a> Rules<'a> {
     pub fn new(args: &'a ReplayDlq, context: &'a Context) -> Self {
         let default = || format!("{}-quarantine", context.topic());
         let quarantine = args.quarantine_topic.clone().unwrap_or_else(default);
-        Self { args, prefix: context.prefix(), quarantine }
+        Self { args, prefix: context.prefix(), quarantine, source: &context.config.source.topic }
+    }
+
+    /// Where a record goes that came from this topic, as its dead letter says.
+    fn target<'e>(&'e self, came_from: Option<&'e str>) -> Fate<'e> {
+        match (self.args.to.as_deref(), came_from) {
+            (Some(to), _) => Fate::Replay(to),
+            (None, None) => Fate::Skip(Skip::NoTopic),
+            (None, Some(topic)) if topic == self.source || self.args.allow_topic.iter().any(|it| it == topic) => {
+                Fate::Replay(topic)
+            }
+            (None, Some(_)) => Fate::Skip(Skip::Elsewhere),
+        }
     }
 
     /// What becomes of a dead letter with these marks.
@@ -85,7 +103,7 @@ impl<'a> Rules<'a> {
         if marks.replays >= self.args.max_replays.get() {
             return Fate::Quarantine(&self.quarantine);
         }
-        self.args.to.as_deref().or(marks.topic).map_or(Fate::Skip(Skip::NoTopic), Fate::Replay)
+        self.target(marks.topic)
     }
 }
 
@@ -100,6 +118,8 @@ pub struct Plan {
     pub skipped: BTreeMap<Skip, u64>,
     /// What the rules in force make of the records that are replayed.
     pub verdicts: Counted,
+    /// How many of these they accept, and how many there are.
+    pub passing: (u64, u64),
 }
 
 impl Plan {
@@ -129,12 +149,15 @@ impl Plan {
     }
 
     /// Notes what the rules in force make of a record.
-    pub fn judge(&mut self, routes: &Routes, record: &RecordView<'_>) {
-        let verdict = match Login.validate(record) {
+    pub fn judge(&mut self, routes: &Routes, record: &RecordView<'_>, now: &Now) {
+        let validated = Login.validate(record);
+        self.passing.0 += u64::from(validated.is_ok());
+        self.passing.1 += 1;
+        let verdict = match validated {
             Err(rejection) => {
                 format!("refused: {} {}", rejection.reason.code(), rejection.field.unwrap_or_default())
             }
-            Ok(event) => match routes.route(|field| Login.field(&event, field)) {
+            Ok(event) => match routes.route(|field| Login.field(&event, field, now), record.headers).0 {
                 Route::Drop => "dropped by a route".to_owned(),
                 Route::Topic(topic) => {
                     format!("accepted, to {}", routes.topics().get(topic).map_or("", String::as_str))

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use tokio::time::{Instant, sleep};
@@ -15,9 +14,6 @@ use crate::broker::{Clients, Entry, Error, PartitionReader, ReaderConfig, Reserv
 use crate::config;
 use crate::record::{Offset, TopicId};
 use crate::retry::{ErrorClass, Policy};
-
-/// For so long what may pass by itself is tried again.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The topic as it was at the start.
 #[derive(Debug)]
@@ -150,7 +146,11 @@ impl Waiting {
 impl Context {
     /// Patience for one thing that is asked of the brokers.
     pub fn waiting(&self) -> Waiting {
-        Waiting { pauses: Policy::new(&self.config.retry).pauses(), until: Instant::now() + PATIENCE, is_told: false }
+        Waiting {
+            pauses: Policy::new(&self.config.retry).pauses(),
+            until: Instant::now() + self.patience,
+            is_told: false,
+        }
     }
 
     /// Asks until it is answered, or something is wrong that lasts.

@@ -6,7 +6,7 @@ use super::plan::{Plan, Rules};
 use super::{Context, Failure};
 use crate::broker::Error;
 use crate::cli::UsageError;
-use crate::config::{Config, OffsetStoreKind, is_topic_name};
+use crate::config::{Config, OffsetStoreKind, RouteAction, is_topic_name};
 use crate::dead_letter::Marks;
 use crate::murmur2::partition_of;
 
@@ -32,6 +32,11 @@ impl Targets {
                 return Err(UsageError(text).into());
             }
             let is_quarantine = plan.quarantined > 0 && *name == rules.quarantine;
+            if !is_quarantine && rules.args.allow_topic.contains(name) && writes_to(&context.config, name) {
+                let text =
+                    format!("{name} is written to by the pipeline: no dead letter came from there; --to names it");
+                return Err(UsageError(text).into());
+            }
             if let Some(why) = harm(&context.config, name, is_quarantine) {
                 return Err(UsageError(why).into());
             }
@@ -53,6 +58,12 @@ impl Targets {
     pub fn place(&self, topic: &str) -> Option<usize> {
         self.names.iter().position(|name| name == topic)
     }
+}
+
+/// Whether the pipeline's outputs go there.
+fn writes_to(config: &Config, name: &str) -> bool {
+    let routed = config.route.iter().any(|rule| matches!(&rule.action, RouteAction::Topic(topic) if topic == name));
+    routed || name == config.output.topic
 }
 
 /// What a replay to this topic would do to the pipeline, where that is no good.
