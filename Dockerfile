@@ -48,14 +48,13 @@ LABEL org.opencontainers.image.title="login-pipeline" \
 COPY --from=build /$TARGETPLATFORM/login-pipeline /login-pipeline
 # The web's roots as a file, for kafka.tls.ca_file. Without one those that are built in count.
 COPY --from=root /image/etc/ /etc/
-# Where file offsets are, for who mounts a volume there.
+# Where offsets in files are, by the default of offsets.path, for who mounts a volume there.
 COPY --from=root --chown=65532:65532 /image/offsets/ /offsets/
 USER 65532:65532
 WORKDIR /
 VOLUME /offsets
 EXPOSE 9464
-ENV LOGIN_PIPELINE__ADMIN__LISTEN=0.0.0.0:9464 \
-    LOGIN_PIPELINE__OFFSETS__PATH=/offsets
+ENV LOGIN_PIPELINE__ADMIN__LISTEN=0.0.0.0:9464
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/login-pipeline", "health"]
 ENTRYPOINT ["/login-pipeline"]
 CMD ["run"]

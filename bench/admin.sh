@@ -22,7 +22,7 @@ measure_crowd() { # alone|crowd ROUND
     create "dead-$1-$2"
     started=$(now_ms)
     start_pipeline "$log" --source.topic user-login --source.reader wire --output.topic "out-$1-$2" \
-        --dead_letter.topic "dead-$1-$2" --offsets.path "$work/offsets-$1-$2"
+        --dead_letter.topic "dead-$1-$2" --assignment.mode static --offsets.path "$work/offsets-$1-$2"
     if [[ $1 == crowd ]]; then
         mkfifo "$work/crowd"
         "$connections" "127.0.0.1:$admin" "$idle_connections" "$slow_connections" \
@@ -51,7 +51,7 @@ measure_page() { # ROUND
     create "out-$topic"
     create "dead-$topic"
     start_pipeline "$log" --source.topic "$topic" --source.reader wire --output.topic "out-$topic" \
-        --dead_letter.topic "dead-$topic" --offsets.path "$work/offsets-$topic"
+        --dead_letter.topic "dead-$topic" --assignment.mode static --offsets.path "$work/offsets-$topic"
     await "$(now_ms)" "$log" ready readiness
     sleep 2
     begun=$(cpu_us "$measured")

@@ -24,7 +24,7 @@ measure_latency_of() { # READER ROUND
     create "$dead"
     started=$(now_ms)
     start_pipeline "$log" --source.topic "$source" --source.reader "$1" --output.topic "$output" \
-        --dead_letter.topic "$dead" --offsets.path "$work/offsets-latency-$1-$2"
+        --dead_letter.topic "$dead" --assignment.mode static --offsets.path "$work/offsets-latency-$1-$2"
     await "$started" "$log" ready readiness
     "$pipeline" generate --kafka.brokers "$brokers" --source.topic "$source" --rate "$rate" --count "$events" \
         >"$work/generate.log" 2>&1 &

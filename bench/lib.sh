@@ -133,7 +133,7 @@ measure_reader() { # NAME READER ROUND
     local started log=$work/$1.log
     started=$(now_ms)
     start_pipeline "$log" --source.topic user-login --source.reader "$2" --output.topic "out-$1-$3" \
-        --dead_letter.topic "dead-$1-$3" --offsets.path "$work/offsets-$1-$3"
+        --dead_letter.topic "dead-$1-$3" --assignment.mode static --offsets.path "$work/offsets-$1-$3"
     await "$started" "$log" "$count" routed
     finish "$1" $(($(now_ms) - started))
 }

@@ -22,5 +22,5 @@ mod event;
 mod sender;
 
 pub use bad::BadKind;
-pub use driver::{GenerateError, GenerateOptions, Progress, Summary, run};
+pub use driver::{GenerateError, GenerateOptions, NUMBER, Progress, Summary, run};
 pub use event::{EventGenerator, GeneratedRecord, GeneratorConfig, InvalidRatio, RecordKind};

@@ -25,14 +25,13 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(command: &Command) -> Result<ExitCode, Box<dyn Error>> {
-    // Not locked: a panic on another thread gives the terminal back, which writes there.
-    let out = &mut std::io::stdout();
+    let out = &mut cli::Out;
     match command {
         Command::Run(args) => cli::run::run(args),
         Command::Check(args) => {
             let config = cli::check::run(args, out)?;
             if args.connect {
-                cli::check::connect(&config, out)?;
+                cli::check::connect(config, args.patience, out)?;
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -60,7 +60,7 @@ impl World {
 
     /// Starts it with a log that says much, and goes there.
     fn start(&self, stderr: Stdio) -> PipelineProcess {
-        let mut command = Command::new(program());
+        let mut command = support::pipeline::command();
         command.stderr(stderr);
         self.start_by(command, &["--log.level", "debug", "--stats.interval", "1s"])
     }

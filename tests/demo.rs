@@ -40,7 +40,8 @@ fn shares(owners: &BTreeMap<i32, u32>) -> Vec<usize> {
 fn partitions_move_when_instances_come_and_go() {
     // The second kill would come after twelve seconds, and what is killed is read on only when its
     // session has ended.
-    let ended = demo(&["--instances", "3", "--upsets", "2s", "--duration", "11s"]).output().unwrap();
+    let args = ["--instances", "3", "--upsets", "2s", "--duration", "11s", "--log.level", "info"];
+    let ended = demo(&args).output().unwrap();
     let (out, log) = (String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap());
     assert!(ended.status.success(), "{:?}\n{out}\n{log}", ended.status);
 
@@ -51,7 +52,9 @@ fn partitions_move_when_instances_come_and_go() {
     let shared = shared.unwrap_or_else(|| panic!("three never shared six:\n{out}"));
     let moved = seen[shared..].iter().any(|owners| owners.len() == 6 && owners.get(&0) != seen[shared].get(&0));
     assert!(moved, "partition 0 never moved:\n{out}");
-    for told in ["instance 4 starts: http://127.0.0.1:", "instance 1 is killed", "instance 2 has ended in order"] {
+    for told in
+        ["instance 4 starts: its page is http://127.0.0.1:", "instance 1 is killed", "instance 2 has ended in order"]
+    {
         assert!(out.contains(told), "{told}:\n{out}");
     }
     let last = seen.last().unwrap();
@@ -63,12 +66,16 @@ fn partitions_move_when_instances_come_and_go() {
     };
     let (source, written, dead) = (counted("source"), counted("written"), counted("dead"));
     assert!(source > 1_000 && written + dead >= source, "what a killed one had counted is in it:\n{out}");
+    let verdict = out.lines().last().unwrap();
+    assert!(verdict.starts_with("lost 0, written twice ") && verdict.contains(" (by 1 kill), not yet read "), "{out}");
+    assert!(out.lines().any(|line| line.starts_with("in ") && line.len() < 120), "counts by the way:\n{out}");
     assert!(log.contains("instance=1") && log.contains("instance=3"), "the log says who speaks:\n{log}");
 }
 
 #[test]
 fn a_signal_drains_one_pipeline() {
-    drained(&["--rate", "100"], |line| line.starts_with("metrics"));
+    let out = drained(&["--rate", "100"], |line| line.starts_with("partitions  1: 0-5"));
+    assert!(out.ends_with("\nlost 0, written twice 0, not yet read 0\n"), "{out}");
 }
 
 #[test]
@@ -91,8 +98,8 @@ fn health_asks_the_instance_that_runs() {
     let log = child.stderr.take().unwrap();
     let log = std::thread::spawn(move || std::io::read_to_string(log).unwrap());
     let mut out = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let metrics = out.by_ref().find(|line| line.starts_with("metrics")).unwrap();
-    let address = metrics.split("//").nth(1).unwrap().split('/').next().unwrap();
+    let page = out.by_ref().find(|line| line.contains("its page is http://")).unwrap();
+    let address = page.split("//").nth(1).unwrap().split('/').next().unwrap();
     assert_eq!(health(address, &["--live"]), (Some(0), "live\n".to_owned()));
     // Each attempt is a process, which is pause enough.
     while health(address, &[]) != (Some(0), "ready\n".to_owned()) {}
@@ -105,8 +112,44 @@ fn health_asks_the_instance_that_runs() {
     assert!(code == Some(1) && said.contains("port 0"), "{said}");
 }
 
-/// Ends it by a signal once it has printed such a line.
-fn drained(args: &[&str], ready: impl Fn(&str) -> bool) {
+#[test]
+fn what_the_demo_can_not_heed_is_refused() {
+    for (args, why) in [
+        (["--kafka.brokers", "localhost:9092"], "--kafka.brokers: the demo has its own broker"),
+        (["--assignment.mode", "static"], "--assignment.mode: the demo has its own broker"),
+        (["--delivery.guarantee", "exactly_once"], "the demo's broker has no transactions"),
+        (["--group.protocol", "consumer"], "the demo's broker has classic groups only"),
+    ] {
+        let refused = demo(&args).output().unwrap();
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(64), "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_no_reason_to_fail() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:9464");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_login-pipeline"));
+    let output = command.args(["demo", "--duration", "1s"]).stdin(Stdio::null()).output().unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && out.contains("its page is http://127.0.0.1:"), "{out}");
+    assert!(taken.is_err() || out.contains("the page has another port"), "{out}");
+}
+
+#[test]
+fn nobody_reads_on() {
+    let mut child = demo(&["--rate", "100"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.starts_with("broker, for commands in another terminal: --kafka.brokers 127.0.0.1:"), "{first}");
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(141));
+    assert_eq!(String::from_utf8(ended.stderr).unwrap(), "");
+}
+
+/// Ends it by a signal once it has printed such a line, and returns all that it has printed.
+fn drained(args: &[&str], ready: impl Fn(&str) -> bool) -> String {
     let mut child = demo(args).spawn().unwrap();
     // The log is read, too, or the program would wait for that.
     let log = child.stderr.take().unwrap();
@@ -119,7 +162,8 @@ fn drained(args: &[&str], ready: impl Fn(&str) -> bool) {
     signal(&child);
     out.read_to_string(&mut told).unwrap();
     assert!(child.wait().unwrap().success(), "{told}\n{}", log.join().unwrap());
-    assert!(told.contains("\nread     "), "a summary:\n{told}");
+    assert!(told.contains("\nread     ") && told.contains("\nlost 0, "), "a summary:\n{told}");
+    told
 }
 
 fn signal(child: &Child) {

@@ -201,11 +201,7 @@ async fn what_a_topic_refuses_costs_that_record() {
     assert_eq!(places.count(), 1, "{letters:?}");
 
     let usual = PipelineProcess::usual_args(&topics.brokers, source, output, dead, folder.path());
-    let check = std::process::Command::new(env!("CARGO_BIN_EXE_login-pipeline"))
-        .args(["check", "--connect"])
-        .args(usual)
-        .output()
-        .unwrap();
+    let check = support::pipeline::command().args(["check", "--connect"]).args(usual).output().unwrap();
     let said = String::from_utf8_lossy(&check.stdout) + String::from_utf8_lossy(&check.stderr);
     assert!(!check.status.success(), "{said}");
     assert!(

@@ -26,6 +26,9 @@ fn options(cluster: &KafkaCluster, topic: &str, count: u64) -> GenerateOptions {
         seed: 1,
         keyed: false,
         partitions: None,
+        replication: -1,
+        patience: Duration::from_secs(20),
+        numbered: false,
     }
 }
 

@@ -5,7 +5,7 @@
 mod support;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ fn offsets(topics: &Topics, folder: &Path, args: &[&str]) -> Output {
 fn program(topics: &Topics, folder: &Path, args: &[&str]) -> Output {
     let [source, output, dead] = &topics.names;
     let usual = PipelineProcess::usual_args(&topics.brokers, source, output, dead, &folder.join("offsets"));
-    Command::new(support::pipeline::program()).args(args).args(usual).output().unwrap()
+    support::pipeline::command().args(args).args(usual).output().unwrap()
 }
 
 #[track_caller]

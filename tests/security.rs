@@ -221,6 +221,9 @@ async fn records_go_over_tls_with_scram_and_so_do_generated_ones() {
         seed: 1,
         keyed: true,
         partitions: None,
+        replication: -1,
+        patience: Duration::from_secs(20),
+        numbered: false,
     };
     generator::run(options, CancellationToken::new(), |_| ()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();

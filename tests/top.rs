@@ -25,8 +25,8 @@ impl Demo {
         command.args(["demo", "--admin.listen", "127.0.0.1:0", "--log.level", "off"]).args(args);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let metrics = out.find(|line| line.starts_with("metrics")).unwrap();
-        let address = metrics.split("//").nth(1).unwrap().split('/').next().unwrap().to_owned();
+        let page = out.find(|line| line.contains("its page is http://")).unwrap();
+        let address = page.split("//").nth(1).unwrap().split('/').next().unwrap().to_owned();
         // Read on, or it would wait for that.
         std::thread::spawn(move || out.for_each(drop));
         Self { child, address }

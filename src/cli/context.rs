@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::runtime::{self, Ended};
-use super::{EXIT_FORCED, Settings};
+use super::{EXIT_FORCED, Patience, Settings};
 use crate::broker::wire::{Cluster, Options};
 use crate::config::Config;
 
@@ -19,6 +20,8 @@ pub struct Context {
     pub config: Config,
     /// Connections to the brokers, made where they are needed.
     pub cluster: Arc<Cluster>,
+    /// For so long what may pass by itself is tried again.
+    pub patience: Duration,
 }
 
 impl Context {
@@ -26,9 +29,11 @@ impl Context {
     ///
     /// # Errors
     /// All the problems that it has.
-    pub fn load(settings: &Settings) -> Result<Self, Failure> {
-        let config = settings.load()?;
-        Ok(Self { cluster: Arc::new(Cluster::new(Options::from(&config.kafka))), config })
+    pub fn load(settings: &Settings, patience: Patience) -> Result<Self, Failure> {
+        let mut config = settings.load()?;
+        patience.limit(&mut config);
+        let cluster = Arc::new(Cluster::new(Options::from(&config.kafka)));
+        Ok(Self { cluster, config, patience: patience.duration() })
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use super::{EXIT_FORCED, Generate, runtime};
-use crate::config::Config;
+use crate::config::{Config, CreateTopics, Topics};
 use crate::generator::{self, GenerateOptions, Progress};
 use crate::observe::logs;
 
@@ -37,6 +37,8 @@ pub fn run(args: &Generate, out: &mut dyn Write) -> Result<ExitCode, Box<dyn std
 
 #[expect(clippy::cast_precision_loss, reason = "a rate is no count")]
 fn options(args: &Generate, config: &Config) -> GenerateOptions {
+    let Topics { create, partitions, replication } = config.topics;
+    let created = (create == CreateTopics::Missing).then(|| partitions.unwrap_or(-1));
     GenerateOptions {
         brokers: config.kafka.brokers.clone(),
         client_id: config.kafka.client_id.clone(),
@@ -47,7 +49,10 @@ fn options(args: &Generate, config: &Config) -> GenerateOptions {
         bad: args.bad,
         seed: args.seed.unwrap_or_else(|| fastrand::u64(..)),
         keyed: args.keyed,
-        partitions: args.partitions,
+        partitions: args.partitions.or(created),
+        replication,
+        patience: args.patience.duration(),
+        numbered: false,
     }
 }
 

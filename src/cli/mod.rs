@@ -11,7 +11,7 @@ macro_rules! tell {
 /// Says a line on standard output. Never fails, where `println!` panics: nobody may be left to read it.
 #[cfg(feature = "sandbox")]
 macro_rules! say {
-    ($($text:tt)*) => { drop(::std::io::Write::write_fmt(&mut ::std::io::stdout(), format_args!("{}\n", format_args!($($text)*)))) };
+    ($($text:tt)*) => { drop(::std::io::Write::write_fmt(&mut $crate::cli::Out, format_args!("{}\n", format_args!($($text)*)))) };
 }
 
 pub mod check;
@@ -25,6 +25,8 @@ pub mod generate;
 mod hangup;
 pub mod health;
 pub mod offsets;
+mod out;
+mod patience;
 mod program;
 pub mod run;
 pub mod runtime;
@@ -38,6 +40,8 @@ use clap::{Args, Parser, Subcommand};
 
 pub use dlq::{Dlq, DlqAction};
 pub use offsets::{Offsets, OffsetsAction};
+pub use out::Out;
+pub use patience::Patience;
 pub use program::{failure, program, usage};
 pub use settings::Settings;
 #[cfg(feature = "top")]
@@ -50,6 +54,9 @@ pub const EXIT_USAGE: u8 = 64;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
+
+/// The exit code where nobody reads the output any more: 128 and the number of SIGPIPE, as shells have it.
+pub const EXIT_CLOSED_PIPE: u8 = 141;
 
 /// The exit code after a second signal: 128 and the number of SIGINT, as shells have it.
 pub const EXIT_FORCED: u8 = 130;
@@ -65,6 +72,7 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, and it is as large as its flags")]
 pub enum Command {
     /// Run the pipeline until SIGTERM or SIGINT
     Run(Run),
@@ -103,6 +111,10 @@ pub struct Check {
     /// Also ask the brokers: reachable, topics there, partitions enough
     #[arg(long)]
     pub connect: bool,
+
+    /// How long to wait for them.
+    #[command(flatten)]
+    pub patience: Patience,
 
     /// The configuration.
     #[command(flatten)]
@@ -152,6 +164,10 @@ pub struct Generate {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=100_000))]
     pub partitions: Option<i32>,
 
+    /// How long to wait for brokers.
+    #[command(flatten)]
+    pub patience: Patience,
+
     /// The configuration.
     #[command(flatten)]
     pub settings: Settings,
@@ -177,9 +193,9 @@ pub struct Demo {
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=16))]
     pub instances: u32,
 
-    /// With several instances: how often one is added, killed or ended, in turn; or never
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = upsets)]
-    pub upsets: Upsets,
+    /// How often an instance is added, killed or ended, in turn; or never [default: 15s of several, never of one]
+    #[arg(long, value_name = "DURATION", value_parser = upsets)]
+    pub upsets: Option<Upsets>,
 
     /// The configuration.
     #[command(flatten)]
@@ -271,11 +287,11 @@ mod tests {
 
         let Ok(Command::Demo(demo)) = parse(&["demo"]) else { panic!("not demo") };
         assert_eq!((demo.rate.get(), demo.bad, demo.duration), (500, 0.02, None));
-        assert_eq!((demo.instances, demo.upsets), (1, Upsets::Every(std::time::Duration::from_secs(15))));
+        assert_eq!((demo.instances, demo.upsets), (1, None));
         let Ok(Command::Demo(demo)) = parse(&["demo", "--instances", "3", "--upsets", "never"]) else {
             panic!("not demo")
         };
-        assert_eq!((demo.instances, demo.upsets), (3, Upsets::Never));
+        assert_eq!((demo.instances, demo.upsets), (3, Some(Upsets::Never)));
         for wrong in [
             "--rate 0",
             "--bad 1.5",
@@ -294,7 +310,7 @@ mod tests {
     #[test]
     fn offsets_are_set_for_some_partitions_or_all() {
         let set = |args: &str| match parse(&args.split(' ').collect::<Vec<_>>()) {
-            Ok(Command::Offsets(Offsets { action: OffsetsAction::Set(set) })) => Some(set.partitions()),
+            Ok(Command::Offsets(Offsets { action: OffsetsAction::Set(set), .. })) => Some(set.partitions()),
             _ => None,
         };
         assert_eq!(set("offsets set --partition 2 --partition 0 --to 7"), Some(Some(BTreeSet::from([0, 2]))));

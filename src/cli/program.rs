@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::{EXIT_USAGE, Run, UsageError, check, run};
+use super::{EXIT_CLOSED_PIPE, EXIT_USAGE, Out, Run, UsageError, check, run};
+use crate::app::AppError;
 use crate::config::Problems;
 use crate::observe::logs;
 use crate::stages::Processor;
@@ -46,16 +47,22 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     } else if printed {
         ExitCode::SUCCESS
     } else {
-        ExitCode::FAILURE
+        ExitCode::from(EXIT_CLOSED_PIPE)
     }
 }
 
 /// Says on standard error why a command failed.
+///
+/// Where that is that nobody reads its output any more, nothing is said, as `cat | head` does.
 pub fn failure(error: &(dyn Error + 'static)) -> ExitCode {
+    if Out::is_closed() && error.to_string().contains("Broken pipe") {
+        return ExitCode::from(EXIT_CLOSED_PIPE);
+    }
     tell!("login-pipeline: {error}");
     let is_config = error.is::<Problems>()
         || error.is::<UsageError>()
-        || matches!(error.downcast_ref(), Some(check::Error::Config(_)));
+        || matches!(error.downcast_ref(), Some(check::Error::Config(_) | check::Error::Rules(_)))
+        || matches!(error.downcast_ref(), Some(AppError::Rules(_)));
     if is_config { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
 }
 

@@ -20,6 +20,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether a flag sets this key.
+    pub fn has_flag(&self, key: &str) -> bool {
+        self.flags.iter().any(|(flag, _)| flag == key)
+    }
+
     /// Loads the configuration with this process's environment and host name.
     ///
     /// # Errors

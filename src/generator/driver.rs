@@ -54,9 +54,18 @@ pub struct GenerateOptions {
     pub seed: u64,
     /// Whether records have their user as key, which keeps a user in one partition.
     pub keyed: bool,
-    /// Creates the topic with so many partitions where it is missing.
+    /// Creates the topic with so many partitions where it is missing; -1 is the brokers' number.
     pub partitions: Option<i32>,
+    /// Of a topic that is created, how many replicas; -1 is the brokers' number.
+    pub replication: i16,
+    /// How long to wait for brokers that don't answer.
+    pub patience: Duration,
+    /// Whether each record has its number, from 0 on, in the header [`NUMBER`]: an audit can then tell what became of it.
+    pub numbered: bool,
 }
+
+/// The header of a record's number, in decimal digits.
+pub const NUMBER: &str = "generator.number";
 
 /// How far a run has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,6 +201,7 @@ struct Source {
     made: u64,
     bad: u64,
     turn: usize,
+    numbered: bool,
     now: DateTime<rskafka::chrono::Utc>,
 }
 
@@ -203,8 +213,9 @@ impl Source {
             keyed: options.keyed,
             ..GeneratorConfig::default()
         };
-        let mut source =
-            Self { events: EventGenerator::new(config)?, made: 0, bad: 0, turn: 0, now: DateTime::UNIX_EPOCH };
+        let events = EventGenerator::new(config)?;
+        let numbered = options.numbered;
+        let mut source = Self { events, made: 0, bad: 0, turn: 0, numbered, now: DateTime::UNIX_EPOCH };
         source.set_clock();
         Ok(source)
     }
@@ -218,6 +229,7 @@ impl Source {
 
     fn next(&mut self, lanes: usize) -> (usize, Record) {
         let GeneratedRecord { key, value, kind } = self.events.next_record();
+        let number = self.numbered.then(|| (NUMBER.to_owned(), self.made.to_string().into_bytes()));
         self.made += 1;
         self.bad += u64::from(kind != RecordKind::Good);
         let lane = match &key {
@@ -227,7 +239,7 @@ impl Source {
                 self.turn
             }
         };
-        (lane, Record { key, value, headers: Default::default(), timestamp: self.now })
+        (lane, Record { key, value, headers: number.into_iter().collect(), timestamp: self.now })
     }
 }
 
@@ -260,28 +272,31 @@ async fn connect(options: &GenerateOptions) -> Result<Client, GenerateError> {
         deadline: Some(Duration::from_secs(20)),
     };
     let doing = format!("asking {} for the cluster", options.brokers.join(", "));
-    let (begun, connecting) = (Instant::now(), connecting(options));
+    let (begun, connecting, mut is_told) = (Instant::now(), connecting(options), false);
     let (builder, _) = loop {
         match Secured::builder(&connecting, backoff.clone()).await {
             // A broker may start at the same time.
-            Err(error) if error.class() == ErrorClass::Transient && begun.elapsed() < ASK_TIMEOUT => {
+            Err(error) if error.class() == ErrorClass::Transient && begun.elapsed() < options.patience => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!("{error}; trying again for {}", humantime::format_duration(options.patience));
+                }
                 sleep(CONNECT_PAUSE).await;
             }
             built => break built?,
         }
     };
-    within(ASK_TIMEOUT, doing, login_rskafka::connect(builder)).await
+    within(options.patience, doing, login_rskafka::connect(builder)).await
 }
 
 fn connecting(options: &GenerateOptions) -> Options {
     Options {
         bootstrap: options.brokers.clone(),
         client_id: options.client_id.clone(),
-        connect_timeout: ASK_TIMEOUT,
-        request_timeout: ASK_TIMEOUT,
+        connect_timeout: ASK_TIMEOUT.min(options.patience),
+        request_timeout: ASK_TIMEOUT.min(options.patience),
         connections_max_idle: ASK_TIMEOUT,
         max_frame_bytes: LARGEST_ANSWER,
-        security: Arc::new(Security::new(&options.security, ASK_TIMEOUT, ASK_TIMEOUT)),
+        security: Arc::new(Security::new(&options.security, ASK_TIMEOUT.min(options.patience), ASK_TIMEOUT)),
         throttled: Default::default(),
         lately: Arc::default(),
     }
@@ -296,7 +311,7 @@ async fn partitions(client: &Client, options: &GenerateOptions) -> Result<Vec<i3
     let Some(count) = options.partitions else {
         return Err(GenerateError::NoTopic { topic: topic.clone() });
     };
-    create(client, topic, count).await?;
+    create(client, options, count).await?;
     // Created is not yet known to every broker.
     let wanted = usize::try_from(count).unwrap_or(1);
     let known = async {
@@ -320,14 +335,14 @@ async fn find(client: &Client, topic: &str) -> Result<Option<Vec<i32>>, Generate
     Ok(partitions.filter(|partitions| !partitions.is_empty()))
 }
 
-async fn create(client: &Client, topic: &str, partitions: i32) -> Result<(), GenerateError> {
-    const BROKERS_DEFAULT: i16 = -1;
+async fn create(client: &Client, options: &GenerateOptions, partitions: i32) -> Result<(), GenerateError> {
+    let GenerateOptions { topic, replication, .. } = options;
     let doing = format!("creating the topic {topic:?}");
     let controller = match client.controller_client() {
         Ok(controller) => controller,
         Err(source) => return Err(GenerateError::Kafka { doing, source }),
     };
-    let created = login_rskafka::create_topic(&controller, topic, partitions, BROKERS_DEFAULT, 10_000);
+    let created = login_rskafka::create_topic(&controller, topic, partitions, *replication, 10_000);
     match within(ASK_TIMEOUT, doing, created).await {
         // Another one was quicker.
         Err(GenerateError::Kafka {
@@ -380,6 +395,9 @@ mod tests {
             seed: 0,
             keyed: false,
             partitions: None,
+            replication: -1,
+            patience: Duration::from_secs(15),
+            numbered: false,
         };
         let error = run(options, CancellationToken::new(), |_| {}).await.unwrap_err();
         assert!(error.to_string().ends_with("no answer within 15s"), "{error}");

@@ -1,7 +1,8 @@
 //! What all nodes share: who is up, who leads which partition, the logs, the armed faults.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -155,8 +156,23 @@ pub(super) struct Cluster {
     pub requests: BTreeMap<Api, u64>,
     pub defaults: Defaults,
     pub groups: Groups,
+    /// Told of what producers append.
+    pub watcher: Option<Watcher>,
     next_producer_id: i64,
     transactional: BTreeMap<String, (i64, i16)>,
+}
+
+/// What watches takes topic, partition and records.
+type Watch = dyn Fn(&str, i32, &[StoredRecord]) + Send + Sync;
+
+/// Is told of each batch that a producer appends, while the cluster is locked.
+#[derive(Clone)]
+pub(super) struct Watcher(pub Arc<Watch>);
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watcher")
+    }
 }
 
 /// What the builder was told of all topics, and of the broker.
@@ -212,6 +228,7 @@ impl Cluster {
             requests: BTreeMap::new(),
             defaults,
             groups: Groups::new(),
+            watcher: None,
             next_producer_id: 1000,
             transactional: BTreeMap::new(),
         }
@@ -366,7 +383,9 @@ impl Cluster {
         let in_sync = self.nodes.values().filter(|node| node.up).count();
         let found = self.topics.get(topic).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
         let config = found.config.clone();
-        let partition = self.led_by(node, topic, partition)?;
+        let watcher = self.watcher.clone();
+        let index = partition;
+        let partition = self.led_by(node, topic, index)?;
         if acks == ACKS_ALL && in_sync < config.min_insync_replicas {
             return Err(codes::NOT_ENOUGH_REPLICAS.into());
         }
@@ -375,7 +394,15 @@ impl Cluster {
         let base_offset = match partition.producers.judge(&header) {
             Verdict::Refuse(code) => return Err(code.into()),
             Verdict::Duplicate(base_offset) => base_offset,
-            Verdict::Append => partition.append(&header, bytes),
+            Verdict::Append => {
+                let base_offset = partition.append(&header, bytes);
+                if let Some(Watcher(watcher)) = watcher {
+                    // What has just been checked can be decoded.
+                    let appended = batch::records(&batch::placed(bytes, base_offset, partition.leader_epoch));
+                    watcher(topic, index, &appended.unwrap_or_default());
+                }
+                base_offset
+            }
         };
         Ok((base_offset, partition.log.start()))
     }

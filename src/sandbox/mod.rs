@@ -76,7 +76,7 @@ pub use handle::FaultHandle;
 pub use record::{NewRecord, StoredRecord};
 pub use stale::Snapshot;
 
-use cluster::{Cluster, Defaults, NodeInfo, Shared};
+use cluster::{Cluster, Defaults, NodeInfo, Shared, Watcher};
 use node::{Node, Reserved};
 
 const HOST: &str = "127.0.0.1";
@@ -122,6 +122,7 @@ pub struct SandboxBuilder {
     nodes: usize,
     ports: Vec<u16>,
     defaults: Defaults,
+    watcher: Option<Watcher>,
 }
 
 impl SandboxBuilder {
@@ -169,6 +170,14 @@ impl SandboxBuilder {
         self
     }
 
+    /// Tells `watcher` topic, partition and records of each batch that a producer appends, once, while it is
+    /// appended: whatever it does must be quick, and ask nothing of the sandbox.
+    #[must_use]
+    pub fn on_append(mut self, watcher: impl Fn(&str, i32, &[StoredRecord]) + Send + Sync + 'static) -> Self {
+        self.watcher = Some(Watcher(Arc::new(watcher)));
+        self
+    }
+
     /// Starts the nodes on the current tokio runtime.
     ///
     /// # Errors
@@ -181,7 +190,8 @@ impl SandboxBuilder {
         }
         let info = |node: &Reserved| NodeInfo { port: node.port(), up: true };
         let known = reserved.iter().map(|(id, node)| (*id, info(node)));
-        let cluster = Cluster::new(known.collect(), self.defaults);
+        let mut cluster = Cluster::new(known.collect(), self.defaults);
+        cluster.watcher = self.watcher;
         let shared = Arc::new(Shared::new(cluster));
         let mut nodes = BTreeMap::new();
         for (id, node) in reserved {

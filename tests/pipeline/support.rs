@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use login_pipeline::app::{App, AppError, Summary};
-use login_pipeline::config::{Config, OffsetStoreKind};
+use login_pipeline::config::{AssignmentMode, Config, OffsetStoreKind};
 use login_pipeline::generator::{EventGenerator, GeneratedRecord, GeneratorConfig, RecordKind};
 use login_pipeline::observe::Observe;
 use login_pipeline::offsets::{FileStore, StoreError};
@@ -307,6 +307,8 @@ fn config(sandbox: &Sandbox, offsets: &Path) -> Config {
     config.retry.max = Duration::from_millis(100);
     config.assignment.discovery_interval = Duration::from_millis(200);
     config.offsets.checkpoint_interval = Duration::from_millis(20);
+    config.assignment.mode = AssignmentMode::Static { partitions: None };
+    config.offsets.store = OffsetStoreKind::File;
     config.offsets.path = offsets.to_owned();
     config.admin.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config

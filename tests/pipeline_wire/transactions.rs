@@ -150,7 +150,8 @@ async fn offsets_are_set_as_far_as_the_reader_reads() {
         let offsets = Command::new(env!("CARGO_BIN_EXE_login-pipeline"))
             .args(["offsets", "set", "--partition", "all", "--to", "latest", "--kafka.brokers"])
             .arg(world.sandbox.bootstrap())
-            .args(["--source.reader", reader, "--source.isolation", isolation, "--offsets.path"])
+            .args(["--source.reader", reader, "--source.isolation", isolation])
+            .args(["--assignment.mode", "static", "--offsets.path"])
             .arg(world.offsets())
             .output();
         let told = offsets.await.unwrap();

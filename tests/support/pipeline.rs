@@ -26,6 +26,14 @@ pub fn program() -> PathBuf {
     other.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_login-pipeline")))
 }
 
+/// A command of the program that works alone, on all partitions, with offsets in files: what most tests want. A file
+/// can't say otherwise, a flag can.
+pub fn command() -> Command {
+    let mut command = Command::new(program());
+    command.env("LOGIN_PIPELINE__ASSIGNMENT__MODE", "static");
+    command
+}
+
 impl PipelineProcess {
     /// Starts `login-pipeline run` with `args`, such as `["--kafka.brokers", "127.0.0.1:9092"]`.
     /// `--admin.listen` is added, with a free port. Its log goes to a file of its own in `folder`.
@@ -38,7 +46,7 @@ impl PipelineProcess {
         let admin = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
         let log = folder.join(format!("pipeline-{}.log", admin.port()));
         let file = File::create(&log).expect("a log");
-        let mut command = Command::new(program());
+        let mut command = command();
         command.envs(env.iter().copied()).stdout(file.try_clone().expect("a log")).stderr(file);
         Self { child: spawned(command, args, admin), log, admin }
     }

@@ -76,6 +76,9 @@ impl Topics {
             seed,
             keyed: true,
             partitions: None,
+            replication: -1,
+            patience: Duration::from_secs(20),
+            numbered: false,
         };
         let mut outcome = run(options.clone(), CancellationToken::new(), |_| ()).await;
         // Where a broker has just died, rskafka may stay with what it knew for longer than it has patience.

@@ -14,14 +14,16 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::audit::Audit;
 use super::instance::{Instance, InstanceError};
 use super::orders::{self, Clock, Order};
-use crate::cli::Upsets;
+use crate::app::AppError;
+use crate::cli::{Out, Upsets};
 use crate::config::{AssignmentMode, Config, OffsetStoreKind, ProcessorKind};
-use crate::observe::{Snapshot, Tally};
+use crate::observe::{Snapshot, Tally, stats};
 use crate::stages::{Login, Processor};
 
 /// More would have nothing to do, and threads all the same.
@@ -33,19 +35,37 @@ const SESSION: Duration = Duration::from_secs(3);
 const HEARTBEAT: Duration = Duration::from_millis(300);
 const REBALANCE: Duration = Duration::from_secs(10);
 
-/// Runs `instances` pipelines until `stop`, and whatever happens to them on the way. Returns what all
-/// of them have counted, those that are gone included.
+/// What is to run.
+pub struct Plan {
+    /// How many instances at first.
+    pub instances: u32,
+    /// What happens to them by the clock.
+    pub upsets: Upsets,
+    /// The configuration of each.
+    pub config: Config,
+    /// Whether the first takes another port where that of `admin.listen` is not free.
+    pub any_port: bool,
+    /// How often counts are told; never where it is zero.
+    pub told_every: Duration,
+}
+
+/// What all instances have done, those that are gone included.
+pub struct Done {
+    /// What they have counted.
+    pub counted: Snapshot,
+    /// How many were killed.
+    pub kills: u32,
+}
+
+/// Runs pipelines until `stop`, and whatever happens to them on the way.
 ///
 /// # Errors
 /// The first instances can't start, or the last ones did not end well.
-pub async fn run(
-    instances: u32,
-    upsets: Upsets,
-    mut config: Config,
-    stop: CancellationToken,
-) -> Result<Snapshot, Box<dyn std::error::Error>> {
+pub async fn run(plan: Plan, audit: &Audit, stop: CancellationToken) -> Result<Done, Box<dyn std::error::Error>> {
+    let Plan { instances, upsets, mut config, any_port, told_every } = plan;
     config.assignment.mode = AssignmentMode::Group;
     config.offsets.store = OffsetStoreKind::Group;
+    config.stats.interval = Duration::ZERO; // told here, of all together
     let group = &mut config.group;
     group.session_timeout = group.session_timeout.min(SESSION);
     group.heartbeat_interval = group.heartbeat_interval.min(HEARTBEAT);
@@ -54,18 +74,20 @@ pub async fn run(
         ProcessorKind::Login => Login::DIMENSIONS,
     };
 
-    let mut fleet = Fleet { config, last: 0, running: BTreeMap::new(), counted: Tally::new(dimensions) };
+    let counted = Tally::new(dimensions);
+    let mut fleet = Fleet { config, any_port, last: 0, running: BTreeMap::new(), counted, kills: 0 };
     for _ in 0..instances {
         fleet.add().await?;
     }
     let mut typed = orders::typed()?;
-    say!("Ctrl-C drains all and ends; on a terminal {}\n", orders::HELP);
+    say!("Ctrl-C drains and ends; on a terminal {}\n", orders::HELP);
 
     let mut clock = Clock::new(upsets);
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ending = FuturesUnordered::new();
     let mut shown = String::new();
+    let mut told = (Instant::now(), fleet.snapshot());
     loop {
         let numbers: Vec<u32> = fleet.running.keys().copied().collect();
         let order = tokio::select! {
@@ -89,6 +111,15 @@ pub async fn run(
                     shown = line;
                 }
                 ending.extend(fleet.take_ended().map(end));
+                if Out::is_closed() {
+                    break;
+                }
+                let elapsed = told.0.elapsed();
+                if !told_every.is_zero() && elapsed >= told_every {
+                    let now = fleet.snapshot();
+                    say!("{}  waiting {}", stats::row(&now, &told.1, elapsed), audit.waiting());
+                    told = (Instant::now(), now);
+                }
                 continue;
             }
         };
@@ -107,7 +138,7 @@ pub async fn run(
     }
     match failed {
         Some(error) => Err(error.into()),
-        None => Ok(fleet.counted.snapshot()),
+        None => Ok(Done { counted: fleet.counted.snapshot(), kills: fleet.kills }),
     }
 }
 
@@ -117,11 +148,14 @@ async fn end(instance: Instance) -> (u32, Result<Tally, InstanceError>) {
 
 struct Fleet {
     config: Config,
+    any_port: bool,
     /// The last number that was given.
     last: u32,
     running: BTreeMap<u32, Instance>,
     /// By those that are gone.
     counted: Tally,
+    /// How many were killed.
+    kills: u32,
 }
 
 impl Fleet {
@@ -141,8 +175,15 @@ impl Fleet {
         if number > 1 {
             config.admin.listen = SocketAddr::new(config.admin.listen.ip(), 0);
         }
-        let instance = Instance::start(number, config).await?;
-        say!("instance {number} starts: http://{}/status", instance.admin());
+        let instance = match Instance::start(number, config.clone()).await {
+            Err(InstanceError::App { source: AppError::Bind(taken), .. }) if self.any_port && number == 1 => {
+                say!("{taken}: the page has another port");
+                config.admin.listen.set_port(0);
+                Instance::start(number, config).await?
+            }
+            started => started?,
+        };
+        say!("instance {number} starts: its page is http://{}/", instance.admin());
         self.running.insert(number, instance);
         Ok(())
     }
@@ -150,6 +191,7 @@ impl Fleet {
     fn kill(&mut self, number: u32) {
         let Some(instance) = self.take(number) else { return };
         self.counted.merge(&instance.kill());
+        self.kills += 1;
         say!("instance {number} is killed");
     }
 
@@ -161,6 +203,13 @@ impl Fleet {
             None => say!("there is no instance {number}"),
         }
         found
+    }
+
+    /// What all have counted, those that are gone included.
+    fn snapshot(&self) -> Snapshot {
+        let mut all = self.counted.clone();
+        self.running.values().for_each(|instance| all.merge(&instance.counted()));
+        all.snapshot()
     }
 
     /// Those that have ended by themselves.

@@ -108,6 +108,11 @@ impl Instance {
         self.observe.tallies.sum()
     }
 
+    /// What it has counted so far.
+    pub fn counted(&self) -> Tally {
+        self.observe.tallies.sum()
+    }
+
     /// Its number, which no other has or has had.
     pub fn number(&self) -> u32 {
         self.number

@@ -1,45 +1,64 @@
 //! `demo`: broker, generator and pipeline in one process, to see it work; with `--instances` several
 //! pipelines, to see partitions move.
 
+mod audit;
 mod fleet;
 mod instance;
 mod orders;
+mod own;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Demo, EXIT_FORCED, runtime};
-use crate::app::{App, AppError, Summary};
-use crate::config::{Config, Security};
+use super::{Demo, EXIT_CLOSED_PIPE, EXIT_FORCED, Out, Upsets, runtime};
+use audit::Audit;
+
+use crate::config::{Config, RouteAction, Security};
 use crate::generator::{self, GenerateOptions};
 use crate::observe::{logs, stats};
-use crate::offsets::StoreError;
 use crate::sandbox::Sandbox;
 
 /// How many partitions each topic of the demo has.
 const PARTITIONS: i32 = 6;
 /// How much of each partition the demo's broker keeps: it may run for days.
 const RETENTION_BYTES: usize = 4 * 1024 * 1024;
+/// How long the generator waits for the broker to start.
+const STARTING: Duration = Duration::from_secs(15);
+/// How often an instance comes or goes where there are several.
+const UPSETS: Duration = Duration::from_secs(15);
+/// How long the pipelines have for what was generated before the end, and how often it is looked at.
+const CATCH_UP: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(20);
+/// What is logged unless somebody says otherwise: what happens is told in words.
+const QUIET: &str = "warn";
 /// How often the demo prints its running counts.
 const STATS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs the demo until a signal, or for as long as it was told to.
 ///
 /// # Errors
-/// Where the configuration is wrong, or a port is not to be had.
+/// Where the configuration is wrong, asks for what the demo has not, or a port is not to be had.
 pub fn run(args: &Demo) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut config = args.settings.load()?;
+    let own = own::keys(&config, &args.settings)?;
+    if !args.settings.has_flag("log.level") && config.log.level == Config::default().log.level {
+        QUIET.clone_into(&mut config.log.level);
+    }
     logs::init(config.log.format, &config.log.level)?;
-    config.stats.interval = config.stats.interval.min(STATS_INTERVAL);
+    if !own.is_empty() {
+        say!("not heeded, since the demo has its own: {}", own.join(", "));
+    }
     let ended = runtime::run(config.pipeline.worker_threads, |stop| demo(args, config, stop))?;
     match ended {
         runtime::Ended::InOrder(summary) => {
             say!("\n{}", summary?);
-            Ok(ExitCode::SUCCESS)
+            Ok(if Out::is_closed() { ExitCode::from(EXIT_CLOSED_PIPE) } else { ExitCode::SUCCESS })
         }
         runtime::Ended::Forced => Ok(ExitCode::from(EXIT_FORCED)),
     }
@@ -47,13 +66,23 @@ pub fn run(args: &Demo) -> Result<ExitCode, Box<dyn std::error::Error>> {
 
 /// Runs until `stop`; returns what is to be said of it.
 async fn demo(args: &Demo, mut config: Config, stop: CancellationToken) -> Result<String, Box<dyn std::error::Error>> {
-    let sandbox = Sandbox::builder().retention_bytes(Some(RETENTION_BYTES)).start().await?;
-    for topic in [&config.source.topic, &config.output.topic, &config.dead_letter.topic] {
-        sandbox.create_topic(topic, PARTITIONS)?;
+    let audit = Arc::new(Audit::new(&config.source.topic));
+    let builder = Sandbox::builder().retention_bytes(Some(RETENTION_BYTES));
+    let watching = Arc::clone(&audit);
+    let sandbox = builder.on_append(move |topic, partition, records| watching.appended(topic, partition, records));
+    let sandbox = sandbox.start().await?;
+    let partitions = config.topics.partitions.unwrap_or(PARTITIONS);
+    let routed = config.route.iter().filter_map(|rule| match &rule.action {
+        RouteAction::Topic(topic) => Some(topic),
+        RouteAction::Drop => None,
+    });
+    let topics = [&config.source.topic, &config.output.topic, &config.dead_letter.topic].into_iter().chain(routed);
+    for topic in topics.collect::<BTreeSet<_>>() {
+        sandbox.create_topic(topic, partitions)?;
     }
     config.kafka.brokers = vec![sandbox.bootstrap()];
     config.kafka.security = Security::default(); // the sandbox has none
-    say!("broker   {}", sandbox.bootstrap());
+    say!("broker, for commands in another terminal: --kafka.brokers {}", sandbox.bootstrap());
     if let Some(duration) = args.duration {
         let stop = stop.clone();
         tokio::spawn(
@@ -64,16 +93,36 @@ async fn demo(args: &Demo, mut config: Config, stop: CancellationToken) -> Resul
             .boxed(),
         );
     }
-    let generating = generator::run(generate_options(args, &config), stop.clone(), |_| ());
-    let generating = ending(generating, &stop);
-    if args.instances > 1 {
-        let fleet = ending(fleet::run(args.instances, args.upsets, config, stop.clone()), &stop);
-        let (counted, generated) = tokio::join!(fleet, generating);
-        return Ok(format!("source   {} records\n{}", generated?.records, stats::summary(&counted?)));
-    }
-    let (summary, generated) = tokio::join!(ending(single(config, stop.clone()), &stop), generating);
-    generated?;
-    Ok(stats::summary(&summary?.counted))
+    let usual = if args.instances > 1 { Upsets::Every(UPSETS) } else { Upsets::Never };
+    let plan = fleet::Plan {
+        instances: args.instances,
+        upsets: args.upsets.unwrap_or(usual),
+        any_port: config.admin.listen == Config::default().admin.listen,
+        told_every: config.stats.interval.min(STATS_INTERVAL),
+        config: config.clone(),
+    };
+    // What has been generated is read before the pipelines end, if that is soon.
+    let read = CancellationToken::new();
+    let generating = async {
+        let generated = ending(generator::run(generate_options(args, &config), stop.clone(), |_| ()), &stop).await;
+        let caught_up = async {
+            while audit.waiting() > 0 && !read.is_cancelled() {
+                sleep(LOOK).await;
+            }
+        };
+        let _ = timeout(CATCH_UP, caught_up).await; // the summary tells what is not read
+        read.cancel();
+        generated
+    };
+    let fleet = ending(ending(fleet::run(plan, &audit, read.clone()), &stop), &read);
+    let (done, generated) = tokio::join!(fleet, generating);
+    let (fleet::Done { counted, kills }, _) = (done?, generated?);
+    let committed = |partition| {
+        let committed = sandbox.committed(&config.group.id, &config.source.topic, partition);
+        committed.map_or(0, |committed| committed.offset)
+    };
+    let found = audit.close(committed, counted.totals.records_dropped);
+    Ok(format!("source   {} events\n{}\n{}", audit.written(), stats::summary(&counted), found.say(kills)))
 }
 
 /// Whoever ends first ends the others: without events there is nothing to see, and without a
@@ -82,22 +131,6 @@ async fn ending<T>(work: impl Future<Output = T>, stop: &CancellationToken) -> T
     let ended = work.await;
     stop.cancel();
     ended
-}
-
-/// One pipeline, as configured.
-async fn single(mut config: Config, stop: CancellationToken) -> Result<Summary, AppError> {
-    // The broker forgets when the process ends, and so must the offsets.
-    let folder = OffsetsFolder::new().map_err(|source| StoreError::Io {
-        doing: "make a folder for the demo's offsets in",
-        path: std::env::temp_dir(),
-        source,
-    })?;
-    config.offsets.path = folder.0.clone();
-    let app = App::open(config).await?;
-    say!("status   http://{}/status", app.admin_address());
-    say!("metrics  http://{}/metrics", app.admin_address());
-    say!("Ctrl-C drains and ends\n");
-    app.run(stop).await
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate is no count")]
@@ -113,25 +146,8 @@ fn generate_options(args: &Demo, config: &Config) -> GenerateOptions {
         seed: fastrand::u64(..),
         keyed: true,
         partitions: None,
-    }
-}
-
-/// A folder for the demo's offsets, gone when the demo is.
-struct OffsetsFolder(std::path::PathBuf);
-
-impl OffsetsFolder {
-    fn new() -> std::io::Result<Self> {
-        let path =
-            std::env::temp_dir().join(format!("login-pipeline-demo-{}-{:08x}", std::process::id(), fastrand::u32(..)));
-        std::fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for OffsetsFolder {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "can't remove the demo's offsets");
-        }
+        replication: -1,
+        patience: STARTING,
+        numbered: true,
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::super::Settings;
+use super::super::{Patience, Settings};
 use super::target::Target;
 
 /// `offsets`
@@ -14,6 +14,10 @@ pub struct Offsets {
     /// What to do with them.
     #[command(subcommand)]
     pub action: OffsetsAction,
+
+    /// How long to wait for brokers.
+    #[command(flatten)]
+    pub patience: Patience,
 }
 
 /// What to do with stored offsets.

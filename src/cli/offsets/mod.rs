@@ -37,7 +37,7 @@ pub fn run(args: &Offsets, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         OffsetsAction::Export(args) => &args.settings,
         OffsetsAction::Import(args) => &args.settings,
     };
-    let context = Context::load(settings)?;
+    let context = Context::load(settings, args.patience)?;
     until_signal(|stop| async move {
         let work = async {
             match &args.action {
