@@ -177,8 +177,10 @@ impl Charts {
             gains.push(of(to).saturating_sub(of(from)));
         }
         for (at, shares) in self.distributions.iter_mut().enumerate() {
-            if let (Some(from), Some(to)) = (from.distributions.get(at), to.distributions.get(at)) {
-                shares.push(from, to);
+            match to.distributions.get(at) {
+                // What a sample before did not have yet was nothing then.
+                Some(to) => shares.push(from.distributions.get(at).unwrap_or(to), to),
+                None => shares.push_nothing(),
             }
         }
     }
@@ -188,6 +190,11 @@ impl Shares {
     fn of(now: &DistributionSnapshot) -> Self {
         let values: Vec<_> = now.top.iter().take(CURVES).map(|entry| entry.value.clone()).collect();
         Self { name: now.name, counts: vec![Vec::new(); values.len()], values, other: Vec::new() }
+    }
+
+    fn push_nothing(&mut self) {
+        self.counts.iter_mut().for_each(|gains| gains.push(0));
+        self.other.push(0);
     }
 
     fn push(&mut self, from: &DistributionSnapshot, to: &DistributionSnapshot) {

@@ -86,7 +86,7 @@ impl Tally {
         *self.errors.entry(reason).or_default() += count;
     }
 
-    /// Counts records that a rule of routing has decided about.
+    /// Counts records that a rule of routing has decided about; of none, it makes the rule known.
     pub fn rule(&mut self, name: &Arc<str>, count: u64) {
         match self.rules.get_mut(name) {
             Some(counted) => *counted += count,
@@ -144,8 +144,7 @@ pub struct Snapshot {
     pub totals: Totals,
     /// Bad records by reason.
     pub errors: BTreeMap<&'static str, u64>,
-    /// The values of each dimension; where there are rules of routing and they decided about records, their names as
-    /// [`RULE`]'s, all of them.
+    /// The values of each dimension; where there are rules of routing, their names as [`RULE`]'s, all of them.
     pub distributions: Vec<DistributionSnapshot>,
 }
 
@@ -186,7 +185,7 @@ impl DistributionSnapshot {
         let mut top: Vec<_> =
             rules.iter().map(|(name, count)| ValueCount { value: name.to_string(), count: *count }).collect();
         top.sort_by_key(|entry| std::cmp::Reverse(entry.count));
-        (total > 0).then_some(Self { name: RULE, total, top, other: 0 })
+        (!rules.is_empty()).then_some(Self { name: RULE, total, top, other: 0 })
     }
 }
 
@@ -280,6 +279,20 @@ mod tests {
         assert_eq!(locale.top[0], ValueCount { value: "L29".into(), count: 30 });
         assert_eq!(locale.other, (1..=10).sum::<u64>());
         assert_eq!(snapshot.distributions[0].total, 0);
+    }
+
+    #[test]
+    fn rules_are_counted_by_name() {
+        let (mut tally, mut other) = (Tally::new(&[]), Tally::new(&[]));
+        assert!(tally.snapshot().distributions.is_empty());
+        let (east, drop) = (Arc::from("east"), Arc::from("drop"));
+        tally.rule(&east, 0);
+        other.rule(&drop, 2);
+        other.rule(&east, 1);
+        tally.merge(&other);
+        let rules = &tally.snapshot().distributions[0];
+        let counted: Vec<_> = rules.top.iter().map(|entry| (entry.value.as_str(), entry.count)).collect();
+        assert_eq!((rules.name, rules.total, &counted[..]), (RULE, 3, &[("drop", 2), ("east", 1)][..]));
     }
 
     #[test]

@@ -61,7 +61,9 @@ impl Accounts {
         rules: &[String],
     ) -> Self {
         let dropped = observe.metrics.route("dropped");
-        let rules = rules.iter().map(|name| (name.as_str().into(), observe.metrics.rule(name))).collect();
+        let rules: Vec<(Arc<str>, Counter)> =
+            rules.iter().map(|name| (name.as_str().into(), observe.metrics.rule(name))).collect();
+        rules.iter().for_each(|(name, _)| tally.lock().rule(name, 0));
         Self { observe, metrics, status, tally, dropped, rules }
     }
 

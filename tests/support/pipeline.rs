@@ -26,11 +26,13 @@ pub fn program() -> PathBuf {
     other.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_login-pipeline")))
 }
 
+const MODE: (&str, &str) = ("LOGIN_PIPELINE__ASSIGNMENT__MODE", "static");
+
 /// A command of the program that works alone, on all partitions, with offsets in files: what most tests want. A file
 /// can't say otherwise, a flag can.
 pub fn command() -> Command {
     let mut command = Command::new(program());
-    command.env("LOGIN_PIPELINE__ASSIGNMENT__MODE", "static");
+    command.env(MODE.0, MODE.1);
     command
 }
 
@@ -52,7 +54,8 @@ impl PipelineProcess {
     }
 
     /// The same, by a command that becomes the program, and with a log that goes elsewhere.
-    pub fn start_by(command: Command, args: &[&str]) -> Self {
+    pub fn start_by(mut command: Command, args: &[&str]) -> Self {
+        command.env(MODE.0, MODE.1);
         let admin = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
         Self { child: spawned(command, args, admin), log: PathBuf::new(), admin }
     }

@@ -18,18 +18,22 @@ use crate::tenure::Tenure;
 const PRODUCER: ProducerId = ProducerId { id: 7, epoch: 3 };
 const TIMEOUT: Duration = Duration::from_secs(1);
 
+fn api((key, min, max): (ApiKey, i16, i16)) -> ApiVersion {
+    ApiVersion::default().with_api_key(key as i16).with_min_version(min).with_max_version(max)
+}
+
 /// A broker of a cluster with transactions of this version, which coordinates `id`. It takes all
 /// that Kafka 4.3 takes, whatever the cluster has, as that does.
 fn of_cluster(level: i16) -> Liar {
-    let api = |(key, min, max): (ApiKey, i16, i16)| {
-        ApiVersion::default().with_api_key(key as i16).with_min_version(min).with_max_version(max)
-    };
     let apis = [
         (ApiKey::Produce, 0, 13),
         (ApiKey::Metadata, 0, 13),
         (ApiKey::FindCoordinator, 0, 6),
         (ApiKey::InitProducerId, 0, 6),
         (ApiKey::EndTxn, 0, 5),
+        (ApiKey::AddPartitionsToTxn, 0, 5),
+        (ApiKey::AddOffsetsToTxn, 0, 4),
+        (ApiKey::TxnOffsetCommit, 0, 5),
     ];
     let feature = FinalizedFeatureKey::default().with_name(text("transaction.version")).with_max_version_level(level);
     let versions = ApiVersionsResponse::default()
@@ -98,4 +102,20 @@ async fn a_batch_says_of_which_transactions_it_is() {
         let written = cluster.produce_under(&tenure, within.as_ref(), &"t".into(), 0, batch, TIMEOUT).await;
         assert_eq!(written.unwrap().base_offset.0, 5);
     }
+}
+
+/// Nobody would find a coordinator there, and not say why.
+#[tokio::test]
+async fn a_service_without_transactions_is_told_so() {
+    let liar = Liar::new().says(ApiKey::ApiVersions, |_| {
+        let apis = [(ApiKey::ApiVersions, 0, 4), (ApiKey::Metadata, 0, 12), (ApiKey::FindCoordinator, 0, 4)];
+        ApiVersionsResponse::default().with_api_keys(apis.map(api).into())
+    });
+    let coordinator = Coordinator::of_transactions(liar.start().await, "id");
+    let begun = coordinator.init_transactions(TIMEOUT, TransactionVersion::V1, None, &Tenure::unlimited()).await;
+    let error = begun.unwrap_err();
+    assert_eq!(error.class(), crate::retry::ErrorClass::Fatal);
+    let told = error.to_string();
+    assert!(told.contains("exactly once needs Kafka 2.5, or this service has no transactions"), "{told}");
+    assert!(told.contains("InitProducerId") && told.contains("at_least_once"), "{told}");
 }
