@@ -110,7 +110,14 @@ fn round(stages: &mut dyn Stages, entries: &[Entry<'_>]) -> Duration {
     let mut took = Duration::ZERO;
     for part in entries.chunks(1_000) {
         let mut out = OutputBatch::new(1 << 20, Expected::default());
-        let mut batch = Batch { now: &now, partitions: &[1, 1], out: &mut out, counts: &mut counts, tally: &mut tally };
+        let mut batch = Batch {
+            now: &now,
+            dead_ms: now.unix_ms,
+            partitions: &[1, 1],
+            out: &mut out,
+            counts: &mut counts,
+            tally: &mut tally,
+        };
         let begun = Instant::now();
         for (index, entry) in part.iter().enumerate() {
             stages.process(entry, index, Fit::default(), &mut batch);

@@ -70,8 +70,8 @@ Lists are TOML arrays in the file and separated by commas elsewhere. Durations a
 
 `login-pipeline check` prints what it all amounts to, as TOML. A wrong configuration never starts: every mistake
 is told at once, and the exit code is 64. So is what would do nothing: a key of a mode, store or protocol that is not
-chosen (set to another value than its default; `offsets.path` and `group.id` may stand anywhere), a rule on a field that
-is removed, a rule behind another with the same condition.
+chosen (set to another value than its default; `group.id` may stand anywhere, and `offsets.path` where the mode or store is
+said), a rule on a field that is removed, a value that no event is written with, a rule that others hide.
 ";
 
 const TAIL: &str = "

@@ -120,23 +120,31 @@ fn statics() -> Value {
 /// The `[[route]]` tables, which are not among the keys.
 fn routes() -> Value {
     let text = json!({ "type": "string" });
+    let several = json!({ "type": "array", "minItems": 1, "items": { "type": "object" } });
+    let kinds = ["field", "header", "all", "any", "not"].map(|kind| json!({ "required": [kind] }));
     let when = json!({
         "type": "object",
         "additionalProperties": false,
-        "required": ["field"],
         "properties": {
             "field": { "type": "string", "minLength": 1 },
+            "header": { "type": "string", "minLength": 1 },
             "equals": text,
             "one_of": { "type": "array", "minItems": 1, "items": text },
             "matches": text,
+            "lt": { "type": "number" },
+            "gt": { "type": "number" },
+            "all": several,
+            "any": several,
+            "not": { "type": "object" },
         },
-        "oneOf": [{ "required": ["equals"] }, { "required": ["one_of"] }, { "required": ["matches"] }],
+        "oneOf": kinds,
     });
+    let name = json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" });
     let rule = json!({
         "type": "object",
         "additionalProperties": false,
         "required": ["when"],
-        "properties": { "when": when, "topic": topic(), "drop": { "const": true } },
+        "properties": { "name": name, "when": when, "topic": topic(), "drop": { "const": true } },
         "oneOf": [{ "required": ["topic"] }, { "required": ["drop"] }],
     });
     json!({ "type": "array", "items": rule, "description": "Rules that send some of the good records elsewhere" })

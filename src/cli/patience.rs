@@ -26,7 +26,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 impl Patience {
-    /// How long, all in all.
+    /// How long, for a connection, a request or a row of attempts.
     pub fn duration(self) -> Duration {
         let usual = if std::io::stderr().is_terminal() { AT_TERMINAL } else { ELSEWHERE };
         self.timeout.unwrap_or(usual)

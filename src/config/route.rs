@@ -141,9 +141,10 @@ impl Parser<'_> {
 
     /// A name for a rule that has none.
     fn unnamed(&mut self, usual: &str) -> String {
-        let cut: String = usual.chars().take(MAX_NAME).collect();
-        let numbered = (2..).map(|n: u32| format!("{usual}-{n}"));
-        let name = std::iter::once(cut).chain(numbered).find(|name| !self.names.contains(name)).unwrap_or_default();
+        let cut = |length| usual.chars().take(length).collect::<String>();
+        let numbered = (2..).map(|n: u32| format!("{}-{n}", cut(MAX_NAME - 8)));
+        let name =
+            std::iter::once(cut(MAX_NAME)).chain(numbered).find(|name| !self.names.contains(name)).unwrap_or_default();
         self.names.insert(name.clone());
         name
     }

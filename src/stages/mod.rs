@@ -108,8 +108,10 @@ pub trait Stages: Send + Sync {
 /// A batch while it is processed.
 #[derive(Debug)]
 pub struct Batch<'b> {
-    /// When.
+    /// When it was first staged: staged again, an event comes out the same, and goes to the same place.
     pub now: &'b Now,
+    /// When dead letters are written, in milliseconds since the Unix epoch.
+    pub dead_ms: i64,
     /// How many partitions each of [`Routes::topics`] has.
     pub partitions: &'b [i32],
     /// Where outputs go.
@@ -198,7 +200,7 @@ impl<P: Processor> ProcessorStages<P> {
         let to = self.destination(DEAD_LETTER, record.key, batch.partitions);
         // Not the record's own time, which may be one that the topic refuses, or has thrown away already by its
         // retention: that stands in a header.
-        let outgoing = Outgoing { timestamp_ms: batch.now.unix_ms, key: letter.key(), value: letter.value() };
+        let outgoing = Outgoing { timestamp_ms: batch.dead_ms, key: letter.key(), value: letter.value() };
         let headers: Vec<_> = letter.headers().collect();
         batch.out.append(to, index, &outgoing, Headers::Borrowed(&headers));
         batch.counts.died(index, rejection.reason);

@@ -47,7 +47,14 @@ fn run(stages: &mut dyn Stages, entries: &[Entry<'_>]) -> Staged {
     let mut out = OutputBatch::new(1 << 20, Expected::default());
     let mut counts = Counts::default();
     let mut tally = Tally::new(Login::DIMENSIONS);
-    let mut batch = Batch { now: &now, partitions: &[4, 3, 2], out: &mut out, counts: &mut counts, tally: &mut tally };
+    let mut batch = Batch {
+        now: &now,
+        dead_ms: now.unix_ms,
+        partitions: &[4, 3, 2],
+        out: &mut out,
+        counts: &mut counts,
+        tally: &mut tally,
+    };
     for (index, entry) in entries.iter().enumerate() {
         stages.process(entry, index, Fit::default(), &mut batch);
     }
@@ -125,7 +132,14 @@ fn a_refused_record_is_buried_with_its_reason_and_cut() {
     let now = Now::from_unix_ms(1_000);
     let (mut out, mut counts, mut tally) =
         (OutputBatch::new(1 << 20, Expected::default()), Counts::default(), Tally::new(Login::DIMENSIONS));
-    let mut batch = Batch { now: &now, partitions: &[4, 3], out: &mut out, counts: &mut counts, tally: &mut tally };
+    let mut batch = Batch {
+        now: &now,
+        dead_ms: now.unix_ms,
+        partitions: &[4, 3],
+        out: &mut out,
+        counts: &mut counts,
+        tally: &mut tally,
+    };
     let rejection = Rejection::record(Reason::TooLarge, "too large");
     stages.refuse(&entry(b"0123456789"), 0, &rejection, Fit { value: Some(4), ..Fit::default() }, &mut batch);
     let part = out.into_parts().remove(0);

@@ -115,7 +115,7 @@ impl Sink {
             let buffer = std::mem::take(&mut self.buffer);
             let out = OutputBatch::new(*max_batch_bytes, expected(batch)).within(buffer);
             let whole = Redo::of((0..batch.len()).collect());
-            let places = (&now, &*partitions);
+            let places = (&now, now.unix_ms, &*partitions);
             match (gate, delivery.tally()) {
                 (Some(_), _) => stage(&mut **stages, batch, &whole, out, places, &mut counts, &mut self.judged),
                 (None, Some(tally)) => stage(&mut **stages, batch, &whole, out, places, &mut counts, tally),
@@ -128,7 +128,7 @@ impl Sink {
         self.buffer = written.buffer;
         let judged = counts.all_dead();
         for refused in written.refused {
-            self.redo(batch, refused, &mut counts).await?;
+            self.redo(batch, refused, &now, &mut counts).await?;
         }
         if let Some(gate) = &mut self.parts.gate {
             gate.refused(counts.all_dead() - judged);
@@ -208,18 +208,25 @@ impl Sink {
 
     /// Writes what was refused in smaller and smaller batches, until the records that are the
     /// reason stand alone: those are buried. What was to follow them follows them.
-    async fn redo(&mut self, batch: &SourceBatch, refused: Refused, counts: &mut Counts) -> Result<(), Aborted> {
+    async fn redo(
+        &mut self,
+        batch: &SourceBatch,
+        refused: Refused,
+        now: &Now,
+        counts: &mut Counts,
+    ) -> Result<(), Aborted> {
         let mut stack = Vec::new();
         self.split(batch, refused, &Redo::of(Vec::new()), &mut stack, counts).await;
         while let Some(redo) = stack.pop() {
             let partitions = self.partition_counts().await;
-            // The batch's own time may be hours old by now, and a dead letter's is what its topic judges it by.
-            let now = Now::from_unix_ms(unix_ms());
+            // By the batch's own time rules send each record where they did, and what they dropped is not here. It may be
+            // hours old by now, and a dead letter's is what its topic judges it by.
+            let places = (now, unix_ms(), &*partitions);
             // Counted the first time already.
             let mut tally = Tally::new(self.parts.stages.dimensions());
             let SinkParts { stages, max_batch_bytes, .. } = &mut self.parts;
             let out = OutputBatch::new(*max_batch_bytes, Expected::default());
-            let out = stage(&mut **stages, batch, &redo, out, (&now, &partitions), &mut Counts::default(), &mut tally);
+            let out = stage(&mut **stages, batch, &redo, out, places, &mut Counts::default(), &mut tally);
             for refused in self.parts.delivery.write(out).await?.refused {
                 self.split(batch, refused, &redo, &mut stack, counts).await;
             }
@@ -373,17 +380,18 @@ fn expected(batch: &SourceBatch) -> Expected {
     Expected { records: batch.len(), bytes: batch.bytes() + batch.len() * GROWTH }
 }
 
-/// Stages some of a batch's records. Stages are pure, so that doing it again gives the same.
+/// Stages some of a batch's records. Stages are pure but for the database of countries, so that doing it again at the same
+/// time gives the same.
 fn stage(
     stages: &mut dyn Stages,
     batch: &SourceBatch,
     redo: &Redo,
     mut out: OutputBatch,
-    (now, partitions): (&Now, &[i32]),
+    (now, dead_ms, partitions): (&Now, i64, &[i32]),
     counts: &mut Counts,
     tally: &mut Tally,
 ) -> OutputBatch {
-    let mut staged = Batch { now, partitions, out: &mut out, counts, tally };
+    let mut staged = Batch { now, dead_ms, partitions, out: &mut out, counts, tally };
     for index in &redo.sources {
         let Some(entry) = batch.entry(*index) else { continue };
         match &redo.refused {

@@ -156,16 +156,16 @@ async fn a_forged_header_sends_a_replay_nowhere() {
     };
     write(&sandbox, 0, vec![from("in"), from("other"), from("quarantine")]);
     let replay = ["replay", "--yes", "--output.topic", "other"];
-    let done = told(dlq(&brokers, &[&replay[..], &["--group", "a"]].concat()).await);
+    let done = told(dlq(&brokers, &replay).await);
     assert!(
         done.contains("1 records were written to in") && done.contains("2 dead letters stay, from a topic"),
         "{done}"
     );
     assert!(sandbox.read("other", 0).unwrap().is_empty() && sandbox.read("quarantine", 0).unwrap().is_empty());
-    let refused = dlq(&brokers, &[&replay[..], &["--group", "b", "--allow-topic", "other"]].concat()).await;
+    let refused = dlq(&brokers, &[&replay[..], &["--allow-topic", "other"]].concat()).await;
     let why = String::from_utf8_lossy(&refused.stderr);
     assert!(refused.status.code() == Some(64) && why.contains("other is written to by the pipeline"), "{why}");
-    let allowed = [&replay[..], &["--group", "c", "--allow-topic", "quarantine"]].concat();
+    let allowed = [&replay[..], &["--allow-topic", "quarantine"]].concat();
     let done = told(dlq(&brokers, &allowed).await);
     assert!(done.contains("1 records were written to quarantine"), "{done}");
 }

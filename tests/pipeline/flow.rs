@@ -138,7 +138,10 @@ async fn rules_route_to_a_topic_and_drop_counted() {
     assert!(audit.dropped > 0 && world.sandbox.end_offset(ABROAD, 0).unwrap() > 0);
     assert_eq!((counted, ruled), (audit.dropped as u64, audit.dropped as u64));
     let rules = summary.counted.distributions.iter().find(|counts| counts.name == "rule").unwrap();
-    assert_eq!(rules.total, ruled + (0..2).map(|p| world.sandbox.end_offset(ABROAD, p).unwrap() as u64).sum::<u64>());
+    assert_eq!(
+        rules.total,
+        ruled + (0..2).map(|p| world.sandbox.end_offset(ABROAD, p).unwrap().cast_unsigned()).sum::<u64>()
+    );
     assert_eq!(summary.counted.totals.records_dropped, audit.dropped as u64);
 }
 

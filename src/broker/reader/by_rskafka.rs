@@ -161,7 +161,7 @@ impl RskafkaReader {
 /// Whether our own client may be answered what rskafka isn't: an answer that is larger than usual; a topic of zstd on Kafka
 /// before 4, which says so to whoever fetches as old clients do (KIP-110); a broker without the versions that rskafka speaks.
 fn is_beyond_rskafka(error: &Error) -> bool {
-    matches!(error.cause, Cause::FrameTooLarge { .. })
+    matches!(error.cause, Cause::FrameTooLarge { .. } | Cause::Unsupported(_))
         || error.is(ResponseError::UnsupportedCompressionType)
         || error.is(ResponseError::UnsupportedVersion)
 }

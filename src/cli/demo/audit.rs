@@ -4,7 +4,7 @@
 //! ```text
 //! generator ─► source       number 7 waits, at partition 2, offset 5
 //! pipeline  ─► any other    number 7 waits no more; if it did not, it was written twice
-//! the end:  still waiting below the offset that the group has committed ─► lost, unless a rule dropped it
+//! the end:  still waiting below the offset that the group has committed ─► lost, or dropped by a rule
 //!           still waiting from there on                                ─► not yet read
 //! ```
 
@@ -33,8 +33,10 @@ struct Book {
 /// What an audit has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
-    /// Events of which nothing came, though their offset is committed.
+    /// Events of which nothing came, though their offset is committed: lost, or dropped by a rule.
     pub lost: u64,
+    /// How many rules have dropped, where there are any that do; one that was killed may have counted some twice.
+    pub dropped: Option<u64>,
     /// Outputs and dead letters of an event that had one.
     pub twice: u64,
     /// Events that nobody has committed.
@@ -75,8 +77,9 @@ impl Audit {
         self.book().waiting.len()
     }
 
-    /// Closes the books: `committed` tells the offset of a partition, `dropped` how many events rules have dropped.
-    pub fn close(&self, committed: impl Fn(i32) -> i64, dropped: u64) -> Found {
+    /// Closes the books: `committed` tells the offset of a partition, `dropped` how many events rules have dropped, where
+    /// there are rules that do.
+    pub fn close(&self, committed: impl Fn(i32) -> i64, dropped: Option<u64>) -> Found {
         let book = self.book();
         let mut of_partition = HashMap::new();
         let mut gone = 0;
@@ -85,7 +88,7 @@ impl Audit {
             gone += u64::from(*offset < committed);
         }
         let waiting = u64::try_from(book.waiting.len()).unwrap_or(u64::MAX);
-        Found { lost: gone.saturating_sub(dropped), twice: book.twice, unread: waiting - gone }
+        Found { lost: gone, dropped, twice: book.twice, unread: waiting - gone }
     }
 }
 
@@ -97,13 +100,17 @@ fn number(record: &StoredRecord) -> Option<u64> {
 impl Found {
     /// In words, with the reason that some may have been written twice.
     pub fn say(self, kills: u32) -> impl fmt::Display {
-        let Self { lost, twice, unread } = self;
+        let Self { lost, dropped, twice, unread } = self;
+        let lost = match dropped {
+            None => format!("lost {lost}"),
+            Some(dropped) => format!("lost or dropped {lost} (rules dropped {dropped})"),
+        };
         let why = match kills {
             0 => String::new(),
             1 => " (by 1 kill)".to_owned(),
             _ => format!(" (by {kills} kills)"),
         };
-        format!("lost {lost}, written twice {twice}{why}, not yet read {unread}")
+        format!("{lost}, written twice {twice}{why}, not yet read {unread}")
     }
 }
 
@@ -129,13 +136,14 @@ mod tests {
         audit.appended("out", 0, &[numbered(0, 1), numbered(1, 3), strange]);
         audit.appended("dead", 0, &[numbered(0, 0)]);
         assert_eq!((audit.written(), audit.waiting()), (5, 2));
-        let found = audit.close(|partition| [2, 1][usize::try_from(partition).unwrap()], 0);
-        assert_eq!(found, Found { lost: 0, twice: 0, unread: 2 });
+        let found = audit.close(|partition| [2, 1][usize::try_from(partition).unwrap()], None);
+        assert_eq!(found, Found { lost: 0, dropped: None, twice: 0, unread: 2 });
         audit.appended("out", 0, &[numbered(2, 1)]);
-        let found = audit.close(|_| 3, 0);
-        assert_eq!(found, Found { lost: 2, twice: 1, unread: 0 });
+        let found = audit.close(|_| 3, None);
+        assert_eq!(found, Found { lost: 2, dropped: None, twice: 1, unread: 0 });
         assert_eq!(found.say(0).to_string(), "lost 2, written twice 1, not yet read 0");
         assert_eq!(found.say(2).to_string(), "lost 2, written twice 1 (by 2 kills), not yet read 0");
-        assert_eq!(audit.close(|_| 3, 2).lost, 0, "rules dropped them");
+        let told = audit.close(|_| 3, Some(2)).say(0).to_string();
+        assert_eq!(told, "lost or dropped 2 (rules dropped 2), written twice 1, not yet read 0");
     }
 }

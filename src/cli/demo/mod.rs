@@ -16,13 +16,14 @@ use futures::FutureExt;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Demo, EXIT_CLOSED_PIPE, EXIT_FORCED, Out, Upsets, runtime};
+use super::{Demo, EXIT_CLOSED_PIPE, EXIT_FORCED, Out, Upsets, UsageError, runtime};
 use audit::Audit;
 
 use crate::config::{Config, RouteAction, Security};
 use crate::generator::{self, GenerateOptions};
 use crate::observe::{logs, stats};
 use crate::sandbox::Sandbox;
+use crate::stages::possible;
 
 /// How many partitions each topic of the demo has.
 const PARTITIONS: i32 = 6;
@@ -46,6 +47,7 @@ const STATS_INTERVAL: Duration = Duration::from_secs(5);
 /// Where the configuration is wrong, asks for what the demo has not, or a port is not to be had.
 pub fn run(args: &Demo) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut config = args.settings.load()?;
+    possible::check(&config).map_err(UsageError)?;
     let own = own::keys(&config, &args.settings)?;
     if !args.settings.has_flag("log.level") && config.log.level == Config::default().log.level {
         QUIET.clone_into(&mut config.log.level);
@@ -121,7 +123,8 @@ async fn demo(args: &Demo, mut config: Config, stop: CancellationToken) -> Resul
         let committed = sandbox.committed(&config.group.id, &config.source.topic, partition);
         committed.map_or(0, |committed| committed.offset)
     };
-    let found = audit.close(committed, counted.totals.records_dropped);
+    let drops = config.route.iter().any(|rule| rule.action == RouteAction::Drop);
+    let found = audit.close(committed, drops.then_some(counted.totals.records_dropped));
     Ok(format!("source   {} events\n{}\n{}", audit.written(), stats::summary(&counted), found.say(kills)))
 }
 

@@ -19,7 +19,6 @@ const OWN: &[(&str, Says)] = &[
     ("offsets.store", |config, _| config.offsets.store != OffsetStoreKind::Group),
     ("offsets.path", |_, _| false),
     ("offsets.topic", |_, _| false),
-    ("topics.create", |_, _| false),
     ("topics.replication", |_, _| false),
 ];
 

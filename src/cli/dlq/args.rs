@@ -53,11 +53,11 @@ pub struct Filter {
 
     /// Only records of this time or later: 2026-01-02T03:04:05Z, or @ and seconds since 1970, or how long ago (1h 30m)
     #[arg(long, value_name = "TIME", value_parser = time)]
-    pub since: Option<i64>,
+    pub since: Option<Time>,
 
     /// Only records from before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
-    pub until: Option<i64>,
+    pub until: Option<Time>,
 
     /// Only this partition of the dead-letter topic; may be repeated
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(i32).range(0..))]
@@ -213,17 +213,41 @@ fn topic(text: &str) -> Result<String, String> {
     is_topic_name(text).then(|| text.to_owned()).ok_or_else(|| "not a topic's name".to_owned())
 }
 
-fn time(text: &str) -> Result<i64, String> {
+/// A time on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Time {
+    /// Milliseconds since the Unix epoch.
+    pub unix_ms: i64,
+    /// How long ago it was to be, where that was said.
+    ago: Option<String>,
+}
+
+impl From<i64> for Time {
+    fn from(unix_ms: i64) -> Self {
+        Self { unix_ms, ago: None }
+    }
+}
+
+impl Time {
+    /// What tells it from others: as it was typed where it moves with the clock, so that a replay goes on where it was.
+    pub fn name(&self) -> String {
+        self.ago.as_ref().map_or_else(|| self.unix_ms.to_string(), |ago| format!("{}-ago", ago.replace(' ', "")))
+    }
+}
+
+fn time(text: &str) -> Result<Time, String> {
     let ago = || {
         let ago = i64::try_from(humantime::parse_duration(text).ok()?.as_millis()).ok()?;
         Some(unix_ms().saturating_sub(ago))
     };
-    let millis = match text.strip_prefix('@') {
+    let fixed = match text.strip_prefix('@') {
         Some(seconds) => seconds.parse::<i64>().ok().and_then(|seconds| seconds.checked_mul(1000)),
-        None => DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis()).or_else(ago),
+        None => DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis()),
     };
+    let fixed = fixed.map(Time::from);
+    let time = fixed.or_else(|| Some(Time { unix_ms: ago()?, ago: Some(text.to_owned()) }));
     let wrong = "neither a time, nor @ and seconds since 1970, nor how long ago, such as 1h";
-    millis.filter(|millis| *millis >= 0).ok_or_else(|| wrong.to_owned())
+    time.filter(|time| time.unix_ms >= 0).ok_or_else(|| wrong.to_owned())
 }
 
 fn place(text: &str) -> Result<Place, String> {
@@ -244,10 +268,11 @@ mod tests {
 
     #[test]
     fn times_and_places() {
-        assert_eq!(time("@5"), Ok(5_000));
-        assert_eq!(time("2026-01-02T03:04:05Z"), Ok(1_767_323_045_000));
+        assert_eq!(time("@5").unwrap().unix_ms, 5_000);
+        assert_eq!(time("2026-01-02T03:04:05Z").unwrap().name(), "1767323045000");
         assert!(time("@-5").is_err() && time("yesterday").is_err());
-        let hours = unix_ms() - time("1h 30m").unwrap();
+        let hours = unix_ms() - time("1h 30m").unwrap().unix_ms;
+        assert_eq!(time("1h 30m").unwrap().name(), "1h30m-ago");
         assert!((5_400_000..5_460_000).contains(&hours), "{hours}");
         assert_eq!(place("3:42"), Ok(Place { partition: Some(3), offset: Offset(42) }));
         assert_eq!(place("42"), Ok(Place { partition: None, offset: Offset(42) }));

@@ -16,8 +16,8 @@ impl Filter {
         let time = marks.time(record);
         one_of(&self.reason, marks.reason)
             && one_of(&self.field, marks.field)
-            && self.since.is_none_or(|since| time >= since)
-            && self.until.is_none_or(|until| time < until)
+            && self.since.as_ref().is_none_or(|since| time >= since.unix_ms)
+            && self.until.as_ref().is_none_or(|until| time < until.unix_ms)
             && self.grep.as_deref().is_none_or(|text| holds(record.value.unwrap_or_default(), text.as_bytes()))
     }
 
@@ -39,9 +39,9 @@ impl Filter {
                 let _ = write!(suffix, ":{name}={}", values.join(",")); // a String takes everything
             }
         }
-        for (name, time) in [("since", self.since), ("until", self.until)] {
+        for (name, time) in [("since", &self.since), ("until", &self.until)] {
             if let Some(time) = time {
-                let _ = write!(suffix, ":{name}={time}");
+                let _ = write!(suffix, ":{name}={}", time.name());
             }
         }
         suffix
@@ -78,9 +78,9 @@ mod tests {
         assert!(takes(Filter::default()));
         assert!(takes(Filter { reason: text("wrong_type"), field: text("ip"), ..Filter::default() }));
         assert!(!takes(Filter { reason: text("wrong_type"), field: text("locale"), ..Filter::default() }));
-        assert!(takes(Filter { since: Some(5), until: Some(6), ..Filter::default() }));
-        assert!(!takes(Filter { since: Some(6), ..Filter::default() }));
-        assert!(!takes(Filter { until: Some(5), ..Filter::default() }));
+        assert!(takes(Filter { since: Some(5.into()), until: Some(6.into()), ..Filter::default() }));
+        assert!(!takes(Filter { since: Some(6.into()), ..Filter::default() }));
+        assert!(!takes(Filter { until: Some(5.into()), ..Filter::default() }));
         assert!(takes(Filter { grep: Some("bc".to_owned()), ..Filter::default() }));
         assert!(!takes(Filter { grep: Some("ac".to_owned()), ..Filter::default() }));
     }
@@ -93,7 +93,7 @@ mod tests {
             ..Filter::default()
         };
         assert_eq!(filter(&[], None).group_suffix(), "");
-        assert_eq!(filter(&["b", "a", "b"], Some(7)).group_suffix(), ":reason=a,b:since=7");
+        assert_eq!(filter(&["b", "a", "b"], Some(7.into())).group_suffix(), ":reason=a,b:since=7");
         let partitions = |partition| Filter { partition, ..Filter::default() };
         assert_eq!(partitions(vec![2, 0, 2]).partition_suffix(), ":partition=0,2");
         assert_eq!(partitions(Vec::new()).partition_suffix(), "");

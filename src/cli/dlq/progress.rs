@@ -100,8 +100,12 @@ fn group_of(args: &ReplayDlq, application: &str, sha256: Option<&str>) -> Result
         return Err(UsageError(text.to_owned()));
     }
     let to = args.to.as_ref().map_or_else(String::new, |to| format!(":to={to}"));
+    let mut allowed = args.allow_topic.clone();
+    allowed.sort();
+    allowed.dedup();
+    let allowed = if allowed.is_empty() { String::new() } else { format!(":allow={}", allowed.join(",")) };
     let grep = if args.filter.grep.is_some() { ":grep" } else { "" };
     // In a topic each has its own offset.
     let partitions = if file.is_empty() { String::new() } else { args.filter.partition_suffix() };
-    Ok(format!("{application}-dlq-replay{}{partitions}{to}{grep}{file}", args.filter.group_suffix()))
+    Ok(format!("{application}-dlq-replay{}{partitions}{to}{allowed}{grep}{file}", args.filter.group_suffix()))
 }

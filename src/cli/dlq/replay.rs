@@ -167,7 +167,7 @@ struct Replay<'c> {
 
 impl<'c> Replay<'c> {
     fn new(rules: Rules<'c>, context: &'c Context, targets: Targets, progress: Progress<'c>) -> Result<Self, Failure> {
-        let observe = Observe::new(env!("CARGO_PKG_VERSION"), &[], Duration::MAX, serde_json::Value::Null);
+        let observe = Observe::new(env!("CARGO_PKG_VERSION"), &[], context.patience, serde_json::Value::Null);
         observe.health.started();
         let watch = Watch::new(observe.clone(), &context.config);
         let writer = Writer::new(&context.config, &targets.names, Arc::clone(&context.cluster), watch, &observe);

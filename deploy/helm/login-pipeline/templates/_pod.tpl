@@ -58,7 +58,7 @@ resources:
   {{- toYaml .Values.resources | nindent 2 }}
 {{- end }}
 
-{{/* The image sets two keys by its environment, which goes before the file: so these say what the file says. */}}
+{{/* The environment goes before the file, and the image sets the first of these: so they say what the file says. */}}
 {{- define "login-pipeline.env.common" -}}
 - name: LOGIN_PIPELINE__ADMIN__LISTEN
   value: {{ include "login-pipeline.listen" . | quote }}
