@@ -120,6 +120,7 @@ fn page() -> String {
     metrics.retry("fetch", "transient");
     let _ = metrics.produce("processed-user-login");
     let _ = metrics.geoip();
+    let _ = metrics.rule("east");
     metrics.encode()
 }
 
