@@ -15,14 +15,12 @@ use tokio::runtime::Handle;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
+use crate::observe::{ANY, first_of};
 use crate::record::TopicPartition;
 use crate::retry::ErrorClass;
 
 /// For so long those that say the same are gathered.
 const GATHER: Duration = Duration::from_secs(1);
-
-/// So many of them are named.
-const NAMED: usize = 3;
 
 /// Who has said what lately. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -47,7 +45,7 @@ impl Chorus {
     pub fn leads(&self, of: &TopicPartition, mut line: Line) -> bool {
         // Where nothing runs, nobody could tell of the others later.
         let Ok(runtime) = Handle::try_current() else { return true };
-        line.text = line.text.replace(&of.to_string(), "…");
+        line.text = line.text.replace(&of.to_string(), ANY);
         let mut gathering = self.gathering.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(all) = gathering.get_mut(&line) {
             // What one says again is news: it has worked meanwhile.
@@ -77,10 +75,7 @@ impl Chorus {
         }
         others.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         let (count, operation, text) = (others.len(), line.operation, &line.text);
-        let mut named = others.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        if let more @ 1.. = count.saturating_sub(NAMED) {
-            named.push_str(&format!(" and {more} more"));
-        }
+        let named = first_of(&others);
         match line.class {
             "" => info!(operation, partitions = count, "the same of {named}: {text}"),
             class if class == ErrorClass::Fatal.as_str() => {

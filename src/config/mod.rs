@@ -318,6 +318,29 @@ pub enum Test {
     Gt(f64),
 }
 
+impl Test {
+    /// The values that it holds of, where it names them.
+    pub fn values(&self) -> Option<&[String]> {
+        match self {
+            Self::Equals(value) => Some(std::slice::from_ref(value)),
+            Self::OneOf(values) => Some(values),
+            Self::Matches(_) | Self::Lt(_) | Self::Gt(_) => None,
+        }
+    }
+
+    /// Whether it holds of this value, which `matches` an expression or not.
+    pub fn holds(&self, value: &str, matches: impl FnOnce(&str) -> bool) -> bool {
+        let number = || value.parse::<f64>().ok();
+        match self {
+            Self::Equals(expected) => value == expected,
+            Self::OneOf(expected) => expected.iter().any(|expected| value == expected),
+            Self::Matches(expression) => matches(expression),
+            Self::Lt(limit) => number().is_some_and(|number| number < *limit),
+            Self::Gt(limit) => number().is_some_and(|number| number > *limit),
+        }
+    }
+}
+
 impl Condition {
     /// A condition on a field of the event.
     pub fn field(name: &str, test: Test) -> Self {

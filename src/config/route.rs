@@ -14,6 +14,7 @@
 use std::collections::BTreeSet;
 
 use figment::value::{Dict, Num, Value};
+use regex_lite::Regex;
 
 use super::layers::ROUTE;
 use super::parse::{Refusal, Setting, text, topic, wrong_type};
@@ -76,29 +77,20 @@ fn hidden(when: &Condition, before: &[(usize, RouteRule)]) -> Option<String> {
         return Some(named(*first));
     }
     let Condition::Has { subject, test } = when else { return None };
-    let values = match test {
-        Test::Equals(value) => std::slice::from_ref(value),
-        Test::OneOf(values) => values,
-        Test::Matches(_) | Test::Lt(_) | Test::Gt(_) => return None,
-    };
-    let takes = |rule: &RouteRule, value: &str| matches!(&rule.when, Condition::Has { subject: same, test } if same == subject && test.holds(value));
-    let decide: Option<BTreeSet<usize>> =
-        values.iter().map(|value| before.iter().find(|(_, rule)| takes(rule, value)).map(|(i, _)| *i)).collect();
-    decide.map(|all| all.into_iter().map(named).collect::<Vec<_>>().join(" or "))
-}
-
-impl Test {
-    /// Whether it holds of this value. Slow, for checking rules: an expression is compiled each time.
-    fn holds(&self, value: &str) -> bool {
-        let number = || value.parse::<f64>().ok();
-        match self {
-            Self::Equals(expected) => value == expected,
-            Self::OneOf(expected) => expected.iter().any(|expected| value == expected),
-            Self::Matches(pattern) => regex_lite::Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(value)),
-            Self::Lt(limit) => number().is_some_and(|number| number < *limit),
-            Self::Gt(limit) => number().is_some_and(|number| number > *limit),
+    // An expression is compiled each time, which is quick enough for checking rules.
+    let matches = |pattern: &str, value: &str| Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(value));
+    let takes = |rule: &RouteRule, value: &str| match &rule.when {
+        Condition::Has { subject: same, test } => {
+            same == subject && test.holds(value, |pattern| matches(pattern, value))
         }
-    }
+        _ => false,
+    };
+    let decide: Option<BTreeSet<usize>> = test
+        .values()?
+        .iter()
+        .map(|value| before.iter().find(|(_, rule)| takes(rule, value)).map(|(i, _)| *i))
+        .collect();
+    decide.map(|all| all.into_iter().map(named).collect::<Vec<_>>().join(" or "))
 }
 
 fn dict_value<'v>(table: &'v Value, name: &str) -> Option<&'v Value> {
@@ -344,7 +336,7 @@ fn one_of(value: &Value) -> Result<Vec<String>, Refusal> {
 
 fn regex(value: &Value) -> Result<String, Refusal> {
     let pattern = text(value)?;
-    regex_lite::Regex::new(pattern)
+    Regex::new(pattern)
         .map(|_| pattern.to_owned())
         .map_err(|error| Refusal::new(format!("not a regular expression: {error}")))
 }

@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::lock;
-use super::plain::Plain;
+use super::plain::{ANY, Plain, first_of};
 
 /// Health of the whole process. Clones are the same.
 #[derive(Debug, Clone)]
@@ -168,9 +168,6 @@ fn grouped(reasons: Vec<Reason>) -> Vec<Reason> {
     groups
 }
 
-/// What stands for a partition in a text that is of several.
-const ANY: &str = "…";
-
 /// What a component does, and the partition that it does it to, if its name ends in one.
 fn split(component: &str) -> (&str, Option<&str>) {
     let is_place = |word: &str| word.rsplit_once('/').is_some_and(|(_, number)| number.parse::<u32>().is_ok());
@@ -179,9 +176,6 @@ fn split(component: &str) -> (&str, Option<&str>) {
         _ => (component, None),
     }
 }
-
-/// So many of those that share a reason are named.
-const NAMED: usize = 3;
 
 /// Why the process is not ready, or not live.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,14 +204,9 @@ impl fmt::Display for Reason {
         if !others.is_empty() {
             write!(f, "{} partitions: ", others.len() + 1)?;
         }
-        f.write_str(component)?;
-        for other in others.iter().take(NAMED - 1) {
-            write!(f, ", {}", split(other).1.unwrap_or(other))?;
-        }
-        if let more @ 1.. = others.len().saturating_sub(NAMED - 1) {
-            write!(f, " and {more} more")?;
-        }
-        write!(f, ": {state}")?;
+        let places = others.iter().map(|other| split(other).1.unwrap_or(other));
+        let named: Vec<&str> = std::iter::once(&**component).chain(places).collect();
+        write!(f, "{}: {state}", first_of(&named))?;
         if age.as_secs() > 0 {
             write!(f, " for {}s", age.as_secs())?;
         }

@@ -70,7 +70,7 @@ pub use metrics::{
     Counter, Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics, Seconds, is_time,
 };
 pub use paused::{Pause, PauseBoard};
-pub use plain::Plain;
+pub use plain::{ANY, Plain, first_of};
 pub use process::raise_most_files;
 pub use status::{
     GroupReport, LastError, PartitionReport, PartitionState, PartitionStatus, PartitionTrouble, Status, StatusBoard,

@@ -16,7 +16,7 @@ const FIELDS: [&str; 9] =
 pub fn check(config: &Config) -> Result<(), String> {
     let mut wrong = Vec::new();
     each_test(config, |rule, field, test| {
-        for value in literal(test) {
+        for value in test.values().unwrap_or_default() {
             if let Some(why) = impossible(config, field, value) {
                 wrong.push(format!("route {rule}: {field} is never {value:?}: {why}"));
             }
@@ -52,14 +52,6 @@ fn each_test<'c>(config: &'c Config, mut visit: impl FnMut(&'c str, &'c str, &'c
                 Condition::Not { not } => left.push(not),
             }
         }
-    }
-}
-
-fn literal(test: &Test) -> &[String] {
-    match test {
-        Test::Equals(value) => std::slice::from_ref(value),
-        Test::OneOf(values) => values,
-        Test::Matches(_) | Test::Lt(_) | Test::Gt(_) => &[],
     }
 }
 

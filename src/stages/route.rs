@@ -43,14 +43,11 @@ enum Matcher {
     Not(Box<Matcher>),
 }
 
-/// A [`Test`], ready to be made.
+/// A [`Test`], with its expression compiled where it has one.
 #[derive(Debug)]
-enum Value {
-    Equals(String),
-    OneOf(Vec<String>),
-    Matches(Regex),
-    Lt(f64),
-    Gt(f64),
+struct Value {
+    test: Test,
+    expression: Option<Regex>,
 }
 
 impl Routes {
@@ -145,24 +142,15 @@ impl Matcher {
 
 impl Value {
     fn new(test: &Test) -> Result<Self, regex_lite::Error> {
-        Ok(match test {
-            Test::Equals(text) => Self::Equals(text.clone()),
-            Test::OneOf(texts) => Self::OneOf(texts.clone()),
-            Test::Matches(expression) => Self::Matches(Regex::new(expression)?),
-            Test::Lt(limit) => Self::Lt(*limit),
-            Test::Gt(limit) => Self::Gt(*limit),
-        })
+        let expression = match test {
+            Test::Matches(expression) => Some(Regex::new(expression)?),
+            _ => None,
+        };
+        Ok(Self { test: test.clone(), expression })
     }
 
     fn holds(&self, text: &str) -> bool {
-        let number = || text.parse::<f64>().ok();
-        match self {
-            Self::Equals(expected) => text == expected,
-            Self::OneOf(expected) => expected.iter().any(|expected| text == expected),
-            Self::Matches(expression) => expression.is_match(text),
-            Self::Lt(limit) => number().is_some_and(|number| number < *limit),
-            Self::Gt(limit) => number().is_some_and(|number| number > *limit),
-        }
+        self.test.holds(text, |_| self.expression.as_ref().is_some_and(|expression| expression.is_match(text)))
     }
 }
 

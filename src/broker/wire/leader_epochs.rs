@@ -20,7 +20,8 @@ use super::Connection;
 use crate::broker::{Cause, Error};
 use crate::record::{Offset, Position};
 
-const DOING: &str = "validate the position in";
+/// What is done, for errors.
+pub(super) const DOING: &str = "validate the position in";
 
 /// What a leader says of an epoch that it does not know, and of its end.
 const UNDEFINED: i32 = -1;

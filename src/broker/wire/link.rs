@@ -67,7 +67,7 @@ impl FetchLink {
         if (1..=DOUBTS).contains(&self.doubts) {
             self.cluster.forget_leader(topic, partition);
             let on = format!("{topic}/{partition}");
-            return Err(Error::code("validate the position in", on, ResponseError::UnknownLeaderEpoch));
+            return Err(Error::code(leader_epochs::DOING, on, ResponseError::UnknownLeaderEpoch));
         }
         let validated = leader_epochs::validate(&connection, epoch, (topic, partition), position).await;
         if validated.as_ref().is_err_and(has_moved) {

@@ -23,7 +23,7 @@ use crate::config::{Config, RouteAction, Security};
 use crate::generator::{self, GenerateOptions};
 use crate::observe::{logs, stats};
 use crate::sandbox::Sandbox;
-use crate::stages::possible;
+use crate::stages::{Routes, possible};
 
 /// How many partitions each topic of the demo has.
 const PARTITIONS: i32 = 6;
@@ -74,12 +74,8 @@ async fn demo(args: &Demo, mut config: Config, stop: CancellationToken) -> Resul
     let sandbox = builder.on_append(move |topic, partition, records| watching.appended(topic, partition, records));
     let sandbox = sandbox.start().await?;
     let partitions = config.topics.partitions.unwrap_or(PARTITIONS);
-    let routed = config.route.iter().filter_map(|rule| match &rule.action {
-        RouteAction::Topic(topic) => Some(topic),
-        RouteAction::Drop => None,
-    });
-    let topics = [&config.source.topic, &config.output.topic, &config.dead_letter.topic].into_iter().chain(routed);
-    for topic in topics.collect::<BTreeSet<_>>() {
+    let routes = Routes::new(&config)?;
+    for topic in std::iter::once(&config.source.topic).chain(routes.topics()).collect::<BTreeSet<_>>() {
         sandbox.create_topic(topic, partitions)?;
     }
     config.kafka.brokers = vec![sandbox.bootstrap()];

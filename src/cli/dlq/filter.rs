@@ -32,12 +32,7 @@ impl Filter {
     pub fn group_suffix(&self) -> String {
         let mut suffix = String::new();
         for (name, values) in [("reason", &self.reason), ("field", &self.field)] {
-            let mut values = values.clone();
-            values.sort();
-            values.dedup();
-            if !values.is_empty() {
-                let _ = write!(suffix, ":{name}={}", values.join(",")); // a String takes everything
-            }
+            suffix.push_str(&suffix_of(name, values));
         }
         for (name, time) in [("since", &self.since), ("until", &self.until)] {
             if let Some(time) = time {
@@ -56,6 +51,15 @@ impl Filter {
             let _ = write!(suffix, "{before}{partition}");
         }
         suffix
+    }
+}
+
+/// What tells a group by these values, in whatever order and however often they were given; empty without any.
+pub fn suffix_of(name: &str, values: &[String]) -> String {
+    let values: BTreeSet<&str> = values.iter().map(String::as_str).collect();
+    match values.is_empty() {
+        true => String::new(),
+        false => format!(":{name}={}", values.into_iter().collect::<Vec<_>>().join(",")),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::filter::suffix_of;
 use super::{Context, Failure, ReplayDlq};
 use crate::broker::wire::Coordinator;
 use crate::cli::UsageError;
@@ -100,10 +101,7 @@ fn group_of(args: &ReplayDlq, application: &str, sha256: Option<&str>) -> Result
         return Err(UsageError(text.to_owned()));
     }
     let to = args.to.as_ref().map_or_else(String::new, |to| format!(":to={to}"));
-    let mut allowed = args.allow_topic.clone();
-    allowed.sort();
-    allowed.dedup();
-    let allowed = if allowed.is_empty() { String::new() } else { format!(":allow={}", allowed.join(",")) };
+    let allowed = suffix_of("allow", &args.allow_topic);
     let grep = if args.filter.grep.is_some() { ":grep" } else { "" };
     // In a topic each has its own offset.
     let partitions = if file.is_empty() { String::new() } else { args.filter.partition_suffix() };

@@ -6,9 +6,10 @@ use super::plan::{Plan, Rules};
 use super::{Context, Failure};
 use crate::broker::Error;
 use crate::cli::UsageError;
-use crate::config::{Config, OffsetStoreKind, RouteAction, is_topic_name};
+use crate::config::{Config, OffsetStoreKind, is_topic_name};
 use crate::dead_letter::Marks;
 use crate::murmur2::partition_of;
+use crate::stages::Routes;
 
 /// The bit of KIP-430 for the operation Write.
 const WRITE: i32 = 1 << 4;
@@ -26,13 +27,14 @@ impl Targets {
     /// Where one of them is not, or the brokers don't tell.
     pub async fn find(context: &Context, plan: &Plan, rules: &Rules<'_>) -> Result<Self, Failure> {
         let names: Vec<String> = plan.topics.keys().cloned().collect();
+        let routes = Routes::new(&context.config)?;
         for name in &names {
             if name == context.topic() {
                 let text = format!("{name} is the dead-letter topic itself: nothing is replayed to it");
                 return Err(UsageError(text).into());
             }
             let is_quarantine = plan.quarantined > 0 && *name == rules.quarantine;
-            if !is_quarantine && rules.args.allow_topic.contains(name) && writes_to(&context.config, name) {
+            if !is_quarantine && rules.args.allow_topic.contains(name) && routes.topics().contains(name) {
                 let text =
                     format!("{name} is written to by the pipeline: no dead letter came from there; --to names it");
                 return Err(UsageError(text).into());
@@ -58,12 +60,6 @@ impl Targets {
     pub fn place(&self, topic: &str) -> Option<usize> {
         self.names.iter().position(|name| name == topic)
     }
-}
-
-/// Whether the pipeline's outputs go there.
-fn writes_to(config: &Config, name: &str) -> bool {
-    let routed = config.route.iter().any(|rule| matches!(&rule.action, RouteAction::Topic(topic) if topic == name));
-    routed || name == config.output.topic
 }
 
 /// What a replay to this topic would do to the pipeline, where that is no good.
