@@ -78,6 +78,36 @@ async fn a_worker_sends_no_batch_of_a_partition_that_was_lost() {
     assert_eq!(sandbox.end_offset(TOPIC, 1).unwrap(), 0, "written after the tenure had ended");
 }
 
+/// The second lies unread at the broker for as long as the pause lasts: it isn't lost, and nobody gives it up.
+#[tokio::test]
+async fn what_was_on_its_way_when_a_broker_paused_is_waited_for() {
+    let sandbox = Sandbox::start().await.unwrap();
+    sandbox.create_topic(TOPIC, 2).unwrap();
+    let kafka = Kafka { brokers: vec![sandbox.bootstrap()], request_timeout: SECOND / 2, ..Config::default().kafka };
+    let cluster = Arc::new(Cluster::new(Options::from(&kafka)));
+    write(&cluster, &Tenure::unlimited(), 0).await.unwrap().unwrap();
+    sandbox.fault(Fault::on(Api::Produce), Action::Throttle(2_000));
+    let both = [0, 1].map(|partition| write(&cluster, &Tenure::unlimited(), partition));
+    for written in both {
+        written.await.unwrap().unwrap();
+    }
+    assert_eq!((sandbox.end_offset(TOPIC, 0).unwrap(), sandbox.end_offset(TOPIC, 1).unwrap()), (2, 1));
+}
+
+/// Else the second would be out of reach while the broker pauses, whoever its partition belongs to by then.
+#[tokio::test]
+async fn a_broker_that_pauses_gets_one_request_at_a_time() {
+    let (sandbox, cluster) = throttled().await;
+    sandbox.fault(Fault::on(Api::Produce).forever(), Action::Throttle(1_000));
+    let (kept, lost) = (Tenure::unlimited(), Tenure::unlimited());
+    // Of one partition, so that they can't go together.
+    let (keeps, loses) = (write(&cluster, &kept, 0), write(&cluster, &lost, 0));
+    keeps.await.unwrap().unwrap();
+    lost.end();
+    loses.await.unwrap().unwrap_err();
+    assert_eq!(sandbox.end_offset(TOPIC, 0).unwrap(), 1, "written after the tenure had ended");
+}
+
 #[tokio::test]
 async fn a_throttled_member_doubles_nothing_of_what_was_taken_from_it() {
     const PAUSE: i32 = 3_000;

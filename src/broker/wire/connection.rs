@@ -276,6 +276,11 @@ impl Connection {
         *throttled_until = Some(until);
     }
 
+    /// Whether the broker has asked for a pause that is not over.
+    pub(super) fn is_throttled(&self) -> bool {
+        self.throttled_until().is_some_and(|until| until > Instant::now())
+    }
+
     fn throttled_until(&self) -> Option<Instant> {
         *self.throttled_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -316,16 +321,21 @@ impl Connection {
     ) -> Result<(Bytes, i16), Error> {
         let (writer, since) = self.turn(deadline).await.map_err(|cause| self.error(doing, cause))?;
         let mut exchange = pin!(self.exchange(writer, outbound, api));
-        let mut answer = timeout_at(since + deadline, &mut exchange).await;
-        // An answer that waits for memory has come in time.
-        while answer.is_err() && self.admission.as_ref().is_some_and(|admission| admission.waits()) {
-            answer = timeout(deadline, &mut exchange).await;
-        }
-        match answer {
-            Ok(answer) => answer.map_err(|cause| self.error(doing, cause)),
-            Err(_) => {
+        let mut due = since + deadline;
+        loop {
+            if let Ok(answer) = timeout_at(due, &mut exchange).await {
+                return answer.map_err(|cause| self.error(doing, cause));
+            }
+            let now = Instant::now();
+            let paused_until = self.throttled_until().map_or(since, |until| throttle::at_most(since, until));
+            due = if self.admission.as_ref().is_some_and(|admission| admission.waits()) {
+                now + deadline // it has come in time, and waits for memory
+            } else {
+                paused_until + deadline // what is on its way waits, too: a broker that pauses reads nothing (KIP-219)
+            };
+            if due <= now {
                 self.waiting.fail(|| Cause::Disconnected("given up after a request without answer".to_owned()));
-                Err(self.error(doing, Cause::Timeout(deadline)))
+                return Err(self.error(doing, Cause::Timeout(deadline)));
             }
         }
     }
@@ -344,7 +354,7 @@ impl Connection {
                 let after = humantime::format_duration(deadline);
                 return Err(Cause::Connect(format!("nothing was sent: the connection took no bytes for {after}")));
             };
-            if self.throttled_until().is_none_or(|until| until <= Instant::now()) {
+            if !self.is_throttled() {
                 return Ok((writer, since));
             }
         }

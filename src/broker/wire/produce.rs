@@ -11,6 +11,9 @@
 //! free turn sends what lies there, its own and the others'. A lone batch never waits. A request
 //! names one transactional id: batches of different transactions go one request after another.
 //!
+//! While a broker asks for pauses there is one at a time: the second would lie there unread for as long as the
+//! next pause lasts, where nobody can take it back.
+//!
 //! What goes out is taken from the outbox when the broker's pause is over and the connection's writer is
 //! free, as the last thing before the bytes leave: a batch whose partition was lost while it waited stays.
 
@@ -23,7 +26,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::produce_response::BatchIndexAndErrorMessage;
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use kafka_protocol::protocol::Request;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, oneshot};
 
 use super::outbound::{Body, Outbound};
 use super::pieces::Pieces;
@@ -36,7 +39,7 @@ use crate::tenure::Tenure;
 const DOING: &str = "produce to";
 
 /// Requests on their way to one broker: one that it works on, and one that is there when it is done.
-const IN_FLIGHT: usize = 2;
+const IN_FLIGHT: u32 = 2;
 
 /// The most bytes of batches in one request, unless it has one batch only.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
@@ -123,7 +126,7 @@ impl Cluster {
             let turn = tokio::select! {
                 biased;
                 sent = &mut outcome => break sent,
-                turn = outbox.turns.acquire() => turn,
+                turn = outbox.turn(&connection) => turn,
             };
             match send(&connection, &outbox, timeout).await {
                 // Its own may have had to stay behind: then this goes on until it is sent.
@@ -165,7 +168,7 @@ impl Cluster {
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self { waiting: Mutex::default(), turns: Semaphore::new(IN_FLIGHT) }
+        Self { waiting: Mutex::default(), turns: Semaphore::new(IN_FLIGHT as usize) }
     }
 }
 
@@ -179,14 +182,24 @@ impl Outbox {
         number
     }
 
+    /// Room for a request, or for all that there may be while the broker pauses.
+    async fn turn(&self, connection: &Connection) -> Result<SemaphorePermit<'_>, AcquireError> {
+        loop {
+            let alone = connection.is_throttled();
+            let turn = self.turns.acquire_many(if alone { IN_FLIGHT } else { 1 }).await?;
+            if alone || !connection.is_throttled() {
+                return Ok(turn);
+            }
+        }
+    }
+
     /// Takes a batch back; false where it is on its way already.
     fn withdraw(&self, number: u64) -> bool {
         self.lock().batches.extract_if(.., |outgoing| outgoing.number == number).next().is_some()
     }
 
-    /// What goes out together: of each partition one batch, the oldest, and all of one transaction or
-    /// of none. What nobody waits for any
-    /// more is dropped, and what may no longer be written is refused.
+    /// What goes out together: of each partition one batch, the oldest, and all of one transaction or of
+    /// none. What nobody waits for any more is dropped, and what may no longer be written is refused.
     fn take(&self) -> Vec<Outgoing> {
         let mut waiting = self.lock();
         let mut bytes = 0;

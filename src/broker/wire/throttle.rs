@@ -20,6 +20,12 @@ pub(super) fn until(now: Instant, before: Option<Instant>, pause: Duration, addr
     before.map_or(until, |before| before.max(until))
 }
 
+/// Until when a pause explains that a request of `since` has no answer: one pause's length, however often
+/// the broker asks for another.
+pub(super) fn at_most(since: Instant, until: Instant) -> Instant {
+    until.clamp(since, since + LONGEST)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
