@@ -36,7 +36,7 @@ for arch in "${archs[@]}"; do
 done
 command -v readelf >/dev/null || die "readelf is missing (Debian: binutils)"
 
-pip_tools cargo-zigbuild==0.24.1 ziglang==0.15.2
+pip_tools zig
 target=${CARGO_TARGET_DIR:-target}
 features=${DIST_FEATURES-sandbox}
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)

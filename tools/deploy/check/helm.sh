@@ -9,7 +9,7 @@ cd -- "$ROOT"
 OLDEST=1.29
 NEWEST=1.37
 go_tool helm helm.sh/helm/v3/cmd/helm@v3.22.0
-pip_tools kubernetes-validate==1.37.0
+pip_tools checks
 apt_tools openssl=openssl
 
 HERE=tools/deploy/check/helm
