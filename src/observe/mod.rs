@@ -47,6 +47,7 @@ mod places;
 mod plain;
 mod process;
 mod ready;
+mod shape;
 pub mod stats;
 mod status;
 mod tally;

@@ -139,13 +139,15 @@ async fn what_others_wrote_is_no_markup() {
     let (_, page) = admin.page().await;
     assert!(!page.contains("<script>") && !page.contains("alert('1')"), "{page}");
     let escaped = "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;";
-    // Topic, error, value, configuration, component and its reason.
+    // Topic, error, configuration, component and its reason.
     let times = page.matches(escaped).count();
     assert!(times >= 4, "{times} times:\n{page}");
 
     let mut watcher = admin.watch().await;
     let event = timeout(SOON, watcher.event()).await.unwrap().unwrap();
-    assert_eq!(event["tally"]["distributions"][1]["top"][0]["value"], HOSTILE, "JSON has it as it is, in one line");
+    assert_eq!(event["partitions"][0]["topic"], HOSTILE, "JSON has it as it is, in one line");
+    let values = &event["tally"]["distributions"][1];
+    assert_eq!((&values["top"], &values["other"]), (&json!([]), &json!(1)), "no version looks like that");
     for markup in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"] {
         assert!(!include_str!("../../src/observe/page/page.js").contains(markup), "{markup}");
     }
