@@ -15,6 +15,7 @@ pub mod geoip;
 mod http_client;
 pub mod observe;
 pub mod offsets;
+mod plain;
 pub mod retry;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

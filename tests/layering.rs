@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["observe"],
     &["dial", "http_client", "retry", "tenure"],
     &["config"],
+    &["plain"],
 ];
 
 fn layer_of(module: &str) -> Option<usize> {

@@ -7,6 +7,7 @@ use figment::value::{Num, Value};
 
 use super::schema;
 use super::secret::REDACTED;
+use crate::plain::Plain;
 
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,14 +180,7 @@ pub(super) fn show_plain(text: &str) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for c in text.chars() {
-        match c {
-            '\'' | '"' | '\\' => escaped.push(c),
-            _ => escaped.extend(c.escape_debug()),
-        }
-    }
-    escaped
+    Plain(text).to_string()
 }
 
 fn cut(mut chars: impl Iterator<Item = char>, most: usize) -> String {

@@ -34,6 +34,7 @@ use super::operator::{self, NotAdmitted};
 use super::places::{Place, Places};
 use super::{Format, Observe, Reason, log_level, page, process};
 use crate::config::Admin;
+use crate::plain::{Keep, visible};
 
 /// The largest request head: the least that hyper allows as a buffer.
 const MAX_HEAD_BYTES: usize = 8 * 1024;
@@ -358,7 +359,7 @@ fn resume<B>(observe: &Observe, admin: &Admin, request: &Request<B>) -> Response
     tracing::info!(partitions = ?resumed, "asked to resume what is paused");
     match &resumed[..] {
         [] => Page::error(StatusCode::CONFLICT, "nothing of that is paused\n").into_response(),
-        _ => Page::ok(TEXT, format!("resumed: {resumed:?}\n")).into_response(),
+        _ => Page::made(TEXT, format!("resumed: {resumed:?}\n")).into_response(),
     }
 }
 
@@ -373,8 +374,13 @@ impl Page {
         Self { code: StatusCode::OK, content_type, body: body.into() }
     }
 
-    fn error(code: StatusCode, body: impl Into<Bytes>) -> Self {
-        Self { code, content_type: TEXT, body: body.into() }
+    /// What is made of what others wrote: whoever looks at it with curl has a terminal.
+    fn made(content_type: HeaderValue, body: impl AsRef<[u8]>) -> Self {
+        Self::ok(content_type, visible(body.as_ref(), Keep::Lines).into_owned())
+    }
+
+    fn error(code: StatusCode, body: impl AsRef<[u8]>) -> Self {
+        Self { code, ..Self::made(TEXT, body) }
     }
 
     /// 200, or 503 with a reason on each line.
@@ -389,12 +395,12 @@ impl Page {
     }
 
     fn metrics(observe: &Observe, format: Format) -> Self {
-        Self::ok(HeaderValue::from_static(format.content_type()), observe.metrics.encode_as(format))
+        Self::made(HeaderValue::from_static(format.content_type()), observe.metrics.encode_as(format))
     }
 
     fn status(observe: &Observe) -> Self {
         match serde_json::to_vec(&observe.status()) {
-            Ok(json) => Self::ok(JSON, json),
+            Ok(json) => Self::made(JSON, json),
             Err(error) => {
                 tracing::error!(%error, "the status can't be written as JSON");
                 Self::error(StatusCode::INTERNAL_SERVER_ERROR, "the status can't be written as JSON\n")

@@ -24,6 +24,7 @@ use self::level::Swap;
 use self::repeats::Repeats;
 use self::writer::{Handle, Queue};
 use crate::config::LogFormat;
+use crate::plain::{Keep, visible};
 
 /// How long the end of the process waits for the last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -78,7 +79,7 @@ pub fn init(format: LogFormat, directives: &str) -> Result<(), LogError> {
     let colours = io::stderr().is_terminal() && colours_are_wanted();
     let repeats = Repeats::default();
     let queue = Queue::of_process();
-    let handle = Handle(Arc::clone(&queue));
+    let handle = Handle { queue: Arc::clone(&queue), keep: if colours { Keep::Colours } else { Keep::Nothing } };
     let (subscriber, swap) = subscriber(format, filter, move || handle.clone(), colours, repeats.clone());
     subscriber.try_init().map_err(LogError::Again)?;
     queue.start().map_err(LogError::Thread)?;
@@ -141,9 +142,12 @@ fn filtered(
 /// Says a line to whoever runs this on standard error, behind what was logged. Where nobody takes it
 /// there is nobody to tell, which is no reason to fail.
 pub fn tell(line: fmt::Arguments<'_>) {
+    let line = format!("{line}\n");
+    // Lines of ours may be several, as of what is wrong with a configuration.
+    let line = visible(line.as_bytes(), Keep::Lines);
     match QUEUE.get() {
-        Some(queue) => queue.push(format!("{line}\n").as_bytes()),
-        None => drop(writeln!(io::stderr(), "{line}")),
+        Some(queue) => queue.push(&line),
+        None => drop(io::stderr().write_all(&line)),
     }
 }
 
@@ -185,7 +189,8 @@ pub(crate) mod testing {
 
     use tracing::subscriber::DefaultGuard;
 
-    use super::{LogFormat, Repeats, filter, subscriber};
+    use super::writer::line_of;
+    use super::{Keep, LogFormat, Repeats, filter, subscriber};
 
     /// What was logged.
     #[derive(Debug, Clone, Default)]
@@ -203,7 +208,7 @@ pub(crate) mod testing {
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
+            self.0.lock().unwrap().extend_from_slice(&line_of(bytes, Keep::Nothing));
             Ok(bytes.len())
         }
 
@@ -233,6 +238,7 @@ pub(crate) mod testing {
 mod tests {
     use super::testing::captured_as;
     use super::*;
+    use crate::plain::is_plain;
 
     #[test]
     fn json_has_one_flat_object_a_line() {
@@ -300,6 +306,22 @@ mod tests {
         let text = lines.text();
         assert!(text.contains(" WARN ") && text.contains("hello"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn what_others_wrote_is_one_line_that_steers_nothing() {
+        let hostile = "a\u{1b}[2J\r\n2026-01-01 ERROR forged\0\u{9b}31m\u{202e}\u{2028}";
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let (lines, _guard) = captured_as(format, "info");
+            let error = io::Error::other(hostile);
+            tracing::warn!(%hostile, also = hostile, error = &error as &dyn std::error::Error, "a broker said {hostile}");
+            let text = lines.text();
+            assert!(text.ends_with('\n') && text.lines().count() == 1, "{text:?}");
+            assert!(text.trim_end_matches('\n').chars().all(is_plain), "{text:?}");
+            if format == LogFormat::Json {
+                assert_eq!(lines.json()[0]["hostile"], hostile, "JSON has it as it was");
+            }
+        }
     }
 
     #[test]

@@ -41,6 +41,7 @@ use super::histogram::DurationHistogram;
 use super::lock;
 use super::logs::writer::dropped;
 use super::process::Process;
+use crate::plain::Plain;
 
 /// The routes that there always are. Topics of routing rules come besides.
 const ROUTES: [&str; 3] = ["output", "dead_letter", "dropped"];
@@ -141,7 +142,7 @@ impl Metrics {
 
     /// Counts what a rule of routing decides about.
     pub fn rule(&self, name: &str) -> Counter {
-        self.inner.families.ruled.get_or_create_owned(&RuleLabels { rule: name.into() })
+        self.inner.families.ruled.get_or_create_owned(&RuleLabels { rule: escaped(name).into() })
     }
 
     /// The metrics of this process's membership in a consumer group.
@@ -204,7 +205,8 @@ impl Metrics {
     }
 }
 
-/// A text as a label's value may be written, which prometheus-client leaves to its callers.
+/// A text as a label's value may be written, which prometheus-client leaves to its callers: nothing in it ends the line,
+/// or steers a terminal that shows what was scraped.
 pub(super) fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    Plain(text).to_string().replace('\\', "\\\\").replace('"', "\\\"")
 }

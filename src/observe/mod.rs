@@ -63,6 +63,8 @@ use prometheus_client::collector::Collector;
 use ready::Ready;
 use values::Values;
 
+pub use crate::plain::Plain;
+pub use admin_tls::client_of_own;
 pub use health::{ComponentHandle, Health, Phase, Reason, Severity};
 pub use histogram::DurationHistogram;
 pub use http::{AdminServer, BindError, Limits};
@@ -71,7 +73,7 @@ pub use metrics::{
     Counter, Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics, Seconds, is_time,
 };
 pub use paused::{Pause, PauseBoard};
-pub use plain::{ANY, Plain, first_of};
+pub use plain::{ANY, first_of};
 pub use process::raise_most_files;
 pub use status::{
     GroupReport, LastError, PartitionReport, PartitionState, PartitionStatus, PartitionTrouble, Status, StatusBoard,

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use login_pipeline::observe::{Limits, PartitionState, Severity};
+use login_pipeline::observe::{GroupReport, Limits, PartitionState, Severity};
 use login_pipeline::record::Offset;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -258,5 +258,38 @@ fn the_script_is_valid() {
             assert!(std::env::var_os("CI").is_none(), "node checks the script: {error}");
             eprintln!("left out: node is not installed: {error}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_others_wrote_steers_no_terminal() {
+    const STEERING: &str = "a\u{1b}[2J\u{7f}\u{9b}31m\0\r\u{202e}\u{2066}\u{feff}b";
+    let admin = Admin::start_with(Limits::default(), json!({"group": {"id": STEERING}})).await;
+    let partition = admin.observe.partitions.partition("user-login", 3);
+    partition.failed("fatal", STEERING);
+    let group = admin.observe.metrics.group(STEERING);
+    group.assigned(1);
+    let counter = admin.observe.metrics.rule(STEERING);
+    counter.inc();
+    let member_id = Some(STEERING.to_owned());
+    admin.observe.partitions.group(GroupReport { member_id, ..GroupReport::default() });
+    admin.observe.tallies.register().lock().count(2, STEERING);
+    admin.observe.health.started();
+    let component = admin.observe.health.component("partition user-login/3");
+    component.degraded(STEERING, Severity::Fatal);
+    for path in ["/", "/readyz", "/status", "/metrics"] {
+        for accept in ["accept: text/html\r\n", "accept: application/openmetrics-text\r\n", ""] {
+            let (_, body) = admin.request_as("GET", path, accept).await;
+            let steering = body.chars().find(|c| "\u{1b}\u{7f}\u{9b}\0\r\u{202e}\u{2066}\u{feff}".contains(*c));
+            assert_eq!(steering, None, "{path} {body:?}");
+            let is_index = path == "/" && !accept.contains("html");
+            assert!(is_index || body.contains("[2J"), "{path} tells of it: {body}");
+        }
+    }
+    // A browser gets no more of it than a terminal.
+    let event = timeout(SOON, admin.watch().await.event()).await.unwrap().unwrap();
+    let shown = [&event["partitions"][0]["last_error"]["message"], &event["reasons"][0], &event["owner"]];
+    for text in shown {
+        assert!(!text.as_str().unwrap().contains(['\u{1b}', '\u{202e}', '\0']), "{text}");
     }
 }
