@@ -5,11 +5,13 @@
 
 pub mod app;
 pub mod assignment;
+mod audit;
 pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod dead_letter;
 mod dial;
+mod followed;
 pub mod generator;
 pub mod geoip;
 mod http_client;

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["dead_letter", "generator", "geoip", "offsets", "sandbox", "tracker"],
     &["broker"],
     &["observe"],
-    &["dial", "http_client", "retry", "tenure"],
+    &["audit", "dial", "followed", "http_client", "retry", "tenure"],
     &["config"],
     &["plain"],
 ];

@@ -19,6 +19,7 @@
 //! # Ok::<(), login_pipeline::config::Problems>(())
 //! ```
 
+mod admin;
 mod build;
 pub(crate) mod certificate;
 mod dead_letter;
@@ -47,7 +48,6 @@ mod token_rules;
 mod units;
 mod words;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -56,6 +56,7 @@ use serde::Serialize;
 pub use login_codec::compression::Compression;
 pub(crate) use suggest::closest;
 
+pub use admin::{Admin, AdminTls};
 pub use dead_letter::{DeadLetter, DeadLetterLimits, OnLimit, Oversize};
 pub use enrich::{Enrich, GeoIp, OWN_FIELDS, StaticValue};
 pub use extensions::Extensions;
@@ -544,25 +545,6 @@ pub struct Stats {
     /// How often the running counts are logged.
     #[serde(with = "humantime_text")]
     pub interval: Duration,
-}
-
-/// `admin.*`
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Admin {
-    /// The address of `/metrics`, `/livez`, `/readyz` and `/status`.
-    pub listen: SocketAddr,
-    /// Where the token is that lets its bearer change something; unset, nobody may.
-    pub token_file: Option<PathBuf>,
-}
-
-impl Admin {
-    /// The token, read anew; `None` where there is none.
-    ///
-    /// # Errors
-    /// What is wrong with the file.
-    pub fn token(&self) -> Result<Option<Secret>, String> {
-        self.token_file.as_deref().map(|path| security::secret_in(path, "token")).transpose()
-    }
 }
 
 /// `log.*`

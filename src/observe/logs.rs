@@ -23,6 +23,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use self::level::Swap;
 use self::repeats::Repeats;
 use self::writer::{Handle, Queue};
+use crate::audit;
 use crate::config::LogFormat;
 use crate::plain::{Keep, visible};
 
@@ -91,18 +92,21 @@ pub fn init(format: LogFormat, directives: &str) -> Result<(), LogError> {
 }
 
 /// The filter that `directives` ask for. rskafka logs an error each time something fails that we
-/// try again and report ourselves, so it is silent unless the directives name it.
+/// try again and report ourselves, so it is silent unless the directives name it; the audit is heard unless they do.
 ///
 /// # Errors
 /// [`LogError::Directives`], so that a configuration can be refused before anything is set up.
 pub fn filter(directives: &str) -> Result<Targets, LogError> {
-    let names_rskafka = directives.split(',').any(|directive| {
-        let rest = directive.trim().strip_prefix("rskafka");
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':']))
-    });
-    let quiet = (!names_rskafka).then_some("rskafka=off");
+    let names = |target: &str| {
+        directives.split(',').any(|directive| {
+            let rest = directive.trim().strip_prefix(target);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':']))
+        })
+    };
+    let quiet = (!names("rskafka")).then_some("rskafka=off");
+    let audit = (!names(audit::TARGET)).then_some("audit=info");
     let given = directives.split(',').map(str::trim).filter(|directive| !directive.is_empty());
-    let all: Vec<_> = given.chain(quiet).collect();
+    let all: Vec<_> = given.chain(quiet).chain(audit).collect();
     let refused = |source| LogError::Directives { directives: directives.to_owned(), source };
     all.join(",").parse().map_err(refused)
 }
@@ -266,6 +270,23 @@ mod tests {
             let (lines, _guard) = captured_as(LogFormat::Json, directives);
             tracing::error!(target: "rskafka::client", "a request failed");
             assert_eq!(lines.json().len(), heard, "{directives}");
+        }
+    }
+
+    #[test]
+    fn the_audit_is_heard_unless_named() {
+        for (directives, heard) in [("info", 1), ("error", 1), ("off", 1), ("", 1), ("info,audit=off", 0)] {
+            let (lines, _guard) = captured_as(LogFormat::Json, directives);
+            audit::note("resume", &"10.0.0.7:4242", "all partitions", "resumed: [0]");
+            let lines = lines.json();
+            assert_eq!(lines.len(), heard, "{directives}");
+            for line in lines {
+                assert_eq!((line["target"].as_str(), line["action"].as_str()), (Some("audit"), Some("resume")));
+                assert_eq!(
+                    (line["by"].as_str(), line["result"].as_str()),
+                    (Some("10.0.0.7:4242"), Some("resumed: [0]"))
+                );
+            }
         }
     }
 

@@ -40,6 +40,7 @@ use self::families::{
 use super::histogram::DurationHistogram;
 use super::lock;
 use super::logs::writer::dropped;
+use super::operator::Refusal;
 use super::process::Process;
 use crate::plain::Plain;
 
@@ -82,6 +83,10 @@ impl Metrics {
         let metrics = Self { inner: Arc::new(Inner { registry, families, partitions: Mutex::default() }) };
         for route in ROUTES {
             let _ = metrics.route(route);
+        }
+        for reason in [Refusal::Token, Refusal::Host, Refusal::Tls] {
+            let labels = ReasonLabels { reason: reason.as_str() };
+            let _ = metrics.inner.families.admin_refusals.get_or_create_owned(&labels);
         }
         metrics
     }
@@ -198,6 +203,11 @@ impl Metrics {
     /// Counts an attempt of `operation` that failed with an error of `class` and is made again.
     pub fn retry(&self, operation: &'static str, class: &'static str) {
         self.inner.families.retries.get_or_create(&RetryLabels { operation, class }).inc();
+    }
+
+    /// Counts a request that the admin port refused.
+    pub fn admin_refused(&self, reason: Refusal) {
+        self.inner.families.admin_refusals.get_or_create(&ReasonLabels { reason: reason.as_str() }).inc();
     }
 
     fn handles(&self) -> MutexGuard<'_, HashMap<PartitionLabels, usize>> {

@@ -31,9 +31,11 @@
 //! assert_eq!(observe.status().tally.distributions[0].total, 1);
 //! ```
 
+mod admin_tls;
 mod health;
 mod histogram;
 mod history;
+mod host;
 mod http;
 mod lag;
 mod live;
@@ -72,6 +74,7 @@ pub use login_codec::distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
 pub use metrics::{
     Counter, Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics, Seconds, is_time,
 };
+pub use operator::Refusal;
 pub use paused::{Pause, PauseBoard};
 pub use plain::{ANY, first_of};
 pub use process::raise_most_files;

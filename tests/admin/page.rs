@@ -25,7 +25,7 @@ async fn start(limits: Limits) -> Admin {
 impl Admin {
     /// The head, in lower case, and the body of an answer that ends.
     async fn request_as(&self, method: &str, path: &str, accept: &str) -> (String, String) {
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\n{accept}connection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{accept}connection: close\r\n\r\n");
         let Answer { head, body, .. } = self.send(request.as_bytes()).await;
         (head, body)
     }
@@ -36,7 +36,10 @@ impl Admin {
 
     async fn watch(&self) -> Watcher {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(b"GET /events HTTP/1.1\r\nhost: admin\r\naccept: text/event-stream\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n")
+            .await
+            .unwrap();
         let mut watcher = Watcher { stream: BufReader::new(stream), head: String::new() };
         while let Some(line) = watcher.line().await {
             if line.trim().is_empty() {
