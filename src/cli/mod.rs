@@ -14,6 +14,7 @@ macro_rules! say {
     ($($text:tt)*) => { drop(::std::io::Write::write_fmt(&mut $crate::cli::Out, format_args!("{}\n", format_args!($($text)*)))) };
 }
 
+mod audited;
 pub mod check;
 #[cfg(feature = "completions")]
 pub mod completions;
