@@ -25,6 +25,7 @@ pub mod dlq;
 pub mod generate;
 mod hangup;
 pub mod health;
+mod memory;
 pub mod offsets;
 mod out;
 mod patience;

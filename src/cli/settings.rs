@@ -7,8 +7,8 @@ use clap::builder::{OsStringValueParser, PossibleValue, StringValueParser, Typed
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::config::schema::{Default, KEYS, Key, Kind};
-use crate::config::{Config, Problems, Sources};
+use crate::config::schema::{self, Default, KEYS, Key, Kind};
+use crate::config::{Config, Problems, Sources, exposed};
 
 /// What the command line says of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, std::default::Default)]
@@ -23,6 +23,18 @@ impl Settings {
     /// Whether a flag sets this key.
     pub fn has_flag(&self, key: &str) -> bool {
         self.flags.iter().any(|(flag, _)| flag == key)
+    }
+
+    /// A warning for each file with a secret that others may read, the configuration's own included.
+    pub fn exposed_files(&self, config: &Config) -> Vec<String> {
+        let by_variable = |key: &str| {
+            let variable = schema::key(key).map(Key::env).and_then(std::env::var_os);
+            variable.is_some_and(|value| !value.is_empty())
+        };
+        let is_in_file = !["kafka.sasl.password", "kafka.sasl.client_secret"].into_iter().any(by_variable);
+        let file = self.file.as_deref().filter(|_| is_in_file && config.has_secrets_of_its_own());
+        let own = file.and_then(|path| exposed("--config", path));
+        own.into_iter().chain(config.exposed_files()).collect()
     }
 
     /// Loads the configuration with this process's environment and host name.
