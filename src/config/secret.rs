@@ -1,7 +1,7 @@
 //! Text that nobody sees: passwords and tokens.
 //!
-//! What is dropped is overwritten. That is of what this program holds itself: buffers of a connection, and the kernel's,
-//! are not.
+//! What is dropped is overwritten. Copies that others make are not: the loader of the configuration of what is written in
+//! it, a connection's buffers, the kernel.
 
 use std::fmt;
 

@@ -135,8 +135,8 @@ def release(documents):
             return {"exec": {"command": ["/login-pipeline", "health", *live, *container["args"][1:]]}}
         return {"httpGet": {"path": path, "port": "metrics"} | ({"scheme": "HTTPS"} if tls else {})}
 
-    for name, path in {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}.items():
-        hold(container[f"{name}Probe"].items() >= probe(path).items(), f"the {name} probe")
+    for of, path in {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}.items():
+        hold(container[f"{of}Probe"].items() >= probe(path).items(), f"the {of} probe")
     for monitor in kinds.get("ServiceMonitor", []):
         hold(monitor["spec"]["endpoints"][0].get("scheme", "http") == ("https" if tls else "http"), "the scheme of scrapes")
     readiness = container["readinessProbe"]
