@@ -99,6 +99,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether a file has it as a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self, Self::Brokers | Self::WordList(_) | Self::Partitions | Self::Extensions)
+    }
+
     /// The placeholder for a value in a flag's help.
     pub fn value_name(&self) -> &'static str {
         match self {
@@ -333,7 +338,7 @@ pub static KEYS: &[Key] = &[
     unset("group.instance_id", Kind::Text, "dynamic membership",
         "This instance's id across restarts: within the session timeout it gets its partitions back"),
     row("group.protocol", Kind::Words(GroupProtocol::WORDS), "auto",
-        "Kafka's protocol for groups: KIP-848's (consumer), the older one (classic), or by what brokers offer"),
+        "Kafka's protocol for groups: KIP-848's (consumer), the older one (classic), or the former where brokers are of Kafka 4.0 or later"),
     row("group.assignors", Kind::WordList(AssignorKind::WORDS), "cooperative-sticky",
         "Classic protocol: how partitions are shared, in order of preference; all members need one in common"),
     unset("group.server_assignor", Kind::Text, "the broker's default",
