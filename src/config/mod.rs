@@ -54,7 +54,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use login_codec::compression::Compression;
-pub(crate) use suggest::closest;
+pub(crate) use suggest::{closest, closest_key};
 
 pub use dead_letter::{DeadLetter, DeadLetterLimits, OnLimit, Oversize};
 pub use enrich::{Enrich, GeoIp, OWN_FIELDS, StaticValue};

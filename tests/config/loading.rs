@@ -152,6 +152,28 @@ fn flags_go_over_environment_over_file_over_defaults() {
 }
 
 #[test]
+fn a_list_in_a_variable_or_flag_may_look_as_in_a_file() {
+    let env = texts(&[
+        ("LOGIN_PIPELINE__KAFKA__BROKERS", r#" ["a:1", "[::1]:2"]"#),
+        ("LOGIN_PIPELINE__ASSIGNMENT__MODE", "static"),
+    ]);
+    let flags = vec![
+        ("assignment.partitions".into(), "[0, 2, \"5-7\"]".into()),
+        ("group.assignors".into(), "['range', 'cooperative-sticky']".into()),
+        ("assignment.mode".into(), "static".into()),
+    ];
+    let problems = load(Sources { env: env.clone(), flags: flags.clone(), ..Sources::default() }).unwrap_err();
+    assert!(problems.to_string().contains("group.assignors"), "read, though idle in static mode: {problems}");
+    let flags = flags.into_iter().filter(|(key, _)| key != "group.assignors").collect();
+    let config = load(Sources { env, flags, ..Sources::default() }).unwrap();
+    assert_eq!(config.kafka.brokers, ["a:1", "[::1]:2"]);
+    assert_eq!(config.assignment.mode, AssignmentMode::Static { partitions: Some([0, 2, 5, 6, 7].into()) });
+    let broken = texts(&[("LOGIN_PIPELINE__KAFKA__BROKERS", r#"["a:1", "b"#)]);
+    let told = load(Sources { env: broken, ..Sources::default() }).unwrap_err().to_string();
+    assert!(told.contains("kafka.brokers") && told.contains("LOGIN_PIPELINE__KAFKA__BROKERS"), "{told}");
+}
+
+#[test]
 fn a_problem_names_who_set_it() {
     let variables = [
         ("LOGIN_PIPELINE__KAFKA__BROKER", "x:1"),
