@@ -6,9 +6,9 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
-use super::{EXIT_CLOSED_PIPE, EXIT_USAGE, Out, Run, UsageError, check, run};
+use super::{Cli, EXIT_CLOSED_PIPE, EXIT_USAGE, Out, Run, UsageError, check, guess, run};
 use crate::app::AppError;
 use crate::config::Problems;
 use crate::observe::logs;
@@ -33,14 +33,22 @@ struct Program {
 pub fn program<P: Processor + Clone>(processor: P) -> ExitCode {
     let ended = match Program::try_parse() {
         Ok(program) => run::with(&program.run, processor).unwrap_or_else(|error| failure(error.as_ref())),
-        Err(error) => usage(&error),
+        Err(error) => usage(&guess::improve(error, &Program::command(), std::env::args())),
     };
     logs::flush();
     ended
 }
 
+/// The command line of `login-pipeline`.
+///
+/// # Errors
+/// The exit code where it is none, or asks for help only; the message is printed.
+pub fn command_line() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|error| usage(&guess::improve(error, &Cli::command(), std::env::args())))
+}
+
 /// Prints clap's own message; help and version are no failure.
-pub fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error) -> ExitCode {
     let printed = error.print().is_ok();
     if error.use_stderr() {
         ExitCode::from(EXIT_USAGE)

@@ -7,7 +7,7 @@ use clap::builder::{OsStringValueParser, PossibleValue, StringValueParser, Typed
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::config::schema::{Default, KEYS, Key, Kind};
+use crate::config::schema::{Default, KEYS, Key, Kind, key};
 use crate::config::{Config, Problems, Sources};
 
 /// What the command line says of the configuration.
@@ -31,12 +31,12 @@ impl Settings {
     ///
     /// All the problems there are.
     pub fn load(&self) -> Result<Config, Problems> {
-        Config::load(Sources {
-            file: self.file.clone(),
-            env: environment(),
-            flags: self.flags.clone(),
-            hostname: hostname(),
-        })
+        let (file, flags, env) = (self.file.clone(), self.flags.clone(), environment());
+        let config = Config::load(Sources { file, env: env.clone(), flags, hostname: hostname() })?;
+        if let Some(hint) = unread(&config, &env) {
+            tell!("login-pipeline: {hint}");
+        }
+        Ok(config)
     }
 }
 
@@ -54,7 +54,33 @@ fn hostname() -> Option<String> {
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
+/// Where other programs look for brokers.
+const OTHERS: [&str; 2] = ["KAFKA_BROKERS", "KAFKA_BOOTSTRAP_SERVERS"];
+
+/// What to say where nobody told this program of brokers, and another one's variable does.
+fn unread(config: &Config, env: &[(String, String)]) -> Option<String> {
+    let brokers = key("kafka.brokers")?;
+    let is_default = matches!(brokers.default, Default::Text(text) if config.kafka.brokers == [text]);
+    let (name, _) = env.iter().find(|(name, value)| OTHERS.contains(&name.as_str()) && !value.is_empty())?;
+    is_default.then(|| {
+        format!("{name} is not read, and kafka.brokers is its default: set --kafka.brokers or {}", brokers.env())
+    })
+}
+
 const CONFIG: &str = "config";
+
+/// The keys that a newcomer sets: the help of a command shows these.
+const COMMON: [&str; 9] = [
+    "kafka.brokers",
+    "kafka.security_protocol",
+    "source.topic",
+    "output.topic",
+    "dead_letter.topic",
+    "group.id",
+    "delivery.guarantee",
+    "admin.listen",
+    "log.level",
+];
 
 impl Args for Settings {
     fn augment_args(command: Command) -> Command {
@@ -64,9 +90,10 @@ impl Args for Settings {
             .value_name("FILE")
             .value_parser(OsStringValueParser::new().map(PathBuf::from)) // clap's own takes no empty one
             .help("A configuration file (TOML); the environment and flags override it");
-        let variables = "Each key is a variable too: --kafka.brokers is LOGIN_PIPELINE__KAFKA__BROKERS.\n\
+        let more = "Every key of the configuration is a flag: `login-pipeline help keys` shows the rest.\n\
+             Each is a variable too: --kafka.brokers is LOGIN_PIPELINE__KAFKA__BROKERS.\n\
              What counts: defaults < file < environment < flags.";
-        command.arg(config).args(flag_keys().map(flag)).after_long_help(variables)
+        command.arg(config).args(flag_keys().map(flag)).after_help(more)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -88,13 +115,15 @@ fn flag(key: &'static Key) -> Arg {
         Kind::Words(words) => words,
         _ => &[],
     };
+    let is_common = COMMON.contains(&key.path);
     Arg::new(key.path)
         .long(key.path)
         .value_name(key.kind.value_name())
         .value_parser(Words(words))
         .help(format!("{} [default: {default}]", key.doc))
-        .help_heading(key.section())
-        .hide_short_help(true)
+        .help_heading(if is_common { "Configuration" } else { key.section() })
+        .hide_short_help(!is_common)
+        .hide_long_help(!is_common)
 }
 
 /// Offers words to help and completions and takes any text: what is wrong with it is told with all
@@ -133,5 +162,34 @@ impl FromArgMatches for Settings {
         let text = |key: &Key| matches.get_one::<String>(key.path).map(|text| (key.path.to_owned(), text.clone()));
         self.flags = flag_keys().filter_map(text).collect();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_common_keys_exist() {
+        for path in COMMON {
+            assert!(key(path).is_some_and(|key| !key.is_secret()), "{path}");
+        }
+    }
+
+    #[test]
+    fn another_programs_variable_is_hinted_at_where_ours_is_not_set() {
+        let env = |name: &str, value: &str| [(name.to_owned(), value.to_owned())];
+        let config = Config::default();
+        let hint = unread(&config, &env("KAFKA_BOOTSTRAP_SERVERS", "b:9092")).unwrap();
+        assert_eq!(
+            hint,
+            "KAFKA_BOOTSTRAP_SERVERS is not read, and kafka.brokers is its default: set --kafka.brokers or \
+             LOGIN_PIPELINE__KAFKA__BROKERS"
+        );
+        assert_eq!(unread(&config, &env("KAFKA_BROKERS", "")), None);
+        assert_eq!(unread(&config, &env("KAFKA_HOME", "b:9092")), None);
+        let mut set = config;
+        set.kafka.brokers = vec!["b:9092".to_owned()];
+        assert_eq!(unread(&set, &env("KAFKA_BROKERS", "c:9092")), None);
     }
 }
