@@ -65,12 +65,12 @@ fn the_alerts_ask_for_what_there_is() {
 #[test]
 fn every_alert_is_tested_and_in_the_runbook() {
     let rules = without_comments(&read("deploy/monitoring/alerts.yml"));
-    let (tests, runbook) = (read("deploy/monitoring/alerts_test.yml"), read("docs/RUNBOOK.md"));
+    let (tests, runbook) = (read("deploy/monitoring/alerts_test.yml"), read("docs/guides/runbook.md"));
     let alerts: BTreeSet<_> = after(&rules, "- alert: ").collect();
     assert!(alerts.len() > 15, "{alerts:?}");
     let urls: BTreeSet<_> = after(&rules, "runbook_url: ").collect();
     for alert in &alerts {
-        let url = format!("docs/RUNBOOK.md#{}", alert.to_lowercase());
+        let url = format!("docs/guides/runbook.md#{}", alert.to_lowercase());
         assert!(urls.contains(url.as_str()), "{alert} has no {url}");
         let fires =
             tests.contains(&format!("alertname=\"{alert}\"")) || tests.contains(&format!("alertname: {alert}\n"));

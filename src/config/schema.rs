@@ -1,5 +1,5 @@
 //! Every key of the configuration, once. Parsing, the environment's names, the flags and their
-//! help, "did you mean" and `docs/CONFIGURATION.md` all come from [`KEYS`].
+//! help, "did you mean" and `docs/reference/configuration.md` all come from [`KEYS`].
 
 use std::fmt;
 use std::time::Duration;
@@ -359,7 +359,7 @@ pub static KEYS: &[Key] = &[
     unset("delivery.transactional_id_prefix", Kind::Text, "group.id",
         "Exactly once: begins the transactional ids, which end in the source topic and partition"),
     row("delivery.transaction_version", Kind::Words(TransactionVersions::WORDS), "1",
-        "Exactly once: Kafka's transactions of version 1, or of the latest that the cluster has (auto); see docs/DELIVERY.md"),
+        "Exactly once: Kafka's transactions of version 1, or of the latest that the cluster has (auto); see docs/concepts/delivery.md"),
     row("delivery.transaction_interval", WAIT, "100ms",
         "Exactly once: a transaction is committed when it is this old"),
     row("delivery.transaction_max_bytes", Kind::Size(KIB, GIB), "4MiB",
