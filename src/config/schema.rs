@@ -220,7 +220,7 @@ pub static KEYS: &[Key] = &[
     row("kafka.security_protocol", Kind::Words(SecurityProtocol::WORDS), "plaintext",
         "Whether connections to brokers have TLS (ssl), SASL or both"),
 
-    unset("kafka.tls.ca_file", Kind::Path, "the web's roots, built in",
+    unset("kafka.tls.ca_file", Kind::Path, "public CAs, built in",
         "PEM file of the certificates that may sign the brokers'; read again when it changes"),
     unset("kafka.tls.cert_file", Kind::Path, "no client certificate",
         "PEM file of this client's certificate chain, for mutual TLS; read again when it changes"),
@@ -239,7 +239,7 @@ pub static KEYS: &[Key] = &[
         "OAUTHBEARER: the file with the bearer token, read for each connection"),
     unset("kafka.sasl.token_endpoint_url", Kind::Url, "this or token_file, for OAUTHBEARER",
         "OAUTHBEARER: the token endpoint of an OAuth or OIDC provider, asked by the client credentials grant; tokens are asked for again before they expire"),
-    unset("kafka.sasl.token_endpoint_ca_file", Kind::Path, "the web's roots, built in",
+    unset("kafka.sasl.token_endpoint_ca_file", Kind::Path, "public CAs, built in",
         "PEM file of the certificates that may sign the token endpoint's; read again when it changes"),
     unset("kafka.sasl.client_id", Kind::Text, "required with token_endpoint_url",
         "The client that the token endpoint knows; brokers see kafka.client_id"),
