@@ -21,11 +21,15 @@ use std::path::{Component, Path, PathBuf};
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use login_pipeline::cli::Cli;
+use login_pipeline::config::schema::{self, KEYS};
 
 use crate::markdown::Document;
 
 /// What a newcomer reads in one go.
 const README_BYTES: u64 = 8 * 1024;
+
+/// Names of such a form that are no keys: a table of names of one's own, and settings of brokers.
+const NO_KEYS: &[&str] = &["enrich.static", "group.consumer.session.timeout.ms", "offsets.retention.minutes"];
 
 /// Where documents are, beside those at the root.
 const FOLDERS: &[&str] = &["docs", "deploy"];
@@ -83,6 +87,28 @@ fn every_command_shown_is_one() {
     }
     assert!(parsed > 40, "{parsed}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Where a piece of code is a name below a section of the configuration, it is a key or a section.
+#[test]
+fn every_key_named_is_one() {
+    let sections: BTreeSet<_> = schema::sections().flat_map(|name| [name, name.split('.').next().unwrap()]).collect();
+    let is_one = |name: &str| sections.contains(name) || KEYS.iter().any(|key| key.path == name);
+    let mut named = BTreeSet::new();
+    let mut wrong = BTreeSet::new();
+    for (path, document) in documents() {
+        for name in document.code.iter().filter_map(|code| code.split(" = ").next()) {
+            let plain = name.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '.'));
+            if plain && name.split_once('.').is_some_and(|(section, _)| sections.contains(section)) {
+                named.insert(name.to_owned());
+                if !is_one(name) && !NO_KEYS.contains(&name) {
+                    wrong.insert(format!("{}: {name}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(named.len() > 60, "{named:?}");
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub struct Document {
     /// What those links show.
     pub labels: Vec<String>,
     /// Lines of code blocks, continued ones put together, and pieces of code within text.
-    code: Vec<String>,
+    pub code: Vec<String>,
 }
 
 impl Document {
