@@ -4,6 +4,7 @@
 //! other commands know nothing of processors, so those of `login-pipeline` serve it as well.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -44,7 +45,16 @@ pub fn program<P: Processor + Clone>(processor: P) -> ExitCode {
 /// # Errors
 /// The exit code where it is none, or asks for help only; the message is printed.
 pub fn command_line() -> Result<Cli, ExitCode> {
-    Cli::try_parse().map_err(|error| usage(&guess::improve(error, &Cli::command(), std::env::args())))
+    let args = without_help(std::env::args_os().collect());
+    Cli::try_parse_from(args).map_err(|error| usage(&guess::improve(error, &Cli::command(), std::env::args())))
+}
+
+/// `help keys` is `keys`: clap's own help would tell no key.
+fn without_help(mut args: Vec<OsString>) -> Vec<OsString> {
+    if args.iter().skip(1).take(2).eq(["help", "keys"]) {
+        args.remove(1);
+    }
+    args
 }
 
 /// Prints clap's own message; help and version are no failure.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use login_pipeline::config::OffsetStoreKind;
+use login_pipeline::config::{CreateTopics, OffsetStoreKind};
 use login_pipeline::sandbox::{Action, Api, Fault};
 use tokio::time::sleep;
 
@@ -82,6 +82,7 @@ async fn a_topic_made_anew_is_begun_again_though_it_is_longer_than_before() {
 async fn offsets_are_kept_in_a_topic_whose_settings_nobody_tells() {
     let mut world = World::new(2).await;
     world.config.offsets.store = OffsetStoreKind::Topic;
+    world.config.topics.create = CreateTopics::Missing;
     for _ in 0..2 {
         let pipeline = world.start_alone("one").await;
         world.fill(50);
