@@ -17,8 +17,9 @@ const LAYERS: &[&[&str]] = &[
     &["dead_letter", "generator", "geoip", "offsets", "sandbox", "tracker"],
     &["broker"],
     &["observe"],
-    &["dial", "http_client", "retry", "tenure"],
+    &["audit", "dial", "followed", "http_client", "retry", "tenure"],
     &["config"],
+    &["plain"],
 ];
 
 fn layer_of(module: &str) -> Option<usize> {

@@ -33,6 +33,9 @@ pub fn run(args: &Check, out: &mut dyn Write) -> Result<Config, Error> {
     if let Some(path) = &config.enrich.geoip.file {
         writeln!(out, "# {}", countries(path))?;
     }
+    for warning in args.settings.exposed_files(&config) {
+        writeln!(out, "# WARN  {warning}")?;
+    }
     for doubt in possible::doubts(&config) {
         writeln!(out, "# WARN  {doubt}")?;
     }

@@ -14,6 +14,7 @@ macro_rules! say {
     ($($text:tt)*) => { drop(::std::io::Write::write_fmt(&mut $crate::cli::Out, format_args!("{}\n", format_args!($($text)*)))) };
 }
 
+mod audited;
 pub mod check;
 #[cfg(feature = "completions")]
 pub mod completions;
@@ -26,6 +27,7 @@ mod guess;
 mod hangup;
 pub mod health;
 pub mod keys;
+mod memory;
 pub mod offsets;
 mod out;
 mod patience;

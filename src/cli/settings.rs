@@ -7,8 +7,8 @@ use clap::builder::{OsStringValueParser, PossibleValue, StringValueParser, Typed
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::config::schema::{Default, KEYS, Key, Kind, key};
-use crate::config::{Config, Problems, Sources};
+use crate::config::schema::{self, Default, KEYS, Key, Kind};
+use crate::config::{Config, Problems, Sources, exposed};
 
 /// What the command line says of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, std::default::Default)]
@@ -25,6 +25,18 @@ impl Settings {
         self.flags.iter().any(|(flag, _)| flag == key)
     }
 
+    /// A warning for each file with a secret that others may read, the configuration's own included.
+    pub fn exposed_files(&self, config: &Config) -> Vec<String> {
+        let by_variable = |key: &str| {
+            let variable = schema::key(key).map(Key::env).and_then(std::env::var_os);
+            variable.is_some_and(|value| !value.is_empty())
+        };
+        let is_in_file = !["kafka.sasl.password", "kafka.sasl.client_secret"].into_iter().any(by_variable);
+        let file = self.file.as_deref().filter(|_| is_in_file && config.has_secrets_of_its_own());
+        let own = file.and_then(|path| exposed("--config", path));
+        own.into_iter().chain(config.exposed_files()).collect()
+    }
+
     /// Loads the configuration with this process's environment and host name.
     ///
     /// # Errors
@@ -32,8 +44,9 @@ impl Settings {
     /// All the problems there are.
     pub fn load(&self) -> Result<Config, Problems> {
         let (file, flags, env) = (self.file.clone(), self.flags.clone(), environment());
-        let config = Config::load(Sources { file, env: env.clone(), flags, hostname: hostname() })?;
-        if let Some(hint) = unread(&config, &env) {
+        let other = other(&env);
+        let config = Config::load(Sources { file, env, flags, hostname: hostname() })?;
+        if let Some(hint) = other.and_then(|other| unread(&config, other)) {
             tell!("login-pipeline: {hint}");
         }
         Ok(config)
@@ -57,13 +70,17 @@ fn hostname() -> Option<String> {
 /// Where other programs look for brokers.
 const OTHERS: [&str; 2] = ["KAFKA_BROKERS", "KAFKA_BOOTSTRAP_SERVERS"];
 
+/// The first of them that is set.
+fn other(env: &[(String, String)]) -> Option<&'static str> {
+    OTHERS.into_iter().find(|other| env.iter().any(|(name, value)| name == other && !value.is_empty()))
+}
+
 /// What to say where nobody told this program of brokers, and another one's variable does.
-fn unread(config: &Config, env: &[(String, String)]) -> Option<String> {
-    let brokers = key("kafka.brokers")?;
+fn unread(config: &Config, other: &str) -> Option<String> {
+    let brokers = schema::key("kafka.brokers")?;
     let is_default = matches!(brokers.default, Default::Text(text) if config.kafka.brokers == [text]);
-    let (name, _) = env.iter().find(|(name, value)| OTHERS.contains(&name.as_str()) && !value.is_empty())?;
     is_default.then(|| {
-        format!("{name} is not read, and kafka.brokers is its default: set --kafka.brokers or {}", brokers.env())
+        format!("{other} is not read, and kafka.brokers is its default: set --kafka.brokers or {}", brokers.env())
     })
 }
 
@@ -172,24 +189,23 @@ mod tests {
     #[test]
     fn the_common_keys_exist() {
         for path in COMMON {
-            assert!(key(path).is_some_and(|key| !key.is_secret()), "{path}");
+            assert!(schema::key(path).is_some_and(|key| !key.is_secret()), "{path}");
         }
     }
 
     #[test]
     fn another_programs_variable_is_hinted_at_where_ours_is_not_set() {
-        let env = |name: &str, value: &str| [(name.to_owned(), value.to_owned())];
-        let config = Config::default();
-        let hint = unread(&config, &env("KAFKA_BOOTSTRAP_SERVERS", "b:9092")).unwrap();
+        let other = |name: &str, value: &str| super::other(&[(name.to_owned(), value.to_owned())]);
+        assert_eq!(other("KAFKA_BOOTSTRAP_SERVERS", "b:9092"), Some("KAFKA_BOOTSTRAP_SERVERS"));
+        assert_eq!(other("KAFKA_BROKERS", ""), None);
+        assert_eq!(other("KAFKA_HOME", "b:9092"), None);
+        let mut config = Config::default();
         assert_eq!(
-            hint,
-            "KAFKA_BOOTSTRAP_SERVERS is not read, and kafka.brokers is its default: set --kafka.brokers or \
+            unread(&config, "KAFKA_BROKERS").unwrap(),
+            "KAFKA_BROKERS is not read, and kafka.brokers is its default: set --kafka.brokers or \
              LOGIN_PIPELINE__KAFKA__BROKERS"
         );
-        assert_eq!(unread(&config, &env("KAFKA_BROKERS", "")), None);
-        assert_eq!(unread(&config, &env("KAFKA_HOME", "b:9092")), None);
-        let mut set = config;
-        set.kafka.brokers = vec!["b:9092".to_owned()];
-        assert_eq!(unread(&set, &env("KAFKA_BROKERS", "c:9092")), None);
+        config.kafka.brokers = vec!["b:9092".to_owned()];
+        assert_eq!(unread(&config, "KAFKA_BROKERS"), None);
     }
 }

@@ -8,6 +8,7 @@ mod dead;
 mod export;
 mod kafka;
 mod replay;
+mod rights;
 mod show;
 #[path = "../support/mod.rs"]
 mod support;

@@ -10,6 +10,7 @@ use super::{Context, Failure, ListDlq, ShowDlq};
 use crate::cli::UsageError;
 use crate::dead_letter::{Marks, MaskedBytes, MaskedValue};
 use crate::event::Reason;
+use crate::plain::Plain;
 use crate::record::{Offset, RecordView};
 
 /// What the marks say, as it may be shown to anybody.
@@ -28,9 +29,10 @@ pub struct Told {
 /// the reason is one of ours.
 pub fn told(marks: &Marks<'_>) -> Told {
     let ours = marks.reason.filter(|reason| Reason::ALL.iter().any(|known| known.code() == *reason));
-    let or_dash = |text: Option<&str>| text.filter(|_| ours.is_some()).unwrap_or("-").to_owned();
+    // Whoever may write there can name a reason of ours, too.
+    let or_dash = |text: Option<&str>| Plain(text.filter(|_| ours.is_some()).unwrap_or("-")).to_string();
     let source_partition = match (marks.topic, marks.partition) {
-        (Some(topic), Some(partition)) => format!("{topic}/{partition}"),
+        (Some(topic), Some(partition)) => format!("{}/{partition}", Plain(topic)),
         _ => "(unknown)".to_owned(),
     };
     Told {
@@ -179,6 +181,11 @@ mod tests {
         assert_eq!([found.reason, found.field, found.message], ["(unknown)", "-", "-"]);
         let marks = Marks { reason: Some("wrong_type"), field: Some("ip"), ..marks };
         assert_eq!(told(&marks).field, "ip");
+        let hostile = Some("a\u{1b}[2J\n0:1 forged\u{202e}");
+        let marks = Marks { field: hostile, message: hostile, topic: hostile, partition: Some(0), ..marks };
+        let found = told(&marks);
+        let shown = "a\\u{1b}[2J\\n0:1 forged\\u{202e}";
+        assert_eq!([found.field, found.message, found.source_partition], [shown, shown, &format!("{shown}/0")]);
     }
 
     #[test]

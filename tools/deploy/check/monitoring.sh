@@ -5,7 +5,7 @@
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 cd -- "$ROOT/deploy/monitoring"
 apt_tools promtool=prometheus
-pip_tools yamllint==1.35.1
+pip_tools checks
 
 promtool check rules alerts.yml
 promtool test rules alerts_test.yml
