@@ -1,4 +1,4 @@
-//! The modules depend downwards only: docs/ARCHITECTURE.md draws the layers, this test holds them.
+//! The modules depend downwards only: docs/concepts/architecture.md draws the layers, this test holds them.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -23,8 +23,10 @@ mod context;
 pub mod demo;
 pub mod dlq;
 pub mod generate;
+mod guess;
 mod hangup;
 pub mod health;
+pub mod keys;
 mod memory;
 pub mod offsets;
 mod out;
@@ -44,7 +46,7 @@ pub use dlq::{Dlq, DlqAction};
 pub use offsets::{Offsets, OffsetsAction};
 pub use out::Out;
 pub use patience::Patience;
-pub use program::{failure, program, usage};
+pub use program::{command_line, failure, program};
 pub use settings::Settings;
 #[cfg(feature = "top")]
 pub use top::Top;
@@ -97,6 +99,8 @@ pub enum Command {
     Offsets(Offsets),
     /// Count, show, export or replay dead letters
     Dlq(Dlq),
+    /// Print the keys of the configuration, with defaults and what they allow
+    Keys(Keys),
     /// Print a shell's completion script
     #[cfg(feature = "completions")]
     Completions(Completions),
@@ -215,6 +219,14 @@ pub enum Upsets {
     Never,
     /// One comes or goes this often.
     Every(std::time::Duration),
+}
+
+/// `keys`
+#[derive(Debug, Args)]
+pub struct Keys {
+    /// One section, such as kafka.tls, or one key [default: all]
+    #[arg(value_name = "SECTION")]
+    pub of: Option<String>,
 }
 
 /// `completions`

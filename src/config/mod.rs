@@ -55,7 +55,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use login_codec::compression::Compression;
-pub(crate) use suggest::closest;
+pub(crate) use suggest::{closest, closest_key};
 
 pub use admin::{Admin, AdminTls};
 pub use dead_letter::{DeadLetter, DeadLetterLimits, OnLimit, Oversize};

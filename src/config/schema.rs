@@ -1,5 +1,5 @@
 //! Every key of the configuration, once. Parsing, the environment's names, the flags and their
-//! help, "did you mean" and `docs/CONFIGURATION.md` all come from [`KEYS`].
+//! help, "did you mean" and `docs/reference/configuration.md` all come from [`KEYS`].
 
 use std::fmt;
 use std::time::Duration;
@@ -99,6 +99,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether a file has it as a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self, Self::Brokers | Self::WordList(_) | Self::Partitions | Self::Extensions)
+    }
+
     /// The placeholder for a value in a flag's help.
     pub fn value_name(&self) -> &'static str {
         match self {
@@ -220,7 +225,7 @@ pub static KEYS: &[Key] = &[
     row("kafka.security_protocol", Kind::Words(SecurityProtocol::WORDS), "plaintext",
         "Whether connections to brokers have TLS (ssl), SASL or both"),
 
-    unset("kafka.tls.ca_file", Kind::Path, "the web's roots, built in",
+    unset("kafka.tls.ca_file", Kind::Path, "public CAs, built in",
         "PEM file of the certificates that may sign the brokers'; read again when it changes"),
     unset("kafka.tls.cert_file", Kind::Path, "no client certificate",
         "PEM file of this client's certificate chain, for mutual TLS; read again when it changes"),
@@ -239,7 +244,7 @@ pub static KEYS: &[Key] = &[
         "OAUTHBEARER: the file with the bearer token, read for each connection"),
     unset("kafka.sasl.token_endpoint_url", Kind::Url, "this or token_file, for OAUTHBEARER",
         "OAUTHBEARER: the token endpoint of an OAuth or OIDC provider, asked by the client credentials grant; tokens are asked for again before they expire"),
-    unset("kafka.sasl.token_endpoint_ca_file", Kind::Path, "the web's roots, built in",
+    unset("kafka.sasl.token_endpoint_ca_file", Kind::Path, "public CAs, built in",
         "PEM file of the certificates that may sign the token endpoint's; read again when it changes"),
     unset("kafka.sasl.client_id", Kind::Text, "required with token_endpoint_url",
         "The client that the token endpoint knows; brokers see kafka.client_id"),
@@ -333,7 +338,7 @@ pub static KEYS: &[Key] = &[
     unset("group.instance_id", Kind::Text, "dynamic membership",
         "This instance's id across restarts: within the session timeout it gets its partitions back"),
     row("group.protocol", Kind::Words(GroupProtocol::WORDS), "auto",
-        "Kafka's protocol for groups: KIP-848's (consumer), the older one (classic), or by what brokers offer"),
+        "Kafka's protocol for groups: KIP-848's (consumer), the older one (classic), or the former where brokers are of Kafka 4.0 or later"),
     row("group.assignors", Kind::WordList(AssignorKind::WORDS), "cooperative-sticky",
         "Classic protocol: how partitions are shared, in order of preference; all members need one in common"),
     unset("group.server_assignor", Kind::Text, "the broker's default",
@@ -359,7 +364,7 @@ pub static KEYS: &[Key] = &[
     unset("delivery.transactional_id_prefix", Kind::Text, "group.id",
         "Exactly once: begins the transactional ids, which end in the source topic and partition"),
     row("delivery.transaction_version", Kind::Words(TransactionVersions::WORDS), "1",
-        "Exactly once: Kafka's transactions of version 1, or of the latest that the cluster has (auto); see docs/DELIVERY.md"),
+        "Exactly once: Kafka's transactions of version 1, or of the latest that the cluster has (auto); see docs/concepts/delivery.md"),
     row("delivery.transaction_interval", WAIT, "100ms",
         "Exactly once: a transaction is committed when it is this old"),
     row("delivery.transaction_max_bytes", Kind::Size(KIB, GIB), "4MiB",

@@ -49,7 +49,7 @@ impl SecurityProtocol {
 /// `kafka.tls.*`
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Tls {
-    /// Who may sign the brokers' certificates; the web's roots where `None`.
+    /// Who may sign the brokers' certificates; public CAs where `None`.
     pub ca_file: Option<PathBuf>,
     /// This client's certificate, those that sign it behind it.
     pub cert_file: Option<PathBuf>,

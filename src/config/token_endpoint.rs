@@ -18,7 +18,7 @@ pub struct TokenEndpoint {
     /// Where it is; `None` where tokens come from a file.
     #[serde(rename = "token_endpoint_url")]
     pub url: Option<EndpointUrl>,
-    /// Who may sign its certificate; the web's roots where `None`.
+    /// Who may sign its certificate; public CAs where `None`.
     #[serde(rename = "token_endpoint_ca_file")]
     pub ca_file: Option<PathBuf>,
     /// As whom tokens are asked for.

@@ -1,7 +1,7 @@
 //! The log: lines on standard error, for people or for machines.
 //!
 //! In JSON each line is one object: `timestamp`, `level`, `target`, `message`, an event's own
-//! fields beside them, and `span` where there is one. docs/RUNBOOK.md has a table of all fields.
+//! fields beside them, and `span` where there is one. docs/guides/runbook.md has a table of all fields.
 
 pub mod level;
 pub mod repeats;

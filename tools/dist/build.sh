@@ -10,7 +10,7 @@
 #
 # Zig is the linker and the C compiler, so that of a target only Rust's standard library is needed:
 # see std.sh. DIST_FEATURES are the cargo features that the binaries have: all of the defaults but `top`
-# and `completions`, which would add 0.5 MB. docs/ARCHITECTURE.md says what makes the binaries small.
+# and `completions`, which would add 0.5 MB. docs/dev/measurements.md says what makes the binaries small.
 # shellcheck source=tools/deploy/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../deploy/lib.sh"
 cd -- "$ROOT"

@@ -6,7 +6,7 @@
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 cd -- "$ROOT"
 
-# 5 MiB, but for x86_64, which has what leaves an image below 6: docs/ARCHITECTURE.md says why, and
+# 5 MiB, but for x86_64, which has what leaves an image below 6: docs/dev/measurements.md says why, and
 # what the bytes are.
 readonly MIB=$((1024 * 1024))
 declare -A limits=([x86_64]=$((6 * MIB)) [aarch64]=$((5 * MIB)) [armv7]=$((5 * MIB)))
