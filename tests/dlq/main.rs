@@ -6,6 +6,7 @@
 mod asking;
 mod dead;
 mod export;
+mod forecast;
 mod kafka;
 mod replay;
 mod show;

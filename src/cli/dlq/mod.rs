@@ -14,6 +14,7 @@ mod export;
 mod file;
 mod filter;
 mod input;
+mod judge;
 mod list;
 mod plan;
 mod progress;

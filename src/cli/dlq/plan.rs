@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use super::input::Found;
+use super::judge::Judge;
 use super::stats::Counted;
 use super::{Context, ReplayDlq};
 use crate::dead_letter::Marks;
-use crate::event::Reason;
-use crate::record::RecordView;
-use crate::stages::{Login, Now, Processor, Route, Routes};
+use crate::event::{Reason, Rejection};
+use crate::stages::{Passed, Route};
 
 /// What becomes of one dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,8 +118,10 @@ pub struct Plan {
     pub skipped: BTreeMap<Skip, u64>,
     /// What the rules in force make of the records that are replayed.
     pub verdicts: Counted,
-    /// How many of these they accept, and how many there are.
+    /// How many of these they let through to a topic, and how many there are.
     pub passing: (u64, u64),
+    /// How many of them a rule drops.
+    pub dropped: u64,
 }
 
 impl Plan {
@@ -149,22 +151,12 @@ impl Plan {
     }
 
     /// Notes what the rules in force make of a record.
-    pub fn judge(&mut self, routes: &Routes, record: &RecordView<'_>, now: &Now) {
-        let validated = Login.validate(record);
-        self.passing.0 += u64::from(validated.is_ok());
+    pub fn judged(&mut self, verdict: &Result<Passed, Rejection>, judge: &Judge<'_>) {
+        let is_dropped = verdict.as_ref().is_ok_and(|passed| passed.route == Route::Drop);
+        self.passing.0 += u64::from(verdict.is_ok() && !is_dropped);
         self.passing.1 += 1;
-        let verdict = match validated {
-            Err(rejection) => {
-                format!("refused: {} {}", rejection.reason.code(), rejection.field.unwrap_or_default())
-            }
-            Ok(event) => match routes.route(|field| Login.field(&event, field, now), record.headers).0 {
-                Route::Drop => "dropped by a route".to_owned(),
-                Route::Topic(topic) => {
-                    format!("accepted, to {}", routes.topics().get(topic).map_or("", String::as_str))
-                }
-            },
-        };
-        self.verdicts.count(verdict.trim_end());
+        self.dropped += u64::from(is_dropped);
+        self.verdicts.count(judge.words(verdict));
     }
 
     /// Notes what was done besides.
@@ -176,6 +168,19 @@ impl Plan {
             *self.skipped.entry(why).or_default() += count;
         }
         self.quarantined += other.quarantined;
+    }
+
+    /// How many would pass now.
+    ///
+    /// # Errors
+    /// Where `out` takes nothing.
+    pub fn print_passing(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let (passing, all) = self.passing;
+        write!(out, "{passing} of {all} would pass now")?;
+        if self.dropped > 0 {
+            write!(out, ", {} would be dropped by a rule", self.dropped)?;
+        }
+        Ok(())
     }
 
     /// How many records are written.

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::input::{Found, Input};
+use super::judge::Judge;
 use super::plan::{Fate, Plan, Rules, Skip};
 use super::progress::Progress;
 use super::targets::{Targets, target_partition};
@@ -26,7 +27,6 @@ use crate::cli::UsageError;
 use crate::dead_letter::{Marks, Replayed};
 use crate::observe::Observe;
 use crate::record::{Headers, Offset, RecordView, trace_id};
-use crate::stages::{Now, Routes};
 use crate::tenure::Tenure;
 use crate::worker::unix_ms;
 
@@ -81,7 +81,8 @@ async fn prepare<'c>(
         *stretch = progress.left(context.topic(), input.log.topic_id, *partition, *stretch).await?;
     }
     let plan = plan(rules, context, &input).await?;
-    writeln!(out, "{} of {} would pass now", plan.passing.0, plan.passing.1)?;
+    plan.print_passing(out)?;
+    writeln!(out)?;
     plan.print(out, "are to be written")?;
     writeln!(out, "what the rules in force make of them:")?;
     for (verdict, count) in plan.verdicts.iter() {
@@ -119,8 +120,10 @@ async fn confirmed() -> Result<bool, Failure> {
 
 /// Reads what is left once, and says what would be done with it.
 async fn plan(rules: &Rules<'_>, context: &Context, input: &Input<'_>) -> Result<Plan, Failure> {
-    let routes = Routes::new(&context.config)?;
-    let now = Now::from_unix_ms(unix_ms());
+    let mut judge = Judge::new(context)?;
+    if let Some(why) = &judge.without_countries {
+        tell!("login-pipeline: enrich.geoip.file: {why}; what follows is reckoned without countries");
+    }
     let mut plan = Plan::default();
     for (partition, stretch) in &input.log.stretches {
         let mut source = input.read(*partition, *stretch).await?;
@@ -133,7 +136,7 @@ async fn plan(rules: &Rules<'_>, context: &Context, input: &Input<'_>) -> Result
                 let fate = rules.fate(&found, &marks);
                 plan.note(fate);
                 if matches!(fate, Fate::Replay(_)) {
-                    plan.judge(&routes, &found.entry.record, &now);
+                    plan.judged(&judge.judge(&found.entry.record, &marks, found.partition), &judge);
                 }
                 if plan.topics.len() > MOST_TOPICS {
                     return Err(format!("more than {MOST_TOPICS} topics are to be written to: --to names one").into());
