@@ -90,7 +90,7 @@ pub enum Command {
     Demo(Demo),
     /// Show, set, export or import stored offsets
     Offsets(Offsets),
-    /// Count, show, export or replay dead letters
+    /// Count, show, export, retry or replay dead letters
     Dlq(Dlq),
     /// Print a shell's completion script
     #[cfg(feature = "completions")]
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn every_command_that_loads_takes_every_key_but_secrets() {
         let offsets = ["offsets show", "offsets set --partition all --to 0", "offsets export", "offsets import x"];
-        let dlq = ["dlq stats", "dlq list", "dlq show 0:0", "dlq replay", "dlq export"];
+        let dlq = ["dlq stats", "dlq list", "dlq show 0:0", "dlq retry", "dlq replay", "dlq export"];
         for command in ["run", "check", "health", "top", "generate", "demo"].into_iter().chain(offsets).chain(dlq) {
             for key in crate::config::schema::KEYS {
                 let flag = format!("--{}", key.path);

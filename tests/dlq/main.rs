@@ -9,6 +9,7 @@ mod export;
 mod forecast;
 mod kafka;
 mod replay;
+mod retry;
 mod show;
 #[path = "../support/mod.rs"]
 mod support;

@@ -108,20 +108,26 @@ impl<'c> Judge<'c> {
         self.made.make(Arc::clone(&self.routes), envelope, partition)
     }
 
+    /// The topic that a record which passed goes to; `None` where a rule drops it.
+    pub fn topic(&self, passed: &Passed) -> Option<&str> {
+        match passed.route {
+            Route::Drop => None,
+            Route::Topic(topic) => self.routes.topics().get(topic).map(String::as_str),
+        }
+    }
+
     /// A verdict in words, without anything of the record.
     pub fn words(&self, verdict: &Result<Passed, Rejection>) -> String {
-        let Passed { route, rule } = match verdict {
+        let passed = match verdict {
             Ok(passed) => passed,
             Err(Rejection { reason, field: Some(field), .. }) => return format!("refused: {} {field}", reason.code()),
             Err(Rejection { reason, field: None, .. }) => return format!("refused: {}", reason.code()),
         };
-        let rule = rule.and_then(|rule| self.routes.names().get(rule));
+        let rule = passed.rule.and_then(|rule| self.routes.names().get(rule));
         let by = rule.map_or_else(String::new, |name| format!(" by the rule {name}"));
-        match route {
-            Route::Drop => format!("dropped{by}"),
-            Route::Topic(topic) => {
-                format!("accepted, to {}{by}", self.routes.topics().get(*topic).map_or("", String::as_str))
-            }
+        match self.topic(passed) {
+            None => format!("dropped{by}"),
+            Some(topic) => format!("accepted, to {topic}{by}"),
         }
     }
 }
