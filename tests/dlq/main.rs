@@ -13,3 +13,4 @@ mod retry;
 mod show;
 #[path = "../support/mod.rs"]
 mod support;
+mod terminal;

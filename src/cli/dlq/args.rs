@@ -30,7 +30,7 @@ pub struct Dlq {
 pub enum DlqAction {
     /// Count them by reason, field, source partition and time, and what is open of them
     Stats(StatsDlq),
-    /// Print a line for each, without personal data
+    /// Print a line for each, without personal data; at a terminal a table as wide as that
     List(ListDlq),
     /// Print one, without personal data
     Show(ShowDlq),
@@ -106,6 +106,10 @@ pub struct ListDlq {
     /// Print keys, values and headers, too: they hold personal data
     #[arg(long)]
     pub reveal: bool,
+
+    /// Print a JSON object a line
+    #[arg(long)]
+    pub json: bool,
 
     /// Which.
     #[command(flatten)]
