@@ -112,6 +112,10 @@ pub struct Check {
     #[arg(long)]
     pub connect: bool,
 
+    /// Print JSON objects, one a line: the configuration, then what the brokers say
+    #[arg(long)]
+    pub json: bool,
+
     /// How long to wait for them.
     #[command(flatten)]
     pub patience: Patience,

@@ -7,6 +7,7 @@ mod asking;
 mod dead;
 mod export;
 mod forecast;
+mod json;
 mod kafka;
 mod replay;
 mod retry;

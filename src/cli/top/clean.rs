@@ -5,14 +5,14 @@
 
 use std::fmt::{self, Write};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The most characters that are kept.
 const MOST: usize = 256;
 
 /// A text without control characters, of at most 256 characters. What is left out or can't be seen
 /// is told by an escape.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(from = "String")]
 pub struct Clean(String);
 
