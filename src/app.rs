@@ -17,7 +17,7 @@ use crate::geoip::{Countries, CountryFile};
 use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Observe, Snapshot, stats};
 use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
 use crate::record::TopicPartition;
-use crate::stages::{AmendedLogin, Login, MakeStages, Processor, Routes, Stages, amendments, possible};
+use crate::stages::{Login, MakeStages, Processor, Routes, Stages, amendments, configured, possible};
 use crate::supervisor::{MakeWorker, Supervisor};
 use crate::tenure::Tenure;
 use crate::worker::{
@@ -108,27 +108,20 @@ impl App {
         if amendments(&config.enrich, &config.privacy, None).is_some() {
             return Err(AppError::ForLogins { processor: P::NAME });
         }
-        Self::assemble(config, |_| (processor, None)).await
+        Self::assemble::<P>(config, |_, _| (Arc::new(processor), None)).await
     }
 
     async fn open_logins(config: Config) -> Result<Self, AppError> {
         possible::check(&config).map_err(AppError::Rules)?;
         let key = config.privacy.key().map_err(AppError::Key)?;
-        let Some(amendments) = amendments(&config.enrich, &config.privacy, key.as_ref()) else {
-            return Self::assemble(config, |_| (Login, None)).await;
-        };
-        let file = config.enrich.geoip.file.as_deref().map(CountryFile::new);
-        let amended = |metrics| {
-            let countries = Countries::new(metrics);
-            (AmendedLogin::new(amendments, countries.clone()), file.map(|file| (countries, file)))
-        };
-        Self::assemble(config, amended).await
+        let made = |config: &Config, metrics| configured(config, key.as_ref(), metrics);
+        Self::assemble::<Login>(config, made).await
     }
 
-    /// Around what `made` gives: a processor, and the countries that it needs.
-    async fn assemble<P: Processor + Clone>(
+    /// Around what `made` gives: a processor with the name and the dimensions of `P`, and the countries that it needs.
+    async fn assemble<P: Processor>(
         config: Config,
-        made: impl FnOnce(GeoIpMetrics) -> (P, Option<(Countries, CountryFile)>),
+        made: impl FnOnce(&Config, GeoIpMetrics) -> (Arc<dyn MakeStages>, Option<Countries>),
     ) -> Result<Self, AppError> {
         let routes = Arc::new(Routes::new(&config)?);
         let store = match config.offsets.store {
@@ -141,8 +134,9 @@ impl App {
         #[cfg(feature = "otlp")]
         let observe = Observe { traces: crate::observe::traces::Traces::start(group_of(&config)), ..observe };
         let admin = AdminServer::bind(&config.admin).await?;
-        let (processor, countries) = made(observe.metrics.geoip());
-        Ok(Self { config: Arc::new(config), observe, admin, store, routes, processor: Arc::new(processor), countries })
+        let (processor, countries) = made(&config, observe.metrics.geoip());
+        let countries = countries.zip(config.enrich.geoip.file.as_deref().map(CountryFile::new));
+        Ok(Self { config: Arc::new(config), observe, admin, store, routes, processor, countries })
     }
 
     /// Where `/metrics` and its siblings are.
