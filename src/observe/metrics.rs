@@ -41,6 +41,7 @@ use super::histogram::DurationHistogram;
 use super::lock;
 use super::logs::writer::dropped;
 use super::process::Process;
+use super::timeline::Timeline;
 
 /// The routes that there always are. Topics of routing rules come besides.
 const ROUTES: [&str; 3] = ["output", "dead_letter", "dropped"];
@@ -166,6 +167,7 @@ impl Metrics {
             failed_loads: loads("failed"),
             failed_lookups: families.geoip_failed_lookups.clone(),
             built: families.geoip_built.clone(),
+            timeline: Timeline::default(),
         }
     }
 
