@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::assignment::{Assigned, AssignmentError, Changes, Topics, fixed, group};
 use crate::broker::wire::{self, Cluster, Coordinator};
@@ -14,10 +14,10 @@ use crate::broker::{Admin, Clients, Ends, PartitionReader, ReaderConfig, Reserve
 use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, ProcessorKind, StartAt};
 use crate::dead_letter::Envelope;
 use crate::geoip::{Countries, CountryFile};
-use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Observe, Snapshot, stats};
+use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Members, Observe, Snapshot, stats};
 use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
 use crate::record::TopicPartition;
-use crate::stages::{AmendedLogin, Login, MakeStages, Processor, Routes, Stages, amendments, possible};
+use crate::stages::{Login, MakeStages, Processor, Routes, Stages, amendments, configured, possible};
 use crate::supervisor::{MakeWorker, Supervisor};
 use crate::tenure::Tenure;
 use crate::worker::{
@@ -30,6 +30,9 @@ const READINESS_GRACE: Duration = Duration::from_secs(10);
 
 /// How long it may take to tell the offset store of the end, once everything is stored.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+/// How long what is known of the group's members is good enough for the page.
+const MEMBERS_REST: Duration = Duration::from_secs(10);
 
 /// Why the pipeline could not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -108,27 +111,20 @@ impl App {
         if amendments(&config.enrich, &config.privacy, None).is_some() {
             return Err(AppError::ForLogins { processor: P::NAME });
         }
-        Self::assemble(config, |_| (processor, None)).await
+        Self::assemble::<P>(config, |_, _| (Arc::new(processor), None)).await
     }
 
     async fn open_logins(config: Config) -> Result<Self, AppError> {
         possible::check(&config).map_err(AppError::Rules)?;
         let key = config.privacy.key().map_err(AppError::Key)?;
-        let Some(amendments) = amendments(&config.enrich, &config.privacy, key.as_ref()) else {
-            return Self::assemble(config, |_| (Login, None)).await;
-        };
-        let file = config.enrich.geoip.file.as_deref().map(CountryFile::new);
-        let amended = |metrics| {
-            let countries = Countries::new(metrics);
-            (AmendedLogin::new(amendments, countries.clone()), file.map(|file| (countries, file)))
-        };
-        Self::assemble(config, amended).await
+        let made = |config: &Config, metrics| configured(config, key.as_ref(), metrics);
+        Self::assemble::<Login>(config, made).await
     }
 
-    /// Around what `made` gives: a processor, and the countries that it needs.
-    async fn assemble<P: Processor + Clone>(
+    /// Around what `made` gives: a processor with the name and the dimensions of `P`, and the countries that it needs.
+    async fn assemble<P: Processor>(
         config: Config,
-        made: impl FnOnce(GeoIpMetrics) -> (P, Option<(Countries, CountryFile)>),
+        made: impl FnOnce(&Config, GeoIpMetrics) -> (Arc<dyn MakeStages>, Option<Countries>),
     ) -> Result<Self, AppError> {
         let routes = Arc::new(Routes::new(&config)?);
         let store = match config.offsets.store {
@@ -141,8 +137,9 @@ impl App {
         #[cfg(feature = "otlp")]
         let observe = Observe { traces: crate::observe::traces::Traces::start(group_of(&config)), ..observe };
         let admin = AdminServer::bind(&config.admin).await?;
-        let (processor, countries) = made(observe.metrics.geoip());
-        Ok(Self { config: Arc::new(config), observe, admin, store, routes, processor: Arc::new(processor), countries })
+        let (processor, countries) = made(&config, observe.geoip());
+        let countries = countries.zip(config.enrich.geoip.file.as_deref().map(CountryFile::new));
+        Ok(Self { config: Arc::new(config), observe, admin, store, routes, processor, countries })
     }
 
     /// Where `/metrics` and its siblings are.
@@ -193,6 +190,11 @@ impl App {
         let exactly_once = config.delivery.guarantee == Guarantee::ExactlyOnce;
         let committer_within = exactly_once.then(|| committer.clone());
         let group = Arc::new(Coordinator::new(Arc::clone(&cluster), &config.group.id));
+        if config.assignment.mode == AssignmentMode::Group {
+            let telling = tell_members(Arc::clone(&group), observe.members.clone());
+            let until = watched_until.clone();
+            tokio::spawn(async move { until.run_until_cancelled(telling).await }.boxed());
+        }
         let store: Arc<dyn OffsetStore> = match store {
             Some(store) => Arc::new(store),
             None if config.offsets.store == OffsetStoreKind::Topic => {
@@ -299,6 +301,19 @@ fn group_of(config: &Config) -> Option<&str> {
     let (mode, store) = (&config.assignment.mode, config.offsets.store);
     let has_group = *mode == AssignmentMode::Group || store == OffsetStoreKind::Group;
     has_group.then_some(&config.group.id)
+}
+
+/// Asks who the members of the group are, while somebody looks at the page.
+async fn tell_members(group: Arc<Coordinator>, members: Members) {
+    loop {
+        members.wanted().await;
+        match group.describe().await {
+            Ok(found) => members.tell(found.map_or_else(Vec::new, |found| found.who)),
+            // Whoever needs the coordinator says that it fails; here, what was known stays.
+            Err(error) => debug!(%error, "the members of the group can't be told on the page"),
+        }
+        tokio::time::sleep(MEMBERS_REST).await;
+    }
 }
 
 /// Tells others that nobody works here any more. Where that fails, `offsets set` asks for `--force`.

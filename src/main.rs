@@ -30,7 +30,7 @@ fn dispatch(command: &Command) -> Result<ExitCode, Box<dyn Error>> {
         Command::Check(args) => {
             let config = cli::check::run(args, out)?;
             if args.connect {
-                cli::check::connect(config, args.patience, out)?;
+                cli::check::connect(args, config, out)?;
             }
             Ok(ExitCode::SUCCESS)
         }

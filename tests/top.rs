@@ -79,6 +79,22 @@ fn without_a_terminal_it_is_a_table() {
     assert!(!told.contains('\u{1b}'), "{told:?}");
     let output = top(&["--once", &demo.address]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "all answer");
+
+    let output = top(&["--json", &demo.address, &nowhere]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stdout).unwrap();
+    let told: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [live, silent] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(
+        (&live["instance"], &live["ready"], &live["silence"]),
+        (&demo.address.as_str().into(), &true.into(), &().into())
+    );
+    assert!(live["tally"]["records_in"].as_u64().unwrap() > 0 && live["rates"]["read"].is_number(), "{live}");
+    assert!(live["partitions"].as_array().unwrap().iter().all(|one| one["state"].is_string() && one["lag"].is_u64()));
+    assert!(
+        silent["silence"].as_str().unwrap().starts_with("can't connect: ") && silent.get("tally").is_none(),
+        "{silent}"
+    );
 }
 
 #[test]

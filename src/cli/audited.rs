@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::context::Failure;
-use super::dlq::DlqAction;
+use super::dlq::{Again, DlqAction};
 use super::offsets::OffsetsAction;
 use crate::audit;
 use crate::config::Config;
@@ -27,12 +27,18 @@ impl Audited {
                     args.output.as_ref().map_or_else(|| "standard output".into(), |path| path.display().to_string());
                 Some(("dlq.export", format!("{topic} to {to}")))
             }
-            DlqAction::Replay(args) if !args.dry_run => {
-                let from = args.from_file.as_ref().map_or_else(|| topic.clone(), |path| path.display().to_string());
+            DlqAction::Replay(args) if !args.again.dry_run => {
                 let to = args.to.as_deref().unwrap_or(&config.source.topic);
-                Some(("dlq.replay", format!("{from} to {to}")))
+                Some(("dlq.replay", format!("{} to {to}", written_again(&args.again, topic))))
             }
-            DlqAction::Stats(_) | DlqAction::List(_) | DlqAction::Show(_) | DlqAction::Replay(_) => None,
+            DlqAction::Retry(args) if !args.again.dry_run => {
+                Some(("dlq.retry", format!("{} to {}", written_again(&args.again, topic), config.output.topic)))
+            }
+            DlqAction::Stats(_)
+            | DlqAction::List(_)
+            | DlqAction::Show(_)
+            | DlqAction::Replay(_)
+            | DlqAction::Retry(_) => None,
         })
     }
 
@@ -72,4 +78,9 @@ impl Audited {
         }
         result
     }
+}
+
+/// Where the dead letters come from.
+fn written_again(again: &Again, topic: &str) -> String {
+    again.from_file.as_ref().map_or_else(|| topic.to_owned(), |path| path.display().to_string())
 }

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
-
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::{Check, Patience, runtime};
+use super::{Check, runtime};
 use crate::broker::wire::{Cluster, Coordinator, NewTopic, Options, Shortfall, Topic};
 use crate::broker::{Cause, DEAD_LETTER, Error as BrokerError};
 use crate::config::{Config, CreateTopics, Guarantee, OffsetStoreKind, Problems};
+use crate::dead_letter::write_line;
 use crate::geoip::Database;
 use crate::retry::ErrorClass;
 use crate::stages::{Routes, possible};
@@ -28,6 +29,13 @@ use crate::tenure::Tenure;
 pub fn run(args: &Check, out: &mut dyn Write) -> Result<Config, Error> {
     let config = args.settings.load()?;
     possible::check(&config).map_err(Error::Rules)?;
+    if args.json {
+        let (file, doubts) = (config.enrich.geoip.file.as_deref(), possible::doubts(&config));
+        let found = json!({"configuration": config, "countries": file.map(countries), "warnings": doubts});
+        write_line(out, &found)?;
+        out.flush()?;
+        return Ok(config);
+    }
     let toml = config.to_toml().map_err(io::Error::from)?;
     out.write_all(toml.as_bytes())?;
     if let Some(path) = &config.enrich.geoip.file {
@@ -56,13 +64,16 @@ fn countries(path: &Path) -> String {
 ///
 /// # Errors
 /// Where anything stands in the way of a run.
-pub fn connect(mut config: Config, patience: Patience, out: &mut dyn Write) -> Result<(), Box<dyn std::error::Error>> {
-    patience.limit(&mut config);
+pub fn connect(args: &Check, mut config: Config, out: &mut dyn Write) -> Result<(), Box<dyn std::error::Error>> {
+    args.patience.limit(&mut config);
     let ended = runtime::run(Some(1), |_| ask(&config))?;
     let runtime::Ended::InOrder(found) = ended else { return Err("interrupted".into()) };
     let mut wrong = 0;
     for (line, right) in found? {
-        writeln!(out, "# {} {line}", if right { "ok   " } else { "WRONG" })?;
+        match args.json {
+            true => write_line(out, &json!({"ok": right, "check": line}))?,
+            false => writeln!(out, "# {} {line}", if right { "ok   " } else { "WRONG" })?,
+        }
         wrong += usize::from(!right);
     }
     if wrong > 0 { Err(format!("{wrong} of the checks above failed").into()) } else { Ok(()) }

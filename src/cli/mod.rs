@@ -97,7 +97,7 @@ pub enum Command {
     Demo(Demo),
     /// Show, set, export or import stored offsets
     Offsets(Offsets),
-    /// Count, show, export or replay dead letters
+    /// Count, show, export, retry or replay dead letters
     Dlq(Dlq),
     /// Print the keys of the configuration, with defaults and what they allow
     Keys(Keys),
@@ -120,6 +120,10 @@ pub struct Check {
     /// Also ask the brokers: reachable, topics there, partitions enough
     #[arg(long)]
     pub connect: bool,
+
+    /// Print JSON objects, one a line: the configuration, then what the brokers say
+    #[arg(long)]
+    pub json: bool,
 
     /// How long to wait for them.
     #[command(flatten)]
@@ -282,7 +286,7 @@ mod tests {
     #[test]
     fn every_command_that_loads_takes_every_key_but_secrets() {
         let offsets = ["offsets show", "offsets set --partition all --to 0", "offsets export", "offsets import x"];
-        let dlq = ["dlq stats", "dlq list", "dlq show 0:0", "dlq replay", "dlq export"];
+        let dlq = ["dlq stats", "dlq list", "dlq show 0:0", "dlq retry", "dlq replay", "dlq export"];
         for command in ["run", "check", "health", "top", "generate", "demo"].into_iter().chain(offsets).chain(dlq) {
             for key in crate::config::schema::KEYS {
                 let flag = format!("--{}", key.path);

@@ -66,6 +66,14 @@ pub fn export(out: &mut dyn Write, topic: &str, partition: i32, record: &RecordV
         value: Field(record.value),
         headers: Pairs(record.headers),
     };
+    write_line(out, &line)
+}
+
+/// Writes JSON on a line of its own, with whatever a terminal would obey escaped.
+///
+/// # Errors
+/// Where `out` takes nothing.
+pub fn write_line(out: &mut dyn Write, line: &impl Serialize) -> io::Result<()> {
     line.serialize(&mut serde_json::Serializer::with_formatter(&mut *out, OneLine))?;
     out.write_all(b"\n")
 }
@@ -143,7 +151,8 @@ struct ReadLine {
 /// The member that holds what is not UTF-8.
 const BASE64: &str = "base64";
 
-struct Field<'a>(Option<&'a [u8]>);
+/// Bytes as a line has them: text, or an object with their base64; null is null.
+pub struct Field<'a>(pub Option<&'a [u8]>);
 
 impl Serialize for Field<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -157,7 +166,8 @@ impl Serialize for Field<'_> {
     }
 }
 
-struct Pairs<'a>(Headers<'a>);
+/// Headers as a line has them.
+pub struct Pairs<'a>(pub Headers<'a>);
 
 impl Serialize for Pairs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -240,7 +250,7 @@ struct OneLine;
 impl Formatter for OneLine {
     fn write_string_fragment<W: Write + ?Sized>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
         let mut plain = 0;
-        let special = |c: &char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}');
+        let special = |c: &char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         for (at, c) in fragment.char_indices().filter(|(_, c)| special(c)) {
             out.write_all(fragment.as_bytes().get(plain..at).unwrap_or_default())?;
             write!(out, "\\u{:04x}", u32::from(c))?;

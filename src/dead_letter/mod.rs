@@ -7,7 +7,7 @@ mod marks;
 mod mask;
 
 pub use envelope::{Envelope, Letter, Stage};
-pub use exported::{Broken, Exported, export};
+pub use exported::{Broken, Exported, Field, Pairs, export, write_line};
 pub use fit::Fit;
 pub use marks::{Marks, Replayed};
 pub use mask::{MaskedBytes, MaskedValue};

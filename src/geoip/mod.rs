@@ -75,6 +75,20 @@ impl Countries {
         })
     }
 
+    /// Takes what a file holds. Blocks.
+    ///
+    /// # Errors
+    /// Why it can't be used; nothing has changed then.
+    pub fn load(&self, path: &Path) -> Result<About, String> {
+        let database = Database::read(path).inspect_err(|_| {
+            self.metrics.failed_loads.inc();
+        })?;
+        let about = database.about();
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(database));
+        self.metrics.loaded(about.built);
+        Ok(about)
+    }
+
     /// Looks at the file and, where it is another than before, takes what it holds. Blocks.
     pub fn refresh(&self, file: &mut CountryFile) {
         // Before it is read: what changes meanwhile is another file the next time.
@@ -83,15 +97,9 @@ impl Countries {
             return;
         }
         file.seen = Some(identity);
-        match Database::read(&file.path) {
-            Ok(database) => {
-                let about = database.about();
-                info!(%about, "countries of addresses are loaded");
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(database));
-                self.metrics.loaded(about.built);
-            }
+        match self.load(&file.path) {
+            Ok(about) => info!(%about, "countries of addresses are loaded"),
             Err(why) => {
-                self.metrics.failed_loads.inc();
                 let had = self.current.read().unwrap_or_else(PoisonError::into_inner).is_some();
                 let instead = if had { "the database from before stays in use" } else { "events get no country" };
                 warn!(error = why, "enrich.geoip.file can't be used, {instead}; put a MaxMind DB file there");

@@ -405,7 +405,8 @@ pub fn group_offset(checkpoint: &Checkpoint) -> GroupOffset {
     GroupOffset { offset: checkpoint.next_offset, leader_epoch: checkpoint.leader_epoch, metadata }
 }
 
-fn checkpoint(topic: &str, partition: i32, found: &GroupOffset) -> Checkpoint {
+/// The checkpoint that a group keeps as this.
+pub fn checkpoint(topic: &str, partition: i32, found: &GroupOffset) -> Checkpoint {
     let topic_id = found.metadata.split(' ').find_map(|word| word.strip_prefix(TOPIC_ID)?.parse::<TopicId>().ok());
     Checkpoint {
         topic: topic.to_owned(),

@@ -22,7 +22,7 @@ use crate::tenure::Tenure;
 pub use checkpointer::{Checkpointer, Outcome, Standing};
 pub use codec::CodecError;
 pub use file::{FileStore, Listed};
-pub use group::{Committer, GroupStore, Watched, group_offset};
+pub use group::{Committer, GroupStore, Watched, checkpoint, group_offset};
 pub use topic::{Missing, Owner, TopicAdmin, TopicError, TopicSettings, TopicStore};
 
 /// How far one partition is done.

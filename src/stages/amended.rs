@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::login::enrichment;
-use super::{Enriched, Login, Now, Processor};
-use crate::config::{Enrich, Privacy, Secret};
+use super::{Enriched, Login, MakeStages, Now, Processor};
+use crate::config::{Config, Enrich, Privacy, ProcessorKind, Secret};
 use crate::event::{Amendments, Asked, Prepared, Rejection};
 use crate::geoip::{Countries, Country};
-use crate::observe::{Dimensions, Tally};
+use crate::observe::{Dimensions, GeoIpMetrics, Tally};
 use crate::record::RecordView;
 
 /// Does what [`Login`] does, adds a country and fields of the deployment, and hides who a person is.
@@ -35,6 +35,19 @@ pub fn amendments(enrich: &Enrich, privacy: &Privacy, key: Option<&Secret>) -> O
         country: enrich.geoip.file.is_some().then_some(&enrich.geoip.field),
         statics: enrich.statics.iter().map(|(name, value)| (name.as_str(), json(value))).collect(),
     })
+}
+
+/// The stages of a configuration, whoever runs them, and the countries that they ask; none are known yet.
+pub fn configured(
+    config: &Config,
+    key: Option<&Secret>,
+    metrics: GeoIpMetrics,
+) -> (Arc<dyn MakeStages>, Option<Countries>) {
+    let ProcessorKind::Login = config.pipeline.processor;
+    let Some(amendments) = amendments(&config.enrich, &config.privacy, key) else { return (Arc::new(Login), None) };
+    let countries = Countries::new(metrics);
+    let is_asked = amendments.country_field().is_some();
+    (Arc::new(AmendedLogin::new(amendments, countries.clone())), is_asked.then_some(countries))
 }
 
 impl AmendedLogin {

@@ -24,7 +24,7 @@ use crate::observe::{Dimensions, Tally};
 use crate::record::{Headers, RecordView, trace_id};
 
 pub use crate::broker::{DEAD_LETTER, OUTPUT};
-pub use amended::{AmendedLogin, amendments};
+pub use amended::{AmendedLogin, amendments, configured};
 pub use login::Login;
 pub use processor::{Enriched, Now, Processor};
 pub use route::{Route, Routes};
@@ -34,6 +34,8 @@ pub use route::{Route, Routes};
 pub struct Counts {
     /// Dead letters by reason, in the order of [`Reason::ALL`].
     pub dead: [u64; Reason::ALL.len()],
+    /// The last dead letter of each reason that there is.
+    pub last_dead: Vec<(Reason, Died)>,
     /// Records that a rule dropped.
     pub dropped: u64,
     /// Events that claim to come from the future.
@@ -49,15 +51,29 @@ pub struct Counts {
     pub spans: crate::observe::traces::Spans,
 }
 
+/// Which record of a batch died, and of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Died {
+    /// Its place in the batch.
+    pub at: usize,
+    /// The stage that refused it.
+    pub stage: Stage,
+    /// The field that is wrong, where it is one.
+    pub field: Option<&'static str>,
+}
+
 impl Counts {
-    /// Counts a dead letter: the record at `at` of its batch.
-    #[cfg_attr(not(feature = "otlp"), expect(unused_variables, reason = "counts alone don't tell records apart"))]
-    pub fn died(&mut self, at: usize, reason: Reason) {
+    /// Counts a dead letter.
+    pub fn died(&mut self, died: Died, reason: Reason) {
         #[cfg(feature = "otlp")]
-        self.spans.failed(at, reason.code());
+        self.spans.failed(died.at, reason.code());
         let index = Reason::ALL.iter().position(|known| *known == reason);
         if let Some(count) = index.and_then(|index| self.dead.get_mut(index)) {
             *count += 1;
+        }
+        match self.last_dead.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, last)) => *last = died,
+            None => self.last_dead.push((reason, died)),
         }
         self.dead_run += 1;
         self.longest_dead_run = self.longest_dead_run.max(self.dead_run);
@@ -89,6 +105,15 @@ impl Counts {
     }
 }
 
+/// What became of a record that is no dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// Where it goes.
+    pub route: Route,
+    /// The rule that decided, by its place among the [`Routes::names`]; without one it is the output topic.
+    pub rule: Option<usize>,
+}
+
 /// The stages of one source partition, whatever the event type.
 pub trait Stages: Send + Sync {
     /// The names of what is counted by value.
@@ -97,6 +122,14 @@ pub trait Stages: Send + Sync {
     /// Processes one entry, the one at `index` of its batch, and appends what comes of it; a dead letter in
     /// this `fit`.
     fn process(&mut self, entry: &Entry<'_>, index: usize, fit: Fit, batch: &mut Batch<'_>);
+
+    /// Does what [`Stages::process`] does with an entry, unless that would be a dead letter: then it appends nothing, and
+    /// tells why.
+    ///
+    /// # Errors
+    /// The stage that the entry fails in, and its reason.
+    fn attempt(&mut self, entry: &Entry<'_>, index: usize, batch: &mut Batch<'_>)
+    -> Result<Passed, (Stage, Rejection)>;
 
     /// Appends a dead letter for an entry that the output refuses.
     fn refuse(&mut self, entry: &Entry<'_>, index: usize, rejection: &Rejection, fit: Fit, batch: &mut Batch<'_>);
@@ -161,18 +194,24 @@ impl<P: Processor> ProcessorStages<P> {
 
     /// Everything that the processor does with a record. Writing is the last of it, so that what
     /// panics writes nothing.
-    fn write(&self, record: &RecordView<'_>, index: usize, batch: &mut Batch<'_>) -> Result<(), (Stage, Rejection)> {
+    fn write(
+        &self,
+        record: &RecordView<'_>,
+        index: usize,
+        batch: &mut Batch<'_>,
+    ) -> Result<Passed, (Stage, Rejection)> {
         let Self { processor, routes, .. } = self;
         let event = processor.validate(record).map_err(|rejection| (Stage::Validate, rejection))?;
         let (route, rule) = routes.route(|field| processor.field(&event, field, batch.now), record.headers);
         if let Some(rule) = rule {
             batch.counts.ruled(rule);
         }
+        let passed = Passed { route, rule };
         let topic = match route {
             Route::Topic(topic) => topic,
             Route::Drop => {
                 batch.counts.dropped += 1;
-                return Ok(());
+                return Ok(passed);
             }
         };
         processor.count(&event, batch.tally);
@@ -183,7 +222,7 @@ impl<P: Processor> ProcessorStages<P> {
         let mut enrich = |out: &mut Vec<u8>| clock_skewed = processor.enrich(&event, batch.now, out).clock_skewed;
         batch.out.append_with(to, index, &outgoing, record.headers, &mut enrich);
         batch.counts.clock_skewed += u64::from(clock_skewed);
-        Ok(())
+        Ok(passed)
     }
 
     fn bury(
@@ -203,7 +242,7 @@ impl<P: Processor> ProcessorStages<P> {
         let outgoing = Outgoing { timestamp_ms: batch.dead_ms, key: letter.key(), value: letter.value() };
         let headers: Vec<_> = letter.headers().collect();
         batch.out.append(to, index, &outgoing, Headers::Borrowed(&headers));
-        batch.counts.died(index, rejection.reason);
+        batch.counts.died(Died { at: index, stage, field: rejection.field }, rejection.reason);
         tracing::debug!(
             topic = self.envelope.topic(),
             partition = self.source_partition,
@@ -223,16 +262,24 @@ impl<P: Processor> Stages for ProcessorStages<P> {
     }
 
     fn process(&mut self, entry: &Entry<'_>, index: usize, fit: Fit, batch: &mut Batch<'_>) {
-        let written = match entry.flaw {
-            Some(flaw) => Err((Stage::Fetch, Rejection::record(flaw.reason, flaw.why.clone()))),
-            None => {
-                caught(|| self.write(&entry.record, index, batch)).unwrap_or_else(|| Err((Stage::Enrich, panicked())))
-            }
-        };
-        match written {
-            Ok(()) => batch.counts.passed(),
-            Err((stage, rejection)) => self.bury(entry, index, (stage, &rejection), fit, batch),
+        if let Err((stage, rejection)) = self.attempt(entry, index, batch) {
+            self.bury(entry, index, (stage, &rejection), fit, batch);
         }
+    }
+
+    fn attempt(
+        &mut self,
+        entry: &Entry<'_>,
+        index: usize,
+        batch: &mut Batch<'_>,
+    ) -> Result<Passed, (Stage, Rejection)> {
+        if let Some(flaw) = entry.flaw {
+            return Err((Stage::Fetch, Rejection::record(flaw.reason, flaw.why.clone())));
+        }
+        let written = caught(|| self.write(&entry.record, index, batch));
+        let passed = written.unwrap_or_else(|| Err((Stage::Enrich, panicked())))?;
+        batch.counts.passed();
+        Ok(passed)
     }
 
     fn refuse(&mut self, entry: &Entry<'_>, index: usize, rejection: &Rejection, fit: Fit, batch: &mut Batch<'_>) {

@@ -1,45 +1,16 @@
 //! A replay asks before it writes, and stops in order when it is told to.
 
-use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
 use login_pipeline::sandbox::Sandbox;
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tokio::time::{Instant, sleep};
 
 use crate::dead::{command, dead, dlq, keys, sandbox, told, write};
 use crate::support::topics::PATIENCE;
-
-/// A terminal that nobody sits at: what is written to one end is typed at the other.
-struct Terminal {
-    keyboard: File,
-    end: File,
-}
-
-impl Terminal {
-    fn open() -> Self {
-        let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&keyboard).unwrap();
-        unlockpt(&keyboard).unwrap();
-        let name = ptsname(&keyboard, Vec::new()).unwrap();
-        let path = Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()));
-        let end = OpenOptions::new().read(true).write(true).open(path).unwrap();
-        Self { keyboard: keyboard.into(), end }
-    }
-
-    /// A command that is typed an answer.
-    async fn asked(mut self, brokers: &str, args: &[&str], answer: &str) -> Output {
-        self.keyboard.write_all(answer.as_bytes()).unwrap();
-        let mut command = command(brokers, args);
-        command.stdin(self.end.try_clone().unwrap());
-        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
-    }
-}
+use crate::terminal::Terminal;
 
 fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();

@@ -12,6 +12,7 @@ use login_pipeline::record::Headers;
 use tokio::time::{Instant, sleep};
 
 use crate::dead::{PREFIX, command, dlq, told};
+use crate::forecast::login;
 use crate::support::chaos::is_long;
 use crate::support::kafka::KafkaCluster;
 use crate::support::topics::PATIENCE;
@@ -24,7 +25,7 @@ const FOR_GOOD: &[(&str, &str)] = &[("retention.ms", "-1")];
 const BATCH_RECORDS: usize = 1_000;
 
 /// So many dead letters in partition 0 of a topic, of records of `source`, keyed by their number.
-async fn produce(brokers: &str, topic: &str, source: &str, records: usize) {
+async fn produce(brokers: &str, topic: &str, source: &str, records: usize, value: impl Fn(usize) -> String) {
     let headers = [("topic", source), ("partition", "0"), ("reason", "wrong_type"), ("replay.count", "0")];
     let headers = headers.map(|(name, value)| (format!("{PREFIX}{name}"), value));
     let cluster = cluster(brokers);
@@ -33,7 +34,9 @@ async fn produce(brokers: &str, topic: &str, source: &str, records: usize) {
         let mut batch = BatchBuilder::default();
         for _ in 0..700.min(records - number) {
             let key = number.to_string();
-            let record = Outgoing { timestamp_ms: 1_767_323_045_000, key: Some(key.as_bytes()), value: Some(b"{}") };
+            let value = value(number);
+            let (key, value) = (Some(key.as_bytes()), Some(value.as_bytes()));
+            let record = Outgoing { timestamp_ms: 1_767_323_045_000, key, value };
             let headers = headers.each_ref().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
             batch.append(&record, Headers::Borrowed(&headers));
             number += 1;
@@ -63,7 +66,15 @@ async fn a_replay_that_is_killed_loses_nothing() {
     if KafkaCluster::left_out() {
         return;
     }
-    killed("killed", None).await;
+    killed("killed", None, "replay").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_that_is_killed_loses_nothing_and_leaves_open_what_fails() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    killed("killed-retry", None, "retry").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,49 +83,68 @@ async fn a_replay_of_a_file_that_is_killed_loses_nothing() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    killed("killed-file", Some(&folder.path().join("dead.ndjson"))).await;
+    killed("killed-file", Some(&folder.path().join("dead.ndjson")), "replay").await;
 }
 
-async fn killed(test: &str, file: Option<&Path>) {
+/// One in so many fails still, where they are retried.
+const ONE_FAILS: usize = 8;
+
+async fn killed(test: &str, file: Option<&Path>, command_name: &str) {
     let records: usize = if is_long() { 100_000 } else { 20_000 };
     let kafka = KafkaCluster::shared().await;
     let brokers = kafka.bootstrap();
-    let [topic, source] = ["dead", "in"].map(|role| format!("{test}-{role}"));
-    for topic in [&topic, &source] {
+    let [topic, source, output] = ["dead", "in", "out"].map(|role| format!("{test}-{role}"));
+    for topic in [&topic, &source, &output] {
         kafka.create_topic(topic, 1, FOR_GOOD).await;
     }
-    produce(&brokers, &topic, &source, records).await;
-    let mut args = vec!["replay", "--yes", "--dead_letter.topic", &topic, "--source.topic", &source];
+    let fails = |number: usize| number / 100 % ONE_FAILS == 0;
+    let value = |number| if fails(number) { "{}".to_owned() } else { login("10.0.0.1", "u", "RU") };
+    produce(&brokers, &topic, &source, records, value).await;
+    let (to, due) = match command_name {
+        "retry" => (&output, (0..records).filter(|number| !fails(*number)).count()),
+        _ => (&source, records),
+    };
+    let places = ["--dead_letter.topic", &topic, "--source.topic", &source, "--output.topic", &output];
+    let mut args = [&[command_name, "--yes"][..], &places].concat();
     if let Some(file) = file.map(|file| file.to_str().unwrap()) {
         told(dlq(&brokers, &["export", "--output", file, "--dead_letter.topic", &topic]).await);
         args.extend(["--from-file", file]);
     }
     let begun = Instant::now();
-    let rate = (records / 10).to_string();
+    let rate = (due / 10).to_string();
     for part in 1..=3 {
-        let mut replay = command(&brokers, &[&args[..], &["--rate", &rate]].concat());
-        let mut replay = Replay(replay.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let mut work = command(&brokers, &[&args[..], &["--rate", &rate]].concat());
+        let mut work = Replay(work.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         let until = Instant::now() + PATIENCE;
-        let enough = i64::try_from(records * part / 5).unwrap();
-        while wire::end(&brokers, &source, 0).await.unwrap() < enough {
-            assert!(Instant::now() < until, "nothing is replayed");
-            assert!(replay.0.try_wait().unwrap().is_none(), "it ended before it was killed");
+        let enough = i64::try_from(due * part / 5).unwrap();
+        while wire::end(&brokers, to, 0).await.unwrap() < enough {
+            assert!(Instant::now() < until, "nothing is written");
+            assert!(work.0.try_wait().unwrap().is_none(), "it ended before it was killed");
             sleep(Duration::from_millis(5)).await;
         }
-        replay.0.kill().unwrap();
-        replay.0.wait().unwrap();
+        work.0.kill().unwrap();
+        work.0.wait().unwrap();
     }
     println!("{}", told(dlq(&brokers, &args).await));
     let mut seen: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
-    wire::read_partition(&brokers, &source, 0, |record| *seen.entry(record.key.unwrap().to_vec()).or_default() += 1)
+    wire::read_partition(&brokers, to, 0, |record| *seen.entry(record.key.unwrap().to_vec()).or_default() += 1)
         .await
         .unwrap();
-    let doubled = seen.values().sum::<usize>() - seen.len();
-    println!("{test}: {} replayed, {doubled} doubled by three kills, in {:?}", seen.len(), begun.elapsed());
-    assert_eq!(seen.len(), records, "some are lost");
-    assert!(doubled <= 3 * BATCH_RECORDS, "{doubled} doubled");
+    let duplicated = seen.values().sum::<usize>() - seen.len();
+    println!("{test}: {} written, {duplicated} duplicated by three kills, in {:?}", seen.len(), begun.elapsed());
+    assert_eq!(seen.len(), due, "some are lost");
+    assert!(duplicated <= 3 * BATCH_RECORDS, "{duplicated} duplicated");
     let again = told(dlq(&brokers, &args).await);
     assert!(again.contains("0 records were written"), "{again}");
+    if command_name == "retry" {
+        assert_eq!(wire::end(&brokers, &source, 0).await.unwrap(), 0, "nothing goes to the source");
+        let stats = told(dlq(&brokers, &[&["stats"][..], &places].concat()).await);
+        let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
+        assert_eq!((&stats["state"]["open"], &stats["state"]["replayed"]), (&(records - due).into(), &due.into()));
+        // Those alone are left to a replay.
+        let replay = told(dlq(&brokers, &[&["replay", "--yes"][..], &places].concat()).await);
+        assert!(replay.contains(&format!("{} records were written to {source}", records - due)), "{replay}");
+    }
 }
 
 type Field = Option<&'static [u8]>;

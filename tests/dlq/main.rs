@@ -6,9 +6,13 @@
 mod asking;
 mod dead;
 mod export;
+mod forecast;
+mod json;
 mod kafka;
 mod replay;
+mod retry;
 mod rights;
 mod show;
 #[path = "../support/mod.rs"]
 mod support;
+mod terminal;

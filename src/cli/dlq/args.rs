@@ -28,15 +28,18 @@ pub struct Dlq {
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
 pub enum DlqAction {
-    /// Count them by reason, field, source partition and time
+    /// Count them by reason, field, source partition and time, and what is open of them
     Stats(StatsDlq),
-    /// Print a line for each, without personal data
+    /// Print a line for each, without personal data; at a terminal a table as wide as that
     List(ListDlq),
     /// Print one, without personal data
     Show(ShowDlq),
-    /// Write the records that they were to the topic they came from, or to another
+    /// Write those that pass the rules now straight to the outputs, by the routes in force, and nothing to source.topic;
+    /// what still fails stays open
+    Retry(RetryDlq),
+    /// Write the records that they were to source.topic again, where each of its readers gets them, or to another topic
     Replay(ReplayDlq),
-    /// Write them to a file with every byte, a JSON object a line, that `replay --from-file` takes
+    /// Write them to a file with every byte, a JSON object a line, that `replay` and `retry` take by `--from-file`
     Export(ExportDlq),
 }
 
@@ -79,6 +82,11 @@ pub struct StatsDlq {
     #[arg(long)]
     pub table: bool,
 
+    /// Tell what is open by the progress in this consumer group [default: those of replays of everything, and of what the
+    /// filters take]
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+
     /// Which.
     #[command(flatten)]
     pub filter: Filter,
@@ -98,6 +106,10 @@ pub struct ListDlq {
     /// Print keys, values and headers, too: they hold personal data
     #[arg(long)]
     pub reveal: bool,
+
+    /// Print a JSON object a line
+    #[arg(long)]
+    pub json: bool,
 
     /// Which.
     #[command(flatten)]
@@ -134,22 +146,18 @@ pub struct Place {
     pub offset: Offset,
 }
 
-/// `dlq replay`
+/// What `replay` and `retry` have in common.
 #[derive(Debug, Args)]
-pub struct ReplayDlq {
-    /// Replay what `export` wrote to this file, not what is in the topic
+pub struct Again {
+    /// Take what `export` wrote to this file, not what is in the topic
     #[arg(long, value_name = "FILE")]
     pub from_file: Option<PathBuf>,
 
-    /// Write to this topic [default: the one that each record came from]
+    /// Take also what came from this topic, where `replay` writes it, too; may be repeated [default: source.topic alone]
     #[arg(long, value_name = "TOPIC", value_parser = topic)]
-    pub to: Option<String>,
-
-    /// Write also to this topic where a record came from it; may be repeated [default: source.topic alone]
-    #[arg(long, value_name = "TOPIC", value_parser = topic, conflicts_with = "to")]
     pub allow_topic: Vec<String>,
 
-    /// Say what would be written, and what the rules in force would make of it; write nothing
+    /// Say what would be written, and what the rules in force make of it; write nothing
     #[arg(long)]
     pub dry_run: bool,
 
@@ -160,15 +168,6 @@ pub struct ReplayDlq {
     /// At most so many records a second
     #[arg(long, value_name = "N")]
     pub rate: Option<NonZeroU64>,
-
-    /// A record that was replayed so often already goes to the quarantine topic
-    #[arg(long, value_name = "N", default_value = "3")]
-    pub max_replays: NonZeroU32,
-
-    /// Where dead letters go, as they are, that were replayed too often: a topic that is there
-    /// [default: the dead-letter topic's name and -quarantine]
-    #[arg(long, value_name = "TOPIC", value_parser = topic)]
-    pub quarantine_topic: Option<String>,
 
     /// The consumer group that progress is kept in; with a file, its SHA-256 is added [default: the
     /// application's name, -dlq-replay, and the filters and the topic, where given]
@@ -182,6 +181,42 @@ pub struct ReplayDlq {
     /// Which.
     #[command(flatten)]
     pub filter: Filter,
+}
+
+/// So many replays are enough, unless `--max-replays` says otherwise.
+pub const MAX_REPLAYS: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
+
+/// `dlq replay`
+#[derive(Debug, Args)]
+pub struct ReplayDlq {
+    /// Write to this topic [default: the one that each record came from]
+    #[arg(long, value_name = "TOPIC", value_parser = topic, conflicts_with = "allow_topic")]
+    pub to: Option<String>,
+
+    /// A record that was replayed so often already goes to the quarantine topic
+    #[arg(long, value_name = "N", default_value_t = MAX_REPLAYS)]
+    pub max_replays: NonZeroU32,
+
+    /// Where dead letters go, as they are, that were replayed too often: a topic that is there
+    /// [default: the dead-letter topic's name and -quarantine]
+    #[arg(long, value_name = "TOPIC", value_parser = topic)]
+    pub quarantine_topic: Option<String>,
+
+    /// The rest.
+    #[command(flatten)]
+    pub again: Again,
+
+    /// The configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// `dlq retry`
+#[derive(Debug, Args)]
+pub struct RetryDlq {
+    /// All of it.
+    #[command(flatten)]
+    pub again: Again,
 
     /// The configuration.
     #[command(flatten)]

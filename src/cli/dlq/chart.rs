@@ -41,10 +41,16 @@ fn bar(count: u64, most: u64, room: usize) -> String {
     format!("{}{}", "█".repeat(eighths / 8), PARTS[eighths % 8])
 }
 
-/// How wide charts are: as `COLUMNS` says.
+/// How wide charts are.
 pub fn columns() -> usize {
-    let told = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|columns| *columns > 0);
-    told.unwrap_or(WIDEST).min(WIDEST)
+    terminal_columns().unwrap_or(WIDEST).min(WIDEST)
+}
+
+/// How wide the terminal is: as `COLUMNS` says, or as the terminal at standard output does.
+pub fn terminal_columns() -> Option<usize> {
+    let told = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let told = told.or_else(|| rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col.into()));
+    told.filter(|columns| *columns > 0)
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::args::Again;
 use super::file::{ExportFile, Lines};
 use super::reading::{Log, Reading};
 use super::targets::is_missing;
-use super::{Context, Failure, ReplayDlq};
+use super::{Context, Failure};
 use crate::broker::{Entry, SourceBatch};
 use crate::dead_letter::Exported;
 use crate::record::Offset;
@@ -50,7 +51,7 @@ impl<'c> Input<'c> {
     ///
     /// # Errors
     /// Where the topic is not there, the brokers don't tell, or the file can't be read.
-    pub async fn ask(args: &ReplayDlq, context: &'c Context) -> Result<Self, Failure> {
+    pub async fn ask(args: &Again, context: &'c Context) -> Result<Self, Failure> {
         let Some(path) = &args.from_file else {
             let log = Log::ask(context, &args.filter.partition).await?;
             return Ok(Self { context, log, file: None });

@@ -3,15 +3,15 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use chrono::{DateTime, SecondsFormat};
-
+use super::chart::terminal_columns;
 use super::reading::{Log, Reading};
-use super::{Context, Failure, ListDlq, ShowDlq};
+use super::shown::{Layout, Shown};
+use super::{Context, Failure, ListDlq, ShowDlq, for_people};
 use crate::cli::UsageError;
-use crate::dead_letter::{Marks, MaskedBytes, MaskedValue};
+use crate::dead_letter::Marks;
 use crate::event::Reason;
 use crate::plain::Plain;
-use crate::record::{Offset, RecordView};
+use crate::record::Offset;
 
 /// What the marks say, as it may be shown to anybody.
 pub struct Told {
@@ -26,7 +26,7 @@ pub struct Told {
 }
 
 /// Of dead letters that another program wrote, field and message may hold anything: they are told where
-/// the reason is one of ours.
+/// the reason is one of ours, and steer no terminal.
 pub fn told(marks: &Marks<'_>) -> Told {
     let ours = marks.reason.filter(|reason| Reason::ALL.iter().any(|known| known.code() == *reason));
     // Whoever may write there can name a reason of ours, too.
@@ -48,6 +48,14 @@ pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut dyn Write) 
         note_revealed();
     }
     let log = Log::ask(context, &args.filter.partition).await?;
+    let form = match terminal_columns() {
+        _ if args.json => Form::Json,
+        Some(columns) if for_people() => Form::Table(Layout::new(&log, columns, args.reveal)),
+        _ => Form::Lines,
+    };
+    if let Form::Table(layout) = &form {
+        layout.heading(out)?;
+    }
     let mut left = args.max.unwrap_or(u64::MAX);
     for (partition, stretch) in log.stretches {
         let mut reading = Reading::new(context, partition, stretch);
@@ -61,11 +69,23 @@ pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut dyn Write) 
                     return Ok(ExitCode::SUCCESS);
                 }
                 left -= 1;
-                line(out, partition, &entry.record, &marks, args.reveal)?;
+                let shown = Shown { partition, record: &entry.record, marks: &marks, reveal: args.reveal };
+                match &form {
+                    Form::Json => shown.json(out)?,
+                    Form::Table(layout) => layout.row(out, &shown)?,
+                    Form::Lines => shown.line(out)?,
+                }
             }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How they are listed.
+enum Form {
+    Json,
+    Table(Layout),
+    Lines,
 }
 
 pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
@@ -82,29 +102,9 @@ pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut dyn Write)
         if let Some(flaw) = entry.flaw {
             return Err(format!("{topic}/{partition} can't be decoded at {offset}: {}", flaw.why).into());
         }
-        let record = &entry.record;
-        let marks = Marks::of(record, context.prefix());
-        line(out, partition, record, &marks, args.reveal)?;
-        let told = told(&marks);
-        writeln!(out, "  message   {}", told.message)?;
-        writeln!(out, "  replayed  {} times", marks.replays)?;
-        for (what, most) in [("value", marks.truncated_from), ("key", marks.key_truncated_from)] {
-            if let Some(bytes) = most {
-                writeln!(out, "  cut       its {what} had {bytes} bytes: it can't be replayed as it was")?;
-            }
-        }
-        if let Some(count) = marks.truncated_headers {
-            writeln!(out, "  cut       {count} of its headers are left out: it can't be replayed as it was")?;
-        }
-        let own = record.headers.iter().filter(|(name, _)| !name.starts_with(context.prefix().as_bytes()));
-        for (name, value) in own {
-            match args.reveal {
-                true => writeln!(out, "  header    {} = {}", revealed(Some(name)), revealed(value))?,
-                false => {
-                    writeln!(out, "  header    {} = {}", MaskedBytes(Some(name)), MaskedBytes(value))?;
-                }
-            }
-        }
+        let marks = Marks::of(&entry.record, context.prefix());
+        let shown = Shown { partition, record: &entry.record, marks: &marks, reveal: args.reveal };
+        shown.whole(out, context.prefix())?;
         return Ok(ExitCode::SUCCESS);
     }
     Err(format!("{topic}/{partition} has no record at {offset}: it was compacted, or never committed").into())
@@ -128,40 +128,6 @@ fn partition_with(offset: Offset, log: &Log, topic: &str) -> Result<i32, Failure
             Err(UsageError(text).into())
         }
     }
-}
-
-fn line(
-    out: &mut dyn Write,
-    partition: i32,
-    record: &RecordView<'_>,
-    marks: &Marks<'_>,
-    reveal: bool,
-) -> std::io::Result<()> {
-    let told = told(marks);
-    let offset = record.offset;
-    let source = marks.offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
-    write!(
-        out,
-        "{partition}:{offset} {} {} {} from {}:{source} ",
-        time(marks.time(record)),
-        told.reason,
-        told.field,
-        told.source_partition
-    )?;
-    match reveal {
-        true => writeln!(out, "key {} value {}", revealed(marks.key(record)), revealed(record.value)),
-        false => writeln!(out, "key {} value {}", MaskedBytes(marks.key(record)), MaskedValue(record.value)),
-    }
-}
-
-/// As it is, with what a terminal would obey escaped.
-fn revealed(bytes: Option<&[u8]>) -> String {
-    bytes.map_or_else(|| "null".to_owned(), |bytes| format!("\"{}\"", String::from_utf8_lossy(bytes).escape_debug()))
-}
-
-fn time(millis: i64) -> String {
-    let time = DateTime::from_timestamp_millis(millis);
-    time.map_or_else(|| "-".to_owned(), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
 /// Says that the output is not for everybody.
@@ -196,11 +162,5 @@ mod tests {
         assert_eq!((found(2), found(8)), (Ok(0), Ok(1)));
         assert_eq!(found(4).unwrap_err(), "2 partitions of dead have offset 4: say which, as 0:4");
         assert!(found(9).unwrap_err().ends_with("has offset 9: 0 holds 0 up to 5, 1 holds 3 up to 9"));
-    }
-
-    #[test]
-    fn revealed_bytes_do_not_steer_a_terminal() {
-        assert_eq!(revealed(Some(b"a\x1b[2J\n\xff")), "\"a\\u{1b}[2J\\n\u{fffd}\"");
-        assert_eq!((revealed(None), revealed(Some(b""))), ("null".to_owned(), "\"\"".to_owned()));
     }
 }

@@ -3,8 +3,8 @@
 //! ```text
 //! Log (ends as of now) ──► Reading ──► Filter ──┬─► stats, list, show: masked unless --reveal
 //!                             │                 ├─► export ──► file ─┐
-//!                             └─► Input ──► replay: Plan ──► asked   │
-//!                                   ▲                └──► Writer ──► offset of a group
+//!                             └─► Input ──► replay, retry: Plan ──► asked ──► Work ──► offset of a group
+//!                                   ▲                                          └─► the source, or the outputs
 //!                                   └────────────────────────────────┘
 //! ```
 
@@ -14,14 +14,19 @@ mod export;
 mod file;
 mod filter;
 mod input;
+mod judge;
 mod list;
 mod plan;
 mod progress;
 mod reading;
 mod replay;
+mod shown;
+mod standing;
+mod state;
 mod stats;
 mod targets;
 mod times;
+mod work;
 
 use std::io::{IsTerminal, Write};
 use std::pin::Pin;
@@ -29,7 +34,7 @@ use std::process::ExitCode;
 
 use kafka_protocol::ResponseError;
 
-pub use args::{Dlq, DlqAction, ExportDlq, Filter, ListDlq, ReplayDlq, ShowDlq, StatsDlq};
+pub use args::{Again, Dlq, DlqAction, ExportDlq, Filter, ListDlq, ReplayDlq, RetryDlq, ShowDlq, StatsDlq};
 
 use super::audited::Audited;
 use super::context::{Context, Failure, interruptible, until_signal};
@@ -37,7 +42,7 @@ use crate::broker::Error;
 use crate::broker::wire::Topic;
 use crate::observe::logs;
 
-/// Counts, shows, exports or replays dead letters.
+/// Counts, shows, exports, retries or replays dead letters.
 ///
 /// # Errors
 /// Where the configuration is wrong, the topic can't be read, or a record can't be written.
@@ -46,6 +51,7 @@ pub fn run(args: &Dlq, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         DlqAction::Stats(args) => &args.settings,
         DlqAction::List(args) => &args.settings,
         DlqAction::Show(args) => &args.settings,
+        DlqAction::Retry(args) => &args.settings,
         DlqAction::Replay(args) => &args.settings,
         DlqAction::Export(args) => &args.settings,
     };
@@ -55,7 +61,8 @@ pub fn run(args: &Dlq, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     audited.end(until_signal(|stop| async move {
         // In boxes: the compiler gives up on how deep they would nest otherwise.
         let work: Pin<Box<dyn Future<Output = _>>> = match &args.action {
-            // It ends by itself, with its progress stored.
+            // These end by themselves, with their progress stored.
+            DlqAction::Retry(args) => return Box::pin(replay::retry(args, &context, &stop, out)).await,
             DlqAction::Replay(args) => return Box::pin(replay::run(args, &context, &stop, out)).await,
             DlqAction::Stats(args) => Box::pin(stats::run(args, &context, out)),
             DlqAction::List(args) => Box::pin(list::run(args, &context, out)),

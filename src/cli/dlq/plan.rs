@@ -1,21 +1,24 @@
-//! What a replay does with each dead letter, and what it comes to: told before anything is written.
+//! What a replay or a retry does with each dead letter, and what it comes to: told before anything is written.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use super::args::{Again, MAX_REPLAYS};
 use super::input::Found;
+use super::judge::Judge;
 use super::stats::Counted;
 use super::{Context, ReplayDlq};
 use crate::dead_letter::Marks;
-use crate::event::Reason;
-use crate::record::RecordView;
-use crate::stages::{Login, Now, Processor, Route, Routes};
+use crate::event::{Reason, Rejection};
+use crate::stages::{Passed, Route};
 
 /// What becomes of one dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate<'a> {
-    /// The record that it was is written to this topic.
+    /// The record that it was is written to this topic, to be read once more.
     Replay(&'a str),
+    /// What the stages make of it is to be written.
+    Retry,
     /// It was replayed too often: it goes to the quarantine topic as it is.
     Quarantine(&'a str),
     /// It stays where it is, and is passed over.
@@ -35,8 +38,6 @@ pub enum Skip {
     NoTopic,
     /// It says that it came from a topic that is not the source, and that nobody allowed.
     Elsewhere,
-    /// Its topic refuses it for good.
-    Refused,
 }
 
 impl Skip {
@@ -46,17 +47,29 @@ impl Skip {
             Self::Filtered => "not what the filters ask for",
             Self::Truncated => "truncated: not all of the record is there",
             Self::Damaged => "no record: bytes that can't be decoded",
-            Self::NoTopic => "without a topic that it came from: --to names one",
-            Self::Elsewhere => "from a topic other than source.topic: --allow-topic allows one, --to names one for all",
-            Self::Refused => "refused by the topic for good",
+            Self::NoTopic => "without a topic that it came from: dlq replay --to names one",
+            Self::Elsewhere => {
+                "from a topic other than source.topic: --allow-topic allows one, dlq replay --to names one for all"
+            }
         }
     }
 }
 
+/// Where they go.
+#[derive(Debug, Clone, Copy)]
+pub enum Way<'a> {
+    /// To the topic that they came from, or to another.
+    Source(&'a ReplayDlq),
+    /// To the outputs, by the routes in force.
+    Outputs,
+}
+
 /// Decides.
 pub struct Rules<'a> {
-    /// The command line.
-    pub args: &'a ReplayDlq,
+    /// What the command line says.
+    pub args: &'a Again,
+    /// Where they go.
+    pub way: Way<'a>,
     /// What dead letters' own headers begin with.
     pub prefix: &'a str,
     /// Where those go that were replayed too often.
@@ -68,21 +81,40 @@ pub struct Rules<'a> {
 
 impl<'a> Rules<'a> {
     /// For dead letters of this configuration's topic.
-    pub fn new(args: &'a ReplayDlq, context: &'a Context) -> Self {
-        let default = || format!("{}-quarantine", context.topic());
-        let quarantine = args.quarantine_topic.clone().unwrap_or_else(default);
-        Self { args, prefix: context.prefix(), quarantine, source: &context.config.source.topic }
+    pub fn new(args: &'a Again, way: Way<'a>, context: &'a Context) -> Self {
+        let named = match way {
+            Way::Source(replay) => replay.quarantine_topic.clone(),
+            Way::Outputs => None,
+        };
+        let quarantine = named.unwrap_or_else(|| format!("{}-quarantine", context.topic()));
+        Self { args, way, prefix: context.prefix(), quarantine, source: &context.config.source.topic }
     }
 
-    /// Where a record goes that came from this topic, as its dead letter says.
-    fn target<'e>(&'e self, came_from: Option<&'e str>) -> Fate<'e> {
-        match (self.args.to.as_deref(), came_from) {
-            (Some(to), _) => Fate::Replay(to),
-            (None, None) => Fate::Skip(Skip::NoTopic),
+    /// The topic that all of them are written to, where one is named.
+    pub fn to(&self) -> Option<&'a str> {
+        match self.way {
+            Way::Source(replay) => replay.to.as_deref(),
+            Way::Outputs => None,
+        }
+    }
+
+    /// So often a record may have been replayed.
+    pub fn max_replays(&self) -> u32 {
+        match self.way {
+            Way::Source(replay) => replay.max_replays.get(),
+            Way::Outputs => MAX_REPLAYS.get(),
+        }
+    }
+
+    /// The topic that a record goes back to which came from this one, as its dead letter says.
+    fn back<'e>(&'e self, came_from: Option<&'e str>) -> Result<&'e str, Skip> {
+        match (self.to(), came_from) {
+            (Some(to), _) => Ok(to),
+            (None, None) => Err(Skip::NoTopic),
             (None, Some(topic)) if topic == self.source || self.args.allow_topic.iter().any(|it| it == topic) => {
-                Fate::Replay(topic)
+                Ok(topic)
             }
-            (None, Some(_)) => Fate::Skip(Skip::Elsewhere),
+            (None, Some(_)) => Err(Skip::Elsewhere),
         }
     }
 
@@ -94,16 +126,23 @@ impl<'a> Rules<'a> {
         if !self.args.filter.takes_partition(*partition) || !self.args.filter.takes(&entry.record, marks) {
             return Fate::Skip(Skip::Filtered);
         }
+        self.fate_of(marks)
+    }
+
+    /// What becomes of one that the filter takes.
+    pub fn fate_of<'e>(&'e self, marks: &Marks<'e>) -> Fate<'e> {
         if marks.is_truncated() {
             return Fate::Skip(Skip::Truncated);
         }
         if marks.reason == Some(Reason::CorruptBatch.code()) {
             return Fate::Skip(Skip::Damaged);
         }
-        if marks.replays >= self.args.max_replays.get() {
-            return Fate::Quarantine(&self.quarantine);
+        match self.way {
+            Way::Source(_) if marks.replays >= self.max_replays() => Fate::Quarantine(&self.quarantine),
+            Way::Source(_) => self.back(marks.topic).map_or_else(Fate::Skip, Fate::Replay),
+            // What passes now has died often enough; what does not is no more often replayed by that.
+            Way::Outputs => self.back(marks.topic).map_or_else(Fate::Skip, |_| Fate::Retry),
         }
-        self.target(marks.topic)
     }
 }
 
@@ -116,55 +155,68 @@ pub struct Plan {
     pub quarantined: u64,
     /// Dead letters that are passed over.
     pub skipped: BTreeMap<Skip, u64>,
-    /// What the rules in force make of the records that are replayed.
+    /// Records that were to be written, and that their topic refuses for good: they stay open.
+    pub refused: u64,
+    /// What a retry leaves open: they would be dead letters once more.
+    pub failing: u64,
+    /// What a retry is done with, since a rule drops it.
+    pub dropped: u64,
+    /// What the rules in force make of the records.
     pub verdicts: Counted,
-    /// How many of these they accept, and how many there are.
-    pub passing: (u64, u64),
+    /// How many of these they let through to a topic, how many they drop, and how many there are.
+    passing: (u64, u64, u64),
+}
+
+/// Whether it is told what will be, or what was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tense {
+    /// It will be.
+    Future,
+    /// It was.
+    Past,
 }
 
 impl Plan {
-    /// Notes what becomes of one.
-    pub fn note(&mut self, fate: Fate<'_>) {
-        match fate {
-            Fate::Skip(why) => *self.skipped.entry(why).or_default() += 1,
-            Fate::Replay(topic) | Fate::Quarantine(topic) => {
-                self.quarantined += u64::from(matches!(fate, Fate::Quarantine(_)));
-                match self.topics.get_mut(topic) {
-                    Some(count) => *count += 1,
-                    None => drop(self.topics.insert(topic.to_owned(), 1)),
-                }
+    /// Notes what becomes of one: of one that is retried by the verdict, which is needed for those alone.
+    pub fn note(&mut self, fate: Fate<'_>, verdict: Option<&Result<Passed, Rejection>>, judge: &Judge<'_>) {
+        match (fate, verdict) {
+            (Fate::Skip(why), _) => *self.skipped.entry(why).or_default() += 1,
+            (Fate::Replay(topic), _) => self.write_to(topic),
+            (Fate::Quarantine(topic), _) => {
+                self.quarantined += 1;
+                self.write_to(topic);
             }
+            (Fate::Retry, Some(Ok(passed))) => match judge.topic(passed) {
+                Some(topic) => self.write_to(topic),
+                None => self.dropped += 1,
+            },
+            (Fate::Retry, _) => self.failing += 1,
+        }
+    }
+
+    fn write_to(&mut self, topic: &str) {
+        match self.topics.get_mut(topic) {
+            Some(count) => *count += 1,
+            None => drop(self.topics.insert(topic.to_owned(), 1)),
         }
     }
 
     /// Notes that its topic refuses one that was noted before.
-    pub fn refused(&mut self, fate: Fate<'_>) {
-        if let Fate::Replay(topic) | Fate::Quarantine(topic) = fate
-            && let Some(count) = self.topics.get_mut(topic)
-        {
+    pub fn refused(&mut self, topic: &str, is_quarantined: bool) {
+        if let Some(count) = self.topics.get_mut(topic) {
             *count -= 1;
         }
-        self.quarantined -= u64::from(matches!(fate, Fate::Quarantine(_)));
-        self.note(Fate::Skip(Skip::Refused));
+        self.quarantined -= u64::from(is_quarantined);
+        self.refused += 1;
     }
 
     /// Notes what the rules in force make of a record.
-    pub fn judge(&mut self, routes: &Routes, record: &RecordView<'_>, now: &Now) {
-        let validated = Login.validate(record);
-        self.passing.0 += u64::from(validated.is_ok());
-        self.passing.1 += 1;
-        let verdict = match validated {
-            Err(rejection) => {
-                format!("refused: {} {}", rejection.reason.code(), rejection.field.unwrap_or_default())
-            }
-            Ok(event) => match routes.route(|field| Login.field(&event, field, now), record.headers).0 {
-                Route::Drop => "dropped by a route".to_owned(),
-                Route::Topic(topic) => {
-                    format!("accepted, to {}", routes.topics().get(topic).map_or("", String::as_str))
-                }
-            },
-        };
-        self.verdicts.count(verdict.trim_end());
+    pub fn judged(&mut self, verdict: &Result<Passed, Rejection>, judge: &Judge<'_>) {
+        let is_dropped = verdict.as_ref().is_ok_and(|passed| passed.route == Route::Drop);
+        self.passing.0 += u64::from(verdict.is_ok() && !is_dropped);
+        self.passing.1 += u64::from(is_dropped);
+        self.passing.2 += 1;
+        self.verdicts.count(judge.words(verdict));
     }
 
     /// Notes what was done besides.
@@ -176,6 +228,10 @@ impl Plan {
             *self.skipped.entry(why).or_default() += count;
         }
         self.quarantined += other.quarantined;
+        self.refused += other.refused;
+        self.failing += other.failing;
+        self.dropped += other.dropped;
+        self.verdicts.add(&other.verdicts);
     }
 
     /// How many records are written.
@@ -183,23 +239,55 @@ impl Plan {
         self.topics.values().sum()
     }
 
-    /// What is done, in `verb`'s time.
+    /// How many would pass now.
     ///
     /// # Errors
     /// Where `out` takes nothing.
-    pub fn print(&self, out: &mut dyn Write, verb: &str) -> std::io::Result<()> {
-        for (topic, count) in &self.topics {
-            writeln!(out, "{count} records {verb} to {topic}")?;
+    pub fn print_passing(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let (passing, dropped, all) = self.passing;
+        write!(out, "{passing} of {all} would pass now")?;
+        match dropped {
+            0 => Ok(()),
+            _ => write!(out, ", {dropped} would be dropped by a rule"),
         }
-        if self.topics.is_empty() {
-            writeln!(out, "0 records {verb}")?;
+    }
+
+    /// What is done.
+    ///
+    /// # Errors
+    /// Where `out` takes nothing.
+    pub fn print(&self, out: &mut dyn Write, tense: Tense) -> std::io::Result<()> {
+        let verb = if tense == Tense::Future { "are to be" } else { "were" };
+        for (topic, count) in self.topics.iter().filter(|(_, count)| **count > 0) {
+            writeln!(out, "{count} records {verb} written to {topic}")?;
+        }
+        if self.records() == 0 {
+            writeln!(out, "0 records {verb} written")?;
         }
         if self.quarantined > 0 {
             writeln!(out, "{} of them are quarantined", self.quarantined)?;
         }
+        if self.dropped > 0 {
+            writeln!(out, "{} records {verb} dropped by a rule, and done with", self.dropped)?;
+        }
         for (why, count) in &self.skipped {
             writeln!(out, "{count} dead letters stay, {}", why.as_str())?;
         }
+        for (count, why) in
+            [(self.refused, "refused by the topic for good"), (self.failing, "the rules refuse them still")]
+        {
+            if count > 0 {
+                writeln!(out, "{count} dead letters stay open, {why}")?;
+            }
+        }
         Ok(())
+    }
+
+    /// What the rules in force make of the records.
+    ///
+    /// # Errors
+    /// Where `out` takes nothing.
+    pub fn print_verdicts(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        self.verdicts.iter().try_for_each(|(verdict, count)| writeln!(out, "  {count:>10}  {verdict}"))
     }
 }

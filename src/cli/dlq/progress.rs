@@ -1,66 +1,91 @@
-//! How far a replay is.
+//! How far a replay or a retry is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kafka_protocol::ResponseError;
+
+use super::args::{Again, Filter};
 use super::filter::suffix_of;
-use super::{Context, Failure, ReplayDlq};
+use super::standing::Standing;
+use super::{Context, Failure};
 use crate::broker::wire::Coordinator;
+use crate::broker::{Cause, Error};
 use crate::cli::UsageError;
-use crate::offsets::{Checkpoint, Committer, GroupStore, OffsetStore, StoreError};
+use crate::offsets::{Checkpoint, checkpoint, group_offset};
 use crate::record::{Offset, TopicId};
 use crate::tenure::Tenure;
 
-/// Where the replay is, kept in a group that nobody is a member of.
+/// What the group keeps beside an offset where some before the position are open.
+const OPEN: &str = "open=";
+
+/// Where it is, kept in a group that nobody is a member of.
 pub struct Progress<'c> {
     /// The group.
     pub group: String,
-    store: GroupStore,
+    coordinator: Coordinator,
     context: &'c Context,
 }
 
 impl<'c> Progress<'c> {
-    /// Opens the group for what is read: of a file, where this is its digest.
+    /// Of a group, as it is.
+    pub fn of(group: String, context: &'c Context) -> Self {
+        let coordinator = Coordinator::new(Arc::clone(&context.cluster), &group);
+        Self { group, coordinator, context }
+    }
+
+    /// Opens a group for writing.
     ///
     /// # Errors
     /// Where the group has members, or the brokers don't tell.
-    pub async fn open(args: &ReplayDlq, context: &'c Context, sha256: Option<&str>) -> Result<Self, Failure> {
-        let group = group_of(args, &context.config.kafka.client_id, sha256)?;
-        let coordinator = || Coordinator::new(Arc::clone(&context.cluster), &group);
-        let found = context.patiently(|| async { coordinator().describe().await }).await?;
+    pub async fn open(group: String, context: &'c Context) -> Result<Self, Failure> {
+        let progress = Self::of(group, context);
+        let found = context.patiently(|| async { progress.coordinator.describe().await }).await?;
         if let Some(found) = found.filter(|found| found.members > 0) {
-            return Err(format!("group {group} has {} members: --group names another", found.members).into());
+            return Err(format!("group {} has {} members: --group names another", progress.group, found.members).into());
         }
-        let store = GroupStore::new(coordinator(), Committer::Plain);
-        Ok(Self { group, store, context })
+        Ok(progress)
     }
 
-    /// The stretch of a partition that is left.
+    /// What of a partition, which reaches from here to there, is done.
     ///
     /// # Errors
-    /// Where the group is further than the partition, or the brokers don't tell.
-    pub async fn left(
+    /// Where the group is further than the partition, its note can't be read, or the brokers don't tell.
+    pub async fn standing(
         &self,
         topic: &str,
         id: Option<TopicId>,
         partition: i32,
-        whole: (Offset, Offset),
-    ) -> Result<(Offset, Offset), Failure> {
-        let (begin, end) = whole;
-        let stored = self.patiently(|| self.store.load(topic, partition)).await?;
-        let same = |stored: &Checkpoint| stored.topic_id.zip(id).is_none_or(|(then, now)| then == now);
-        match stored {
-            Some(stored) if same(&stored) && stored.next_offset > end => Err(format!(
+        (begin, end): (Offset, Offset),
+    ) -> Result<Standing, Failure> {
+        let partitions = [partition];
+        let found = self.context.patiently(|| self.coordinator.committed(topic, &partitions)).await?;
+        let fresh = Ok(Standing::at(begin));
+        let Some(found) = found.get(&partition) else { return fresh };
+        let stored = checkpoint(topic, partition, found);
+        if stored.topic_id.zip(id).is_some_and(|(then, now)| then != now) {
+            return fresh;
+        }
+        if stored.next_offset > end {
+            return Err(format!(
                 "group {} is at {} of {topic}/{partition}, which ends at {end}: the topic was made anew, or cut off; \
                  --group names another group",
                 self.group, stored.next_offset
             )
-            .into()),
-            Some(stored) if same(&stored) => Ok((stored.next_offset.max(begin), end)),
-            _ => Ok(whole),
+            .into());
         }
+        let note = found.metadata.split(' ').find_map(|word| word.strip_prefix(OPEN)).unwrap_or_default();
+        let mut standing = Standing::read(stored.next_offset, note).ok_or_else(|| {
+            let group = &self.group;
+            format!(
+                "what group {group} notes at its offset of {topic}/{partition} can't be read; --group names another"
+            )
+        })?;
+        standing.begin_at(begin);
+        Ok(standing)
     }
 
-    /// Stores where to go on.
+    /// Stores what is done.
     ///
     /// # Errors
     /// Where that lasts, or does not pass in time.
@@ -69,28 +94,50 @@ impl<'c> Progress<'c> {
         topic: &str,
         topic_id: Option<TopicId>,
         partition: i32,
-        next: Offset,
+        standing: &Standing,
     ) -> Result<(), Failure> {
-        let checkpoint =
-            Checkpoint { topic: topic.to_owned(), topic_id, partition, next_offset: next, leader_epoch: None };
-        let tenure = Tenure::unlimited();
-        self.patiently(|| self.store.store(&checkpoint, &tenure)).await
+        let next_offset = standing.first();
+        let checkpoint = Checkpoint { topic: topic.to_owned(), topic_id, partition, next_offset, leader_epoch: None };
+        let mut offset = group_offset(&checkpoint);
+        // Without room for the note the offset alone is right, too: some are done again.
+        if let Some(note) = standing.text().filter(|note| !note.is_empty()) {
+            let blank = if offset.metadata.is_empty() { "" } else { " " };
+            offset.metadata = format!("{}{blank}{OPEN}{note}", offset.metadata);
+        }
+        let held = BTreeMap::from([(partition, (offset, Tenure::unlimited()))]);
+        let on = || format!("{} for {topic}/{partition}", self.group);
+        let commit = || async {
+            let committed = self.coordinator.commit(&|| Ok(None), topic, &held).await?;
+            let code = committed.into_values().find_map(Result::err);
+            code.map_or(Ok(()), |code| {
+                Err(Error { doing: "commit offsets of group", on: on(), cause: self.cause(code) })
+            })
+        };
+        let stored = self.context.patiently(commit).await;
+        stored.map_err(|error| match error.downcast_ref() {
+            Some(Error { cause: Cause::Code(ResponseError::OffsetMetadataTooLarge), .. }) => {
+                format!("{error}; set the brokers' offset.metadata.max.bytes to 4096 or more").into()
+            }
+            _ => error,
+        })
     }
 
-    async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(&self, ask: impl Fn() -> F) -> Result<T, Failure> {
-        let mut waiting = self.context.waiting();
-        loop {
-            match ask().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => waiting.after(error.class(), error).await?,
-            }
+    /// To who is no member, a coordinator says that it doesn't know the member where it means that there are others.
+    fn cause(&self, code: ResponseError) -> Cause {
+        match code {
+            ResponseError::UnknownMemberId => Cause::GroupHasMembers(self.group.clone()),
+            code => Cause::Code(code),
         }
     }
 }
 
-/// The group's name. A filter, or another topic, has a group of its own: what one replay passed over is
-/// not done for another. So has each file, whatever group is named: lines of one are not another's.
-fn group_of(args: &ReplayDlq, application: &str, sha256: Option<&str>) -> Result<String, UsageError> {
+/// The group of these dead letters, and of the topic that they go to where that is named. A filter, or another topic, has
+/// a group of its own: what one replay passed over is not done for another. So has each file, by its digest, whatever group
+/// is named: lines of one are not another's.
+///
+/// # Errors
+/// Where it can't have a name.
+pub fn group_of(args: &Again, to: Option<&str>, application: &str, sha256: Option<&str>) -> Result<String, UsageError> {
     let file = sha256.map_or_else(String::new, |digest| format!(":file={digest}"));
     if let Some(group) = &args.group {
         return Ok(format!("{group}{file}"));
@@ -100,10 +147,15 @@ fn group_of(args: &ReplayDlq, application: &str, sha256: Option<&str>) -> Result
                     be personal data";
         return Err(UsageError(text.to_owned()));
     }
-    let to = args.to.as_ref().map_or_else(String::new, |to| format!(":to={to}"));
+    let to = to.map_or_else(String::new, |to| format!(":to={to}"));
     let allowed = suffix_of("allow", &args.allow_topic);
     let grep = if args.filter.grep.is_some() { ":grep" } else { "" };
     // In a topic each has its own offset.
     let partitions = if file.is_empty() { String::new() } else { args.filter.partition_suffix() };
-    Ok(format!("{application}-dlq-replay{}{partitions}{to}{allowed}{grep}{file}", args.filter.group_suffix()))
+    Ok(format!("{}{partitions}{to}{allowed}{grep}{file}", group_of_filter(&args.filter, application)))
+}
+
+/// The group of the topic's dead letters that a filter takes, wherever they go by themselves.
+pub fn group_of_filter(filter: &Filter, application: &str) -> String {
+    format!("{application}-dlq-replay{}", filter.group_suffix())
 }

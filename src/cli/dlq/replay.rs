@@ -1,37 +1,25 @@
-//! `dlq replay`: the records that dead letters were, written again.
+//! `dlq replay` and `dlq retry`: what they will do, told and agreed to.
 //!
 //! ```text
-//! offset of the group ──► a stretch of at most BATCH_RECORDS ──► written, acknowledged ──► offset stored
+//! offset of the group ──► Plan: all of it, read once ──► told, asked ──► Work
 //! ```
-//! One partition after another, in its order. Whatever kills it, the stored offset has not passed a
-//! record that is not written; what is written twice is one stretch at most.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::slice;
-use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::input::{Found, Input};
-use super::plan::{Fate, Plan, Rules, Skip};
-use super::progress::Progress;
-use super::targets::{Targets, target_partition};
-use super::{Context, Failure, ReplayDlq};
-use crate::broker::wire::batch::Outgoing;
-use crate::broker::{Destination, Expected, OutputBatch, Producer, Watch, Writer};
+use super::input::Input;
+use super::judge::Judge;
+use super::plan::{Fate, Plan, Rules, Tense, Way};
+use super::progress::{Progress, group_of};
+use super::standing::Standing;
+use super::targets::Targets;
+use super::work::{Ended, Work};
+use super::{Context, Failure, ReplayDlq, RetryDlq};
 use crate::cli::UsageError;
-use crate::dead_letter::{Marks, Replayed};
-use crate::observe::Observe;
-use crate::record::{Headers, Offset, RecordView, trace_id};
-use crate::stages::{Now, Routes};
-use crate::tenure::Tenure;
-use crate::worker::unix_ms;
-
-/// As many dead letters are worked on between two stored offsets, at most: what a kill may double.
-pub const BATCH_RECORDS: usize = 1_000;
+use crate::dead_letter::Marks;
 
 /// As many topics are written to, at most: no more are made up by whoever writes to the dead-letter topic.
 const MOST_TOPICS: usize = 100;
@@ -42,23 +30,55 @@ pub(super) async fn run(
     stop: &CancellationToken,
     out: &mut dyn Write,
 ) -> Result<ExitCode, Failure> {
-    let rules = Rules::new(args, context);
+    again(Rules::new(&args.again, Way::Source(args), context), context, stop, out).await
+}
+
+pub(super) async fn retry(
+    args: &RetryDlq,
+    context: &Context,
+    stop: &CancellationToken,
+    out: &mut dyn Write,
+) -> Result<ExitCode, Failure> {
+    again(Rules::new(&args.again, Way::Outputs, context), context, stop, out).await
+}
+
+async fn again(
+    rules: Rules<'_>,
+    context: &Context,
+    stop: &CancellationToken,
+    out: &mut dyn Write,
+) -> Result<ExitCode, Failure> {
     let Some(prepared) = stop.run_until_cancelled(prepare(&rules, context, out)).await else {
         return Err("interrupted, before anything was written".into());
     };
-    let Prepared { input, progress, targets } = match prepared? {
+    let Prepared { input, progress, targets, standings, judge } = match prepared? {
         Ok(prepared) => prepared,
         Err(ended) => return Ok(ended),
     };
-    let mut replay = Replay::new(rules, context, targets, progress)?;
-    let result = replay.run(&input, stop).await;
-    replay.done.print(out, "were written")?;
-    if !result? {
-        writeln!(out, "interrupted: the same command goes on where this one stopped")?;
-        return Ok(ExitCode::FAILURE);
-    }
-    let refused = replay.done.skipped.contains_key(&Skip::Refused);
-    Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let mut work = Work::new(rules, context, targets, progress, judge);
+    let result = work.run(&input, standings, stop).await;
+    let done = &work.done;
+    done.print(out, Tense::Past)?;
+    done.print_verdicts(out)?;
+    let whole = match result? {
+        Ended::AtItsEnd => true,
+        Ended::Interrupted => {
+            writeln!(out, "interrupted: the same command goes on where this one stopped")?;
+            false
+        }
+        Ended::WithoutRoom(partitions) => {
+            let partitions: Vec<_> =
+                partitions.iter().map(|partition| format!("{}/{partition}", context.topic())).collect();
+            writeln!(
+                out,
+                "stopped early in {}: a group's offset has no room to note which of more dead letters are open; mend what \
+                 the rules refuse first, or dlq replay takes what is open through the source",
+                partitions.join(", ")
+            )?;
+            false
+        }
+    };
+    Ok(if whole && done.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What is to be done, once it is told and agreed to.
@@ -66,6 +86,8 @@ struct Prepared<'c> {
     input: Input<'c>,
     progress: Progress<'c>,
     targets: Targets,
+    standings: BTreeMap<i32, Standing>,
+    judge: Judge<'c>,
 }
 
 /// Finds out what is to be done, tells it, and asks; an exit code where nothing is to be written.
@@ -75,21 +97,42 @@ async fn prepare<'c>(
     out: &mut dyn Write,
 ) -> Result<Result<Prepared<'c>, ExitCode>, Failure> {
     let args = rules.args;
+    let mut judge = Judge::new(context)?;
+    rules.check(&context.config, &judge.routes)?;
+    if let Some(why) = &judge.without_countries {
+        if matches!(rules.way, Way::Outputs) && !args.dry_run {
+            return Err(format!("enrich.geoip.file: {why}; nothing is written without countries").into());
+        }
+        tell!("login-pipeline: enrich.geoip.file: {why}; what follows is reckoned without countries");
+    }
     let mut input = Input::ask(args, context).await?;
-    let progress = Progress::open(args, context, input.sha256()).await?;
+    let group = group_of(args, rules.to(), &context.config.kafka.client_id, input.sha256())?;
+    let progress = Progress::open(group, context).await?;
+    let mut standings = BTreeMap::new();
     for (partition, stretch) in &mut input.log.stretches {
-        *stretch = progress.left(context.topic(), input.log.topic_id, *partition, *stretch).await?;
+        let standing = progress.standing(context.topic(), input.log.topic_id, *partition, *stretch).await?;
+        stretch.0 = standing.first();
+        standings.insert(*partition, standing);
     }
-    let plan = plan(rules, context, &input).await?;
-    writeln!(out, "{} of {} would pass now", plan.passing.0, plan.passing.1)?;
-    plan.print(out, "are to be written")?;
+    let plan = plan(rules, &input, &standings, &mut judge).await?;
+    plan.print_passing(out)?;
+    match (rules.way, rules.to()) {
+        (Way::Outputs, _) => writeln!(out, "; a retry writes these to the outputs, and nothing to the source")?,
+        (Way::Source(_), Some(to)) => writeln!(out, "; a replay writes them all to {to}")?,
+        (Way::Source(_), None) => {
+            let source = &context.config.source.topic;
+            writeln!(
+                out,
+                "; a replay writes them all to the source, {source}, where each of its readers gets them again"
+            )?;
+        }
+    }
+    plan.print(out, Tense::Future)?;
     writeln!(out, "what the rules in force make of them:")?;
-    for (verdict, count) in plan.verdicts.iter() {
-        writeln!(out, "  {count:>10}  {verdict}")?;
-    }
+    plan.print_verdicts(out)?;
     writeln!(out, "progress is kept in group {}", progress.group)?;
     out.flush()?;
-    let targets = Targets::find(context, &plan, rules).await?;
+    let targets = Targets::find(context, &plan, rules, &judge.routes).await?;
     if args.dry_run {
         writeln!(out, "dry run: nothing is written, and no offset stored")?;
         return Ok(Err(ExitCode::SUCCESS));
@@ -98,7 +141,7 @@ async fn prepare<'c>(
         writeln!(out, "nothing is written")?;
         return Ok(Err(ExitCode::FAILURE));
     }
-    Ok(Ok(Prepared { input, progress, targets }))
+    Ok(Ok(Prepared { input, progress, targets, standings, judge }))
 }
 
 /// Asks whether to write.
@@ -118,22 +161,28 @@ async fn confirmed() -> Result<bool, Failure> {
 }
 
 /// Reads what is left once, and says what would be done with it.
-async fn plan(rules: &Rules<'_>, context: &Context, input: &Input<'_>) -> Result<Plan, Failure> {
-    let routes = Routes::new(&context.config)?;
-    let now = Now::from_unix_ms(unix_ms());
+async fn plan(
+    rules: &Rules<'_>,
+    input: &Input<'_>,
+    standings: &BTreeMap<i32, Standing>,
+    judge: &mut Judge<'_>,
+) -> Result<Plan, Failure> {
     let mut plan = Plan::default();
     for (partition, stretch) in &input.log.stretches {
         let mut source = input.read(*partition, *stretch).await?;
+        let is_done = |offset| standings.get(partition).is_some_and(|standing| standing.is_done(offset));
         while let Some(batch) = source.next().await? {
-            for found in source.found(&batch) {
+            for found in source.found(&batch).iter().filter(|found| !is_done(found.entry.record.offset)) {
                 if rules.args.max.is_some_and(|max| plan.records() >= max) {
                     return Ok(plan);
                 }
                 let marks = Marks::of(&found.entry.record, rules.prefix);
-                let fate = rules.fate(&found, &marks);
-                plan.note(fate);
-                if matches!(fate, Fate::Replay(_)) {
-                    plan.judge(&routes, &found.entry.record, &now);
+                let fate = rules.fate(found, &marks);
+                let is_judged = matches!(fate, Fate::Replay(_) | Fate::Retry);
+                let verdict = is_judged.then(|| judge.judge(&found.entry.record, &marks, found.partition));
+                plan.note(fate, verdict.as_ref(), judge);
+                if let Some(verdict) = &verdict {
+                    plan.judged(verdict, judge);
                 }
                 if plan.topics.len() > MOST_TOPICS {
                     return Err(format!("more than {MOST_TOPICS} topics are to be written to: --to names one").into());
@@ -142,179 +191,4 @@ async fn plan(rules: &Rules<'_>, context: &Context, input: &Input<'_>) -> Result
         }
     }
     Ok(plan)
-}
-
-/// A dead letter that is to be written.
-struct Due<'e> {
-    record: RecordView<'e>,
-    partition: i32,
-    marks: Marks<'e>,
-    fate: Fate<'e>,
-}
-
-/// A replay at work.
-struct Replay<'c> {
-    rules: Rules<'c>,
-    context: &'c Context,
-    targets: Targets,
-    progress: Progress<'c>,
-    writer: Writer,
-    producer: Producer,
-    observe: Observe,
-    done: Plan,
-    begun: Instant,
-}
-
-impl<'c> Replay<'c> {
-    fn new(rules: Rules<'c>, context: &'c Context, targets: Targets, progress: Progress<'c>) -> Result<Self, Failure> {
-        let observe = Observe::new(env!("CARGO_PKG_VERSION"), &[], context.patience, serde_json::Value::Null);
-        observe.health.started();
-        let watch = Watch::new(observe.clone(), &context.config);
-        let writer = Writer::new(&context.config, &targets.names, Arc::clone(&context.cluster), watch, &observe);
-        let (producer, done, begun) = (Producer::default(), Plan::default(), Instant::now());
-        Ok(Self { rules, context, targets, progress, writer, producer, observe, done, begun })
-    }
-
-    /// Whether it came to its end.
-    async fn run(&mut self, input: &Input<'_>, stop: &CancellationToken) -> Result<bool, Failure> {
-        for (partition, stretch) in &input.log.stretches {
-            let mut source = input.read(*partition, *stretch).await?;
-            loop {
-                let Some(batch) = stop.run_until_cancelled(source.next()).await else { return Ok(false) };
-                let Some(batch) = batch? else { break };
-                let found = source.found(&batch);
-                let mut left = &found[..];
-                while let Some(first) = left.first() {
-                    if self.is_full() {
-                        return Ok(true);
-                    }
-                    debug_assert!(first.entry.record.offset >= stretch.0);
-                    let Some(()) = stop.run_until_cancelled(self.pace()).await else { return Ok(false) };
-                    let (count, next) = self.replay(left, stop).await?;
-                    self.progress.store(self.context.topic(), input.log.topic_id, *partition, next).await?;
-                    left = left.get(count..).unwrap_or_default();
-                }
-            }
-            if self.is_full() {
-                return Ok(true);
-            }
-        }
-        Ok(true)
-    }
-
-    fn is_full(&self) -> bool {
-        self.rules.args.max.is_some_and(|max| self.done.records() >= max)
-    }
-
-    /// Waits until more may be written.
-    async fn pace(&self) {
-        if let Some(rate) = self.rules.args.rate {
-            #[expect(clippy::cast_precision_loss, reason = "a rate is no count")]
-            let due = self.done.records() as f64 / rate.get() as f64;
-            sleep_until(self.begun + Duration::from_secs_f64(due)).await;
-        }
-    }
-
-    /// As many are worked on at a time: a tenth of a second's, where there is a rate.
-    fn batch_records(&self) -> usize {
-        let a_time = self.rules.args.rate.map_or(u64::MAX, |rate| (rate.get() / 10).max(1));
-        usize::try_from(a_time).unwrap_or(usize::MAX).min(BATCH_RECORDS)
-    }
-
-    /// Writes some of these, the first of them, and says how many are done with and at which offset to go on.
-    async fn replay(&mut self, left: &[Found<'_>], stop: &CancellationToken) -> Result<(usize, Offset), Failure> {
-        let counts = self.context.patiently(|| self.writer.partition_counts()).await?;
-        let mut planned = Plan::default();
-        let (mut count, mut next) = (0, Offset(0));
-        let mut due = Vec::new();
-        for found in left.iter().take(self.batch_records()) {
-            let record = found.entry.record;
-            let written = self.done.records() + planned.records();
-            if self.rules.args.max.is_some_and(|max| written >= max) {
-                break;
-            }
-            let marks = Marks::of(&record, self.rules.prefix);
-            let fate = self.rules.fate(found, &marks);
-            planned.note(fate);
-            if !matches!(fate, Fate::Skip(_)) {
-                due.push(Due { record, partition: found.partition, marks, fate });
-            }
-            (count, next) = (count + 1, record.offset.next());
-        }
-        // All at once; where some are refused, each of those that are not written by itself.
-        let mut unwritten = self.write(&due, &counts, stop).await?;
-        unwritten.sort_unstable();
-        for alone in unwritten.into_iter().filter_map(|at| due.get(at)) {
-            if !self.write(slice::from_ref(alone), &counts, stop).await?.is_empty() {
-                planned.refused(alone.fate);
-            }
-        }
-        self.done.add(planned);
-        Ok((count, next))
-    }
-
-    /// Writes these, and returns the places of those that are not written.
-    async fn write(&self, due: &[Due<'_>], counts: &[i32], stop: &CancellationToken) -> Result<Vec<usize>, Failure> {
-        let mut output = OutputBatch::new(self.context.config.output.max_batch_bytes.as_usize(), Expected::default());
-        for (at, Due { record, partition, marks, fate }) in due.iter().enumerate() {
-            let (Fate::Replay(name) | Fate::Quarantine(name)) = fate else { continue };
-            let topic = self.targets.place(name).ok_or_else(|| format!("{name} was not asked for before"))?;
-            let count = counts.get(topic).copied().unwrap_or(1);
-            if let Fate::Quarantine(_) = fate {
-                let to = Destination { topic, partition: partition % count.max(1) };
-                // Retention counts from now there, too, where the record's own time stands in a header.
-                let timestamp_ms = marks.timestamp_ms.map_or(record.timestamp_ms, |_| unix_ms());
-                let outgoing = Outgoing { timestamp_ms, key: record.key, value: record.value };
-                output.append(to, at, &outgoing, record.headers);
-            } else {
-                let key = marks.key(record);
-                let to = Destination { topic, partition: target_partition(marks, key, *partition, count) };
-                let outgoing = Outgoing { timestamp_ms: marks.time(record), key, value: record.value };
-                let replayed = Replayed::new(self.rules.prefix, marks.replays);
-                let headers: Vec<_> = replayed.headers(record).collect();
-                output.append(to, at, &outgoing, Headers::Borrowed(&headers));
-            }
-        }
-        let tenure = Tenure::unlimited();
-        let writing = self.writer.write(output, &self.producer, &tenure);
-        let written = tokio::select! {
-            written = writing => written,
-            why = self.hopeless() => return Err(why.into()),
-            () = self.given_up(stop) => return Err("interrupted while brokers did not answer: what was on its way may \
-                                                    be written, and is written again by the next run".into()),
-        };
-        let unwritten = written.refused.iter().flat_map(|refused| {
-            let first = refused.sources.first().and_then(|at| due.get(*at));
-            tracing::warn!(
-                topic = self.context.topic(),
-                partition = first.map(|due| due.partition),
-                offset = first.map(|due| due.record.offset.0),
-                records = refused.sources.len(),
-                trace_id = first.and_then(|due| trace_id(due.record.headers)),
-                error = %refused.error,
-                "dead letters from this one on are refused"
-            );
-            refused.sources.iter().chain(&refused.behind).copied()
-        });
-        Ok(unwritten.collect())
-    }
-
-    /// Until something is wrong that lasts.
-    async fn hopeless(&self) -> String {
-        let mut tick = tokio::time::interval(Duration::from_millis(200));
-        loop {
-            tick.tick().await;
-            if let Err(reasons) = self.observe.health.is_ready()
-                && let Some(reason) = reasons.first()
-            {
-                return reason.reason.clone();
-            }
-        }
-    }
-
-    /// Until it was asked to stop, and waited for long enough.
-    async fn given_up(&self, stop: &CancellationToken) {
-        stop.cancelled().await;
-        tokio::time::sleep(self.context.config.shutdown.timeout).await;
-    }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::chart::{Row, chart, columns};
 use super::list::told;
 use super::reading::{Log, Reading};
+use super::state::{State, StateCounts, States};
 use super::times::Times;
 use super::{Context, Failure, Filter, StatsDlq, for_people};
 use crate::dead_letter::Marks;
@@ -25,11 +26,18 @@ pub struct Counted(BTreeMap<String, u64>);
 impl Counted {
     /// Counts one.
     pub fn count(&mut self, value: impl Into<String>) {
-        let mut value = value.into();
-        if self.0.len() >= MOST && !self.0.contains_key(&value) {
-            value = "(others)".to_owned();
-        }
-        *self.0.entry(value).or_default() += 1;
+        self.count_times(value.into(), 1);
+    }
+
+    /// Counts what was counted elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        other.0.iter().for_each(|(value, times)| self.count_times(value.clone(), *times));
+    }
+
+    fn count_times(&mut self, value: String, times: u64) {
+        let is_one_of = self.0.len() < MOST || self.0.contains_key(&value);
+        let value = if is_one_of { value } else { "(others)".to_owned() };
+        *self.0.entry(value).or_default() += times;
     }
 
     /// Value and count, in the values' order.
@@ -61,18 +69,63 @@ struct Stats {
     source_partitions: Counted,
     /// By the time that the record is of.
     times: Times,
+    /// What became of them, where the brokers tell.
+    state: Option<Became>,
+}
+
+/// What became of dead letters.
+#[derive(Debug, Default, Serialize)]
+struct Became {
+    /// By the progress of these groups.
+    groups: Vec<String>,
+    #[serde(flatten)]
+    all: StateCounts,
+    /// By partition of the dead-letter topic.
+    partitions: BTreeMap<i32, StateCounts>,
+}
+
+impl Became {
+    fn count(&mut self, partition: i32, state: State) {
+        self.all.count(state);
+        self.partitions.entry(partition).or_default().count(state);
+    }
+
+    fn print(&self, out: &mut dyn Write, topic: &str) -> std::io::Result<()> {
+        let StateCounts { open, replayed, given_up } = self.all;
+        let groups = self.groups.join(" and ");
+        writeln!(out, "{open} open, {replayed} replayed or retried, {given_up} given up: by the progress of {groups}")?;
+        let label = |partition: &i32| format!("{topic}/{partition}");
+        let width = self
+            .partitions
+            .keys()
+            .map(|partition| label(partition).len())
+            .chain(["PARTITION".len()])
+            .max()
+            .unwrap_or(0);
+        if self.partitions.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\n{:<width$}  {:>9}  {:>9}  {:>9}", "PARTITION", "OPEN", "REPLAYED", "GIVEN UP")?;
+        for (partition, StateCounts { open, replayed, given_up }) in &self.partitions {
+            writeln!(out, "{:<width$}  {open:>9}  {replayed:>9}  {given_up:>9}", label(partition))?;
+        }
+        Ok(())
+    }
 }
 
 pub(super) async fn run(args: &StatsDlq, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let log = Log::ask(context, &args.filter.partition).await?;
-    let mut stats = Stats { topic: context.topic().to_owned(), ..Stats::default() };
+    let states = States::ask(context, &log, &args.filter, args.group.as_deref()).await;
+    let states = states.inspect_err(|why| tell!("login-pipeline: which of them are open is not known: {why}")).ok();
+    let state = states.as_ref().map(|states| Became { groups: states.groups.clone(), ..Became::default() });
+    let mut stats = Stats { topic: context.topic().to_owned(), state, ..Stats::default() };
     for (partition, stretch) in log.stretches {
         let mut reading = Reading::new(context, partition, stretch);
         while let Some(batch) = reading.next().await? {
             for entry in reading.entries(&batch) {
                 match entry.flaw {
                     Some(_) => stats.damaged += 1,
-                    None => stats.count(&entry.record, context.prefix(), &args.filter),
+                    None => stats.count(partition, &entry.record, context.prefix(), &args.filter, states.as_ref()),
                 }
             }
         }
@@ -87,7 +140,14 @@ pub(super) async fn run(args: &StatsDlq, context: &Context, out: &mut dyn Write)
 }
 
 impl Stats {
-    fn count(&mut self, record: &RecordView<'_>, prefix: &str, filter: &Filter) {
+    fn count(
+        &mut self,
+        partition: i32,
+        record: &RecordView<'_>,
+        prefix: &str,
+        filter: &Filter,
+        states: Option<&States>,
+    ) {
         let marks = Marks::of(record, prefix);
         if !filter.takes(record, &marks) {
             return;
@@ -103,6 +163,9 @@ impl Stats {
         }
         self.source_partitions.count(told.source_partition);
         self.times.count(marks.time(record));
+        if let Some((state, states)) = self.state.as_mut().zip(states) {
+            state.count(partition, states.of(partition, record.offset, &marks));
+        }
     }
 
     fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
@@ -111,6 +174,9 @@ impl Stats {
             if count > 0 {
                 writeln!(out, "{count} of them {what}")?;
             }
+        }
+        if let Some(state) = &self.state {
+            state.print(out, &self.topic)?;
         }
         writeln!(out)?;
         let width = columns();

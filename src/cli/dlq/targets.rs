@@ -2,7 +2,7 @@
 
 use kafka_protocol::ResponseError;
 
-use super::plan::{Plan, Rules};
+use super::plan::{Plan, Rules, Way};
 use super::{Context, Failure};
 use crate::broker::Error;
 use crate::cli::UsageError;
@@ -20,40 +20,72 @@ pub struct Targets {
     pub names: Vec<String>,
 }
 
+impl Rules<'_> {
+    /// Makes sure that no header of a dead letter leads to where the pipeline, or a replay, writes itself.
+    ///
+    /// # Errors
+    /// Where the command line allows that.
+    pub fn check(&self, config: &Config, routes: &Routes) -> Result<(), UsageError> {
+        for name in &self.args.allow_topic {
+            let what = if *name == config.dead_letter.topic {
+                "the dead-letter topic itself"
+            } else if *name == self.quarantine {
+                "the quarantine topic"
+            } else if config.offsets.store == OffsetStoreKind::Topic && *name == config.offsets.topic {
+                "offsets.topic"
+            } else if routes.topics().contains(name) {
+                "written to by the pipeline"
+            } else {
+                continue;
+            };
+            let text = format!("--allow-topic {name}: {name} is {what}, so that no dead letter came from there");
+            return Err(UsageError(text));
+        }
+        Ok(())
+    }
+}
+
 impl Targets {
     /// Makes sure that all of them are there, and may be written to.
     ///
     /// # Errors
     /// Where one of them is not, or the brokers don't tell.
-    pub async fn find(context: &Context, plan: &Plan, rules: &Rules<'_>) -> Result<Self, Failure> {
+    pub async fn find(context: &Context, plan: &Plan, rules: &Rules<'_>, routes: &Routes) -> Result<Self, Failure> {
+        if let Way::Outputs = rules.way {
+            // All that the pipeline writes to, in its order; without some of them it would not run.
+            let names = routes.topics().to_vec();
+            for name in &names {
+                Self::look_up(context, name, plan.topics.contains_key(name)).await?;
+            }
+            return Ok(Self { names });
+        }
         let names: Vec<String> = plan.topics.keys().cloned().collect();
-        let routes = Routes::new(&context.config)?;
         for name in &names {
             if name == context.topic() {
                 let text = format!("{name} is the dead-letter topic itself: nothing is replayed to it");
                 return Err(UsageError(text).into());
             }
             let is_quarantine = plan.quarantined > 0 && *name == rules.quarantine;
-            if !is_quarantine && rules.args.allow_topic.contains(name) && routes.topics().contains(name) {
-                let text =
-                    format!("{name} is written to by the pipeline: no dead letter came from there; --to names it");
-                return Err(UsageError(text).into());
-            }
             if let Some(why) = harm(&context.config, name, is_quarantine) {
                 return Err(UsageError(why).into());
             }
             if is_quarantine && !is_topic_name(name) {
                 return Err(UsageError(format!("{name} is no topic's name: --quarantine-topic names another")).into());
             }
-            let found = match context.patiently(|| async { context.describe(name).await }).await {
+            match Self::look_up(context, name, true).await {
                 Err(error) if is_quarantine && is_missing(&error) => return Err(no_quarantine(plan, rules).into()),
                 found => found?,
-            };
-            if found.authorized_operations.is_some_and(|bits| bits & WRITE == 0) {
-                return Err(format!("Write on topic {name} is not allowed: grant it").into());
             }
         }
         Ok(Self { names })
+    }
+
+    async fn look_up(context: &Context, name: &str, is_written: bool) -> Result<(), Failure> {
+        let found = context.patiently(|| async { context.describe(name).await }).await?;
+        if is_written && found.authorized_operations.is_some_and(|bits| bits & WRITE == 0) {
+            return Err(format!("Write on topic {name} is not allowed: grant it").into());
+        }
+        Ok(())
     }
 
     /// The place of a topic among them.
@@ -79,7 +111,7 @@ fn harm(config: &Config, name: &str, is_quarantine: bool) -> Option<String> {
 
 /// What to do where the quarantine topic is missing.
 fn no_quarantine(plan: &Plan, rules: &Rules<'_>) -> String {
-    let (count, often, name) = (plan.quarantined, rules.args.max_replays, &rules.quarantine);
+    let (count, often, name) = (plan.quarantined, rules.max_replays(), &rules.quarantine);
     format!(
         "{count} dead letters were replayed {often} times or more and go to the quarantine topic, but {name} is not \
          there: create it (kafka-topics.sh --create --topic {name}), name another by --quarantine-topic, or allow more \

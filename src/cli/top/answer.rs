@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::clean::Clean;
 
 /// All of it that is shown. Other fields are passed over.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Answer {
     /// The program's version.
     pub version: Clean,
@@ -30,17 +30,17 @@ pub struct Answer {
     /// All partitions' lag, those that are left out included, where that of each is known.
     pub lag: Option<u64>,
     /// The last fifteen minutes; `/status` does not tell.
-    #[serde(default)]
+    #[serde(default, skip_serializing)]
     pub charts: Charts,
     /// Whether it is ready. Not in the answer where that is `/status`.
     pub ready: Option<bool>,
     /// Whether it is worth keeping, by `/livez`.
-    #[serde(skip)]
+    #[serde(skip_deserializing)]
     pub live: bool,
 }
 
 /// A partition and its worker.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Partition {
     /// The source topic.
     pub topic: Clean,
@@ -59,7 +59,7 @@ pub struct Partition {
 }
 
 /// Something that went wrong.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct LastError {
     /// Its class.
     pub class: Clean,
@@ -70,7 +70,7 @@ pub struct LastError {
 }
 
 /// A membership.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Group {
     /// Its member's name, if one was given.
     pub instance_id: Option<Clean>,
@@ -79,7 +79,7 @@ pub struct Group {
 }
 
 /// Counts since the start.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Tally {
     /// Records read.
     pub records_in: u64,
@@ -96,7 +96,7 @@ pub struct Tally {
 }
 
 /// The values of one field.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Distribution {
     /// The field's name.
     pub name: Clean,
@@ -107,7 +107,7 @@ pub struct Distribution {
 }
 
 /// How often a value occurred.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ValueCount {
     /// The value; its sender chose it.
     pub value: Clean,
@@ -116,7 +116,7 @@ pub struct ValueCount {
 }
 
 /// What each stretch of the last fifteen minutes gained, the oldest first.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Charts {
     /// How many milliseconds each took.
     pub took: Vec<u64>,

@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Write};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::plain::is_plain;
 
@@ -14,7 +14,7 @@ const MOST: usize = 256;
 
 /// A text without control characters, of at most 256 characters. What is left out or can't be seen
 /// is told by an escape.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(from = "String")]
 pub struct Clean(String);
 

@@ -56,6 +56,10 @@ pub struct Top {
     #[arg(long)]
     pub once: bool,
 
+    /// Print a JSON object a line for each instance, and end, as --once does
+    #[arg(long)]
+    pub json: bool,
+
     /// How often each is asked
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = pause)]
     pub interval: Duration,
@@ -120,7 +124,7 @@ pub fn run(args: &Top, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let (targets, tls) = args.targets()?;
     let model = Model::new(targets.iter().map(Target::to_string), SystemTime::now());
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-    let live = !args.once && std::io::stdout().is_terminal() && !is_dumb;
+    let live = !args.once && !args.json && std::io::stdout().is_terminal() && !is_dumb;
     let ended = runtime::run(Some(1), |stop| async move {
         match live {
             true => watch(args, targets, tls, model, &stop).await,
@@ -148,7 +152,10 @@ async fn once(
     for (instance, answer) in futures::future::join_all(asked).await.into_iter().enumerate() {
         model.heard(instance, answer, Instant::now());
     }
-    plain::write(out, &model)?;
+    match args.json {
+        true => plain::write_json(out, &model)?,
+        false => plain::write(out, &model)?,
+    }
     Ok(if model.all_answer() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use serde::Serialize;
+
 use super::answer::{Answer, Charts};
 use super::clean::Clean;
 
@@ -43,7 +45,7 @@ pub struct Instance {
 }
 
 /// Records a second.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Rates {
     /// Read.
     pub read: f64,

@@ -2,9 +2,14 @@
 
 use std::io::{self, Write};
 
-use super::model::Model;
+use serde::Serialize;
+
+use super::answer::Answer;
+use super::clean::Clean;
+use super::model::{Model, Rates};
 use super::table::{Side, Table, padded, width};
 use super::view::{List, Numbers, View};
+use crate::dead_letter::write_line;
 
 /// Writes everything that is known, whole numbers and uncut names. Sections stand apart by an
 /// empty line.
@@ -28,6 +33,28 @@ pub fn write(out: &mut dyn Write, model: &Model) -> io::Result<()> {
     if !view.errors.rows.is_empty() {
         writeln!(out)?;
         table(out, &view.errors)?;
+    }
+    out.flush()
+}
+
+/// An instance, what it said, and why it said nothing.
+#[derive(Serialize)]
+struct Line<'a> {
+    instance: &'a Clean,
+    silence: Option<&'a Clean>,
+    rates: Option<Rates>,
+    #[serde(flatten)]
+    answer: Option<&'a Answer>,
+}
+
+/// Writes a JSON object a line for each instance: what it answered, but for its charts.
+///
+/// # Errors
+/// Where `out` takes nothing.
+pub fn write_json(out: &mut dyn Write, model: &Model) -> io::Result<()> {
+    for instance in &model.picture().instances {
+        let (silence, answer) = (instance.silence.as_ref(), instance.answer.as_ref());
+        write_line(out, &Line { instance: &instance.name, silence, rates: instance.rates, answer })?;
     }
     out.flush()
 }

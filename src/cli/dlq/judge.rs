@@ -1,0 +1,133 @@
+//! What the pipeline would make of dead letters now: by the stages that a run builds of the same configuration, countries,
+//! pseudonyms and rules included.
+
+use std::sync::Arc;
+
+use super::{Context, Failure};
+use crate::broker::{Entry, Expected, OutputBatch};
+use crate::cli::UsageError;
+use crate::dead_letter::{Envelope, Marks, Replayed};
+use crate::event::{Reason, Rejection};
+use crate::observe::{Metrics, Tally};
+use crate::record::{Headers, RecordView};
+use crate::stages::{Batch, Counts, MakeStages, Now, Passed, Route, Routes, Stages, configured, possible};
+use crate::worker::unix_ms;
+
+/// The stages, and what they need.
+pub struct Judge<'c> {
+    /// The rules of routing, and every topic that is written to.
+    pub routes: Arc<Routes>,
+    /// Why addresses have no country, where the configuration asks for one.
+    pub without_countries: Option<String>,
+    context: &'c Context,
+    made: Arc<dyn MakeStages>,
+    /// Those of the source partition that was asked for last.
+    stages: Option<(i32, Box<dyn Stages>)>,
+    now: Now,
+}
+
+impl<'c> Judge<'c> {
+    /// By the configuration; reads the database of countries.
+    ///
+    /// # Errors
+    /// Where a run would not start with it.
+    pub fn new(context: &'c Context) -> Result<Self, Failure> {
+        let config = &context.config;
+        possible::check(config).map_err(UsageError)?;
+        let key = config.privacy.key().map_err(|why| UsageError(format!("privacy.key_file: {why}")))?;
+        let routes = Arc::new(Routes::new(config)?);
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+        let (made, countries) = configured(config, key.as_ref(), metrics.geoip());
+        let countries = countries.zip(config.enrich.geoip.file.as_deref());
+        let without_countries = countries.and_then(|(countries, file)| countries.load(file).err());
+        let now = Now::from_unix_ms(unix_ms());
+        Ok(Self { routes, without_countries, context, made, stages: None, now })
+    }
+
+    /// Reads the clock again.
+    pub fn tick(&mut self) {
+        self.now = Now::from_unix_ms(unix_ms());
+    }
+
+    /// What becomes of the record that a dead letter of this partition was.
+    ///
+    /// # Errors
+    /// Why it would be a dead letter again.
+    pub fn judge(&mut self, dead: &RecordView<'_>, marks: &Marks<'_>, partition: i32) -> Result<Passed, Rejection> {
+        let mut out = OutputBatch::new(usize::MAX, Expected::default());
+        self.attempt(dead, marks, partition, 0, &[], &mut out)
+    }
+
+    /// The same, and appends what comes of it, for the dead letter at index `at`; `partitions` says how many each of the
+    /// routes' topics has.
+    ///
+    /// # Errors
+    /// The same; nothing is appended then.
+    pub fn attempt(
+        &mut self,
+        dead: &RecordView<'_>,
+        marks: &Marks<'_>,
+        partition: i32,
+        at: usize,
+        partitions: &[i32],
+        out: &mut OutputBatch,
+    ) -> Result<Passed, Rejection> {
+        let replayed = Replayed::new(self.context.prefix(), marks.replays);
+        let headers: Vec<_> = replayed.headers(dead).collect();
+        let headers = Headers::Borrowed(&headers);
+        let record = RecordView { timestamp_ms: marks.time(dead), key: marks.key(dead), headers, ..*dead };
+        self.fits(&record)?;
+        let of = marks.partition.unwrap_or(partition);
+        let stages = match self.stages.take().filter(|(for_partition, _)| *for_partition == of) {
+            Some((_, stages)) => stages,
+            None => self.stages_of(of),
+        };
+        let (_, stages) = self.stages.insert((of, stages));
+        let mut tally = Tally::new(stages.dimensions());
+        let (counts, tally, dead_ms) = (&mut Counts::default(), &mut tally, self.now.unix_ms);
+        let mut batch = Batch { now: &self.now, dead_ms, partitions, out, counts, tally };
+        let passed = stages.attempt(&Entry { record, flaw: None }, at, &mut batch);
+        passed.map_err(|(_, rejection)| rejection)
+    }
+
+    /// Whether the pipeline reads a record whole. Its framing, a few bytes, is not counted.
+    fn fits(&self, record: &RecordView<'_>) -> Result<(), Rejection> {
+        let length = |field: Option<&[u8]>| field.map_or(0, <[u8]>::len);
+        let headers: usize = record.headers.iter().map(|(name, value)| name.len() + length(value)).sum();
+        let most = self.context.config.pipeline.max_record_bytes.as_usize();
+        match length(record.key) + length(record.value) + headers > most {
+            true => Err(Rejection::record(Reason::TooLarge, "larger than pipeline.max_record_bytes allows")),
+            false => Ok(()),
+        }
+    }
+
+    fn stages_of(&self, partition: i32) -> Box<dyn Stages> {
+        let config = &self.context.config;
+        let (application, source) = (&config.kafka.client_id, &config.source.topic);
+        let envelope = Envelope::new(self.context.prefix(), application, source, partition);
+        self.made.make(Arc::clone(&self.routes), envelope, partition)
+    }
+
+    /// The topic that a record which passed goes to; `None` where a rule drops it.
+    pub fn topic(&self, passed: &Passed) -> Option<&str> {
+        match passed.route {
+            Route::Drop => None,
+            Route::Topic(topic) => self.routes.topics().get(topic).map(String::as_str),
+        }
+    }
+
+    /// A verdict in words, without anything of the record.
+    pub fn words(&self, verdict: &Result<Passed, Rejection>) -> String {
+        let passed = match verdict {
+            Ok(passed) => passed,
+            Err(Rejection { reason, field: Some(field), .. }) => return format!("refused: {} {field}", reason.code()),
+            Err(Rejection { reason, field: None, .. }) => return format!("refused: {}", reason.code()),
+        };
+        let rule = passed.rule.and_then(|rule| self.routes.names().get(rule));
+        let by = rule.map_or_else(String::new, |name| format!(" by the rule {name}"));
+        match self.topic(passed) {
+            None => format!("dropped{by}"),
+            Some(topic) => format!("accepted, to {topic}{by}"),
+        }
+    }
+}
