@@ -1,6 +1,6 @@
 # What there is to do here. `make` alone says so.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check deploy-check kafka-up kafka-down bench dist image build
+.PHONY: help demo test chaos check deploy-check kafka-up kafka-down bench dist image build docs
 
 NODES ?= 1
 PORT ?= 9092
@@ -28,6 +28,9 @@ check: ## what must hold before a commit: format, lints, layers, and licences wh
 
 deploy-check: ## images, manifests, rules, workflows and scripts against the tools that would reject them; PARTS="helm" for some
 	tools/deploy/check.sh $(PARTS)
+
+docs: ## README's documents as a book in target/book, with mdBook
+	tools/docs/book.sh
 
 kafka-up: ## a real Kafka on this machine: NODES=1 (or 3) PORT=9092
 	tools/kafka/kafka.sh up --nodes $(NODES) --port $(PORT)

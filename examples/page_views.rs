@@ -1,4 +1,4 @@
-//! A second event type on the same engine: page views. docs/EXTENDING.md goes through it.
+//! A second event type on the same engine: page views. docs/guides/extending.md goes through it.
 //!
 //! ```text
 //! in    {"visitor_id":"v-17","url":"https://Shop.example/basket?step=2","viewed_at":1694479551000}

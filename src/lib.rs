@@ -5,16 +5,19 @@
 
 pub mod app;
 pub mod assignment;
+mod audit;
 pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod dead_letter;
 mod dial;
+mod followed;
 pub mod generator;
 pub mod geoip;
 mod http_client;
 pub mod observe;
 pub mod offsets;
+mod plain;
 pub mod retry;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

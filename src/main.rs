@@ -4,8 +4,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use clap::Parser;
-use login_pipeline::cli::{self, Cli, Command, failure, usage};
+use login_pipeline::cli::{self, Command, command_line, failure};
 use login_pipeline::observe::logs;
 
 /// musl's own serves one thread at a time.
@@ -15,9 +14,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     logs::hide_panics();
-    let cli = match Cli::try_parse() {
+    let cli = match command_line() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(code) => return code,
     };
     let ended = dispatch(&cli.command).unwrap_or_else(|error| failure(error.as_ref()));
     logs::flush();
@@ -46,6 +45,10 @@ fn dispatch(command: &Command) -> Result<ExitCode, Box<dyn Error>> {
         Command::Demo(args) => cli::demo::run(args),
         Command::Offsets(args) => cli::offsets::run(args, out),
         Command::Dlq(args) => cli::dlq::run(args, out),
+        Command::Keys(args) => {
+            cli::keys::run(args, out)?;
+            Ok(ExitCode::SUCCESS)
+        }
         #[cfg(feature = "completions")]
         Command::Completions(args) => {
             cli::completions::run(args, out)?;

@@ -36,6 +36,7 @@ const PSEUDONYMS: &str = "canary-pseudonyms-key-6d18";
 const BEARER: &str = "canary.bearer-token.e44d";
 const CLIENT_SECRET: &str = "canary-client-secret-2b6e";
 const GRANTED: &str = "canary.granted-token.71af";
+const QUERY: &str = "canary-query-58c0";
 
 /// What `offsets export` writes.
 const EXPORTED: &str = r#"{"format": "login-pipeline offsets v1", "topic": "user-login", "offsets":
@@ -65,7 +66,7 @@ impl Deployment {
         ] {
             fs::write(folder.path().join(name), text).unwrap();
         }
-        let secrets = [PASSWORD, OTHER_PASSWORD, ADMIN_TOKEN, PSEUDONYMS, BEARER, CLIENT_SECRET, GRANTED];
+        let secrets = [PASSWORD, OTHER_PASSWORD, ADMIN_TOKEN, PSEUDONYMS, BEARER, CLIENT_SECRET, GRANTED, QUERY];
         let mut canaries: Vec<_> = secrets.into_iter().flat_map(disguises).collect();
         // As HTTP Basic has it.
         canaries.push(STANDARD.encode(format!("pipeline:{CLIENT_SECRET}")));
@@ -111,6 +112,7 @@ impl Deployment {
     /// By tokens of an endpoint.
     fn endpoint(&self, broker: &str, url: &str) -> String {
         let secret = self.path("client-secret");
+        let url = format!("{url}?key={QUERY}");
         let client = format!("token_endpoint_url = {url:?}, client_id = 'pipeline', client_secret_file = {secret:?}");
         let sasl = format!("sasl = {{ mechanism = 'OAUTHBEARER', {client}, allow_plaintext = true }}");
         self.config("endpoint.toml", broker, &format!("security_protocol = 'sasl_plaintext'\n{sasl}"))
@@ -410,7 +412,7 @@ async fn what_nobody_takes_ends_a_command_in_order() {
 fn ask(pipeline: &PipelineProcess, request: &str) -> String {
     let mut stream = TcpStream::connect(pipeline.admin()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-    write!(stream, "{request}\r\nhost: admin\r\nconnection: close\r\n\r\n").unwrap();
+    write!(stream, "{request}\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
     let (mut answer, mut chunk) = (Vec::new(), [0; 4096]);
     while let Ok(read @ 1..) = stream.read(&mut chunk) {
         answer.extend_from_slice(&chunk[..read]);
@@ -437,6 +439,9 @@ async fn run_tells_nothing(deployment: &Deployment, config: &str, format: &str) 
     let mut pipeline = PipelineProcess::start(folder, &["--config", config, "--log.format", format]);
     let told = |it: &PipelineProcess| it.get("/readyz").is_ok_and(|(_, why)| why.contains("no entry for"));
     pipeline.wait_for("readiness to tell the broker's words", PATIENCE, told).await;
+    let limits = fs::read_to_string(format!("/proc/{}/limits", pipeline.pid())).unwrap();
+    let cores = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(cores.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "a crash would leave {cores}");
     let mut shown = String::new();
     for path in ["/", "/livez", "/readyz", "/metrics", "/status", "/events", "/page.js", "/resume"] {
         shown += &ask(&pipeline, &format!("GET {path} HTTP/1.1\r\naccept: text/html"));
@@ -456,5 +461,14 @@ async fn run_tells_nothing(deployment: &Deployment, config: &str, format: &str) 
     let log = pipeline.log();
     let told = ["no entry for", "who is pipeline:[redacted]"].iter().any(|words| log.contains(words));
     assert!(told, "the words of the broker or the endpoint are logged: {log}");
+    // Its files are for all to read here.
+    assert!(
+        log.contains("admin.token_file: ") && log.contains(" holds a secret, and anybody on this machine"),
+        "{log}"
+    );
+    // What was done by the token, and by whom.
+    let audited = log.lines().filter(|line| line.contains("audit") && line.contains("resume"));
+    let results: Vec<_> = audited.map(|line| (line.contains("refused"), line.contains("127.0.0.1:"))).collect();
+    assert_eq!(results, [(true, true), (false, true)], "{log}");
     deployment.assert_silent("the log", &log);
 }

@@ -1,4 +1,4 @@
-//! `docs/CONFIGURATION.md` is made from the schema. After a change of the schema:
+//! `docs/reference/configuration.md` is made from the schema. After a change of the schema:
 //!
 //! ```sh
 //! UPDATE_DOCS=1 cargo test --test config_docs
@@ -14,7 +14,7 @@ use login_pipeline::config::schema::{self, Default, KEYS, Key, Kind};
 
 #[test]
 fn the_documentation_is_the_schemas() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/CONFIGURATION.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/configuration.md");
     let rendered = render();
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, &rendered).unwrap();
@@ -22,7 +22,7 @@ fn the_documentation_is_the_schemas() {
     let written = std::fs::read_to_string(&path).unwrap();
     assert!(
         written == rendered,
-        "docs/CONFIGURATION.md is behind the schema: UPDATE_DOCS=1 cargo test --test config_docs"
+        "docs/reference/configuration.md is behind the schema: UPDATE_DOCS=1 cargo test --test config_docs"
     );
 }
 

@@ -1,5 +1,5 @@
 //! What a real Apache Kafka's coordinator says that has been replaced without knowing it: the reason
-//! why exactly once looks back at its first commit (docs/ARCHITECTURE.md).
+//! why exactly once looks back at its first commit (docs/concepts/architecture.md).
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;

@@ -148,6 +148,56 @@ fn nobody_reads_on() {
     assert_eq!(String::from_utf8(ended.stderr).unwrap(), "");
 }
 
+/// `login-pipeline COMMAND | head -1`: no command complains that its output is not read.
+#[test]
+fn no_command_minds_a_reader_that_goes() {
+    let mut child = demo(&["--rate", "2000"]).stderr(Stdio::null()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let brokers = out.next().unwrap().rsplit(' ').next().unwrap().to_owned();
+    let page = out.by_ref().find(|line| line.contains("its page is http://")).unwrap();
+    let page = page.split("//").nth(1).unwrap().trim_end_matches('/').to_owned();
+    let reader = std::thread::spawn(move || out.count());
+    let commands = [
+        "check",
+        "check --connect",
+        "health",
+        "generate --count 5000",
+        "offsets show",
+        "offsets export",
+        "dlq stats",
+        "dlq list",
+        "dlq show 0:0",
+        "dlq export",
+        "dlq replay --dry-run",
+        "keys",
+        "help",
+        "run --help",
+        #[cfg(feature = "completions")]
+        "completions bash",
+        #[cfg(feature = "top")]
+        "top --once",
+        "demo --duration 1s",
+    ];
+    for command in commands {
+        let keys = match command.split(' ').next().unwrap() {
+            "keys" | "help" | "completions" | "run" => String::new(),
+            "demo" => "--admin.listen 127.0.0.1:0".to_owned(),
+            "health" | "top" => format!("--admin.listen {page}"),
+            _ => format!("--kafka.brokers {brokers}"),
+        };
+        let line = format!(r#""$PROGRAM" {command} {keys} | head -n 1; exit "${{PIPESTATUS[0]}}""#);
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &line]).env("PROGRAM", env!("CARGO_BIN_EXE_login-pipeline")).stdin(Stdio::null());
+        let ended = shell.output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(matches!(ended.status.code(), Some(0 | 141)), "{command}: {:?} {said}", ended.status);
+        assert!(!said.contains("login-pipeline:"), "{command}: {said}");
+        assert!(!ended.stdout.is_empty(), "{command} says nothing");
+    }
+    signal(&child);
+    assert!(child.wait().unwrap().success() && reader.join().unwrap() > 0);
+}
+
 /// Ends it by a signal once it has printed such a line, and returns all that it has printed.
 fn drained(args: &[&str], ready: impl Fn(&str) -> bool) -> String {
     let mut child = demo(args).spawn().unwrap();

@@ -451,7 +451,7 @@ async fn grant(brokers: &str, grants: &[(i8, &str, &[i8])]) {
     assert!(answer.results.iter().all(|result| result.error_code == 0), "{answer:?}");
 }
 
-/// What docs/DELIVERY.md says is needed is enough, and what is lacking of transactions is said.
+/// What docs/concepts/delivery.md says is needed is enough, and what is lacking of transactions is said.
 #[tokio::test]
 async fn needs_the_permissions_that_the_documentation_names() {
     if KafkaCluster::left_out() {

@@ -174,6 +174,38 @@ async fn who_joins_and_leaves_in_order_doubles_nothing() {
     chaos("order-range", RANGE, IN_ORDER).await;
 }
 
+/// Two instances of the same configuration, which says no more than where brokers and topics are.
+#[tokio::test]
+async fn two_default_instances_lose_nothing_when_one_is_killed() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    const RECORDS: u64 = 100_000;
+    const RATE: f64 = 6_000.0;
+    let name = "two-defaults";
+    let topics = Topics::create(KafkaCluster::shared_with_short_waits().await, name, PARTITIONS).await;
+    let folder = tempfile::tempdir().unwrap();
+    // The tests' usual mode is static: the default is said again.
+    let args = vec!["--assignment.mode", "group", "--group.id", name];
+    let mut group = Group { topics: &topics, folder: folder.path(), args, members: Vec::new() };
+    (0..2).for_each(|_| group.join());
+    group.wait_assigned().await;
+    tokio::join!(topics.generate_at(Some(RATE), RECORDS, 7), async {
+        sleep(Duration::from_secs(8)).await;
+        let mut killed = group.members.swap_remove(0);
+        assert!(!assigned(&killed).is_empty(), "it had its share");
+        killed.sigkill();
+        killed.wait(Duration::from_secs(10)).await;
+    });
+    group.wait_drained(RECORDS).await;
+    group.end().await;
+    let audit = topics.audit().await;
+    println!("{name}: duplicated {}, longest {} ms", audit.doubled, audit.longest_repeat_ms);
+    assert_eq!(audit.source, RECORDS);
+    // A checkpoint a second of half the records, and as much for a machine that is busy.
+    audit.assert_doubled_at_most(6_000);
+}
+
 /// A member stands still for longer than its session, and wakes when its partitions are others'.
 async fn hangs(name: &'static str, protocol: &[&'static str]) {
     if KafkaCluster::left_out() {

@@ -1,4 +1,4 @@
-//! The modules depend downwards only: docs/ARCHITECTURE.md draws the layers, this test holds them.
+//! The modules depend downwards only: docs/concepts/architecture.md draws the layers, this test holds them.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -17,8 +17,9 @@ const LAYERS: &[&[&str]] = &[
     &["dead_letter", "generator", "geoip", "offsets", "sandbox", "tracker"],
     &["broker"],
     &["observe"],
-    &["dial", "http_client", "retry", "tenure"],
+    &["audit", "dial", "followed", "http_client", "retry", "tenure"],
     &["config"],
+    &["plain"],
 ];
 
 fn layer_of(module: &str) -> Option<usize> {

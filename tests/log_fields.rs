@@ -1,4 +1,4 @@
-//! The table of the log's fields in docs/RUNBOOK.md against the sources, in both directions, and
+//! The table of the log's fields in docs/guides/runbook.md against the sources, in both directions, and
 //! against what a run writes.
 #![allow(clippy::unwrap_used, reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only")]
 
@@ -95,7 +95,7 @@ fn logged() -> BTreeSet<String> {
 
 /// The first column of the runbook's table.
 fn documented() -> BTreeSet<String> {
-    let text = fs::read_to_string("docs/RUNBOOK.md").unwrap();
+    let text = fs::read_to_string("docs/guides/runbook.md").unwrap();
     let table = text.split("| field | what it is |\n").nth(1).unwrap();
     let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
     let names =
@@ -108,7 +108,7 @@ fn the_table_has_every_field_and_no_other() {
     let (logged, documented) = (logged(), documented());
     let missing: Vec<_> = logged.difference(&documented).collect();
     let stale: Vec<_> = documented.difference(&logged).collect();
-    assert!(missing.is_empty() && stale.is_empty(), "docs/RUNBOOK.md: missing {missing:?}, stale {stale:?}");
+    assert!(missing.is_empty() && stale.is_empty(), "docs/guides/runbook.md: missing {missing:?}, stale {stale:?}");
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn put(pipeline: &PipelineProcess, token: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(pipeline.admin()).unwrap();
     write!(
         stream,
-        "PUT /log-level HTTP/1.1\r\nhost: admin\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\
+        "PUT /log-level HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     )
@@ -92,7 +92,7 @@ async fn whoever_bears_the_token_puts_another_level_in_force() {
     let folder = tempfile::tempdir().unwrap();
     let (file, token) = (folder.path().join("pipeline.toml"), folder.path().join("token"));
     configure(&file, "info", "127.0.0.2:1");
-    std::fs::write(&token, "open sesame\n").unwrap();
+    std::fs::write(&token, "open sesame, open\n").unwrap();
     let args = ["--config", file.to_str().unwrap(), "--admin.token_file", token.to_str().unwrap()];
     let mut pipeline = PipelineProcess::start(folder.path(), &args);
     pipeline.wait_for("its first line", PATIENCE, |it| it.get("/livez").is_ok() && it.log().contains("started")).await;
@@ -104,14 +104,14 @@ async fn whoever_bears_the_token_puts_another_level_in_force() {
         ("login_pipeline=loud", "not filter directives"),
         (&"x".repeat(2_000), "longer than 1024 bytes"),
     ] {
-        let (status, said) = put(&pipeline, "open sesame", wrong);
+        let (status, said) = put(&pipeline, "open sesame, open", wrong);
         assert!(status == 400 && said.contains(why), "{status} {said}");
     }
     assert_eq!(pipeline.get("/log-level").unwrap(), (200, "info\n".to_owned()));
     assert_eq!(fine_lines(&pipeline), 0);
 
     let directives = "info,login_pipeline::observe=debug";
-    assert_eq!(put(&pipeline, "open sesame", &format!(" {directives}\n")), (200, format!("{directives}\n")));
+    assert_eq!(put(&pipeline, "open sesame, open", &format!(" {directives}\n")), (200, format!("{directives}\n")));
     assert_eq!(pipeline.get("/log-level").unwrap(), (200, format!("{directives}\n")));
     pipeline.wait_for("lines of debug", PATIENCE, |it| fine_lines(it) > 0).await;
     assert!(pipeline.log().contains("the log's level was changed by the admin port"));

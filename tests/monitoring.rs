@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy does not count a test's helpers as tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -25,6 +26,17 @@ fn every_metric_is_described() {
     for (name, _) in typed {
         assert!(helped.get(name).is_some_and(|help| help.len() > 10), "{name} is not described");
     }
+}
+
+/// After a change of the metrics: `UPDATE_DOCS=1 cargo test --test monitoring`.
+#[test]
+fn the_reference_of_metrics_is_what_is_exported() {
+    const NAME: &str = "docs/reference/metrics.md";
+    let rendered = reference();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(NAME), &rendered).unwrap();
+    }
+    assert!(read(NAME) == rendered, "{NAME} is behind the metrics: UPDATE_DOCS=1 cargo test --test monitoring");
 }
 
 #[test]
@@ -65,12 +77,12 @@ fn the_alerts_ask_for_what_there_is() {
 #[test]
 fn every_alert_is_tested_and_in_the_runbook() {
     let rules = without_comments(&read("deploy/monitoring/alerts.yml"));
-    let (tests, runbook) = (read("deploy/monitoring/alerts_test.yml"), read("docs/RUNBOOK.md"));
+    let (tests, runbook) = (read("deploy/monitoring/alerts_test.yml"), read("docs/guides/runbook.md"));
     let alerts: BTreeSet<_> = after(&rules, "- alert: ").collect();
     assert!(alerts.len() > 15, "{alerts:?}");
     let urls: BTreeSet<_> = after(&rules, "runbook_url: ").collect();
     for alert in &alerts {
-        let url = format!("docs/RUNBOOK.md#{}", alert.to_lowercase());
+        let url = format!("docs/guides/runbook.md#{}", alert.to_lowercase());
         assert!(urls.contains(url.as_str()), "{alert} has no {url}");
         let fires =
             tests.contains(&format!("alertname=\"{alert}\"")) || tests.contains(&format!("alertname: {alert}\n"));
@@ -123,6 +135,36 @@ fn page() -> String {
     let _ = metrics.rule("east");
     metrics.encode()
 }
+
+/// `docs/reference/metrics.md`.
+fn reference() -> String {
+    let (page, exported) = (page(), exported());
+    let typed: BTreeMap<_, _> = with_prefix(&page, "# TYPE ").filter_map(|rest| rest.split_once(' ')).collect();
+    let mut text = METRICS_HEAD.to_owned();
+    for (name, help) in with_prefix(&page, "# HELP ").filter_map(|rest| rest.split_once(' ')) {
+        let series = ["", "_total", "_info", "_bucket"]
+            .iter()
+            .find_map(|suffix| exported.get_key_value(&format!("{name}{suffix}")));
+        let (series, labels) = series.unwrap_or_else(|| panic!("{name} has no series"));
+        let labels: Vec<_> = labels.iter().filter(|label| *label != "le").map(|label| format!("`{label}`")).collect();
+        // Of a histogram all series are meant, and of others there is one.
+        let (kind, series) = (typed[name], series.trim_end_matches("_bucket"));
+        writeln!(text, "| `{series}` | {kind} | {} | {} |", labels.join(", "), help.replace('|', "\\|")).unwrap();
+    }
+    text
+}
+
+const METRICS_HEAD: &str = "\
+# Metrics
+
+<!-- Made from what is exported by tests/monitoring.rs; edit in src/observe. -->
+
+`/metrics` on the admin port speaks Prometheus's text format, and OpenMetrics to who asks for that. A series appears with
+what it counts: no route, no series of its rules. `deploy/monitoring` has a dashboard that shows all of them, and alerts.
+
+| metric | type | labels | what it is |
+|---|---|---|---|
+";
 
 fn exported() -> Exported {
     let mut exported = Exported::new();

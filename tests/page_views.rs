@@ -1,4 +1,4 @@
-//! The processor of docs/EXTENDING.md on the whole engine: by the library's public API alone.
+//! The processor of docs/guides/extending.md on the whole engine: by the library's public API alone.
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only")]
 

@@ -1,6 +1,5 @@
 //! What goes wrong between us and the brokers, and what each means for trying again.
 
-use std::fmt::{self, Write};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +11,13 @@ use rustix::io::Errno;
 
 use super::TokenError;
 use super::wire::{NO_MORE_CONNECTIONS, sasl, tls};
+use crate::plain::Plain;
 use crate::record::{Offset, Position};
 use crate::retry::ErrorClass;
 
 /// A failed request: what was being done, on what, and why it failed.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{doing} {}: {cause}", one_line(.on))]
+#[error("{doing} {}: {cause}", Plain(.on))]
 pub struct Error {
     /// The operation, as in `fetch`.
     pub doing: &'static str,
@@ -46,19 +46,19 @@ pub enum Cause {
     #[error("no answer within {}", humantime::format_duration(*.0))]
     Timeout(Duration),
     /// No connection could be made, so that nothing was asked.
-    #[error("can't connect: {}{}", one_line(.0), os_hint(.0))]
+    #[error("can't connect: {}{}", Plain(.0), os_hint(.0))]
     Connect(String),
     /// One side does not trust the other: a certificate, a name, a protocol.
-    #[error("TLS: {}", one_line(.0))]
+    #[error("TLS: {}", Plain(.0))]
     Tls(String),
     /// The broker does not believe who we are, or can't show who it is.
-    #[error("SASL: {}", one_line(.0))]
+    #[error("SASL: {}", Plain(.0))]
     Sasl(String),
     /// The token endpoint gives no token to tell the broker.
-    #[error("{}", one_line(.0))]
+    #[error("{}", Plain(.0))]
     Token(TokenError),
     /// The connection broke after the request was, perhaps, sent.
-    #[error("connection lost: {}{}", one_line(.0), os_hint(.0))]
+    #[error("connection lost: {}{}", Plain(.0), os_hint(.0))]
     Disconnected(String),
     /// The answer is larger than we take.
     #[error("the answer has {actual} bytes, kafka.max_frame_bytes allows {limit}: raise it")]
@@ -69,7 +69,7 @@ pub enum Cause {
         actual: usize,
     },
     /// The answer, or the records in it, can't be decoded.
-    #[error("can't decode the answer: {}", one_line(.0))]
+    #[error("can't decode the answer: {}", Plain(.0))]
     Undecodable(String),
     /// There is no memory for what the answer holds. That says nothing of the answer.
     #[error("out of memory: {0}; give the process more, or lower pipeline.max_in_flight_bytes")]
@@ -110,7 +110,7 @@ pub enum Cause {
     )]
     NoTransactions(String),
     /// The broker speaks no version of this request that we know.
-    #[error("the broker offers no version of this request that we know: {}", one_line(.0))]
+    #[error("the broker offers no version of this request that we know: {}", Plain(.0))]
     Unsupported(String),
 }
 
@@ -130,33 +130,6 @@ fn or_none(offset: Option<Offset>) -> String {
 
 fn or_dash(epoch: Option<i32>) -> String {
     epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string())
-}
-
-/// A text from outside as errors have it: brokers, proxies and name servers choose such texts, and a line break in one
-/// would make a line of the log that this program never wrote.
-fn one_line(text: impl fmt::Display) -> impl fmt::Display {
-    struct OneLine<T>(T);
-
-    struct Escaping<'a, 'b>(&'a mut fmt::Formatter<'b>);
-
-    impl<T: fmt::Display> fmt::Display for OneLine<T> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(Escaping(f), "{}", self.0)
-        }
-    }
-
-    impl fmt::Write for Escaping<'_, '_> {
-        fn write_str(&mut self, text: &str) -> fmt::Result {
-            text.chars().try_for_each(|c| match c {
-                // As they came: what is quoted in a text is to be found again.
-                '"' | '\'' | '\\' => self.0.write_char(c),
-                // Control characters, line breaks of any kind, and what turns the direction of writing.
-                _ => write!(self.0, "{}", c.escape_debug()),
-            })
-        }
-    }
-
-    OneLine(text)
 }
 
 /// What to do about an error of the operating system, of which some ways leave but the text.

@@ -31,4 +31,5 @@ pub use secured::Secured;
 pub use token::{TokenError, Tokens};
 pub use transaction::{Failure, Request as TransactionRequest, Transaction, is_fenced};
 pub use trouble::{Trouble, Watch, within};
+pub(crate) use wire::tls::{ADMIN_PORT, said as tls_said};
 pub use writer::{Refused, Writer, Written};

@@ -3,9 +3,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
 use super::{Health, Settings};
+use crate::broker::{ADMIN_PORT, tls_said};
+use crate::observe::client_of_own;
 
 /// The most of an answer that is read: a line for each thing that is not well.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
@@ -15,8 +20,11 @@ const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 /// # Errors
 /// Where nothing answers there in time, or what does is not well.
 pub fn run(args: &Health, out: &mut dyn Write) -> Result<(), Box<dyn std::error::Error>> {
-    let (path, address) = (if args.live { "/livez" } else { "/readyz" }, address(&args.settings)?);
-    let answer = get(address, path, args.timeout).map_err(|error| format!("{address}{path}: {error}"))?;
+    let (path, Own { address, tls }) = (if args.live { "/livez" } else { "/readyz" }, own(&args.settings)?);
+    let answer = get(address, tls, path, args.timeout).map_err(|error| {
+        let why = tls_said(&error, &ADMIN_PORT).unwrap_or_else(|| error.to_string());
+        format!("{address}{path}: {why}")
+    })?;
     let (status, body) = parsed(&answer).ok_or_else(|| format!("{address}{path}: what answers there is no HTTP"))?;
     match status {
         200 => Ok(write!(out, "{body}")?),
@@ -24,16 +32,26 @@ pub fn run(args: &Health, out: &mut dyn Write) -> Result<(), Box<dyn std::error:
     }
 }
 
-/// Where the instance of this configuration is asked.
+/// The admin port of this configuration's instance.
+#[derive(Debug)]
+pub(super) struct Own {
+    /// Where it is reached from this host.
+    pub(super) address: SocketAddr,
+    /// How to know it again, where it speaks TLS.
+    pub(super) tls: Option<Arc<ClientConfig>>,
+}
+
+/// Where the instance of this configuration is asked, and how.
 ///
 /// # Errors
 /// Where the configuration is wrong, or does not tell the port.
-pub(super) fn address(settings: &Settings) -> Result<SocketAddr, Box<dyn std::error::Error>> {
-    let listen = settings.load()?.admin.listen;
-    if listen.port() == 0 {
+pub(super) fn own(settings: &Settings) -> Result<Own, Box<dyn std::error::Error>> {
+    let admin = settings.load()?.admin;
+    if admin.listen.port() == 0 {
         return Err("admin.listen has port 0: which one the instance took is not known here".into());
     }
-    Ok(reachable(listen))
+    let tls = admin.tls.is_on().then(|| client_of_own(&admin.tls)).transpose()?;
+    Ok(Own { address: reachable(admin.listen), tls: tls.map(Arc::new) })
 }
 
 /// Where a socket that listens on this address is reached from the same host.
@@ -46,26 +64,48 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
+/// TCP, or TLS on it.
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
 /// Everything that comes back until the server closes, all of it within `patience`.
-fn get(address: SocketAddr, path: &str, patience: Duration) -> io::Result<Vec<u8>> {
+fn get(address: SocketAddr, tls: Option<Arc<ClientConfig>>, path: &str, patience: Duration) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + patience;
     let late = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
     let left = || Some(deadline.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero());
-    let mut stream = TcpStream::connect_timeout(&address, left().ok_or_else(late)?)?;
-    stream.set_write_timeout(left())?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    let socket = TcpStream::connect_timeout(&address, left().ok_or_else(late)?)?;
+    // What reads and writes may take: TLS does both for either.
+    let times = socket.try_clone()?;
+    let limit = || {
+        let left = Some(left().ok_or_else(late)?);
+        times.set_read_timeout(left).and_then(|()| times.set_write_timeout(left))
+    };
+    let mut stream: Box<dyn Stream> = match tls {
+        None => Box::new(socket),
+        Some(config) => {
+            let connection = ClientConnection::new(config, address.ip().into()).map_err(io::Error::other)?;
+            Box::new(StreamOwned::new(connection, socket))
+        }
+    };
+    let is_late = |error: &io::Error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+    let is_end =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset);
+    let asked = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    limit()?;
+    stream.write_all(asked.as_bytes()).map_err(|error| if is_late(&error) { late() } else { error })?;
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
-    let mut rest = stream.try_clone()?.take(MAX_ANSWER_BYTES);
+    let mut rest = stream.take(MAX_ANSWER_BYTES);
     loop {
-        stream.set_read_timeout(Some(left().ok_or_else(late)?))?;
+        limit()?;
         match rest.read(&mut chunk) {
             Ok(0) => return Ok(answer),
             Ok(read) => answer.extend_from_slice(chunk.get(..read).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                return Err(late());
-            }
+            // A connection that ends in some other way than it should: whether the answer is whole, HTTP says.
+            Err(error) if is_end(&error) && !answer.is_empty() => return Ok(answer),
+            Err(error) if is_late(&error) => return Err(late()),
             Err(error) => return Err(error),
         }
     }
@@ -104,7 +144,7 @@ mod tests {
     #[test]
     fn who_says_nothing_is_not_waited_for() {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-        let error = get(silent.local_addr().unwrap(), "/readyz", Duration::from_millis(50)).unwrap_err();
+        let error = get(silent.local_addr().unwrap(), None, "/readyz", Duration::from_millis(50)).unwrap_err();
         assert_eq!(error.to_string(), "no answer in time");
     }
 
@@ -116,7 +156,7 @@ mod tests {
             let (mut stream, _) = endless.accept().unwrap();
             while stream.write_all(&[b'x'; 4096]).is_ok() {}
         });
-        let answer = get(address, "/readyz", Duration::from_secs(20)).unwrap();
+        let answer = get(address, None, "/readyz", Duration::from_secs(20)).unwrap();
         assert_eq!(u64::try_from(answer.len()).unwrap(), MAX_ANSWER_BYTES);
     }
 }

@@ -14,6 +14,7 @@ macro_rules! say {
     ($($text:tt)*) => { drop(::std::io::Write::write_fmt(&mut $crate::cli::Out, format_args!("{}\n", format_args!($($text)*)))) };
 }
 
+mod audited;
 pub mod check;
 #[cfg(feature = "completions")]
 pub mod completions;
@@ -22,8 +23,11 @@ mod context;
 pub mod demo;
 pub mod dlq;
 pub mod generate;
+mod guess;
 mod hangup;
 pub mod health;
+pub mod keys;
+mod memory;
 pub mod offsets;
 mod out;
 mod patience;
@@ -42,7 +46,7 @@ pub use dlq::{Dlq, DlqAction};
 pub use offsets::{Offsets, OffsetsAction};
 pub use out::Out;
 pub use patience::Patience;
-pub use program::{failure, program, usage};
+pub use program::{command_line, failure, program};
 pub use settings::Settings;
 #[cfg(feature = "top")]
 pub use top::Top;
@@ -92,6 +96,8 @@ pub enum Command {
     Offsets(Offsets),
     /// Count, show, export, retry or replay dead letters
     Dlq(Dlq),
+    /// Print the keys of the configuration, with defaults and what they allow
+    Keys(Keys),
     /// Print a shell's completion script
     #[cfg(feature = "completions")]
     Completions(Completions),
@@ -214,6 +220,14 @@ pub enum Upsets {
     Never,
     /// One comes or goes this often.
     Every(std::time::Duration),
+}
+
+/// `keys`
+#[derive(Debug, Args)]
+pub struct Keys {
+    /// One section, such as kafka.tls, or one key [default: all]
+    #[arg(value_name = "SECTION")]
+    pub of: Option<String>,
 }
 
 /// `completions`

@@ -1,11 +1,15 @@
 //! Standard output, and whether anybody still reads it.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::plain::{Keep, visible};
 
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Standard output. It is not locked: a panic on another thread gives the terminal back, which writes there.
+/// Standard output. What a terminal would obey it is not shown, line breaks apart; files and other programs get the
+/// bytes as they are. It is not locked: a panic on another thread gives the terminal back, which writes there.
 #[derive(Debug, Clone, Copy)]
 pub struct Out;
 
@@ -25,7 +29,12 @@ fn note<T>(written: io::Result<T>) -> io::Result<T> {
 
 impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        note(io::stdout().write(bytes))
+        static IS_TERMINAL: LazyLock<bool> = LazyLock::new(|| io::stdout().is_terminal());
+        if !*IS_TERMINAL {
+            return note(io::stdout().write(bytes));
+        }
+        note(io::stdout().write_all(&visible(bytes, Keep::Lines)))?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

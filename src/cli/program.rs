@@ -4,11 +4,12 @@
 //! other commands know nothing of processors, so those of `login-pipeline` serve it as well.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
-use super::{EXIT_CLOSED_PIPE, EXIT_USAGE, Out, Run, UsageError, check, run};
+use super::{Cli, EXIT_CLOSED_PIPE, EXIT_USAGE, Out, Run, UsageError, check, guess, run};
 use crate::app::AppError;
 use crate::config::Problems;
 use crate::observe::logs;
@@ -33,14 +34,31 @@ struct Program {
 pub fn program<P: Processor + Clone>(processor: P) -> ExitCode {
     let ended = match Program::try_parse() {
         Ok(program) => run::with(&program.run, processor).unwrap_or_else(|error| failure(error.as_ref())),
-        Err(error) => usage(&error),
+        Err(error) => usage(&guess::improve(error, &Program::command(), std::env::args())),
     };
     logs::flush();
     ended
 }
 
+/// The command line of `login-pipeline`.
+///
+/// # Errors
+/// The exit code where it is none, or asks for help only; the message is printed.
+pub fn command_line() -> Result<Cli, ExitCode> {
+    let args = without_help(std::env::args_os().collect());
+    Cli::try_parse_from(args).map_err(|error| usage(&guess::improve(error, &Cli::command(), std::env::args())))
+}
+
+/// `help keys` is `keys`: clap's own help would tell no key.
+fn without_help(mut args: Vec<OsString>) -> Vec<OsString> {
+    if args.iter().skip(1).take(2).eq(["help", "keys"]) {
+        args.remove(1);
+    }
+    args
+}
+
 /// Prints clap's own message; help and version are no failure.
-pub fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error) -> ExitCode {
     let printed = error.print().is_ok();
     if error.use_stderr() {
         ExitCode::from(EXIT_USAGE)

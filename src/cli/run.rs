@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use super::{EXIT_FORCED, Run, hangup, runtime};
+use super::{EXIT_FORCED, Run, hangup, memory, runtime};
 use crate::app::{App, AppError};
 use crate::config::Config;
 use crate::observe::logs;
@@ -32,6 +32,10 @@ where
 {
     let config = args.settings.load()?;
     logs::init(config.log.format, &config.log.level)?;
+    memory::keep_private();
+    for warning in args.settings.exposed_files(&config) {
+        tracing::warn!("{warning}");
+    }
     let settings = args.settings.clone();
     let ended = runtime::run(config.pipeline.worker_threads, |stop| async move {
         hangup::obey(settings)?;

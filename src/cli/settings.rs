@@ -7,8 +7,8 @@ use clap::builder::{OsStringValueParser, PossibleValue, StringValueParser, Typed
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::config::schema::{Default, KEYS, Key, Kind};
-use crate::config::{Config, Problems, Sources};
+use crate::config::schema::{self, Default, KEYS, Key, Kind};
+use crate::config::{Config, Problems, Sources, exposed};
 
 /// What the command line says of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, std::default::Default)]
@@ -25,18 +25,31 @@ impl Settings {
         self.flags.iter().any(|(flag, _)| flag == key)
     }
 
+    /// A warning for each file with a secret that others may read, the configuration's own included.
+    pub fn exposed_files(&self, config: &Config) -> Vec<String> {
+        let by_variable = |key: &str| {
+            let variable = schema::key(key).map(Key::env).and_then(std::env::var_os);
+            variable.is_some_and(|value| !value.is_empty())
+        };
+        let is_in_file = !["kafka.sasl.password", "kafka.sasl.client_secret"].into_iter().any(by_variable);
+        let file = self.file.as_deref().filter(|_| is_in_file && config.has_secrets_of_its_own());
+        let own = file.and_then(|path| exposed("--config", path));
+        own.into_iter().chain(config.exposed_files()).collect()
+    }
+
     /// Loads the configuration with this process's environment and host name.
     ///
     /// # Errors
     ///
     /// All the problems there are.
     pub fn load(&self) -> Result<Config, Problems> {
-        Config::load(Sources {
-            file: self.file.clone(),
-            env: environment(),
-            flags: self.flags.clone(),
-            hostname: hostname(),
-        })
+        let (file, flags, env) = (self.file.clone(), self.flags.clone(), environment());
+        let other = other(&env);
+        let config = Config::load(Sources { file, env, flags, hostname: hostname() })?;
+        if let Some(hint) = other.and_then(|other| unread(&config, other)) {
+            tell!("login-pipeline: {hint}");
+        }
+        Ok(config)
     }
 }
 
@@ -54,7 +67,37 @@ fn hostname() -> Option<String> {
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
+/// Where other programs look for brokers.
+const OTHERS: [&str; 2] = ["KAFKA_BROKERS", "KAFKA_BOOTSTRAP_SERVERS"];
+
+/// The first of them that is set.
+fn other(env: &[(String, String)]) -> Option<&'static str> {
+    OTHERS.into_iter().find(|other| env.iter().any(|(name, value)| name == other && !value.is_empty()))
+}
+
+/// What to say where nobody told this program of brokers, and another one's variable does.
+fn unread(config: &Config, other: &str) -> Option<String> {
+    let brokers = schema::key("kafka.brokers")?;
+    let is_default = matches!(brokers.default, Default::Text(text) if config.kafka.brokers == [text]);
+    is_default.then(|| {
+        format!("{other} is not read, and kafka.brokers is its default: set --kafka.brokers or {}", brokers.env())
+    })
+}
+
 const CONFIG: &str = "config";
+
+/// The keys that a newcomer sets: the help of a command shows these.
+const COMMON: [&str; 9] = [
+    "kafka.brokers",
+    "kafka.security_protocol",
+    "source.topic",
+    "output.topic",
+    "dead_letter.topic",
+    "group.id",
+    "delivery.guarantee",
+    "admin.listen",
+    "log.level",
+];
 
 impl Args for Settings {
     fn augment_args(command: Command) -> Command {
@@ -64,9 +107,10 @@ impl Args for Settings {
             .value_name("FILE")
             .value_parser(OsStringValueParser::new().map(PathBuf::from)) // clap's own takes no empty one
             .help("A configuration file (TOML); the environment and flags override it");
-        let variables = "Each key is a variable too: --kafka.brokers is LOGIN_PIPELINE__KAFKA__BROKERS.\n\
+        let more = "Every key of the configuration is a flag: `login-pipeline help keys` shows the rest.\n\
+             Each is a variable too: --kafka.brokers is LOGIN_PIPELINE__KAFKA__BROKERS.\n\
              What counts: defaults < file < environment < flags.";
-        command.arg(config).args(flag_keys().map(flag)).after_long_help(variables)
+        command.arg(config).args(flag_keys().map(flag)).after_help(more)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -88,13 +132,15 @@ fn flag(key: &'static Key) -> Arg {
         Kind::Words(words) => words,
         _ => &[],
     };
+    let is_common = COMMON.contains(&key.path);
     Arg::new(key.path)
         .long(key.path)
         .value_name(key.kind.value_name())
         .value_parser(Words(words))
         .help(format!("{} [default: {default}]", key.doc))
-        .help_heading(key.section())
-        .hide_short_help(true)
+        .help_heading(if is_common { "Configuration" } else { key.section() })
+        .hide_short_help(!is_common)
+        .hide_long_help(!is_common)
 }
 
 /// Offers words to help and completions and takes any text: what is wrong with it is told with all
@@ -133,5 +179,33 @@ impl FromArgMatches for Settings {
         let text = |key: &Key| matches.get_one::<String>(key.path).map(|text| (key.path.to_owned(), text.clone()));
         self.flags = flag_keys().filter_map(text).collect();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_common_keys_exist() {
+        for path in COMMON {
+            assert!(schema::key(path).is_some_and(|key| !key.is_secret()), "{path}");
+        }
+    }
+
+    #[test]
+    fn another_programs_variable_is_hinted_at_where_ours_is_not_set() {
+        let other = |name: &str, value: &str| super::other(&[(name.to_owned(), value.to_owned())]);
+        assert_eq!(other("KAFKA_BOOTSTRAP_SERVERS", "b:9092"), Some("KAFKA_BOOTSTRAP_SERVERS"));
+        assert_eq!(other("KAFKA_BROKERS", ""), None);
+        assert_eq!(other("KAFKA_HOME", "b:9092"), None);
+        let mut config = Config::default();
+        assert_eq!(
+            unread(&config, "KAFKA_BROKERS").unwrap(),
+            "KAFKA_BROKERS is not read, and kafka.brokers is its default: set --kafka.brokers or \
+             LOGIN_PIPELINE__KAFKA__BROKERS"
+        );
+        config.kafka.brokers = vec!["b:9092".to_owned()];
+        assert_eq!(unread(&config, "KAFKA_BROKERS"), None);
     }
 }

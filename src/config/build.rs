@@ -4,8 +4,8 @@ use super::parse::Setting;
 use super::problem::{Problem, Problems};
 use super::settings::Settings;
 use super::{
-    Admin, Assignment, AssignmentMode, Config, DeadLetter, DeadLetterLimits, Delivery, Enrich, GeoIp, Group, Kafka,
-    Log, OffsetStoreKind, Offsets, Output, Privacy, enrich,
+    Admin, AdminTls, Assignment, AssignmentMode, Config, DeadLetter, DeadLetterLimits, Delivery, Enrich, GeoIp, Group,
+    Kafka, Log, OffsetStoreKind, Offsets, Output, Privacy, enrich,
 };
 use super::{Pipeline, Retry, Sasl, Security, Shutdown, Source, Stats, Tls, TokenEndpoint, Topics, route, schema};
 
@@ -103,7 +103,16 @@ pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut
         },
         retry: Retry { initial: s.at("retry.initial"), max: s.at("retry.max") },
         stats: Stats { interval: s.at("stats.interval") },
-        admin: Admin { listen: s.at("admin.listen"), token_file: s.at("admin.token_file") },
+        admin: Admin {
+            listen: s.at("admin.listen"),
+            token_file: s.at("admin.token_file"),
+            allow_plaintext: s.at("admin.allow_plaintext"),
+            tls: AdminTls {
+                cert_file: s.at("admin.tls.cert_file"),
+                key_file: s.at("admin.tls.key_file"),
+                client_ca_file: s.at("admin.tls.client_ca_file"),
+            },
+        },
         log: Log { format: s.at("log.format"), level: s.at("log.level") },
         shutdown: Shutdown { timeout: s.at("shutdown.timeout") },
         topics: Topics {

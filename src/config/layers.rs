@@ -199,9 +199,18 @@ fn one(
 }
 
 fn single(origin: String, key: &Key, text: &str) -> Layer {
-    let innermost = Dict::from([(key.name().to_owned(), Value::from(text))]);
+    let value = listed(key, text).unwrap_or_else(|| Value::from(text));
+    let innermost = Dict::from([(key.name().to_owned(), value)]);
     let within = |inner: Dict, section: &str| Dict::from([(section.to_owned(), Value::from(inner))]);
     Layer { origin, values: key.section().rsplit('.').fold(innermost, within) }
+}
+
+/// A list as a file has it, `["a:1", "b:2"]`, for a key that takes one.
+fn listed(key: &Key, text: &str) -> Option<Value> {
+    let is_list = key.kind.is_list() && text.trim_start().starts_with('[');
+    // An IPv6 address begins so too, and is no list.
+    let table = is_list.then(|| toml::from_str::<Dict>(&format!("list = {text}")).ok()).flatten();
+    table?.remove("list")
 }
 
 #[cfg(test)]

@@ -19,10 +19,12 @@
 //! # Ok::<(), login_pipeline::config::Problems>(())
 //! ```
 
+mod admin;
 mod build;
 pub(crate) mod certificate;
 mod dead_letter;
 mod enrich;
+mod exposed;
 mod extensions;
 mod idle_rules;
 mod layers;
@@ -47,17 +49,18 @@ mod token_rules;
 mod units;
 mod words;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
 
 pub use login_codec::compression::Compression;
-pub(crate) use suggest::closest;
+pub(crate) use suggest::{closest, closest_key};
 
+pub use admin::{Admin, AdminTls};
 pub use dead_letter::{DeadLetter, DeadLetterLimits, OnLimit, Oversize};
 pub use enrich::{Enrich, GeoIp, OWN_FIELDS, StaticValue};
+pub use exposed::exposed;
 pub use extensions::Extensions;
 pub use load::Sources;
 pub use parse::{is_log_level, is_topic_name};
@@ -544,25 +547,6 @@ pub struct Stats {
     /// How often the running counts are logged.
     #[serde(with = "humantime_text")]
     pub interval: Duration,
-}
-
-/// `admin.*`
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Admin {
-    /// The address of `/metrics`, `/livez`, `/readyz` and `/status`.
-    pub listen: SocketAddr,
-    /// Where the token is that lets its bearer change something; unset, nobody may.
-    pub token_file: Option<PathBuf>,
-}
-
-impl Admin {
-    /// The token, read anew; `None` where there is none.
-    ///
-    /// # Errors
-    /// What is wrong with the file.
-    pub fn token(&self) -> Result<Option<Secret>, String> {
-        self.token_file.as_deref().map(|path| security::secret_in(path, "token")).transpose()
-    }
 }
 
 /// `log.*`

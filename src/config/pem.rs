@@ -3,20 +3,27 @@
 
 use std::path::Path;
 
-use rustls::RootCertStore;
+use std::sync::Arc;
+
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, RootCertStore};
+use zeroize::Zeroizing;
 
 use super::certificate;
 
-/// The bytes of a file.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
+/// A file's path, and what is in it.
+pub(crate) type Read<'f> = (&'f Path, &'f [u8]);
+
+/// The bytes of a file, which may be secret.
+pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     // A named pipe would hold up the start for ever, and a device have no end.
     let is_file = std::fs::metadata(path).map(|found| found.is_file());
     match is_file.and_then(|is_file| if is_file { std::fs::read(path).map(Some) } else { Ok(None) }) {
-        Ok(Some(bytes)) => Ok(bytes),
+        Ok(Some(bytes)) => Ok(Zeroizing::new(bytes)),
         Ok(None) => Err(wrong(path, "is not a file")),
         Err(error) => Err(wrong(path, &format!("can't be read: {error}"))),
     }
@@ -44,7 +51,7 @@ pub(crate) fn roots(path: &Path, bytes: &[u8]) -> Result<RootCertStore, String> 
 ///
 /// # Errors
 /// What is wrong with either file, or that they do not belong together.
-pub(crate) fn identity(cert: (&Path, &[u8]), key: (&Path, &[u8])) -> Result<CertifiedKey, String> {
+pub(crate) fn identity(cert: Read<'_>, key: Read<'_>) -> Result<CertifiedKey, String> {
     let chain = certificates(cert.0, cert.1)?;
     let private = private_key(key.0, key.1)?;
     let provider = ring::default_provider();
@@ -55,6 +62,30 @@ pub(crate) fn identity(cert: (&Path, &[u8]), key: (&Path, &[u8])) -> Result<Cert
         error @ rustls::Error::InvalidCertificate(_) => unusable(cert.0, &error),
         error => wrong(key.0, &format!("holds a private key that can't be used: {error}")),
     })
+}
+
+/// A client's settings: whom it trusts, public CAs where `None`, and who it is, where it says so.
+///
+/// # Errors
+/// What is wrong with a file.
+pub(crate) fn client_config(ca: Option<Read<'_>>, own: Option<(Read<'_>, Read<'_>)>) -> Result<ClientConfig, String> {
+    let roots = match ca {
+        Some((path, bytes)) => roots(path, bytes)?,
+        None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots);
+    Ok(match own {
+        None => builder.with_no_client_auth(),
+        Some((cert, key)) => builder.with_client_cert_resolver(resolver(identity(cert, key)?)),
+    })
+}
+
+/// Shows this identity to whoever wants one.
+pub(crate) fn resolver(identity: CertifiedKey) -> Arc<dyn ResolvesClientCert> {
+    Arc::new(SingleCertAndKey::from(identity))
 }
 
 fn unusable(path: &Path, error: &rustls::Error) -> String {

@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::layers::STATIC;
 use super::schema::{self, Default, KEYS};
-use super::{Config, RouteRule};
+use super::{Config, EndpointUrl, RouteRule};
 
 impl Config {
     /// This configuration in TOML, in the schema's order, keys that are unset as comments. Loading it gives
-    /// an equal one, but for secrets, which are comments too.
+    /// an equal one, but for secrets, and a URL that may have one in it, which are comments too.
     ///
     /// # Errors
     ///
@@ -25,6 +25,9 @@ impl Config {
                 match key.path.split('.').try_fold(&values, |values, name| values.get(name)) {
                     Some(Value::String(redacted)) if key.is_secret() => {
                         line(&mut toml, format_args!("# {} = {redacted}", key.name()))
+                    }
+                    Some(url) if key.path == TOKEN_ENDPOINT_URL && self.has_hidden_query() => {
+                        line(&mut toml, format_args!("# {} = {}: its query is not shown", key.name(), scalar(url)))
                     }
                     // A key of the other mode of assignment.
                     None => {}
@@ -50,6 +53,14 @@ impl Config {
             route(&mut toml, rule)?;
         }
         Ok(toml)
+    }
+}
+
+const TOKEN_ENDPOINT_URL: &str = "kafka.sasl.token_endpoint_url";
+
+impl Config {
+    fn has_hidden_query(&self) -> bool {
+        self.kafka.security.sasl.token_endpoint.url.as_ref().is_some_and(EndpointUrl::has_query)
     }
 }
 

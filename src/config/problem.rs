@@ -5,8 +5,10 @@ use std::fmt;
 
 use figment::value::{Num, Value};
 
-use super::schema;
+use super::schema::{self, Kind};
 use super::secret::REDACTED;
+use super::token_endpoint::redacted;
+use crate::plain::Plain;
 
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +132,11 @@ pub(super) fn show(value: &Value) -> String {
 
 /// The value of `path`, which may be a key that does not exist yet: nothing secret is shown.
 pub(super) fn show_at(path: &str, value: &Value) -> String {
-    if is_secret(path) { REDACTED.to_owned() } else { show(value) }
+    match (schema::key(path).map(|key| key.kind), value.as_str()) {
+        _ if is_secret(path) => REDACTED.to_owned(),
+        (Some(Kind::Url), Some(url)) => show(&redacted(url).into()),
+        _ => show(value),
+    }
 }
 
 /// Line `number` of a file that is not TOML, without a secret that may stand in it: a password
@@ -179,14 +185,7 @@ pub(super) fn show_plain(text: &str) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for c in text.chars() {
-        match c {
-            '\'' | '"' | '\\' => escaped.push(c),
-            _ => escaped.extend(c.escape_debug()),
-        }
-    }
-    escaped
+    Plain(text).to_string()
 }
 
 fn cut(mut chars: impl Iterator<Item = char>, most: usize) -> String {

@@ -1,5 +1,5 @@
 //! Every key of the configuration, once. Parsing, the environment's names, the flags and their
-//! help, "did you mean" and `docs/CONFIGURATION.md` all come from [`KEYS`].
+//! help, "did you mean" and `docs/reference/configuration.md` all come from [`KEYS`].
 
 use std::fmt;
 use std::time::Duration;
@@ -99,6 +99,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether a file has it as a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self, Self::Brokers | Self::WordList(_) | Self::Partitions | Self::Extensions)
+    }
+
     /// The placeholder for a value in a flag's help.
     pub fn value_name(&self) -> &'static str {
         match self {
@@ -220,7 +225,7 @@ pub static KEYS: &[Key] = &[
     row("kafka.security_protocol", Kind::Words(SecurityProtocol::WORDS), "plaintext",
         "Whether connections to brokers have TLS (ssl), SASL or both"),
 
-    unset("kafka.tls.ca_file", Kind::Path, "the web's roots, built in",
+    unset("kafka.tls.ca_file", Kind::Path, "public CAs, built in",
         "PEM file of the certificates that may sign the brokers'; read again when it changes"),
     unset("kafka.tls.cert_file", Kind::Path, "no client certificate",
         "PEM file of this client's certificate chain, for mutual TLS; read again when it changes"),
@@ -239,7 +244,7 @@ pub static KEYS: &[Key] = &[
         "OAUTHBEARER: the file with the bearer token, read for each connection"),
     unset("kafka.sasl.token_endpoint_url", Kind::Url, "this or token_file, for OAUTHBEARER",
         "OAUTHBEARER: the token endpoint of an OAuth or OIDC provider, asked by the client credentials grant; tokens are asked for again before they expire"),
-    unset("kafka.sasl.token_endpoint_ca_file", Kind::Path, "the web's roots, built in",
+    unset("kafka.sasl.token_endpoint_ca_file", Kind::Path, "public CAs, built in",
         "PEM file of the certificates that may sign the token endpoint's; read again when it changes"),
     unset("kafka.sasl.client_id", Kind::Text, "required with token_endpoint_url",
         "The client that the token endpoint knows; brokers see kafka.client_id"),
@@ -250,9 +255,9 @@ pub static KEYS: &[Key] = &[
     unset("kafka.sasl.scope", Kind::Text, "what the endpoint gives by itself",
         "What the tokens are to be good for: scopes, with spaces between"),
     unset("kafka.sasl.audience", Kind::Text, "what the endpoint gives by itself",
-        "Whom the tokens are to be good for, where the token endpoint wants that named: the request's audience"),
+        "Whom the tokens are to be good for, where the token endpoint wants that named, as Auth0 does: the request's audience"),
     unset("kafka.sasl.extensions", Kind::Extensions, "none",
-        "OAUTHBEARER: what brokers want to know beside the token (SASL extensions, KIP-342), such as logicalCluster=lkc-1"),
+        "OAUTHBEARER: what brokers want to know beside the token (SASL extensions, KIP-342), such as logicalCluster=lkc-1,identityPoolId=pool-1 for Confluent Cloud"),
     row("kafka.sasl.allow_plaintext", Kind::Boolean, "false",
         "Whether the network may read what is secret: a password or token that PLAIN or OAUTHBEARER sends over sasl_plaintext, a client's secret on its way to an http:// token endpoint on another host"),
 
@@ -333,7 +338,7 @@ pub static KEYS: &[Key] = &[
     unset("group.instance_id", Kind::Text, "dynamic membership",
         "This instance's id across restarts: within the session timeout it gets its partitions back"),
     row("group.protocol", Kind::Words(GroupProtocol::WORDS), "auto",
-        "Kafka's protocol for groups: KIP-848's (consumer), the older one (classic), or by what brokers offer"),
+        "Kafka's protocol for groups: KIP-848's (consumer), the older one (classic), or the former where brokers are of Kafka 4.0 or later"),
     row("group.assignors", Kind::WordList(AssignorKind::WORDS), "cooperative-sticky",
         "Classic protocol: how partitions are shared, in order of preference; all members need one in common"),
     unset("group.server_assignor", Kind::Text, "the broker's default",
@@ -359,7 +364,7 @@ pub static KEYS: &[Key] = &[
     unset("delivery.transactional_id_prefix", Kind::Text, "group.id",
         "Exactly once: begins the transactional ids, which end in the source topic and partition"),
     row("delivery.transaction_version", Kind::Words(TransactionVersions::WORDS), "1",
-        "Exactly once: Kafka's transactions of version 1, or of the latest that the cluster has (auto); see docs/DELIVERY.md"),
+        "Exactly once: Kafka's transactions of version 1, or of the latest that the cluster has (auto); see docs/concepts/delivery.md"),
     row("delivery.transaction_interval", WAIT, "100ms",
         "Exactly once: a transaction is committed when it is this old"),
     row("delivery.transaction_max_bytes", Kind::Size(KIB, GIB), "4MiB",
@@ -387,7 +392,16 @@ pub static KEYS: &[Key] = &[
     row("admin.listen", Kind::Address, "127.0.0.1:9464",
         "The address of /metrics, /livez, /readyz and /status"),
     unset("admin.token_file", Kind::Path, "nobody may change anything",
-        "A file with the token that lets its bearer resume a paused partition and change the log's level"),
+        "A file with the token, of 16 bytes or more, that lets its bearer resume a paused partition and change the log's level"),
+    row("admin.allow_plaintext", Kind::Boolean, "false",
+        "Whether that token may cross the network readable: without admin.tls, to an address that is not loopback"),
+
+    unset("admin.tls.cert_file", Kind::Path, "plain HTTP",
+        "PEM file of the admin port's certificate chain; read again when it changes"),
+    unset("admin.tls.key_file", Kind::Path, "plain HTTP",
+        "PEM file of that certificate's private key, without a passphrase"),
+    unset("admin.tls.client_ca_file", Kind::Path, "clients need no certificate",
+        "PEM file of the certificates that may sign the clients', for mutual TLS; read again when it changes. Who shows the port's own certificate is let in as well, as `health` does"),
 
     row("log.format", Kind::Words(LogFormat::WORDS), "text",
         "Log lines for people, or one JSON object a line"),

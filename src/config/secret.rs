@@ -1,20 +1,24 @@
 //! Text that nobody sees: passwords and tokens.
+//!
+//! What is dropped is overwritten. Copies that others make are not: the loader of the configuration of what is written in
+//! it, a connection's buffers, the kernel.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
+use zeroize::Zeroizing;
 
 /// What stands for a secret wherever it would be shown.
 pub(crate) const REDACTED: &str = "[redacted]";
 
 /// A password or a token. However it is printed, `[redacted]` comes out.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Keeps `text` from sight.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(Zeroizing::new(text.into()))
     }
 
     /// The text itself: for the broker, and for nobody else.
@@ -24,7 +28,7 @@ impl Secret {
 
     /// `text`, such as a broker's answer, without this secret.
     pub fn hidden_in(&self, text: &str) -> String {
-        if self.0.is_empty() { text.to_owned() } else { text.replace(&self.0, REDACTED) }
+        if self.0.is_empty() { text.to_owned() } else { text.replace(self.expose(), REDACTED) }
     }
 }
 
@@ -66,6 +70,8 @@ mod tests {
             assert!(!shown.contains("canary") && shown.contains(REDACTED), "{shown}");
         }
         assert_eq!(secret.expose(), "canary-7");
+        fn overwritten_on_drop(_: &impl zeroize::ZeroizeOnDrop) {}
+        overwritten_on_drop(&secret.0);
         assert_eq!(Secret::new("").hidden_in("as it is"), "as it is");
     }
 }

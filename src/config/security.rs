@@ -49,7 +49,7 @@ impl SecurityProtocol {
 /// `kafka.tls.*`
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Tls {
-    /// Who may sign the brokers' certificates; the web's roots where `None`.
+    /// Who may sign the brokers' certificates; public CAs where `None`.
     pub ca_file: Option<PathBuf>,
     /// This client's certificate, those that sign it behind it.
     pub cert_file: Option<PathBuf>,
@@ -146,8 +146,8 @@ pub(crate) fn is_bearer_token(text: &str) -> bool {
 /// The text of a file, without the line end that editors leave.
 pub(super) fn secret_in(path: &Path, what: &str) -> Result<Secret, String> {
     let text = pem::read(path)?;
-    let text = String::from_utf8(text).map_err(|_| pem::wrong(path, "is not UTF-8"))?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = str::from_utf8(&text).map_err(|_| pem::wrong(path, "is not UTF-8"))?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     match text {
         "" => Err(pem::wrong(path, &format!("holds no {what}"))),

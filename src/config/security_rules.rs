@@ -1,10 +1,11 @@
 //! Keys of TLS and SASL that contradict each other, and files that do not hold what they must.
 
 use std::net::Ipv6Addr;
+use std::path::Path;
 
 use super::problem::{Problem, Problems};
 use super::settings::Settings;
-use super::{Config, Kafka, SaslMechanism, Security, pem, schema, token_rules};
+use super::{Admin, AdminTls, Config, Kafka, SaslMechanism, Security, pem, schema, token_rules};
 
 const PROTOCOL: &str = "kafka.security_protocol";
 const CA_FILE: &str = "kafka.tls.ca_file";
@@ -14,7 +15,12 @@ pub(super) const MECHANISM: &str = "kafka.sasl.mechanism";
 const USERNAME: &str = "kafka.sasl.username";
 const PASSWORD: &str = "kafka.sasl.password";
 const PASSWORD_FILE: &str = "kafka.sasl.password_file";
+const ADMIN_LISTEN: &str = "admin.listen";
 const ADMIN_TOKEN_FILE: &str = "admin.token_file";
+const ADMIN_ALLOW_PLAINTEXT: &str = "admin.allow_plaintext";
+const ADMIN_CERT_FILE: &str = "admin.tls.cert_file";
+const ADMIN_KEY_FILE: &str = "admin.tls.key_file";
+const ADMIN_CLIENT_CA_FILE: &str = "admin.tls.client_ca_file";
 pub(super) const ALLOW_PLAINTEXT: &str = "kafka.sasl.allow_plaintext";
 
 const TLS: [&str; 3] = [CA_FILE, CERT_FILE, KEY_FILE];
@@ -23,7 +29,7 @@ const SASL: [&str; 4] = [MECHANISM, USERNAME, PASSWORD, PASSWORD_FILE];
 /// Notes all that is wrong with how connections are to be secured.
 pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problems) {
     let mut rules = Rules { settings, problems };
-    rules.file(&[ADMIN_TOKEN_FILE], config.admin.token_file.as_ref().map(|_| config.admin.token().map(drop)));
+    rules.admin(&config.admin);
     let kafka = &config.kafka;
     if !settings.is_sound(PROTOCOL) {
         return; // what the other keys mean is not known
@@ -50,16 +56,18 @@ pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problem
     if protocol.has_tls() {
         rules.file(&[CA_FILE], tls.ca_file.as_deref().map(|path| pem::roots(path, &pem::read(path)?).map(drop)));
         let pair = tls.cert_file.as_deref().zip(tls.key_file.as_deref());
-        let identity = pair.map(|(cert, key)| {
-            let (chain, private) = (pem::read(cert)?, pem::read(key)?);
-            pem::identity((cert, &chain), (key, &private)).map(drop)
-        });
-        rules.file(&[CERT_FILE, KEY_FILE], identity);
+        rules.file(&[CERT_FILE, KEY_FILE], pair.map(identity));
     }
     if protocol.has_sasl() {
         rules.file(&[PASSWORD_FILE], sasl.password_file.as_ref().map(|_| sasl.password().map(drop)));
         token_rules::files(&mut rules, sasl);
     }
+}
+
+/// Whether these files hold a certificate and its key.
+fn identity((cert, key): (&Path, &Path)) -> Result<(), String> {
+    let (chain, private) = (pem::read(cert)?, pem::read(key)?);
+    pem::identity((cert, &chain), (key, &private)).map(drop)
 }
 
 /// Notes problems of keys that belong together.
@@ -69,6 +77,33 @@ pub(super) struct Rules<'a> {
 }
 
 impl Rules<'_> {
+    fn admin(&mut self, admin: &Admin) {
+        for (given, other) in [(ADMIN_CERT_FILE, ADMIN_KEY_FILE), (ADMIN_KEY_FILE, ADMIN_CERT_FILE)] {
+            if self.settings.is_given(given) && !self.settings.is_given(other) {
+                self.missing(other, &[given], "a certificate and its private key go together");
+            }
+        }
+        let AdminTls { cert_file, key_file, client_ca_file } = &admin.tls;
+        if !self.settings.is_given(ADMIN_CERT_FILE) {
+            self.unused(
+                &[ADMIN_CLIENT_CA_FILE],
+                ADMIN_LISTEN,
+                "only TLS asks clients for certificates",
+                ADMIN_CERT_FILE,
+            );
+        }
+        let is_readable = !admin.tls.is_on() && !admin.listen.ip().to_canonical().is_loopback();
+        if is_readable && admin.token_file.is_some() && !admin.allow_plaintext {
+            let wrong = "the admin token would cross the network readable";
+            let allowed = "admin.tls.cert_file and key_file, an admin.listen on loopback, or true if you mean it";
+            self.push(ADMIN_ALLOW_PLAINTEXT, &[ADMIN_TOKEN_FILE, ADMIN_LISTEN], wrong, allowed);
+        }
+        self.file(&[ADMIN_TOKEN_FILE], admin.token_file.as_ref().map(|_| admin.token().map(drop)));
+        self.file(&[ADMIN_CERT_FILE, ADMIN_KEY_FILE], cert_file.as_deref().zip(key_file.as_deref()).map(identity));
+        let ca = client_ca_file.as_deref();
+        self.file(&[ADMIN_CLIENT_CA_FILE], ca.map(|path| pem::roots(path, &pem::read(path)?).map(drop)));
+    }
+
     fn tls(&mut self, kafka: &Kafka) {
         for (given, other) in [(CERT_FILE, KEY_FILE), (KEY_FILE, CERT_FILE)] {
             if self.settings.is_given(given) && !self.settings.is_given(other) {

@@ -10,7 +10,7 @@ pub(crate) fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a 
 
 /// The key most likely meant by the unknown `path`: one spelled like it, or of the same name in
 /// another section.
-pub(super) fn closest_key(path: &str) -> Option<&'static Key> {
+pub(crate) fn closest_key(path: &str) -> Option<&'static Key> {
     let path = path.to_lowercase();
     best(KEYS.iter().map(|key| (alike(&path, key.path).max(same_name(&path, key)), key)))
 }

@@ -1,6 +1,7 @@
 //! `kafka.sasl.token_endpoint_url` and what goes with it: where bearer tokens come from, and as whom they
 //! are asked for.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -17,7 +18,7 @@ pub struct TokenEndpoint {
     /// Where it is; `None` where tokens come from a file.
     #[serde(rename = "token_endpoint_url")]
     pub url: Option<EndpointUrl>,
-    /// Who may sign its certificate; the web's roots where `None`.
+    /// Who may sign its certificate; public CAs where `None`.
     #[serde(rename = "token_endpoint_ca_file")]
     pub ca_file: Option<PathBuf>,
     /// As whom tokens are asked for.
@@ -47,7 +48,7 @@ impl TokenEndpoint {
 }
 
 /// An http or https URL that a request can be sent to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EndpointUrl {
     text: String,
     has_tls: bool,
@@ -83,15 +84,35 @@ impl EndpointUrl {
         &self.target
     }
 
-    /// The URL without its query, for people.
+    /// The URL without its query, which may have a key in it, for people.
     pub fn shown(&self) -> &str {
         self.text.split_once('?').map_or(&self.text, |(shown, _)| shown)
+    }
+
+    /// Whether [`shown`](Self::shown) leaves anything out.
+    pub fn has_query(&self) -> bool {
+        self.text.contains('?')
     }
 
     /// Whether what is sent there stays on this machine.
     pub fn is_loopback(&self) -> bool {
         self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
+}
+
+impl fmt::Debug for EndpointUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EndpointUrl").field(&self.shown()).finish()
+    }
+}
+
+/// `text`, perhaps a URL that is wrong in some other way, without what may be secret in it.
+pub(super) fn redacted(text: &str) -> String {
+    let shown = text.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = shown.split_once("://").map_or(("", shown), |(scheme, rest)| (scheme, rest));
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    format!("{scheme}{separator}{host}")
 }
 
 impl FromStr for EndpointUrl {
@@ -140,9 +161,10 @@ impl FromStr for EndpointUrl {
     }
 }
 
+/// As it is shown, wherever that is.
 impl Serialize for EndpointUrl {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
+        serializer.serialize_str(self.shown())
     }
 }
 
@@ -162,8 +184,24 @@ mod tests {
         ] {
             let url: EndpointUrl = text.parse().unwrap();
             assert_eq!((url.has_tls(), url.host(), url.port(), url.target()), (has_tls, host, port, target), "{text}");
-            assert_eq!(serde_json::to_value(&url).unwrap(), text);
-            assert!(!url.shown().contains('?'));
+            assert_eq!(serde_json::to_value(&url).unwrap(), text.split('?').next().unwrap());
+            assert_eq!(url.has_query(), text.contains('?'));
+        }
+    }
+
+    #[test]
+    fn nobody_is_shown_a_query_or_a_user() {
+        let url: EndpointUrl = "https://login.example/t?key=canary".parse().unwrap();
+        for shown in [url.shown().to_owned(), format!("{url:?}"), serde_json::to_string(&url).unwrap()] {
+            assert!(shown.contains("https://login.example/t") && !shown.contains("canary"), "{shown}");
+        }
+        for (wrong, shown) in [
+            ("https://me:canary@login.example:x/t?key=canary#canary", "https://login.example:x/t"),
+            ("https://canary@login.example", "https://login.example"),
+            ("me:canary@login.example/t?canary", "login.example/t"),
+            ("ftp://login.example/t", "ftp://login.example/t"),
+        ] {
+            assert_eq!(redacted(wrong), shown);
         }
     }
 

@@ -63,7 +63,8 @@ impl Database {
         if std::fs::metadata(path).is_ok_and(|found| found.len() > LARGEST) {
             return Err(pem::wrong(path, &format!("has more than {LARGEST} bytes")));
         }
-        Self::parse(pem::read(path)?).map_err(|why| pem::wrong(path, &format!("is not a MaxMind DB file: {why}")))
+        let bytes = std::mem::take(&mut *pem::read(path)?);
+        Self::parse(bytes).map_err(|why| pem::wrong(path, &format!("is not a MaxMind DB file: {why}")))
     }
 
     /// The database in these bytes.

@@ -17,7 +17,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::lock;
-use super::plain::{ANY, Plain, first_of};
+use super::plain::{ANY, first_of};
+use crate::plain::Plain;
 
 /// Health of the whole process. Clones are the same.
 #[derive(Debug, Clone)]

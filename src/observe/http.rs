@@ -5,6 +5,7 @@
 //! be slow with.
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -24,16 +25,20 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ring::digest::{SHA256, digest};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::admin_tls::Acceptor;
 use super::live::Live;
-use super::operator::{self, NotAdmitted};
+use super::operator::{self, Client, NotAdmitted, Refusal};
 use super::places::{Place, Places};
-use super::{Format, Observe, Reason, log_level, page, process};
+use super::{Format, Observe, Reason, host, log_level, page, process};
 use crate::config::Admin;
+use crate::http_client::Stream;
+use crate::plain::{Keep, visible};
 
 /// The largest request head: the least that hyper allows as a buffer.
 const MAX_HEAD_BYTES: usize = 8 * 1024;
@@ -68,6 +73,14 @@ const INDEX: &str = "login-pipeline\n\n\
 /// What a connection gets that finds every place kept, before it is closed.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
+/// What a client gets that speaks HTTP where HTTPS is spoken.
+const SPEAKS_TLS: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
+                            content-length: 41\r\n\r\nthis port speaks TLS: ask it by https://\n";
+
+/// The first byte of a TLS handshake.
+const HANDSHAKE: u8 = 22;
+
 /// The admin server's socket, bound and not yet served.
 #[derive(Debug)]
 pub struct AdminServer {
@@ -75,6 +88,7 @@ pub struct AdminServer {
     address: SocketAddr,
     limits: Limits,
     admin: Arc<Admin>,
+    tls: Option<Arc<Acceptor>>,
 }
 
 /// What one client, or all of them, may take.
@@ -128,7 +142,8 @@ impl AdminServer {
         let at = |source| BindError { address, source };
         let listener = listen(address).map_err(at)?;
         let address = listener.local_addr().map_err(at)?;
-        Ok(Self { listener, address, limits: Limits::default(), admin: Arc::new(admin.clone()) })
+        let tls = Acceptor::new(&admin.tls).map(Arc::new);
+        Ok(Self { listener, address, limits: Limits::default(), admin: Arc::new(admin.clone()), tls })
     }
 
     /// The same with other limits.
@@ -148,13 +163,15 @@ impl AdminServer {
         let places = Places::new(self.limits.connections);
         let connections = TaskTracker::new();
         let live = Live::new(observe.clone());
+        let is_loopback = self.address.ip().to_canonical().is_loopback();
         let feeding = (Arc::clone(&live), shutdown.clone());
         connections.spawn(async move { feeding.0.run(feeding.1).await }.boxed());
         while let Some(accepted) = shutdown.run_until_cancelled(self.listener.accept()).await {
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, address)) => {
+                    let tls = self.tls.clone();
                     let Some(waiting) = silent.take().await else {
-                        refuse(stream);
+                        refuse(stream, tls.is_some());
                         continue;
                     };
                     let (observe, shutdown) = (observe.clone(), shutdown.clone());
@@ -162,13 +179,16 @@ impl AdminServer {
                     let (places, limits) = (places.clone(), self.limits);
                     connections.spawn(
                         async move {
-                            if !speaks(&stream, &waiting, limits.head, &shutdown).await {
-                                return;
-                            }
-                            let Some(place) = places.take().await else { return refuse(stream) };
+                            let Some(first) = speaks(&stream, &waiting, limits.head, &shutdown).await else { return };
+                            let Some(place) = places.take().await else { return refuse(stream, tls.is_some()) };
                             drop(waiting);
+                            if tls.is_some() && first != HANDSHAKE {
+                                return say(stream, SPEAKS_TLS, "a client of the admin port speaks no TLS");
+                            }
                             let ends = Instant::now() + limits.age;
-                            let served = Served { observe, admin, live, place, ends, shutdown };
+                            let client = Client { address, certificate: None };
+                            let served =
+                                Served { observe, admin, live, place, ends, shutdown, tls, client, is_loopback };
                             // Boxed: who is silent is not to hold the room for it.
                             Box::pin(converse(stream, served, limits)).await;
                         }
@@ -202,11 +222,16 @@ fn is_the_clients(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-/// As much of a refusal as fits into the socket's empty buffer, which is all of it. tokio does not
+/// Turns a connection away; without a word where that would take a TLS handshake.
+fn refuse(stream: TcpStream, has_tls: bool) {
+    say(stream, if has_tls { b"" } else { REFUSAL }, "too many connections to the admin port");
+}
+
+/// As much of an answer as fits into the socket's empty buffer, which is all of it. tokio does not
 /// know yet that the socket is writable and would put a write off.
-fn refuse(stream: TcpStream) {
-    let written = stream.into_std().and_then(|mut stream| stream.write(REFUSAL));
-    tracing::debug!(error = written.err().map(tracing::field::display), "too many connections to the admin port");
+fn say(stream: TcpStream, answer: &[u8], why: &'static str) {
+    let written = stream.into_std().and_then(|mut stream| stream.write(answer));
+    tracing::debug!(error = written.err().map(tracing::field::display), "{why}");
 }
 
 /// What is served to one connection.
@@ -218,18 +243,22 @@ struct Served {
     /// When its age is up.
     ends: Instant,
     shutdown: CancellationToken,
+    tls: Option<Arc<Acceptor>>,
+    client: Client,
+    /// Whether the port is on loopback.
+    is_loopback: bool,
 }
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Whether a client says anything in time, and before its place is another's. Until then nothing is set up
+/// The first byte that a client says in time, and before its place is another's. Until then nothing is set up
 /// for it: a thousand that are silent cost their sockets.
-async fn speaks(stream: &TcpStream, waiting: &Place, patience: Duration, shutdown: &CancellationToken) -> bool {
+async fn speaks(stream: &TcpStream, waiting: &Place, patience: Duration, shutdown: &CancellationToken) -> Option<u8> {
     let (lost, mut first) = (waiting.lost(), [0]);
     tokio::select! {
-        said = timeout(patience, stream.peek(&mut first)) => matches!(said, Ok(Ok(1..))),
-        () = lost.cancelled() => false,
-        () = shutdown.cancelled() => false,
+        said = timeout(patience, stream.peek(&mut first)) => matches!(said, Ok(Ok(1..))).then_some(first[0]),
+        () = lost.cancelled() => None,
+        () = shutdown.cancelled() => None,
     }
 }
 
@@ -241,7 +270,34 @@ async fn converse(stream: TcpStream, served: Served, limits: Limits) {
     }
 }
 
-async fn talk(stream: TcpStream, served: Served, limits: Limits) {
+/// The connection as requests come over it, once its client has shown what it must; `None` where it did not.
+async fn secured(stream: TcpStream, served: &mut Served, patience: Duration) -> Option<Box<dyn Stream>> {
+    let Some(tls) = served.tls.clone() else { return Some(Box::new(stream)) };
+    let shutdown = served.shutdown.clone();
+    let accepted = shutdown.run_until_cancelled(timeout(patience, tls.accept(stream))).await?;
+    match accepted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(stream) => {
+            let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            served.client.certificate = shown.map(|certificate| hex(digest(&SHA256, certificate).as_ref()));
+            Some(Box::new(stream))
+        }
+        Err(error) => {
+            served.observe.metrics.admin_refused(Refusal::Tls);
+            tracing::warn!(by = %served.client, %error, "TLS handshake at the admin port failed");
+            None
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}"); // writing to a String does not fail
+        hex
+    })
+}
+
+async fn talk(stream: TcpStream, mut served: Served, limits: Limits) {
+    let Some(stream) = secured(stream, &mut served, limits.head).await else { return };
     let (ends, shutdown) = (served.ends, served.shutdown.clone());
     let service = service_fn(|request| {
         served.place.asks(Instant::now(), false);
@@ -274,8 +330,15 @@ async fn talk(stream: TcpStream, served: Served, limits: Limits) {
 
 /// The answer to one request. For HEAD, hyper sends the same head and no body.
 async fn answer(served: &Served, request: Request<Incoming>, patience: Duration) -> Response<Body> {
+    if served.is_loopback && !host::is_local(&request) {
+        let Served { observe, client, .. } = served;
+        observe.metrics.admin_refused(Refusal::Host);
+        tracing::warn!(by = %client, "admin request refused: it names a host that is not this machine (DNS rebinding?)");
+        return Page::error(StatusCode::MISDIRECTED_REQUEST, host::REFUSAL).into_response();
+    }
     if (request.uri().path(), request.method()) == ("/log-level", &Method::PUT) {
-        let (code, told) = log_level::put(&served.admin, request, patience).await;
+        let Served { admin, observe, client, .. } = served;
+        let (code, told) = log_level::put(admin, &observe.metrics, client, request, patience).await;
         return Page { code, content_type: TEXT, body: told.into() }.into_response();
     }
     look(served, &request)
@@ -302,7 +365,7 @@ fn look<B>(served: &Served, request: &Request<B>) -> Response<Body> {
             return other_method("GET, HEAD, PUT");
         }
         "/log-level" => |_| Page::ok(TEXT, log_level::get()),
-        "/resume" => return resume(&served.observe, &served.admin, request),
+        "/resume" => return resume(served, request),
         _ => return Page::error(StatusCode::NOT_FOUND, "not found\n").into_response(),
     };
     match *request.method() {
@@ -342,11 +405,13 @@ fn other_method(allowed: &'static str) -> Response<Body> {
 }
 
 /// Resumes what is paused: all of it, or `?partition=N`.
-fn resume<B>(observe: &Observe, admin: &Admin, request: &Request<B>) -> Response<Body> {
+fn resume<B>(Served { observe, admin, client, .. }: &Served, request: &Request<B>) -> Response<Body> {
+    const ACTION: &str = "resume";
     if request.method() != Method::POST {
         return other_method("POST");
     }
-    if let Err(NotAdmitted { code, why }) = operator::admit(admin, request.headers().get(AUTHORIZATION)) {
+    let authorization = request.headers().get(AUTHORIZATION);
+    if let Err(NotAdmitted { code, why }) = operator::admit(admin, authorization, &observe.metrics, (client, ACTION)) {
         return Page::error(code, why).into_response();
     }
     let partition = match request.uri().query().map(|query| query.strip_prefix("partition=").map(str::parse)) {
@@ -355,10 +420,12 @@ fn resume<B>(observe: &Observe, admin: &Admin, request: &Request<B>) -> Response
         Some(_) => return Page::error(StatusCode::BAD_REQUEST, "wants ?partition=N, or nothing\n").into_response(),
     };
     let resumed = observe.paused.resume(partition);
+    let what = partition.map_or_else(|| "all partitions".to_owned(), |partition: i32| format!("partition {partition}"));
+    operator::note(ACTION, client, &what, &format!("resumed: {resumed:?}"));
     tracing::info!(partitions = ?resumed, "asked to resume what is paused");
     match &resumed[..] {
         [] => Page::error(StatusCode::CONFLICT, "nothing of that is paused\n").into_response(),
-        _ => Page::ok(TEXT, format!("resumed: {resumed:?}\n")).into_response(),
+        _ => Page::made(TEXT, format!("resumed: {resumed:?}\n")).into_response(),
     }
 }
 
@@ -373,8 +440,13 @@ impl Page {
         Self { code: StatusCode::OK, content_type, body: body.into() }
     }
 
-    fn error(code: StatusCode, body: impl Into<Bytes>) -> Self {
-        Self { code, content_type: TEXT, body: body.into() }
+    /// What is made of what others wrote: whoever looks at it with curl has a terminal.
+    fn made(content_type: HeaderValue, body: impl AsRef<[u8]>) -> Self {
+        Self::ok(content_type, visible(body.as_ref(), Keep::Lines).into_owned())
+    }
+
+    fn error(code: StatusCode, body: impl AsRef<[u8]>) -> Self {
+        Self { code, ..Self::made(TEXT, body) }
     }
 
     /// 200, or 503 with a reason on each line.
@@ -389,12 +461,12 @@ impl Page {
     }
 
     fn metrics(observe: &Observe, format: Format) -> Self {
-        Self::ok(HeaderValue::from_static(format.content_type()), observe.metrics.encode_as(format))
+        Self::made(HeaderValue::from_static(format.content_type()), observe.metrics.encode_as(format))
     }
 
     fn status(observe: &Observe) -> Self {
         match serde_json::to_vec(&observe.status()) {
-            Ok(json) => Self::ok(JSON, json),
+            Ok(json) => Self::made(JSON, json),
             Err(error) => {
                 tracing::error!(%error, "the status can't be written as JSON");
                 Self::error(StatusCode::INTERNAL_SERVER_ERROR, "the status can't be written as JSON\n")

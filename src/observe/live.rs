@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::history::{Charts, EVERY, History};
 use super::status::{PartitionState, Status};
 use super::{Observe, lock};
+use crate::plain::{Keep, visible};
 
 /// How often watchers hear.
 const LIVE: Duration = Duration::from_secs(2);
@@ -176,7 +177,7 @@ impl Live {
         let mut state = self.state();
         state.status.configuration = Value::Null;
         let frame = match serde_json::to_string(&state) {
-            Ok(json) => Bytes::from(format!("retry: 1000\ndata: {json}\n\n")),
+            Ok(json) => visible(format!("retry: 1000\ndata: {json}\n\n").as_bytes(), Keep::Lines).into_owned().into(),
             Err(error) => {
                 tracing::error!(%error, "the page's state can't be written as JSON");
                 Bytes::from_static(b": see the log\n\n")

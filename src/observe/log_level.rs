@@ -8,17 +8,28 @@ use hyper::header::AUTHORIZATION;
 use hyper::{Request, StatusCode};
 use tokio::time::timeout;
 
+use super::Metrics;
 use super::logs::level;
-use super::operator::{self, NotAdmitted};
+use super::operator::{self, Client, NotAdmitted};
 use crate::config::{Admin, is_log_level};
+
+/// As the audit calls it.
+const ACTION: &str = "log_level";
 
 /// The longest body.
 const MAX_BYTES: usize = 1_024;
 
 /// Puts the level of the request's body in force, which has `patience` to come. Tells what is in
 /// force now, or what is wrong.
-pub(super) async fn put(admin: &Admin, request: Request<Incoming>, patience: Duration) -> (StatusCode, String) {
-    if let Err(NotAdmitted { code, why }) = operator::admit(admin, request.headers().get(AUTHORIZATION)) {
+pub(super) async fn put(
+    admin: &Admin,
+    metrics: &Metrics,
+    client: &Client,
+    request: Request<Incoming>,
+    patience: Duration,
+) -> (StatusCode, String) {
+    let authorization = request.headers().get(AUTHORIZATION);
+    if let Err(NotAdmitted { code, why }) = operator::admit(admin, authorization, metrics, (client, ACTION)) {
         return (code, why.to_owned());
     }
     let refused = |why: &str| (StatusCode::BAD_REQUEST, format!("{why}\n"));
@@ -40,8 +51,12 @@ pub(super) async fn put(admin: &Admin, request: Request<Incoming>, patience: Dur
     match level::set(directives) {
         Ok(()) if !said => say(),
         Ok(()) => {}
-        Err(error) => return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        Err(error) => {
+            operator::note(ACTION, client, directives, &format!("failed: {error}"));
+            return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"));
+        }
     }
+    operator::note(ACTION, client, directives, "done");
     (StatusCode::OK, get())
 }
 

@@ -1,7 +1,7 @@
 //! The log: lines on standard error, for people or for machines.
 //!
 //! In JSON each line is one object: `timestamp`, `level`, `target`, `message`, an event's own
-//! fields beside them, and `span` where there is one. docs/RUNBOOK.md has a table of all fields.
+//! fields beside them, and `span` where there is one. docs/guides/runbook.md has a table of all fields.
 
 pub mod level;
 pub mod repeats;
@@ -23,7 +23,9 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use self::level::Swap;
 use self::repeats::Repeats;
 use self::writer::{Handle, Queue};
+use crate::audit;
 use crate::config::LogFormat;
+use crate::plain::{Keep, visible};
 
 /// How long the end of the process waits for the last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -78,7 +80,7 @@ pub fn init(format: LogFormat, directives: &str) -> Result<(), LogError> {
     let colours = io::stderr().is_terminal() && colours_are_wanted();
     let repeats = Repeats::default();
     let queue = Queue::of_process();
-    let handle = Handle(Arc::clone(&queue));
+    let handle = Handle { queue: Arc::clone(&queue), keep: if colours { Keep::Colours } else { Keep::Nothing } };
     let (subscriber, swap) = subscriber(format, filter, move || handle.clone(), colours, repeats.clone());
     subscriber.try_init().map_err(LogError::Again)?;
     queue.start().map_err(LogError::Thread)?;
@@ -90,18 +92,21 @@ pub fn init(format: LogFormat, directives: &str) -> Result<(), LogError> {
 }
 
 /// The filter that `directives` ask for. rskafka logs an error each time something fails that we
-/// try again and report ourselves, so it is silent unless the directives name it.
+/// try again and report ourselves, so it is silent unless the directives name it; the audit is heard unless they do.
 ///
 /// # Errors
 /// [`LogError::Directives`], so that a configuration can be refused before anything is set up.
 pub fn filter(directives: &str) -> Result<Targets, LogError> {
-    let names_rskafka = directives.split(',').any(|directive| {
-        let rest = directive.trim().strip_prefix("rskafka");
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':']))
-    });
-    let quiet = (!names_rskafka).then_some("rskafka=off");
+    let names = |target: &str| {
+        directives.split(',').any(|directive| {
+            let rest = directive.trim().strip_prefix(target);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':']))
+        })
+    };
+    let quiet = (!names("rskafka")).then_some("rskafka=off");
+    let audit = (!names(audit::TARGET)).then_some("audit=info");
     let given = directives.split(',').map(str::trim).filter(|directive| !directive.is_empty());
-    let all: Vec<_> = given.chain(quiet).collect();
+    let all: Vec<_> = given.chain(quiet).chain(audit).collect();
     let refused = |source| LogError::Directives { directives: directives.to_owned(), source };
     all.join(",").parse().map_err(refused)
 }
@@ -141,9 +146,12 @@ fn filtered(
 /// Says a line to whoever runs this on standard error, behind what was logged. Where nobody takes it
 /// there is nobody to tell, which is no reason to fail.
 pub fn tell(line: fmt::Arguments<'_>) {
+    let line = format!("{line}\n");
+    // Lines of ours may be several, as of what is wrong with a configuration.
+    let line = visible(line.as_bytes(), Keep::Lines);
     match QUEUE.get() {
-        Some(queue) => queue.push(format!("{line}\n").as_bytes()),
-        None => drop(writeln!(io::stderr(), "{line}")),
+        Some(queue) => queue.push(&line),
+        None => drop(io::stderr().write_all(&line)),
     }
 }
 
@@ -185,7 +193,8 @@ pub(crate) mod testing {
 
     use tracing::subscriber::DefaultGuard;
 
-    use super::{LogFormat, Repeats, filter, subscriber};
+    use super::writer::line_of;
+    use super::{Keep, LogFormat, Repeats, filter, subscriber};
 
     /// What was logged.
     #[derive(Debug, Clone, Default)]
@@ -203,7 +212,7 @@ pub(crate) mod testing {
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
+            self.0.lock().unwrap().extend_from_slice(&line_of(bytes, Keep::Nothing));
             Ok(bytes.len())
         }
 
@@ -233,6 +242,7 @@ pub(crate) mod testing {
 mod tests {
     use super::testing::captured_as;
     use super::*;
+    use crate::plain::is_plain;
 
     #[test]
     fn json_has_one_flat_object_a_line() {
@@ -260,6 +270,23 @@ mod tests {
             let (lines, _guard) = captured_as(LogFormat::Json, directives);
             tracing::error!(target: "rskafka::client", "a request failed");
             assert_eq!(lines.json().len(), heard, "{directives}");
+        }
+    }
+
+    #[test]
+    fn the_audit_is_heard_unless_named() {
+        for (directives, heard) in [("info", 1), ("error", 1), ("off", 1), ("", 1), ("info,audit=off", 0)] {
+            let (lines, _guard) = captured_as(LogFormat::Json, directives);
+            audit::note("resume", &"10.0.0.7:4242", "all partitions", "resumed: [0]");
+            let lines = lines.json();
+            assert_eq!(lines.len(), heard, "{directives}");
+            for line in lines {
+                assert_eq!((line["target"].as_str(), line["action"].as_str()), (Some("audit"), Some("resume")));
+                assert_eq!(
+                    (line["by"].as_str(), line["result"].as_str()),
+                    (Some("10.0.0.7:4242"), Some("resumed: [0]"))
+                );
+            }
         }
     }
 
@@ -300,6 +327,22 @@ mod tests {
         let text = lines.text();
         assert!(text.contains(" WARN ") && text.contains("hello"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn what_others_wrote_is_one_line_that_steers_nothing() {
+        let hostile = "a\u{1b}[2J\r\n2026-01-01 ERROR forged\0\u{9b}31m\u{202e}\u{2028}";
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let (lines, _guard) = captured_as(format, "info");
+            let error = io::Error::other(hostile);
+            tracing::warn!(%hostile, also = hostile, error = &error as &dyn std::error::Error, "a broker said {hostile}");
+            let text = lines.text();
+            assert!(text.ends_with('\n') && text.lines().count() == 1, "{text:?}");
+            assert!(text.trim_end_matches('\n').chars().all(is_plain), "{text:?}");
+            if format == LogFormat::Json {
+                assert_eq!(lines.json()[0]["hostile"], hostile, "JSON has it as it was");
+            }
+        }
     }
 
     #[test]

@@ -40,7 +40,9 @@ use self::families::{
 use super::histogram::DurationHistogram;
 use super::lock;
 use super::logs::writer::dropped;
+use super::operator::Refusal;
 use super::process::Process;
+use crate::plain::Plain;
 
 /// The routes that there always are. Topics of routing rules come besides.
 const ROUTES: [&str; 3] = ["output", "dead_letter", "dropped"];
@@ -81,6 +83,10 @@ impl Metrics {
         let metrics = Self { inner: Arc::new(Inner { registry, families, partitions: Mutex::default() }) };
         for route in ROUTES {
             let _ = metrics.route(route);
+        }
+        for reason in [Refusal::Token, Refusal::Host, Refusal::Tls] {
+            let labels = ReasonLabels { reason: reason.as_str() };
+            let _ = metrics.inner.families.admin_refusals.get_or_create_owned(&labels);
         }
         metrics
     }
@@ -141,7 +147,7 @@ impl Metrics {
 
     /// Counts what a rule of routing decides about.
     pub fn rule(&self, name: &str) -> Counter {
-        self.inner.families.ruled.get_or_create_owned(&RuleLabels { rule: name.into() })
+        self.inner.families.ruled.get_or_create_owned(&RuleLabels { rule: escaped(name).into() })
     }
 
     /// The metrics of this process's membership in a consumer group.
@@ -199,12 +205,18 @@ impl Metrics {
         self.inner.families.retries.get_or_create(&RetryLabels { operation, class }).inc();
     }
 
+    /// Counts a request that the admin port refused.
+    pub fn admin_refused(&self, reason: Refusal) {
+        self.inner.families.admin_refusals.get_or_create(&ReasonLabels { reason: reason.as_str() }).inc();
+    }
+
     fn handles(&self) -> MutexGuard<'_, HashMap<PartitionLabels, usize>> {
         lock(&self.inner.partitions)
     }
 }
 
-/// A text as a label's value may be written, which prometheus-client leaves to its callers.
+/// A text as a label's value may be written, which prometheus-client leaves to its callers: nothing in it ends the line,
+/// or steers a terminal that shows what was scraped.
 pub(super) fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    Plain(text).to_string().replace('\\', "\\\\").replace('"', "\\\"")
 }

@@ -31,9 +31,11 @@
 //! assert_eq!(observe.status().tally.distributions[0].total, 1);
 //! ```
 
+mod admin_tls;
 mod health;
 mod histogram;
 mod history;
+mod host;
 mod http;
 mod lag;
 mod live;
@@ -47,6 +49,7 @@ mod places;
 mod plain;
 mod process;
 mod ready;
+mod shape;
 pub mod stats;
 mod status;
 mod tally;
@@ -62,6 +65,8 @@ use prometheus_client::collector::Collector;
 use ready::Ready;
 use values::Values;
 
+pub use crate::plain::Plain;
+pub use admin_tls::client_of_own;
 pub use health::{ComponentHandle, Health, Phase, Reason, Severity};
 pub use histogram::DurationHistogram;
 pub use http::{AdminServer, BindError, Limits};
@@ -69,8 +74,9 @@ pub use login_codec::distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
 pub use metrics::{
     Counter, Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics, Seconds, is_time,
 };
+pub use operator::Refusal;
 pub use paused::{Pause, PauseBoard};
-pub use plain::{ANY, Plain, first_of};
+pub use plain::{ANY, first_of};
 pub use process::raise_most_files;
 pub use status::{
     GroupReport, LastError, PartitionReport, PartitionState, PartitionStatus, PartitionTrouble, Status, StatusBoard,

@@ -1,10 +1,56 @@
 //! Who may change something through the admin port: whoever bears the token of `admin.token_file`.
 
+use std::fmt;
+use std::net::SocketAddr;
+
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use ring::digest::{SHA256, digest};
 
+use super::Metrics;
+use crate::audit;
 use crate::config::Admin;
+
+/// The counts of requests that were refused, by the reason, of which there are these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// A change was asked for without the token, or with another.
+    Token,
+    /// A port on loopback was asked by another name.
+    Host,
+    /// The client and the port did not agree on TLS, or on the client's certificate.
+    Tls,
+}
+
+impl Refusal {
+    /// As a label has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Host => "host",
+            Self::Tls => "tls",
+        }
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// The SHA-256 digest of its certificate, where it has shown one.
+    pub certificate: Option<String>,
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.address)?;
+        match &self.certificate {
+            Some(digest) => write!(f, ", certificate sha256:{digest}"),
+            None => Ok(()),
+        }
+    }
+}
 
 /// Why somebody is not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,12 +61,37 @@ pub struct NotAdmitted {
     pub why: &'static str,
 }
 
-/// Whether a request with this Authorization may change something. The token is read for each, so
-/// that a new one counts at once.
+/// The same as [`bears_token`], of a client that wants to do `action`. Who is refused is told of and counted; the log
+/// tells of five a minute.
 ///
 /// # Errors
 /// [`NotAdmitted`].
-pub fn admit(admin: &Admin, authorization: Option<&HeaderValue>) -> Result<(), NotAdmitted> {
+pub fn admit(
+    admin: &Admin,
+    authorization: Option<&HeaderValue>,
+    metrics: &Metrics,
+    (client, action): (&Client, &'static str),
+) -> Result<(), NotAdmitted> {
+    bears_token(admin, authorization).inspect_err(|NotAdmitted { code, .. }| {
+        metrics.admin_refused(Refusal::Token);
+        let why = match *code {
+            StatusCode::FORBIDDEN => "admin.token_file is not set",
+            StatusCode::INTERNAL_SERVER_ERROR => "admin.token_file has no token",
+            _ if authorization.is_none() => "no token",
+            _ => "a wrong token",
+        };
+        tracing::warn!(target: "audit", action, by = %client, result = "refused", "admin request refused: {why}");
+    })
+}
+
+/// Notes what a client did that bears the token.
+pub fn note(action: &'static str, client: &Client, what: &str, result: &str) {
+    audit::note(action, client, what, result);
+}
+
+/// Whether a request with this Authorization may change something. The token is read for each, so
+/// that a new one counts at once.
+fn bears_token(admin: &Admin, authorization: Option<&HeaderValue>) -> Result<(), NotAdmitted> {
     let refused = |code, why| Err(NotAdmitted { code, why });
     let token = match admin.token() {
         Ok(Some(token)) => token,
@@ -43,28 +114,33 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::observe::logs::testing::captured;
 
     fn with_token(token_file: Option<&Path>) -> Admin {
-        Admin { listen: ([127, 0, 0, 1], 0).into(), token_file: token_file.map(Path::to_owned) }
+        Admin { token_file: token_file.map(Path::to_owned), ..Admin::at(([127, 0, 0, 1], 0).into()) }
     }
 
     fn answer(admin: &Admin, header: Option<&'static str>) -> u16 {
         let header = header.map(HeaderValue::from_static);
-        admit(admin, header.as_ref()).map_or_else(|refused| refused.code.as_u16(), |()| 200)
+        bears_token(admin, header.as_ref()).map_or_else(|refused| refused.code.as_u16(), |()| 200)
     }
 
     #[test]
     fn only_the_tokens_bearer_is_admitted() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "open sesame\n").unwrap();
+        std::fs::write(file.path(), "open sesame, open\n").unwrap();
         let admin = with_token(Some(file.path()));
-        assert_eq!(answer(&admin, Some("Bearer open sesame")), 200);
-        for wrong in [None, Some("Bearer open"), Some("open sesame"), Some("Bearer "), Some("bearer open sesame")] {
+        assert_eq!(answer(&admin, Some("Bearer open sesame, open")), 200);
+        for wrong in
+            [None, Some("Bearer open"), Some("open sesame, open"), Some("Bearer "), Some("bearer open sesame, open")]
+        {
             assert_eq!(answer(&admin, wrong), 401, "{wrong:?}");
         }
-        std::fs::write(file.path(), "another").unwrap();
-        assert_eq!(answer(&admin, Some("Bearer open sesame")), 401);
-        assert_eq!(answer(&admin, Some("Bearer another")), 200, "a new token counts at once");
+        std::fs::write(file.path(), "another, as long").unwrap();
+        assert_eq!(answer(&admin, Some("Bearer open sesame, open")), 401);
+        assert_eq!(answer(&admin, Some("Bearer another, as long")), 200, "a new token counts at once");
+        std::fs::write(file.path(), "a short one").unwrap();
+        assert_eq!(answer(&admin, Some("Bearer a short one")), 500, "fewer than 16 bytes");
     }
 
     #[test]
@@ -75,5 +151,24 @@ mod tests {
         assert_eq!(answer(&admin, Some("Bearer ")), 500, "an empty file");
         let admin = with_token(Some(Path::new("/nowhere")));
         assert_eq!(answer(&admin, Some("Bearer ")), 500);
+    }
+
+    #[test]
+    fn who_is_refused_is_counted_and_told_of_a_few_times_a_minute() {
+        let (lines, _guard) = captured();
+        let metrics = Metrics::new("1.2.3");
+        let client = Client { address: "10.0.0.7:4242".parse().unwrap(), certificate: Some("ab".to_owned()) };
+        let wrong = HeaderValue::from_static("Bearer canary");
+        for _ in 0..100 {
+            admit(&with_token(None), Some(&wrong), &metrics, (&client, "resume")).unwrap_err();
+        }
+        let encoded = metrics.encode();
+        assert!(encoded.contains("login_pipeline_admin_refusals_total{reason=\"token\"} 100"), "{encoded}");
+        assert!(!encoded.contains("10.0.0.7"), "{encoded}");
+        let lines = lines.json();
+        assert_eq!(lines.len(), 5);
+        assert_eq!(lines[0]["by"], "10.0.0.7:4242, certificate sha256:ab");
+        assert_eq!((lines[0]["action"].as_str(), lines[0]["result"].as_str()), (Some("resume"), Some("refused")));
+        assert_eq!(lines[0]["message"], "admin request refused: admin.token_file is not set");
     }
 }

@@ -13,6 +13,7 @@ use super::live::State;
 use super::stats::per_second;
 use super::status::PartitionReport;
 use super::tally::DistributionSnapshot;
+use crate::plain::Plain;
 
 /// The page's own policy: nothing but what this port serves.
 pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -203,7 +204,9 @@ impl Write for Escaping<'_, '_> {
             '>' => self.0.write_str("&gt;"),
             '"' => self.0.write_str("&quot;"),
             '\'' => self.0.write_str("&#39;"),
-            _ => self.0.write_char(c),
+            // Lines of the configuration, and what parts thousands.
+            '\n' | '\u{202f}' => self.0.write_char(c),
+            _ => write!(self.0, "{}", Plain(c)),
         })
     }
 }

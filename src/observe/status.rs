@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::health::{Phase, Severity};
 use super::lock;
 use super::tally::Snapshot;
+use crate::plain::Plain;
 use crate::record::{Offset, TopicPartition};
 
 /// The most bytes of an error's message that are kept.
@@ -232,7 +233,9 @@ impl StatusBoard {
 
     /// The membership as it is now.
     pub fn group(&self, report: GroupReport) {
-        *lock(&self.inner.group) = Some(report);
+        // The coordinator has made it up.
+        let member_id = report.member_id.map(|id| Plain(id).to_string());
+        *lock(&self.inner.group) = Some(GroupReport { member_id, ..report });
     }
 
     /// The partitions that this process has as a member of its group.
@@ -439,7 +442,7 @@ impl Cell {
     }
 
     fn failed(&self, class: &'static str, message: &str) {
-        let message = message[..message.floor_char_boundary(MAX_MESSAGE_BYTES)].to_owned();
+        let message = Plain(&message[..message.floor_char_boundary(MAX_MESSAGE_BYTES)]).to_string();
         let error = LastError { class, message, at: rfc3339(SystemTime::now()) };
         lock(&self.rare).last_error = Some(error);
     }

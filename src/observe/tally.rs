@@ -11,10 +11,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use login_codec::distribution::Distribution;
+use login_codec::distribution::{CAPACITY, Distribution};
 use serde::Serialize;
 
 use super::lock;
+use super::shape::is_shown;
 
 /// The most values of a distribution that a [`Snapshot`] lists.
 pub const TOP: usize = 20;
@@ -155,7 +156,7 @@ pub struct DistributionSnapshot {
     pub name: &'static str,
     /// How many values were counted.
     pub total: u64,
-    /// At most [`TOP`] values, the most frequent first. Senders chose these texts.
+    /// At most [`TOP`] values, the most frequent first. Senders chose these texts; they have the shape of the field's.
     pub top: Vec<ValueCount>,
     /// What is counted and not in `top`.
     pub other: u64,
@@ -172,8 +173,8 @@ pub struct ValueCount {
 
 impl DistributionSnapshot {
     fn new(name: &'static str, counts: &Distribution) -> Self {
-        let top = counts.top(TOP).into_iter().map(|(value, count)| ValueCount { value: value.to_string(), count });
-        let top: Vec<_> = top.collect();
+        let shown = counts.top(CAPACITY).into_iter().filter(|(value, _)| is_shown(name, value)).take(TOP);
+        let top: Vec<_> = shown.map(|(value, count)| ValueCount { value: value.to_string(), count }).collect();
         let listed: u64 = top.iter().map(|entry| entry.count).sum();
         Self { name, total: counts.total(), top, other: counts.total().saturating_sub(listed) }
     }
@@ -263,7 +264,22 @@ impl Drop for SharedTally {
 mod tests {
     use super::*;
 
-    const DIMENSIONS: Dimensions = &["device_type", "locale"];
+    const DIMENSIONS: Dimensions = &["device_type", "place"];
+
+    #[test]
+    fn what_does_not_look_like_its_field_is_among_the_rest() {
+        let mut tally = Tally::new(&["locale"]);
+        for (value, times) in [("ivan@mail.example", 9), ("10.0.0.7", 8), ("RU", 2), ("CA", 1)] {
+            (0..times).for_each(|_| tally.count(0, value));
+        }
+        // Frequent ones that are not shown take no place from those that are.
+        for n in 0..100 {
+            (0..5).for_each(|_| tally.count(0, format!("someone-{n}@mail.example")));
+        }
+        let locale = &tally.snapshot().distributions[0];
+        let top: Vec<_> = locale.top.iter().map(|entry| (entry.value.as_str(), entry.count)).collect();
+        assert_eq!((&top[..], locale.other, locale.total), (&[("RU", 2), ("CA", 1)][..], 517, 520));
+    }
 
     #[test]
     fn a_snapshot_lists_the_top_and_sums_up_the_rest() {
@@ -274,10 +290,10 @@ mod tests {
             }
         }
         let snapshot = tally.snapshot();
-        let locale = &snapshot.distributions[1];
-        assert_eq!((locale.name, locale.total, locale.top.len()), ("locale", 465, TOP));
-        assert_eq!(locale.top[0], ValueCount { value: "L29".into(), count: 30 });
-        assert_eq!(locale.other, (1..=10).sum::<u64>());
+        let place = &snapshot.distributions[1];
+        assert_eq!((place.name, place.total, place.top.len()), ("place", 465, TOP));
+        assert_eq!(place.top[0], ValueCount { value: "L29".into(), count: 30 });
+        assert_eq!(place.other, (1..=10).sum::<u64>());
         assert_eq!(snapshot.distributions[0].total, 0);
     }
 

@@ -100,13 +100,13 @@ mod tests {
     use crate::observe::Observe;
 
     fn observe() -> Observe {
-        Observe::new("1.2.3", &["device_type", "locale"], Duration::from_secs(10), serde_json::Value::Null)
+        Observe::new("1.2.3", &["device_type", "place"], Duration::from_secs(10), serde_json::Value::Null)
     }
 
-    /// The values of `locale`, as a scrape finds them.
-    fn locales(observe: &Observe) -> BTreeMap<String, u64> {
+    /// The values of `place`, as a scrape finds them.
+    fn places(observe: &Observe) -> BTreeMap<String, u64> {
         let encoded = observe.metrics.encode();
-        let start = "login_pipeline_field_values_total{field=\"locale\",value=\"";
+        let start = "login_pipeline_field_values_total{field=\"place\",value=\"";
         let lines: Vec<_> = encoded.lines().filter_map(|line| line.strip_prefix(start)).collect();
         let values: BTreeMap<_, _> = lines
             .iter()
@@ -124,7 +124,7 @@ mod tests {
         for n in 0..30 {
             (0..=n).for_each(|_| tally.lock().count(1, format!("L{n:02}")));
         }
-        let values = locales(&observe);
+        let values = places(&observe);
         assert_eq!(values.len(), TOP + 1);
         assert_eq!((values["L29"], values["L10"], values[OTHER]), (30, 11, (1..=10).sum()));
     }
@@ -135,12 +135,12 @@ mod tests {
         let tally = observe.tallies.register();
         tally.lock().count(1, "RU");
         (0..50).for_each(|n| tally.lock().count(1, format!("rare-{n:02}")));
-        let mut last = locales(&observe);
+        let mut last = places(&observe);
         for n in 0..20_000_u32 {
             tally.lock().count(1, format!("hostile-{}", n.wrapping_mul(2_654_435_761)));
             tally.lock().count(1, "late");
             if n % 1_000 == 0 {
-                let now = locales(&observe);
+                let now = places(&observe);
                 assert!(last.iter().all(|(value, count)| now[value] >= *count), "{last:?} {now:?}");
                 assert!(now.len() <= TOP + 1, "{now:?}");
                 assert!(now.values().sum::<u64>() <= u64::from(n + 1) * 2 + 51);
@@ -154,11 +154,11 @@ mod tests {
         let observe = observe();
         let tally = observe.tallies.register();
         tally.lock().count(1, "RU");
-        assert_eq!(locales(&observe), BTreeMap::from([("RU".into(), 1), (OTHER.into(), 0)]));
+        assert_eq!(places(&observe), BTreeMap::from([("RU".into(), 1), (OTHER.into(), 0)]));
         (0..5).for_each(|_| tally.lock().count(1, "CA"));
-        assert_eq!(locales(&observe), BTreeMap::from([("CA".into(), 0), ("RU".into(), 1), (OTHER.into(), 5)]));
+        assert_eq!(places(&observe), BTreeMap::from([("CA".into(), 0), ("RU".into(), 1), (OTHER.into(), 5)]));
         tally.lock().count(1, "CA");
-        assert_eq!(locales(&observe), BTreeMap::from([("CA".into(), 1), ("RU".into(), 1), (OTHER.into(), 5)]));
+        assert_eq!(places(&observe), BTreeMap::from([("CA".into(), 1), ("RU".into(), 1), (OTHER.into(), 5)]));
     }
 
     #[test]
@@ -170,7 +170,7 @@ mod tests {
         tally.lock().count(1, OTHER);
         let encoded = observe.metrics.encode();
         assert!(!encoded.contains("\nlogin_pipeline_ready 1"), "{encoded}");
-        let values = locales(&observe);
-        assert_eq!(values, BTreeMap::from([(r#"x\"} 7\nlogin_pipeline_ready 1\\"#.into(), 1), (OTHER.into(), 1)]));
+        let values = places(&observe);
+        assert_eq!(values, BTreeMap::from([(OTHER.into(), 2)]));
     }
 }

@@ -160,6 +160,8 @@ pub enum Action {
     Stale(Snapshot),
     /// It is done, and the answer's frame is made this many bytes long with zeros at its end.
     Oversize(usize),
+    /// It is done, and so many bytes follow the last field of the answer, as some services send them.
+    Trailing(usize),
 }
 
 /// What is asked, of whom and by whom.
@@ -221,6 +223,7 @@ pub(super) enum After {
     Silence,
     Truncate,
     Oversize(usize),
+    Trailing(usize),
 }
 
 /// All that goes wrong with one request.
@@ -273,6 +276,7 @@ impl Plan {
             Action::SilenceAfter => self.after = Some(After::Silence),
             Action::TruncatedFrame => self.after = Some(After::Truncate),
             Action::Oversize(bytes) => self.after = Some(After::Oversize(bytes)),
+            Action::Trailing(bytes) => self.after = Some(After::Trailing(bytes)),
             Action::Throttle(ms) => self.throttle_ms = self.throttle_ms.max(ms),
             Action::Stale(ref snapshot) => self.stale = Some(snapshot.clone()),
             Action::CorruptRecords => {}

@@ -194,6 +194,7 @@ async fn send(stream: &mut TcpStream, answer: &[u8], plan: &Plan) -> io::Result<
         Some(After::Silence) => return Ok(true),
         Some(After::Truncate) => (0, &answer[..answer.len() / 2]),
         Some(After::Oversize(bytes)) => (bytes.saturating_sub(answer.len()), answer),
+        Some(After::Trailing(bytes)) => (bytes, answer),
         None => (0, answer),
     };
     let length = i32::try_from(answer.len() + padding).map_err(io::Error::other)?;

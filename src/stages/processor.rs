@@ -17,7 +17,8 @@ pub trait Processor: Send + Sync + 'static {
     /// What logs and status page call it.
     const NAME: &'static str;
 
-    /// The names of what [`Processor::count`] counts, in its order.
+    /// The names of what [`Processor::count`] counts, in its order. Values are shown that are short names (48
+    /// bytes); addresses, UUIDs and all else count as `(other)`.
     const DIMENSIONS: Dimensions;
 
     /// Parses a record and checks every rule.

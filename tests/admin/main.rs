@@ -7,6 +7,7 @@
 mod fuzz;
 mod page;
 mod port;
+mod tls;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -32,8 +33,15 @@ impl Admin {
     }
 
     async fn start_with(limits: Limits, configuration: Value) -> Self {
-        let admin = config::Admin { listen: ([127, 0, 0, 1], 0).into(), token_file: None };
-        let server = AdminServer::bind(&admin).await.unwrap().with_limits(limits);
+        Self::serve_with(&config::Admin::at(([127, 0, 0, 1], 0).into()), limits, configuration).await
+    }
+
+    async fn serve(admin: &config::Admin) -> Self {
+        Self::serve_with(admin, Limits::default(), json!({})).await
+    }
+
+    async fn serve_with(admin: &config::Admin, limits: Limits, configuration: Value) -> Self {
+        let server = AdminServer::bind(admin).await.unwrap().with_limits(limits);
         let address = server.local_addr();
         let observe =
             Observe::new("1.2.3", &["device_type", "app_version", "locale"], Duration::from_secs(10), configuration);
@@ -47,7 +55,7 @@ impl Admin {
     }
 
     async fn request(&self, method: &str, path: &str) -> Answer {
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         self.send(request.as_bytes()).await
     }
 

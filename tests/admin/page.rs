@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use login_pipeline::observe::{Limits, PartitionState, Severity};
+use login_pipeline::observe::{GroupReport, Limits, PartitionState, Severity};
 use login_pipeline::record::Offset;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -25,7 +25,7 @@ async fn start(limits: Limits) -> Admin {
 impl Admin {
     /// The head, in lower case, and the body of an answer that ends.
     async fn request_as(&self, method: &str, path: &str, accept: &str) -> (String, String) {
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\n{accept}connection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{accept}connection: close\r\n\r\n");
         let Answer { head, body, .. } = self.send(request.as_bytes()).await;
         (head, body)
     }
@@ -36,7 +36,10 @@ impl Admin {
 
     async fn watch(&self) -> Watcher {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(b"GET /events HTTP/1.1\r\nhost: admin\r\naccept: text/event-stream\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n")
+            .await
+            .unwrap();
         let mut watcher = Watcher { stream: BufReader::new(stream), head: String::new() };
         while let Some(line) = watcher.line().await {
             if line.trim().is_empty() {
@@ -139,13 +142,15 @@ async fn what_others_wrote_is_no_markup() {
     let (_, page) = admin.page().await;
     assert!(!page.contains("<script>") && !page.contains("alert('1')"), "{page}");
     let escaped = "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;";
-    // Topic, error, value, configuration, component and its reason.
+    // Topic, error, configuration, component and its reason.
     let times = page.matches(escaped).count();
     assert!(times >= 4, "{times} times:\n{page}");
 
     let mut watcher = admin.watch().await;
     let event = timeout(SOON, watcher.event()).await.unwrap().unwrap();
-    assert_eq!(event["tally"]["distributions"][1]["top"][0]["value"], HOSTILE, "JSON has it as it is, in one line");
+    assert_eq!(event["partitions"][0]["topic"], HOSTILE, "JSON has it as it is, in one line");
+    let values = &event["tally"]["distributions"][1];
+    assert_eq!((&values["top"], &values["other"]), (&json!([]), &json!(1)), "no version looks like that");
     for markup in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"] {
         assert!(!include_str!("../../src/observe/page/page.js").contains(markup), "{markup}");
     }
@@ -256,5 +261,38 @@ fn the_script_is_valid() {
             assert!(std::env::var_os("CI").is_none(), "node checks the script: {error}");
             eprintln!("left out: node is not installed: {error}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_others_wrote_steers_no_terminal() {
+    const STEERING: &str = "a\u{1b}[2J\u{7f}\u{9b}31m\0\r\u{202e}\u{2066}\u{feff}b";
+    let admin = Admin::start_with(Limits::default(), json!({"group": {"id": STEERING}})).await;
+    let partition = admin.observe.partitions.partition("user-login", 3);
+    partition.failed("fatal", STEERING);
+    let group = admin.observe.metrics.group(STEERING);
+    group.assigned(1);
+    let counter = admin.observe.metrics.rule(STEERING);
+    counter.inc();
+    let member_id = Some(STEERING.to_owned());
+    admin.observe.partitions.group(GroupReport { member_id, ..GroupReport::default() });
+    admin.observe.tallies.register().lock().count(2, STEERING);
+    admin.observe.health.started();
+    let component = admin.observe.health.component("partition user-login/3");
+    component.degraded(STEERING, Severity::Fatal);
+    for path in ["/", "/readyz", "/status", "/metrics"] {
+        for accept in ["accept: text/html\r\n", "accept: application/openmetrics-text\r\n", ""] {
+            let (_, body) = admin.request_as("GET", path, accept).await;
+            let steering = body.chars().find(|c| "\u{1b}\u{7f}\u{9b}\0\r\u{202e}\u{2066}\u{feff}".contains(*c));
+            assert_eq!(steering, None, "{path} {body:?}");
+            let is_index = path == "/" && !accept.contains("html");
+            assert!(is_index || body.contains("[2J"), "{path} tells of it: {body}");
+        }
+    }
+    // A browser gets no more of it than a terminal.
+    let event = timeout(SOON, admin.watch().await.event()).await.unwrap().unwrap();
+    let shown = [&event["partitions"][0]["last_error"]["message"], &event["reasons"][0], &event["owner"]];
+    for text in shown {
+        assert!(!text.as_str().unwrap().contains(['\u{1b}', '\u{202e}', '\0']), "{text}");
     }
 }

@@ -31,7 +31,7 @@ async fn every_page_answers() {
 
     let mut asks = admin.connect().await;
     let accept = "accept: text/plain;q=0.5\r\naccept: application/openmetrics-text;version=1.0.0\r\n";
-    let request = format!("GET /metrics HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n{accept}\r\n");
+    let request = format!("GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{accept}\r\n");
     asks.write_all(request.as_bytes()).await.unwrap();
     let metrics = Answer::read(asks).await;
     assert!(metrics.head.contains(&content_type(Format::OpenMetrics)), "{}", metrics.head);
@@ -99,7 +99,7 @@ async fn what_there_is_not_is_refused() {
     for (method, code) in [("POST", 405), ("PUT", 403)] {
         assert_eq!(admin.request(method, "/log-level").await.status, code, "{method}: there is no token");
     }
-    let with_body = b"POST /status HTTP/1.1\r\nhost: admin\r\ncontent-length: 1000000\r\n\r\n";
+    let with_body = b"POST /status HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n";
     assert_eq!(admin.send(with_body).await.status, 405, "answered without waiting for the body");
 }
 
@@ -115,9 +115,9 @@ async fn garbage_breaks_only_its_own_connection() {
 #[tokio::test]
 async fn a_head_has_a_largest_size() {
     let admin = Admin::start().await;
-    let long_line = format!("GET /livez HTTP/1.1\r\nhost: admin\r\nx: {}\r\n\r\n", "x".repeat(64 * 1024));
-    let many_lines = format!("GET /livez HTTP/1.1\r\nhost: admin\r\n{}\r\n", "x: y\r\n".repeat(500));
-    let long_path = format!("GET /{} HTTP/1.1\r\nhost: admin\r\n\r\n", "x".repeat(64 * 1024));
+    let long_line = format!("GET /livez HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(64 * 1024));
+    let many_lines = format!("GET /livez HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "x: y\r\n".repeat(500));
+    let long_path = format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "x".repeat(64 * 1024));
     for request in [long_line, many_lines, long_path] {
         let mut stream = admin.connect().await;
         let _ = stream.write_all(request.as_bytes()).await;
@@ -133,7 +133,7 @@ async fn a_newcomer_takes_the_place_of_who_has_asked_nothing_for_longest() {
     let mut held = Vec::new();
     for _ in 0..3 {
         let mut stream = admin.connect().await;
-        stream.write_all(b"GET /status HTTP/1.1\r\nhost: admin\r\n").await.unwrap();
+        stream.write_all(b"GET /status HTTP/1.1\r\nhost: localhost\r\n").await.unwrap();
         sleep(Duration::from_millis(100)).await;
         held.push(stream);
     }
@@ -146,7 +146,7 @@ async fn a_newcomer_takes_the_place_of_who_has_asked_nothing_for_longest() {
     let [mut kept, slow, mut last] = held.try_into().unwrap();
     assert_eq!(Answer::read(slow).await.status, 0);
     last.write_all(b"connection: close\r\n\r\n").await.unwrap();
-    kept.write_all(b"GET /status HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").await.unwrap();
+    kept.write_all(b"GET /status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
     for stays in [kept, last] {
         assert!(Answer::read(stays).await.body.ends_with('}'));
     }
@@ -167,7 +167,7 @@ async fn who_says_nothing_keeps_nobody_out() {
     for gone in [first, second] {
         assert_eq!(Answer::read(gone).await.status, 0);
     }
-    third.write_all(b"GET /livez HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").await.unwrap();
+    third.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
     assert_eq!(Answer::read(third).await.status, 200);
 }
 
@@ -197,7 +197,7 @@ async fn a_connection_that_says_nothing_is_closed() {
 
     let begun = Instant::now();
     let mut kept = admin.connect().await;
-    kept.write_all(b"GET /livez HTTP/1.1\r\nhost: admin\r\n\r\n").await.unwrap();
+    kept.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     assert_eq!(Answer::read(kept).await.status, 200);
     let idle = begun.elapsed();
     assert!(idle >= Duration::from_secs(5) && idle < Duration::from_secs(10), "{idle:?}");
@@ -210,7 +210,7 @@ async fn an_answer_that_nobody_reads_is_cut_off_in_time_and_for_a_newcomer_at_on
     let admin = Admin::start_with(Limits { connections: 1, ..Limits::default() }, large).await;
     for newcomer in [false, true] {
         let mut deaf = admin.connect().await;
-        deaf.write_all(b"GET /status HTTP/1.1\r\nhost: admin\r\n\r\n").await.unwrap();
+        deaf.write_all(b"GET /status HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
         sleep(Duration::from_secs(1)).await;
         if newcomer {
             assert_eq!(admin.request("GET", "/livez").await.status, 200);
@@ -226,7 +226,7 @@ async fn an_answer_that_nobody_reads_is_cut_off_in_time_and_for_a_newcomer_at_on
 async fn stopping_closes_what_is_idle_and_the_port() {
     let admin = Admin::start().await;
     let mut kept = admin.connect().await;
-    kept.write_all(b"GET /livez HTTP/1.1\r\nhost: admin\r\n\r\n").await.unwrap();
+    kept.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut first = [0; 12];
     kept.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
@@ -240,8 +240,40 @@ async fn stopping_closes_what_is_idle_and_the_port() {
 #[tokio::test]
 async fn a_taken_address_is_named() {
     let admin = Admin::start().await;
-    let taken = config::Admin { listen: admin.address, token_file: None };
+    let taken = config::Admin::at(admin.address);
     let error = AdminServer::bind(&taken).await.unwrap_err().to_string();
     let expected = format!("admin.listen: can't listen on {}: ", admin.address);
     assert!(error.starts_with(&expected), "{error}");
+}
+
+#[tokio::test]
+async fn a_port_on_loopback_answers_to_this_machines_names_alone() {
+    let admin = Admin::start().await;
+    let ask = async |host: &str, path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\n{host}connection: close\r\n\r\n");
+        admin.send(request.as_bytes()).await
+    };
+    for host in ["host: localhost\r\n", "host: 127.0.0.1:9464\r\n", "host: [::1]\r\n", ""] {
+        assert_eq!(ask(host, "/livez").await.status, 200, "{host:?}");
+    }
+    for (host, path) in [
+        ("host: evil.example\r\n", "/status"),
+        ("host: evil.example:9464\r\n", "/"),
+        ("host: localhost.evil.example\r\n", "/metrics"),
+        ("host: localhost\r\nhost: evil.example\r\n", "/livez"),
+        ("host: localhost\r\n", "http://evil.example/status"),
+        ("host: evil.example\r\n", "/log-level"),
+    ] {
+        let answer = ask(host, path).await;
+        assert_eq!(answer.status, 421, "{host} {path}");
+        assert!(answer.body.starts_with("this port is on loopback, and answers to localhost"), "{}", answer.body);
+    }
+    let encoded = admin.observe.metrics.encode();
+    assert!(encoded.contains("login_pipeline_admin_refusals_total{reason=\"host\"} 6"), "{encoded}");
+    // What all can reach has names of its own.
+    let everywhere = Admin::serve(&config::Admin::at(([0, 0, 0, 0], 0).into())).await;
+    let here = std::net::SocketAddr::from(([127, 0, 0, 1], everywhere.address.port()));
+    let mut stream = TcpStream::connect(here).await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nhost: pod-3.example\r\nconnection: close\r\n\r\n").await.unwrap();
+    assert_eq!(Answer::read(stream).await.status, 200);
 }

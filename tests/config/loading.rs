@@ -1,6 +1,7 @@
 //! What loads: files, environment and flags together, and what is printed again.
 
 use std::path::Path;
+use std::process::Command;
 
 use login_pipeline::config::schema::KEYS;
 use login_pipeline::config::{AssignmentMode, Config, OffsetStoreKind, Sources, StartAt};
@@ -82,6 +83,7 @@ fn every_key_survives_printing() {
         ("retry.max", "1ms"),
         ("stats.interval", "1day"),
         ("admin.listen", "[::]:0"),
+        ("admin.allow_plaintext", "true"),
         ("log.format", "json"),
         ("log.level", "debug,a=off"),
         ("shutdown.timeout", "1h"),
@@ -112,7 +114,9 @@ fn every_key_survives_printing() {
         "admin.token_file",
         "privacy.key_file",
     ];
-    for key in KEYS.iter().filter(|key| !key.path.starts_with("kafka.tls.") && !key.path.starts_with("kafka.sasl.")) {
+    let tests_of_their_own =
+        |path: &str| ["kafka.tls.", "kafka.sasl.", "admin.tls."].iter().any(|section| path.starts_with(section));
+    for key in KEYS.iter().filter(|key| !tests_of_their_own(key.path)) {
         let is_set = values.iter().chain(others.into_iter().flatten()).any(|(path, _)| *path == key.path);
         assert!(is_set || not_here.contains(&key.path), "{}", key.path);
     }
@@ -149,6 +153,28 @@ fn flags_go_over_environment_over_file_over_defaults() {
     assert_eq!(config.output.topic, "file-out");
     assert_eq!(config.kafka.brokers, ["a:1", "b:1"]);
     assert_eq!(config.dead_letter.topic, "user-login-dlq");
+}
+
+#[test]
+fn a_list_in_a_variable_or_flag_may_look_as_in_a_file() {
+    let env = texts(&[
+        ("LOGIN_PIPELINE__KAFKA__BROKERS", r#" ["a:1", "[::1]:2"]"#),
+        ("LOGIN_PIPELINE__ASSIGNMENT__MODE", "static"),
+    ]);
+    let flags = vec![
+        ("assignment.partitions".into(), "[0, 2, \"5-7\"]".into()),
+        ("group.assignors".into(), "['range', 'cooperative-sticky']".into()),
+        ("assignment.mode".into(), "static".into()),
+    ];
+    let problems = load(Sources { env: env.clone(), flags: flags.clone(), ..Sources::default() }).unwrap_err();
+    assert!(problems.to_string().contains("group.assignors"), "read, though idle in static mode: {problems}");
+    let flags = flags.into_iter().filter(|(key, _)| key != "group.assignors").collect();
+    let config = load(Sources { env, flags, ..Sources::default() }).unwrap();
+    assert_eq!(config.kafka.brokers, ["a:1", "[::1]:2"]);
+    assert_eq!(config.assignment.mode, AssignmentMode::Static { partitions: Some([0, 2, 5, 6, 7].into()) });
+    let broken = texts(&[("LOGIN_PIPELINE__KAFKA__BROKERS", r#"["a:1", "b"#)]);
+    let told = load(Sources { env: broken, ..Sources::default() }).unwrap_err().to_string();
+    assert!(told.contains("kafka.brokers") && told.contains("LOGIN_PIPELINE__KAFKA__BROKERS"), "{told}");
 }
 
 #[test]
@@ -237,9 +263,31 @@ fn wrong_usage_exits_64_and_help_0() {
         assert_eq!(check(args, &[]).status.code(), Some(code), "{args:?}");
     }
     let help = String::from_utf8(check(&["--help"], &[]).stdout).unwrap();
+    assert!(help.contains("--kafka.brokers <") && help.contains("login-pipeline help keys"), "{help}");
+    assert!(!help.contains("--kafka.client_id <"), "what few set hides what all do: {help}");
+}
+
+#[test]
+fn keys_are_shown_all_or_by_section() {
+    let keys = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_login-pipeline"));
+        let ended = command.args(["help", "keys"]).args(args).output().unwrap();
+        (ended.status.code(), String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap())
+    };
+    let (code, all, _) = keys(&[]);
+    assert_eq!(code, Some(0));
     for key in KEYS {
-        assert_eq!(help.contains(&format!("--{} <", key.path)), !key.is_secret(), "{}", key.path);
+        assert!(all.contains(&format!("{} [default: ", key.path)) && all.contains(&key.env()), "{}", key.path);
     }
+    let (_, tls, _) = keys(&["kafka.tls"]);
+    assert!(tls.starts_with("kafka.tls.") && !tls.contains("\nkafka.sasl."), "{tls}");
+    let (_, one, _) = keys(&["kafka.brokers"]);
+    assert!(one.starts_with("kafka.brokers [default: localhost:9092]\n"), "{one}");
+    let (code, _, said) = keys(&["kafka.broker"]);
+    assert_eq!(
+        (code, said.trim_end()),
+        (Some(64), "login-pipeline: no key and no section is called kafka.broker: did you mean kafka.brokers?")
+    );
 }
 
 #[test]

@@ -318,6 +318,62 @@ fn a_token_file_that_holds_none_is_a_problem_at_the_start() {
     let load_it = || load(Sources { flags: texts(&[("admin.token_file", path)]), ..Sources::default() });
     let problems = load_it().unwrap_err().to_string();
     assert!(problems.contains("admin.token_file") && problems.contains("holds no token"), "{problems}");
-    std::fs::write(token.path(), "open-sesame\n").unwrap();
-    assert_eq!(load_it().unwrap().admin.token().unwrap().unwrap().expose(), "open-sesame");
+    std::fs::write(token.path(), "open-sesame-open\n").unwrap();
+    assert_eq!(load_it().unwrap().admin.token().unwrap().unwrap().expose(), "open-sesame-open");
+    std::fs::write(token.path(), "canary").unwrap();
+    let problems = load_it().unwrap_err().to_string();
+    assert!(problems.contains("a token of fewer than 16 bytes") && !problems.contains("canary"), "{problems}");
+}
+
+/// What is wrong with an `[admin]` of these keys, where `@` stands for a folder of PEM files.
+fn told_of_admin(keys: &[(&str, &str)]) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    pem_files(folder.path());
+    std::fs::write(folder.path().join("token"), "a token of 16 bytes or more").unwrap();
+    let at = format!("{}/", folder.path().display());
+    let flags = keys.iter().map(|(key, text)| (format!("admin.{key}"), text.replace('@', &at))).collect();
+    match load(Sources { flags, ..Sources::default() }) {
+        Ok(config) => {
+            assert_round_trip(&config);
+            Vec::new()
+        }
+        Err(problems) => {
+            problems.iter().map(|problem| format!("{}: {}", problem.path, problem.wrong).replace(&at, "@")).collect()
+        }
+    }
+}
+
+#[test]
+fn the_admin_ports_tls_has_its_files_and_its_token_crosses_no_network_in_the_clear() {
+    let nothing: [&str; 0] = [];
+    let (cert, key) = (("tls.cert_file", "@client.pem"), ("tls.key_file", "@client.key"));
+    let (token, everywhere) = (("token_file", "@token"), ("listen", "0.0.0.0:9464"));
+    let readable = "admin.allow_plaintext: the admin token would cross the network readable";
+    for (keys, wrong) in [
+        (&[cert, key][..], &nothing[..]),
+        (&[cert, key, ("tls.client_ca_file", "@ca.pem")], &nothing),
+        (&[cert], &["admin.tls.key_file: a certificate and its private key go together"]),
+        (&[key], &["admin.tls.cert_file: a certificate and its private key go together"]),
+        (
+            &[cert, ("tls.key_file", "@other.key")],
+            &["admin.tls.cert_file: @other.key: is not the key of the certificate in @client.pem"],
+        ),
+        (&[("tls.client_ca_file", "@ca.pem")], &["admin.tls.client_ca_file: only TLS asks clients for certificates"]),
+        (
+            &[cert, key, ("tls.client_ca_file", "@empty")],
+            &[
+                "admin.tls.client_ca_file: @empty: holds no certificate: a PEM file has -----BEGIN CERTIFICATE----- in it",
+            ],
+        ),
+        (&[token], &nothing),
+        (&[token, ("listen", "127.8.0.1:1")], &nothing),
+        (&[token, ("listen", "[::1]:1")], &nothing),
+        (&[token, everywhere], &[readable]),
+        (&[token, ("listen", "10.0.0.7:1")], &[readable]),
+        (&[token, everywhere, ("allow_plaintext", "true")], &nothing),
+        (&[token, everywhere, cert, key], &nothing),
+        (&[everywhere], &nothing),
+    ] {
+        assert_eq!(told_of_admin(keys), wrong, "{keys:?}");
+    }
 }

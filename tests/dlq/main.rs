@@ -11,6 +11,7 @@ mod json;
 mod kafka;
 mod replay;
 mod retry;
+mod rights;
 mod show;
 #[path = "../support/mod.rs"]
 mod support;

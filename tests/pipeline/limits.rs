@@ -69,7 +69,7 @@ async fn a_partition_past_its_limit_waits_while_others_go_on() {
 async fn an_operators_word_lets_the_batch_through() {
     let mut world = world().await;
     let token = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(token.path(), "open-sesame").unwrap();
+    std::fs::write(token.path(), "open-sesame-open").unwrap();
     world.config.admin.token_file = Some(token.path().to_owned());
     for partition in 0..2 {
         append_good(&world, partition, 20);
@@ -80,16 +80,16 @@ async fn an_operators_word_lets_the_batch_through() {
     let pipeline = world.start().await;
     pipeline.until_unready("2 partitions: dead letters of user-login/0, user-login/1: degraded").await;
     assert!(resume(&pipeline, "guessed", "/resume").await.starts_with("HTTP/1.1 401"));
-    assert!(resume(&pipeline, "open-sesame", "/resume?partition=9").await.starts_with("HTTP/1.1 409"));
-    assert!(resume(&pipeline, "open-sesame", "/resume?partition=x").await.starts_with("HTTP/1.1 400"));
+    assert!(resume(&pipeline, "open-sesame-open", "/resume?partition=9").await.starts_with("HTTP/1.1 409"));
+    assert!(resume(&pipeline, "open-sesame-open", "/resume?partition=x").await.starts_with("HTTP/1.1 400"));
     assert_eq!((dead_letters(&world, 0), dead_letters(&world, 1)), (0, 0));
 
-    let answer = resume(&pipeline, "open-sesame", "/resume?partition=1").await;
+    let answer = resume(&pipeline, "open-sesame-open", "/resume?partition=1").await;
     assert!(answer.ends_with("resumed: [1]\n"), "{answer}");
     // Its next garbage, too, passes: one word is enough.
     pipeline.until("it goes on", || world.stored(1) == Some(100)).await;
     assert!(pipeline.unready().contains("user-login/0") && !pipeline.unready().contains("user-login/1"));
-    assert!(resume(&pipeline, "open-sesame", "/resume").await.ends_with("resumed: [0]\n"));
+    assert!(resume(&pipeline, "open-sesame-open", "/resume").await.ends_with("resumed: [0]\n"));
     let (audit, summary) = world.finish(pipeline).await;
     audit.assert_once();
     assert_eq!((summary.counted.totals.records_dead, summary.counted.totals.records_out), (120, 80));

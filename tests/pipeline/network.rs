@@ -5,6 +5,7 @@ use std::time::Duration;
 use login_pipeline::config::ReaderKind;
 use login_pipeline::sandbox::{Action, Api, Fault};
 
+use crate::group::grouped;
 use crate::support::{DLQ, OUTPUT, Pipeline, SOURCE, World};
 
 /// Fills a world of two partitions, runs a pipeline, and fills it again once it works.
@@ -404,4 +405,14 @@ async fn a_partition_that_is_stuck_holds_no_other_up() {
         world.until_done(&pipeline).await;
     }
     world.finish(pipeline).await.0.assert_once();
+}
+
+/// As some services send them, and Kafka's own clients ignore them.
+#[tokio::test]
+async fn bytes_behind_the_last_field_of_an_answer_are_ignored() {
+    let world = grouped(World::new(2).await);
+    let trailing = world.sandbox.fault(Fault::any().forever(), Action::Trailing(3));
+    world.fill(50);
+    world.run_and_audit().await.0.assert_once();
+    assert!(trailing.fired() > 50, "{}", trailing.fired());
 }

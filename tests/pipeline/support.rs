@@ -423,7 +423,7 @@ impl Pipeline {
     /// What the admin port answers to a request that begins with these lines.
     pub async fn ask(&self, lines: &str) -> String {
         let mut stream = TcpStream::connect(self.admin).await.unwrap();
-        let request = format!("{lines}host: admin\r\nconnection: close\r\n\r\n");
+        let request = format!("{lines}host: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         timeout(DEADLINE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use login_pipeline::config::OffsetStoreKind;
+use login_pipeline::config::{CreateTopics, OffsetStoreKind};
 use login_pipeline::sandbox::{Action, Api, Fault};
 use tokio::time::sleep;
 
@@ -75,4 +75,19 @@ async fn a_topic_made_anew_is_begun_again_though_it_is_longer_than_before() {
         unread.remove();
         world.finish(pipeline).await.0.assert_once();
     }
+}
+
+/// Brokers without DescribeConfigs, as the sandbox is: whether the topic of the offsets is compacted can't be seen.
+#[tokio::test]
+async fn offsets_are_kept_in_a_topic_whose_settings_nobody_tells() {
+    let mut world = World::new(2).await;
+    world.config.offsets.store = OffsetStoreKind::Topic;
+    world.config.topics.create = CreateTopics::Missing;
+    for _ in 0..2 {
+        let pipeline = world.start_alone("one").await;
+        world.fill(50);
+        pipeline.until("all are through", || world.missing() == 0).await;
+        pipeline.stop().await;
+    }
+    world.audit().assert_once();
 }

@@ -82,7 +82,7 @@ async fn hold_on(address: SocketAddr, manner: Manner, opened: &AtomicUsize) -> i
             }
         }
         Manner::ReadsSlowly(path) => {
-            stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: admin\r\n\r\n").as_bytes()).await?;
+            stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await?;
             while stream.read(&mut [0; 1]).await? > 0 {
                 sleep(SLOWLY).await;
             }
@@ -96,7 +96,7 @@ pub fn probe(address: SocketAddr, path: &str) -> io::Result<u16> {
     let patience = Duration::from_secs(1);
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     answer.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(|| io::Error::other("no answer"))

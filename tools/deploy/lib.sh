@@ -10,19 +10,21 @@ PATH=$TOOLS/bin:$TOOLS/venv/bin:$PATH
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$(basename "$0"): $*"; exit 1; }
 
-# pip_tools NAME==VERSION...: Python programs, in a virtual environment of their own.
+# pip_tools PINS...: Python programs, in a virtual environment of their own: those of tools/pins/PINS.txt, each file of
+# which has the hash that is written there. None of them runs a build script.
 pip_tools() {
-    local wanted missing=()
-    for wanted in "$@"; do
-        [[ -e $TOOLS/venv/.has-$wanted ]] || missing+=("$wanted")
+    local pins mark
+    for pins in "$@"; do
+        mark=$TOOLS/venv/.has-$pins-$(sha256sum <"$ROOT/tools/pins/$pins.txt" | cut -c 1-16)
+        [[ ! -e $mark ]] || continue
+        if [[ ! -x $TOOLS/venv/bin/python ]]; then
+            command -v python3 >/dev/null || die "python3 is missing"
+            python3 -m venv "$TOOLS/venv" || die "python3 can't make a virtual environment (Debian: python3-venv)"
+        fi
+        "$TOOLS/venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+            --only-binary :all: --requirement "$ROOT/tools/pins/$pins.txt" >&2
+        touch "$mark"
     done
-    ((${#missing[@]} == 0)) && return
-    if [[ ! -x $TOOLS/venv/bin/python ]]; then
-        command -v python3 >/dev/null || die "python3 is missing"
-        python3 -m venv "$TOOLS/venv" || die "python3 can't make a virtual environment (Debian: python3-venv)"
-    fi
-    "$TOOLS/venv/bin/python" -m pip install --quiet --disable-pip-version-check "${missing[@]}" >&2
-    for wanted in "${missing[@]}"; do touch "$TOOLS/venv/.has-$wanted"; done
 }
 
 # go_tool NAME MODULE@VERSION: a Go program, built from source.

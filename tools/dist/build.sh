@@ -10,7 +10,7 @@
 #
 # Zig is the linker and the C compiler, so that of a target only Rust's standard library is needed:
 # see std.sh. DIST_FEATURES are the cargo features that the binaries have: all of the defaults but `top`
-# and `completions`, which would add 0.5 MB. docs/ARCHITECTURE.md says what makes the binaries small.
+# and `completions`, which would add 0.5 MB. docs/dev/measurements.md says what makes the binaries small.
 # shellcheck source=tools/deploy/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../deploy/lib.sh"
 cd -- "$ROOT"
@@ -36,7 +36,8 @@ for arch in "${archs[@]}"; do
 done
 command -v readelf >/dev/null || die "readelf is missing (Debian: binutils)"
 
-pip_tools cargo-zigbuild==0.24.1 ziglang==0.15.2
+pip_tools zig
+cargo_tool cargo-auditable 0.7.7
 target=${CARGO_TARGET_DIR:-target}
 features=${DIST_FEATURES-sandbox}
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
@@ -72,7 +73,11 @@ build() { # ARCH
     if [[ $1 == armv7 ]]; then flags+=" -C target-feature=+thumb-mode"; fi
     variable=${triple//-/_}
     # The level behind the -- is the link's. Each function keeps that of the crate that it was compiled in.
-    env "${std_env[@]}" "CFLAGS_$variable=$c_flags" "CARGO_TARGET_${variable^^}_RUSTFLAGS=$flags" \
+    # cargo-auditable puts the list of crates into the binary (section .dep-v0, some 5 kB), where scanners of images look
+    # for it. `cargo auditable` itself can't call `cargo zigbuild rustc`, so that its two variables are set here.
+    env "${std_env[@]}" RUSTC_WORKSPACE_WRAPPER="$TOOLS/bin/cargo-auditable" \
+        CARGO_AUDITABLE_ORIG_ARGS='{"offline":false,"locked":true,"frozen":false,"config":[]}' \
+        "CFLAGS_$variable=$c_flags" "CARGO_TARGET_${variable^^}_RUSTFLAGS=$flags" \
         cargo-zigbuild rustc --locked --profile dist --no-default-features --features "$features" --target "$triple" \
         --bin login-pipeline "${std_args[@]}" -- -C opt-level=3 >&2
     install -D -m 755 "$target/$triple/dist/login-pipeline" "$binary"

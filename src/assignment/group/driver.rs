@@ -29,6 +29,10 @@ use crate::observe::{GroupMetrics, GroupReport, Observe};
 use crate::offsets::Committer;
 use crate::tenure::{Lease, Moment, Tenure};
 
+/// The first version of ConsumerGroupHeartbeat that is final: Kafka 3.7 to 3.9 offer version 0, of a preview that 4.0
+/// brokers need not understand (KIP-848, KIP-1082).
+const FINAL_VERSION: i16 = 1;
+
 /// What a membership is made of.
 pub struct Parts<'a> {
     /// The group, as configured.
@@ -169,7 +173,7 @@ impl Driver {
                 GroupProtocol::Consumer => Ok(true),
                 GroupProtocol::Auto => {
                     let found = self.sender.coordinator.connection().map(|connection| {
-                        connection.map(|found| found.version(ConsumerGroupHeartbeatRequest::KEY).is_ok())
+                        connection.map(|found| found.offers(ConsumerGroupHeartbeatRequest::KEY, FINAL_VERSION))
                     });
                     tokio::select! {
                         offered = found => offered,

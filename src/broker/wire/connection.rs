@@ -28,6 +28,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tracing::warn;
 
 use super::frames::{FrameError, Frames};
 use super::idle::LastUse;
@@ -70,6 +71,7 @@ pub struct Connection {
     /// A broker that throttles leaves us unread until then; asking sooner would look like silence.
     throttled_until: std::sync::Mutex<Option<Instant>>,
     throttled: Seconds,
+    told_of_trailing: AtomicBool,
     /// The SASL session, where the broker ends it.
     session: Option<Session>,
     /// What its answers wait for, where they are large.
@@ -161,6 +163,7 @@ impl Connection {
             max_idle: options.connections_max_idle,
             throttled_until: std::sync::Mutex::default(),
             throttled: options.throttled.clone(),
+            told_of_trailing: AtomicBool::new(false),
             session: None,
             admission: admission.cloned(),
             reader,
@@ -257,7 +260,20 @@ impl Connection {
         deadline: Duration,
     ) -> Result<R::Response, Error> {
         let (answer, version) = self.carry(doing, outbound, Api::of::<R>(), deadline).await?;
-        decode::<R>(answer, version).map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))
+        let decoded = decode::<R>(&answer, version);
+        let (response, trailing) = decoded.map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))?;
+        if trailing > 0 {
+            self.ignore_trailing(R::KEY, version, trailing);
+        }
+        Ok(response)
+    }
+
+    /// Says once that this broker sends more than it should.
+    fn ignore_trailing(&self, api_key: i16, version: i16, bytes: usize) {
+        if !self.told_of_trailing.swap(true, Ordering::Relaxed) {
+            let broker = self.address();
+            warn!(broker, api_key, version, bytes, "an answer goes on behind its last field: the rest is ignored");
+        }
     }
 
     /// The deadline of a request that the broker does not hold back.
@@ -291,6 +307,11 @@ impl Connection {
     /// [`Cause::Unsupported`] where there is none.
     pub fn version(&self, api_key: i16) -> Result<i16, Cause> {
         self.offered.latest(api_key)
+    }
+
+    /// Whether the broker takes this version of a request.
+    pub fn offers(&self, api_key: i16, version: i16) -> bool {
+        self.offered.has(api_key, version)
     }
 
     /// The versions of requests, and the cluster's features, that the broker told of.
@@ -602,11 +623,11 @@ fn is_tls(length: usize) -> bool {
     matches!(u32::try_from(length).map(u32::to_be_bytes), Ok([21, 3, 0..=4, 0]))
 }
 
-/// The one place where answers are decoded.
-pub(super) fn decode<R: Request>(answer: Bytes, version: i16) -> anyhow::Result<R::Response> {
+/// The one place where answers are decoded. Gives also how many bytes follow the last field.
+pub(super) fn decode<R: Request>(answer: &Bytes, version: i16) -> anyhow::Result<(R::Response, usize)> {
     // kafka-protocol's decoders trust what an answer claims: it is held against its table first.
-    let mut body = answers::body(R::KEY, version, &answer)?;
-    R::Response::decode(&mut body, version)
+    let answers::Body { mut fields, trailing } = answers::body(R::KEY, version, answer)?;
+    Ok((R::Response::decode(&mut fields, version)?, trailing))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::scram::{Hash, Scram};
 use super::{Connection, Security};
 use crate::broker::{Cause, Error};
 use crate::config::{Sasl, SaslMechanism, Secret};
+use crate::plain::Plain;
 
 const DOING: &str = "authenticate with";
 
@@ -166,7 +167,7 @@ fn refused_by(check: &str) -> String {
 
 /// Text of a broker's or a token endpoint's, fit for a log: its first 200 characters.
 pub(in crate::broker) fn printable(text: &str) -> String {
-    text.chars().take(200).flat_map(char::escape_debug).collect()
+    Plain(text.chars().take(200).collect::<String>()).to_string()
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hmac, pbkdf2};
 
+use super::sasl::printable;
 use crate::config::Secret;
 
 /// RFC 7677's least: fewer make the proof cheap to guess from.
@@ -155,7 +156,7 @@ impl Answer {
         let text = std::str::from_utf8(server_final).map_err(|_| "its last message is not UTF-8")?;
         let first = text.split(',').next().unwrap_or_default();
         if let Some(error) = first.strip_prefix("e=") {
-            return Err(format!("it refuses: {}", error.escape_debug().take(100).collect::<String>()));
+            return Err(format!("it refuses: {}", printable(error)));
         }
         let signature = first.strip_prefix("v=").ok_or("its last message has no v= where it belongs")?;
         let signature = BASE64.decode(signature).map_err(|_| "its signature is not base64")?;

@@ -2,32 +2,21 @@
 //!
 //! A broker's certificate and its name are checked always: there is no switch against it.
 
-use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ring::digest;
-use rustls::client::ResolvesClientCert;
-use rustls::crypto;
 use rustls::pki_types::UnixTime;
-use rustls::sign::SingleCertAndKey;
-use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
-use tokio::time::Instant;
-use tracing::{info, warn};
+use rustls::{AlertDescription, CertificateError, ClientConfig};
 
 use crate::broker::Cause;
 use crate::config::{self, certificate, pem};
-
-/// For how long files that can't be used leave what was there before: as while they are replaced, or a volume is
-/// mounted anew. After that they count: a CA file that was emptied would else be trusted for ever, by this process
-/// and by none that starts after it.
-const KEPT: Duration = Duration::from_secs(5 * 60);
+use crate::followed::{File, Followed};
+use crate::plain::Plain;
 
 /// Whom TLS is spoken with, and what of the configuration is about that, for texts that tell what to mend.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::broker) struct Peer {
+pub(crate) struct Peer {
     /// What it is.
     name: &'static str,
     /// The keys of the files.
@@ -70,121 +59,40 @@ pub(in crate::broker) const TOKEN_ENDPOINT: Peer = Peer {
     speaks: "its versions and cipher suites",
 };
 
-/// The client's side of TLS.
+/// The admin port of an instance, as this program's own commands ask it.
+pub(crate) const ADMIN_PORT: Peer = Peer {
+    name: "the admin port",
+    files: "admin.tls",
+    ca: "--ca-file",
+    names: "the address that is asked",
+    protocol: "http:// or https://, and that instance's admin.tls.cert_file",
+    client: "check --cert-file and --key-file",
+    trusts: "that instance's admin.tls.client_ca_file",
+    speaks: "its versions and cipher suites",
+};
+
+/// The client's side of TLS, following its files.
 #[derive(Debug)]
 pub struct Tls {
-    peer: Peer,
-    files: config::Tls,
-    loaded: Mutex<Option<Loaded>>,
-}
-
-/// Settings, and a digest of the files they were made of.
-struct Loaded {
-    of: digest::Digest,
-    config: Arc<ClientConfig>,
-    /// Since when the files can't be used.
-    broken_since: Option<Instant>,
-}
-
-impl fmt::Debug for Loaded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loaded").finish_non_exhaustive()
-    }
+    files: Followed<ClientConfig, 3>,
 }
 
 impl Tls {
     /// Reads nothing yet.
     pub(in crate::broker) fn new(peer: Peer, files: config::Tls) -> Self {
-        Self { peer, files, loaded: Mutex::default() }
+        Self { files: Followed::new(peer.files, [files.ca_file, files.cert_file, files.key_file]) }
     }
 
-    /// The settings for a new connection. The files are read each time, since they are small and
-    /// connections are rare, and compared by what is in them: times of files and of the links that
-    /// Kubernetes puts in front of them tell less. Files that can't be used just now, as while they
-    /// are being replaced, leave what was for a few minutes.
+    /// The settings for a new connection.
     ///
     /// # Errors
     /// What is wrong with a file, where there were no good ones before, or not for minutes.
     pub fn current(&self) -> Result<Arc<ClientConfig>, Cause> {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = Contents::read(&self.files).and_then(|contents| {
-            let of = contents.digest();
-            match &*loaded {
-                Some(known) if known.of.as_ref() == of.as_ref() => Ok(None),
-                _ => Ok(Some(Loaded { of, config: Arc::new(contents.config()?), broken_since: None })),
-            }
+        let made = self.files.current(|[ca, cert, key]| {
+            let [ca, cert, key] = [ca, cert, key].map(|file| file.as_ref().map(File::read));
+            pem::client_config(ca, cert.zip(key))
         });
-        match (found, &mut *loaded) {
-            (Ok(Some(found)), known) => {
-                if known.is_some() {
-                    info!("what {} names has changed: new connections use it", self.peer.files);
-                }
-                Ok(Arc::clone(&known.insert(found).config))
-            }
-            (Ok(None), Some(known)) => {
-                known.broken_since = None;
-                Ok(Arc::clone(&known.config))
-            }
-            (Err(why), Some(known)) => {
-                let broken_for = known.broken_since.get_or_insert_with(Instant::now).elapsed();
-                let Some(left) = KEPT.checked_sub(broken_for).filter(|left| !left.is_zero()) else {
-                    let minutes = broken_for.as_secs() / 60;
-                    return Err(Cause::Tls(format!(
-                        "{why}; it has been so for {minutes} minutes, and what was there before is not used any longer"
-                    )));
-                };
-                let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
-                warn!("{why}; new connections go on with what was there before, for {left} yet");
-                Ok(Arc::clone(&known.config))
-            }
-            (Err(why), None) => Err(Cause::Tls(why)),
-            (Ok(None), None) => Err(Cause::Tls("no settings".to_owned())),
-        }
-    }
-}
-
-/// The files' bytes, each with its path.
-struct Contents {
-    ca: Option<(PathBuf, Vec<u8>)>,
-    identity: Option<[(PathBuf, Vec<u8>); 2]>,
-}
-
-impl Contents {
-    fn read(files: &config::Tls) -> Result<Self, String> {
-        let read = |path: &Path| Ok::<_, String>((path.to_owned(), pem::read(path)?));
-        let identity = match (&files.cert_file, &files.key_file) {
-            (Some(cert), Some(key)) => Some([read(cert)?, read(key)?]),
-            _ => None,
-        };
-        Ok(Self { ca: files.ca_file.as_deref().map(read).transpose()?, identity })
-    }
-
-    fn digest(&self) -> digest::Digest {
-        let mut context = digest::Context::new(&digest::SHA256);
-        for (_, bytes) in self.ca.iter().chain(self.identity.iter().flatten()) {
-            context.update(digest::digest(&digest::SHA256, bytes).as_ref());
-        }
-        context.finish()
-    }
-
-    fn config(&self) -> Result<ClientConfig, String> {
-        let roots = match &self.ca {
-            Some((path, bytes)) => pem::roots(path, bytes)?,
-            None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
-        };
-        let provider = Arc::new(crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots);
-        Ok(match &self.identity {
-            None => builder.with_no_client_auth(),
-            Some([(cert_path, cert), (key_path, key)]) => {
-                let identity = pem::identity((cert_path, cert), (key_path, key))?;
-                let resolver: Arc<dyn ResolvesClientCert> = Arc::new(SingleCertAndKey::from(identity));
-                builder.with_client_cert_resolver(resolver)
-            }
-        })
+        made.map_err(Cause::Tls)
     }
 }
 
@@ -195,7 +103,7 @@ pub(in crate::broker) fn cause(error: &io::Error) -> Option<Cause> {
 }
 
 /// The same of any peer.
-pub(in crate::broker) fn said(error: &io::Error, peer: &Peer) -> Option<String> {
+pub(crate) fn said(error: &io::Error, peer: &Peer) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     Some(match error {
         rustls::Error::InvalidCertificate(error) => peer.certificate(error),
@@ -204,6 +112,8 @@ pub(in crate::broker) fn said(error: &io::Error, peer: &Peer) -> Option<String> 
             format!("{} speaks no TLS on this port: check {}", peer.name, peer.protocol)
         }
         rustls::Error::PeerIncompatible(what) => peer.incompatible(&format!("{what:?}")),
+        // A verifier's of our own, in words already.
+        rustls::Error::General(why) => why.clone(),
         error => error.to_string(),
     })
 }
@@ -289,7 +199,7 @@ impl Peer {
 /// A certificate's name as people write it: `broker-1` of `DnsName("broker-1")`.
 fn bare(name: &str) -> String {
     let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
-    inner.trim_matches('"').escape_debug().to_string()
+    Plain(inner.trim_matches('"')).to_string()
 }
 
 fn at(time: UnixTime) -> String {
@@ -299,10 +209,13 @@ fn at(time: UnixTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rustls::InvalidMessage;
+    use std::path::Path;
+
     use rustls::pki_types::ServerName;
+    use rustls::{InvalidMessage, crypto};
 
     use super::*;
+    use crate::followed::KEPT;
 
     fn said(error: rustls::Error) -> String {
         cause(&io::Error::other(error)).map_or_else(String::new, |cause| cause.to_string())

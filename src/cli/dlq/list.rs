@@ -10,7 +10,7 @@ use super::{Context, Failure, ListDlq, ShowDlq, for_people};
 use crate::cli::UsageError;
 use crate::dead_letter::Marks;
 use crate::event::Reason;
-use crate::observe::Plain;
+use crate::plain::Plain;
 use crate::record::Offset;
 
 /// What the marks say, as it may be shown to anybody.
@@ -29,9 +29,10 @@ pub struct Told {
 /// the reason is one of ours, and steer no terminal.
 pub fn told(marks: &Marks<'_>) -> Told {
     let ours = marks.reason.filter(|reason| Reason::ALL.iter().any(|known| known.code() == *reason));
+    // Whoever may write there can name a reason of ours, too.
     let or_dash = |text: Option<&str>| Plain(text.filter(|_| ours.is_some()).unwrap_or("-")).to_string();
     let source_partition = match (marks.topic, marks.partition) {
-        (Some(topic), Some(partition)) => format!("{topic}/{partition}"),
+        (Some(topic), Some(partition)) => format!("{}/{partition}", Plain(topic)),
         _ => "(unknown)".to_owned(),
     };
     Told {
@@ -146,8 +147,11 @@ mod tests {
         assert_eq!([found.reason, found.field, found.message], ["(unknown)", "-", "-"]);
         let marks = Marks { reason: Some("wrong_type"), field: Some("ip"), ..marks };
         assert_eq!(told(&marks).field, "ip");
-        let forged = Marks { message: Some("a\u{1b}[2J\nb"), ..marks };
-        assert_eq!(told(&forged).message, "a\\u{1b}[2J\\nb");
+        let hostile = Some("a\u{1b}[2J\n0:1 forged\u{202e}");
+        let marks = Marks { field: hostile, message: hostile, topic: hostile, partition: Some(0), ..marks };
+        let found = told(&marks);
+        let shown = "a\\u{1b}[2J\\n0:1 forged\\u{202e}";
+        assert_eq!([found.field, found.message, found.source_partition], [shown, shown, &format!("{shown}/0")]);
     }
 
     #[test]

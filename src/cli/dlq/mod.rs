@@ -36,6 +36,7 @@ use kafka_protocol::ResponseError;
 
 pub use args::{Again, Dlq, DlqAction, ExportDlq, Filter, ListDlq, ReplayDlq, RetryDlq, ShowDlq, StatsDlq};
 
+use super::audited::Audited;
 use super::context::{Context, Failure, interruptible, until_signal};
 use crate::broker::Error;
 use crate::broker::wire::Topic;
@@ -56,7 +57,8 @@ pub fn run(args: &Dlq, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     };
     let context = Context::load(settings, args.patience)?;
     logs::init(context.config.log.format, "warn")?;
-    until_signal(|stop| async move {
+    let audited = Audited::dlq(&args.action, &context.config);
+    audited.end(until_signal(|stop| async move {
         // In boxes: the compiler gives up on how deep they would nest otherwise.
         let work: Pin<Box<dyn Future<Output = _>>> = match &args.action {
             // These end by themselves, with their progress stored.
@@ -68,7 +70,7 @@ pub fn run(args: &Dlq, out: &mut dyn Write) -> Result<ExitCode, Failure> {
             DlqAction::Export(args) => Box::pin(export::run(args, &context, out)),
         };
         interruptible(&stop, work).await
-    })
+    }))
 }
 
 impl Context {

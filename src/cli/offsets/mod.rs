@@ -23,7 +23,9 @@ use std::process::ExitCode;
 pub use args::{ExportOffsets, ImportOffsets, Offsets, OffsetsAction, PartitionArg, SetOffsets, ShowOffsets};
 pub use target::{ParseTargetError, Target};
 
+use super::audited::Audited;
 use super::context::{Context, Failure, interruptible, until_signal};
+use crate::observe::logs;
 
 /// Shows, sets, exports or imports stored offsets.
 ///
@@ -38,7 +40,10 @@ pub fn run(args: &Offsets, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         OffsetsAction::Import(args) => &args.settings,
     };
     let context = Context::load(settings, args.patience)?;
-    until_signal(|stop| async move {
+    // For the audit alone.
+    logs::init(context.config.log.format, "off")?;
+    let audited = Audited::offsets(&args.action, &context.config);
+    audited.end(until_signal(|stop| async move {
         let work = async {
             match &args.action {
                 OffsetsAction::Show(args) => show::run(args, &context, out).await,
@@ -48,5 +53,5 @@ pub fn run(args: &Offsets, out: &mut dyn Write) -> Result<ExitCode, Failure> {
             }
         };
         interruptible(&stop, work).await
-    })
+    }))
 }

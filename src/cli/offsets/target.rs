@@ -1,5 +1,6 @@
 //! Where `--to` points: a place in a log, or a number.
 
+use std::fmt;
 use std::str::FromStr;
 
 use chrono::DateTime;
@@ -14,6 +15,18 @@ pub enum Target {
     Offset(Offset),
     /// Where the brokers say that this is.
     At(At),
+}
+
+/// As it is given, times in seconds since 1970.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Offset(offset) => write!(f, "{offset}"),
+            Self::At(At::Earliest) => f.write_str("earliest"),
+            Self::At(At::Latest) => f.write_str("latest"),
+            Self::At(At::Timestamp(millis)) => write!(f, "@{}", millis / 1000),
+        }
+    }
 }
 
 /// Text that points nowhere.

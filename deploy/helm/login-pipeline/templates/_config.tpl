@@ -31,6 +31,15 @@
 {{- include "login-pipeline.listen" . | splitList ":" | last -}}
 {{- end }}
 
+{{/* Whether the admin port speaks TLS, and whether its clients need a certificate then. */}}
+{{- define "login-pipeline.adminTls" -}}
+{{- if or .Values.secrets.adminTls.secretName (include "login-pipeline.get" (list . "admin.tls.cert_file" "")) }}true{{ end -}}
+{{- end }}
+
+{{- define "login-pipeline.adminMutualTls" -}}
+{{- if or (and .Values.secrets.adminTls.secretName .Values.secrets.adminTls.clientCaKey) (include "login-pipeline.get" (list . "admin.tls.client_ca_file" "")) }}true{{ end -}}
+{{- end }}
+
 {{/*
 What a stop may take: draining, then leaving the group, its end and closing the store, 2 s each at most, and a margin.
 A process that is killed while it drains repeats what it had not stored.
@@ -69,6 +78,13 @@ A process that is killed while it drains repeats what it had not stored.
 {{- end -}}
 {{- if .adminToken.secretName -}}
 {{- $files = append $files (dict "secret" .adminToken.secretName "key" .adminToken.key "file" "admin-token" "path" "admin.token_file" "by" "adminToken") -}}
+{{- end -}}
+{{- if .adminTls.secretName -}}
+{{- $files = append $files (dict "secret" .adminTls.secretName "key" .adminTls.certKey "file" "admin-tls.crt" "path" "admin.tls.cert_file" "by" "adminTls") -}}
+{{- $files = append $files (dict "secret" .adminTls.secretName "key" .adminTls.privateKeyKey "file" "admin-tls.key" "path" "admin.tls.key_file" "by" "adminTls") -}}
+{{- if .adminTls.clientCaKey -}}
+{{- $files = append $files (dict "secret" .adminTls.secretName "key" .adminTls.clientCaKey "file" "admin-client-ca.crt" "path" "admin.tls.client_ca_file" "by" "adminTls") -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- toJson $files -}}

@@ -79,6 +79,9 @@
 {{- if and .Values.prometheusRule.enabled (not (contains "login-pipeline" (include "login-pipeline.fullname" .))) -}}
 {{- $wrong = append $wrong (printf "prometheusRule: the rules find a pipeline by login-pipeline in its name, and this one is %s" (include "login-pipeline.fullname" .)) -}}
 {{- end -}}
+{{- if and (or .Values.secrets.adminToken.secretName (include "login-pipeline.get" (list . "admin.token_file" ""))) (not (include "login-pipeline.adminTls" .)) (ne (include "login-pipeline.get" (list . "admin.allow_plaintext" "false")) "true") -}}
+{{- $wrong = append $wrong "secrets.adminToken: would cross the network readable; set secrets.adminTls, or config.admin.allow_plaintext where something else encrypts, such as a service mesh" -}}
+{{- end -}}
 {{- if hasPrefix "127." (include "login-pipeline.listen" .) -}}
 {{- $wrong = append $wrong "config.admin.listen: probes can't reach a loopback address; 0.0.0.0 or [::], and networkPolicy says who may ask" -}}
 {{- end -}}

@@ -24,38 +24,30 @@ pub enum Misfit {
         /// In this version.
         version: i16,
     },
-    /// It goes on.
-    #[error("the {api:?} answer (version {version}) has {bytes} bytes more than its fields")]
-    Longer {
-        /// Of this request.
-        api: ApiKey,
-        /// In this version.
-        version: i16,
-        /// So many.
-        bytes: usize,
-    },
+}
+
+/// The fields of an answer's body, and how many bytes follow the last of them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Body {
+    /// The fields.
+    pub fields: Bytes,
+    /// So many bytes follow. A version's fields never change, what is new comes in a tag or another version; but some
+    /// services send more all the same, and Kafka's own clients ignore it.
+    pub trailing: usize,
 }
 
 /// The body of an answer, which begins with its header.
 ///
-/// Bytes behind the last field are refused too. Kafka's own clients pass over them, but a version's
-/// fields never change: what is new comes in a tag or another version. So a rest means that these
-/// bytes are not what they are read as, and offsets read from them would be trusted. rskafka, which
-/// asks the same brokers, refuses it as well.
-///
 /// # Errors
-/// Where the answer is not exactly what that version of it must be.
-pub fn body(api_key: i16, version: i16, answer: &Bytes) -> Result<Bytes, Misfit> {
+/// Where the answer does not hold what that version of it must.
+pub fn body(api_key: i16, version: i16, answer: &Bytes) -> Result<Body, Misfit> {
     let api = ApiKey::try_from(api_key).map_err(|()| Misfit::Unknown(api_key))?;
     let fields = fields(api).ok_or(Misfit::Unknown(api_key))?;
     let header = Version { number: version, flexible: api.response_header_version(version) >= 1 };
     let number = Version { number: version, flexible: api.request_header_version(version) >= 2 };
     let body = shape::after(&[CORRELATION_ID], header, answer).ok_or(Misfit::Claims { api, version })?;
-    match shape::after(fields, number, body) {
-        Some([]) => Ok(answer.slice_ref(body)),
-        Some(rest) => Err(Misfit::Longer { api, version, bytes: rest.len() }),
-        None => Err(Misfit::Claims { api, version }),
-    }
+    let rest = shape::after(fields, number, body).ok_or(Misfit::Claims { api, version })?;
+    Ok(Body { fields: answer.slice_ref(&body[..body.len() - rest.len()]), trailing: rest.len() })
 }
 
 const CORRELATION_ID: Field = Fixed(4);

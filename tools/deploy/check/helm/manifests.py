@@ -127,12 +127,18 @@ def release(documents):
 
     port = int(toml["admin"]["listen"].rsplit(":", 1)[1])
     hold(container["ports"] == [{"name": "metrics", "containerPort": port, "protocol": "TCP"}], "the container's port")
-    probes = {probe: container[f"{probe}Probe"]["httpGet"] for probe in ("startup", "liveness", "readiness")}
-    hold(probes == {
-        "startup": {"path": "/livez", "port": "metrics"},
-        "liveness": {"path": "/livez", "port": "metrics"},
-        "readiness": {"path": "/readyz", "port": "metrics"},
-    }, "the probes")
+    tls = toml["admin"].get("tls", {})
+
+    def probe(path):
+        if "client_ca_file" in tls:
+            live = ["--live"] if path == "/livez" else []
+            return {"exec": {"command": ["/login-pipeline", "health", *live, *container["args"][1:]]}}
+        return {"httpGet": {"path": path, "port": "metrics"} | ({"scheme": "HTTPS"} if tls else {})}
+
+    for of, path in {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}.items():
+        hold(container[f"{of}Probe"].items() >= probe(path).items(), f"the {of} probe")
+    for monitor in kinds.get("ServiceMonitor", []):
+        hold(monitor["spec"]["endpoints"][0].get("scheme", "http") == ("https" if tls else "http"), "the scheme of scrapes")
     readiness = container["readinessProbe"]
     unseen = READINESS_GRACE + readiness["periodSeconds"] * readiness["failureThreshold"]
     hold(spec["minReadySeconds"] > unseen, "a rollout would pass before its trouble is seen")

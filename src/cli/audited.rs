@@ -1,0 +1,81 @@
+//! Which commands leave lines in the audit: those that write records or offsets by hand, or show personal data.
+
+use std::process::ExitCode;
+
+use super::context::Failure;
+use super::dlq::DlqAction;
+use super::offsets::OffsetsAction;
+use crate::audit;
+use crate::config::Config;
+
+/// A command that is being carried out. It has a line already, since it may be killed before it ends.
+#[derive(Debug)]
+pub struct Audited(Option<(&'static str, String)>);
+
+impl Audited {
+    /// Notes what is begun, where that is to be noted.
+    pub fn dlq(action: &DlqAction, config: &Config) -> Self {
+        let topic = &config.dead_letter.topic;
+        Self::begin(match action {
+            DlqAction::List(args) if args.reveal => Some(("dlq.reveal", topic.clone())),
+            DlqAction::Show(args) if args.reveal => {
+                let partition = args.place.partition.map_or_else(String::new, |partition| format!("/{partition}"));
+                Some(("dlq.reveal", format!("{topic}{partition} offset {}", args.place.offset)))
+            }
+            DlqAction::Export(args) => {
+                let to =
+                    args.output.as_ref().map_or_else(|| "standard output".into(), |path| path.display().to_string());
+                Some(("dlq.export", format!("{topic} to {to}")))
+            }
+            DlqAction::Replay(args) if !args.again.dry_run => {
+                let to = args.to.as_deref().unwrap_or(&config.source.topic);
+                Some(("dlq.replay", format!("{} to {to}", args.again.from(topic))))
+            }
+            DlqAction::Retry(args) if !args.again.dry_run => {
+                Some(("dlq.retry", format!("{} to the outputs", args.again.from(topic))))
+            }
+            DlqAction::Stats(_)
+            | DlqAction::List(_)
+            | DlqAction::Show(_)
+            | DlqAction::Retry(_)
+            | DlqAction::Replay(_) => None,
+        })
+    }
+
+    /// The same of offsets.
+    pub fn offsets(action: &OffsetsAction, config: &Config) -> Self {
+        let (topic, group) = (&config.source.topic, &config.group.id);
+        Self::begin(match action {
+            OffsetsAction::Set(args) if !args.dry_run => {
+                let partitions = args.partitions().map_or_else(|| "all partitions".into(), |some| format!("{some:?}"));
+                Some(("offsets.set", format!("{topic} {partitions} of group {group} to {}", args.to)))
+            }
+            OffsetsAction::Import(args) if !args.dry_run => {
+                Some(("offsets.import", format!("{topic} of group {group} from {}", args.file.display())))
+            }
+            OffsetsAction::Show(_) | OffsetsAction::Export(_) | OffsetsAction::Set(_) | OffsetsAction::Import(_) => {
+                None
+            }
+        })
+    }
+
+    fn begin(noted: Option<(&'static str, String)>) -> Self {
+        if let Some((action, what)) = &noted {
+            audit::note_command(action, what, "begun");
+        }
+        Self(noted)
+    }
+
+    /// Notes how it ended.
+    pub fn end(self, result: Result<ExitCode, Failure>) -> Result<ExitCode, Failure> {
+        if let Self(Some((action, what))) = &self {
+            let told = match &result {
+                Ok(code) if *code == ExitCode::SUCCESS => "done".to_owned(),
+                Ok(_) => "not done, or in part".to_owned(),
+                Err(error) => format!("failed: {error}"),
+            };
+            audit::note_command(action, what, &told);
+        }
+        result
+    }
+}
