@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::assignment::{Assigned, AssignmentError, Changes, Topics, fixed, group};
 use crate::broker::wire::{self, Cluster, Coordinator};
@@ -14,7 +14,7 @@ use crate::broker::{Admin, Clients, Ends, PartitionReader, ReaderConfig, Reserve
 use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, ProcessorKind, StartAt};
 use crate::dead_letter::Envelope;
 use crate::geoip::{Countries, CountryFile};
-use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Observe, Snapshot, stats};
+use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Members, Observe, Snapshot, stats};
 use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
 use crate::record::TopicPartition;
 use crate::stages::{Login, MakeStages, Processor, Routes, Stages, amendments, configured, possible};
@@ -30,6 +30,9 @@ const READINESS_GRACE: Duration = Duration::from_secs(10);
 
 /// How long it may take to tell the offset store of the end, once everything is stored.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+/// How long what is known of the group's members is good enough for the page.
+const MEMBERS_REST: Duration = Duration::from_secs(10);
 
 /// Why the pipeline could not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +137,7 @@ impl App {
         #[cfg(feature = "otlp")]
         let observe = Observe { traces: crate::observe::traces::Traces::start(group_of(&config)), ..observe };
         let admin = AdminServer::bind(&config.admin).await?;
-        let (processor, countries) = made(&config, observe.metrics.geoip());
+        let (processor, countries) = made(&config, observe.geoip());
         let countries = countries.zip(config.enrich.geoip.file.as_deref().map(CountryFile::new));
         Ok(Self { config: Arc::new(config), observe, admin, store, routes, processor, countries })
     }
@@ -187,6 +190,11 @@ impl App {
         let exactly_once = config.delivery.guarantee == Guarantee::ExactlyOnce;
         let committer_within = exactly_once.then(|| committer.clone());
         let group = Arc::new(Coordinator::new(Arc::clone(&cluster), &config.group.id));
+        if config.assignment.mode == AssignmentMode::Group {
+            let telling = tell_members(Arc::clone(&group), observe.members.clone());
+            let until = watched_until.clone();
+            tokio::spawn(async move { until.run_until_cancelled(telling).await }.boxed());
+        }
         let store: Arc<dyn OffsetStore> = match store {
             Some(store) => Arc::new(store),
             None if config.offsets.store == OffsetStoreKind::Topic => {
@@ -293,6 +301,19 @@ fn group_of(config: &Config) -> Option<&str> {
     let (mode, store) = (&config.assignment.mode, config.offsets.store);
     let has_group = *mode == AssignmentMode::Group || store == OffsetStoreKind::Group;
     has_group.then_some(&config.group.id)
+}
+
+/// Asks who the members of the group are, while somebody looks at the page.
+async fn tell_members(group: Arc<Coordinator>, members: Members) {
+    loop {
+        members.wanted().await;
+        match group.describe().await {
+            Ok(found) => members.tell(found.map_or_else(Vec::new, |found| found.who)),
+            // Whoever needs the coordinator says that it fails; here, what was known stays.
+            Err(error) => debug!(%error, "the members of the group can't be told on the page"),
+        }
+        tokio::time::sleep(MEMBERS_REST).await;
+    }
 }
 
 /// Tells others that nobody works here any more. Where that fails, `offsets set` asks for `--force`.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::context::Failure;
-use super::dlq::DlqAction;
+use super::dlq::{Again, DlqAction};
 use super::offsets::OffsetsAction;
 use crate::audit;
 use crate::config::Config;
@@ -29,16 +29,16 @@ impl Audited {
             }
             DlqAction::Replay(args) if !args.again.dry_run => {
                 let to = args.to.as_deref().unwrap_or(&config.source.topic);
-                Some(("dlq.replay", format!("{} to {to}", args.again.from(topic))))
+                Some(("dlq.replay", format!("{} to {to}", written_again(&args.again, topic))))
             }
             DlqAction::Retry(args) if !args.again.dry_run => {
-                Some(("dlq.retry", format!("{} to the outputs", args.again.from(topic))))
+                Some(("dlq.retry", format!("{} to {}", written_again(&args.again, topic), config.output.topic)))
             }
             DlqAction::Stats(_)
             | DlqAction::List(_)
             | DlqAction::Show(_)
-            | DlqAction::Retry(_)
-            | DlqAction::Replay(_) => None,
+            | DlqAction::Replay(_)
+            | DlqAction::Retry(_) => None,
         })
     }
 
@@ -78,4 +78,9 @@ impl Audited {
         }
         result
     }
+}
+
+/// Where the dead letters come from.
+fn written_again(again: &Again, topic: &str) -> String {
+    again.from_file.as_ref().map_or_else(|| topic.to_owned(), |path| path.display().to_string())
 }

@@ -7,20 +7,31 @@
 //! ring is bounded whatever senders send: it keeps few values of a dimension, and few partitions.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::metrics::Metrics;
+use super::stats::per_second;
 use super::status::PartitionReport;
 use super::tally::{DistributionSnapshot, Snapshot, Totals};
+use super::timeline::unix_ms;
 
 /// How far apart samples are.
 pub(super) const EVERY: Duration = Duration::from_secs(15);
 
-/// How many are kept: fifteen minutes of them, both ends included.
-const KEPT: usize = 61;
+/// How far apart the first ones are: who has just started a process wants to see it work.
+const EARLY: Duration = Duration::from_secs(2);
+
+/// How many are the first ones.
+const EARLY_ONES: usize = 15;
+
+/// How long samples are kept.
+const SPAN: Duration = Duration::from_secs(15 * 60);
+
+/// The most that are kept, at whatever times they were taken.
+const MOST: usize = 80;
 
 /// The most values of a dimension that have a curve of their own.
 const CURVES: usize = 5;
@@ -28,8 +39,8 @@ const CURVES: usize = 5;
 /// The most partitions whose lag a sample keeps: those with the most.
 const LAGS: usize = 64;
 
-/// The last stretch is at least this long, or it is drawn together with the one before: rates of
-/// less jump about.
+/// The last stretch is at least this long, or half as long as the one before, or it is drawn together with
+/// that: rates of less jump about.
 const LEAST_STRETCH: Duration = Duration::from_secs(5);
 
 /// The sums at a moment.
@@ -42,6 +53,8 @@ pub(super) struct Sample {
     distributions: Vec<DistributionSnapshot>,
     /// All partitions together; `None` where that of any is not known.
     pub(super) lag: Option<u64>,
+    /// The same as time, in milliseconds: that of the partition which is the farthest behind.
+    pub(super) lag_ms: Option<u64>,
     lags: BTreeMap<i32, u64>,
     latency: Vec<u64>,
 }
@@ -50,6 +63,8 @@ pub(super) struct Sample {
 #[derive(Debug, Default)]
 pub(super) struct History {
     samples: VecDeque<Sample>,
+    /// How many were kept in all.
+    taken: usize,
     /// The topics that were read: their latencies count on when their last partition is given up.
     topics: BTreeSet<String>,
 }
@@ -70,16 +85,17 @@ pub(super) struct Charts {
     pub(super) p95: Vec<Option<u64>>,
     pub(super) p99: Vec<Option<u64>>,
     /// At the stretch's end.
-    lag: Vec<Option<u64>>,
-    lags: BTreeMap<i32, Vec<Option<u64>>>,
+    pub(super) lag: Vec<Option<u64>>,
+    pub(super) lag_ms: Vec<Option<u64>>,
+    pub(super) lags: BTreeMap<i32, Vec<Option<u64>>>,
     /// Dead letters by reason.
-    errors: BTreeMap<&'static str, Vec<u64>>,
-    distributions: Vec<Shares>,
+    pub(super) errors: BTreeMap<&'static str, Vec<u64>>,
+    pub(super) distributions: Vec<Shares>,
 }
 
 /// One dimension's values.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Shares {
+pub(super) struct Shares {
     name: &'static str,
     /// The most frequent at the end. Senders chose these texts.
     values: Vec<String>,
@@ -105,33 +121,46 @@ impl History {
         }
         let mut lags: Vec<_> = partitions.iter().filter_map(|it| Some((it.partition, it.lag?))).collect();
         let lag = partitions.iter().try_fold(0, |sum: u64, it| Some(sum.saturating_add(it.lag?)));
+        let lag_ms = partitions.iter().map(|it| it.lag_ms).max().flatten().filter(|_| lag.is_some());
         lags.sort_by_key(|(partition, lag)| (std::cmp::Reverse(*lag), *partition));
         lags.truncate(LAGS);
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Sample {
             taken: Instant::now(),
-            unix_ms: millis(since),
+            unix_ms: unix_ms(),
             totals: counted.totals,
             errors: counted.errors.clone(),
             distributions: counted.distributions.clone(),
             lag,
+            lag_ms,
             lags: lags.into_iter().collect(),
             latency,
         }
     }
 
-    /// Keeps a sample, and forgets the oldest where there are enough.
+    /// Keeps a sample, and forgets those that are too old.
     pub(super) fn keep(&mut self, sample: Sample) {
-        if self.samples.len() == KEPT {
+        let is_old = |first: &Sample| sample.taken.duration_since(first.taken) > SPAN;
+        while self.samples.front().is_some_and(is_old) || self.samples.len() >= MOST {
             self.samples.pop_front();
         }
         self.samples.push_back(sample);
+        self.taken += 1;
+    }
+
+    /// When the next sample is due, from the one that was just kept on.
+    pub(super) fn next_in(&self) -> Duration {
+        if self.taken < EARLY_ONES { EARLY } else { EVERY }
     }
 
     /// What there is to draw, with `now` as the last moment.
     pub(super) fn charts(&self, now: &Sample) -> Charts {
         let mut samples: Vec<_> = self.samples.iter().collect();
-        let is_short = |last: &&Sample| now.taken.duration_since(last.taken) < LEAST_STRETCH;
+        let before = match samples[..] {
+            [.., first, second] => second.taken.duration_since(first.taken),
+            _ => LEAST_STRETCH,
+        };
+        let least = LEAST_STRETCH.min(before / 2);
+        let is_short = |last: &&Sample| now.taken.duration_since(last.taken) < least;
         if samples.len() > 1 && samples.last().is_some_and(is_short) {
             samples.pop();
         }
@@ -154,6 +183,17 @@ impl History {
 }
 
 impl Charts {
+    /// All that a column gained.
+    pub(super) fn sum(&self, column: &[u64]) -> u64 {
+        column.iter().sum()
+    }
+
+    /// What a column gains a second, by its last stretch.
+    pub(super) fn rate_now(&self, column: &[u64]) -> u64 {
+        let (gained, took) = (column.last().copied().unwrap_or(0), self.took.last().copied().unwrap_or(0));
+        per_second(gained, 0, Duration::from_millis(took))
+    }
+
     fn push(&mut self, from: &Sample, to: &Sample) {
         self.at.push(to.unix_ms);
         self.took.push(millis(to.taken.duration_since(from.taken)));
@@ -169,6 +209,7 @@ impl Charts {
         self.p95.push(percentile(&latency, 950));
         self.p99.push(percentile(&latency, 990));
         self.lag.push(to.lag);
+        self.lag_ms.push(to.lag_ms);
         for (partition, lags) in &mut self.lags {
             lags.push(to.lags.get(partition).copied());
         }
@@ -298,13 +339,34 @@ mod tests {
             history.keep(next);
             advance(EVERY).await;
         }
-        assert_eq!(history.samples.len(), KEPT);
+        let kept = 61; // fifteen minutes of them, both ends included
+        assert_eq!(history.samples.len(), kept);
         let next = sample(&mut history, &observe);
         history.keep(next);
         advance(Duration::from_secs(1)).await;
         let now = sample(&mut history, &observe);
         let charts = history.charts(&now);
-        assert_eq!((charts.at.len(), charts.took.last()), (KEPT - 1, Some(&16_000)));
+        assert_eq!((charts.at.len(), charts.took.last()), (kept - 1, Some(&16_000)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_half_minute_is_drawn_from_its_first_seconds_on() {
+        let (observe, mut history) = (observe(), History::default());
+        let mut took = Vec::new();
+        for _ in 0..500 {
+            let next = sample(&mut history, &observe);
+            history.keep(next);
+            took.push(history.next_in());
+            advance(history.next_in()).await;
+        }
+        assert_eq!((took[0], took[13], took[14]), (EARLY, EARLY, EVERY));
+        assert!(history.samples.len() <= MOST, "{}", history.samples.len());
+        let (observe, mut history) = (self::observe(), History::default());
+        let first = sample(&mut history, &observe);
+        history.keep(first);
+        advance(EARLY).await;
+        let now = sample(&mut history, &observe);
+        assert_eq!(history.charts(&now).took, [2_000]);
     }
 
     #[tokio::test(start_paused = true)]

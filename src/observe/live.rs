@@ -9,6 +9,7 @@
 //! had no time for: nothing is queued for anybody. Nobody watching costs a sample each 15 s.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -24,8 +25,13 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::history::{Charts, EVERY, History};
+use super::examples::Example;
+use super::failures::{Failure, failures};
+use super::history::{Charts, History};
+use super::members::Member;
 use super::status::{PartitionState, Status};
+use super::timeline::Mark;
+use super::verdict::{Seen, Verdict};
 use super::{Observe, lock};
 use crate::plain::{Keep, visible};
 
@@ -56,6 +62,8 @@ pub(super) struct Live {
 /// What the page shows.
 #[derive(Debug, Serialize)]
 pub(super) struct State {
+    /// How it does, in a line.
+    pub(super) verdict: Verdict,
     /// Whether the process does its work.
     pub(super) ready: bool,
     /// Why not.
@@ -69,6 +77,18 @@ pub(super) struct State {
     pub(super) more_partitions: usize,
     /// All partitions' lag; `None` where that of any is not known.
     pub(super) lag: Option<u64>,
+    /// The same as time, in milliseconds.
+    pub(super) lag_ms: Option<u64>,
+    /// How many partitions are in each state.
+    pub(super) states: BTreeMap<&'static str, usize>,
+    /// What went wrong last, the newest first.
+    pub(super) failures: Vec<Failure>,
+    /// The newest dead letters of each reason, masked.
+    pub(super) examples: BTreeMap<&'static str, Vec<Example>>,
+    /// The other members of the group, as the coordinator told them last.
+    pub(super) members: Vec<Member>,
+    /// What happened lately.
+    pub(super) marks: Vec<Mark>,
     /// The last fifteen minutes.
     pub(super) charts: Charts,
 }
@@ -111,7 +131,7 @@ impl Live {
                 let mut history = lock(&self.history);
                 let sample = history.sample(metrics, &counted, &partitions);
                 history.keep(sample);
-                sample_at = now + EVERY;
+                sample_at = now + history.next_in();
             }
             if is_watched && now >= frame_at {
                 self.frames.send_replace(self.frame());
@@ -123,11 +143,19 @@ impl Live {
     /// What there is to see now.
     pub(super) fn state(&self) -> State {
         let mut status = self.observe.status();
-        let (charts, lag) = {
+        let (charts, lag, lag_ms) = {
             let mut history = lock(&self.history);
             let now = history.sample(&self.observe.metrics, &status.tally, &status.partitions);
-            (history.charts(&now), now.lag)
+            (history.charts(&now), now.lag, now.lag_ms)
         };
+        let failures = failures(&status.partitions);
+        let mut states = BTreeMap::new();
+        status.partitions.iter().for_each(|it| *states.entry(it.state.as_str()).or_default() += 1);
+        let reasons = self.observe.health.is_ready().err().unwrap_or_default();
+        let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+        let paused = self.observe.paused.limits();
+        let seen = Seen { status: &status, reasons: &reasons, paused: &paused, charts: &charts, lag, lag_ms };
+        let verdict = Verdict::of(&seen);
         let more_partitions = status.partitions.len().saturating_sub(PARTITIONS);
         if more_partitions > 0 {
             let runs = |state| state == PartitionState::Running;
@@ -137,14 +165,22 @@ impl Live {
         }
         let group = status.group.as_ref();
         let owner = group.and_then(|group| group.instance_id.clone().or_else(|| group.member_id.clone()));
-        let reasons = self.observe.health.is_ready().err().unwrap_or_default();
+        let mut members = self.observe.members.want();
+        members.retain(|member| Some(&member.member_id) != group.and_then(|group| group.member_id.as_ref()));
         State {
+            verdict,
             ready: reasons.is_empty(),
-            reasons: reasons.iter().map(ToString::to_string).collect(),
+            reasons,
             status,
             owner: owner.unwrap_or_else(|| "this instance".into()),
             more_partitions,
             lag,
+            lag_ms,
+            states,
+            failures,
+            examples: self.observe.examples.newest(),
+            members,
+            marks: self.observe.partitions.timeline().marks(),
             charts,
         }
     }

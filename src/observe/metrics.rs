@@ -42,6 +42,7 @@ use super::lock;
 use super::logs::writer::dropped;
 use super::operator::Refusal;
 use super::process::Process;
+use super::timeline::Timeline;
 use crate::plain::Plain;
 
 /// The routes that there always are. Topics of routing rules come besides.
@@ -172,6 +173,7 @@ impl Metrics {
             failed_loads: loads("failed"),
             failed_lookups: families.geoip_failed_lookups.clone(),
             built: families.geoip_built.clone(),
+            timeline: Timeline::default(),
         }
     }
 

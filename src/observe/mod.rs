@@ -32,6 +32,8 @@
 //! ```
 
 mod admin_tls;
+mod examples;
+mod failures;
 mod health;
 mod histogram;
 mod history;
@@ -41,6 +43,7 @@ mod lag;
 mod live;
 mod log_level;
 pub mod logs;
+mod members;
 mod metrics;
 mod operator;
 mod page;
@@ -53,9 +56,11 @@ mod shape;
 pub mod stats;
 mod status;
 mod tally;
+mod timeline;
 #[cfg(feature = "otlp")]
 pub mod traces;
 mod values;
+mod verdict;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -67,10 +72,12 @@ use values::Values;
 
 pub use crate::plain::Plain;
 pub use admin_tls::client_of_own;
+pub use examples::{Example, Examples};
 pub use health::{ComponentHandle, Health, Phase, Reason, Severity};
 pub use histogram::DurationHistogram;
 pub use http::{AdminServer, BindError, Limits};
 pub use login_codec::distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
+pub use members::{Member, Members};
 pub use metrics::{
     Counter, Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics, Seconds, is_time,
 };
@@ -83,6 +90,7 @@ pub use status::{
     Troubles,
 };
 pub use tally::{Dimensions, DistributionSnapshot, SharedTally, Snapshot, TOP, Tally, TallyBoard, Totals, ValueCount};
+pub use timeline::{Mark, MarkKind, Timeline};
 
 /// Everything that the process shows of itself. Clones show the same.
 #[derive(Debug, Clone)]
@@ -97,6 +105,10 @@ pub struct Observe {
     pub partitions: StatusBoard,
     /// The partitions that wait for an operator's word.
     pub paused: PauseBoard,
+    /// The newest dead letters of each reason, masked.
+    pub examples: Examples,
+    /// The members of the group.
+    pub members: Members,
     /// Where spans go, if they do.
     #[cfg(feature = "otlp")]
     pub traces: Option<traces::Traces>,
@@ -109,6 +121,7 @@ impl Observe {
     pub fn new(version: &str, dimensions: Dimensions, grace: Duration, configuration: serde_json::Value) -> Self {
         let (health, tallies) = (Health::new(grace), TallyBoard::new(dimensions));
         let partitions = StatusBoard::new(version, configuration);
+        let paused = PauseBoard::on(partitions.timeline().clone());
         let asked: Vec<Box<dyn Collector>> = vec![
             Box::new(Ready(health.clone())),
             Box::new(Lag(partitions.clone())),
@@ -119,10 +132,17 @@ impl Observe {
             health,
             tallies,
             partitions,
-            paused: PauseBoard::default(),
+            paused,
+            examples: Examples::default(),
+            members: Members::default(),
             #[cfg(feature = "otlp")]
             traces: None,
         }
+    }
+
+    /// The metrics of the database of countries, whose reloads are marks on the page.
+    pub fn geoip(&self) -> GeoIpMetrics {
+        self.metrics.geoip().marking(self.partitions.timeline())
     }
 
     /// The status page as it is now.

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::health::{Phase, Severity};
 use super::lock;
 use super::tally::Snapshot;
+use super::timeline::{MarkKind, Timeline, unix_ms};
 use crate::plain::Plain;
 use crate::record::{Offset, TopicPartition};
 
@@ -89,6 +90,9 @@ pub struct PartitionReport {
     pub high_watermark: Option<Offset>,
     /// Records between the stored offset and the high watermark; `None` where either is not known.
     pub lag: Option<u64>,
+    /// The same as time: how old, in milliseconds, the oldest record is that is worked on; 0 where the lag is 0, and
+    /// `None` where it is not known, or nothing has been read yet.
+    pub lag_ms: Option<u64>,
     /// Bytes read and not yet acknowledged.
     pub in_flight_bytes: u64,
     /// The last thing that went wrong, even if it is mended since.
@@ -116,6 +120,17 @@ pub enum PartitionState {
 }
 
 impl PartitionState {
+    /// Who is to be looked at first: the least.
+    pub(super) const fn urgency(self) -> u8 {
+        match self {
+            Self::Paused => 0,
+            Self::Blocked => 1,
+            Self::Retrying => 2,
+            Self::Starting | Self::Draining => 3,
+            Self::Running => 4,
+        }
+    }
+
     /// As `/status` has it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -158,6 +173,7 @@ struct Board {
     /// Told where a partition has come.
     came: Notify,
     group: Mutex<Option<GroupReport>>,
+    timeline: Timeline,
 }
 
 impl StatusBoard {
@@ -172,7 +188,9 @@ impl StatusBoard {
             partitions: Mutex::default(),
             came: Notify::new(),
             group: Mutex::default(),
+            timeline: Timeline::default(),
         };
+        board.timeline.note(MarkKind::Start, "process");
         Self { inner: Arc::new(board) }
     }
 
@@ -220,7 +238,7 @@ impl StatusBoard {
         let cells = lock(&self.inner.partitions);
         // One that was just given up may still be there, before the one that took its place.
         let cell = cells.iter().rev().find(|cell| cell.partition == of.partition && cell.topic == *of.topic)?;
-        Some(Troubles { cell: Arc::clone(cell) })
+        Some(Troubles { cell: Arc::clone(cell), timeline: self.inner.timeline.clone() })
     }
 
     /// The partitions as they are now, by topic and number.
@@ -235,7 +253,20 @@ impl StatusBoard {
     pub fn group(&self, report: GroupReport) {
         // The coordinator has made it up.
         let member_id = report.member_id.map(|id| Plain(id).to_string());
-        *lock(&self.inner.group) = Some(GroupReport { member_id, ..report });
+        let report = GroupReport { member_id, ..report };
+        let mut group = lock(&self.inner.group);
+        let before = group.as_ref().map(|group| &group.rebalances);
+        for (cause, count) in &report.rebalances {
+            if before.and_then(|before| before.get(cause)).is_none_or(|before| before < count) {
+                self.inner.timeline.note(MarkKind::Rebalance, cause);
+            }
+        }
+        *group = Some(report);
+    }
+
+    /// What happened to this process lately.
+    pub fn timeline(&self) -> &Timeline {
+        &self.inner.timeline
     }
 
     /// The partitions that this process has as a member of its group.
@@ -297,7 +328,7 @@ impl PartitionStatus {
 
     /// Where the trouble of this partition is told.
     pub fn troubles(&self) -> Troubles {
-        Troubles { cell: Arc::clone(&self.cell) }
+        Troubles { cell: Arc::clone(&self.cell), timeline: self.board.inner.timeline.clone() }
     }
 
     /// The offset of the next record to read.
@@ -321,6 +352,11 @@ impl PartitionStatus {
         lock(&self.cell.rare).checkpointed = Some(Instant::now());
     }
 
+    /// The timestamp, in milliseconds since the Unix epoch, of the oldest record that is worked on now.
+    pub fn oldest(&self, timestamp_ms: i64) {
+        self.cell.oldest_ms.store(timestamp_ms, Ordering::Relaxed);
+    }
+
     /// How many bytes are read and not yet acknowledged.
     pub fn in_flight_bytes(&self, bytes: u64) {
         self.cell.in_flight_bytes.store(bytes, Ordering::Relaxed);
@@ -336,12 +372,18 @@ impl PartitionStatus {
 #[derive(Debug, Clone)]
 pub struct Troubles {
     cell: Arc<Cell>,
+    timeline: Timeline,
 }
 
 impl Troubles {
     /// An operation fails from now on, until what is returned is dropped.
     pub fn begin(&self, severity: Severity) -> PartitionTrouble {
-        lock(&self.cell.rare).troubles(severity, |count| count.saturating_add(1));
+        let mut rare = lock(&self.cell.rare);
+        if (rare.passing, rare.fatal) == (0, 0) {
+            self.timeline.note(MarkKind::Retry, "failure");
+        }
+        rare.troubles(severity, |count| count.saturating_add(1));
+        drop(rare);
         PartitionTrouble { cell: Arc::clone(&self.cell), severity }
     }
 }
@@ -387,6 +429,7 @@ struct Cell {
     high_watermark: AtomicI64,
     /// When that was told, in milliseconds after the board's start.
     watermark_told: AtomicU64,
+    oldest_ms: AtomicI64,
     in_flight_bytes: AtomicU64,
     rare: Mutex<Rare>,
 }
@@ -430,6 +473,7 @@ impl Cell {
             committed: AtomicI64::new(UNKNOWN),
             high_watermark: AtomicI64::new(UNKNOWN),
             watermark_told: AtomicU64::new(0),
+            oldest_ms: AtomicI64::new(UNKNOWN),
             in_flight_bytes: AtomicU64::new(0),
             rare: Mutex::new(Rare {
                 state: PartitionState::Starting,
@@ -453,6 +497,13 @@ impl Cell {
         let committed = known(&self.committed);
         let was_told = self.watermark_told.load(Ordering::Relaxed) >= oldest_watermark;
         let high_watermark = known(&self.high_watermark).filter(|_| was_told);
+        let lag = high_watermark.zip(committed).map(|(end, committed)| end.since(committed));
+        let oldest_ms = u64::try_from(self.oldest_ms.load(Ordering::Relaxed)).ok();
+        let lag_ms = match lag {
+            Some(0) => Some(0),
+            Some(_) => oldest_ms.map(|oldest_ms| unix_ms().saturating_sub(oldest_ms)),
+            None => None,
+        };
         PartitionReport {
             topic: self.topic.clone(),
             partition: self.partition,
@@ -460,7 +511,8 @@ impl Cell {
             position: known(&self.position),
             committed,
             high_watermark,
-            lag: high_watermark.zip(committed).map(|(end, committed)| end.since(committed)),
+            lag,
+            lag_ms,
             in_flight_bytes: self.in_flight_bytes.load(Ordering::Relaxed),
             last_error: rare.last_error.clone(),
             checkpoint_age_seconds: rare.checkpointed.map(|at| at.elapsed().as_secs()),
@@ -506,7 +558,7 @@ mod tests {
             page["partitions"][0],
             json!({
                 "topic": "user-login", "partition": 2, "state": "running", "position": 40, "committed": 30,
-                "high_watermark": 100, "lag": 70, "in_flight_bytes": 2100, "last_error": null,
+                "high_watermark": 100, "lag": 70, "lag_ms": null, "in_flight_bytes": 2100, "last_error": null,
                 "checkpoint_age_seconds": 61,
             })
         );
@@ -515,7 +567,7 @@ mod tests {
             page["partitions"][1],
             json!({
                 "topic": "user-login", "partition": 10, "state": "starting", "position": null, "committed": null,
-                "high_watermark": null, "lag": null, "in_flight_bytes": 0,
+                "high_watermark": null, "lag": null, "lag_ms": null, "in_flight_bytes": 0,
                 "last_error": {"class": "fatal", "message": "not allowed to read", "at": null},
                 "checkpoint_age_seconds": null,
             })
@@ -531,18 +583,21 @@ mod tests {
         let board = StatusBoard::new("1.2.3", Value::Null);
         board.watermarks_last(Duration::from_secs(30));
         let partition = board.partition("user-login", 0);
-        let lag = || board.partitions()[0].lag;
+        let (lag, lag_ms) = (|| board.partitions()[0].lag, || board.partitions()[0].lag_ms);
         partition.position(Offset(40));
         assert_eq!(lag(), None);
         board.high_watermarks("user-login", &[(0, Offset(100))].into());
         assert_eq!(lag(), None, "where nothing is known to be stored");
         partition.committed(Offset(30));
-        assert_eq!(lag(), Some(70), "what is read is not done");
+        assert_eq!((lag(), lag_ms()), (Some(70), None), "what is read is not done");
+        partition.oldest(1_700_000_000_000);
+        assert!(lag_ms().is_some_and(|age| age > 30_000_000_000), "since November 2023: {:?}", lag_ms());
         board.high_watermarks("user-login", &[(1, Offset(7))].into());
         board.high_watermarks("another", &[(0, Offset(7))].into());
         assert_eq!(lag(), Some(70));
         partition.checkpointed(Offset(101));
         assert_eq!(lag(), Some(0), "what is done stands in the log");
+        assert_eq!(lag_ms(), Some(0), "however old the last record is");
         tokio::time::advance(Duration::from_secs(30)).await;
         assert_eq!(lag(), Some(0));
         tokio::time::advance(Duration::from_millis(1)).await;
@@ -579,6 +634,20 @@ mod tests {
         let _late = partition.troubles().begin(Severity::Fatal);
         assert_eq!(state(), PartitionState::Draining);
         assert!(board.troubles_of(&TopicPartition::new("processed-user-login", 0)).is_none());
+    }
+
+    #[test]
+    fn what_happens_is_marked_once() {
+        let board = StatusBoard::new("1.2.3", Value::Null);
+        let partition = board.partition("user-login", 0);
+        let trouble = partition.troubles().begin(Severity::Passing);
+        let _more = partition.troubles().begin(Severity::Fatal);
+        let report = |joined| GroupReport { rebalances: [("member_joined", joined)].into(), ..GroupReport::default() };
+        [1, 1, 1].into_iter().for_each(|joined| board.group(report(joined)));
+        drop(trouble);
+        let marks: Vec<_> = board.timeline().marks().iter().map(|mark| (mark.kind, mark.about, mark.count)).collect();
+        let rebalance = (MarkKind::Rebalance, "member_joined", 1);
+        assert_eq!(marks, [(MarkKind::Start, "process", 1), (MarkKind::Retry, "failure", 1), rebalance]);
     }
 
     #[test]

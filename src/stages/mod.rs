@@ -34,6 +34,8 @@ pub use route::{Route, Routes};
 pub struct Counts {
     /// Dead letters by reason, in the order of [`Reason::ALL`].
     pub dead: [u64; Reason::ALL.len()],
+    /// The last dead letter of each reason that there is.
+    pub last_dead: Vec<(Reason, Died)>,
     /// Records that a rule dropped.
     pub dropped: u64,
     /// Events that claim to come from the future.
@@ -49,15 +51,29 @@ pub struct Counts {
     pub spans: crate::observe::traces::Spans,
 }
 
+/// Which record of a batch died, and of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Died {
+    /// Its place in the batch.
+    pub at: usize,
+    /// The stage that refused it.
+    pub stage: Stage,
+    /// The field that is wrong, where it is one.
+    pub field: Option<&'static str>,
+}
+
 impl Counts {
-    /// Counts a dead letter: the record at `at` of its batch.
-    #[cfg_attr(not(feature = "otlp"), expect(unused_variables, reason = "counts alone don't tell records apart"))]
-    pub fn died(&mut self, at: usize, reason: Reason) {
+    /// Counts a dead letter.
+    pub fn died(&mut self, died: Died, reason: Reason) {
         #[cfg(feature = "otlp")]
-        self.spans.failed(at, reason.code());
+        self.spans.failed(died.at, reason.code());
         let index = Reason::ALL.iter().position(|known| *known == reason);
         if let Some(count) = index.and_then(|index| self.dead.get_mut(index)) {
             *count += 1;
+        }
+        match self.last_dead.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, last)) => *last = died,
+            None => self.last_dead.push((reason, died)),
         }
         self.dead_run += 1;
         self.longest_dead_run = self.longest_dead_run.max(self.dead_run);
@@ -226,7 +242,7 @@ impl<P: Processor> ProcessorStages<P> {
         let outgoing = Outgoing { timestamp_ms: batch.dead_ms, key: letter.key(), value: letter.value() };
         let headers: Vec<_> = letter.headers().collect();
         batch.out.append(to, index, &outgoing, Headers::Borrowed(&headers));
-        batch.counts.died(index, rejection.reason);
+        batch.counts.died(Died { at: index, stage, field: rejection.field }, rejection.reason);
         tracing::debug!(
             topic = self.envelope.topic(),
             partition = self.source_partition,

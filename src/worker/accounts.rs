@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::broker::SourceBatch;
+use crate::dead_letter::MaskedValue;
 use crate::observe::{
-    Counter, Observe, PartitionMetrics, PartitionStatus, RouteMetrics, SharedTally, Tally, count, is_time,
+    Counter, Example, Observe, PartitionMetrics, PartitionStatus, RouteMetrics, SharedTally, Tally, count, is_time,
 };
 use crate::record::{Offset, Position};
-use crate::stages::Counts;
+use crate::stages::{Counts, Died};
 
 /// Metrics, status and tallies of one partition.
 pub struct Accounts {
@@ -35,12 +36,30 @@ pub struct Done {
     /// When its first record that tells so was written, and how many there are from that one on.
     oldest: Option<(i64, u64)>,
     counts: Counts,
+    /// Dead letters to show to people, where it is time for another of their reason.
+    examples: Vec<(&'static str, Example)>,
 }
 
 impl Done {
-    /// Of this batch, of which the stages counted this.
-    pub fn new(batch: &SourceBatch, counts: Counts) -> Self {
+    /// Of this batch of a partition, of which the stages counted this.
+    pub fn new(batch: &SourceBatch, mut counts: Counts, partition: i32, accounts: &Accounts) -> Self {
+        let last = std::mem::take(&mut counts.last_dead).into_iter();
+        let wanted = last.filter(|(reason, _)| accounts.observe.examples.wants(reason.code()));
+        let examples = wanted.filter_map(|(reason, Died { at, stage, field })| {
+            let record = batch.entry(at)?.record;
+            let example = Example {
+                partition,
+                offset: record.offset.0,
+                timestamp_ms: record.timestamp_ms,
+                stage: stage.as_str(),
+                field,
+                shape: MaskedValue(record.value).to_string(),
+                at: u64::try_from(unix_ms()).unwrap_or_default(),
+            };
+            Some((reason.code(), example))
+        });
         Self {
+            examples: examples.collect(),
             range: batch.range.clone(),
             end: batch.end(),
             records: count(batch.len()),
@@ -85,6 +104,13 @@ impl Accounts {
         self.status.checkpointed(offset);
     }
 
+    /// Work on this batch begins.
+    pub fn begin(&self, batch: &SourceBatch) {
+        if let Some((oldest_ms, _)) = oldest(batch) {
+            self.status.oldest(oldest_ms);
+        }
+    }
+
     /// So many bytes of source records wait to be acknowledged.
     pub fn in_flight(&self, bytes: usize) {
         self.metrics.in_flight_bytes(count(bytes));
@@ -123,6 +149,9 @@ impl Accounts {
         for ((name, counter), count) in self.rules.iter().zip(&counts.rules).filter(|(_, count)| **count > 0) {
             counter.inc_by(*count);
             tally.rule(name, *count);
+        }
+        for (reason, example) in &done.examples {
+            self.observe.examples.keep(reason, example.clone());
         }
         let totals = tally.totals();
         totals.records_in += records;

@@ -193,7 +193,9 @@ impl Seen {
 mod tests {
     use super::*;
     use crate::config::Ratio;
+    use crate::dead_letter::Stage;
     use crate::event::Reason;
+    use crate::stages::Died;
 
     const WINDOW: Duration = Duration::from_secs(60);
 
@@ -205,8 +207,9 @@ mod tests {
     /// Judges a batch of these records, dead where they are false.
     fn judge(breaker: &mut Breaker, batch: &[bool], now: Instant) -> Result<(), Passed> {
         let mut counts = breaker.counts();
+        let died = Died { at: 0, stage: Stage::Validate, field: None };
         for good in batch {
-            if *good { counts.passed() } else { counts.died(0, Reason::MalformedJson) }
+            if *good { counts.passed() } else { counts.died(died, Reason::MalformedJson) }
         }
         breaker.judge(u64::try_from(batch.len()).unwrap(), &counts, now)
     }

@@ -102,7 +102,7 @@ impl Gate {
         let (topic, limit) = (&**topic, passed.limit());
         let on_limit = self.breaker.on_limit();
         let component = observe.health.component(format!("dead letters of {of}"));
-        let pause = observe.paused.pause(*partition);
+        let pause = observe.paused.pause(*partition, limit);
         observe.metrics.limit_passed(limit);
         status.state(PartitionState::Paused);
         status.failed("fatal", &passed.to_string());

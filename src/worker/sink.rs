@@ -15,13 +15,13 @@ use super::gate::Gate;
 use super::source::Start;
 use crate::broker::{Destination, Error, Expected, OutputBatch, Refused, SourceBatch, Trouble, Watch, Writer};
 use crate::config::Oversize;
-use crate::dead_letter::Fit;
+use crate::dead_letter::{Fit, Stage};
 use crate::event::{Reason, Rejection};
 use crate::observe::{Tally, count};
 use crate::offsets::StoreError;
 use crate::record::{RecordView, TopicPartition};
 use crate::retry::ErrorClass;
-use crate::stages::{Batch, Counts, DEAD_LETTER, Now, Stages};
+use crate::stages::{Batch, Counts, DEAD_LETTER, Died, Now, Stages};
 
 /// Delivers a partition's batches and keeps its progress.
 pub struct Sink {
@@ -103,6 +103,7 @@ impl Sink {
     /// [`Aborted`], also where it waits for that word when `stop` is called.
     pub async fn deliver(&mut self, batch: &SourceBatch, stop: &CancellationToken) -> Result<(), Aborted> {
         let now = Now::from_unix_ms(unix_ms());
+        self.parts.accounts.begin(batch);
         let partitions = self.partition_counts().await;
         let mut counts = self.parts.gate.as_ref().map(Gate::counts).unwrap_or_default();
         #[cfg(feature = "otlp")]
@@ -133,7 +134,8 @@ impl Sink {
         if let Some(gate) = &mut self.parts.gate {
             gate.refused(counts.all_dead() - judged);
         }
-        self.parts.delivery.done(Done::new(batch, counts), &self.parts.accounts).await?;
+        let done = Done::new(batch, counts, self.parts.of.partition, &self.parts.accounts);
+        self.parts.delivery.done(done, &self.parts.accounts).await?;
         self.settle();
         Ok(())
     }
@@ -295,7 +297,8 @@ impl Sink {
         counts: &mut Counts,
     ) -> Redo {
         if to.topic != DEAD_LETTER {
-            culprits.sources.iter().for_each(|source| counts.died(*source, reason(error)));
+            let died = |at| Died { at, stage: Stage::Produce, field: None };
+            culprits.sources.iter().for_each(|source| counts.died(died(*source), reason(error)));
             return Redo { refused: Some(error.clone()), ..culprits };
         }
         let entries = || culprits.sources.iter().filter_map(|source| batch.entry(*source));

@@ -241,7 +241,7 @@ impl Fuzzed {
         let address = server.local_addr();
         let observe = Observe::new("1.2.3", &["locale"], Duration::from_secs(10), json!({"a": "b"}));
         observe.health.started();
-        let pause = observe.paused.pause(3);
+        let pause = observe.paused.pause(3, "max_ratio");
         runtime.spawn(server.serve(observe, CancellationToken::new()));
         // The server's, and the page's, which it begins by itself.
         Self { runtime, address, pause, idle_tasks: 2, _token: token }

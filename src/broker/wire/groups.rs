@@ -1,13 +1,17 @@
-//! Whether a group has members: `ConsumerGroupDescribe` (KIP-848) and `DescribeGroups` (classic).
+//! Who the members of a group are: `ConsumerGroupDescribe` (KIP-848) and `DescribeGroups` (classic).
 //!
 //! Each knows the groups of its own protocol only, so that both are asked.
 
+use bytes::{Buf, Bytes};
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::{ConsumerGroupDescribeRequest, DescribeGroupsRequest, GroupId};
-use kafka_protocol::protocol::{Request, StrBytes};
+use kafka_protocol::messages::{
+    ConsumerGroupDescribeRequest, ConsumerProtocolAssignment, DescribeGroupsRequest, GroupId,
+};
+use kafka_protocol::protocol::{Decodable, Request, StrBytes};
 
 use super::Coordinator;
 use crate::broker::{Cause, Error};
+use crate::observe::{Member, count};
 
 const DOING: &str = "describe group";
 
@@ -18,6 +22,26 @@ pub struct GroupDescription {
     pub state: String,
     /// How many members it has.
     pub members: usize,
+    /// Who they are.
+    pub who: Vec<Member>,
+}
+
+impl GroupDescription {
+    fn new(state: &str, who: Vec<Member>) -> Self {
+        Self { state: state.to_owned(), members: who.len(), who }
+    }
+}
+
+/// A client's host, which brokers write with a slash before it.
+fn host(told: &str) -> String {
+    told.trim_start_matches('/').to_owned()
+}
+
+/// How many partitions a classic member has, where it is a consumer and the group is not being shared anew.
+fn assigned(mut assignment: Bytes) -> Option<u64> {
+    let version = assignment.try_get_i16().ok()?;
+    let decoded = ConsumerProtocolAssignment::decode(&mut assignment, version.clamp(0, 3)).ok()?;
+    Some(count(decoded.assigned_partitions.iter().map(|topic| topic.partitions.len()).sum()))
 }
 
 impl Coordinator {
@@ -44,7 +68,17 @@ impl Coordinator {
         let group = response.groups.iter().find(|found| found.group_id == self.group_id());
         let group = group.ok_or_else(|| self.not_told())?;
         match ResponseError::try_from_code(group.error_code) {
-            None => Ok(Some(GroupDescription { state: group.group_state.to_string(), members: group.members.len() })),
+            None => {
+                let who = group.members.iter().map(|member| Member {
+                    member_id: member.member_id.to_string(),
+                    client_id: member.client_id.to_string(),
+                    host: host(&member.client_host),
+                    partitions: Some(count(
+                        member.assignment.topic_partitions.iter().map(|topic| topic.partitions.len()).sum(),
+                    )),
+                });
+                Ok(Some(GroupDescription::new(&group.group_state, who.collect())))
+            }
             // The second: brokers that know KIP-848 and have it switched off.
             Some(ResponseError::GroupIdNotFound | ResponseError::UnsupportedVersion) => Ok(None),
             Some(code) => self.checked(&connection, Err(Error::code(DOING, self.group(), code))).await,
@@ -59,7 +93,15 @@ impl Coordinator {
         let group = response.groups.iter().find(|found| found.group_id == self.group_id());
         let group = group.ok_or_else(|| self.not_told())?;
         match ResponseError::try_from_code(group.error_code) {
-            None => Ok(Some(GroupDescription { state: group.group_state.to_string(), members: group.members.len() })),
+            None => {
+                let who = group.members.iter().map(|member| Member {
+                    member_id: member.member_id.to_string(),
+                    client_id: member.client_id.to_string(),
+                    host: host(&member.client_host),
+                    partitions: assigned(member.member_assignment.clone()),
+                });
+                Ok(Some(GroupDescription::new(&group.group_state, who.collect())))
+            }
             Some(ResponseError::GroupIdNotFound) => Ok(None),
             Some(code) => self.checked(&connection, Err(Error::code(DOING, self.group(), code))).await,
         }

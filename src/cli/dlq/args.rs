@@ -183,13 +183,6 @@ pub struct Again {
     pub filter: Filter,
 }
 
-impl Again {
-    /// What is read: a file, or this topic.
-    pub fn from(&self, topic: &str) -> String {
-        self.from_file.as_ref().map_or_else(|| topic.to_owned(), |path| path.display().to_string())
-    }
-}
-
 /// So many replays are enough, unless `--max-replays` says otherwise.
 pub const MAX_REPLAYS: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
 

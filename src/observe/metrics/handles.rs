@@ -10,6 +10,7 @@ use super::Metrics;
 use super::families::{PartitionLabels, RebalanceLabels};
 use super::since::SecondsSince;
 use crate::observe::histogram::DurationHistogram;
+use crate::observe::timeline::{MarkKind, Timeline};
 use crate::record::Offset;
 
 /// The metrics of the database of countries. Clones count into the same.
@@ -21,12 +22,20 @@ pub struct GeoIpMetrics {
     /// Addresses that it could not answer for.
     pub failed_lookups: Counter,
     pub(super) built: Gauge,
+    pub(super) timeline: Timeline,
 }
 
 impl GeoIpMetrics {
+    /// The same, whose reloads are marks of this timeline.
+    pub(in crate::observe) fn marking(self, timeline: &Timeline) -> Self {
+        Self { timeline: timeline.clone(), ..self }
+    }
+
     /// A database is in use that was built at this time, in seconds since the Unix epoch.
     pub fn loaded(&self, built: u64) {
-        self.loads.inc();
+        if self.loads.inc() > 0 {
+            self.timeline.note(MarkKind::Reload, "enrich.geoip.file");
+        }
         self.built.set(i64::try_from(built).unwrap_or(i64::MAX));
     }
 }

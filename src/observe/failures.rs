@@ -1,0 +1,74 @@
+//! The last errors of partitions, those with one cause as one.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::plain::{ANY, first_of};
+use super::status::PartitionReport;
+
+/// What went wrong last with one partition, or alike with several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Failure {
+    /// `partition 3`, or `60 partitions: 0, 1, 2 and 57 more`.
+    pub(super) partitions: String,
+    /// `transient`, `fatal`, `ambiguous` or `poison`.
+    pub(super) class: &'static str,
+    /// What happened. Where it is several, nothing stands for the partition.
+    pub(super) message: String,
+    /// When it happened last, RFC 3339.
+    pub(super) at: String,
+}
+
+/// What went wrong last with all these partitions, the newest first.
+pub(super) fn failures(partitions: &[PartitionReport]) -> Vec<Failure> {
+    let mut alike: BTreeMap<(&'static str, String), Vec<&PartitionReport>> = BTreeMap::new();
+    for report in partitions {
+        if let Some(error) = &report.last_error {
+            alike.entry((error.class, cause(report, &error.message))).or_default().push(report);
+        }
+    }
+    let mut failures: Vec<_> =
+        alike.into_iter().filter_map(|((class, cause), reports)| one(class, cause, &reports)).collect();
+    failures.sort_by(|a, b| b.at.cmp(&a.at));
+    failures
+}
+
+fn one(class: &'static str, cause: String, reports: &[&PartitionReport]) -> Option<Failure> {
+    let last = reports.iter().filter_map(|report| report.last_error.as_ref()).max_by_key(|error| &error.at)?;
+    let numbers: Vec<_> = reports.iter().map(|report| report.partition).collect();
+    let (partitions, message) = match &numbers[..] {
+        [number] => (format!("partition {number}"), last.message.clone()),
+        _ => (format!("{} partitions: {}", numbers.len(), first_of(&numbers)), cause),
+    };
+    Some(Failure { partitions, class, message, at: last.at.clone() })
+}
+
+/// What a partition's error says, whichever partition it is.
+pub(super) fn cause(of: &PartitionReport, message: &str) -> String {
+    message.replace(&format!("{}/{}", of.topic, of.partition), ANY)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::observe::StatusBoard;
+
+    #[test]
+    fn one_cause_is_one_line() {
+        let board = StatusBoard::new("1.2.3", Value::Null);
+        let held: Vec<_> = (0..60).map(|number| board.partition("user-login", number)).collect();
+        for (number, partition) in held.iter().enumerate().skip(1) {
+            partition.failed("transient", &format!("fetch user-login/{number}: connection refused"));
+        }
+        held[7].failed("fatal", "not allowed to read user-login/7");
+        let failures = failures(&board.partitions());
+        let said: Vec<_> = failures.iter().map(|it| (&*it.partitions, it.class, &*it.message)).collect();
+        let (alone, many) = ("not allowed to read user-login/7", "fetch …: connection refused");
+        assert_eq!(said.len(), 2);
+        assert!(said.contains(&("partition 7", "fatal", alone)), "{said:?}");
+        assert!(said.contains(&("58 partitions: 1, 2, 3 and 55 more", "transient", many)), "{said:?}");
+    }
+}

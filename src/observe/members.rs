@@ -1,0 +1,85 @@
+//! The members of the group, as the coordinator tells them while somebody looks at the page.
+//!
+//! ```text
+//! page ──► want ──► (whoever can ask the coordinator) ──► tell ──► page
+//! ```
+//! Nobody looking, nobody asks.
+
+use std::sync::{Arc, Mutex};
+
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use super::lock;
+
+/// The most members that are kept.
+const MOST: usize = 100;
+
+/// One member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Member {
+    /// Its id, which the coordinator gave it.
+    pub member_id: String,
+    /// Its `kafka.client_id`.
+    pub client_id: String,
+    /// Where it asks from, as the broker sees it.
+    pub host: String,
+    /// How many partitions it has, where that is known.
+    pub partitions: Option<u64>,
+}
+
+/// All members. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Members {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    members: Mutex<Vec<Member>>,
+    wanted: Notify,
+}
+
+impl Members {
+    /// What was told last; somebody looks at it, so that it is asked for again.
+    pub(super) fn want(&self) -> Vec<Member> {
+        self.inner.wanted.notify_one();
+        lock(&self.inner.members).clone()
+    }
+
+    /// Returns when somebody wants to know them.
+    pub async fn wanted(&self) {
+        self.inner.wanted.notified().await;
+    }
+
+    /// These are the members now.
+    pub fn tell(&self, mut members: Vec<Member>) {
+        members.truncate(MOST);
+        members.sort_by(|a, b| (&a.client_id, &a.member_id).cmp(&(&b.client_id, &b.member_id)));
+        *lock(&self.inner.members) = members;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn they_are_asked_for_while_somebody_looks() {
+        let members = Members::default();
+        assert!(members.wanted().now_or_never().is_none(), "nobody looks");
+        assert!(members.want().is_empty());
+        members.wanted().await;
+        assert!(members.wanted().now_or_never().is_none(), "asked once");
+        let member = |id: usize| Member {
+            member_id: id.to_string(),
+            client_id: "login-pipeline".into(),
+            host: "10.0.0.7".into(),
+            partitions: None,
+        };
+        members.tell((0..500).rev().map(member).collect());
+        assert_eq!(members.want().len(), MOST);
+    }
+}
