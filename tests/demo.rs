@@ -169,6 +169,7 @@ fn no_command_minds_a_reader_that_goes() {
         "dlq show 0:0",
         "dlq export",
         "dlq replay --dry-run",
+        "dlq retry --dry-run",
         "keys",
         "help",
         "run --help",

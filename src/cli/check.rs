@@ -30,8 +30,9 @@ pub fn run(args: &Check, out: &mut dyn Write) -> Result<Config, Error> {
     let config = args.settings.load()?;
     possible::check(&config).map_err(Error::Rules)?;
     if args.json {
-        let (file, doubts) = (config.enrich.geoip.file.as_deref(), possible::doubts(&config));
-        let found = json!({"configuration": config, "countries": file.map(countries), "warnings": doubts});
+        let countries = config.enrich.geoip.file.as_deref().map(countries);
+        let warnings = [args.settings.exposed_files(&config), possible::doubts(&config)].concat();
+        let found = json!({"configuration": config, "countries": countries, "warnings": warnings});
         write_line(out, &found)?;
         out.flush()?;
         return Ok(config);

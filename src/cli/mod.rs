@@ -76,10 +76,7 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "there is one, and it is as large as its flags; by which features, so much larger"
-)]
+#[allow(clippy::large_enum_variant, reason = "there is one; how much larger than others some are depends on features")]
 pub enum Command {
     /// Run the pipeline until SIGTERM or SIGINT
     Run(Run),

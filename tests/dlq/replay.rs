@@ -18,6 +18,7 @@ async fn a_replay_writes_what_came_and_goes_on_behind_it() {
     assert_eq!(refused.status.code(), Some(64), "{refused:?}");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--yes"));
     let dry = told(dlq(&brokers, &["replay", "--dry-run"]).await);
+    assert!(dry.starts_with("0 of 3 would pass now; this writes them to the source, in: its readers get them again\n"));
     for line in ["3 records are to be written to in", "truncated", "to dead-quarantine", "refused: malformed_json"] {
         assert!(dry.contains(line), "{line}: {dry}");
     }

@@ -29,7 +29,13 @@ async fn what_takes_rights_leaves_lines_and_nothing_else_does() {
     let sandbox = sandbox().await;
     let brokers = sandbox.bootstrap();
     write(&sandbox, 0, vec![dead("k1", "CANARY", "wrong_type", "0")]);
-    for silent in [&["stats"][..], &["list"], &["show", "0:0"], &["replay", "--dry-run"], &["retry", "--dry-run"]] {
+    for silent in [
+        &["stats"][..],
+        &["list"],
+        &["show", "0:0"],
+        &["replay", "--dry-run"],
+        &["retry", "--dry-run", "--output.topic", "other"],
+    ] {
         let output = dlq(&brokers, silent).await;
         assert!(output.status.success(), "{output:?}");
         assert_eq!(audited(&output), lines(&[]), "{silent:?}");
@@ -43,7 +49,7 @@ async fn what_takes_rights_leaves_lines_and_nothing_else_does() {
         (&["show", "0:0", "--reveal"], "dlq.reveal", "dead/0 offset 0", "done"),
         (&["export", "--output", file], "dlq.export", &exported, "done"),
         (&["export"], "dlq.export", "dead to standard output", "done"),
-        (&["retry", "--yes"], "dlq.retry", "dead to out", "done"),
+        (&["retry", "--yes", "--output.topic", "other"], "dlq.retry", "dead to other", "done"),
         (&["replay", "--yes"], "dlq.replay", "dead to in", "done"),
     ] {
         let output = dlq(&brokers, args).await;

@@ -67,7 +67,7 @@ awk '
             shade = ""
             if (text[i] ~ /^\$ |^kill 1$|^\^C$/) shade = " fill=\"#79c0ff\""
             if (text[i] ~ /^#/) shade = " fill=\"#8b949e\""
-            if (text[i] ~ /^lost |would pass now$|were written to/) shade = " fill=\"#7ee787\" font-weight=\"bold\""
+            if (text[i] ~ /^lost |would pass now|were written to/) shade = " fill=\"#7ee787\" font-weight=\"bold\""
             if (text[i] ~ /is killed$/) shade = " fill=\"#ffa198\""
             gsub(/&/, "\\&amp;", text[i]); gsub(/</, "\\&lt;", text[i])
             gsub(/ /, "\xc2\xa0", text[i]) # else runs of them become one

@@ -118,13 +118,10 @@ async fn prepare<'c>(
     plan.print_passing(out)?;
     match (rules.way, rules.to()) {
         (Way::Outputs, _) => writeln!(out, "; a retry writes these to the outputs, and nothing to the source")?,
-        (Way::Source(_), Some(to)) => writeln!(out, "; a replay writes them all to {to}")?,
+        (Way::Source(_), Some(to)) => writeln!(out, "; this writes them to {to}")?,
         (Way::Source(_), None) => {
             let source = &context.config.source.topic;
-            writeln!(
-                out,
-                "; a replay writes them all to the source, {source}, where each of its readers gets them again"
-            )?;
+            writeln!(out, "; this writes them to the source, {source}: its readers get them again")?;
         }
     }
     plan.print(out, Tense::Future)?;

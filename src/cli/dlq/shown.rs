@@ -12,7 +12,7 @@ use super::list::{Told, told};
 use super::reading::Log;
 use crate::dead_letter::{Field, Marks, MaskedBytes, MaskedValue, Pairs, write_line};
 use crate::event::Reason;
-use crate::plain::Plain;
+use crate::plain::{Plain, is_plain};
 use crate::record::{Offset, RecordView};
 
 /// One dead letter, and whether all of it may be seen.
@@ -310,8 +310,7 @@ fn pretty(text: &str) -> Option<String> {
 /// A character of a JSON string; as JSON escapes it where a terminal would obey it, or nobody see it.
 fn push_escaped(out: &mut String, c: char) {
     match c {
-        '"' | '\'' | '\\' => out.push(c),
-        c if c.escape_debug().eq([c]) => out.push(c),
+        c if is_plain(c) => out.push(c),
         c => {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 let _ = write!(out, "\\u{unit:04x}");
