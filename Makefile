@@ -4,6 +4,8 @@
 
 NODES ?= 1
 PORT ?= 9092
+# Most of what tests do is wait: one more at a time than there are cores.
+TEST_THREADS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,7 +14,7 @@ demo: ## the whole pipeline in one process, nothing to install: watch it work
 	cargo run --release -- demo
 
 test: ## all tests, those against a real Kafka included where Java and Maven are there
-	cargo test --no-fail-fast
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --no-fail-fast
 	cargo test --features otlp --test traces
 
 chaos: ## the long form of the tests of groups, transactions, networks and replays, on a real Kafka: an hour; CHAOS_SEED=N repeats one

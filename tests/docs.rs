@@ -29,7 +29,13 @@ use crate::markdown::Document;
 const README_BYTES: u64 = 8 * 1024;
 
 /// Names of such a form that are no keys: a table of names of one's own, and settings of brokers.
-const NO_KEYS: &[&str] = &["enrich.static", "group.consumer.session.timeout.ms", "offsets.retention.minutes"];
+const NO_KEYS: &[&str] = &[
+    "enrich.static",
+    "group.consumer.session.timeout.ms",
+    "offsets.import", // an action of the audit
+    "offsets.retention.minutes",
+    "offsets.set",
+];
 
 /// Where documents are, beside those at the root.
 const FOLDERS: &[&str] = &["docs", "deploy"];

@@ -56,7 +56,7 @@ mod tests {
             ("login-pipeline generate --partition 3", "'--partitions'"),
             ("login-pipeline dlq list --reason x --reveel", "'--reveal'"),
             ("login-pipeline demo --instance=3", "'--instances'"),
-            ("login-pipeline run --broker b:1", "'--kafka.brokers'"),
+            ("login-pipeline run --brokers b:1", "'--kafka.brokers'"),
             ("login-pipeline run --source.topics x", "'--source.topic'"),
         ] {
             let told = told(line);
