@@ -1,6 +1,6 @@
 # What there is to do here. `make` alone says so.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check deploy-check kafka-up kafka-down bench dist image build
+.PHONY: help demo test chaos check deploy-check page kafka-up kafka-down bench dist image build
 
 NODES ?= 1
 PORT ?= 9092
@@ -28,6 +28,11 @@ check: ## what must hold before a commit: format, lints, layers, and licences wh
 
 deploy-check: ## images, manifests, rules, workflows and scripts against the tools that would reject them; PARTS="helm" for some
 	tools/deploy/check.sh $(PARTS)
+
+page: ## the admin port's page in Chromium, with its screenshots in target/page; wants Node 20, and Chromium as CHROMIUM names it
+	cargo build
+	npm ci --silent --prefix tools/page
+	node tools/page/browser.mjs
 
 kafka-up: ## a real Kafka on this machine: NODES=1 (or 3) PORT=9092
 	tools/kafka/kafka.sh up --nodes $(NODES) --port $(PORT)
