@@ -39,11 +39,14 @@ const TEMPLATE: &str = include_str!("page/page.html");
 /// The most values of a dimension, and the most errors, that are listed.
 const LISTED: usize = 6;
 
+/// So many masked dead letters of each reason are written; the script lists all that there are.
+const EXAMPLES: usize = 3;
+
 /// So many partitions are shown at once, the worst first; the others on request.
 const SHOWN: usize = 20;
 
 /// So many are written at all where there is no script that gets them by the stream.
-const WRITTEN: usize = 60;
+const WRITTEN: usize = 40;
 
 /// The whole page.
 pub(super) fn render(state: &State) -> String {
@@ -218,7 +221,7 @@ fn examples_of(page: &mut String, examples: &[Example]) -> fmt::Result {
         return Ok(());
     }
     page.write_str("<ul class=\"examples\">")?;
-    for Example { partition, offset, stage, field, shape, at, .. } in examples {
+    for Example { partition, offset, stage, field, shape, at, .. } in examples.iter().take(EXAMPLES) {
         write!(
             page,
             "<li><time>{}</time> partition {partition}, offset {offset}: {stage}{}{} <code>{}</code></li>",

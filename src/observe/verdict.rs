@@ -176,7 +176,9 @@ impl Seen<'_> {
         }
         let behind = format!("behind by {}", Millis(lag_ms));
         let tone = if lag_ms >= LATE_MS { Tone::Warn } else { Tone::Good };
-        match self.charts.drained_a_second() {
+        // Of what stands still nobody knows when it ends.
+        let is_reading = self.charts.within(JUST_NOW_MS, &self.charts.records_in) > 0;
+        match self.charts.drained_a_second().filter(|_| is_reading) {
             Some(drained) if drained > 0 => {
                 let left = Millis(lag.saturating_mul(1000) / drained.unsigned_abs());
                 add(tone, format!("{behind}, caught up in {left}"));
@@ -338,6 +340,8 @@ mod tests {
             (falling.0, &*falling.1[0]),
             ("Degraded", "behind by 5 min, and falling behind by 1\u{202f}000 records/s")
         );
+        let stopped = line(&observe, &charts(0, 0, &[900_000, 810_000, 795_000, 780_000, 765_000]), 22_000);
+        assert_eq!(stopped.1[0], "behind by 22 s", "what stands still does not catch up");
         assert_eq!(says(&[10, 400, 20, 300], 900).1[0], "caught up", "what waits for its checkpoint is no lag");
     }
 

@@ -62,8 +62,9 @@ const scenarios = {
     },
   },
   paused: {
-    start: () => demo('--rate', '3000', '--bad', '0.6', '--topics.create', 'missing', '--topics.partitions', '60', '--dead_letter.max_ratio', '0.2',
-      '--dead_letter.min_records', '20', '--admin.token_file', tokenFile),
+    // For some seconds it goes on: of fewer records the limit decides nothing.
+    start: () => demo('--rate', '3000', '--bad', '0.35', '--topics.create', 'missing', '--topics.partitions', '60', '--dead_letter.max_ratio', '0.2',
+      '--dead_letter.min_records', '300', '--admin.token_file', tokenFile),
     says: /60 partitions paused: dead_letter\.max_ratio/,
     tone: 'bad',
     check: async (page) => {
