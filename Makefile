@@ -1,6 +1,6 @@
 # What there is to do here. `make` alone says so.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check deploy-check kafka-up kafka-down bench dist image build docs
+.PHONY: help demo test chaos check deploy-check docs page kafka-up kafka-down bench dist image build
 
 NODES ?= 1
 PORT ?= 9092
@@ -33,6 +33,11 @@ deploy-check: ## images, manifests, rules, workflows and scripts against the too
 
 docs: ## README's documents as a book in target/book, with mdBook
 	tools/docs/book.sh
+
+page: ## the admin port's page in Chromium, with its screenshots in target/page; wants Node 20, and Chromium as CHROMIUM names it
+	cargo build
+	npm ci --silent --prefix tools/page
+	node tools/page/browser.mjs
 
 kafka-up: ## a real Kafka on this machine: NODES=1 (or 3) PORT=9092
 	tools/kafka/kafka.sh up --nodes $(NODES) --port $(PORT)

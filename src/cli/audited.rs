@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::Out;
 use super::context::Failure;
 use super::dlq::{Again, DlqAction};
 use super::offsets::OffsetsAction;
@@ -72,6 +73,7 @@ impl Audited {
             let told = match &result {
                 Ok(code) if *code == ExitCode::SUCCESS => "done".to_owned(),
                 Ok(_) => "not done, or in part".to_owned(),
+                Err(_) if Out::is_closed() => "in part: its output was closed".to_owned(),
                 Err(error) => format!("failed: {error}"),
             };
             audit::note_command(action, what, &told);

@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::lock;
-use super::plain::{ANY, first_of};
+use super::plain::{ANY, first_of, without_numbers};
 use crate::plain::Plain;
 
 /// Health of the whole process. Clones are the same.
@@ -137,14 +137,15 @@ fn none_of(reasons: Vec<Reason>) -> Result<(), Vec<Reason>> {
     if reasons.is_empty() { Ok(()) } else { Err(reasons) }
 }
 
-/// One reason for all components that say the same, but for the partition that each speaks of.
+/// One reason for all components that say the same, but for the partition and the numbers that each speaks of; with
+/// the numbers of the last.
 fn grouped(reasons: Vec<Reason>) -> Vec<Reason> {
     let mut groups: Vec<Reason> = Vec::with_capacity(reasons.len());
     let mut known: HashMap<(&'static str, String, String), usize> = HashMap::new();
     for reason in reasons {
         let (what, place) = split(&reason.component);
         let cause = place.map_or_else(|| reason.reason.clone(), |place| reason.reason.replace(place, ANY));
-        let key = (reason.state, what.to_owned(), cause.clone());
+        let key = (reason.state, what.to_owned(), without_numbers(&cause));
         match known.get(&key).and_then(|at| groups.get_mut(*at)).filter(|_| place.is_some()) {
             Some(group) => {
                 group.others.push(reason.component);

@@ -39,8 +39,14 @@ const TEMPLATE: &str = include_str!("page/page.html");
 /// The most values of a dimension, and the most errors, that are listed.
 const LISTED: usize = 6;
 
+/// So many masked dead letters of each reason are written; the script lists all that there are.
+const EXAMPLES: usize = 3;
+
 /// So many partitions are shown at once, the worst first; the others on request.
 const SHOWN: usize = 20;
+
+/// So many are written at all where there is no script that gets them by the stream.
+const WRITTEN: usize = 40;
 
 /// The whole page.
 pub(super) fn render(state: &State) -> String {
@@ -66,7 +72,7 @@ fn part(page: &mut String, name: &str, state: &State) -> fmt::Result {
         "verdict" => page.write_str(state.verdict.word),
         "verdict-class" => page.write_str(state.verdict.tone.as_str()),
         "findings" => findings(page, state),
-        "reasons" => state.reasons.iter().try_for_each(|reason| write!(page, "<li>{}</li>", Text(reason))),
+        "reasons" => reasons(page, state),
         "flow" => flow::strip(page, state),
         "lag" => write!(page, "{}", known(state.lag)),
         "lag-time" => match state.lag_ms {
@@ -81,6 +87,7 @@ fn part(page: &mut String, name: &str, state: &State) -> fmt::Result {
         "partitions" => partitions(page, state, 0..SHOWN),
         "more" => more_partitions(page, state),
         "dlq-topic" => write!(page, "{}", Text(configuration::text(&status.configuration["dead_letter"]["topic"]))),
+        "dead-class" => page.write_str(if status.tally.errors.is_empty() { "empty" } else { "" }),
         "dead-letters" => dead_letters(page, state),
         "flags" => write!(page, "{}", Text(Command::flags(&status.configuration))),
         "distributions" => status.tally.distributions.iter().try_for_each(|it| distribution(page, it)),
@@ -101,6 +108,14 @@ fn part(page: &mut String, name: &str, state: &State) -> fmt::Result {
 fn findings(page: &mut String, state: &State) -> fmt::Result {
     let findings = &state.verdict.findings;
     findings.iter().try_for_each(|it| write!(page, "<li class=\"{}\">{}</li>", it.tone.as_str(), Text(&it.text)))
+}
+
+fn reasons(page: &mut String, state: &State) -> fmt::Result {
+    state.reasons.iter().take(LISTED).try_for_each(|reason| write!(page, "<li>{}</li>", Text(reason)))?;
+    match state.reasons.len().saturating_sub(LISTED) {
+        0 => Ok(()),
+        more => write!(page, "<li>and {more} more: see <a href=\"readyz\">readyz</a></li>"),
+    }
 }
 
 fn latency(page: &mut String, micros: &[Option<u64>]) -> fmt::Result {
@@ -161,13 +176,14 @@ fn more_partitions(page: &mut String, state: &State) -> fmt::Result {
             page,
             "<details class=\"static\"><summary>{} more partitions</summary>\
              <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"more partitions\"><table class=\"partitions\"><tbody>",
-            all - SHOWN
+            all.min(WRITTEN) - SHOWN
         )?;
-        partitions(page, state, SHOWN..all)?;
+        partitions(page, state, SHOWN..all.min(WRITTEN))?;
         page.write_str("</tbody></table></div></details>")?;
     }
-    if state.more_partitions > 0 {
-        write!(page, "<p class=\"quiet\">and {} more: see <a href=\"status\">status</a></p>", state.more_partitions)?;
+    let more = state.more_partitions + all.saturating_sub(WRITTEN);
+    if more > 0 {
+        write!(page, "<p class=\"quiet\">and {more} more: see <a href=\"status\">status</a></p>")?;
     }
     Ok(())
 }
@@ -205,7 +221,7 @@ fn examples_of(page: &mut String, examples: &[Example]) -> fmt::Result {
         return Ok(());
     }
     page.write_str("<ul class=\"examples\">")?;
-    for Example { partition, offset, stage, field, shape, at, .. } in examples {
+    for Example { partition, offset, stage, field, shape, at, .. } in examples.iter().take(EXAMPLES) {
         write!(
             page,
             "<li><time>{}</time> partition {partition}, offset {offset}: {stage}{}{} <code>{}</code></li>",
@@ -251,7 +267,7 @@ fn marks(page: &mut String, state: &State) -> fmt::Result {
     state.marks.iter().rev().take(LISTED).try_for_each(|mark| {
         write!(page, "<li><time>{}</time> <b>{}</b> {}", time(mark.at), mark.kind.as_str(), Text(mark.about))?;
         if mark.count > 1 {
-            write!(page, ", {} times", mark.count)?;
+            write!(page, " × {}", mark.count)?;
         }
         page.write_str("</li>")
     })

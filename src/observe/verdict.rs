@@ -15,6 +15,9 @@ use super::status::{PartitionState, Status};
 /// The time over which shares and rates are taken: enough to be calm, little enough to be news.
 const LATELY_MS: u64 = 60_000;
 
+/// The time over which it is said how much is read: where that stops, it is to be seen soon.
+const JUST_NOW_MS: u64 = 10_000;
+
 /// So far behind is not worth a word: checkpoints are stored at times only.
 const AT_ONCE_MS: u64 = 2_000;
 
@@ -173,7 +176,9 @@ impl Seen<'_> {
         }
         let behind = format!("behind by {}", Millis(lag_ms));
         let tone = if lag_ms >= LATE_MS { Tone::Warn } else { Tone::Good };
-        match self.charts.drained_a_second() {
+        // Of what stands still nobody knows when it ends.
+        let is_reading = self.charts.within(JUST_NOW_MS, &self.charts.records_in) > 0;
+        match self.charts.drained_a_second().filter(|_| is_reading) {
             Some(drained) if drained > 0 => {
                 let left = Millis(lag.saturating_mul(1000) / drained.unsigned_abs());
                 add(tone, format!("{behind}, caught up in {left}"));
@@ -194,8 +199,8 @@ impl Seen<'_> {
             add(Tone::Good, text.into());
             return;
         }
-        let took = self.charts.lately(&self.charts.took);
-        let read = self.charts.lately(&self.charts.records_in);
+        let took = self.charts.within(JUST_NOW_MS, &self.charts.took);
+        let read = self.charts.within(JUST_NOW_MS, &self.charts.records_in);
         if let Some(rate) = read.saturating_mul(1000).checked_div(took) {
             add(Tone::Good, format!("{} records/s", Number(rate)));
         }
@@ -205,14 +210,19 @@ impl Seen<'_> {
 impl Charts {
     /// The sum of the stretches of about the last minute.
     fn lately(&self, column: &[u64]) -> u64 {
-        column.iter().skip(column.len() - self.stretches_lately().min(column.len())).sum()
+        self.within(LATELY_MS, column)
     }
 
-    /// How many stretches the last minute has.
-    fn stretches_lately(&self) -> usize {
+    /// The sum of the stretches that the last so many milliseconds touch.
+    fn within(&self, ms: u64, column: &[u64]) -> u64 {
+        column.iter().rev().take(self.stretches_within(ms)).sum()
+    }
+
+    /// How many stretches those are.
+    fn stretches_within(&self, ms: u64) -> usize {
         let mut took = 0;
         let within = self.took.iter().rev().take_while(|stretch| {
-            let is_within = took < LATELY_MS;
+            let is_within = took < ms;
             took += **stretch;
             is_within
         });
@@ -221,7 +231,7 @@ impl Charts {
 
     /// By how many records a second the lag has become less in about the last minute; `None` where that is not known.
     fn drained_a_second(&self) -> Option<i64> {
-        let stretches = self.stretches_lately();
+        let stretches = self.stretches_within(LATELY_MS);
         let first = self.lag.len().checked_sub(stretches)?;
         let (from, to) = ((*self.lag.get(first)?)?, (*self.lag.last()?)?);
         let took = i64::try_from(self.took.iter().skip(first + 1).sum::<u64>()).ok()?;
@@ -330,6 +340,8 @@ mod tests {
             (falling.0, &*falling.1[0]),
             ("Degraded", "behind by 5 min, and falling behind by 1\u{202f}000 records/s")
         );
+        let stopped = line(&observe, &charts(0, 0, &[900_000, 810_000, 795_000, 780_000, 765_000]), 22_000);
+        assert_eq!(stopped.1[0], "behind by 22 s", "what stands still does not catch up");
         assert_eq!(says(&[10, 400, 20, 300], 900).1[0], "caught up", "what waits for its checkpoint is no lag");
     }
 

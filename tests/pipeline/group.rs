@@ -66,6 +66,30 @@ async fn two_share_and_one_takes_over_when_the_other_leaves() {
 }
 
 #[tokio::test]
+async fn the_page_names_the_other_members_while_somebody_looks() {
+    let world = world(1, 4).await;
+    let first = world.start_alone("first").await;
+    let second = world.start_alone("second").await;
+    until_shared(&[&first, &second], &[2, 2]).await;
+    let mine = first.observe.status().group.and_then(|group| group.member_id).unwrap();
+    let others = async {
+        loop {
+            // The first look has them asked for.
+            let page = first.ask("GET / HTTP/1.1\r\naccept: text/html\r\n").await;
+            let members = page.split("id=\"members\"").nth(1).and_then(|rest| rest.split("</tbody>").next());
+            match members.filter(|members| members.contains("<td>127.0.0.1</td><td class=\"n\">2</td>")) {
+                Some(members) => return members.to_owned(),
+                None => sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    let others = tokio::time::timeout(Duration::from_secs(30), others).await.expect("the other is named");
+    assert_eq!(others.matches("<tr>").count(), 1, "{mine} is not another: {others}");
+    second.stop().await;
+    first.stop().await;
+}
+
+#[tokio::test]
 async fn one_that_is_killed_is_replaced_after_its_session() {
     let world = world(1, 4).await;
     let first = world.start_alone("first").await;

@@ -64,6 +64,26 @@ async fn lag_of_a_blocked_partition_goes_on_growing() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+/// The page shows the newest dead letters by their place and shape; nothing of them is a record's.
+#[tokio::test]
+async fn dead_letters_are_shown_masked() {
+    let world = World::new(1).await;
+    let canary = br#"{"ip":"CANARY""#.to_vec();
+    let garbage = || (world.named(None, Some(canary.clone())), dead("validate", "malformed_json"));
+    world.append(0, (0..30).map(|_| garbage()).collect());
+    let pipeline = world.start().await;
+    world.until_done(&pipeline).await;
+    let shown = || pipeline.observe.examples.newest().get("malformed_json").and_then(|newest| newest.first().cloned());
+    pipeline.until("an example", || shown().is_some()).await;
+    let example = shown().unwrap();
+    assert_eq!((example.partition, example.stage, example.field), (0, "validate", None));
+    assert_eq!(example.shape, "<14 bytes, no JSON object>");
+    assert!((0..30).contains(&example.offset), "{example:?}");
+    let page = pipeline.ask("GET / HTTP/1.1\r\naccept: text/html\r\n").await;
+    assert!(page.contains("&lt;14 bytes, no JSON object&gt;") && !page.contains("CANARY"), "{page}");
+    world.finish(pipeline).await.0.assert_once();
+}
+
 #[tokio::test]
 async fn lag_of_a_paused_partition_is_told() {
     let mut world = World::new(1).await;
@@ -76,6 +96,9 @@ async fn lag_of_a_paused_partition_is_told() {
     pipeline.until("it is paused", || state(&pipeline, 0) == Some(PartitionState::Paused)).await;
     world.send(0, 3_000);
     pipeline.until("lag", || report(&pipeline, 0).and_then(|report| report.lag) == Some(3_100)).await;
+    let lag_ms = || report(&pipeline, 0).and_then(|report| report.lag_ms);
+    let before = lag_ms().unwrap();
+    pipeline.until("what waits becomes older", || lag_ms() > Some(before)).await;
     until_lag_is_true(&world, &pipeline, 0).await;
     pipeline.stop().await;
 }

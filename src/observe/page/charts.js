@@ -83,7 +83,7 @@ const frame = (box, label, { charts, marks = [] }, told) => {
   for (const mark of marks.filter(({ kind }) => kind !== 'start')) {
     const x = place(mark.at);
     if (x < 0 || x > width) continue;
-    if (x - named > 44 && x < width - 44) {
+    if (height > 100 && x - named > 44 && x < width - 44) {
       svg.append(draw('text', { class: 'what', x: x + 3, y: HEAD + 8 }, mark.kind));
       named = x;
     }

@@ -14,7 +14,9 @@ const head = (state) => {
     setAttribute(item, 'class', tone);
     set(item, text);
   });
-  reconcile(byId('reasons'), reasons, (reason) => reason, () => make('li'), (item, reason) => set(item, reason));
+  const listed = reasons.slice(0, LISTED);
+  if (reasons.length > LISTED) listed.push(`and ${reasons.length - LISTED} more: see readyz`);
+  reconcile(byId('reasons'), listed, (reason) => reason, () => make('li'), (item, reason) => set(item, reason));
   set(byId('uptime'), uptime(state.uptime_seconds));
   const generation = group && group.generation !== null ? `, generation ${group.generation}` : '';
   set(byId('group'), group
@@ -84,7 +86,9 @@ const deadLetters = (state) => {
   const reasons = Object.entries(tally.errors).sort(([, a], [, b]) => b - a);
   const all = sum(reasons.map(([, count]) => count));
   reasons.forEach(([reason]) => colour(reason));
-  if (reasons.length) box.querySelector('.none')?.remove();
+  byId('dead').classList.toggle('empty', !reasons.length);
+  if (!reasons.length) return;
+  box.querySelector('.none')?.remove();
   const build = ([reason]) => {
     const flags = box.dataset.flags;
     return make('details', {}, make('summary', {}, make('span', { class: 'name' }, swatch(colour(reason)), reason), ...[0, 1, 2].map(() => make('span', { class: 'n' }))),
@@ -100,7 +104,7 @@ const deadLetters = (state) => {
     made.dataset.made = '';
     old.replaceWith(made);
   }
-  if (reasons.length) reconcile(box, reasons, ([reason]) => reason, (it) => {
+  reconcile(box, reasons, ([reason]) => reason, (it) => {
     const made = build(it);
     made.dataset.made = '';
     return made;
@@ -200,14 +204,12 @@ const distributions = (state) => {
     stack(card.querySelector('.chart'), `shares of ${shares.name}`, state, layers, told, true);
     set(card.querySelector('[data-share]'), '15 min');
     const body = card.querySelector('tbody');
-    [...body.querySelectorAll('tr:not([data-row])')].forEach((row) => row.remove());
     reconcile(body, lines, ({ value, kind }) => `${kind} ${value}`, ({ value, kind }) => make('tr', {},
       make('th', { scope: 'row' }, swatch(kind), value), make('td', { class: 'n' })), (row, { count }) => set(row.lastChild, percent(count, all)));
   }
 };
 
 const lines = (box, list, key, build) => {
-  [...box.children].forEach((item) => item.dataset.row === undefined && item.remove());
   reconcile(box, list.length ? list : [null], (it) => (it ? key(it) : ''), (it) => (it ? make('li', {}, ...build(it)) : make('li', { class: 'quiet' }, 'none')), () => {});
 };
 const errors = ({ failures }) => {
@@ -217,7 +219,7 @@ const errors = ({ failures }) => {
 };
 const marked = ({ marks }) => {
   lines(byId('marks'), marks.slice(-LISTED).reverse(), (it) => `${it.at} ${it.kind} ${it.count}`, (it) => [
-    make('time', {}, clock(it.at)), ' ', make('b', {}, it.kind), ` ${it.about}${it.count > 1 ? `, ${it.count} times` : ''}`,
+    make('time', {}, clock(it.at)), ' ', make('b', {}, it.kind), ` ${it.about}${it.count > 1 ? ` × ${it.count}` : ''}`,
   ]);
 };
 
@@ -225,7 +227,6 @@ const marked = ({ marks }) => {
 const members = ({ members: others, group }) => {
   const body = byId('members');
   byId('members-card').hidden = !group;
-  [...body.children].forEach((row) => row.dataset.row === undefined && row.remove());
   const link = ({ host }) => {
     const { port } = body.dataset;
     const isElsewhere = port && /^[0-9a-f.:]+$/.test(host) && !/^(127\.|::1$)/.test(host);

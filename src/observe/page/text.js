@@ -66,6 +66,7 @@ const isSelected = (element) => {
 };
 // Brings a box's children in line with a list: each has a key, is made once and updated in place.
 const reconcile = (box, list, key, build, update) => {
+  for (const child of [...box.children]) if (child.dataset.row === undefined) child.remove();
   const old = new Map([...box.children].map((child) => [child.dataset.row, child]));
   const wanted = list.map((it) => {
     const name = key(it);
