@@ -9,8 +9,8 @@
 #   dist/linux/{amd64,arm64,arm/v7}/login-pipeline  the binaries again, by Docker's TARGETPLATFORM
 #
 # Zig is the linker and the C compiler, so that of a target only Rust's standard library is needed:
-# see std.sh. DIST_FEATURES are the cargo features that the binaries have: all of the defaults but `top`
-# and `completions`, which would add 0.5 MB. docs/dev/measurements.md says what makes the binaries small.
+# see std.sh. DIST_FEATURES are the cargo features that the binaries have: none of `completions`, `sandbox` (the
+# demo) and `top`, which would add 1 MB. docs/dev/measurements.md says what makes the binaries small.
 # shellcheck source=tools/deploy/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../deploy/lib.sh"
 cd -- "$ROOT"
@@ -39,7 +39,7 @@ command -v readelf >/dev/null || die "readelf is missing (Debian: binutils)"
 pip_tools zig
 cargo_tool cargo-auditable 0.7.7
 target=${CARGO_TARGET_DIR:-target}
-features=${DIST_FEATURES-sandbox}
+features=${DIST_FEATURES-}
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 
 # With frame pointers the tables for unwinding shrink by more than the code grows. What is inlined beyond

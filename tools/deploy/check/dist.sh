@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What `make dist` left in dist/, where it left anything: each binary is static, for the machine that its
-# name says, small enough, and runs the demo where this machine can run it; sums and SBOM hold.
-# Nothing is built here.
+# name says, small enough, and moves a demo's records where this machine can run it; sums and SBOM hold.
+# The demo, whose broker it is, is this tree's own debug build: the binaries have none.
 # shellcheck source=tools/deploy/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 cd -- "$ROOT"
@@ -35,7 +35,7 @@ holds() { # BINARY ARCH
     ((size <= limits[$2])) || die "$1 has $size bytes, which is more than ${limits[$2]}"
 }
 
-runs() { # BINARY ARCH
+runs() { # BINARY ARCH BROKERS
     local run=("$PWD/$1") said
     if [[ $2 != "$(uname -m)" ]]; then
         if ! command -v "${emulators[$2]}" >/dev/null; then
@@ -44,19 +44,33 @@ runs() { # BINARY ARCH
         fi
         run=("${emulators[$2]}" "${run[@]}")
     fi
-    said=$("${run[@]}" demo --duration 10s --admin.listen 127.0.0.1:0 2>&1) || die "$1: the demo failed: $said"
-    awk '/^(read|written|dead|dropped) / { n[$1] = $2 }
-         END { exit !(n["read"] > 0 && n["read"] == n["written"] + n["dead"] + n["dropped"]) }' <<<"$said" ||
-        die "$1: the demo does not account for all records: $said"
-    awk -v name="$1" '/^read / { print name ": the demo moved " $2 " records" }' <<<"$said" >&2
+    # It ends in order by the signal: exit code 0, and all that was read is accounted for.
+    said=$(timeout --signal=TERM --preserve-status 15s "${run[@]}" run --kafka.brokers "$3" --group.id "dist-$2" \
+        --output.topic "dist-$2" --dead_letter.topic "dist-$2-dead" --topics.create missing \
+        --admin.listen 127.0.0.1:0 2>&1) || die "$1: run failed: $said"
+    said=$(grep 'final statistics records_in' <<<"$said" | grep -oE 'records_(in|out|dead|dropped)=[0-9]+') ||
+        die "$1: run ended without its statistics"
+    awk -F= '{ n[$1] = $2 } END { exit !(n["records_in"] > 0 &&
+             n["records_in"] == n["records_out"] + n["records_dead"] + n["records_dropped"]) }' <<<"$said" ||
+        die "$1: run does not account for all records: $said"
+    say "$1: moved $(head -n 1 <<<"$said" | cut -d = -f 2) records of a demo"
 }
+
+say "the demo that they are tried on"
+cargo build --quiet
+demo=${CARGO_TARGET_DIR:-target}/debug/login-pipeline
+coproc broker { exec "$demo" demo --admin.listen 127.0.0.1:0 </dev/null 2>/dev/null; }
+trap 'kill "$broker_PID" 2>/dev/null || true' EXIT
+read -r told <&"${broker[0]}"
+brokers=${told##* }
+[[ $brokers == *:* ]] || die "the demo does not name its broker: $told"
 
 for binary in "${binaries[@]}"; do
     arch=${binary%-linux-musl}
     arch=${arch##*-}
     [[ -v machines[$arch] ]] || die "$binary: no such architecture"
     holds "$binary" "$arch"
-    runs "$binary" "$arch"
+    runs "$binary" "$arch" "$brokers"
 done
 (cd dist && sha256sum --quiet --check SHA256SUMS)
 python3 - dist/login-pipeline-*.cdx.json <<'PYTHON'
