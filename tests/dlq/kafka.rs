@@ -97,7 +97,7 @@ async fn killed(test: &str, file: Option<&Path>, command_name: &str) {
     for topic in [&topic, &source, &output] {
         kafka.create_topic(topic, 1, FOR_GOOD).await;
     }
-    let fails = |number: usize| number / 100 % ONE_FAILS == 0;
+    let fails = |number: usize| (number / 100).is_multiple_of(ONE_FAILS);
     let value = |number| if fails(number) { "{}".to_owned() } else { login("10.0.0.1", "u", "RU") };
     produce(&brokers, &topic, &source, records, value).await;
     let (to, due) = match command_name {
