@@ -1,5 +1,5 @@
 //! The page in a real browser, by tools/page/browser.mjs; left out, in so many words, where Node 20 or Chromium is
-//! not there. `make page` is the same, and keeps the screenshots.
+//! not there. `make page` looks longer, and keeps the screenshots.
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only")]
 
@@ -46,7 +46,7 @@ fn the_page_is_what_an_operator_needs() {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
     let looked = Command::new("node")
         .arg(folder.join("browser.mjs"))
-        .args(["--binary", env!("CARGO_BIN_EXE_login-pipeline"), "--out"])
+        .args(["--brief", "--binary", env!("CARGO_BIN_EXE_login-pipeline"), "--out"])
         .arg(&out)
         .env("CHROMIUM", browser)
         .output()

@@ -9,12 +9,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::free_ports;
 use support::kafka::KafkaCluster;
+use tokio::time::{Instant, sleep};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -64,12 +64,12 @@ impl Running {
         })
     }
 
-    fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+    async fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
         let until = Instant::now() + PATIENCE;
         while !done(self) {
             assert!(self.child.try_wait().unwrap().is_none(), "`run` ended before {what}");
             assert!(Instant::now() < until, "never came: {what}");
-            sleep(Duration::from_millis(100));
+            sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -85,7 +85,7 @@ fn interrupt(child: &Child) {
 }
 
 /// Does what README says, and looks whether it came out.
-fn follow(brokers: &str, alone: bool) {
+async fn follow(brokers: &str, alone: bool) {
     let mut running: Option<Running> = None;
     let mut tried = Vec::new();
     for args in shown() {
@@ -95,7 +95,8 @@ fn follow(brokers: &str, alone: bool) {
             run.until("all is read", |run| {
                 let read = run.metric("login_pipeline_routed_records_total");
                 if alone { read >= 100_000.0 } else { read > 0.0 }
-            });
+            })
+            .await;
             running = Some(run);
         } else {
             let output = command(&args, brokers).output().unwrap();
@@ -116,15 +117,15 @@ fn follow(brokers: &str, alone: bool) {
     running.unwrap().end();
 }
 
-#[test]
-fn readme_works_on_the_demos_broker() {
+#[tokio::test]
+async fn readme_works_on_the_demos_broker() {
     let mut demo = Command::new(env!("CARGO_BIN_EXE_login-pipeline"));
     demo.args(["demo", "--admin.listen", "127.0.0.1:0"]).stdin(Stdio::null()).stderr(Stdio::null());
     let mut demo = demo.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
     let brokers = lines.next().unwrap().rsplit(' ').next().unwrap().to_owned();
     let reader = std::thread::spawn(move || lines.last().unwrap());
-    follow(&brokers, false);
+    follow(&brokers, false).await;
     interrupt(&demo);
     assert!(demo.wait().unwrap().success());
     let verdict = reader.join().unwrap();
@@ -136,6 +137,5 @@ async fn readme_works_on_a_real_kafka() {
     if KafkaCluster::left_out() {
         return;
     }
-    let brokers = KafkaCluster::shared().await.bootstrap();
-    tokio::task::spawn_blocking(move || follow(&brokers, true)).await.unwrap();
+    follow(&KafkaCluster::shared().await.bootstrap(), true).await;
 }

@@ -4,7 +4,9 @@
 // wider than its window, and on what an operator does there and does not get.
 //
 //   npm ci --prefix tools/page
-//   node tools/page/browser.mjs [--binary target/debug/login-pipeline] [--out target/page] [--only paused] [--docs docs]
+//   node tools/page/browser.mjs [--binary target/debug/login-pipeline] [--out target/page] [--only paused] [--docs docs] [--brief]
+//
+// With --brief it looks at each scenario twice, narrow and dark, wide and light, in half the time.
 //
 // Wants Chromium: `chromium` of the distribution's packages, or what CHROMIUM names.
 import assert from 'node:assert/strict';
@@ -22,6 +24,7 @@ const { values: args } = parseArgs({
     binary: { type: 'string', default: 'target/debug/login-pipeline' },
     out: { type: 'string', default: 'target/page' },
     only: { type: 'string', default: '' },
+    brief: { type: 'boolean', default: false },
     docs: { type: 'string' }, // the folder for the pictures of the documents
   },
 });
@@ -267,16 +270,16 @@ try {
         wrong.push(...await look(browser, running.url, 'first-seconds', { width: 1440, colorScheme: 'light' }, firstPoints));
       }
       await until(running.url, scenario.says, 90);
-      await sleep(1000 * (scenario.patience ?? 4));
+      await sleep(1000 * (args.brief ? 4 : scenario.patience ?? 4));
       if (scenario.tone) await until(running.url, new RegExp(`verdict ${scenario.tone}"`), 40);
       for (const colorScheme of ['light', 'dark']) {
-        for (const width of [390, 1440]) {
+        for (const width of args.brief ? [{ light: 1440, dark: 390 }[colorScheme]] : [390, 1440]) {
           wrong.push(...await look(browser, running.url, `${name}-${colorScheme}-${width}`, { width, colorScheme }));
         }
       }
       wrong.push(...await look(browser, running.url, `${name}-no-script`, { width: 1440, colorScheme: 'light', javaScriptEnabled: false }));
       if (scenario.check) {
-        for (const colorScheme of name === 'dead-letters' ? ['light', 'dark'] : ['light']) {
+        for (const colorScheme of name === 'dead-letters' && !args.brief ? ['light', 'dark'] : ['light']) {
           wrong.push(...await look(browser, running.url, `${name}-used-${colorScheme}`, { width: 1440, colorScheme }, scenario.check));
         }
       }
