@@ -103,6 +103,7 @@ async fn whoever_bears_the_token_puts_another_level_in_force() {
         ("", "not a level"),
         ("login_pipeline=loud", "not filter directives"),
         (&"x".repeat(2_000), "longer than 1024 bytes"),
+        ("info, audit=off", "the audit can't be changed from here"),
     ] {
         let (status, said) = put(&pipeline, "open sesame, open", wrong);
         assert!(status == 400 && said.contains(why), "{status} {said}");

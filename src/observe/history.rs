@@ -121,7 +121,9 @@ impl History {
         }
         let mut lags: Vec<_> = partitions.iter().filter_map(|it| Some((it.partition, it.lag?))).collect();
         let lag = partitions.iter().try_fold(0, |sum: u64, it| Some(sum.saturating_add(it.lag?)));
-        let lag_ms = partitions.iter().map(|it| it.lag_ms).max().flatten().filter(|_| lag.is_some());
+        // Of one that lags nobody knows how long: then nobody knows of all of them.
+        let lag_ms = partitions.iter().try_fold(0, |most: u64, it| Some(most.max(it.lag_ms?)));
+        let lag_ms = lag_ms.filter(|_| lag.is_some() && !partitions.is_empty());
         lags.sort_by_key(|(partition, lag)| (std::cmp::Reverse(*lag), *partition));
         lags.truncate(LAGS);
         Sample {

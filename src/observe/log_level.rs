@@ -9,8 +9,9 @@ use hyper::{Request, StatusCode};
 use tokio::time::timeout;
 
 use super::Metrics;
-use super::logs::level;
+use super::logs::{self, level};
 use super::operator::{self, Client, NotAdmitted};
+use crate::audit;
 use crate::config::{Admin, is_log_level};
 
 /// As the audit calls it.
@@ -41,6 +42,9 @@ pub(super) async fn put(
     let Ok(directives) = str::from_utf8(&body).map(str::trim) else { return refused("the body is not UTF-8") };
     if let Err(wrong) = is_log_level(directives) {
         return refused(&format!("{wrong}; wants what log.level may be, such as debug or info,login_pipeline=debug"));
+    }
+    if logs::names(directives, audit::TARGET) {
+        return refused("the audit can't be changed from here: log.level in the configuration can");
     }
     let say = || tracing::info!(log_level = directives, "the log's level was changed by the admin port");
     // By whichever of the two levels it is let through.

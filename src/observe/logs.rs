@@ -97,18 +97,20 @@ pub fn init(format: LogFormat, directives: &str) -> Result<(), LogError> {
 /// # Errors
 /// [`LogError::Directives`], so that a configuration can be refused before anything is set up.
 pub fn filter(directives: &str) -> Result<Targets, LogError> {
-    let names = |target: &str| {
-        directives.split(',').any(|directive| {
-            let rest = directive.trim().strip_prefix(target);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':']))
-        })
-    };
-    let quiet = (!names("rskafka")).then_some("rskafka=off");
-    let audit = (!names(audit::TARGET)).then_some("audit=info");
+    let quiet = (!names(directives, "rskafka")).then_some("rskafka=off");
+    let audit = (!names(directives, audit::TARGET)).then_some("audit=info");
     let given = directives.split(',').map(str::trim).filter(|directive| !directive.is_empty());
     let all: Vec<_> = given.chain(quiet).chain(audit).collect();
     let refused = |source| LogError::Directives { directives: directives.to_owned(), source };
     all.join(",").parse().map_err(refused)
+}
+
+/// Whether directives say something of this target.
+pub fn names(directives: &str, target: &str) -> bool {
+    directives.split(',').any(|directive| {
+        let rest = directive.trim().strip_prefix(target);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':']))
+    })
 }
 
 /// What writes the lines, and how to give it another filter.

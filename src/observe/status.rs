@@ -501,7 +501,8 @@ impl Cell {
         let oldest_ms = u64::try_from(self.oldest_ms.load(Ordering::Relaxed)).ok();
         let lag_ms = match lag {
             Some(0) => Some(0),
-            Some(_) => oldest_ms.map(|oldest_ms| unix_ms().saturating_sub(oldest_ms)),
+            // A producer's clock that is ahead tells nothing of how long a record has waited.
+            Some(_) => oldest_ms.and_then(|oldest_ms| unix_ms().checked_sub(oldest_ms)),
             None => None,
         };
         PartitionReport {

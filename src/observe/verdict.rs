@@ -165,8 +165,13 @@ impl Seen<'_> {
 
     fn behind(&self, add: &mut impl FnMut(Tone, String)) {
         let (Some(lag), Some(lag_ms)) = (self.lag, self.lag_ms) else {
-            if self.lag.is_none() && !self.status.partitions.is_empty() && self.status.state == Phase::Running {
-                add(Tone::Warn, "lag unknown: no broker has told it lately".into());
+            match self.lag {
+                Some(0) => add(Tone::Good, "caught up".into()),
+                Some(lag) => add(Tone::Good, format!("behind by {} records", Number(lag))),
+                None if !self.status.partitions.is_empty() && self.status.state == Phase::Running => {
+                    add(Tone::Warn, "lag unknown: no broker has told it lately".into());
+                }
+                None => {}
             }
             return;
         };

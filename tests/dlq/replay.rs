@@ -87,6 +87,9 @@ async fn what_a_filter_passes_over_is_not_done() {
     assert_eq!(keys(&sandbox), ["k1", "k2"], "each once, whatever another replay did");
     let grep = dlq(&brokers, &["replay", "--yes", "--grep", "v"]).await;
     assert_eq!(grep.status.code(), Some(64));
+    let moving = dlq(&brokers, &["replay", "--yes", "--until", "1h"]).await;
+    let said = String::from_utf8_lossy(&moving.stderr);
+    assert!(moving.status.code() == Some(64) && said.contains("--until wants a time here"), "{said}");
     let missing = dlq(&brokers, &["replay", "--yes", "--to", "nowhere", "--group", "g"]).await;
     assert!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("nowhere"), "{missing:?}");
     let itself = dlq(&brokers, &["replay", "--yes", "--to", "dead"]).await;

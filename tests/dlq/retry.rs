@@ -300,3 +300,17 @@ async fn an_export_is_edited_and_goes_again() {
     told(dlq(&brokers, &[&["retry"][..], &again, &OUT].concat()).await);
     assert_eq!(keys_in(&sandbox, "out"), ["k1", "k2"]);
 }
+
+/// Nothing would be written, and yet nothing of it would be taken again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_would_pass_all_of_them_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = configured(folder.path(), true);
+    let sandbox = with_outputs().await;
+    let brokers = sandbox.bootstrap();
+    write(&sandbox, 0, letters());
+    let elsewhere = [&["retry", "--config", file.to_str().unwrap(), "--source.topic", "another"][..], &OUT].concat();
+    let asked = dlq(&brokers, &elsewhere).await;
+    assert!(asked.status.code() == Some(64) && String::from_utf8_lossy(&asked.stderr).contains("--yes"), "{asked:?}");
+    assert_eq!(states(&stats(&brokers, &[]).await)[1..], [0, 0], "nothing is passed");
+}

@@ -264,6 +264,11 @@ impl From<i64> for Time {
 }
 
 impl Time {
+    /// Whether it is another at another time.
+    pub fn moves(&self) -> bool {
+        self.ago.is_some()
+    }
+
     /// What tells it from others: as it was typed where it moves with the clock, so that a replay goes on where it was.
     pub fn name(&self) -> String {
         self.ago.as_ref().map_or_else(|| self.unix_ms.to_string(), |ago| format!("{}-ago", ago.replace(' ', "")))

@@ -13,6 +13,11 @@ use crate::event::Reason;
 use crate::plain::Plain;
 use crate::record::Offset;
 
+/// Longer than the name of any field that a reason of ours is about, in bytes.
+const MOST_FIELD: usize = 256;
+/// Longer than any message of ours.
+const MOST_MESSAGE: usize = 1_024;
+
 /// What the marks say, as it may be shown to anybody.
 pub struct Told {
     /// The reason.
@@ -30,15 +35,18 @@ pub struct Told {
 pub fn told(marks: &Marks<'_>) -> Told {
     let ours = marks.reason.filter(|reason| Reason::ALL.iter().any(|known| known.code() == *reason));
     // Whoever may write there can name a reason of ours, too.
-    let or_dash = |text: Option<&str>| Plain(text.filter(|_| ours.is_some()).unwrap_or("-")).to_string();
+    let or_dash = |text: Option<&str>, most: usize| {
+        let fits = |text: &&str| ours.is_some() && text.len() <= most;
+        Plain(text.filter(fits).unwrap_or("-")).to_string()
+    };
     let source_partition = match (marks.topic, marks.partition) {
         (Some(topic), Some(partition)) => format!("{}/{partition}", Plain(topic)),
         _ => "(unknown)".to_owned(),
     };
     Told {
         reason: ours.unwrap_or("(unknown)").to_owned(),
-        field: or_dash(marks.field),
-        message: or_dash(marks.message),
+        field: or_dash(marks.field, MOST_FIELD),
+        message: or_dash(marks.message, MOST_MESSAGE),
         source_partition,
     }
 }
@@ -147,6 +155,9 @@ mod tests {
         assert_eq!([found.reason, found.field, found.message], ["(unknown)", "-", "-"]);
         let marks = Marks { reason: Some("wrong_type"), field: Some("ip"), ..marks };
         assert_eq!(told(&marks).field, "ip");
+        let long = "x".repeat(70_000);
+        let marks = Marks { field: Some(&long), message: Some(&long), ..marks };
+        assert_eq!([told(&marks).field, told(&marks).message], ["-", "-"]);
         let hostile = Some("a\u{1b}[2J\n0:1 forged\u{202e}");
         let marks = Marks { field: hostile, message: hostile, topic: hostile, partition: Some(0), ..marks };
         let found = told(&marks);

@@ -239,6 +239,12 @@ impl Plan {
         self.topics.values().sum()
     }
 
+    /// How many would not be taken again, written or not: what a filter leaves out alone costs nobody anything.
+    pub fn done_with(&self) -> u64 {
+        let skipped = self.skipped.iter().filter(|(why, _)| **why != Skip::Filtered).map(|(_, count)| count);
+        self.records() + self.dropped + skipped.sum::<u64>()
+    }
+
     /// How many would pass now.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
 
-use super::args::{Again, Filter};
+use super::args::{Again, Filter, Time};
 use super::filter::suffix_of;
 use super::standing::Standing;
 use super::{Context, Failure};
@@ -66,14 +66,6 @@ impl<'c> Progress<'c> {
         if stored.topic_id.zip(id).is_some_and(|(then, now)| then != now) {
             return fresh;
         }
-        if stored.next_offset > end {
-            return Err(format!(
-                "group {} is at {} of {topic}/{partition}, which ends at {end}: the topic was made anew, or cut off; \
-                 --group names another group",
-                self.group, stored.next_offset
-            )
-            .into());
-        }
         let note = found.metadata.split(' ').find_map(|word| word.strip_prefix(OPEN)).unwrap_or_default();
         let mut standing = Standing::read(stored.next_offset, note).ok_or_else(|| {
             let group = &self.group;
@@ -81,6 +73,16 @@ impl<'c> Progress<'c> {
                 "what group {group} notes at its offset of {topic}/{partition} can't be read; --group names another"
             )
         })?;
+        // What it noted behind its offset, too, would be other dead letters.
+        if standing.next() > end {
+            return Err(format!(
+                "group {} is at {} of {topic}/{partition}, which ends at {end}: the topic was recreated, or cut off; \
+                 --group names another group",
+                self.group,
+                standing.next()
+            )
+            .into());
+        }
         standing.begin_at(begin);
         Ok(standing)
     }
@@ -99,8 +101,9 @@ impl<'c> Progress<'c> {
         let next_offset = standing.first();
         let checkpoint = Checkpoint { topic: topic.to_owned(), topic_id, partition, next_offset, leader_epoch: None };
         let mut offset = group_offset(&checkpoint);
-        // Without room for the note the offset alone is right, too: some are done again.
-        if let Some(note) = standing.text().filter(|note| !note.is_empty()) {
+        // Without room for all of the note its beginning is right, too: what comes behind that is done again.
+        let note = standing.text().unwrap_or_else(|| standing.beginning());
+        if !note.is_empty() {
             let blank = if offset.metadata.is_empty() { "" } else { " " };
             offset.metadata = format!("{}{blank}{OPEN}{note}", offset.metadata);
         }
@@ -138,6 +141,11 @@ impl<'c> Progress<'c> {
 /// # Errors
 /// Where it can't have a name.
 pub fn group_of(args: &Again, to: Option<&str>, application: &str, sha256: Option<&str>) -> Result<String, UsageError> {
+    if args.filter.until.as_ref().is_some_and(Time::moves) && !args.dry_run {
+        let text = "--until wants a time here, such as 2026-01-02T03:04:05Z: what is too young for one that moves would \
+                    be passed, and is old enough later";
+        return Err(UsageError(text.to_owned()));
+    }
     let file = sha256.map_or_else(String::new, |digest| format!(":file={digest}"));
     if let Some(group) = &args.group {
         return Ok(format!("{group}{file}"));

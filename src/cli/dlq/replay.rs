@@ -134,7 +134,7 @@ async fn prepare<'c>(
         writeln!(out, "dry run: nothing is written, and no offset stored")?;
         return Ok(Err(ExitCode::SUCCESS));
     }
-    if plan.records() > 0 && !args.yes && !confirmed().await? {
+    if plan.done_with() > 0 && !args.yes && !confirmed().await? {
         writeln!(out, "nothing is written")?;
         return Ok(Err(ExitCode::FAILURE));
     }

@@ -39,6 +39,11 @@ impl Standing {
         Offset(self.open.first_key_value().map_or(self.next, |(begin, _)| *begin))
     }
 
+    /// Behind the last that was looked at.
+    pub fn next(&self) -> Offset {
+        Offset(self.next)
+    }
+
     /// Whether a dead letter at this offset is done.
     pub fn is_done(&self, Offset(offset): Offset) -> bool {
         offset < self.next && self.stretch_with(offset).is_none()
@@ -80,19 +85,40 @@ impl Standing {
     /// The lengths of what is open and of what is done, in turn, from the first that is open on. In Elias's gamma code: a
     /// run of one takes a bit, one of a thousand 19. Empty where nothing is open; `None` where a group has no room for it.
     pub fn text(&self) -> Option<String> {
-        let (mut bits, mut at) = (Bits::default(), self.first().0);
+        let mut bits = Bits::default();
+        self.runs().into_iter().for_each(|run| bits.run(run));
+        let text = STANDARD_NO_PAD.encode(bits.bytes);
+        (text.len() <= MOST_CHARACTERS).then_some(text)
+    }
+
+    /// As much of it as a group has room for: what is left out reads as not looked at.
+    pub fn beginning(&self) -> String {
+        let mut fitting = Bits::default();
+        for run in self.runs() {
+            let used = fitting.used;
+            fitting.run(run);
+            if fitting.bytes.len() > MOST_CHARACTERS / 4 * 3 {
+                fitting.cut(used);
+                break;
+            }
+        }
+        STANDARD_NO_PAD.encode(fitting.bytes)
+    }
+
+    /// The lengths of what is open and of what is done, in turn.
+    fn runs(&self) -> Vec<u64> {
+        let (mut runs, mut at) = (Vec::new(), self.first().0);
         for (begin, end) in &self.open {
             if *begin > at {
-                bits.run(begin.abs_diff(at));
+                runs.push(begin.abs_diff(at));
             }
-            bits.run(end.abs_diff(*begin));
+            runs.push(end.abs_diff(*begin));
             at = *end;
         }
         if self.next > at {
-            bits.run(self.next.abs_diff(at));
+            runs.push(self.next.abs_diff(at));
         }
-        let text = STANDARD_NO_PAD.encode(bits.bytes);
-        (text.len() <= MOST_CHARACTERS).then_some(text)
+        runs
     }
 
     /// What a group's offset and such a text say; `None` where the text is none.
@@ -126,6 +152,15 @@ impl Bits {
             *last |= u8::from(bit) << (7 - self.used % 8);
         }
         self.used += 1;
+    }
+
+    /// Forgets all but the first so many.
+    fn cut(&mut self, used: usize) {
+        self.used = used;
+        self.bytes.truncate(used.div_ceil(8));
+        if let Some(last) = self.bytes.last_mut().filter(|_| !used.is_multiple_of(8)) {
+            *last &= !(0xff >> (used % 8));
+        }
     }
 
     /// A run of one or more: as many zeros as its binary digits but one, then these.
@@ -220,6 +255,20 @@ mod tests {
         assert!(looked_at(0, &each_other).text().is_some());
         let each_other: Vec<_> = (0..40_000).map(|n| n % 2 == 0).collect();
         assert_eq!(looked_at(0, &each_other).text(), None);
+    }
+
+    #[test]
+    fn the_beginning_of_a_note_that_is_too_long_passes_nothing_that_is_open() {
+        let each_other: Vec<_> = (0..40_000).map(|n| n % 3 == 0).collect();
+        let whole = looked_at(0, &each_other);
+        let read = Standing::read(whole.first(), &whole.beginning()).unwrap();
+        assert!(whole.text().is_none() && read.next() > Offset(5_000), "{:?}", read.next());
+        for offset in (0..40_000).map(Offset) {
+            assert!(!read.is_done(offset) || whole.is_done(offset), "{offset:?}");
+            assert!(offset >= read.next() || read.is_done(offset) == whole.is_done(offset), "{offset:?}");
+        }
+        let short = looked_at(7, &[false, true, true]);
+        assert_eq!(short.beginning(), short.text().unwrap());
     }
 
     /// As where markers of transactions lie between them.

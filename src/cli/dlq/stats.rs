@@ -12,7 +12,7 @@ use super::reading::{Log, Reading};
 use super::state::{State, StateCounts, States};
 use super::times::Times;
 use super::{Context, Failure, Filter, StatsDlq, for_people};
-use crate::dead_letter::Marks;
+use crate::dead_letter::{Marks, write_line};
 use crate::record::RecordView;
 
 /// As many values of a kind are told apart; what comes on top is counted as others.
@@ -133,8 +133,7 @@ pub(super) async fn run(args: &StatsDlq, context: &Context, out: &mut dyn Write)
     if args.table || (for_people() && !args.json) {
         stats.print(out)?;
     } else {
-        serde_json::to_writer_pretty(&mut *out, &stats)?;
-        writeln!(out)?;
+        write_line(out, &stats)?;
     }
     Ok(ExitCode::SUCCESS)
 }

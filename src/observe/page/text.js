@@ -67,8 +67,15 @@ const isSelected = (element) => {
 // Brings a box's children in line with a list: each has a key, is made once and updated in place.
 const reconcile = (box, list, key, build, update) => {
   for (const child of [...box.children]) if (child.dataset.row === undefined) child.remove();
-  const old = new Map([...box.children].map((child) => [child.dataset.row, child]));
-  const wanted = list.map((it) => {
+  const old = new Map();
+  for (const child of [...box.children]) {
+    if (old.has(child.dataset.row)) child.remove();
+    else old.set(child.dataset.row, child);
+  }
+  // Of two with one name the first stands: a partition that was given up and is back has both for a moment.
+  const names = new Set();
+  const distinct = list.filter((it) => !names.has(key(it)) && names.add(key(it)));
+  const wanted = distinct.map((it) => {
     const name = key(it);
     const child = old.get(name) ?? build(it);
     child.dataset.row = name;
