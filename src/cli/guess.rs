@@ -1,5 +1,7 @@
 //! What a mistyped flag was meant to be.
 
+use std::ffi::OsString;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error};
 
@@ -7,7 +9,7 @@ use crate::config::{closest, closest_key};
 
 /// Names the flag that was meant: one of the command's own before a key of the configuration, of which there are so many
 /// that one of them is like almost anything.
-pub fn improve(mut error: Error, command: &Command, args: impl IntoIterator<Item = String>) -> Error {
+pub fn improve(mut error: Error, command: &Command, args: impl IntoIterator<Item = OsString>) -> Error {
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
     }
@@ -24,7 +26,7 @@ pub fn improve(mut error: Error, command: &Command, args: impl IntoIterator<Item
 }
 
 /// The command that the arguments lead to.
-fn asked(program: &Command, args: impl IntoIterator<Item = String>) -> &Command {
+fn asked(program: &Command, args: impl IntoIterator<Item = OsString>) -> &Command {
     args.into_iter().fold(program, |command, arg| command.find_subcommand(&arg).unwrap_or(command))
 }
 
@@ -45,7 +47,7 @@ mod tests {
     use crate::cli::Cli;
 
     fn told(line: &str) -> String {
-        let args: Vec<_> = line.split(' ').map(str::to_owned).collect();
+        let args: Vec<_> = line.split(' ').map(OsString::from).collect();
         let error = Cli::try_parse_from(&args).unwrap_err();
         improve(error, &Cli::command(), args).to_string()
     }

@@ -34,7 +34,7 @@ struct Program {
 pub fn program<P: Processor + Clone>(processor: P) -> ExitCode {
     let ended = match Program::try_parse() {
         Ok(program) => run::with(&program.run, processor).unwrap_or_else(|error| failure(error.as_ref())),
-        Err(error) => usage(&guess::improve(error, &Program::command(), std::env::args())),
+        Err(error) => usage::<Program>(error),
     };
     logs::flush();
     ended
@@ -46,7 +46,7 @@ pub fn program<P: Processor + Clone>(processor: P) -> ExitCode {
 /// The exit code where it is none, or asks for help only; the message is printed.
 pub fn command_line() -> Result<Cli, ExitCode> {
     let args = without_help(std::env::args_os().collect());
-    Cli::try_parse_from(args).map_err(|error| usage(&guess::improve(error, &Cli::command(), std::env::args())))
+    Cli::try_parse_from(args).map_err(usage::<Cli>)
 }
 
 /// `help keys` is `keys`: clap's own help would tell no key.
@@ -58,7 +58,8 @@ fn without_help(mut args: Vec<OsString>) -> Vec<OsString> {
 }
 
 /// Prints clap's own message; help and version are no failure.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage<C: CommandFactory>(error: clap::Error) -> ExitCode {
+    let error = guess::improve(error, &C::command(), std::env::args_os());
     let printed = error.print().is_ok();
     if error.use_stderr() {
         ExitCode::from(EXIT_USAGE)

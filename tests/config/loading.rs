@@ -268,6 +268,15 @@ fn wrong_usage_exits_64_and_help_0() {
 }
 
 #[test]
+fn an_argument_that_is_no_utf8_is_refused_as_any_other() {
+    use std::os::unix::ffi::OsStrExt;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_login-pipeline"));
+    let ended = command.args(["run", "--broker", "x"]).arg(std::ffi::OsStr::from_bytes(b"\xff")).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.code() == Some(64) && said.contains("unexpected argument '--broker'"), "{said}");
+}
+
+#[test]
 fn keys_are_shown_all_or_by_section() {
     let keys = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_login-pipeline"));
