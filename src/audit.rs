@@ -20,7 +20,7 @@ const PRIORITY: u8 = 10 * 8 + 6;
 
 /// Notes what was done, by whom, on what, and how it ended.
 pub fn note(action: &'static str, by: &dyn fmt::Display, what: &str, result: &str) {
-    info!(target: "audit", action, %by, what, result, "audit");
+    info!(target: TARGET, action, %by, what, result, "audit");
 }
 
 /// The same of a command that was given at a terminal, or by a script.

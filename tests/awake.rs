@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use login_pipeline::generator::{EventGenerator, GeneratorConfig};
 use login_pipeline::sandbox::{NewBatch, NewRecord, Sandbox};
-use support::pipeline::{PipelineProcess, program};
+use support::pipeline::{PipelineProcess, alone, program};
 use support::topics::PATIENCE;
 use tempfile::TempDir;
 
@@ -180,7 +180,7 @@ fn limited(world: &World, soft: u32, hard: u32) -> (PipelineProcess, PathBuf) {
     let mut command = Command::new("sh");
     let script = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
     command.args(["-c", &script]).arg(program()).stderr(File::create(&log).unwrap());
-    (world.start_by(command, &["--source.reader", "wire", "--log.level", "info"]), log)
+    (world.start_by(alone(command), &["--source.reader", "wire", "--log.level", "info"]), log)
 }
 
 #[tokio::test]

@@ -5,16 +5,14 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::free_ports;
 use support::kafka::KafkaCluster;
-use tokio::time::{Instant, sleep};
+use support::pipeline::{PipelineProcess, program};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -28,7 +26,7 @@ fn shown() -> Vec<Vec<String>> {
 
 /// As README has it, but for the broker's address: here it is another.
 fn command(args: &[String], brokers: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_login-pipeline"));
+    let mut command = Command::new(program());
     command.current_dir(ROOT).args(args).args(["--kafka.brokers", brokers]).stdin(Stdio::null());
     command
 }
@@ -38,65 +36,28 @@ fn said(output: &Output) -> String {
 }
 
 /// `run`, while the commands after it are tried.
-struct Running {
-    child: Child,
-    admin: u16,
-}
-
-impl Running {
-    fn start(args: &[String], brokers: &str) -> Self {
-        let admin = free_ports(1)[0];
-        let mut command = command(args, brokers);
-        command.args(["--admin.listen", &format!("127.0.0.1:{admin}")]);
-        Self { child: command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(), admin }
-    }
-
-    /// A metric, over all its labels; 0 where it doesn't answer yet.
-    fn metric(&self, name: &str) -> f64 {
-        let mut page = String::new();
-        let asked = TcpStream::connect(("127.0.0.1", self.admin)).and_then(|mut stream| {
-            stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-            stream.read_to_string(&mut page)
-        });
-        asked.map_or(0.0, |_| {
-            let lines = page.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')));
-            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-        })
-    }
-
-    async fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
-        let until = Instant::now() + PATIENCE;
-        while !done(self) {
-            assert!(self.child.try_wait().unwrap().is_none(), "`run` ended before {what}");
-            assert!(Instant::now() < until, "never came: {what}");
-            sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    /// Ctrl-C.
-    fn end(mut self) {
-        interrupt(&self.child);
-        assert!(self.child.wait().unwrap().success());
-    }
+fn start(args: &[String], brokers: &str) -> PipelineProcess {
+    let mut command = Command::new(program());
+    command.current_dir(ROOT).stdout(Stdio::null()).stderr(Stdio::null());
+    let args: Vec<_> = args.iter().skip(1).map(String::as_str).chain(["--kafka.brokers", brokers]).collect();
+    PipelineProcess::start_by(command, &args)
 }
 
 fn interrupt(child: &Child) {
-    kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), Signal::INT).unwrap();
+    kill_process(Pid::from_child(child), Signal::INT).unwrap();
 }
 
 /// Does what README says, and looks whether it came out.
 async fn follow(brokers: &str, alone: bool) {
-    let mut running: Option<Running> = None;
+    let mut running: Option<PipelineProcess> = None;
     let mut tried = Vec::new();
     for args in shown() {
         let name = args.iter().take_while(|arg| !arg.starts_with('-')).cloned().collect::<Vec<_>>().join(" ");
         if name == "run" {
-            let mut run = Running::start(&args, brokers);
-            run.until("all is read", |run| {
-                let read = run.metric("login_pipeline_routed_records_total");
-                if alone { read >= 100_000.0 } else { read > 0.0 }
-            })
-            .await;
+            let mut run = start(&args, brokers);
+            let least = if alone { 100_000.0 } else { 1.0 };
+            let is_read = |run: &PipelineProcess| run.metric("login_pipeline_routed_records_total") >= least;
+            run.wait_for("all is read", PATIENCE, is_read).await;
             running = Some(run);
         } else {
             let output = command(&args, brokers).output().unwrap();
@@ -114,12 +75,14 @@ async fn follow(brokers: &str, alone: bool) {
         tried.push(name);
     }
     assert_eq!(tried, ["generate", "check", "run", "dlq stats", "dlq replay"]);
-    running.unwrap().end();
+    let mut running = running.unwrap();
+    running.sigint();
+    assert!(running.wait(PATIENCE).await.success());
 }
 
 #[tokio::test]
 async fn readme_works_on_the_demos_broker() {
-    let mut demo = Command::new(env!("CARGO_BIN_EXE_login-pipeline"));
+    let mut demo = Command::new(program());
     demo.args(["demo", "--admin.listen", "127.0.0.1:0"]).stdin(Stdio::null()).stderr(Stdio::null());
     let mut demo = demo.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);

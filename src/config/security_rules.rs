@@ -54,7 +54,7 @@ pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problem
         rules.missing(MECHANISM, &[PROTOCOL], "SASL needs a mechanism");
     }
     if protocol.has_tls() {
-        rules.file(&[CA_FILE], tls.ca_file.as_deref().map(|path| pem::roots(path, &pem::read(path)?).map(drop)));
+        rules.file(&[CA_FILE], tls.ca_file.as_deref().map(roots));
         let pair = tls.cert_file.as_deref().zip(tls.key_file.as_deref());
         rules.file(&[CERT_FILE, KEY_FILE], pair.map(identity));
     }
@@ -70,6 +70,11 @@ fn identity((cert, key): (&Path, &Path)) -> Result<(), String> {
     pem::identity((cert, &chain), (key, &private)).map(drop)
 }
 
+/// Whether this file holds certificates that may sign others.
+fn roots(path: &Path) -> Result<(), String> {
+    pem::roots(path, &pem::read(path)?).map(drop)
+}
+
 /// Notes problems of keys that belong together.
 pub(super) struct Rules<'a> {
     pub(super) settings: &'a Settings,
@@ -78,11 +83,7 @@ pub(super) struct Rules<'a> {
 
 impl Rules<'_> {
     fn admin(&mut self, admin: &Admin) {
-        for (given, other) in [(ADMIN_CERT_FILE, ADMIN_KEY_FILE), (ADMIN_KEY_FILE, ADMIN_CERT_FILE)] {
-            if self.settings.is_given(given) && !self.settings.is_given(other) {
-                self.missing(other, &[given], "a certificate and its private key go together");
-            }
-        }
+        self.pair([ADMIN_CERT_FILE, ADMIN_KEY_FILE], "a certificate and its private key go together");
         let AdminTls { cert_file, key_file, client_ca_file } = &admin.tls;
         if !self.settings.is_given(ADMIN_CERT_FILE) {
             self.unused(
@@ -100,16 +101,11 @@ impl Rules<'_> {
         }
         self.file(&[ADMIN_TOKEN_FILE], admin.token_file.as_ref().map(|_| admin.token().map(drop)));
         self.file(&[ADMIN_CERT_FILE, ADMIN_KEY_FILE], cert_file.as_deref().zip(key_file.as_deref()).map(identity));
-        let ca = client_ca_file.as_deref();
-        self.file(&[ADMIN_CLIENT_CA_FILE], ca.map(|path| pem::roots(path, &pem::read(path)?).map(drop)));
+        self.file(&[ADMIN_CLIENT_CA_FILE], client_ca_file.as_deref().map(roots));
     }
 
     fn tls(&mut self, kafka: &Kafka) {
-        for (given, other) in [(CERT_FILE, KEY_FILE), (KEY_FILE, CERT_FILE)] {
-            if self.settings.is_given(given) && !self.settings.is_given(other) {
-                self.missing(other, &[given], "a client certificate and its private key go together");
-            }
-        }
+        self.pair([CERT_FILE, KEY_FILE], "a client certificate and its private key go together");
         // rskafka takes the host to end at the first colon.
         let is_ipv6 = |broker: &String| {
             let host = broker.strip_prefix('[').and_then(|rest| rest.split_once(']'));
@@ -139,6 +135,15 @@ impl Rules<'_> {
             let wrong = format!("{name} over sasl_plaintext lets the network read the password or token");
             let allowed = "kafka.security_protocol = sasl_ssl, a SCRAM mechanism, or true if you mean it";
             self.push(ALLOW_PLAINTEXT, &[MECHANISM, PROTOCOL], &wrong, allowed);
+        }
+    }
+
+    /// Two keys of which neither is of use without the other.
+    fn pair(&mut self, [one, other]: [&'static str; 2], wrong: &str) {
+        for (given, other) in [(one, other), (other, one)] {
+            if self.settings.is_given(given) && !self.settings.is_given(other) {
+                self.missing(other, &[given], wrong);
+            }
         }
     }
 

@@ -185,11 +185,6 @@ impl History {
 }
 
 impl Charts {
-    /// All that a column gained.
-    pub(super) fn sum(&self, column: &[u64]) -> u64 {
-        column.iter().sum()
-    }
-
     /// What a column gains a second, by its last stretch.
     pub(super) fn rate_now(&self, column: &[u64]) -> u64 {
         let (gained, took) = (column.last().copied().unwrap_or(0), self.took.last().copied().unwrap_or(0));

@@ -36,6 +36,7 @@ use super::live::Live;
 use super::operator::{self, Client, NotAdmitted, Refusal};
 use super::places::{Place, Places};
 use super::{Format, Observe, Reason, host, log_level, page, process};
+use crate::audit;
 use crate::config::Admin;
 use crate::http_client::Stream;
 use crate::plain::{Keep, visible};
@@ -421,7 +422,7 @@ fn resume<B>(Served { observe, admin, client, .. }: &Served, request: &Request<B
     };
     let resumed = observe.paused.resume(partition);
     let what = partition.map_or_else(|| "all partitions".to_owned(), |partition: i32| format!("partition {partition}"));
-    operator::note(ACTION, client, &what, &format!("resumed: {resumed:?}"));
+    audit::note(ACTION, client, &what, &format!("resumed: {resumed:?}"));
     tracing::info!(partitions = ?resumed, "asked to resume what is paused");
     match &resumed[..] {
         [] => Page::error(StatusCode::CONFLICT, "nothing of that is paused\n").into_response(),

@@ -56,11 +56,11 @@ pub(super) async fn put(
         Ok(()) if !said => say(),
         Ok(()) => {}
         Err(error) => {
-            operator::note(ACTION, client, directives, &format!("failed: {error}"));
+            audit::note(ACTION, client, directives, &format!("failed: {error}"));
             return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"));
         }
     }
-    operator::note(ACTION, client, directives, "done");
+    audit::note(ACTION, client, directives, "done");
     (StatusCode::OK, get())
 }
 

@@ -80,13 +80,8 @@ pub fn admit(
             _ if authorization.is_none() => "no token",
             _ => "a wrong token",
         };
-        tracing::warn!(target: "audit", action, by = %client, result = "refused", "admin request refused: {why}");
+        tracing::warn!(target: audit::TARGET, action, by = %client, result = "refused", "admin request refused: {why}");
     })
-}
-
-/// Notes what a client did that bears the token.
-pub fn note(action: &'static str, client: &Client, what: &str, result: &str) {
-    audit::note(action, client, what, result);
 }
 
 /// Whether a request with this Authorization may change something. The token is read for each, so

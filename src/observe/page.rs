@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use self::command::Command;
-use self::text::{Millis, Number, Percent, Text, known};
+use self::text::{Number, Percent, Text, known, known_millis};
 use super::examples::Example;
 use super::failures::Failure;
 use super::live::State;
@@ -75,10 +75,7 @@ fn part(page: &mut String, name: &str, state: &State) -> fmt::Result {
         "reasons" => reasons(page, state),
         "flow" => flow::strip(page, state),
         "lag" => write!(page, "{}", known(state.lag)),
-        "lag-time" => match state.lag_ms {
-            Some(lag_ms) => write!(page, "{}", Millis(lag_ms)),
-            None => page.write_str("–"),
-        },
+        "lag-time" => page.write_str(&known_millis(state.lag_ms)),
         "p50" => latency(page, &charts.p50),
         "p95" => latency(page, &charts.p95),
         "p99" => latency(page, &charts.p99),
@@ -119,10 +116,8 @@ fn reasons(page: &mut String, state: &State) -> fmt::Result {
 }
 
 fn latency(page: &mut String, micros: &[Option<u64>]) -> fmt::Result {
-    match micros.last().copied().flatten() {
-        Some(micros) => write!(page, "{}", Millis(micros.div_ceil(1000))),
-        None => page.write_str("–"),
-    }
+    let micros = micros.last().copied().flatten();
+    page.write_str(&known_millis(micros.map(|micros| micros.div_ceil(1000))))
 }
 
 fn group(page: &mut String, state: &State) -> fmt::Result {
@@ -160,7 +155,7 @@ fn partition(page: &mut String, report: &PartitionReport) -> fmt::Result {
          <td><span class=\"state {state}\">{state}</span></td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"live\"></td>\
          <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
         known(*lag),
-        report.lag_ms.map_or_else(|| "–".into(), |lag_ms| Millis(lag_ms).to_string()),
+        known_millis(report.lag_ms),
         offset(position),
         offset(committed),
         offset(high_watermark),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use login_pipeline::sandbox::{NewRecord, Sandbox};
+use tempfile::TempDir;
 
 use crate::dead::{dead, dlq, sandbox, told, write};
 
@@ -69,14 +70,29 @@ pub async fn with_outputs() -> Sandbox {
     sandbox
 }
 
+/// A sandbox with [`letters`], and the configuration for them.
+pub struct Given {
+    pub sandbox: Sandbox,
+    pub brokers: String,
+    pub folder: TempDir,
+    /// The path of the configuration.
+    pub file: String,
+}
+
+impl Given {
+    pub async fn letters(has_database: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = configured(folder.path(), has_database).to_str().unwrap().to_owned();
+        let sandbox = with_outputs().await;
+        write(&sandbox, 0, letters());
+        Self { brokers: sandbox.bootstrap(), sandbox, folder, file }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dry_run_goes_through_the_stages_of_a_run() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = configured(folder.path(), true);
-    let sandbox = with_outputs().await;
-    let brokers = sandbox.bootstrap();
-    write(&sandbox, 0, letters());
-    let dry = ["replay", "--dry-run", "--config", file.to_str().unwrap(), "--output.topic", "out"];
+    let Given { sandbox, brokers, file, folder: _folder } = Given::letters(true).await;
+    let dry = ["replay", "--dry-run", "--config", &file, "--output.topic", "out"];
     let said = told(dlq(&brokers, &dry).await);
     assert!(said.starts_with("3 of 5 would pass now, 1 would be dropped by a rule"), "{said}");
     for line in [
@@ -98,12 +114,8 @@ async fn a_dry_run_goes_through_the_stages_of_a_run() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dry_run_says_what_it_could_not_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = configured(folder.path(), false);
-    let sandbox = with_outputs().await;
-    let brokers = sandbox.bootstrap();
-    write(&sandbox, 0, letters());
-    let dry = ["replay", "--dry-run", "--config", file.to_str().unwrap(), "--output.topic", "out"];
+    let Given { sandbox: _sandbox, brokers, file, folder } = Given::letters(false).await;
+    let dry = ["replay", "--dry-run", "--config", &file, "--output.topic", "out"];
     let said = dlq(&brokers, &dry).await;
     let warned = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(warned.contains("enrich.geoip.file: ") && warned.contains("without countries"), "{warned}");

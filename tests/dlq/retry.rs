@@ -6,7 +6,7 @@ use login_pipeline::sandbox::{Action, Api, Fault, NewRecord, Sandbox};
 use serde_json::Value;
 
 use crate::dead::{PREFIX, dead, dlq, told, write};
-use crate::forecast::{configured, letters, login, with_outputs};
+use crate::forecast::{Given, configured, letters, login, with_outputs};
 
 /// Where the pipeline writes in these tests.
 const OUT: [&str; 2] = ["--output.topic", "out"];
@@ -163,12 +163,8 @@ async fn an_output_that_refuses_a_record_leaves_it_open() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_without_what_it_needs_writes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = configured(folder.path(), false);
-    let sandbox = with_outputs().await;
-    let brokers = sandbox.bootstrap();
-    write(&sandbox, 0, letters());
-    let retry = [&["retry", "--yes", "--config", file.to_str().unwrap()][..], &OUT].concat();
+    let Given { sandbox, brokers, file, folder: _folder } = Given::letters(false).await;
+    let retry = [&["retry", "--yes", "--config", &file][..], &OUT].concat();
     let refused = dlq(&brokers, &retry).await;
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(1) && why.contains("nothing is written without countries"), "{why}");
@@ -304,12 +300,8 @@ async fn an_export_is_edited_and_goes_again() {
 /// Nothing would be written, and yet nothing of it would be taken again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_would_pass_all_of_them_is_asked() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = configured(folder.path(), true);
-    let sandbox = with_outputs().await;
-    let brokers = sandbox.bootstrap();
-    write(&sandbox, 0, letters());
-    let elsewhere = [&["retry", "--config", file.to_str().unwrap(), "--source.topic", "another"][..], &OUT].concat();
+    let Given { sandbox: _sandbox, brokers, file, folder: _folder } = Given::letters(true).await;
+    let elsewhere = [&["retry", "--config", &file, "--source.topic", "another"][..], &OUT].concat();
     let asked = dlq(&brokers, &elsewhere).await;
     assert!(asked.status.code() == Some(64) && String::from_utf8_lossy(&asked.stderr).contains("--yes"), "{asked:?}");
     assert_eq!(states(&stats(&brokers, &[]).await)[1..], [0, 0], "nothing is passed");

@@ -31,7 +31,11 @@ const MODE: (&str, &str) = ("LOGIN_PIPELINE__ASSIGNMENT__MODE", "static");
 /// A command of the program that works alone, on all partitions, with offsets in files: what most tests want. A file
 /// can't say otherwise, a flag can.
 pub fn command() -> Command {
-    let mut command = Command::new(program());
+    alone(Command::new(program()))
+}
+
+/// The same by a command that becomes the program.
+pub fn alone(mut command: Command) -> Command {
     command.env(MODE.0, MODE.1);
     command
 }
@@ -53,9 +57,8 @@ impl PipelineProcess {
         Self { child: spawned(command, args, admin), log, admin }
     }
 
-    /// The same, by a command that becomes the program, and with a log that goes elsewhere.
-    pub fn start_by(mut command: Command, args: &[&str]) -> Self {
-        command.env(MODE.0, MODE.1);
+    /// The same, by a command that becomes the program, as that has it, and with a log that goes elsewhere.
+    pub fn start_by(command: Command, args: &[&str]) -> Self {
         let admin = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
         Self { child: spawned(command, args, admin), log: PathBuf::new(), admin }
     }
@@ -84,6 +87,11 @@ impl PipelineProcess {
     /// Asks it to stop.
     pub fn sigterm(&self) {
         self.signal(Signal::TERM);
+    }
+
+    /// Ctrl-C.
+    pub fn sigint(&self) {
+        self.signal(Signal::INT);
     }
 
     /// Ends it without asking.

@@ -41,6 +41,14 @@ pub enum Skip {
 }
 
 impl Skip {
+    /// Why the record that a dead letter was is not there to be written; `None` where it is.
+    pub fn of(marks: &Marks<'_>) -> Option<Self> {
+        if marks.is_truncated() {
+            return Some(Self::Truncated);
+        }
+        (marks.reason == Some(Reason::CorruptBatch.code())).then_some(Self::Damaged)
+    }
+
     /// In words.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -131,11 +139,8 @@ impl<'a> Rules<'a> {
 
     /// What becomes of one that the filter takes.
     pub fn fate_of<'e>(&'e self, marks: &Marks<'e>) -> Fate<'e> {
-        if marks.is_truncated() {
-            return Fate::Skip(Skip::Truncated);
-        }
-        if marks.reason == Some(Reason::CorruptBatch.code()) {
-            return Fate::Skip(Skip::Damaged);
+        if let Some(why) = Skip::of(marks) {
+            return Fate::Skip(why);
         }
         match self.way {
             Way::Source(_) if marks.replays >= self.max_replays() => Fate::Quarantine(&self.quarantine),

@@ -160,6 +160,7 @@ enum Content<'a> {
 /// The columns of a table that fits a terminal. The last has what room is left.
 pub struct Layout {
     place: usize,
+    reason: usize,
     field: usize,
     source: usize,
     last: usize,
@@ -168,8 +169,6 @@ pub struct Layout {
 
 /// As `2026-01-02T03:04:05Z`.
 const TIME: usize = 20;
-/// The longest reason.
-const REASON: usize = 20;
 /// What stands between two columns.
 const GAP: usize = 2;
 /// The least room that a message is to have; less, and other columns go.
@@ -180,13 +179,13 @@ impl Layout {
     pub fn new(log: &Log, columns: usize, reveal: bool) -> Self {
         let longest = |(partition, (_, end)): (&i32, &(Offset, Offset))| format!("{partition}:{end}").len();
         let place = log.stretches.iter().map(longest).max().unwrap_or(0).max("PLACE".len());
-        let reason = Reason::ALL.iter().map(|reason| reason.code().len()).max().unwrap_or(REASON);
+        let reason = Reason::ALL.iter().map(|reason| reason.code().len()).max().unwrap_or(0);
         let all = place + GAP + TIME + GAP + reason + GAP;
         let (field, source) = ("processed_at".len() + GAP, "user-login/0:12345678".len() + GAP);
         let has_field = columns >= all + field + MESSAGE;
         let has_source = columns >= all + field + source + MESSAGE;
         let (field, source) = (if has_field { field } else { 0 }, if has_source { source } else { 0 });
-        Self { place, field, source, last: columns.saturating_sub(all + field + source), reveal }
+        Self { place, reason, field, source, last: columns.saturating_sub(all + field + source), reveal }
     }
 
     /// What stands above.
@@ -216,8 +215,8 @@ impl Layout {
     }
 
     fn write(&self, out: &mut dyn Write, [place, time, reason, field, source, last]: [&str; 6]) -> io::Result<()> {
-        let reasons = Reason::ALL.iter().map(|reason| reason.code().len()).max().unwrap_or(REASON);
-        let mut line = format!("{place:<width$}  {time:<TIME$}  {reason:<reasons$}  ", width = self.place);
+        let (places, reasons) = (self.place, self.reason);
+        let mut line = format!("{place:<places$}  {time:<TIME$}  {reason:<reasons$}  ");
         for (text, room) in [(field, self.field), (source, self.source)] {
             if room > 0 {
                 let _ = write!(line, "{:<room$}", cut(text, room - GAP, true));

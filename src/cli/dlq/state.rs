@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::args::{Filter, MAX_REPLAYS};
+use super::plan::Skip;
 use super::progress::{Progress, group_of_filter};
 use super::reading::Log;
 use super::standing::Standing;
 use super::{Context, Failure};
 use crate::dead_letter::Marks;
-use crate::event::Reason;
 use crate::record::Offset;
 
 /// What became of one.
@@ -84,8 +84,8 @@ impl States {
         if !standings.any(|standing| standing.is_done(offset)) {
             return State::Open;
         }
-        let is_whole = !marks.is_truncated() && marks.reason != Some(Reason::CorruptBatch.code());
-        let comes_back = is_whole && marks.topic == Some(&*self.source) && marks.replays < MAX_REPLAYS.get();
+        let comes_back =
+            Skip::of(marks).is_none() && marks.topic == Some(&*self.source) && marks.replays < MAX_REPLAYS.get();
         if comes_back { State::Replayed } else { State::GivenUp }
     }
 }

@@ -34,14 +34,14 @@ pub(super) fn strip(page: &mut String, state: &State) -> fmt::Result {
         Text(at("offsets", "store")),
     )?;
     page.write_str("<ul class=\"ways\">")?;
-    let all = charts.sum(&charts.records_in);
+    let all = charts.records_in.iter().sum::<u64>();
     for way in ways(configuration) {
         let (column, total) = match way.name {
             "records_out" => (&charts.records_out, totals.records_out),
             "records_dead" => (&charts.records_dead, totals.records_dead),
             _ => (&charts.records_dropped, totals.records_dropped),
         };
-        let of = charts.sum(column);
+        let of = column.iter().sum::<u64>();
         write!(
             page,
             "<li data-way=\"{name}\"><span class=\"to\"><span class=\"quiet\">{kind}</span> <span class=\"topic\">{topic}</span></span>\

@@ -35,6 +35,11 @@ pub(in crate::observe) fn known(number: Option<u64>) -> String {
     number.map_or_else(|| "–".into(), |number| Number(number).to_string())
 }
 
+/// A duration, where it is known.
+pub(in crate::observe) fn known_millis(ms: Option<u64>) -> String {
+    ms.map_or_else(|| "–".into(), |ms| Millis(ms).to_string())
+}
+
 /// 1 234 567.
 pub(in crate::observe) struct Number(pub(in crate::observe) u64);
 
