@@ -16,10 +16,10 @@ use crate::dead_letter::Envelope;
 use crate::geoip::{Countries, CountryFile};
 use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Members, Observe, Snapshot, stats};
 use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
-use crate::record::TopicPartition;
 use crate::stages::{Login, MakeStages, Processor, Routes, Stages, amendments, configured, possible};
 use crate::supervisor::{MakeWorker, Supervisor};
 use crate::tenure::Tenure;
+use crate::topic::TopicPartition;
 use crate::worker::{
     Accounts, AtLeastOnce, AtLeastOnceParts, Budget, Delivery, ExactlyOnce, ExactlyOnceParts, Gate, GateParts, Halt,
     PartitionWorker, Sink, SinkParts, Source, SourceParts, Transactions,

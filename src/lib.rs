@@ -27,4 +27,5 @@ pub mod tenure;
 pub mod tracker;
 pub mod worker;
 
-pub use login_codec::{event, murmur2, record};
+pub use kafka_records::{murmur2, record, topic};
+pub use login_event as event;

@@ -6,7 +6,7 @@ mod support;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use login_pipeline::broker::wire::batch::{BatchBuilder, Outgoing};
+use kafka_records::batch::{BatchBuilder, Outgoing};
 use login_pipeline::broker::wire::{Cluster, Options};
 use login_pipeline::config::{Compression, Config};
 use login_pipeline::record::{Header, Headers};

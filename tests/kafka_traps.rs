@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::process::Command;
 
 use bytes::Bytes;
-use login_pipeline::broker::wire::batch::{BatchBuilder, Outgoing};
+use kafka_records::batch::{BatchBuilder, Outgoing};
 use login_pipeline::config::Compression;
 use login_pipeline::record::Headers;
 use login_pipeline::worker::unix_ms;

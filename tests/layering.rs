@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers, the highest first. Modules of one line know nothing of each other. Below all of them are the
-/// crates in codec/ and rskafka/, which can't know them.
+/// crates in crates/, which can't know them.
 const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["app"],

@@ -9,7 +9,7 @@ use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
-use login_pipeline::broker::wire::batch::{BatchBuilder, Outgoing};
+use kafka_records::batch::{BatchBuilder, Outgoing};
 use login_pipeline::broker::wire::{Cluster, Options};
 use login_pipeline::config::{Compression, Config};
 use login_pipeline::observe::Health;

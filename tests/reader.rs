@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use login_pipeline::broker::wire::batch::{BatchBuilder, Outgoing};
+use kafka_records::batch::{BatchBuilder, Outgoing};
 use login_pipeline::config::Compression;
 use login_pipeline::generator::{EventGenerator, GeneratorConfig};
 use login_pipeline::record::Headers;

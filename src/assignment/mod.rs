@@ -17,11 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::FutureExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-
-use crate::record::TopicId;
-use crate::tenure::Tenure;
-
 use topics::FirstSight;
+
+use crate::tenure::Tenure;
+use crate::topic::TopicId;
 pub use topics::Topics;
 
 /// What changes in the assignment.

@@ -3,7 +3,7 @@
 use crate::broker::wire::Topic;
 use crate::broker::{Admin, Error};
 use crate::config::{self, CreateTopics};
-use crate::record::TopicId;
+use crate::topic::TopicId;
 
 /// Looks up the source topic.
 #[derive(Debug)]

@@ -16,8 +16,8 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::observe::{ANY, first_of};
-use crate::record::TopicPartition;
 use crate::retry::ErrorClass;
+use crate::topic::TopicPartition;
 
 /// For so long those that say the same are gathered.
 const GATHER: Duration = Duration::from_secs(1);

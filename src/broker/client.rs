@@ -124,7 +124,7 @@ impl Clients {
         let options = Options { max_frame_bytes, ..self.options.clone() };
         let (builder, secured) = Secured::builder(&options, no_retries()).await?;
         let client =
-            within(*connect_timeout, "connect to", &bootstrap.join(","), login_rskafka::connect(builder)).await?;
+            within(*connect_timeout, "connect to", &bootstrap.join(","), rskafka_calls::connect(builder)).await?;
         let (client, secured) = current.insert((Arc::new(client), secured));
         Ok((Arc::clone(client), secured.clone()))
     }
@@ -155,7 +155,7 @@ impl Clients {
         let on = format!("{topic}/{partition}");
         let failed = |cause| Error { doing: "connect to the leader of", on: on.clone(), cause };
         dial::room_for_one().map_err(no_room).map_err(failed)?;
-        let connect = login_rskafka::partition_client(&client, topic, partition, UnknownTopicHandling::Error);
+        let connect = rskafka_calls::partition_client(&client, topic, partition, UnknownTopicHandling::Error);
         let connected = within(self.options.connect_timeout, "find the leader of", &on, connect).await;
         // rskafka keeps what it once heard of topics: a partition that was new, or without a leader,
         // would stay so for this client whatever the brokers say since.

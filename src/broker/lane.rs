@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
+use kafka_records::batch::{BatchBuilder, Finished, Stamp, restamped};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::producer::{Producer, Verdict, sequence_after};
-use super::wire::batch::{BatchBuilder, Finished, Stamp, restamped};
 use super::writer::Writer;
 use super::{Cause, Destination, Ending, Error, Trouble};
 use crate::observe::count;

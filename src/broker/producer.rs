@@ -20,9 +20,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kafka_protocol::ResponseError;
+use kafka_records::batch::{ProducerId, Stamp};
 
 use super::wire::WithinTransaction;
-use super::wire::batch::{ProducerId, Stamp};
 use super::{Cause, Destination, Error, transaction};
 
 /// One producer. All its writes go through `&self`: those to several partitions run side by side.

@@ -24,7 +24,8 @@ use super::client::{Clients, RskafkaSlot};
 use super::reserve::Reserve;
 use super::wire::{At, Cluster};
 use crate::config::{self, ReaderKind};
-use crate::record::{Offset, Position, TopicId};
+use crate::record::{Offset, Position};
+use crate::topic::TopicId;
 
 /// The least time between two fetches where the first brought nothing.
 const LEAST_WAIT: Duration = Duration::from_millis(10);

@@ -20,8 +20,9 @@ use super::Error;
 use super::chorus::{Chorus, Line};
 use crate::config::Config;
 use crate::observe::{ComponentHandle, Observe, PartitionTrouble, Severity, Troubles};
-use crate::record::{Offset, TopicPartition};
+use crate::record::Offset;
 use crate::retry::{ErrorClass, Pauses, Policy};
+use crate::topic::TopicPartition;
 
 /// How often a failure that lasts is said again.
 const REMINDER: Duration = Duration::from_secs(60);

@@ -9,18 +9,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::join_all;
 use kafka_protocol::ResponseError;
+use kafka_records::batch::ProducerId;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::lane::{Lane, Unwritten};
 use super::producer::Uncounted;
-use super::wire::batch::ProducerId;
 use super::wire::{Cluster, Produced};
-use super::{DEAD_LETTER, Destination, Error, OUTPUT, OutputBatch, Part, Producer, Trouble, Watch};
+use super::{Destination, Error, OutputBatch, Part, Producer, Trouble, Watch};
 use crate::config::{Compression, Config};
 use crate::observe::{DurationHistogram, Observe, RouteMetrics};
-use crate::record::TopicPartition;
 use crate::tenure::Tenure;
+use crate::topic::TopicPartition;
+
+/// The output topic's place among the writer's topics.
+pub const OUTPUT: usize = 0;
+/// The dead-letter topic's place among the writer's topics.
+pub const DEAD_LETTER: usize = 1;
 
 /// How long the number of a topic's partitions is taken for granted.
 const METADATA_MAX_AGE: Duration = Duration::from_secs(60);

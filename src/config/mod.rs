@@ -54,7 +54,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use login_codec::compression::Compression;
+pub use kafka_records::compression::Compression;
 pub(crate) use suggest::{closest, closest_key};
 
 pub use admin::{Admin, AdminTls};
@@ -63,7 +63,7 @@ pub use enrich::{Enrich, GeoIp, OWN_FIELDS, StaticValue};
 pub use exposed::exposed;
 pub use extensions::Extensions;
 pub use load::Sources;
-pub use parse::{is_log_level, is_topic_name};
+pub use parse::is_log_level;
 pub use privacy::{IdPrivacy, IpPrivacy, Privacy};
 pub use problem::{Found, Problem, Problems};
 pub use ratio::Ratio;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use figment::value::Value;
+use kafka_records::topic;
 use tracing_subscriber::filter::Targets;
 
 use super::enrich::OWN_FIELDS;
@@ -78,11 +79,6 @@ pub(super) fn parse(kind: Kind, value: &Value) -> Result<Setting, Refusal> {
     }
 }
 
-/// Whether Kafka takes this for a topic's name.
-pub fn is_topic_name(name: &str) -> bool {
-    topic_name(name).is_ok()
-}
-
 /// Whether `log.level` may be this.
 ///
 /// # Errors
@@ -96,19 +92,7 @@ pub fn is_log_level(text: &str) -> Result<(), String> {
 }
 
 pub(super) fn topic(name: &str) -> Result<String, Refusal> {
-    topic_name(name).map(str::to_owned)
-}
-
-/// Kafka's rule for the names of topics.
-fn topic_name(name: &str) -> Result<&str, Refusal> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    match name {
-        "" => Err(Refusal::new("a topic's name can't be empty")),
-        "." | ".." => Err(Refusal::new("Kafka reserves this topic name")),
-        _ if !name.chars().all(allowed) => Err(Refusal::new("a character that topic names can't have")),
-        _ if name.len() > 249 => Err(Refusal::new("longer than topic names may be")),
-        _ => Ok(name),
-    }
+    topic::check_name(name).map(|()| name.to_owned()).map_err(|why| Refusal::new(why.to_string()))
 }
 
 /// The name of a field to add.

@@ -4,8 +4,8 @@
 //! record as it came ──► Envelope ──► dead letter ──► Marks ──► record as it came, replay.count + 1
 //! ```
 
-use crate::config::is_topic_name;
 use crate::record::RecordView;
+use crate::topic;
 
 /// What the headers of a dead letter say. Whoever may write to its topic wrote them: what is no
 /// sensible value is taken for none.
@@ -47,7 +47,7 @@ impl<'a> Marks<'a> {
             let Some(name) = name.strip_prefix(prefix.as_bytes()) else { continue };
             let Some(text) = value.and_then(|value| std::str::from_utf8(value).ok()) else { continue };
             match name {
-                b"topic" => marks.topic = Some(text).filter(|topic| is_topic_name(topic)),
+                b"topic" => marks.topic = Some(text).filter(|topic| topic::is_name(topic)),
                 b"partition" => marks.partition = text.parse().ok().filter(|partition| *partition >= 0),
                 b"offset" => marks.offset = text.parse().ok(),
                 b"timestamp" => marks.timestamp_ms = text.parse().ok(),

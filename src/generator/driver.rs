@@ -285,7 +285,7 @@ async fn connect(options: &GenerateOptions) -> Result<Client, GenerateError> {
             built => break built?,
         }
     };
-    within(options.patience, doing, login_rskafka::connect(builder)).await
+    within(options.patience, doing, rskafka_calls::connect(builder)).await
 }
 
 fn connecting(options: &GenerateOptions) -> Options {
@@ -329,7 +329,7 @@ async fn partitions(client: &Client, options: &GenerateOptions) -> Result<Vec<i3
 }
 
 async fn find(client: &Client, topic: &str) -> Result<Option<Vec<i32>>, GenerateError> {
-    let topics = within(ASK_TIMEOUT, "listing the topics".to_owned(), login_rskafka::list_topics(client)).await?;
+    let topics = within(ASK_TIMEOUT, "listing the topics".to_owned(), rskafka_calls::list_topics(client)).await?;
     let found = topics.into_iter().find(|known| known.name == topic);
     let partitions: Option<Vec<i32>> = found.map(|known| known.partitions.into_iter().collect());
     Ok(partitions.filter(|partitions| !partitions.is_empty()))
@@ -342,7 +342,15 @@ async fn create(client: &Client, options: &GenerateOptions, partitions: i32) -> 
         Ok(controller) => controller,
         Err(source) => return Err(GenerateError::Kafka { doing, source }),
     };
-    let created = login_rskafka::create_topic(&controller, topic, partitions, *replication, 10_000);
+    // A cluster that has just started names no controller yet, which rskafka calls an invalid response.
+    let created = async {
+        loop {
+            match rskafka_calls::create_topic(&controller, topic, partitions, *replication, 10_000).await {
+                Err(KafkaError::InvalidResponse(_)) => sleep(Duration::from_millis(200)).await,
+                other => return other,
+            }
+        }
+    };
     match within(ASK_TIMEOUT, doing, created).await {
         // Another one was quicker.
         Err(GenerateError::Kafka {

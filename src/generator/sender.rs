@@ -54,7 +54,7 @@ impl Senders {
         let mut tasks = JoinSet::new();
         for partition in partitions {
             let doing = format!("connecting to partition {partition} of {topic:?}");
-            let connecting = login_rskafka::partition_client(client, topic, *partition, UnknownTopicHandling::Retry);
+            let connecting = rskafka_calls::partition_client(client, topic, *partition, UnknownTopicHandling::Retry);
             let client = within(PRODUCE_TIMEOUT, doing, connecting).await?;
             let (queue, batches) = mpsc::channel(1);
             tasks.spawn(send_all(client, batches, Arc::clone(&acknowledged)).boxed());
@@ -136,7 +136,7 @@ async fn send(client: &PartitionClient, batch: Batch) -> Result<(), GenerateErro
     let until = Instant::now() + PATIENCE;
     loop {
         let doing = format!("writing to partition {} of {:?}", client.partition(), client.topic());
-        let sent = login_rskafka::produce(client, batch.clone(), Compression::NoCompression);
+        let sent = rskafka_calls::produce(client, batch.clone(), Compression::NoCompression);
         match within(PRODUCE_TIMEOUT, doing, sent).await {
             Ok(_) => return Ok(()),
             Err(error) if passes(&error) && Instant::now() < until => {

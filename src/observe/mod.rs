@@ -76,7 +76,7 @@ pub use examples::{Example, Examples};
 pub use health::{ComponentHandle, Health, Phase, Reason, Severity};
 pub use histogram::DurationHistogram;
 pub use http::{AdminServer, BindError, Limits};
-pub use login_codec::distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
+pub use login_event::distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
 pub use members::{Member, Members};
 pub use metrics::{
     Counter, Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics, Seconds, is_time,

@@ -18,7 +18,8 @@ use super::lock;
 use super::tally::Snapshot;
 use super::timeline::{MarkKind, Timeline, unix_ms};
 use crate::plain::Plain;
-use crate::record::{Offset, TopicPartition};
+use crate::record::Offset;
+use crate::topic::TopicPartition;
 
 /// The most bytes of an error's message that are kept.
 const MAX_MESSAGE_BYTES: usize = 512;

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use login_codec::distribution::{CAPACITY, Distribution};
+use login_event::distribution::{CAPACITY, Distribution};
 use serde::Serialize;
 
 use super::lock;

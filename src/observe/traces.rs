@@ -29,7 +29,8 @@ use tracing::{info, warn};
 
 use self::client::Client;
 use super::count;
-use crate::record::{RecordView, TopicPartition, trace_parent};
+use crate::record::{RecordView, trace_parent};
+use crate::topic::TopicPartition;
 
 /// How long the last spans may take at the end.
 const FINISH_GRACE: Duration = Duration::from_secs(2);

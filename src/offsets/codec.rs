@@ -80,7 +80,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::record::TopicId;
+    use crate::topic::TopicId;
 
     fn checkpoints() -> impl Strategy<Value = Checkpoint> {
         let id = prop::option::of(any::<[u8; 16]>().prop_map(TopicId));

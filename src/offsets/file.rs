@@ -189,7 +189,8 @@ fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Store
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Offset, TopicId};
+    use crate::record::Offset;
+    use crate::topic::TopicId;
 
     fn checkpoint(partition: i32, next_offset: i64) -> Checkpoint {
         Checkpoint {
@@ -268,7 +269,7 @@ mod tests {
         drop(store);
         let store = FileStore::open(folder.path()).unwrap();
         assert_eq!(store.read(LOCK, 0).unwrap(), Some(of_lock(5)));
-        assert!(!crate::config::is_topic_name("lock~"), "no topic has that folder's name");
+        assert!(!crate::topic::is_name("lock~"), "no topic has that folder's name");
     }
 
     #[test]

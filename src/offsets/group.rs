@@ -21,9 +21,10 @@ use self::rivals::{Expected, Rivals};
 use super::{Checkpoint, OffsetStore, StoreError};
 use crate::broker::wire::{Committed, Committing, Coordinator, GroupOffset, Identity, OffsetsHeld};
 use crate::broker::{Cause, Error};
-use crate::record::{Offset, TopicId};
+use crate::record::Offset;
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
+use crate::topic::TopicId;
 
 /// Brokers forget the offsets of a group without members after `offsets.retention.minutes`, seven
 /// days unless set otherwise, also those of a topic that is merely quiet.

@@ -15,9 +15,10 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 
 use crate::broker;
-use crate::record::{Offset, Position, TopicId};
+use crate::record::{Offset, Position};
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
+use crate::topic::TopicId;
 
 pub use checkpointer::{Checkpointer, Outcome, Standing};
 pub use codec::CodecError;

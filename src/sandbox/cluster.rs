@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use kafka_records::topic;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -17,7 +18,6 @@ use super::group::Groups;
 use super::idempotence::{Producers, Verdict};
 use super::log::{OutOfRange, PartitionLog};
 use super::record::StoredRecord;
-use crate::config::is_topic_name;
 
 /// Kafka's default of `max.message.bytes`.
 pub(super) const MAX_MESSAGE_BYTES: usize = 1_048_588;
@@ -278,7 +278,7 @@ impl Cluster {
 
     /// Whether a topic could be made so; the error code if not.
     pub fn check_topic(&self, name: &str, partitions: i32) -> Result<(), i16> {
-        if !is_topic_name(name) {
+        if !topic::is_name(name) {
             return Err(codes::INVALID_TOPIC_EXCEPTION);
         }
         if self.topics.contains_key(name) {

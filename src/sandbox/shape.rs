@@ -3,12 +3,12 @@
 
 use bytes::{Buf, Bytes};
 
-pub(super) use crate::broker::wire::shape::Field;
-use crate::broker::wire::shape::{self, Version};
+pub(super) use kafka_records::schema::Field;
+use kafka_records::schema::{self, Version};
 
 /// Whether `body` is exactly these fields of one version.
 pub(super) fn fits(fields: &[Field], flexible: bool, body: Bytes) -> bool {
-    shape::fits(fields, version(flexible), &body)
+    schema::fits(fields, version(flexible), &body)
 }
 
 /// The client id of a request header, empty where it is null, and the bytes after it (and the tags).
@@ -16,7 +16,7 @@ pub(super) fn client_id(flexible: bool, mut at: Bytes) -> Option<(String, Bytes)
     // The client id never became compact.
     let length = usize::try_from(at.try_get_i16().ok()?).unwrap_or(0);
     let (id, rest) = at.split_at_checked(length)?;
-    let body = shape::after(&[], version(flexible), rest)?;
+    let body = schema::after(&[], version(flexible), rest)?;
     Some((String::from_utf8_lossy(id).into_owned(), at.slice_ref(body)))
 }
 

@@ -16,7 +16,9 @@ pub mod route;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::broker::wire::batch::Outgoing;
+use kafka_records::batch::Outgoing;
+use kafka_records::records::{Flaw, FlawKind};
+
 use crate::broker::{Destination, Entry, OutputBatch};
 use crate::dead_letter::{Envelope, Fit, Stage};
 use crate::event::{Reason, Rejection};
@@ -274,7 +276,7 @@ impl<P: Processor> Stages for ProcessorStages<P> {
         batch: &mut Batch<'_>,
     ) -> Result<Passed, (Stage, Rejection)> {
         if let Some(flaw) = entry.flaw {
-            return Err((Stage::Fetch, Rejection::record(flaw.reason, flaw.why.clone())));
+            return Err((Stage::Fetch, flawed(flaw)));
         }
         let written = caught(|| self.write(&entry.record, index, batch));
         let passed = written.unwrap_or_else(|| Err((Stage::Enrich, panicked())))?;
@@ -295,6 +297,14 @@ impl<P: Processor> Stages for ProcessorStages<P> {
 /// and a batch that takes back what is not whole.
 fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+/// Of an entry that the reader could not hand out whole.
+fn flawed(flaw: &Flaw) -> Rejection {
+    match flaw.kind {
+        FlawKind::Corrupt => Rejection::record(Reason::CorruptBatch, flaw.why.clone()),
+        FlawKind::TooLarge => Rejection::record(Reason::TooLarge, format!("{} (pipeline.max_record_bytes)", flaw.why)),
+    }
 }
 
 fn panicked() -> Rejection {

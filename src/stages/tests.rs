@@ -2,10 +2,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kafka_records::records::{Bounds, Flaw, FlawKind, Frames, OpenBatch, Records, Window};
 
 use super::*;
 use crate::broker::Expected;
-use crate::broker::wire::records::{Bounds, Flaw, Frames, OpenBatch, Records, Window};
 use crate::config::{Compression, Condition, Config, LogFormat, RouteAction, RouteRule, Test};
 use crate::observe::Tally;
 use crate::observe::logs::testing;
@@ -117,7 +117,7 @@ fn an_event_from_the_future_is_clamped_and_counted() {
 #[test]
 fn bytes_that_are_no_records_are_dead_letters_too() {
     let mut stages = ProcessorStages::new(Login, routes(vec![]), envelope(), 5);
-    let flaw = Flaw::new(Reason::CorruptBatch, "its checksum is wrong");
+    let flaw = Flaw::new(FlawKind::Corrupt, "its checksum is wrong");
     let staged = run(&mut stages, &[Entry { flaw: Some(&flaw), ..entry(b"raw") }]);
     let (topic, _, value, headers) = &staged.records[0];
     assert_eq!((*topic, value.as_str()), (DEAD_LETTER, "raw"));

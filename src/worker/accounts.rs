@@ -121,7 +121,7 @@ impl Accounts {
     #[cfg(feature = "otlp")]
     pub fn begin_spans<'r>(
         &self,
-        of: &crate::record::TopicPartition,
+        of: &crate::topic::TopicPartition,
         records: impl Iterator<Item = crate::record::RecordView<'r>>,
     ) -> crate::observe::traces::Spans {
         self.observe.traces.as_ref().map(|traces| traces.begin(of, records)).unwrap_or_default()

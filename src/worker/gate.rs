@@ -10,8 +10,8 @@ use tracing::{error, info};
 use super::breaker::{Breaker, Passed};
 use crate::config::{DeadLetterLimits, OnLimit};
 use crate::observe::{Observe, PartitionState, PartitionStatus, Severity};
-use crate::record::TopicPartition;
 use crate::stages::Counts;
+use crate::topic::TopicPartition;
 
 /// Ends the program for a reason. Clones are the same.
 #[derive(Debug, Clone)]

@@ -19,9 +19,10 @@ use crate::dead_letter::{Fit, Stage};
 use crate::event::{Reason, Rejection};
 use crate::observe::{Tally, count};
 use crate::offsets::StoreError;
-use crate::record::{RecordView, TopicPartition};
+use crate::record::RecordView;
 use crate::retry::ErrorClass;
 use crate::stages::{Batch, Counts, DEAD_LETTER, Died, Now, Stages};
+use crate::topic::TopicPartition;
 
 /// Delivers a partition's batches and keeps its progress.
 pub struct Sink {

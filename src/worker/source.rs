@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
+use kafka_records::records::FlawKind;
+use kafka_records::step::Relocation;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-
-use login_codec::step::Relocation;
 
 use super::budget::Share;
 use super::rewinds::Rewinds;
 use crate::broker::{Cause, Error, PartitionReader, SourceBatch, Trouble, Watch};
 use crate::config::{OutOfRange, StartAt};
-use crate::event::Reason;
 use crate::observe::{PartitionMetrics, PartitionState, PartitionStatus, count};
 use crate::offsets::{Checkpoint, OffsetStore};
-use crate::record::{Offset, Position, TopicId, TopicPartition};
+use crate::record::{Offset, Position};
+use crate::topic::{TopicId, TopicPartition};
 
 /// How long a fetch waits at least that a quota left empty.
 const THROTTLED_PAUSE: Duration = Duration::from_millis(10);
@@ -199,7 +199,7 @@ impl Source {
     /// Says what is passed over because it can't be decoded.
     fn note_damage(&self, batch: &SourceBatch) {
         let SourceParts { topic, partition, metrics, .. } = &self.parts;
-        for flaw in batch.flaws().iter().filter(|flaw| flaw.reason == Reason::CorruptBatch) {
+        for flaw in batch.flaws().iter().filter(|flaw| flaw.kind == FlawKind::Corrupt) {
             metrics.corrupt_batches.inc();
             warn!(
                 topic,

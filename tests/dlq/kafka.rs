@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use login_pipeline::broker::wire::batch::{BatchBuilder, Outgoing};
+use kafka_records::batch::{BatchBuilder, Outgoing};
 use login_pipeline::broker::wire::{Cluster, Options};
 use login_pipeline::config::{Compression, Config};
 use login_pipeline::record::Headers;

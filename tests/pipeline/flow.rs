@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use login_pipeline::broker::wire::batch::{BatchBuilder, Outgoing};
+use kafka_records::batch::{BatchBuilder, Outgoing};
 use login_pipeline::broker::wire::{Cluster, Options};
 use login_pipeline::config::{
     AssignmentMode, Compression, Condition, CreateTopics, Kafka, Partitioner, RouteAction, RouteRule, StartAt, Test,

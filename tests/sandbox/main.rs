@@ -19,18 +19,17 @@ mod typed;
 use std::time::Duration;
 
 use chrono::DateTime;
-use login_pipeline::broker::wire::batch::{BatchBuilder, Outgoing};
-use login_pipeline::broker::wire::records::Frames;
+use kafka_records::batch::{BatchBuilder, Outgoing};
+use kafka_records::records::Frames;
 use login_pipeline::broker::wire::{Ask, Cluster, Isolation, Options};
 use login_pipeline::config::{Compression, Config, Kafka};
 use login_pipeline::record::{Headers, Offset};
 use login_pipeline::sandbox::{Action, Api, Fault, NewBatch, NewRecord, Sandbox, SandboxError, TopicConfig};
 use rskafka::client::error::{Error, ProtocolError};
 use rskafka::client::partition::{OffsetAt, UnknownTopicHandling};
+use support::{TOPIC, client, fetch, partition, produce, server_error, soon, values, with_topic};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-
-use support::{TOPIC, client, fetch, partition, produce, server_error, soon, values, with_topic};
 
 #[tokio::test]
 async fn every_codec_passes_untouched() {

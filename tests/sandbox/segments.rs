@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use login_pipeline::broker::wire::records::Window;
+use kafka_records::records::Window;
 use login_pipeline::broker::wire::{Answer, Ask, At, Cluster, FetchLink, Isolation, Options};
 use login_pipeline::broker::{Error, Reserve};
 use login_pipeline::config::Config;

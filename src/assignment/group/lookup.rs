@@ -15,7 +15,7 @@ use super::member::{Described, Membership};
 use crate::assignment::Topics;
 use crate::broker::wire::{Cluster, Topic};
 use crate::broker::{Error, Trouble};
-use crate::record::TopicId;
+use crate::topic::TopicId;
 
 /// The source topic, looked up once an interval, and others that a leader shares.
 pub struct Lookup {

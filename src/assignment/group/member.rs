@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::assignor::Assignor;
 use crate::broker::Error;
 use crate::broker::wire::Identity;
-use crate::record::TopicId;
+use crate::topic::TopicId;
 
 /// A member of a consumer group.
 pub trait Membership: Send {

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use login_codec::records::Flaw;
-use login_codec::step::{Relocation, Step};
+use kafka_records::records::Flaw;
+use kafka_records::step::{Relocation, Step};
 use rskafka::record::{Record, RecordAndOffset};
 
 use crate::broker::reserve::Taken;

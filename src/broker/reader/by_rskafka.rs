@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
-use login_rskafka::fetch_records;
 use rskafka::client::partition::PartitionClient;
 use rskafka::record::RecordAndOffset;
+use rskafka_calls::fetch_records;
 use tracing::debug;
 
 use super::SourceBatch;

@@ -10,14 +10,15 @@ mod survey;
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
-use login_codec::records::Window;
+use kafka_records::records::Window;
 
 use super::SourceBatch;
 use crate::broker::reserve::{KEPT, Reserve, Taken};
 use crate::broker::wire::{Answer, Ask, At, Cluster, FetchLink, Fetched, Isolation, Left};
 use crate::broker::{Cause, Error};
 use crate::config;
-use crate::record::{Offset, Position, TopicId};
+use crate::record::{Offset, Position};
+use crate::topic::TopicId;
 
 /// A batch of records of so many bytes each takes twice its size with what becomes of them, dead letters
 /// included, whose headers are longer than that. Of smaller ones fewer are taken at a time.

@@ -12,7 +12,8 @@
 
 use std::collections::BTreeSet;
 
-use super::records::SoundBatch;
+use kafka_records::records::SoundBatch;
+
 use crate::record::Offset;
 
 /// The transactions given up in the batches of one answer, which are asked about in their order.

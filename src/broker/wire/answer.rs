@@ -7,12 +7,13 @@
 //! What is odd is not judged here: it ends what is handed out, and whoever reads looks at it more closely
 //! ([`Survey`](crate::broker::reader)).
 
+use kafka_records::records::{Bounds, Frames, OpenBatch, Progress, RawBatch, Records, SoundBatch, Window};
+use kafka_records::step::Step;
+use kafka_records::unpack::UnpackError;
+
 use super::aborted::Aborted;
 use super::fetch::Fetched;
-use super::records::{Bounds, Frames, OpenBatch, Progress, RawBatch, Records, SoundBatch, Window};
 use crate::record::{Offset, Position};
-use login_codec::step::Step;
-use login_codec::unpack::UnpackError;
 
 /// A stretch of the log.
 #[derive(Debug)]

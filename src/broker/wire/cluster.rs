@@ -23,7 +23,7 @@ use crate::broker::{Cause, Error};
 use crate::config;
 use crate::dial::{self, Lately};
 use crate::observe::Seconds;
-use crate::record::TopicId;
+use crate::topic::TopicId;
 
 /// How long a broker may take at most with what any of them can answer, before the next one is asked as well.
 const PATIENCE: Duration = Duration::from_millis(500);

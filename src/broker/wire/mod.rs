@@ -45,7 +45,6 @@ mod producers;
 pub(in crate::broker) mod sasl;
 mod scram;
 mod security;
-pub mod shape;
 mod stream;
 mod throttle;
 pub(in crate::broker) mod tls;
@@ -69,5 +68,3 @@ pub use security::Security;
 pub use topics::{CreatedTopic, NewTopic, Shortfall};
 pub use transactions::{Begun, OffsetInTransaction, TopicPartitions};
 pub use versions::TransactionVersion;
-
-pub use login_codec::{batch, records};

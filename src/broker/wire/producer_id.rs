@@ -1,9 +1,9 @@
 //! `InitProducerId`: what an idempotent producer is known to the brokers by.
 
 use kafka_protocol::messages::InitProducerIdRequest;
+use kafka_records::batch::ProducerId;
 
 use super::Cluster;
-use super::batch::ProducerId;
 use super::transactions::initialized;
 use crate::broker::Error;
 

@@ -3,9 +3,9 @@
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, TopicName};
+use kafka_records::batch::ProducerId;
 
 use super::Cluster;
-use super::batch::ProducerId;
 use super::group_offsets::text;
 use crate::broker::{Cause, Error};
 

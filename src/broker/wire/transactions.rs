@@ -27,8 +27,8 @@ use kafka_protocol::messages::{
     TransactionalId, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 use kafka_protocol::protocol::Request;
+use kafka_records::batch::ProducerId;
 
-use super::batch::ProducerId;
 use super::group_offsets::{Open, text};
 use super::{Connection, Coordinator, GroupOffset, Identity, TransactionVersion};
 use crate::broker::{Cause, Error};

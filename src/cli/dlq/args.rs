@@ -8,9 +8,9 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
 use super::super::{Patience, Settings};
-use crate::config::is_topic_name;
 use crate::event::Reason;
 use crate::record::Offset;
+use crate::topic;
 use crate::worker::unix_ms;
 
 /// `dlq`
@@ -245,7 +245,7 @@ pub struct ExportDlq {
 }
 
 fn topic(text: &str) -> Result<String, String> {
-    is_topic_name(text).then(|| text.to_owned()).ok_or_else(|| "not a topic's name".to_owned())
+    topic::is_name(text).then(|| text.to_owned()).ok_or_else(|| "not a topic's name".to_owned())
 }
 
 /// A time on the command line.

@@ -13,8 +13,9 @@ use crate::broker::wire::Coordinator;
 use crate::broker::{Cause, Error};
 use crate::cli::UsageError;
 use crate::offsets::{Checkpoint, checkpoint, group_offset};
-use crate::record::{Offset, TopicId};
+use crate::record::Offset;
 use crate::tenure::Tenure;
+use crate::topic::TopicId;
 
 /// What the group keeps beside an offset where some before the position are open.
 const OPEN: &str = "open=";

@@ -12,8 +12,9 @@ use super::{Context, Failure};
 use crate::broker::wire::{At, Isolation};
 use crate::broker::{Clients, Entry, Error, PartitionReader, ReaderConfig, Reserve, SourceBatch};
 use crate::config;
-use crate::record::{Offset, TopicId};
+use crate::record::Offset;
 use crate::retry::{ErrorClass, Policy};
+use crate::topic::TopicId;
 
 /// The topic as it was at the start.
 #[derive(Debug)]

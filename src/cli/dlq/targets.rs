@@ -6,10 +6,11 @@ use super::plan::{Plan, Rules, Way};
 use super::{Context, Failure};
 use crate::broker::Error;
 use crate::cli::UsageError;
-use crate::config::{Config, OffsetStoreKind, is_topic_name};
+use crate::config::{Config, OffsetStoreKind};
 use crate::dead_letter::Marks;
 use crate::murmur2::partition_of;
 use crate::stages::Routes;
+use crate::topic;
 
 /// The bit of KIP-430 for the operation Write.
 const WRITE: i32 = 1 << 4;
@@ -69,7 +70,7 @@ impl Targets {
             if let Some(why) = harm(&context.config, name, is_quarantine) {
                 return Err(UsageError(why).into());
             }
-            if is_quarantine && !is_topic_name(name) {
+            if is_quarantine && !topic::is_name(name) {
                 return Err(UsageError(format!("{name} is no topic's name: --quarantine-topic names another")).into());
             }
             match Self::look_up(context, name, true).await {

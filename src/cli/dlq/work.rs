@@ -11,6 +11,7 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_records::batch::Outgoing;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +22,6 @@ use super::progress::Progress;
 use super::standing::Standing;
 use super::targets::{Targets, target_partition};
 use super::{Context, Failure};
-use crate::broker::wire::batch::Outgoing;
 use crate::broker::{Destination, Expected, OutputBatch, Producer, Watch, Writer};
 use crate::dead_letter::{Marks, Replayed};
 use crate::observe::Observe;

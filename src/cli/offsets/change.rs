@@ -8,7 +8,8 @@ use super::store::{Listed, Purpose, Store};
 use super::{Context, Failure};
 use crate::config::OffsetStoreKind;
 use crate::offsets::Checkpoint;
-use crate::record::{Offset, TopicId};
+use crate::record::Offset;
+use crate::topic::TopicId;
 
 /// How a change is made.
 #[derive(Debug, Clone, Copy)]

@@ -7,7 +7,8 @@ use kafka_protocol::ResponseError;
 use crate::broker::Error;
 use crate::broker::wire::{At, Cluster, Isolation};
 use crate::config::Source;
-use crate::record::{Offset, TopicId};
+use crate::record::Offset;
+use crate::topic::TopicId;
 
 /// The source topic.
 #[derive(Debug, Clone, Default)]

@@ -10,7 +10,8 @@ use super::log_ends::LogEnds;
 use super::store::{Listed, Purpose, Store};
 use super::{Context, Failure, ShowOffsets};
 use crate::config::OffsetStoreKind;
-use crate::record::{Offset, TopicId};
+use crate::record::Offset;
+use crate::topic::TopicId;
 
 /// What is known of one partition.
 #[derive(Debug, PartialEq, Eq, Serialize)]

@@ -12,7 +12,8 @@ use super::log_ends::LogEnds;
 use super::store::{Purpose, Store};
 use super::{Context, ExportOffsets, Failure, ImportOffsets};
 use crate::config::OffsetStoreKind;
-use crate::record::{Offset, TopicId};
+use crate::record::Offset;
+use crate::topic::TopicId;
 
 /// What a document begins with; another version is another program's.
 const FORMAT: &str = "login-pipeline offsets v1";

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kafka_protocol::ResponseError;
-use login_codec::records::Window;
+use kafka_records::batch::{BatchBuilder, Outgoing};
+use kafka_records::records::Window;
 use tracing::{info, warn};
 
 use super::ledger::{Ledger, Written};
 use super::{Missing, TopicError};
-use crate::broker::wire::batch::{BatchBuilder, Outgoing};
 use crate::broker::wire::{Answer, Ask, At, Cluster, Fetched, Isolation, Left, NewTopic, Shortfall};
 use crate::broker::{Cause, Error};
 use crate::config::Compression;

@@ -20,9 +20,10 @@ use crate::broker::{
 use crate::config;
 use crate::observe::{Dimensions, Tally};
 use crate::offsets::{Checkpoint, Committer, StoreError, group_offset};
-use crate::record::{Offset, Position, TopicPartition};
+use crate::record::{Offset, Position};
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
+use crate::topic::TopicPartition;
 use crate::worker::accounts::{Accounts, Done};
 use crate::worker::source::Start;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use login_pipeline::broker::wire::batch::{BatchBuilder, Outgoing};
+use kafka_records::batch::{BatchBuilder, Outgoing};
 use login_pipeline::config::Compression;
 use login_pipeline::record::Headers;
 use login_pipeline::sandbox::{Damage, NewBatch, NewRecord, TopicConfig};

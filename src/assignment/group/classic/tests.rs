@@ -10,7 +10,7 @@ use crate::assignment::group::trial::nonsense::Nonsense;
 use crate::assignment::group::trial::{
     HEARTBEAT, Lost, Model, REBALANCE, SESSION, TICK, Upset, World, refusal, settings, text, upsets,
 };
-use crate::record::TopicId;
+use crate::topic::TopicId;
 
 fn world(assignors: &[Assignor], asks_for_ids: bool) -> World<ClassicModel> {
     let mut model = ClassicModel::default();

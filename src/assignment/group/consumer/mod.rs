@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::member::{Cause, Described, Event, Holdings, Membership, Request, Response, Settings, Step};
 use crate::broker::Error;
 use crate::broker::wire::{Identity, text};
-use crate::record::TopicId;
+use crate::topic::TopicId;
 
 /// The epochs that join and leave.
 const JOIN: i32 = 0;

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{HEARTBEAT, Model, SESSION, Token, text};
 use crate::assignment::group::member::{Described, Request, Response};
 use crate::broker::wire::Identity;
-use crate::record::TopicId;
+use crate::topic::TopicId;
 
 /// A partition of a topic that may have been made anew.
 type Partition = (TopicId, i32);

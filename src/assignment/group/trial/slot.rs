@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{DISCOVERY, Lost, TICK, Token};
 use crate::assignment::group::member::{Described, Event, Membership, Response};
 use crate::broker::wire::Identity;
-use crate::record::TopicId;
+use crate::topic::TopicId;
 
 /// A member, and what the trial knows of it.
 pub struct Slot {

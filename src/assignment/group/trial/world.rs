@@ -13,7 +13,7 @@ use super::{
 };
 use crate::assignment::group::assignor::Assignor;
 use crate::assignment::group::member::{Described, Membership, Request, Response, Settings, Step};
-use crate::record::TopicId;
+use crate::topic::TopicId;
 
 pub struct World<M> {
     pub now: Instant,

@@ -13,8 +13,8 @@
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
-use login_codec::records::{Bounds, Frames, RawBatch, SoundBatch};
-use login_codec::step::Step;
+use kafka_records::records::{Bounds, Frames, RawBatch, SoundBatch};
+use kafka_records::step::Step;
 
 use super::WireReader;
 use crate::broker::Error;

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
+use kafka_records::batch::{ProducerId, Stamp};
 use proptest::prelude::*;
 
 use super::super::super::producer::{Producer, Verdict};
 use super::super::super::wire::WithinTransaction;
-use super::super::super::wire::batch::{ProducerId, Stamp};
 use super::*;
 
 /// As whom a client writes, and in which version.

@@ -1,7 +1,7 @@
 use bytes::Bytes;
+use kafka_records::batch::{BatchBuilder, Outgoing};
 
 use super::*;
-use crate::broker::wire::batch::{BatchBuilder, Outgoing};
 use crate::config::Compression;
 use crate::record::Headers;
 

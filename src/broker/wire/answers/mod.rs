@@ -6,9 +6,8 @@ mod tests;
 
 use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
-
-use super::shape::Field::{Blob, Fixed, Maybe, Since, Struct, Structs, Tags, Text, Until, Values};
-use super::shape::{self, Field, Version};
+use kafka_records::schema::Field::{Blob, Fixed, Maybe, Since, Struct, Structs, Tags, Text, Until, Values};
+use kafka_records::schema::{self, Field, Version};
 
 /// What is wrong with an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,8 +44,8 @@ pub fn body(api_key: i16, version: i16, answer: &Bytes) -> Result<Body, Misfit> 
     let fields = fields(api).ok_or(Misfit::Unknown(api_key))?;
     let header = Version { number: version, flexible: api.response_header_version(version) >= 1 };
     let number = Version { number: version, flexible: api.request_header_version(version) >= 2 };
-    let body = shape::after(&[CORRELATION_ID], header, answer).ok_or(Misfit::Claims { api, version })?;
-    let rest = shape::after(fields, number, body).ok_or(Misfit::Claims { api, version })?;
+    let body = schema::after(&[CORRELATION_ID], header, answer).ok_or(Misfit::Claims { api, version })?;
+    let rest = schema::after(fields, number, body).ok_or(Misfit::Claims { api, version })?;
     Ok(Body { fields: answer.slice_ref(&body[..body.len() - rest.len()]), trailing: rest.len() })
 }
 

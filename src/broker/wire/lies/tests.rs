@@ -17,9 +17,9 @@ use kafka_protocol::messages::{
     ProduceResponse, RequestHeader,
 };
 use kafka_protocol::protocol::Decodable;
+use kafka_records::batch::{BatchBuilder, Outgoing};
 
 use super::*;
-use crate::broker::wire::batch::{BatchBuilder, Outgoing};
 use crate::broker::wire::{Ask, At, Coordinator, FetchLink, Isolation};
 use crate::broker::{Cause, Clients, Error, PartitionReader, ReaderConfig, Reserve};
 use crate::config::{Compression, ReaderKind};

@@ -8,9 +8,9 @@ use kafka_protocol::messages::{
     RequestHeader,
 };
 use kafka_protocol::protocol::Decodable;
+use kafka_records::batch::ProducerId;
 
 use super::*;
-use crate::broker::wire::batch::ProducerId;
 use crate::broker::wire::{Begun, Coordinator, TransactionVersion, WithinTransaction};
 use crate::broker::{Cause, Error};
 use crate::tenure::Tenure;

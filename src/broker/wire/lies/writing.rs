@@ -9,10 +9,10 @@ use kafka_protocol::messages::produce_response::{PartitionProduceResponse, Topic
 use kafka_protocol::messages::{
     DescribeProducersResponse, FindCoordinatorResponse, InitProducerIdResponse, ProduceResponse, ProducerId,
 };
+use kafka_records::batch::Outgoing;
 
 use super::*;
 use crate::broker::wire::Coordinator;
-use crate::broker::wire::batch::Outgoing;
 use crate::broker::{Cause, Destination, Error, Expected, OutputBatch, Producer, Watch, Writer, Written};
 use crate::config::Config;
 use crate::observe::Observe;

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use super::cover::{Cover, IdPrivacy, IpPrivacy, Written};
 use super::fields::{Field, OPENINGS};
 use super::{Enrichment, LoginEvent, write_number, write_string};
-use crate::event::{Members, Step};
+use crate::{Members, Step};
 
 /// What a deployment asks for.
 #[derive(Clone)]

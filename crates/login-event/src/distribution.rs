@@ -2,7 +2,7 @@
 //! Agrawal and El Abbadi ("Efficient computation of frequent and top-k elements in data streams").
 //!
 //! ```
-//! use login_codec::distribution::Distribution;
+//! use login_event::distribution::Distribution;
 //!
 //! let mut locales = Distribution::default();
 //! for locale in ["RU", "CA", "RU"] {

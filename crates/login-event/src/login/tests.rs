@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 use super::ipv4::is_ipv4;
 use super::rules::decimal;
 use super::*;
-use crate::event::Reason;
+use crate::Reason;
 
 const REAL: &str = r#"{"user_id":"424cdd21-063a-43a7-b91b-7ca1a833afae","app_version":"2.3.0","ip":"199.172.111.135","locale":"RU","device_id":"593-47-5928","timestamp":1694479551,"device_type":"android"}"#;
 

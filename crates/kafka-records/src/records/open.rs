@@ -14,9 +14,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Flaw, LOG_APPEND_TIME, Records, Slot, SoundBatch, Span};
+use super::{Flaw, FlawKind, LOG_APPEND_TIME, Records, Slot, SoundBatch, Span};
 use crate::batch::HEADER_BYTES;
-use crate::event::Reason;
 use crate::record::{Fields, Offset, RawHeaders};
 use crate::unpack::{UnpackError, Unpacker};
 
@@ -474,11 +473,8 @@ fn framed<'b>(fields: &mut Fields<'b>) -> Result<&'b [u8], Taken> {
 }
 
 fn too_large(length: usize, value: usize, window: &Window) -> Flaw {
-    let why = format!(
-        "the record has {length} bytes, pipeline.max_record_bytes allows {}: its value is cut",
-        window.max_record_bytes
-    );
-    Flaw { place: 0, reason: Reason::TooLarge, why, cut_from: Some(value) }
+    let why = format!("the record has {length} bytes, {} are allowed: its value is cut", window.max_record_bytes);
+    Flaw { place: 0, kind: FlawKind::TooLarge, why, cut_from: Some(value) }
 }
 
 /// A record that is passed over, and what is kept of it.

@@ -5,7 +5,7 @@
 use super::ipv4::{holds_ipv4, window};
 use super::rules::{MAX_LOCALE, MAX_TEXT, MAX_VERSION, decimal, is_version, lower_cased, milliseconds};
 use super::{LoginEvent, UNKNOWN};
-use crate::event::{Span, Text, are_digits};
+use crate::{Span, Text, are_digits};
 
 /// A usual event.
 #[inline]

@@ -16,7 +16,6 @@ use std::io::{self, Cursor, Read};
 
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
-
 use snappy::Snappy;
 use zstd_stream::Zstd;
 

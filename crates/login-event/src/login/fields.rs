@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::event::{Members, Names, Opening, Reason, Rejection, Step, Value};
+use crate::{Members, Names, Opening, Reason, Rejection, Step, Value};
 
 /// The members that the event knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

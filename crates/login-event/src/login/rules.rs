@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::ipv4::is_ipv4;
-use crate::event::{Kind, Reason, Rejection, Text, Value, are_digits};
+use crate::{Kind, Reason, Rejection, Text, Value, are_digits};
 
 /// Whole seconds lie below this, milliseconds at or above it: it is the year 5138 in the one and
 /// 1973 in the other.

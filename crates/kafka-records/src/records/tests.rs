@@ -347,8 +347,8 @@ fn a_record_that_is_too_large_is_cut_and_its_neighbours_come_out() {
             assert_eq!((cut.record.offset, cut.record.timestamp_ms, cut.record.key), (Offset(1), 1, Some(&b"key"[..])));
             assert_eq!(cut.record.headers.iter().count(), 1, "{codec:?}");
             let flaw = cut.flaw.unwrap();
-            assert_eq!((flaw.reason, flaw.cut_from), (Reason::TooLarge, Some(large)));
-            assert!(flaw.why.contains("pipeline.max_record_bytes"), "{}", flaw.why);
+            assert_eq!((flaw.kind, flaw.cut_from), (FlawKind::TooLarge, Some(large)));
+            assert!(flaw.why.contains("are allowed"), "{}", flaw.why);
         }
     }
 }
@@ -372,6 +372,6 @@ fn where_a_codec_fails_what_came_before_is_handed_out() {
     let found = read(&with_right_checksum(bytes).into(), Offset(0), &Window { bytes: 60_000, ..Window::unlimited() });
     assert!(found.len() > 1, "{}", found.len());
     let last = found.get(found.len() - 1).unwrap();
-    assert_eq!(last.flaw.unwrap().reason, Reason::CorruptBatch);
+    assert_eq!(last.flaw.unwrap().kind, FlawKind::Corrupt);
     assert!(last.flaw.unwrap().why.contains("decompression failed"), "{:?}", last.flaw);
 }

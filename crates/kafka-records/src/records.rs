@@ -17,7 +17,6 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::batch::{AFTER_CRC, AFTER_LENGTH, HEADER_BYTES};
-use crate::event::Reason;
 use crate::record::{Fields, Headers, Offset, RawHeaders, RecordView};
 use crate::step::Step;
 
@@ -52,13 +51,22 @@ struct Slot {
     headers: Span,
 }
 
+/// The kinds of [`Flaw`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlawKind {
+    /// The bytes can't be decoded as records.
+    Corrupt,
+    /// The record is larger than [`Window::max_record_bytes`]: its value is cut.
+    TooLarge,
+}
+
 /// What keeps an entry from being processed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flaw {
     /// The entry's place among all.
     place: usize,
     /// Why, in a word.
-    pub reason: Reason,
+    pub kind: FlawKind,
     /// Why, for people; without a word of its content.
     pub why: String,
     /// How many bytes its value has, where what is here of it was cut.
@@ -67,8 +75,8 @@ pub struct Flaw {
 
 impl Flaw {
     /// Of an entry of which all is there.
-    pub fn new(reason: Reason, why: impl Into<String>) -> Self {
-        Self { place: 0, reason, why: why.into(), cut_from: None }
+    pub fn new(kind: FlawKind, why: impl Into<String>) -> Self {
+        Self { place: 0, kind, why: why.into(), cut_from: None }
     }
 }
 
@@ -163,7 +171,7 @@ impl Records {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1);
         let value = Span { from: 0, to: length };
         let slot = Slot { offset, timestamp_ms: -1, buffer: 0, key: Span::NULL, value, headers: Span::EMPTY };
-        self.add_flawed(slot, bytes, Flaw { place: 0, reason: Reason::CorruptBatch, why, cut_from: None });
+        self.add_flawed(slot, bytes, Flaw { place: 0, kind: FlawKind::Corrupt, why, cut_from: None });
     }
 
     /// Adds an entry in a buffer of its own.

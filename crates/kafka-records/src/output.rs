@@ -5,11 +5,6 @@ use std::collections::BTreeSet;
 use crate::batch::{BatchBuilder, Outgoing};
 use crate::record::Headers;
 
-/// The output topic's place among the writer's topics.
-pub const OUTPUT: usize = 0;
-/// The dead-letter topic's place among the writer's topics.
-pub const DEAD_LETTER: usize = 1;
-
 /// A partition that is written to. The topic is an index into the writer's topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Destination {

@@ -8,8 +8,6 @@ mod headers;
 mod trace;
 
 use std::fmt;
-use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -53,59 +51,6 @@ impl From<Offset> for Position {
 impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// A partition of a topic, shown as `user-login/3`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicPartition {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The partition.
-    pub partition: i32,
-}
-
-impl TopicPartition {
-    /// This partition of this topic.
-    pub fn new(topic: &str, partition: i32) -> Self {
-        Self { topic: topic.into(), partition }
-    }
-}
-
-impl fmt::Display for TopicPartition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.topic, self.partition)
-    }
-}
-
-/// A topic's id (KIP-516): a topic deleted and made anew has another. Shown in hexadecimal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TopicId(pub [u8; 16]);
-
-impl fmt::Display for TopicId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-/// Text that is no topic id.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a topic id has 32 hexadecimal digits")]
-pub struct ParseTopicIdError;
-
-impl FromStr for TopicId {
-    type Err = ParseTopicIdError;
-
-    fn from_str(text: &str) -> Result<Self, ParseTopicIdError> {
-        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let number = digits.then(|| u128::from_str_radix(text, 16).ok()).flatten();
-        number.map(|number| Self(number.to_be_bytes())).ok_or(ParseTopicIdError)
-    }
-}
-
-impl Serialize for TopicId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 
