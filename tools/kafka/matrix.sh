@@ -42,10 +42,16 @@ fetch() { # VERSION
     : >"$into/.complete"
 }
 
-java_with() { # VERSION LEVEL CLASS ARGS...
+# In the background: `exec`, so that its process is Java's and ends by a signal to it.
+java_with() { # [exec] VERSION LEVEL CLASS ARGS...
+    local by=()
+    if [[ $1 == exec ]]; then
+        by=(exec)
+        shift
+    fi
     local version=$1 level=$2
     shift 2
-    java -Xmx768m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$jars/$version/*" \
+    ${by[@]+"${by[@]}"} java -Xmx768m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$jars/$version/*" \
         -Dlog4j2.configurationFile="$here/log4j2.properties" -Dkafka.log.level="$level" "$@"
 }
 
@@ -102,6 +108,7 @@ until_open() { # PORT WHO LOG
 
 start() { # VERSION
     local folder=$work/$1
+    port_open "$port" && die "port $port is taken: MATRIX_PORT names another"
     rm -rf -- "$folder"
     mkdir -p "$folder/data"
     settings "$1" "$folder" >"$folder/server.properties"
@@ -110,12 +117,12 @@ start() { # VERSION
             --config "$folder/server.properties" >"$folder/format.log" 2>&1 || die "see $folder/format.log"
     else
         printf 'dataDir=%s\nclientPort=%s\nadmin.enableServer=false\n' "$folder/zookeeper" $((port + 1)) >"$folder/zk.properties"
-        java_with "$1" INFO org.apache.zookeeper.server.quorum.QuorumPeerMain "$folder/zk.properties" \
+        java_with exec "$1" INFO org.apache.zookeeper.server.quorum.QuorumPeerMain "$folder/zk.properties" \
             >"$folder/zookeeper.log" 2>&1 &
         pids+=($!)
         until_open $((port + 1)) ZooKeeper "$folder/zookeeper.log"
     fi
-    java_with "$1" INFO kafka.Kafka "$folder/server.properties" >"$folder/server.log" 2>&1 &
+    java_with exec "$1" INFO kafka.Kafka "$folder/server.properties" >"$folder/server.log" 2>&1 &
     pids+=($!)
     until_open "$port" "Kafka $1" "$folder/server.log"
 }
