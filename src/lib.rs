@@ -19,8 +19,6 @@ pub mod observe;
 pub mod offsets;
 mod plain;
 pub mod retry;
-#[cfg(feature = "sandbox")]
-pub mod sandbox;
 pub mod stages;
 pub mod supervisor;
 pub mod tenure;

@@ -41,7 +41,7 @@ fn dispatch(command: &Command) -> Result<ExitCode, Box<dyn Error>> {
         #[cfg(feature = "top")]
         Command::Top(args) => cli::top::run(args, out),
         Command::Generate(args) => cli::generate::run(args, out),
-        #[cfg(feature = "sandbox")]
+        #[cfg(feature = "demo")]
         Command::Demo(args) => cli::demo::run(args),
         Command::Offsets(args) => cli::offsets::run(args, out),
         Command::Dlq(args) => cli::dlq::run(args, out),

@@ -1,6 +1,5 @@
 //! The program, as a process, where something around it stands still or runs out: whoever reads its log, the disk that
 //! the log is on, the files that it may have open.
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only")]
 
 mod support;
@@ -11,8 +10,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use kafka_sandbox::{NewBatch, NewRecord, Sandbox};
 use login_pipeline::generator::{EventGenerator, GeneratorConfig};
-use login_pipeline::sandbox::{NewBatch, NewRecord, Sandbox};
 use support::pipeline::{PipelineProcess, alone, program};
 use support::topics::PATIENCE;
 use tempfile::TempDir;

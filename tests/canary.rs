@@ -1,7 +1,6 @@
 //! Secrets that sing: every command gets canaries for passwords, tokens and keys, the broker quotes them
 //! back, and nothing that the program writes may hold one. Each is proved to be read, or the test would
 //! pass for want of it.
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only")]
 
 mod support;
@@ -21,9 +20,9 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
 use kafka_protocol::messages::{ApiKey, ResponseHeader, SaslAuthenticateResponse, SaslHandshakeResponse};
 use kafka_protocol::protocol::{Encodable, StrBytes};
+use kafka_sandbox::Sandbox;
 use login_pipeline::config::{Config, LogFormat, Sources};
 use login_pipeline::observe::logs;
-use login_pipeline::sandbox::Sandbox;
 use rcgen::{CertificateParams, KeyPair};
 use support::pipeline::PipelineProcess;
 use support::token_endpoint::{Answer, TokenEndpoint};

@@ -1,5 +1,5 @@
 //! `demo` as a process: what it prints, and how it ends.
-#![cfg(feature = "sandbox")]
+#![cfg(feature = "demo")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;

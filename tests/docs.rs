@@ -10,7 +10,7 @@
 
 #[path = "docs/markdown.rs"]
 mod markdown;
-#[cfg(all(feature = "completions", feature = "sandbox", feature = "top"))]
+#[cfg(all(feature = "completions", feature = "demo", feature = "top"))]
 #[path = "docs/reference.rs"]
 mod reference;
 

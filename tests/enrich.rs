@@ -92,10 +92,9 @@ async fn all_come_through_as_asked(topics: &Topics, count: u64) {
     assert_eq!(audit.lost, audit.output, "{audit}");
 }
 
-#[cfg(feature = "sandbox")]
 #[tokio::test]
 async fn all_of_it_at_once_on_the_sandbox() {
-    let sandbox = login_pipeline::sandbox::Sandbox::builder().nodes(1).start().await.unwrap();
+    let sandbox = kafka_sandbox::Sandbox::builder().nodes(1).start().await.unwrap();
     let names = ["in", "out", "dead"].map(str::to_owned);
     names.iter().for_each(|name| sandbox.create_topic(name, 3).unwrap());
     all_come_through_as_asked(&Topics { brokers: sandbox.bootstrap(), names }, 4_000).await;

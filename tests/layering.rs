@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["supervisor"],
     &["assignment", "worker"],
     &["stages"],
-    &["dead_letter", "generator", "geoip", "offsets", "sandbox", "tracker"],
+    &["dead_letter", "generator", "geoip", "offsets", "tracker"],
     &["broker"],
     &["observe"],
     &["audit", "dial", "followed", "http_client", "retry", "tenure"],

@@ -122,7 +122,7 @@ fn calls_are_taken_apart() {
     assert_eq!(of(r#"checkpoint.topic, left_out = count, "\")")"#), ["topic", "left_out"]);
 }
 
-#[cfg(feature = "sandbox")]
+#[cfg(feature = "demo")]
 mod run {
     use std::process::{Command, Stdio};
 

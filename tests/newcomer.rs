@@ -1,6 +1,6 @@
 //! README, followed by somebody who has read nothing else: its commands, taken from the file itself and run in its
 //! order, on the demo's broker and on a real Kafka.
-#![cfg(feature = "sandbox")]
+#![cfg(feature = "demo")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;

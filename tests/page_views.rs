@@ -1,5 +1,4 @@
 //! The processor of docs/guides/extending.md on the whole engine: by the library's public API alone.
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only")]
 
 #[path = "../examples/page_views.rs"]
@@ -9,9 +8,9 @@ mod page_views;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kafka_sandbox::{NewBatch, NewRecord, Sandbox, StoredRecord};
 use login_pipeline::app::{App, AppError};
 use login_pipeline::config::{AssignmentMode, Config, IpPrivacy, OffsetStoreKind, ReaderKind};
-use login_pipeline::sandbox::{NewBatch, NewRecord, Sandbox, StoredRecord};
 use page_views::PageViews;
 use serde_json::Value;
 use tempfile::TempDir;

@@ -1,5 +1,5 @@
 //! `top` as a process: once for scripts, and at a terminal, which it leaves as it was.
-#![cfg(all(feature = "sandbox", feature = "top"))]
+#![cfg(all(feature = "demo", feature = "top"))]
 #![allow(clippy::unwrap_used, reason = "a test's helpers")]
 
 use std::fs::File;

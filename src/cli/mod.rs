@@ -9,7 +9,7 @@ macro_rules! tell {
 }
 
 /// Says a line on standard output. Never fails, where `println!` panics: nobody may be left to read it.
-#[cfg(feature = "sandbox")]
+#[cfg(feature = "demo")]
 macro_rules! say {
     ($($text:tt)*) => { drop(::std::io::Write::write_fmt(&mut $crate::cli::Out, format_args!("{}\n", format_args!($($text)*)))) };
 }
@@ -19,7 +19,7 @@ pub mod check;
 #[cfg(feature = "completions")]
 pub mod completions;
 mod context;
-#[cfg(feature = "sandbox")]
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod dlq;
 pub mod generate;
@@ -90,7 +90,7 @@ pub enum Command {
     /// Write made-up login events to the source topic
     Generate(Generate),
     /// Run the whole pipeline, generator and broker included, in this process
-    #[cfg(feature = "sandbox")]
+    #[cfg(feature = "demo")]
     Demo(Demo),
     /// Show, set, export or import stored offsets
     Offsets(Offsets),
@@ -184,7 +184,7 @@ pub struct Generate {
 }
 
 /// `demo`
-#[cfg(feature = "sandbox")]
+#[cfg(feature = "demo")]
 #[derive(Debug, Args)]
 pub struct Demo {
     /// Events a second
@@ -213,7 +213,7 @@ pub struct Demo {
 }
 
 /// `--upsets`
-#[cfg(feature = "sandbox")]
+#[cfg(feature = "demo")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Upsets {
     /// Instances are left alone.
@@ -245,7 +245,7 @@ fn ratio(text: &str) -> Result<f64, String> {
     }
 }
 
-#[cfg(feature = "sandbox")]
+#[cfg(feature = "demo")]
 fn upsets(text: &str) -> Result<Upsets, String> {
     match humantime::parse_duration(text) {
         _ if text == "never" => Ok(Upsets::Never),

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
-use login_pipeline::sandbox::Sandbox;
+use kafka_sandbox::Sandbox;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use login_pipeline::sandbox::{NewBatch, NewRecord, Sandbox, StoredRecord};
+use kafka_sandbox::{NewBatch, NewRecord, Sandbox, StoredRecord};
 
 use crate::support::pipeline::program;
 

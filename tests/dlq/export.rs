@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Output;
 
-use login_pipeline::sandbox::{Action, Api, Fault, NewRecord};
+use kafka_sandbox::{Action, Api, Fault, NewRecord};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use login_pipeline::sandbox::{NewRecord, Sandbox};
+use kafka_sandbox::{NewRecord, Sandbox};
 use tempfile::TempDir;
 
 use crate::dead::{dead, dlq, sandbox, told, write};

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use login_pipeline::sandbox::Sandbox;
+use kafka_sandbox::Sandbox;
 use serde_json::Value;
 
 use crate::dead::sandbox;

@@ -1,6 +1,5 @@
 //! The `dlq` subcommand: on the sandbox what it says and writes, on a real Kafka what survives kills.
 //! `CHAOS=long` (`make chaos`) is the long form of these.
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod asking;

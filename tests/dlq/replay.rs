@@ -1,6 +1,6 @@
 //! What a replay writes, and what it leaves.
 
-use login_pipeline::sandbox::NewRecord;
+use kafka_sandbox::NewRecord;
 
 use crate::dead::{PREFIX, counts, dead, dlq, keys, sandbox, told, write};
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use login_pipeline::sandbox::{Action, Api, Fault, NewRecord, Sandbox};
+use kafka_sandbox::{Action, Api, Fault, NewRecord, Sandbox};
 use serde_json::Value;
 
 use crate::dead::{PREFIX, dead, dlq, told, write};

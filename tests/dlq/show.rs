@@ -1,6 +1,6 @@
 //! What is told of dead letters.
 
-use login_pipeline::sandbox::NewRecord;
+use kafka_sandbox::NewRecord;
 use serde_json::Value;
 
 use crate::dead::{PREFIX, dead, dlq, sandbox, told, write};

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::NaiveDateTime;
+use kafka_sandbox::StoredRecord;
 use login_pipeline::generator::BadKind;
-use login_pipeline::sandbox::StoredRecord;
 use serde_json::Value;
 
 use crate::support::{DLQ, Dead, Fate, ID, OUTPUT, SOURCE, Sent, World};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
+use kafka_sandbox::{Action, Api, Fault};
 use login_pipeline::config::AssignorKind;
-use login_pipeline::sandbox::{Action, Api, Fault};
 use tokio::time::sleep;
 
 use crate::group::grouped;

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kafka_records::batch::{BatchBuilder, Outgoing};
+use kafka_sandbox::{Api, NewRecord};
 use login_pipeline::broker::wire::{Cluster, Options};
 use login_pipeline::config::{
     AssignmentMode, Compression, Condition, CreateTopics, Kafka, Partitioner, RouteAction, RouteRule, StartAt, Test,
 };
 use login_pipeline::record::Headers;
-use login_pipeline::sandbox::{Api, NewRecord};
 
 use crate::support::{DLQ, Fate, GOOD, OUTPUT, SOURCE, Sent, World, dead};
 

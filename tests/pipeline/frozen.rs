@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use kafka_sandbox::{Api, Sandbox};
 use login_pipeline::broker::wire::{Cluster, Options};
 use login_pipeline::config::{ByteSize, Config};
-use login_pipeline::sandbox::{Api, Sandbox};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use kafka_sandbox::{Action, Api, Fault};
 use login_pipeline::app::AppError;
 use login_pipeline::config::{AssignmentMode, AssignorKind, OffsetStoreKind};
-use login_pipeline::sandbox::{Action, Api, Fault};
 use tokio::time::sleep;
 
 use crate::support::{Pipeline, SOURCE, World};

@@ -1,8 +1,8 @@
 //! What can stand in a log beside good batches: holes, markers, damage, and nothing where there was
 //! something.
 
+use kafka_sandbox::{Action, Api, Fault, NewBatch, NewRecord};
 use login_pipeline::config::{Isolation, OutOfRange, ReaderKind};
-use login_pipeline::sandbox::{Action, Api, Fault, NewBatch, NewRecord};
 
 use crate::READER;
 use crate::support::{DLQ, Dead, Fate, OUTPUT, Pipeline, SOURCE, Sent, World, dead};

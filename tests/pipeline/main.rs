@@ -6,7 +6,6 @@
 //!   │                     App::open(config).run(stop) ───┘
 //!   └── audit: every record is where it must be, once, in order, and looks as it must
 //! ```
-#![cfg(feature = "sandbox")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

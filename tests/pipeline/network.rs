@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use kafka_sandbox::{Action, Api, Fault};
 use login_pipeline::config::ReaderKind;
-use login_pipeline::sandbox::{Action, Api, Fault};
 
 use crate::group::grouped;
 use crate::support::{DLQ, OUTPUT, Pipeline, SOURCE, World};

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_sandbox::{Action, Api, Fault, NewBatch, NewRecord, Sandbox};
 use login_pipeline::broker::Error;
 use login_pipeline::broker::wire::{Cluster, Options, Produced};
 use login_pipeline::config::{Config, Kafka, OffsetStoreKind};
-use login_pipeline::sandbox::{Action, Api, Fault, NewBatch, NewRecord, Sandbox};
 use login_pipeline::tenure::{Lease, Tenure};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;

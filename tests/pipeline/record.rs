@@ -1,6 +1,6 @@
 //! A record pays for itself alone: whatever is odd about one of them, its neighbours come out.
 
-use login_pipeline::sandbox::{Action, Api, Fault, NewRecord, StoredRecord, TopicConfig};
+use kafka_sandbox::{Action, Api, Fault, NewRecord, StoredRecord, TopicConfig};
 use login_pipeline::worker::unix_ms;
 
 use crate::support::{DLQ, Dead, Fate, GOOD, OUTPUT, SOURCE, World, dead};

@@ -1,7 +1,7 @@
 //! What the brokers refuse: records that are too large, and clients that may not.
 
+use kafka_sandbox::{Action, Api, Fault, NewRecord};
 use login_pipeline::config::Oversize;
-use login_pipeline::sandbox::{Action, Api, Fault, NewRecord};
 
 use crate::support::{DLQ, Dead, Fate, GOOD, OUTPUT, SOURCE, World, dead};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use kafka_sandbox::{Action, Api, Fault};
 use login_pipeline::config::ReaderKind;
 use login_pipeline::observe::{PartitionReport, PartitionState};
-use login_pipeline::sandbox::{Action, Api, Fault};
 
 use crate::READER;
 use crate::support::{OUTPUT, Pipeline, SOURCE, World, dead};

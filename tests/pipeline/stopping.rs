@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use kafka_sandbox::{Action, Api, Fault};
 use login_pipeline::app::{App, AppError};
-use login_pipeline::sandbox::{Action, Api, Fault};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 

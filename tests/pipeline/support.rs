@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use kafka_sandbox::{NewBatch, NewRecord, Sandbox, SandboxBuilder, TopicConfig};
 use login_pipeline::app::{App, AppError, Summary};
 use login_pipeline::config::{AssignmentMode, Config, OffsetStoreKind};
 use login_pipeline::generator::{EventGenerator, GeneratedRecord, GeneratorConfig, RecordKind};
 use login_pipeline::observe::Observe;
 use login_pipeline::offsets::{FileStore, StoreError};
-use login_pipeline::sandbox::{NewBatch, NewRecord, Sandbox, SandboxBuilder, TopicConfig};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

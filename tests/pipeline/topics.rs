@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use kafka_sandbox::{Action, Api, Fault};
 use login_pipeline::config::{CreateTopics, OffsetStoreKind};
-use login_pipeline::sandbox::{Action, Api, Fault};
 use tokio::time::sleep;
 
 use crate::group::grouped;

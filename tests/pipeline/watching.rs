@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use kafka_sandbox::{Action, Api, Fault};
 use login_pipeline::observe::{PartitionReport, logs};
-use login_pipeline::sandbox::{Action, Api, Fault};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;

@@ -1,5 +1,4 @@
 //! The tests of `tests/pipeline`, with our own reader in rskafka's place, and what that alone does.
-#![cfg(feature = "sandbox")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use kafka_sandbox::{Damage, NewBatch};
 use login_pipeline::config::Isolation;
-use login_pipeline::sandbox::{Damage, NewBatch};
 use tokio::process::Command;
 
 use crate::reader_traps::Trap;

@@ -1,9 +1,9 @@
 //! Logs that an unclean leader election cut behind our back (KIP-320).
 
+use kafka_sandbox::{Api, NewBatch};
 use login_pipeline::config::{OffsetStoreKind, OutOfRange, ReaderKind};
 use login_pipeline::offsets::{Checkpoint, FileStore, OffsetStore};
 use login_pipeline::record::Header;
-use login_pipeline::sandbox::{Api, NewBatch};
 use login_pipeline::tenure::Tenure;
 
 use crate::support::{ID, OUTPUT, Pipeline, SOURCE, World};

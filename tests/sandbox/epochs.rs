@@ -3,7 +3,7 @@
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{OffsetForLeaderEpochRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use login_pipeline::sandbox::{Sandbox, SandboxError};
+use kafka_sandbox::{Sandbox, SandboxError};
 
 use crate::support::TOPIC;
 use crate::typed::Typed;

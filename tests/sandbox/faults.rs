@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use login_pipeline::sandbox::{Action, Api, Fault};
+use kafka_sandbox::{Action, Api, Fault};
 use rskafka::client::error::ProtocolError;
 use rskafka::client::partition::{OffsetAt, UnknownTopicHandling};
 use tokio::time::timeout;

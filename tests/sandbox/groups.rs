@@ -15,7 +15,7 @@ use kafka_protocol::messages::{
     LeaveGroupRequest, OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
-use login_pipeline::sandbox::{Action, Api, Fault, Sandbox};
+use kafka_sandbox::{Action, Api, Fault, Sandbox};
 use tokio::time::timeout;
 
 use crate::support::{TOPIC, soon, with_topic};

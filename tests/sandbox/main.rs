@@ -1,5 +1,4 @@
 //! The sandbox broker, seen by rskafka 0.6.0 and, where rskafka is in the way, by bare bytes.
-#![cfg(feature = "sandbox")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,10 +20,10 @@ use std::time::Duration;
 use chrono::DateTime;
 use kafka_records::batch::{BatchBuilder, Outgoing};
 use kafka_records::records::Frames;
+use kafka_sandbox::{Action, Api, Fault, NewBatch, NewRecord, Sandbox, SandboxError, TopicConfig};
 use login_pipeline::broker::wire::{Ask, Cluster, Isolation, Options};
 use login_pipeline::config::{Compression, Config, Kafka};
 use login_pipeline::record::{Headers, Offset};
-use login_pipeline::sandbox::{Action, Api, Fault, NewBatch, NewRecord, Sandbox, SandboxError, TopicConfig};
 use rskafka::client::error::{Error, ProtocolError};
 use rskafka::client::partition::{OffsetAt, UnknownTopicHandling};
 use support::{TOPIC, client, fetch, partition, produce, server_error, soon, values, with_topic};

@@ -1,6 +1,6 @@
 //! What rskafka would not send: bare bytes over a socket.
 
-use login_pipeline::sandbox::{Action, Api, Fault, NewBatch, NewRecord, Sandbox};
+use kafka_sandbox::{Action, Api, Fault, NewBatch, NewRecord, Sandbox};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

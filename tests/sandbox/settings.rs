@@ -1,7 +1,7 @@
 //! What a topic's settings refuse.
 
 use chrono::{DateTime, Utc};
-use login_pipeline::sandbox::{Sandbox, TopicConfig};
+use kafka_sandbox::{Sandbox, TopicConfig};
 use rskafka::client::error::ProtocolError;
 use rskafka::client::partition::{Compression, PartitionClient};
 use rskafka::record::Record;

@@ -4,7 +4,7 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::{MetadataRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use login_pipeline::sandbox::Sandbox;
+use kafka_sandbox::Sandbox;
 
 use crate::support::{TOPIC, with_topic};
 use crate::typed::Typed;

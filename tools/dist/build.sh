@@ -9,7 +9,7 @@
 #   dist/linux/{amd64,arm64,arm/v7}/login-pipeline  the binaries again, by Docker's TARGETPLATFORM
 #
 # Zig is the linker and the C compiler, so that of a target only Rust's standard library is needed:
-# see std.sh. DIST_FEATURES are the cargo features that the binaries have: none of `completions`, `sandbox` (the
+# see std.sh. DIST_FEATURES are the cargo features that the binaries have: none of `completions`, `demo` (the
 # demo) and `top`, which would add 1 MB. docs/dev/measurements.md says what makes the binaries small.
 # shellcheck source=tools/deploy/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../deploy/lib.sh"

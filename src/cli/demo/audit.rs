@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::generator;
-use crate::sandbox::StoredRecord;
+use kafka_sandbox::StoredRecord;
 
 /// The books of a demo.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::sandbox::NewRecord;
+    use kafka_sandbox::NewRecord;
 
     fn numbered(offset: i64, number: u64) -> StoredRecord {
         let NewRecord { key, value, headers, .. } =

@@ -22,8 +22,8 @@ use audit::Audit;
 use crate::config::{Config, RouteAction, Security};
 use crate::generator::{self, GenerateOptions};
 use crate::observe::{logs, stats};
-use crate::sandbox::Sandbox;
 use crate::stages::{Routes, possible};
+use kafka_sandbox::Sandbox;
 
 /// How many partitions each topic of the demo has.
 const PARTITIONS: i32 = 6;

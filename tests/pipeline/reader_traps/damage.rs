@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use login_pipeline::sandbox::{Damage, NewBatch};
+use kafka_sandbox::{Damage, NewBatch};
 
 use super::{EACH, FETCHES, Trap};
 use crate::support::{SOURCE, World};
@@ -28,7 +28,7 @@ async fn a_flipped_bit_in_the_last_batch_of_a_segment_costs_that_batch_alone() {
 
 #[tokio::test]
 async fn a_broker_that_sends_whole_batches_only_makes_no_difference() {
-    let sandbox = login_pipeline::sandbox::Sandbox::builder().whole_batches().fetch_max_bytes(4096);
+    let sandbox = kafka_sandbox::Sandbox::builder().whole_batches().fetch_max_bytes(4096);
     let mut trap = Trap::of(World::on(sandbox, 1).await);
     let segments = trap.segments(4, 6);
     for batch in places(&segments[1]) {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use kafka_sandbox::{Action, Api, Fault};
 use login_pipeline::config::OutOfRange;
-use login_pipeline::sandbox::{Action, Api, Fault};
 use tokio::time::sleep;
 
 use super::{FETCHES, Trap};

@@ -8,9 +8,9 @@ mod records;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use kafka_sandbox::{Api, Damage, NewBatch, NewRecord, StoredRecord};
 use login_pipeline::config::ReaderKind;
 use login_pipeline::record::Header;
-use login_pipeline::sandbox::{Api, Damage, NewBatch, NewRecord, StoredRecord};
 
 use crate::READER;
 use crate::support::{DLQ, ID, OUTPUT, Pipeline, SOURCE, World};

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_records::batch::{BatchBuilder, Outgoing};
+use kafka_sandbox::{Damage, NewBatch, NewRecord, TopicConfig};
 use login_pipeline::config::Compression;
 use login_pipeline::record::Headers;
-use login_pipeline::sandbox::{Damage, NewBatch, NewRecord, TopicConfig};
 
 use super::{FETCHES, Trap, id};
 use crate::support::{DLQ, OUTPUT, SOURCE, World};

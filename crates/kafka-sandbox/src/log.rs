@@ -18,8 +18,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::batch::{self, BatchError, BatchHeader};
-use super::codes;
 use super::damage::Damage;
+use super::error_codes;
 use super::record::StoredRecord;
 use super::segment::{Limits, Segment, Unframed, Written};
 
@@ -44,8 +44,8 @@ impl Unreadable {
     /// The error code of the answer.
     pub fn code(self) -> i16 {
         match self {
-            Self::OutOfRange => codes::OFFSET_OUT_OF_RANGE,
-            Self::Unframed => codes::CORRUPT_MESSAGE,
+            Self::OutOfRange => error_codes::OFFSET_OUT_OF_RANGE,
+            Self::Unframed => error_codes::CORRUPT_MESSAGE,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::sandbox::cluster::{Cluster, Shared};
+use crate::cluster::{Cluster, Shared};
 
 /// Runs until the sandbox is gone.
 pub async fn run(shared: Weak<Shared>) {

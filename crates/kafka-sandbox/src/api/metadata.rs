@@ -10,10 +10,10 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::Api;
-use crate::sandbox::HOST;
-use crate::sandbox::cluster::{Cluster, Partition};
-use crate::sandbox::codes;
-use crate::sandbox::fault::Plan;
+use crate::HOST;
+use crate::cluster::{Cluster, Partition};
+use crate::error_codes;
+use crate::fault::Plan;
 
 /// A topic that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub(super) fn answer(cluster: &Cluster, version: i16, plan: &Plan, request: &Met
         Wanted::UnknownId(id) => MetadataResponseTopic::default()
             .with_name((version < 12).then(TopicName::default))
             .with_topic_id(id)
-            .with_error_code(codes::UNKNOWN_TOPIC_ID),
+            .with_error_code(error_codes::UNKNOWN_TOPIC_ID),
     });
     MetadataResponse::default()
         .with_throttle_time_ms(plan.throttle_ms)
@@ -79,7 +79,7 @@ fn topic(cluster: &Cluster, plan: &Plan, name: &str) -> MetadataResponseTopic {
         return topic.with_error_code(code);
     }
     match cluster.topics.get(name) {
-        None => topic.with_error_code(codes::UNKNOWN_TOPIC_OR_PARTITION),
+        None => topic.with_error_code(error_codes::UNKNOWN_TOPIC_OR_PARTITION),
         Some(found) => {
             let partitions = (0i32..).zip(&found.partitions);
             let partitions = partitions.map(|(index, p)| partition(cluster, index, p));
@@ -97,14 +97,14 @@ fn partition(cluster: &Cluster, index: i32, partition: &Partition) -> MetadataRe
     if cluster.is_up(partition.leader) {
         response.with_leader_id(BrokerId(partition.leader)).with_isr_nodes(replicas)
     } else {
-        response.with_error_code(codes::LEADER_NOT_AVAILABLE).with_leader_id(BrokerId(-1))
+        response.with_error_code(error_codes::LEADER_NOT_AVAILABLE).with_leader_id(BrokerId(-1))
     }
 }
 
 /// All that is answered here.
 pub(super) fn versions(plan: &Plan) -> ApiVersionsResponse {
     ApiVersionsResponse::default()
-        .with_error_code(plan.request_error().unwrap_or(codes::NONE))
+        .with_error_code(plan.request_error().unwrap_or(error_codes::NONE))
         .with_throttle_time_ms(plan.throttle_ms)
         .with_api_keys(Api::ALL.into_iter().map(version_range).collect())
 }
@@ -113,7 +113,7 @@ pub(super) fn versions(plan: &Plan) -> ApiVersionsResponse {
 /// `ApiVersions` itself, so that the client asks again (KIP-511).
 pub(super) fn unsupported_versions() -> ApiVersionsResponse {
     ApiVersionsResponse::default()
-        .with_error_code(codes::UNSUPPORTED_VERSION)
+        .with_error_code(error_codes::UNSUPPORTED_VERSION)
         .with_api_keys(vec![version_range(Api::ApiVersions)])
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::batch::BatchHeader;
-use super::codes;
+use super::error_codes;
 
 /// Kafka remembers the last five batches of a producer, and clients keep at most five in flight.
 const REMEMBERED: usize = 5;
@@ -47,10 +47,14 @@ impl Producers {
         };
         let first = header.base_sequence;
         if header.producer_epoch < producer.epoch {
-            return Verdict::Refuse(codes::INVALID_PRODUCER_EPOCH);
+            return Verdict::Refuse(error_codes::INVALID_PRODUCER_EPOCH);
         }
         if header.producer_epoch > producer.epoch {
-            return if first == 0 { Verdict::Append } else { Verdict::Refuse(codes::OUT_OF_ORDER_SEQUENCE_NUMBER) };
+            return if first == 0 {
+                Verdict::Append
+            } else {
+                Verdict::Refuse(error_codes::OUT_OF_ORDER_SEQUENCE_NUMBER)
+            };
         }
         let last = last_sequence(header);
         let seen = |w: &&Written| w.first == first && w.last == last;
@@ -58,7 +62,9 @@ impl Producers {
             return Verdict::Duplicate(written.base_offset);
         }
         match producer.batches.back() {
-            Some(newest) if first != next_sequence(newest.last) => Verdict::Refuse(codes::OUT_OF_ORDER_SEQUENCE_NUMBER),
+            Some(newest) if first != next_sequence(newest.last) => {
+                Verdict::Refuse(error_codes::OUT_OF_ORDER_SEQUENCE_NUMBER)
+            }
             _ => Verdict::Append,
         }
     }
@@ -114,7 +120,7 @@ mod tests {
         producers.appended(&header(0, 0, 3), 40);
         assert_eq!(producers.judge(&header(0, 0, 3)), Verdict::Duplicate(40));
         assert_eq!(producers.judge(&header(0, 3, 1)), Verdict::Append);
-        let gap = Verdict::Refuse(codes::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        let gap = Verdict::Refuse(error_codes::OUT_OF_ORDER_SEQUENCE_NUMBER);
         assert_eq!(producers.judge(&header(0, 4, 1)), gap);
         assert_eq!(producers.judge(&header(1, 4, 1)), gap);
         assert_eq!(producers.judge(&header(1, 0, 1)), Verdict::Append);
@@ -124,7 +130,7 @@ mod tests {
     fn an_older_epoch_is_fenced() {
         let mut producers = Producers::default();
         producers.appended(&header(2, 0, 1), 0);
-        let fenced = Verdict::Refuse(codes::INVALID_PRODUCER_EPOCH);
+        let fenced = Verdict::Refuse(error_codes::INVALID_PRODUCER_EPOCH);
         assert_eq!(producers.judge(&header(1, 1, 1)), fenced);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::sandbox::codes;
+use crate::error_codes;
 
 /// Kafka's default of `offset.metadata.max.bytes`.
 const MAX_METADATA_BYTES: usize = 4096;
@@ -20,7 +20,7 @@ pub struct CommittedOffset {
 
 /// By topic and partition.
 #[derive(Debug, Clone, Default)]
-pub(in crate::sandbox) struct Offsets(BTreeMap<String, BTreeMap<i32, CommittedOffset>>);
+pub(crate) struct Offsets(BTreeMap<String, BTreeMap<i32, CommittedOffset>>);
 
 impl Offsets {
     /// Stores one.
@@ -29,7 +29,7 @@ impl Offsets {
     /// `OFFSET_METADATA_TOO_LARGE`.
     pub fn commit(&mut self, topic: &str, partition: i32, committed: CommittedOffset) -> Result<(), i16> {
         if committed.metadata.len() > MAX_METADATA_BYTES {
-            return Err(codes::OFFSET_METADATA_TOO_LARGE);
+            return Err(error_codes::OFFSET_METADATA_TOO_LARGE);
         }
         self.0.entry(topic.to_owned()).or_default().insert(partition, committed);
         Ok(())

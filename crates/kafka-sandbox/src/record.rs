@@ -5,7 +5,7 @@
 use bytes::{Buf, Bytes};
 
 use super::batch::{BatchError, BatchHeader};
-use crate::record::Header;
+use kafka_records::record::Header;
 
 /// A record to be written straight into a log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,7 +1,7 @@
 //! The requests that the sandbox answers: their versions, how they are read, who answers them.
 //!
 //! ```text
-//! frame ─► Incoming::read ─► shape (lengths) ─► codec ─► faults' plan ─► handler ─► frame
+//! frame ─► Incoming::read ─► schema (lengths) ─► codec ─► faults' plan ─► handler ─► frame
 //! ```
 
 mod fetch;
@@ -27,7 +27,7 @@ use thiserror::Error;
 
 use super::cluster::{Cluster, Shared};
 use super::fault::{Asked, Plan, Target};
-use super::shape;
+use super::schema;
 use super::stale::Snapshot;
 
 pub use kind::Api;
@@ -104,8 +104,8 @@ impl Incoming {
             return Err(Refusal::UnknownVersion { api, version });
         }
         let flexible = api.key().request_header_version(version) >= 2;
-        let (client_id, body) = shape::client_id(flexible, at).ok_or(Refusal::Header(size))?;
-        if !shape::fits(api.shape(version), flexible, body.clone()) {
+        let (client_id, body) = schema::client_id(flexible, at).ok_or(Refusal::Header(size))?;
+        if !schema::fits(api.schema(version), flexible, body.clone()) {
             return Err(Refusal::Malformed { api, version });
         }
         let request = Request::decode(api, version, body).ok_or(Refusal::Malformed { api, version })?;

@@ -9,8 +9,8 @@
 mod clock;
 pub(super) mod machine;
 pub(super) mod member;
+mod membership;
 mod offsets;
-mod roster;
 #[cfg(test)]
 mod tests;
 
@@ -163,11 +163,11 @@ impl Groups {
 
 impl Entry {
     pub fn describe(&self) -> GroupDescription {
-        let roster = self.machine.roster();
+        let membership = self.machine.membership();
         GroupDescription {
             state: self.machine.state().as_str(),
-            generation: roster.generation,
-            members: roster.members.keys().cloned().collect(),
+            generation: membership.generation,
+            members: membership.members.keys().cloned().collect(),
         }
     }
 }

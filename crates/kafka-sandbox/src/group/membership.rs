@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::member::{Join, Joined, Listed, Member, Synced};
-use crate::sandbox::codes;
+use crate::error_codes;
 
 /// See the module.
 #[derive(Debug, Clone, Default)]
-pub struct Roster {
+pub struct Membership {
     pub generation: i32,
     pub protocol_type: Option<String>,
     pub protocol: Option<String>,
@@ -16,7 +16,7 @@ pub struct Roster {
     pub members: BTreeMap<String, Member>,
 }
 
-impl Roster {
+impl Membership {
     /// The member that has this id across restarts.
     pub fn with_instance(&self, instance_id: &str) -> Option<&str> {
         let found = self.members.iter().find(|(_, member)| member.instance_id.as_deref() == Some(instance_id));
@@ -31,11 +31,11 @@ impl Roster {
         match instance_id {
             Some(instance_id) => match self.with_instance(instance_id) {
                 Some(id) if id == member_id => Ok(()),
-                Some(_) => Err(codes::FENCED_INSTANCE_ID),
-                None => Err(codes::UNKNOWN_MEMBER_ID),
+                Some(_) => Err(error_codes::FENCED_INSTANCE_ID),
+                None => Err(error_codes::UNKNOWN_MEMBER_ID),
             },
             None if self.members.contains_key(member_id) => Ok(()),
-            None => Err(codes::UNKNOWN_MEMBER_ID),
+            None => Err(error_codes::UNKNOWN_MEMBER_ID),
         }
     }
 

@@ -9,10 +9,10 @@ use kafka_protocol::messages::{
 };
 
 use super::fetch::check_epoch;
-use crate::sandbox::cluster::{Cluster, Shared};
-use crate::sandbox::codes;
-use crate::sandbox::fault::Plan;
-use crate::sandbox::log::PartitionLog;
+use crate::cluster::{Cluster, Shared};
+use crate::error_codes;
+use crate::fault::Plan;
+use crate::log::PartitionLog;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -95,7 +95,7 @@ pub(super) fn delete_records(
         }
         let partition = cluster.led_by(node, topic, partition)?;
         let deleted = partition.log.delete_before(offset);
-        deleted.map_err(|_| codes::OFFSET_OUT_OF_RANGE)
+        deleted.map_err(|_| error_codes::OFFSET_OUT_OF_RANGE)
     };
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|wanted| {

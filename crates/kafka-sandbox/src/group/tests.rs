@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::machine::{Group, State};
 use super::member::{Claim, Join, Joined, NotJoined, Reply, Sync, Synced, Ticket};
-use crate::sandbox::codes;
+use crate::error_codes;
 
 const DELAY: Duration = Duration::from_millis(100);
 const SESSION: Duration = Duration::from_secs(10);
@@ -160,21 +160,21 @@ fn a_new_member_is_told_its_id_first() {
     let asked = Join { id_required: true, ..join("a") };
     let first = world.send(asked.clone());
     let told = world.not_joined(first);
-    assert_eq!((told.code, told.member_id.as_str()), (codes::MEMBER_ID_REQUIRED, "m1"));
+    assert_eq!((told.code, told.member_id.as_str()), (error_codes::MEMBER_ID_REQUIRED, "m1"));
     assert_eq!(world.group.state(), State::Empty);
     let second = world.send(Join { member_id: told.member_id, ..asked.clone() });
     world.pass(DELAY);
     assert_eq!(world.joined(second).member_id, "m1");
 
     let stranger = world.send(Join { member_id: "m77".to_owned(), ..asked });
-    assert_eq!(world.not_joined(stranger).code, codes::UNKNOWN_MEMBER_ID);
+    assert_eq!(world.not_joined(stranger).code, error_codes::UNKNOWN_MEMBER_ID);
 }
 
 #[test]
 fn an_id_that_nobody_joins_with_holds_a_rebalance_up_for_a_session_only() {
     let (mut world, first, second) = World::of_two();
     let pending = world.send(Join { id_required: true, ..join("c") });
-    assert_eq!(world.not_joined(pending).code, codes::MEMBER_ID_REQUIRED);
+    assert_eq!(world.not_joined(pending).code, error_codes::MEMBER_ID_REQUIRED);
     let (one, two) = (world.send(again(&first)), world.send(again(&second)));
     assert!(!world.answers.contains_key(&one) && !world.answers.contains_key(&two));
     world.pass(SESSION);
@@ -186,15 +186,15 @@ fn a_third_member_makes_the_others_join_again() {
     let (mut world, first, second) = World::of_two();
     let third = world.send(join("c"));
     assert_eq!(world.group.state(), State::PreparingRebalance);
-    assert_eq!(world.heartbeat(&first), Err(codes::REBALANCE_IN_PROGRESS));
+    assert_eq!(world.heartbeat(&first), Err(error_codes::REBALANCE_IN_PROGRESS));
     assert_eq!(world.commit(&second), Ok(()), "what is in flight is stored while members are awaited");
     let early = world.send_sync(&first, &[]);
-    assert_eq!(world.part(early), Err(codes::REBALANCE_IN_PROGRESS));
+    assert_eq!(world.part(early), Err(error_codes::REBALANCE_IN_PROGRESS));
     let (one, two) = (world.send(again(&first)), world.send(again(&second)));
     let (third, one) = (world.joined(third), world.joined(one));
     assert_eq!((third.generation, one.generation, world.joined(two).generation), (2, 2, 2));
-    assert_eq!(world.commit(&first), Err(codes::ILLEGAL_GENERATION));
-    assert_eq!(world.commit(&one), Err(codes::REBALANCE_IN_PROGRESS), "the parts are not handed out");
+    assert_eq!(world.commit(&first), Err(error_codes::ILLEGAL_GENERATION));
+    assert_eq!(world.commit(&one), Err(error_codes::REBALANCE_IN_PROGRESS), "the parts are not handed out");
     assert_eq!(world.heartbeat(&one), Ok(()));
 }
 
@@ -203,12 +203,12 @@ fn who_does_not_join_again_is_left_behind() {
     let (mut world, first, second) = World::of_two();
     let one = world.send(again(&first));
     for _ in 0..12 {
-        assert_eq!(world.heartbeat(&second), Err(codes::REBALANCE_IN_PROGRESS));
+        assert_eq!(world.heartbeat(&second), Err(error_codes::REBALANCE_IN_PROGRESS));
         world.pass(REBALANCE / 12);
     }
     let one = world.joined(one);
     assert_eq!((one.generation, one.members.len()), (2, 1));
-    assert_eq!(world.heartbeat(&second), Err(codes::UNKNOWN_MEMBER_ID));
+    assert_eq!(world.heartbeat(&second), Err(error_codes::UNKNOWN_MEMBER_ID));
 }
 
 #[test]
@@ -224,8 +224,8 @@ fn who_does_not_ask_for_its_part_is_left_behind() {
         let _ = world.heartbeat(&second);
         let _ = world.heartbeat(&first);
     }
-    assert_eq!(world.heartbeat(&second), Err(codes::UNKNOWN_MEMBER_ID));
-    assert_eq!(world.heartbeat(&first), Err(codes::REBALANCE_IN_PROGRESS));
+    assert_eq!(world.heartbeat(&second), Err(error_codes::UNKNOWN_MEMBER_ID));
+    assert_eq!(world.heartbeat(&first), Err(error_codes::REBALANCE_IN_PROGRESS));
 }
 
 #[test]
@@ -234,8 +234,8 @@ fn a_session_without_heartbeats_ends() {
     world.pass(SESSION / 2);
     assert_eq!(world.heartbeat(&first), Ok(()));
     world.pass(SESSION / 2);
-    assert_eq!(world.heartbeat(&second), Err(codes::UNKNOWN_MEMBER_ID));
-    assert_eq!(world.heartbeat(&first), Err(codes::REBALANCE_IN_PROGRESS));
+    assert_eq!(world.heartbeat(&second), Err(error_codes::UNKNOWN_MEMBER_ID));
+    assert_eq!(world.heartbeat(&first), Err(error_codes::REBALANCE_IN_PROGRESS));
     let one = world.send(again(&first));
     assert_eq!(world.joined(one).members.len(), 1);
 }
@@ -253,13 +253,13 @@ fn a_commit_counts_as_a_heartbeat() {
 fn whoever_leaves_starts_a_rebalance_and_the_last_one_empties_the_group() {
     let (mut world, first, second) = World::of_two();
     assert_eq!(world.group.handle_leave(&first.member_id, None, world.now), Ok(()));
-    assert_eq!(world.heartbeat(&second), Err(codes::REBALANCE_IN_PROGRESS));
-    assert_eq!(world.group.handle_leave(&first.member_id, None, world.now), Err(codes::UNKNOWN_MEMBER_ID));
+    assert_eq!(world.heartbeat(&second), Err(error_codes::REBALANCE_IN_PROGRESS));
+    assert_eq!(world.group.handle_leave(&first.member_id, None, world.now), Err(error_codes::UNKNOWN_MEMBER_ID));
     let two = world.send(again(&second));
     let two = world.joined(two);
     assert_eq!((two.leader.as_str(), two.members.len()), (second.member_id.as_str(), 1), "another leads");
     assert_eq!(world.group.handle_leave(&second.member_id, None, world.now), Ok(()));
-    assert_eq!((world.group.state(), world.group.roster().generation), (State::Empty, 3));
+    assert_eq!((world.group.state(), world.group.membership().generation), (State::Empty, 3));
 }
 
 #[test]
@@ -268,9 +268,9 @@ fn plain_commits_are_taken_of_an_empty_group_only() {
     let mut empty = World::new();
     assert_eq!(empty.group.handle_commit(&plain, empty.now), Ok(()));
     let (mut world, first, _) = World::of_two();
-    assert_eq!(world.group.handle_commit(&plain, world.now), Err(codes::UNKNOWN_MEMBER_ID));
+    assert_eq!(world.group.handle_commit(&plain, world.now), Err(error_codes::UNKNOWN_MEMBER_ID));
     let stranger = Claim { member_id: "m9".to_owned(), ..claim(&first) };
-    assert_eq!(world.group.handle_commit(&stranger, world.now), Err(codes::UNKNOWN_MEMBER_ID));
+    assert_eq!(world.group.handle_commit(&stranger, world.now), Err(error_codes::UNKNOWN_MEMBER_ID));
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn a_lost_answer_is_given_again_without_a_rebalance() {
     let mut other = again(&second);
     other.protocols[0].1 = Bytes::from_static(b"other topics");
     world.send(other);
-    assert_eq!(world.heartbeat(&first), Err(codes::REBALANCE_IN_PROGRESS));
+    assert_eq!(world.heartbeat(&first), Err(error_codes::REBALANCE_IN_PROGRESS));
 }
 
 #[test]
@@ -309,13 +309,13 @@ fn protocols_must_have_one_in_common_and_the_preferred_one_is_chosen() {
     world.send(named(&["range", "sticky"]));
     world.send(named(&["range", "round"]));
     let odd = world.send(named(&["round"]));
-    assert_eq!(world.not_joined(odd).code, codes::INCONSISTENT_GROUP_PROTOCOL);
+    assert_eq!(world.not_joined(odd).code, error_codes::INCONSISTENT_GROUP_PROTOCOL);
     let connect = world.send(Join { protocol_type: "connect".to_owned(), ..named(&["range"]) });
-    assert_eq!(world.not_joined(connect).code, codes::INCONSISTENT_GROUP_PROTOCOL);
+    assert_eq!(world.not_joined(connect).code, error_codes::INCONSISTENT_GROUP_PROTOCOL);
     world.pass(3 * DELAY);
     assert_eq!(world.joined(first).protocol.as_deref(), Some("range"));
     let never = world.send(Join { session_timeout: Duration::ZERO, ..named(&["range"]) });
-    assert_eq!(world.not_joined(never).code, codes::INVALID_SESSION_TIMEOUT);
+    assert_eq!(world.not_joined(never).code, error_codes::INVALID_SESSION_TIMEOUT);
 }
 
 #[test]
@@ -340,8 +340,8 @@ fn a_static_member_that_is_back_takes_its_place_and_fences_the_old_one() {
         assert_eq!(back.generation, first.generation, "no rebalance");
         assert_eq!(world.group.handle_heartbeat(&static_claim(&second, "y"), world.now), Ok(()));
         let old = static_claim(&first, "x");
-        assert_eq!(world.group.handle_heartbeat(&old, world.now), Err(codes::FENCED_INSTANCE_ID));
-        assert_eq!(world.group.handle_commit(&old, world.now), Err(codes::FENCED_INSTANCE_ID));
+        assert_eq!(world.group.handle_heartbeat(&old, world.now), Err(error_codes::FENCED_INSTANCE_ID));
+        assert_eq!(world.group.handle_commit(&old, world.now), Err(error_codes::FENCED_INSTANCE_ID));
         assert_eq!((back.skip_assignment, back.leader == back.member_id), (may_skip, may_skip));
 
         world.tickets += 1;
@@ -350,7 +350,10 @@ fn a_static_member_that_is_back_takes_its_place_and_fences_the_old_one() {
         world.collect();
         assert_eq!(world.part(world.tickets), Ok("one".to_owned()));
         assert_eq!(world.group.handle_leave("", Some("x"), world.now), Ok(()), "by its instance alone");
-        assert_eq!(world.group.handle_leave(&second.member_id, Some("z"), world.now), Err(codes::UNKNOWN_MEMBER_ID));
+        assert_eq!(
+            world.group.handle_leave(&second.member_id, Some("z"), world.now),
+            Err(error_codes::UNKNOWN_MEMBER_ID)
+        );
     }
 }
 
@@ -361,8 +364,8 @@ fn a_successor_knows_what_was_handed_out_and_nothing_under_way() {
     let one = world.send(again(&first));
     world.group.reload(world.now);
     world.collect();
-    assert_eq!(world.not_joined(third).code, codes::NOT_COORDINATOR);
-    assert_eq!(world.not_joined(one).code, codes::NOT_COORDINATOR);
+    assert_eq!(world.not_joined(third).code, error_codes::NOT_COORDINATOR);
+    assert_eq!(world.not_joined(one).code, error_codes::NOT_COORDINATOR);
     assert_eq!(world.group.state(), State::Stable);
     assert_eq!((world.heartbeat(&first), world.heartbeat(&second)), (Ok(()), Ok(())));
     let part = world.send_sync(&second, &[]);
@@ -399,7 +402,7 @@ proptest! {
     fn every_request_is_answered_once_in_the_end_whoever_asks_what(asks in asks()) {
         let mut world = World::new();
         for ask in asks {
-            let generation = world.group.roster().generation;
+            let generation = world.group.membership().generation;
             let named = |member: u8, generation| Claim { member_id: format!("m{member}"), instance_id: None, generation };
             match ask {
                 Ask::Join { member, instance, id_required } => {
@@ -422,11 +425,11 @@ proptest! {
                 Ask::Reload => world.group.reload(world.now),
             }
             world.collect();
-            let roster = world.group.roster();
-            prop_assert!(roster.generation >= generation || world.group.state() != State::PreparingRebalance);
-            prop_assert_eq!(roster.members.is_empty(), roster.leader.is_none());
-            prop_assert!(roster.leader.iter().all(|leader| roster.members.contains_key(leader)));
-            prop_assert!(world.group.state() != State::Empty || roster.members.is_empty());
+            let membership = world.group.membership();
+            prop_assert!(membership.generation >= generation || world.group.state() != State::PreparingRebalance);
+            prop_assert_eq!(membership.members.is_empty(), membership.leader.is_none());
+            prop_assert!(membership.leader.iter().all(|leader| membership.members.contains_key(leader)));
+            prop_assert!(world.group.state() != State::Empty || membership.members.is_empty());
         }
         world.pass(Duration::from_secs(24 * 3600));
         prop_assert_eq!(world.group.state(), State::Empty);

@@ -8,12 +8,12 @@ use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopi
 use kafka_protocol::messages::{FetchRequest, FetchResponse, ProducerId};
 use tokio::time::{Instant, timeout_at};
 
-use crate::sandbox::batch;
-use crate::sandbox::cluster::{Cluster, Partition, Shared};
-use crate::sandbox::codes;
-use crate::sandbox::fault::{Plan, Target};
-use crate::sandbox::log::Unreadable;
-use crate::sandbox::segment::Limits;
+use crate::batch;
+use crate::cluster::{Cluster, Partition, Shared};
+use crate::error_codes;
+use crate::fault::{Plan, Target};
+use crate::log::Unreadable;
+use crate::segment::Limits;
 
 const READ_COMMITTED: i8 = 1;
 
@@ -68,7 +68,7 @@ impl Attempt {
             for wanted in &topic.partitions {
                 let data = attempt.partition(cluster, node, plan, request, &topic.topic, wanted);
                 attempt.bytes += data.records.as_ref().map_or(0, Bytes::len);
-                attempt.failed |= data.error_code != codes::NONE;
+                attempt.failed |= data.error_code != error_codes::NONE;
                 partitions.push(data);
             }
             let response = FetchableTopicResponse::default().with_topic(topic.topic.clone());
@@ -131,8 +131,8 @@ impl Attempt {
 pub(super) fn check_epoch(partition: &Partition, known: i32) -> Result<(), i16> {
     match known {
         -1 => Ok(()),
-        known if known < partition.leader_epoch => Err(codes::FENCED_LEADER_EPOCH),
-        known if known > partition.leader_epoch => Err(codes::UNKNOWN_LEADER_EPOCH),
+        known if known < partition.leader_epoch => Err(error_codes::FENCED_LEADER_EPOCH),
+        known if known > partition.leader_epoch => Err(error_codes::UNKNOWN_LEADER_EPOCH),
         _ => Ok(()),
     }
 }

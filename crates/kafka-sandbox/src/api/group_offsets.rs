@@ -12,11 +12,11 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::sandbox::cluster::Cluster;
-use crate::sandbox::codes;
-use crate::sandbox::fault::{Plan, Target};
-use crate::sandbox::group::CommittedOffset;
-use crate::sandbox::group::member::Claim;
+use crate::cluster::Cluster;
+use crate::error_codes;
+use crate::fault::{Plan, Target};
+use crate::group::CommittedOffset;
+use crate::group::member::Claim;
 
 /// The partitions whose offsets are committed, for the faults to match.
 pub(super) fn committed_targets(request: &OffsetCommitRequest) -> Vec<Target> {
@@ -72,7 +72,7 @@ pub(super) fn commit(
     };
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|committed| {
-            let code = store(&topic.name, committed).err().unwrap_or(codes::NONE);
+            let code = store(&topic.name, committed).err().unwrap_or(error_codes::NONE);
             OffsetCommitResponsePartition::default()
                 .with_partition_index(committed.partition_index)
                 .with_error_code(code)
@@ -86,7 +86,7 @@ pub(super) fn commit(
 fn may_commit(cluster: &mut Cluster, node: i32, group: &str, claim: &Claim) -> Result<(), i16> {
     cluster.coordinates(node, group)?;
     if claim.generation >= 0 && cluster.groups.find(group).is_none() {
-        return Err(codes::ILLEGAL_GENERATION);
+        return Err(error_codes::ILLEGAL_GENERATION);
     }
     cluster.groups.with(group, |entry, now| entry.machine.handle_commit(claim, now))
 }
@@ -106,11 +106,11 @@ pub(super) fn fetch(
     }
     let Some(found) = found.pop() else { return response };
     // Version 1 has no place for an error but each partition.
-    let everywhere = if version == 1 { found.error_code } else { codes::NONE };
+    let everywhere = if version == 1 { found.error_code } else { error_codes::NONE };
     let response = if version == 1 { response } else { response.with_error_code(found.error_code) };
     let topics = found.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.into_iter().map(|p| {
-            let code = if p.error_code == codes::NONE { everywhere } else { p.error_code };
+            let code = if p.error_code == error_codes::NONE { everywhere } else { p.error_code };
             OffsetFetchResponsePartition::default()
                 .with_partition_index(p.partition_index)
                 .with_committed_offset(p.committed_offset)
@@ -178,6 +178,6 @@ fn of_group(cluster: &Cluster, node: i32, plan: &Plan, asked: OffsetFetchRequest
     let topics = topics.collect();
     OffsetFetchResponseGroup::default()
         .with_group_id(asked.group_id)
-        .with_error_code(refused.unwrap_or(codes::NONE))
+        .with_error_code(refused.unwrap_or(error_codes::NONE))
         .with_topics(topics)
 }

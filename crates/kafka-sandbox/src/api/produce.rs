@@ -9,9 +9,9 @@ use kafka_protocol::messages::{
 };
 
 use super::Refusal;
-use crate::sandbox::cluster::{Cluster, Sent, Shared, Unappended};
-use crate::sandbox::codes;
-use crate::sandbox::fault::Plan;
+use crate::cluster::{Cluster, Sent, Shared, Unappended};
+use crate::error_codes;
+use crate::fault::Plan;
 
 /// The first version that names the records that are refused (KIP-467).
 const NAMES_RECORDS: i16 = 8;
@@ -29,7 +29,7 @@ pub(super) fn answer(
     let mut append = |topic: &str, data: PartitionProduceData| {
         let refused = plan
             .partition_error(topic, data.index)
-            .or_else(|| (!matches!(acks, -1..=1)).then_some(codes::INVALID_REQUIRED_ACKS));
+            .or_else(|| (!matches!(acks, -1..=1)).then_some(error_codes::INVALID_REQUIRED_ACKS));
         let appended = match refused {
             Some(code) => Err(Unappended::from(code)),
             None => {
@@ -65,7 +65,7 @@ pub(super) fn answer(
 /// A producer with acks=0 hears of an error only by its connection closing.
 pub(super) fn unacknowledged(response: &ProduceResponse) -> Result<(), Refusal> {
     let mut partitions = response.responses.iter().flat_map(|t| &t.partition_responses);
-    if partitions.any(|partition| partition.error_code != codes::NONE) {
+    if partitions.any(|partition| partition.error_code != error_codes::NONE) {
         return Err(Refusal::RefusedUnacknowledged);
     }
     Ok(())
@@ -80,7 +80,7 @@ pub(super) fn producer_id(
     let response = InitProducerIdResponse::default().with_throttle_time_ms(plan.throttle_ms);
     // As Kafka: no transactional id is null, not empty.
     let empty = request.transactional_id.as_ref().is_some_and(|id| id.is_empty());
-    match plan.request_error().or_else(|| empty.then_some(codes::INVALID_REQUEST)) {
+    match plan.request_error().or_else(|| empty.then_some(error_codes::INVALID_REQUEST)) {
         Some(code) => response.with_error_code(code).with_producer_id(ProducerId(-1)).with_producer_epoch(-1),
         None => {
             let transactional_id = request.transactional_id.as_ref().map(|id| id.as_str());

@@ -1,8 +1,8 @@
-//! The APIs that the sandbox knows: their keys, their versions, the shapes of their requests.
+//! The APIs that the sandbox knows: their keys, their versions, the schemas of their requests.
 
 use kafka_protocol::messages::ApiKey;
 
-use crate::sandbox::shape::Field;
+use crate::schema::Field;
 
 /// A request's API, as far as the sandbox knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,7 +90,7 @@ impl Api {
         }
     }
 
-    pub(in crate::sandbox) fn key(self) -> ApiKey {
+    pub(crate) fn key(self) -> ApiKey {
         match self {
             Self::Produce => ApiKey::Produce,
             Self::Fetch => ApiKey::Fetch,
@@ -118,11 +118,11 @@ impl Api {
     }
 
     /// The fields of a request's body, in that version's order.
-    pub(super) fn shape(self, version: i16) -> &'static [Field] {
+    pub(super) fn schema(self, version: i16) -> &'static [Field] {
         use Field::{Blob, Fixed, Structs, Text, Values};
         match (self, version) {
             (Self::Produce, _) => &[Text, Fixed(2 + 4), Structs(&[Text, Structs(&[Fixed(4), Blob])])],
-            (Self::Fetch, _) => fetch_shape(version),
+            (Self::Fetch, _) => fetch_schema(version),
             (Self::ListOffsets, 1) => &[Fixed(4), Structs(&[Text, Structs(&[Fixed(4 + 8)])])],
             (Self::ListOffsets, _) => &[Fixed(4 + 1), Structs(&[Text, Structs(&[Fixed(4 + 8)])])],
             (Self::Metadata, ..=3) => &[Structs(&[Text])],
@@ -130,8 +130,8 @@ impl Api {
             (Self::Metadata, 8..=9) => &[Structs(&[Text]), Fixed(1 + 1 + 1)],
             (Self::Metadata, 10) => &[Structs(&[Fixed(16), Text]), Fixed(1 + 1 + 1)],
             (Self::Metadata, _) => &[Structs(&[Fixed(16), Text]), Fixed(1 + 1)],
-            (Self::OffsetCommit, _) => commit_shape(version),
-            (Self::OffsetFetch, _) => offset_fetch_shape(version),
+            (Self::OffsetCommit, _) => commit_schema(version),
+            (Self::OffsetFetch, _) => offset_fetch_schema(version),
             (Self::FindCoordinator, 0) => &[Text],
             (Self::FindCoordinator, 1..=3) => &[Text, Fixed(1)],
             (Self::FindCoordinator, _) => &[Fixed(1), Values(&Text)],
@@ -162,7 +162,7 @@ impl Api {
     }
 }
 
-fn fetch_shape(version: i16) -> &'static [Field] {
+fn fetch_schema(version: i16) -> &'static [Field] {
     use Field::{Fixed, Structs, Text, Values};
     /// Of a partition: its index, an offset and a limit; then a follower's log start, then the leader epoch.
     const PLAIN: Field = Structs(&[Text, Structs(&[Fixed(4 + 8 + 4)])]);
@@ -178,7 +178,7 @@ fn fetch_shape(version: i16) -> &'static [Field] {
     }
 }
 
-fn commit_shape(version: i16) -> &'static [Field] {
+fn commit_schema(version: i16) -> &'static [Field] {
     use Field::{Fixed, Structs, Text};
     /// Of a partition: its index and offset; then the leader epoch, too.
     const PLAIN: Field = Structs(&[Text, Structs(&[Fixed(4 + 8), Text])]);
@@ -191,7 +191,7 @@ fn commit_shape(version: i16) -> &'static [Field] {
     }
 }
 
-fn offset_fetch_shape(version: i16) -> &'static [Field] {
+fn offset_fetch_schema(version: i16) -> &'static [Field] {
     use Field::{Fixed, Structs, Text, Values};
     const TOPICS: Field = Structs(&[Text, Values(&Fixed(4))]);
     match version {

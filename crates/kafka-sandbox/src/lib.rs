@@ -1,4 +1,4 @@
-//! A Kafka broker inside this process, over real TCP, for `demo` and for tests.
+//! A Kafka broker inside this process, over real TCP: for tests, and for a demo.
 //!
 //! ```text
 //!   client ══TCP══► node 1 ─┐  one request after the other, as Kafka does
@@ -16,11 +16,12 @@
 //! It answers the versions that rskafka 0.6.0 and our own client negotiate (see [`Api::versions`])
 //! and behaves as Kafka 4.x does there: checksums and sizes are checked, a batch of an idempotent
 //! producer is written once, a fetch waits for its bytes and ends with its segment, nobody but the
-//! leader answers, groups rebalance by the classic protocol. What it lacks: KIP-848's groups, transactions' coordinator (but for their markers, see [`Sandbox::append_control_batch`]), TLS,
-//! replication, a disk. What passes only against this broker is not done.
+//! leader answers, groups rebalance by the classic protocol. What it lacks: KIP-848's groups, transactions'
+//! coordinator (but for their markers, see [`Sandbox::append_control_batch`]), TLS, replication, a disk. What
+//! passes only against this broker is not done.
 //!
 //! ```
-//! use login_pipeline::sandbox::{Action, Api, Fault, Sandbox};
+//! use kafka_sandbox::{Action, Api, Fault, Sandbox};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,24 +39,24 @@
 //! # Ok(())
 //! # }
 //! ```
+#![forbid(unsafe_code)]
 
 mod api;
 mod batch;
 mod cluster;
-mod codes;
 mod compression;
+mod control;
 mod damage;
+mod error_codes;
 mod fault;
 mod group;
-mod groups;
 mod handle;
 mod idempotence;
 mod log;
 mod node;
 mod record;
-mod records;
+mod schema;
 mod segment;
-mod shape;
 mod stale;
 
 use std::collections::BTreeMap;

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::batch::{BatchHeader, NewBatch};
-use super::cluster::{Partition, TopicConfig, now_ms};
-use super::damage::Damage;
-use super::record::{NewRecord, StoredRecord};
-use super::{Sandbox, SandboxError};
+use crate::batch::{BatchHeader, NewBatch};
+use crate::cluster::{Partition, TopicConfig, now_ms};
+use crate::damage::Damage;
+use crate::record::{NewRecord, StoredRecord};
+use crate::{Sandbox, SandboxError};
 
 impl Sandbox {
     /// Makes a topic with Kafka's defaults, led by the nodes in turn.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::api::Api;
 use super::batch::{self, BatchHeader};
-use super::codes;
+use super::error_codes;
 use super::fault::FaultBook;
 use super::group::Groups;
 use super::idempotence::{Producers, Verdict};
@@ -81,14 +81,15 @@ impl TopicConfig {
         if !self.compacted && earliest.is_none() && !late {
             return Ok(());
         }
-        let stored = batch::records(&Bytes::copy_from_slice(bytes)).map_err(|_| codes::INVALID_RECORD)?;
+        let stored = batch::records(&Bytes::copy_from_slice(bytes)).map_err(|_| error_codes::INVALID_RECORD)?;
         let keyless = |record: &StoredRecord| self.compacted && record.key.is_none();
         let untimely = |record: &StoredRecord| {
             let at = record.timestamp_ms;
             at != NO_TIMESTAMP
                 && (earliest.is_some_and(|earliest| at < earliest) || latest.is_some_and(|latest| at > latest))
         };
-        let code = if stored.iter().any(keyless) { codes::INVALID_RECORD } else { codes::INVALID_TIMESTAMP };
+        let code =
+            if stored.iter().any(keyless) { error_codes::INVALID_RECORD } else { error_codes::INVALID_TIMESTAMP };
         let refused = (0..).zip(&stored).filter(|(_, record)| keyless(record) || untimely(record));
         let records: Vec<i32> = refused.map(|(at, _)| at).collect();
         if records.is_empty() { Ok(()) } else { Err(Unappended { code, records }) }
@@ -279,13 +280,13 @@ impl Cluster {
     /// Whether a topic could be made so; the error code if not.
     pub fn check_topic(&self, name: &str, partitions: i32) -> Result<(), i16> {
         if !topic::is_name(name) {
-            return Err(codes::INVALID_TOPIC_EXCEPTION);
+            return Err(error_codes::INVALID_TOPIC_EXCEPTION);
         }
         if self.topics.contains_key(name) {
-            return Err(codes::TOPIC_ALREADY_EXISTS);
+            return Err(error_codes::TOPIC_ALREADY_EXISTS);
         }
         if !(1..=MAX_PARTITIONS).contains(&partitions) {
-            return Err(codes::INVALID_PARTITIONS);
+            return Err(error_codes::INVALID_PARTITIONS);
         }
         Ok(())
     }
@@ -301,7 +302,7 @@ impl Cluster {
 
     /// Deletes a topic, and the offsets that groups have committed for it, as Kafka does.
     pub fn delete_topic(&mut self, name: &str) -> Result<(), i16> {
-        self.topics.remove(name).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
+        self.topics.remove(name).ok_or(error_codes::UNKNOWN_TOPIC_OR_PARTITION)?;
         self.groups.forget_topic(name);
         Ok(())
     }
@@ -311,7 +312,7 @@ impl Cluster {
     pub fn coordinator(&self, group: &str) -> Result<i32, i16> {
         let moved = self.groups.find(group).and_then(|entry| entry.moved_to);
         let node = moved.or_else(|| self.home(group));
-        node.filter(|node| self.is_up(*node)).ok_or(codes::COORDINATOR_NOT_AVAILABLE)
+        node.filter(|node| self.is_up(*node)).ok_or(error_codes::COORDINATOR_NOT_AVAILABLE)
     }
 
     /// The node that keeps a group which was never moved.
@@ -323,13 +324,13 @@ impl Cluster {
     /// Whether that node answers for a group now.
     pub fn coordinates(&self, node: i32, group: &str) -> Result<(), i16> {
         if group.is_empty() {
-            return Err(codes::INVALID_GROUP_ID);
+            return Err(error_codes::INVALID_GROUP_ID);
         }
         if self.coordinator(group) != Ok(node) {
-            return Err(codes::NOT_COORDINATOR);
+            return Err(error_codes::NOT_COORDINATOR);
         }
         match self.groups.find(group) {
-            Some(entry) if entry.loading => Err(codes::COORDINATOR_LOAD_IN_PROGRESS),
+            Some(entry) if entry.loading => Err(error_codes::COORDINATOR_LOAD_IN_PROGRESS),
             _ => Ok(()),
         }
     }
@@ -337,10 +338,10 @@ impl Cluster {
     /// Adds partitions until there are `total`; there are never fewer than before.
     pub fn grow_topic(&mut self, name: &str, total: i32) -> Result<(), i16> {
         let nodes: Vec<i32> = self.nodes.keys().copied().collect();
-        let topic = self.topics.get_mut(name).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let wanted = usize::try_from(total).map_err(|_| codes::INVALID_PARTITIONS)?;
+        let topic = self.topics.get_mut(name).ok_or(error_codes::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let wanted = usize::try_from(total).map_err(|_| error_codes::INVALID_PARTITIONS)?;
         if total > MAX_PARTITIONS || wanted < topic.partitions.len() {
-            return Err(codes::INVALID_PARTITIONS);
+            return Err(error_codes::INVALID_PARTITIONS);
         }
         for index in topic.partitions.len()..wanted {
             topic.partitions.push(Partition {
@@ -361,13 +362,13 @@ impl Cluster {
         self.topics
             .get_mut(topic)
             .and_then(|topic| topic.partitions.get_mut(index))
-            .ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)
+            .ok_or(error_codes::UNKNOWN_TOPIC_OR_PARTITION)
     }
 
     /// A partition, if that node leads it.
     pub fn led_by(&mut self, node: i32, topic: &str, partition: i32) -> Result<&mut Partition, i16> {
         let found = self.partition(topic, partition)?;
-        if found.leader == node { Ok(found) } else { Err(codes::NOT_LEADER_OR_FOLLOWER) }
+        if found.leader == node { Ok(found) } else { Err(error_codes::NOT_LEADER_OR_FOLLOWER) }
     }
 
     /// Appends the one batch of a producer as Kafka does: checked, placed, once. Returns its base
@@ -381,13 +382,13 @@ impl Cluster {
     ) -> Result<(i64, i64), Unappended> {
         let Sent { acks, version, bytes } = sent;
         let in_sync = self.nodes.values().filter(|node| node.up).count();
-        let found = self.topics.get(topic).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let found = self.topics.get(topic).ok_or(error_codes::UNKNOWN_TOPIC_OR_PARTITION)?;
         let config = found.config.clone();
         let watcher = self.watcher.clone();
         let index = partition;
         let partition = self.led_by(node, topic, index)?;
         if acks == ACKS_ALL && in_sync < config.min_insync_replicas {
-            return Err(codes::NOT_ENOUGH_REPLICAS.into());
+            return Err(error_codes::NOT_ENOUGH_REPLICAS.into());
         }
         let header = check_produced(bytes, version, config.max_message_bytes)?;
         config.check_records(&header, bytes, now_ms())?;
@@ -446,24 +447,24 @@ impl Partition {
 /// What `LogValidator` checks, in its order.
 fn check_produced(bytes: &[u8], version: i16, max_bytes: usize) -> Result<BatchHeader, i16> {
     let header = BatchHeader::read(bytes).map_err(|error| match error {
-        batch::BatchError::Magic(_) => codes::INVALID_RECORD,
-        _ => codes::CORRUPT_MESSAGE,
+        batch::BatchError::Magic(_) => error_codes::INVALID_RECORD,
+        _ => error_codes::CORRUPT_MESSAGE,
     })?;
     if header.size != bytes.len() {
-        return Err(codes::INVALID_RECORD); // more than one batch
+        return Err(error_codes::INVALID_RECORD); // more than one batch
     }
     if header.size > max_bytes {
-        return Err(codes::MESSAGE_TOO_LARGE);
+        return Err(error_codes::MESSAGE_TOO_LARGE);
     }
-    batch::check_crc(&header, bytes).map_err(|_| codes::CORRUPT_MESSAGE)?;
+    batch::check_crc(&header, bytes).map_err(|_| error_codes::CORRUPT_MESSAGE)?;
     if header.codec() == CODEC_ZSTD && version < 7 {
-        return Err(codes::UNSUPPORTED_COMPRESSION_TYPE);
+        return Err(error_codes::UNSUPPORTED_COMPRESSION_TYPE);
     }
     let counted = header.last_offset_delta.checked_add(1);
     let sequenced = header.producer_id < 0 || header.base_sequence >= 0;
     let whole = header.records > 0 && counted == Some(header.records);
     if header.is_control() || !whole || !sequenced {
-        return Err(codes::INVALID_RECORD);
+        return Err(error_codes::INVALID_RECORD);
     }
     Ok(header)
 }

@@ -5,9 +5,9 @@ use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse};
 
-use crate::sandbox::cluster::{Cluster, Shared, TopicConfig};
-use crate::sandbox::codes;
-use crate::sandbox::fault::Plan;
+use crate::cluster::{Cluster, Shared, TopicConfig};
+use crate::error_codes;
+use crate::fault::Plan;
 
 /// Makes topics. Of their settings those are heeded that a [`TopicConfig`] has.
 pub(super) fn create(shared: &Shared, plan: &Plan, request: CreateTopicsRequest) -> CreateTopicsResponse {
@@ -21,7 +21,7 @@ pub(super) fn create(shared: &Shared, plan: &Plan, request: CreateTopicsRequest)
         };
         CreatableTopicResult::default()
             .with_name(wanted.name)
-            .with_error_code(made.err().unwrap_or(codes::NONE))
+            .with_error_code(made.err().unwrap_or(error_codes::NONE))
             .with_num_partitions(config.partitions)
             .with_replication_factor(1)
     });
@@ -40,7 +40,7 @@ fn create_one(
     let replicas = usize::try_from(wanted.replication_factor);
     let default_replicas = wanted.replication_factor == -1;
     if !default_replicas && !replicas.is_ok_and(|n| (1..=cluster.nodes.len()).contains(&n)) {
-        return Err(codes::INVALID_REPLICATION_FACTOR);
+        return Err(error_codes::INVALID_REPLICATION_FACTOR);
     }
     if only_check {
         return cluster.check_topic(&wanted.name, config.partitions);
@@ -79,7 +79,7 @@ pub(super) fn delete(shared: &Shared, plan: &Plan, request: DeleteTopicsRequest)
     let responses = request.topic_names.into_iter().map(|name| {
         let code = match plan.topic_error(&name) {
             Some(code) => code,
-            None => cluster.delete_topic(&name).err().unwrap_or(codes::NONE),
+            None => cluster.delete_topic(&name).err().unwrap_or(error_codes::NONE),
         };
         DeletableTopicResult::default().with_name(Some(name)).with_error_code(code)
     });

@@ -22,8 +22,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::member::{Claim, Join, Member, NotJoined, Refused, Reply, Sync, Ticket};
-use super::roster::Roster;
-use crate::sandbox::codes;
+use super::membership::Membership;
+use crate::error_codes;
 
 /// Kafka's default of `group.max.session.timeout.ms`. Its lower limit of six seconds is not kept:
 /// tests have no six seconds.
@@ -60,9 +60,9 @@ impl State {
 pub struct Group {
     initial_delay: Duration,
     state: State,
-    roster: Roster,
+    membership: Membership,
     /// What a successor would know.
-    stored: Roster,
+    stored: Membership,
     /// Ids that were given and not joined with yet, and when they are forgotten.
     pending: BTreeMap<String, Instant>,
     gathering: Gathering,
@@ -87,8 +87,8 @@ impl Group {
         Self {
             initial_delay,
             state: State::Empty,
-            roster: Roster::default(),
-            stored: Roster::default(),
+            membership: Membership::default(),
+            stored: Membership::default(),
             pending: BTreeMap::new(),
             gathering: Gathering { until: now, extensible: None, newcomer: false },
             sync_by: None,
@@ -100,8 +100,8 @@ impl Group {
         self.state
     }
 
-    pub fn roster(&self) -> &Roster {
-        &self.roster
+    pub fn membership(&self) -> &Membership {
+        &self.membership
     }
 
     /// The next answer that is due.
@@ -115,7 +115,7 @@ impl Group {
         let refused = match self.join(ticket, join, now) {
             Ok(()) => return,
             Err(Refused::Code(code)) => NotJoined { code, member_id },
-            Err(Refused::IdRequired(member_id)) => NotJoined { code: codes::MEMBER_ID_REQUIRED, member_id },
+            Err(Refused::IdRequired(member_id)) => NotJoined { code: error_codes::MEMBER_ID_REQUIRED, member_id },
         };
         self.reply(ticket, Reply::Joined(Err(refused)));
     }
@@ -135,8 +135,8 @@ impl Group {
         self.check(claim)?;
         self.hear(&claim.member_id, now);
         match self.state {
-            State::Empty => Err(codes::UNKNOWN_MEMBER_ID),
-            State::PreparingRebalance => Err(codes::REBALANCE_IN_PROGRESS),
+            State::Empty => Err(error_codes::UNKNOWN_MEMBER_ID),
+            State::PreparingRebalance => Err(error_codes::REBALANCE_IN_PROGRESS),
             State::CompletingRebalance | State::Stable => Ok(()),
         }
     }
@@ -150,11 +150,11 @@ impl Group {
             self.complete_if_all_joined(now);
             return Ok(());
         }
-        let by_instance = instance_id.filter(|_| member_id.is_empty()).and_then(|id| self.roster.with_instance(id));
+        let by_instance = instance_id.filter(|_| member_id.is_empty()).and_then(|id| self.membership.with_instance(id));
         let member_id = match by_instance {
             Some(found) => found.to_owned(),
             None => {
-                self.roster.check(member_id, instance_id)?;
+                self.membership.check(member_id, instance_id)?;
                 member_id.to_owned()
             }
         };
@@ -173,11 +173,11 @@ impl Group {
             return Ok(());
         }
         if !claims {
-            return Err(codes::UNKNOWN_MEMBER_ID); // offsets of a group that somebody is in
+            return Err(error_codes::UNKNOWN_MEMBER_ID); // offsets of a group that somebody is in
         }
         self.check(claim)?;
         if self.state == State::CompletingRebalance {
-            return Err(codes::REBALANCE_IN_PROGRESS);
+            return Err(error_codes::REBALANCE_IN_PROGRESS);
         }
         self.hear(&claim.member_id, now);
         Ok(())
@@ -185,9 +185,9 @@ impl Group {
 
     /// When `tick` has something to do next.
     pub fn deadline(&self) -> Option<Instant> {
-        let sessions = self.roster.members.values().filter_map(Member::expires);
+        let sessions = self.membership.members.values().filter_map(Member::expires);
         let gathering = (self.state == State::PreparingRebalance).then_some(self.gathering.until);
-        let sync_by = self.sync_by.filter(|_| self.roster.members.values().any(|member| !member.synced));
+        let sync_by = self.sync_by.filter(|_| self.membership.members.values().any(|member| !member.synced));
         sessions.chain(self.pending.values().copied()).chain(gathering).chain(sync_by).min()
     }
 
@@ -214,30 +214,30 @@ impl Group {
     /// The coordinator moves, or its node comes back: what is held back is refused, what was not
     /// written down is forgotten, and all sessions begin anew.
     pub fn reload(&mut self, now: Instant) {
-        let held = std::mem::replace(&mut self.roster, self.stored.clone());
+        let held = std::mem::replace(&mut self.membership, self.stored.clone());
         for (member_id, member) in held.members {
-            self.refuse_held(&member_id, &member, codes::NOT_COORDINATOR);
+            self.refuse_held(&member_id, &member, error_codes::NOT_COORDINATOR);
         }
-        for member in self.roster.members.values_mut() {
+        for member in self.membership.members.values_mut() {
             member.heard(now);
         }
         self.pending.clear();
         self.sync_by = None;
-        self.state = if self.roster.members.is_empty() { State::Empty } else { State::Stable };
+        self.state = if self.membership.members.is_empty() { State::Empty } else { State::Stable };
     }
 
     fn join(&mut self, ticket: Ticket, join: Join, now: Instant) -> Result<(), Refused> {
         if join.session_timeout.is_zero() || join.session_timeout > MAX_SESSION_TIMEOUT {
-            return Err(codes::INVALID_SESSION_TIMEOUT.into());
+            return Err(error_codes::INVALID_SESSION_TIMEOUT.into());
         }
-        if !self.roster.agrees_with(&join) {
-            return Err(codes::INCONSISTENT_GROUP_PROTOCOL.into());
+        if !self.membership.agrees_with(&join) {
+            return Err(error_codes::INCONSISTENT_GROUP_PROTOCOL.into());
         }
         if join.member_id.is_empty() { self.join_new(ticket, join, now) } else { self.join_known(ticket, join, now) }
     }
 
     fn join_new(&mut self, ticket: Ticket, join: Join, now: Instant) -> Result<(), Refused> {
-        let before = join.instance_id.as_deref().and_then(|id| self.roster.with_instance(id)).map(str::to_owned);
+        let before = join.instance_id.as_deref().and_then(|id| self.membership.with_instance(id)).map(str::to_owned);
         match before {
             Some(before) => self.replace(&before, ticket, &join, now),
             None if join.id_required && join.instance_id.is_none() => {
@@ -256,12 +256,14 @@ impl Group {
             self.add(id, ticket, join, now);
             return Ok(());
         }
-        self.roster.check(&id, join.instance_id.as_deref())?;
-        let leads = self.roster.is_led_by(&id);
-        let Some(member) = self.roster.members.get_mut(&id) else { return Err(codes::UNKNOWN_MEMBER_ID.into()) };
+        self.membership.check(&id, join.instance_id.as_deref())?;
+        let leads = self.membership.is_led_by(&id);
+        let Some(member) = self.membership.members.get_mut(&id) else {
+            return Err(error_codes::UNKNOWN_MEMBER_ID.into());
+        };
         let unchanged = member.protocols == join.protocols;
         let answered = match self.state {
-            State::Empty => return Err(codes::UNKNOWN_MEMBER_ID.into()),
+            State::Empty => return Err(error_codes::UNKNOWN_MEMBER_ID.into()),
             State::PreparingRebalance => false,
             // Its answer was lost on the way.
             State::CompletingRebalance => unchanged,
@@ -270,7 +272,7 @@ impl Group {
         };
         if answered {
             member.heard(now);
-            let joined = self.roster.joined(&id);
+            let joined = self.membership.joined(&id);
             self.reply(ticket, Reply::Joined(Ok(joined)));
             return Ok(());
         }
@@ -286,11 +288,11 @@ impl Group {
     }
 
     fn add(&mut self, id: String, ticket: Ticket, join: Join, now: Instant) {
-        if self.roster.members.is_empty() {
-            self.roster.protocol_type = Some(join.protocol_type.clone());
+        if self.membership.members.is_empty() {
+            self.membership.protocol_type = Some(join.protocol_type.clone());
         }
-        self.roster.leader.get_or_insert_with(|| id.clone());
-        self.roster.members.insert(id, Member::new(&join, ticket, now));
+        self.membership.leader.get_or_insert_with(|| id.clone());
+        self.membership.members.insert(id, Member::new(&join, ticket, now));
         self.gathering.newcomer = true;
         self.rebalance_or_complete(now);
     }
@@ -298,21 +300,21 @@ impl Group {
     /// A static member is back under a new id.
     fn replace(&mut self, before: &str, ticket: Ticket, join: &Join, now: Instant) {
         let id = join.new_member_id.clone();
-        let led = self.roster.is_led_by(before);
-        let Some(old) = self.roster.members.remove(before) else { return };
-        self.refuse_held(before, &old, codes::FENCED_INSTANCE_ID);
+        let led = self.membership.is_led_by(before);
+        let Some(old) = self.membership.members.remove(before) else { return };
+        self.refuse_held(before, &old, error_codes::FENCED_INSTANCE_ID);
         let member = Member { assignment: old.assignment, synced: old.synced, ..Member::new(join, ticket, now) };
-        self.roster.members.insert(id.clone(), member);
+        self.membership.members.insert(id.clone(), member);
         if led {
-            self.roster.leader = Some(id.clone());
+            self.membership.leader = Some(id.clone());
         }
         match self.state {
-            State::Stable if self.roster.elect_protocol() == self.roster.protocol => {
-                if let Some(member) = self.roster.members.get_mut(&id) {
+            State::Stable if self.membership.elect_protocol() == self.membership.protocol => {
+                if let Some(member) = self.membership.members.get_mut(&id) {
                     member.join = None;
                 }
-                self.stored = self.roster.stored();
-                let mut joined = self.roster.joined(&id);
+                self.stored = self.membership.stored();
+                let mut joined = self.membership.joined(&id);
                 if join.may_skip {
                     joined.skip_assignment = led;
                 } else {
@@ -332,16 +334,16 @@ impl Group {
         let Sync { member: claim, protocol_type, protocol, assignments } = sync;
         self.check(&claim)?;
         let differs = |said: &Option<String>, is: &Option<String>| said.is_some() && said != is;
-        if differs(&protocol_type, &self.roster.protocol_type) || differs(&protocol, &self.roster.protocol) {
-            return Err(codes::INCONSISTENT_GROUP_PROTOCOL);
+        if differs(&protocol_type, &self.membership.protocol_type) || differs(&protocol, &self.membership.protocol) {
+            return Err(error_codes::INCONSISTENT_GROUP_PROTOCOL);
         }
-        let leads = self.roster.is_led_by(&claim.member_id);
-        let Some(member) = self.roster.members.get_mut(&claim.member_id) else {
-            return Err(codes::UNKNOWN_MEMBER_ID);
+        let leads = self.membership.is_led_by(&claim.member_id);
+        let Some(member) = self.membership.members.get_mut(&claim.member_id) else {
+            return Err(error_codes::UNKNOWN_MEMBER_ID);
         };
         match self.state {
-            State::Empty => Err(codes::UNKNOWN_MEMBER_ID),
-            State::PreparingRebalance => Err(codes::REBALANCE_IN_PROGRESS),
+            State::Empty => Err(error_codes::UNKNOWN_MEMBER_ID),
+            State::PreparingRebalance => Err(error_codes::REBALANCE_IN_PROGRESS),
             State::CompletingRebalance => {
                 member.synced = true;
                 if let Some(superseded) = member.sync.replace(ticket) {
@@ -355,7 +357,7 @@ impl Group {
             State::Stable => {
                 member.synced = true;
                 member.heard(now);
-                let synced = self.roster.synced(&claim.member_id);
+                let synced = self.membership.synced(&claim.member_id);
                 self.reply(ticket, Reply::Synced(Ok(synced)));
                 Ok(())
             }
@@ -365,19 +367,19 @@ impl Group {
     /// Gives everybody its part; whoever is not named gets none.
     fn hand_out(&mut self, assignments: Vec<(String, Bytes)>, now: Instant) {
         for (id, assignment) in assignments {
-            if let Some(member) = self.roster.members.get_mut(&id) {
+            if let Some(member) = self.membership.members.get_mut(&id) {
                 member.assignment = assignment;
             }
         }
         self.state = State::Stable;
-        self.stored = self.roster.stored();
-        let waiting = self.roster.members.iter_mut().filter_map(|(id, member)| {
+        self.stored = self.membership.stored();
+        let waiting = self.membership.members.iter_mut().filter_map(|(id, member)| {
             let ticket = member.sync.take()?;
             member.heard(now);
             Some((ticket, id.clone()))
         });
         for (ticket, id) in waiting.collect::<Vec<_>>() {
-            let synced = self.roster.synced(&id);
+            let synced = self.membership.synced(&id);
             self.reply(ticket, Reply::Synced(Ok(synced)));
         }
     }
@@ -392,13 +394,13 @@ impl Group {
     }
 
     fn prepare_rebalance(&mut self, now: Instant) {
-        for member in self.roster.members.values_mut() {
+        for member in self.membership.members.values_mut() {
             if let Some(ticket) = member.sync.take() {
                 member.heard(now);
-                self.replies.push_back((ticket, Reply::Synced(Err(codes::REBALANCE_IN_PROGRESS))));
+                self.replies.push_back((ticket, Reply::Synced(Err(error_codes::REBALANCE_IN_PROGRESS))));
             }
         }
-        let timeout = self.roster.rebalance_timeout();
+        let timeout = self.membership.rebalance_timeout();
         let was_empty = self.state == State::Empty;
         let wait = if was_empty { self.initial_delay.min(timeout) } else { timeout };
         let extensible = was_empty.then(|| timeout.saturating_sub(wait));
@@ -409,9 +411,10 @@ impl Group {
     }
 
     fn complete_if_all_joined(&mut self, now: Instant) {
-        let all_joined = self.pending.is_empty() && self.roster.members.values().all(|member| member.join.is_some());
+        let all_joined =
+            self.pending.is_empty() && self.membership.members.values().all(|member| member.join.is_some());
         // A group that was empty waits out its delay, unless everybody has gone again.
-        let waits = self.gathering.extensible.is_some() && !self.roster.members.is_empty();
+        let waits = self.gathering.extensible.is_some() && !self.membership.members.is_empty();
         if self.state == State::PreparingRebalance && all_joined && !waits {
             self.complete_join(now);
         }
@@ -419,36 +422,36 @@ impl Group {
 
     /// The next generation: those who have joined, and static members that may still.
     fn complete_join(&mut self, now: Instant) {
-        let gone = self.roster.members.iter().filter(|(_, m)| m.join.is_none() && m.instance_id.is_none());
+        let gone = self.membership.members.iter().filter(|(_, m)| m.join.is_none() && m.instance_id.is_none());
         for id in gone.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
             self.remove(&id);
         }
-        let has_joined = |id: &String| self.roster.members.get(id).is_some_and(|member| member.join.is_some());
-        if !self.roster.leader.as_ref().is_some_and(has_joined) && !self.roster.members.is_empty() {
-            let Some(elected) = self.roster.members.keys().find(|id| has_joined(id)).cloned() else {
+        let has_joined = |id: &String| self.membership.members.get(id).is_some_and(|member| member.join.is_some());
+        if !self.membership.leader.as_ref().is_some_and(has_joined) && !self.membership.members.is_empty() {
+            let Some(elected) = self.membership.members.keys().find(|id| has_joined(id)).cloned() else {
                 // Static members alone, none of them back yet: they have their sessions' time.
-                self.gathering.until = now + self.roster.rebalance_timeout();
+                self.gathering.until = now + self.membership.rebalance_timeout();
                 return;
             };
-            self.roster.leader = Some(elected);
+            self.membership.leader = Some(elected);
         }
-        self.roster.generation += 1;
-        self.roster.protocol = self.roster.elect_protocol();
-        if self.roster.members.is_empty() {
+        self.membership.generation += 1;
+        self.membership.protocol = self.membership.elect_protocol();
+        if self.membership.members.is_empty() {
             self.state = State::Empty;
-            self.stored = self.roster.stored();
+            self.stored = self.membership.stored();
             return;
         }
         self.state = State::CompletingRebalance;
-        self.sync_by = Some(now + self.roster.rebalance_timeout());
-        let joined = self.roster.members.iter_mut().filter_map(|(id, member)| {
+        self.sync_by = Some(now + self.membership.rebalance_timeout());
+        let joined = self.membership.members.iter_mut().filter_map(|(id, member)| {
             member.assignment = Bytes::new();
             member.synced = false;
             member.heard(now);
             Some((member.join.take()?, id.clone()))
         });
         for (ticket, id) in joined.collect::<Vec<_>>() {
-            let joined = self.roster.joined(&id);
+            let joined = self.membership.joined(&id);
             self.reply(ticket, Reply::Joined(Ok(joined)));
         }
     }
@@ -462,7 +465,7 @@ impl Group {
     }
 
     fn expel(&mut self, now: Instant, which: impl Fn(&Member) -> bool) {
-        let expelled = self.roster.members.iter().filter(|(_, member)| which(member)).map(|(id, _)| id.clone());
+        let expelled = self.membership.members.iter().filter(|(_, member)| which(member)).map(|(id, _)| id.clone());
         let expelled: Vec<_> = expelled.collect();
         for id in &expelled {
             self.remove(id);
@@ -473,8 +476,8 @@ impl Group {
     }
 
     fn remove(&mut self, id: &str) {
-        if let Some(member) = self.roster.remove(id) {
-            self.refuse_held(id, &member, codes::UNKNOWN_MEMBER_ID);
+        if let Some(member) = self.membership.remove(id) {
+            self.refuse_held(id, &member, error_codes::UNKNOWN_MEMBER_ID);
         }
     }
 
@@ -488,12 +491,12 @@ impl Group {
     }
 
     fn check(&self, claim: &Claim) -> Result<(), i16> {
-        self.roster.check(&claim.member_id, claim.instance_id.as_deref())?;
-        if claim.generation == self.roster.generation { Ok(()) } else { Err(codes::ILLEGAL_GENERATION) }
+        self.membership.check(&claim.member_id, claim.instance_id.as_deref())?;
+        if claim.generation == self.membership.generation { Ok(()) } else { Err(error_codes::ILLEGAL_GENERATION) }
     }
 
     fn hear(&mut self, member_id: &str, now: Instant) {
-        if let Some(member) = self.roster.members.get_mut(member_id) {
+        if let Some(member) = self.membership.members.get_mut(member_id) {
             member.heard(now);
         }
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::group::{CommittedOffset, GroupDescription};
-use super::{Sandbox, SandboxError};
+use crate::group::{CommittedOffset, GroupDescription};
+use crate::{Sandbox, SandboxError};
 
 impl Sandbox {
     /// The node that keeps a group.
@@ -43,7 +43,7 @@ impl Sandbox {
 
     /// A group's state; `None` where nobody has named it yet.
     pub fn group(&self, group: &str) -> Option<GroupDescription> {
-        self.shared.lock().groups.find(group).map(super::group::Entry::describe)
+        self.shared.lock().groups.find(group).map(crate::group::Entry::describe)
     }
 
     /// What a group has committed for a partition.
@@ -52,7 +52,7 @@ impl Sandbox {
     }
 
     /// A node goes or comes back: what it held back is refused, and sessions begin anew.
-    pub(super) fn reload_groups(&self, node: i32) {
+    pub(crate) fn reload_groups(&self, node: i32) {
         let mut cluster = self.shared.lock();
         for group in cluster.groups.ids() {
             let moved = cluster.groups.find(&group).and_then(|entry| entry.moved_to);

@@ -14,12 +14,12 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::sandbox::HOST;
-use crate::sandbox::cluster::{Cluster, Shared};
-use crate::sandbox::codes;
-use crate::sandbox::fault::Plan;
-use crate::sandbox::group::machine::State;
-use crate::sandbox::group::member::{Claim, Join, Joined, Listed, NotJoined, Reply, Sync};
+use crate::HOST;
+use crate::cluster::{Cluster, Shared};
+use crate::error_codes;
+use crate::fault::Plan;
+use crate::group::machine::State;
+use crate::group::member::{Claim, Join, Joined, Listed, NotJoined, Reply, Sync};
 
 /// `FindCoordinator` asks for a group's; the others are a transaction's.
 const GROUP_KEY: i8 = 0;
@@ -39,7 +39,7 @@ pub(super) fn find_coordinator(
     let found = keys(version, &request).into_iter().map(|key| {
         let node = match plan.group_error(&key) {
             Some(code) => Err(code),
-            None if request.key_type != GROUP_KEY => Err(codes::COORDINATOR_NOT_AVAILABLE),
+            None if request.key_type != GROUP_KEY => Err(error_codes::COORDINATOR_NOT_AVAILABLE),
             None => cluster.coordinator(&key),
         };
         let port = node.ok().and_then(|node| cluster.nodes.get(&node)).map_or(-1, |node| i32::from(node.port));
@@ -49,7 +49,7 @@ pub(super) fn find_coordinator(
             .with_node_id(BrokerId(node.unwrap_or(-1)))
             .with_host(StrBytes::from_static_str(host))
             .with_port(port)
-            .with_error_code(node.err().unwrap_or(codes::NONE))
+            .with_error_code(node.err().unwrap_or(error_codes::NONE))
     });
     let mut found: Vec<_> = found.collect();
     let response = FindCoordinatorResponse::default().with_throttle_time_ms(plan.throttle_ms);
@@ -184,7 +184,7 @@ pub(super) fn heartbeat(cluster: &mut Cluster, node: i32, plan: &Plan, request: 
     let outcome = may_ask(cluster, node, plan, group)
         .and_then(|()| cluster.groups.with(group, |entry, now| entry.machine.handle_heartbeat(&claim, now)));
     HeartbeatResponse::default()
-        .with_error_code(outcome.err().unwrap_or(codes::NONE))
+        .with_error_code(outcome.err().unwrap_or(error_codes::NONE))
         .with_throttle_time_ms(plan.throttle_ms)
 }
 
@@ -203,7 +203,7 @@ pub(super) fn leave(
     }
     let mut leave = |member_id: &str, instance_id: Option<&str>| {
         let outcome = cluster.groups.with(group, |entry, now| entry.machine.handle_leave(member_id, instance_id, now));
-        outcome.err().unwrap_or(codes::NONE)
+        outcome.err().unwrap_or(error_codes::NONE)
     };
     if version < 3 {
         return response.with_error_code(leave(&request.member_id, None));
@@ -237,9 +237,9 @@ fn described(cluster: &Cluster, version: i16, group: GroupId) -> DescribedGroup 
     let Some(entry) = cluster.groups.find(&group) else {
         return DescribedGroup::default().with_group_id(group).with_group_state(StrBytes::from_static_str("Dead"));
     };
-    let (state, roster) = (entry.machine.state(), entry.machine.roster());
+    let (state, membership) = (entry.machine.state(), entry.machine.membership());
     let stable = state == State::Stable;
-    let members = roster.listed().into_iter().map(|member| {
+    let members = membership.listed().into_iter().map(|member| {
         let described = DescribedGroupMember::default()
             .with_member_id(StrBytes::from_string(member.member_id))
             .with_client_id(StrBytes::from_string(member.client_id))
@@ -257,8 +257,8 @@ fn described(cluster: &Cluster, version: i16, group: GroupId) -> DescribedGroup 
     DescribedGroup::default()
         .with_group_id(group)
         .with_group_state(StrBytes::from_static_str(state.as_str()))
-        .with_protocol_type(text(roster.protocol_type.as_ref()))
-        .with_protocol_data(text(roster.protocol.as_ref().filter(|_| stable)))
+        .with_protocol_type(text(membership.protocol_type.as_ref()))
+        .with_protocol_data(text(membership.protocol.as_ref().filter(|_| stable)))
         .with_members(members.collect())
 }
 
