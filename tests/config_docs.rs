@@ -1,4 +1,4 @@
-//! `docs/reference/configuration.md` is made from the schema. After a change of the schema:
+//! `docs/reference/configuration.md` is made from the keys. After a change of a key:
 //!
 //! ```sh
 //! UPDATE_DOCS=1 cargo test --test config_docs
@@ -13,7 +13,7 @@ use std::path::Path;
 use login_pipeline::config::schema::{self, Default, KEYS, Key, Kind};
 
 #[test]
-fn the_documentation_is_the_schemas() {
+fn the_documentation_is_the_keys() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/configuration.md");
     let rendered = render();
     if std::env::var_os("UPDATE_DOCS").is_some() {
@@ -22,7 +22,7 @@ fn the_documentation_is_the_schemas() {
     let written = std::fs::read_to_string(&path).unwrap();
     assert!(
         written == rendered,
-        "docs/reference/configuration.md is behind the schema: UPDATE_DOCS=1 cargo test --test config_docs"
+        "docs/reference/configuration.md is behind src/config/keys.rs: UPDATE_DOCS=1 cargo test --test config_docs"
     );
 }
 
@@ -52,7 +52,7 @@ fn allowed(key: &Key) -> String {
 const HEAD: &str = "\
 # Configuration
 
-<!-- Made from src/config/schema.rs by tests/config_docs.rs; edit there. -->
+<!-- Made from src/config/keys.rs by tests/config_docs.rs; edit there. -->
 
 Each key can be set in four places, the later over the earlier:
 

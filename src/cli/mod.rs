@@ -285,7 +285,7 @@ mod tests {
         let offsets = ["offsets show", "offsets set --partition all --to 0", "offsets export", "offsets import x"];
         let dlq = ["dlq stats", "dlq list", "dlq show 0:0", "dlq retry", "dlq replay", "dlq export"];
         for command in ["run", "check", "health", "top", "generate", "demo"].into_iter().chain(offsets).chain(dlq) {
-            for key in crate::config::schema::KEYS {
+            for key in crate::config::schema::KEYS.iter() {
                 let flag = format!("--{}", key.path);
                 let mut args: Vec<_> = command.split(' ').collect();
                 args.extend([flag.as_str(), "text"]);

@@ -1,38 +1,11 @@
 //! `admin.*`: the port that operators watch, and who may change something through it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
-use serde::Serialize;
-
-use super::{Secret, pem, security};
+use super::{Admin, AdminTls, Secret, pem, security};
 
 /// The shortest token: what is shorter can be guessed.
 pub const LEAST_TOKEN_BYTES: usize = 16;
-
-/// `admin.*`
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Admin {
-    /// The address of `/metrics`, `/livez`, `/readyz` and `/status`.
-    pub listen: SocketAddr,
-    /// Where the token is that lets its bearer change something; unset, nobody may.
-    pub token_file: Option<PathBuf>,
-    /// Whether that token may cross the network readable.
-    pub allow_plaintext: bool,
-    /// The port's certificate; without one it speaks plain HTTP.
-    pub tls: AdminTls,
-}
-
-/// `admin.tls.*`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct AdminTls {
-    /// The port's certificate, those that sign it behind it.
-    pub cert_file: Option<PathBuf>,
-    /// The certificate's private key.
-    pub key_file: Option<PathBuf>,
-    /// Who may sign the certificates of clients; they need none where `None`.
-    pub client_ca_file: Option<PathBuf>,
-}
 
 impl AdminTls {
     /// Whether the port speaks HTTPS.

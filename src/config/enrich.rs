@@ -9,8 +9,6 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use figment::value::Value;
 use serde::Serialize;
@@ -20,33 +18,12 @@ pub use crate::event::OWN_FIELDS;
 use super::layers::STATIC;
 use super::parse::{Refusal, line, new_field, text, wrong_type};
 use super::problem::{Problem, Problems, segment, show};
-use super::schema::Kind;
+use super::schema::{Key, Kind};
 use super::settings::Settings;
+use super::table::{Section, Values, Written};
 
-/// The most fields that [`Enrich::statics`] may have.
+/// The most fields that [`Enrich::statics`](super::Enrich::statics) may have.
 const MOST_STATICS: usize = 32;
-
-/// `enrich.*`
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Enrich {
-    /// The country of an address.
-    pub geoip: GeoIp,
-    /// Fields of the same value in every event, by their names.
-    #[serde(rename = "static")]
-    pub statics: BTreeMap<String, StaticValue>,
-}
-
-/// `enrich.geoip.*`
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct GeoIp {
-    /// The database; without one, no country is added.
-    pub file: Option<PathBuf>,
-    /// The field that the country is written to.
-    pub field: String,
-    /// How often the file is looked at, whether it is another.
-    #[serde(with = "super::humantime_text")]
-    pub check_interval: Duration,
-}
 
 /// What a field of `[enrich.static]` holds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -62,8 +39,22 @@ pub enum StaticValue {
     Boolean(bool),
 }
 
+/// A table of its own: no key is behind it.
+impl Section for BTreeMap<String, StaticValue> {
+    fn keys(_keys: &mut Vec<Key>) {}
+
+    fn read(settings: &Settings, problems: &mut Problems) -> Self {
+        statics(settings, problems)
+    }
+
+    fn write(&self, values: &mut Values) -> Written {
+        values.insert(STATIC, serde_json::to_value(self)?);
+        Ok(())
+    }
+}
+
 /// The fields of `[enrich.static]`, without those that are problems.
-pub(super) fn statics(settings: &Settings, problems: &mut Problems) -> BTreeMap<String, StaticValue> {
+fn statics(settings: &Settings, problems: &mut Problems) -> BTreeMap<String, StaticValue> {
     let Some((value, origin)) = &settings.statics else { return BTreeMap::new() };
     let mut refuse = |path: &str, refusal: Refusal, value: &Value, allowed: &str| {
         let problem = Problem::new(path, refusal.wrong).allowed(allowed).found(show(value), origin);
@@ -77,14 +68,13 @@ pub(super) fn statics(settings: &Settings, problems: &mut Problems) -> BTreeMap<
     if table.len() > MOST_STATICS {
         refuse(STATIC, Refusal::new("too many fields"), value, &format!("at most {MOST_STATICS}"));
     }
-    let geoip = settings.setting("enrich.geoip.file").and_then(|_| settings.setting("enrich.geoip.field"));
-    let country: Option<String> = geoip.map(|_| settings.at("enrich.geoip.field"));
+    let country = settings.setting("enrich.geoip.file").and_then(|_| settings.text("enrich.geoip.field"));
     let mut statics = BTreeMap::new();
     for (name, value) in table {
         let path = format!("{STATIC}.{}", segment(name));
         match new_field(name) {
             Err(refusal) => refuse(&path, refusal, value, &Kind::NewField.to_string()),
-            Ok(name) if Some(&name) == country.as_ref() => {
+            Ok(name) if Some(name.as_str()) == country => {
                 let refusal = Refusal::new("the country is written to the field of this name");
                 refuse(&path, refusal, value, "a name other than enrich.geoip.field");
             }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::problem::Problems;
 use super::settings::Settings;
-use super::{Config, build, idle_rules, layers, privacy_rules, rules, security_rules};
+use super::table::Section;
+use super::{Config, idle_rules, layers, privacy_rules, rules, security_rules};
 
 /// What there is to load, each over the one before it; nothing is read from the process itself.
 #[derive(Debug, Clone, Default)]
@@ -38,13 +39,13 @@ impl Config {
             Err(problem) => {
                 // Keys that are each right may contradict each other only for want of the file.
                 problems.push(problem);
-                Settings::read(over_file.into_iter().flatten().collect(), &mut problems);
+                Settings::read(over_file.into_iter().flatten().collect(), hostname, &mut problems);
                 return Err(problems.sorted());
             }
         }
         all.extend(over_file.into_iter().flatten());
-        let settings = Settings::read(all, &mut problems);
-        let config = build::config(&settings, hostname.as_deref(), &mut problems);
+        let settings = Settings::read(all, hostname, &mut problems);
+        let config = Self::read(&settings, &mut problems);
         rules::check(&config, &settings, &mut problems);
         idle_rules::check(&config, &settings, &mut problems);
         privacy_rules::check(&config, &settings, &mut problems);
@@ -57,8 +58,8 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         let mut problems = Problems::default();
-        let settings = Settings::read(layers::defaults(), &mut problems);
-        let config = build::config(&settings, None, &mut problems);
+        let settings = Settings::read(layers::defaults(), None, &mut problems);
+        let config = Self::read(&settings, &mut problems);
         debug_assert!(problems.is_empty(), "{problems}");
         config
     }

@@ -18,7 +18,7 @@ use super::{ByteSize, EndpointUrl, Extensions, Ratio, Secret};
 
 /// A value of the kind that its key asks for.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Setting {
+pub enum Setting {
     Text(String),
     Texts(Vec<String>),
     Word(&'static str),
@@ -29,8 +29,8 @@ pub(super) enum Setting {
     Ratio(Ratio),
     Address(SocketAddr),
     Path(PathBuf),
-    AllPartitions,
-    Partitions(Vec<i32>),
+    /// All of them where `None`.
+    Partitions(Option<Vec<i32>>),
     Boolean(bool),
     Secret(Secret),
     Url(EndpointUrl),
@@ -70,7 +70,7 @@ pub(super) fn parse(kind: Kind, value: &Value) -> Result<Setting, Refusal> {
         Kind::Ratio => ratio(value).map(Setting::Ratio),
         Kind::Address => text(value).and_then(address).map(Setting::Address),
         Kind::Path => text(value).and_then(path).map(Setting::Path),
-        Kind::Partitions => partitions(value),
+        Kind::Partitions => partitions(value).map(Setting::Partitions),
         Kind::LogFilter => text(value).and_then(log_filter).map(Setting::Text),
         Kind::NewField => text(value).and_then(new_field).map(Setting::Text),
         Kind::Url => text(value).and_then(url).map(Setting::Url),
@@ -315,10 +315,10 @@ fn is_bracketed(host: &str) -> bool {
 /// More partitions than a list may name: more than a cluster has.
 const MOST_PARTITIONS: usize = 100_000;
 
-fn partitions(value: &Value) -> Result<Setting, Refusal> {
+fn partitions(value: &Value) -> Result<Option<Vec<i32>>, Refusal> {
     let mut chosen = BTreeSet::new();
     match value {
-        Value::String(_, text) if text.trim() == "all" => return Ok(Setting::AllPartitions),
+        Value::String(_, text) if text.trim() == "all" => return Ok(None),
         Value::String(_, text) => text.split(',').try_for_each(|item| add_range(&mut chosen, item))?,
         Value::Num(..) => add_number(&mut chosen, value)?,
         Value::Array(_, items) => items.iter().try_for_each(|item| match item {
@@ -330,7 +330,7 @@ fn partitions(value: &Value) -> Result<Setting, Refusal> {
     if chosen.is_empty() {
         return Err(Refusal::new("an empty list"));
     }
-    Ok(Setting::Partitions(chosen.into_iter().collect()))
+    Ok(Some(chosen.into_iter().collect()))
 }
 
 fn add_number(chosen: &mut BTreeSet<i32>, value: &Value) -> Result<(), Refusal> {
@@ -404,7 +404,7 @@ mod tests {
 
     #[test]
     fn every_default_is_of_its_kind() {
-        for key in KEYS {
+        for key in KEYS.iter() {
             if let Default::Text(text) = key.default {
                 assert!(parse(key.kind, &text.into()).is_ok(), "{}", key.path);
             }
@@ -440,11 +440,11 @@ mod tests {
     #[test]
     fn partitions_are_all_or_numbers_once() {
         let read = |value: Value| parse(Kind::Partitions, &value);
-        assert_eq!(read("all".into()), Ok(Setting::AllPartitions));
-        let some = Ok(Setting::Partitions(vec![0, 2, 5, 6, 7]));
+        assert_eq!(read("all".into()), Ok(Setting::Partitions(None)));
+        let some = Ok(Setting::Partitions(Some(vec![0, 2, 5, 6, 7])));
         assert_eq!(read("5-7, 0,2".into()), some);
         assert_eq!(read(vec![7, 6, 5, 2, 0].into()), some);
-        assert_eq!(read(3.into()), Ok(Setting::Partitions(vec![3])));
+        assert_eq!(read(3.into()), Ok(Setting::Partitions(Some(vec![3]))));
         for (text, wrong) in [
             ("", "not a partition's number"),
             ("-1", "not a partition's number"),

@@ -2,10 +2,13 @@
 
 use std::fmt::Write;
 
+use serde::ser::Error;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::layers::STATIC;
 use super::schema::{self, Default, KEYS};
+use super::table::{Section, Values};
 use super::{Config, EndpointUrl, RouteRule};
 
 impl Config {
@@ -16,13 +19,13 @@ impl Config {
     ///
     /// If a value can't be written as text; values that were loaded can.
     pub fn to_toml(&self) -> Result<String, serde_json::Error> {
-        let values = serde_json::to_value(self)?;
+        let values = self.values()?;
         let mut toml = String::new();
         for section in schema::sections() {
             let blank = if toml.is_empty() { "" } else { "\n" };
             line(&mut toml, format_args!("{blank}[{section}]"));
             for key in KEYS.iter().filter(|key| key.section() == section) {
-                match key.path.split('.').try_fold(&values, |values, name| values.get(name)) {
+                match values.get(key.path) {
                     Some(Value::String(redacted)) if key.is_secret() => {
                         line(&mut toml, format_args!("# {} = {redacted}", key.name()))
                     }
@@ -59,8 +62,26 @@ impl Config {
 const TOKEN_ENDPOINT_URL: &str = "kafka.sasl.token_endpoint_url";
 
 impl Config {
+    /// The values of all keys, but for those of another mode.
+    fn values(&self) -> serde_json::Result<Values> {
+        let mut values = Values::new();
+        self.write(&mut values)?;
+        Ok(values)
+    }
+
     fn has_hidden_query(&self) -> bool {
         self.kafka.security.sasl.token_endpoint.url.as_ref().is_some_and(EndpointUrl::has_query)
+    }
+}
+
+/// As the file has it: each value below its section.
+impl Serialize for Config {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut root = Value::Null;
+        for (path, value) in self.values().map_err(S::Error::custom)? {
+            *path.split('.').fold(&mut root, |within, name| &mut within[name]) = value;
+        }
+        root.serialize(serializer)
     }
 }
 

@@ -1,28 +1,9 @@
 //! `privacy.*`: what is written of the fields that say who a person is.
 
-use std::path::PathBuf;
-
-use serde::Serialize;
-
-pub use crate::event::{IdPrivacy, IpPrivacy};
-
-use super::{Secret, pem, security};
+use super::{IdPrivacy, IpPrivacy, Privacy, Secret, pem, security};
 
 /// The shortest key, in bytes: a shorter one can be guessed, and with it every address.
 const SHORTEST_KEY: usize = 16;
-
-/// `privacy.*`
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Privacy {
-    /// The address.
-    pub ip: IpPrivacy,
-    /// The user.
-    pub user_id: IdPrivacy,
-    /// The device.
-    pub device_id: IdPrivacy,
-    /// The file with the key of `hmac_sha256`.
-    pub key_file: Option<PathBuf>,
-}
 
 impl Privacy {
     /// Whether all is written as it came.

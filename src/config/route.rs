@@ -19,8 +19,10 @@ use regex_lite::Regex;
 use super::layers::ROUTE;
 use super::parse::{Refusal, Setting, text, topic, wrong_type};
 use super::problem::{Found, Problem, Problems, segment, show};
+use super::schema::{Key, Kind};
 use super::settings::Settings;
 use super::suggest::closest;
+use super::table::{Section, Values, Written};
 use super::{Condition, RouteAction, RouteRule, Subject, Test};
 
 /// The store that keeps offsets in a topic.
@@ -36,8 +38,22 @@ const ACTIONS: [&str; 2] = ["topic", "drop"];
 const MAX_DEPTH: usize = 8;
 const MAX_NAME: usize = 64;
 
+/// Tables of their own: no key is behind them.
+impl Section for Vec<RouteRule> {
+    fn keys(_keys: &mut Vec<Key>) {}
+
+    fn read(settings: &Settings, problems: &mut Problems) -> Self {
+        rules(settings, problems)
+    }
+
+    fn write(&self, values: &mut Values) -> Written {
+        values.insert(ROUTE, serde_json::to_value(self)?);
+        Ok(())
+    }
+}
+
 /// The rules in their order, without those that are problems.
-pub(super) fn rules(settings: &Settings, problems: &mut Problems) -> Vec<RouteRule> {
+fn rules(settings: &Settings, problems: &mut Problems) -> Vec<RouteRule> {
     let Some((value, origin)) = &settings.route else { return Vec::new() };
     let mut parser = Parser { settings, origin, problems, names: BTreeSet::new() };
     let Value::Array(_, tables) = value else {
@@ -213,7 +229,7 @@ impl Parser<'_> {
             };
             return self.take(&path, value, "drop = true, or topic = \"...\"", drop);
         }
-        let name = self.take(&path, value, super::schema::Kind::Topic, |value| text(value).and_then(topic))?;
+        let name = self.take(&path, value, Kind::Topic, |value| text(value).and_then(topic))?;
         self.loops(&path, &name, value);
         Some(RouteAction::Topic(name))
     }
@@ -227,7 +243,7 @@ impl Parser<'_> {
             ("offsets.topic", "records would lie among the offsets, which could not be read any more"),
         ] {
             let is_used = key != "offsets.topic" || self.settings.setting("offsets.store") == Some(&TOPIC_STORE);
-            if is_used && self.settings.at::<String>(key) == name {
+            if is_used && self.settings.text(key) == Some(name) {
                 let mut problem = Problem::new(path, wrong).found(show(value), self.origin);
                 problem.found.extend(self.settings.found(key));
                 self.problems.push(problem.allowed(format!("a topic other than {key}")));

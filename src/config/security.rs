@@ -1,38 +1,10 @@
 //! `kafka.security_protocol`, `kafka.tls.*` and `kafka.sasl.*`: who the brokers are to us, and we
 //! to them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::Serialize;
-
-use super::{Extensions, Secret, TokenEndpoint, pem};
-
-/// How connections to the brokers are secured. The default is that they are not.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Security {
-    /// Whether with TLS, and whether with SASL.
-    #[serde(rename = "security_protocol")]
-    pub protocol: SecurityProtocol,
-    /// TLS.
-    pub tls: Tls,
-    /// SASL.
-    pub sasl: Sasl,
-}
-
-/// Kafka's `security.protocol`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SecurityProtocol {
-    /// Neither.
-    #[default]
-    Plaintext,
-    /// TLS, and a client certificate where there is one.
-    Ssl,
-    /// SASL, readable on the network.
-    SaslPlaintext,
-    /// SASL within TLS.
-    SaslSsl,
-}
+use super::words::Word;
+use super::{Sasl, SaslMechanism, Secret, SecurityProtocol, pem};
 
 impl SecurityProtocol {
     /// Whether connections are encrypted.
@@ -46,65 +18,10 @@ impl SecurityProtocol {
     }
 }
 
-/// `kafka.tls.*`
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Tls {
-    /// Who may sign the brokers' certificates; public CAs where `None`.
-    pub ca_file: Option<PathBuf>,
-    /// This client's certificate, those that sign it behind it.
-    pub cert_file: Option<PathBuf>,
-    /// The certificate's private key.
-    pub key_file: Option<PathBuf>,
-}
-
-/// `kafka.sasl.*`
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Sasl {
-    /// How this client says who it is; set where the protocol has SASL.
-    pub mechanism: Option<SaslMechanism>,
-    /// PLAIN and SCRAM: who.
-    pub username: Option<String>,
-    /// PLAIN and SCRAM: its password, where it is not in a file.
-    pub password: Option<Secret>,
-    /// PLAIN and SCRAM: the file with the password.
-    pub password_file: Option<PathBuf>,
-    /// OAUTHBEARER: the file with the token.
-    pub token_file: Option<PathBuf>,
-    /// OAUTHBEARER: where tokens are asked for, where they are not in a file.
-    #[serde(flatten)]
-    pub token_endpoint: TokenEndpoint,
-    /// OAUTHBEARER: what brokers are told beside the token.
-    pub extensions: Extensions,
-    /// Whether a password, a token or a client's secret may cross the network readable.
-    pub allow_plaintext: bool,
-}
-
-/// SASL's mechanisms, by their registered names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum SaslMechanism {
-    /// The password as it is.
-    #[serde(rename = "PLAIN")]
-    Plain,
-    /// Proof of the password, by SHA-256.
-    #[serde(rename = "SCRAM-SHA-256")]
-    ScramSha256,
-    /// Proof of the password, by SHA-512.
-    #[serde(rename = "SCRAM-SHA-512")]
-    ScramSha512,
-    /// A bearer token.
-    #[serde(rename = "OAUTHBEARER")]
-    OauthBearer,
-}
-
 impl SaslMechanism {
     /// Its registered name.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "PLAIN",
-            Self::ScramSha256 => "SCRAM-SHA-256",
-            Self::ScramSha512 => "SCRAM-SHA-512",
-            Self::OauthBearer => "OAUTHBEARER",
-        }
+        self.word()
     }
 
     /// Whether it sends what must stay secret as it is.

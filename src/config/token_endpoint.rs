@@ -3,35 +3,13 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use hyper::Uri;
 use rustls::pki_types::ServerName;
 use serde::{Serialize, Serializer};
 
-use super::{Secret, security};
-
-/// The keys of `kafka.sasl` that are about an OAuth token endpoint.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct TokenEndpoint {
-    /// Where it is; `None` where tokens come from a file.
-    #[serde(rename = "token_endpoint_url")]
-    pub url: Option<EndpointUrl>,
-    /// Who may sign its certificate; public CAs where `None`.
-    #[serde(rename = "token_endpoint_ca_file")]
-    pub ca_file: Option<PathBuf>,
-    /// As whom tokens are asked for.
-    pub client_id: Option<String>,
-    /// That client's secret, where it is not in a file.
-    pub client_secret: Option<Secret>,
-    /// The file with the client's secret.
-    pub client_secret_file: Option<PathBuf>,
-    /// What the tokens are to be good for; what the endpoint gives by itself where `None`.
-    pub scope: Option<String>,
-    /// Whom the tokens are to be good for; not said where `None`.
-    pub audience: Option<String>,
-}
+use super::{Secret, TokenEndpoint, security};
 
 impl TokenEndpoint {
     /// The client's secret, read anew where it is in a file: it may have been changed.

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 /// A number of bytes. Written with a binary (`KiB`, `MiB`, `GiB`) or decimal (`kB`, `MB`, `GB`)
 /// unit, or with none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
 /// The units, the largest first, so that display finds the one that fits.

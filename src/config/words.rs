@@ -1,15 +1,11 @@
-//! The words that stand for the variants of the configuration's enums, each written once.
+//! The types that the configuration names by one of a few words, with those words.
 
-use super::{
-    AssignorKind, Compression, CreateTopics, GroupProtocol, Guarantee, IdPrivacy, IpPrivacy, Isolation, LogFormat,
-    OffsetStoreKind, OnLimit, OutOfRange,
-};
-use super::{
-    Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism, SecurityProtocol, StartAt, TransactionVersions,
-};
+pub use kafka_records::compression::Compression;
+
+pub use crate::event::{IdPrivacy, IpPrivacy};
 
 /// A type that the configuration names by one of a few words.
-pub(super) trait Word: Copy + 'static {
+pub trait Word: Copy + 'static {
     /// All of them, in the order they are offered in.
     const WORDS: &'static [&'static str];
     /// What the first word stands for.
@@ -17,13 +13,22 @@ pub(super) trait Word: Copy + 'static {
 
     /// What `word` stands for.
     fn of_word(word: &str) -> Option<Self>;
+
+    /// The word that stands for this.
+    fn word(self) -> &'static str;
 }
 
-/// `assignment.mode` has no enum of its own: its variants carry what the mode needs.
-pub(super) const ASSIGNMENT_MODES: &[&str] = &["static", "ordinal", "group"];
-
 macro_rules! words {
-    ($($type:ident { $first:ident = $first_word:literal $(, $variant:ident = $word:literal)* })+) => {$(
+    ($(#[$about:meta])* $visible:vis enum $type:ident { $($(#[$attribute:meta])* $variant:ident = $word:literal,)+ } $($rest:tt)*) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        $visible enum $type {
+            $($(#[$attribute])* $variant,)+
+        }
+
+        words! { for $type { $($variant = $word),+ } $($rest)* }
+    };
+    (for $type:ident { $first:ident = $first_word:literal $(, $variant:ident = $word:literal)* } $($rest:tt)*) => {
         impl Word for $type {
             const WORDS: &'static [&'static str] = &[$first_word $(, $word)*];
             const FIRST: Self = Self::$first;
@@ -35,67 +40,189 @@ macro_rules! words {
                     _ => None,
                 }
             }
+
+            fn word(self) -> &'static str {
+                match self {
+                    Self::$first => $first_word,
+                    $(Self::$variant => $word,)*
+                }
+            }
         }
-    )+};
+
+        words! { $($rest)* }
+    };
+    () => {};
 }
 
 words! {
-    SecurityProtocol { Plaintext = "plaintext", Ssl = "ssl", SaslPlaintext = "sasl_plaintext", SaslSsl = "sasl_ssl" }
-    SaslMechanism {
-        Plain = "PLAIN", ScramSha256 = "SCRAM-SHA-256", ScramSha512 = "SCRAM-SHA-512", OauthBearer = "OAUTHBEARER"
-    }
-    ReaderKind { Auto = "auto", Rskafka = "rskafka", Wire = "wire" }
-    Isolation { ReadUncommitted = "read_uncommitted", ReadCommitted = "read_committed" }
-    StartAt { Earliest = "earliest", Latest = "latest" }
-    OutOfRange { Earliest = "earliest", Latest = "latest", Fail = "fail" }
-    Partitioner { Source = "source", Key = "key" }
-    Compression { None = "none", Gzip = "gzip", Snappy = "snappy", Lz4 = "lz4", Zstd = "zstd" }
-    OnLimit { Pause = "pause", Stop = "stop" }
-    IpPrivacy { Keep = "keep", HmacSha256 = "hmac_sha256", Truncate = "truncate", Remove = "remove" }
-    IdPrivacy { Keep = "keep", HmacSha256 = "hmac_sha256", Remove = "remove" }
-    Oversize { Truncate = "truncate", Block = "block" }
-    OffsetStoreKind { File = "file", Group = "group", Topic = "topic" }
-    GroupProtocol { Auto = "auto", Consumer = "consumer", Classic = "classic" }
-    AssignorKind { CooperativeSticky = "cooperative-sticky", Range = "range", RoundRobin = "roundrobin" }
-    Guarantee { AtLeastOnce = "at_least_once", ExactlyOnce = "exactly_once" }
-    ProcessorKind { Login = "login" }
-    LogFormat { Text = "text", Json = "json" }
-    TransactionVersions { V1 = "1", Auto = "auto" }
-    CreateTopics { Never = "never", Missing = "missing" }
+    for Compression { None = "none", Gzip = "gzip", Snappy = "snappy", Lz4 = "lz4", Zstd = "zstd" }
+    for IpPrivacy { Keep = "keep", HmacSha256 = "hmac_sha256", Truncate = "truncate", Remove = "remove" }
+    for IdPrivacy { Keep = "keep", HmacSha256 = "hmac_sha256", Remove = "remove" }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn prints_as_read<T: Word + serde::Serialize>() {
-        for word in T::WORDS {
-            let value = T::of_word(word).unwrap();
-            assert_eq!(serde_json::to_value(value).unwrap(), *word);
-        }
+words! {
+    /// Kafka's `security.protocol`.
+    #[derive(Default)]
+    pub enum SecurityProtocol {
+        /// Neither.
+        #[default]
+        Plaintext = "plaintext",
+        /// TLS, and a client certificate where there is one.
+        Ssl = "ssl",
+        /// SASL, readable on the network.
+        SaslPlaintext = "sasl_plaintext",
+        /// SASL within TLS.
+        SaslSsl = "sasl_ssl",
     }
 
-    #[test]
-    fn every_word_is_what_its_variant_prints() {
-        prints_as_read::<SecurityProtocol>();
-        prints_as_read::<SaslMechanism>();
-        prints_as_read::<ReaderKind>();
-        prints_as_read::<Isolation>();
-        prints_as_read::<StartAt>();
-        prints_as_read::<OutOfRange>();
-        prints_as_read::<Partitioner>();
-        prints_as_read::<Compression>();
-        prints_as_read::<OnLimit>();
-        prints_as_read::<TransactionVersions>();
-        prints_as_read::<IpPrivacy>();
-        prints_as_read::<IdPrivacy>();
-        prints_as_read::<Oversize>();
-        prints_as_read::<OffsetStoreKind>();
-        prints_as_read::<GroupProtocol>();
-        prints_as_read::<AssignorKind>();
-        prints_as_read::<Guarantee>();
-        prints_as_read::<ProcessorKind>();
-        prints_as_read::<LogFormat>();
-        prints_as_read::<CreateTopics>();
+    /// SASL's mechanisms, by their registered names.
+    pub enum SaslMechanism {
+        /// The password as it is.
+        Plain = "PLAIN",
+        /// Proof of the password, by SHA-256.
+        ScramSha256 = "SCRAM-SHA-256",
+        /// Proof of the password, by SHA-512.
+        ScramSha512 = "SCRAM-SHA-512",
+        /// A bearer token.
+        OauthBearer = "OAUTHBEARER",
+    }
+
+    /// What reads the source topic.
+    pub enum ReaderKind {
+        /// rskafka's client where it can, ours where it can't.
+        Auto = "auto",
+        /// rskafka's client; ours where that can't decode what stands in the log.
+        Rskafka = "rskafka",
+        /// Our own client, which takes records from the buffer that they were fetched in.
+        Wire = "wire",
+    }
+
+    /// Which records of transactions are read; Kafka's `isolation.level`.
+    pub enum Isolation {
+        /// All, those of aborted transactions too. The wire reader reads those of open ones as well;
+        /// rskafka waits until they are decided.
+        ReadUncommitted = "read_uncommitted",
+        /// Those of transactions that were committed. Nothing is read behind the first open one.
+        ReadCommitted = "read_committed",
+    }
+
+    /// Where a partition without a stored offset begins.
+    pub enum StartAt {
+        /// At the oldest record that is still kept.
+        Earliest = "earliest",
+        /// At the end: only records written from now on.
+        Latest = "latest",
+    }
+
+    /// What to do where the stored offset no longer exists.
+    pub enum OutOfRange {
+        /// Go on at the oldest record that is still kept.
+        Earliest = "earliest",
+        /// Go on at the end.
+        Latest = "latest",
+        /// Stop that partition and turn unready until someone decides.
+        Fail = "fail",
+    }
+
+    /// How the output partition is chosen.
+    pub enum Partitioner {
+        /// Source partition p goes to output partition p mod n.
+        Source = "source",
+        /// murmur2 of the key, as Kafka's own clients do; p mod n where the key is null.
+        Key = "key",
+    }
+
+    /// What to do with a dead letter that its topic refuses as too large.
+    pub enum Oversize {
+        /// Write as much of the value as fits, and a header that says how long it was.
+        Truncate = "truncate",
+        /// Stop that partition and turn unready until the topic takes it.
+        Block = "block",
+    }
+
+    /// What to do when a partition's dead letters pass a limit. Either way they are not written.
+    pub enum OnLimit {
+        /// Stop that partition and turn unready, until someone resumes it.
+        Pause = "pause",
+        /// Drain the others and end, with an error.
+        Stop = "stop",
+    }
+
+    /// `assignment.mode`: what each carries beside is in [`AssignmentMode`](super::AssignmentMode).
+    pub(super) enum Mode {
+        /// By list.
+        Static = "static",
+        /// By the instance's number.
+        Ordinal = "ordinal",
+        /// By a consumer group.
+        Group = "group",
+    }
+
+    /// Which of Kafka's protocols for groups.
+    pub enum GroupProtocol {
+        /// KIP-848 where the brokers offer it, else classic.
+        Auto = "auto",
+        /// KIP-848: the coordinator assigns, members change one at a time.
+        Consumer = "consumer",
+        /// The members' leader assigns.
+        Classic = "classic",
+    }
+
+    /// How a classic group's leader shares partitions.
+    pub enum AssignorKind {
+        /// Moves as few as it can, without stopping the others.
+        CooperativeSticky = "cooperative-sticky",
+        /// Neighbouring partitions to each member; all stop meanwhile.
+        Range = "range",
+        /// One partition after another to the members in turn; all stop meanwhile.
+        RoundRobin = "roundrobin",
+    }
+
+    /// Where progress is kept.
+    pub enum OffsetStoreKind {
+        /// One small file a partition.
+        File = "file",
+        /// The consumer group, where tools see the lag.
+        Group = "group",
+        /// A compacted topic of our own.
+        Topic = "topic",
+    }
+
+    /// What a crash may do to records.
+    pub enum Guarantee {
+        /// Write some of them again.
+        AtLeastOnce = "at_least_once",
+        /// Nothing, for who reads only what is committed.
+        ExactlyOnce = "exactly_once",
+    }
+
+    /// Which of Kafka's transactions are taken.
+    pub enum TransactionVersions {
+        /// Version 1, which every cluster has.
+        V1 = "1",
+        /// The latest that the cluster has and this program knows.
+        Auto = "auto",
+    }
+
+    /// The processors there are.
+    pub enum ProcessorKind {
+        /// The login event.
+        Login = "login",
+    }
+
+    /// How log lines look.
+    pub enum LogFormat {
+        /// For people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+
+    /// Whether missing topics are created.
+    pub enum CreateTopics {
+        /// Never; a missing topic is waited for.
+        Never = "never",
+        /// Those that are missing, at start.
+        Missing = "missing",
     }
 }

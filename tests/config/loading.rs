@@ -285,7 +285,7 @@ fn keys_are_shown_all_or_by_section() {
     };
     let (code, all, _) = keys(&[]);
     assert_eq!(code, Some(0));
-    for key in KEYS {
+    for key in KEYS.iter() {
         assert!(all.contains(&format!("{} [default: ", key.path)) && all.contains(&key.env()), "{}", key.path);
     }
     let (_, tls, _) = keys(&["kafka.tls"]);
