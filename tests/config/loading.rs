@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use login_pipeline::config::schema::KEYS;
+use login_pipeline::config::schema::{KEYS, Key, Kind};
 use login_pipeline::config::{AssignmentMode, Config, OffsetStoreKind, Sources, StartAt};
 use proptest::prelude::{prop_assert, proptest};
 
@@ -26,102 +26,69 @@ fn a_good_file_prints_what_loads_back() {
     assert_eq!(again.route.len(), 3);
 }
 
-#[test]
-fn every_key_survives_printing() {
-    let values = [
-        ("kafka.brokers", "[::1]:1,b:2"),
-        ("kafka.client_id", "a \"quoted\" \\ name"),
-        ("kafka.request_timeout", "1h"),
-        ("kafka.connect_timeout", "1s 1ms 1us"),
-        ("kafka.max_frame_bytes", "1000001"),
-        ("kafka.connections_max_idle", "1m"),
-        ("kafka.unknown_topic_grace", "1day"),
-        ("source.topic", "a"),
-        ("source.reader", "wire"),
-        ("source.isolation", "read_committed"),
-        ("source.start", "latest"),
-        ("source.on_offset_out_of_range", "fail"),
-        ("source.max_fetch_bytes", "2kB"),
-        ("source.max_wait", "1ms"),
-        ("source.lag_interval", "1m"),
-        ("output.topic", "b"),
-        ("output.partitioner", "key"),
-        ("output.compression", "zstd"),
-        ("output.max_batch_bytes", "100MiB"),
-        ("dead_letter.topic", "c"),
-        ("dead_letter.header_prefix", "\u{e9}."),
-        ("dead_letter.oversize", "block"),
-        ("dead_letter.max_ratio", "0.125"),
-        ("dead_letter.window", "2m"),
-        ("dead_letter.min_records", "7"),
-        ("dead_letter.max_consecutive", "1000000000"),
-        ("dead_letter.on_limit", "stop"),
-        ("enrich.geoip.file", "/a/b.mmdb"),
-        ("enrich.geoip.field", "_land"),
-        ("enrich.geoip.check_interval", "1ms"),
-        ("privacy.ip", "truncate"),
-        ("privacy.user_id", "remove"),
-        ("privacy.device_id", "remove"),
-        ("assignment.mode", "ordinal"),
-        ("assignment.ordinal", "2"),
-        ("assignment.replicas", "3"),
-        ("assignment.discovery_interval", "1m"),
-        ("group.id", "a group"),
-        ("offsets.store", "group"),
-        ("offsets.path", "./off\u{7f}\" \\ \n\u{1f600}sets"),
-        ("offsets.checkpoint_interval", "2s"),
-        ("delivery.guarantee", "exactly_once"),
-        ("delivery.transactional_id_prefix", "a prefix"),
-        ("delivery.transaction_version", "auto"),
-        ("delivery.transaction_interval", "2ms"),
-        ("delivery.transaction_max_bytes", "3KiB"),
-        ("delivery.transaction_timeout", "1h"),
-        ("pipeline.max_record_bytes", "64KiB"),
-        ("pipeline.max_in_flight_bytes", "1GiB"),
-        ("pipeline.worker_threads", "1024"),
-        ("retry.initial", "1ms"),
-        ("retry.max", "1ms"),
-        ("stats.interval", "1day"),
-        ("admin.listen", "[::]:0"),
-        ("admin.allow_plaintext", "true"),
-        ("log.format", "json"),
-        ("log.level", "debug,a=off"),
-        ("shutdown.timeout", "1h"),
-        ("topics.create", "missing"),
-        ("topics.partitions", "7"),
-        ("topics.replication", "3"),
-    ];
-    // What only one mode, protocol or store has.
-    let others: [&[(&str, &str)]; 3] = [
-        &[
-            ("source.rskafka_max_partitions", "7"),
-            ("assignment.mode", "group"),
-            ("group.instance_id", "b"),
-            ("group.protocol", "classic"),
-            ("group.assignors", "roundrobin,range"),
-            ("group.session_timeout", "1m"),
-            ("group.heartbeat_interval", "20s"),
-            ("group.rebalance_timeout", "2m"),
-        ],
-        &[("assignment.mode", "group"), ("group.protocol", "consumer"), ("group.server_assignor", "range")],
-        &[("assignment.mode", "static"), ("offsets.store", "topic"), ("offsets.topic", "d")],
-    ];
-    // These have one value only, belong to the other mode, or are tests of their own further down.
-    let not_here = [
-        "pipeline.processor",
-        "assignment.partitions",
-        "kafka.security_protocol",
-        "admin.token_file",
-        "privacy.key_file",
-    ];
-    let tests_of_their_own =
-        |path: &str| ["kafka.tls.", "kafka.sasl.", "admin.tls."].iter().any(|section| path.starts_with(section));
-    for key in KEYS.iter().filter(|key| !tests_of_their_own(key.path)) {
-        let is_set = values.iter().chain(others.into_iter().flatten()).any(|(path, _)| *path == key.path);
-        assert!(is_set || not_here.contains(&key.path), "{}", key.path);
+/// What a key is of use with, for those that are of none by themselves; by what their paths begin with.
+const WITH: &[(&str, &[(&str, &str)])] = &[
+    ("dead_letter.min_records", &[("dead_letter.max_ratio", "0.5")]),
+    ("dead_letter.on_limit", &[("dead_letter.max_ratio", "0.5")]),
+    ("dead_letter.window", &[("dead_letter.max_ratio", "0.5")]),
+    ("enrich.geoip.", &[("enrich.geoip.file", "/a/b.mmdb")]),
+    ("assignment.ordinal", &[("assignment.mode", "ordinal"), ("assignment.replicas", "100000")]),
+    ("assignment.partitions", &[("assignment.mode", "static")]),
+    ("assignment.replicas", &[("assignment.mode", "ordinal"), ("assignment.replicas", "7")]),
+    ("delivery.transaction", &[("delivery.guarantee", "exactly_once")]),
+    ("offsets.path", &[("assignment.mode", "static")]),
+    ("offsets.store", &[("assignment.mode", "static")]),
+    ("offsets.topic", &[("assignment.mode", "static"), ("offsets.store", "topic")]),
+    ("topics.partitions", &[("topics.create", "missing")]),
+    ("topics.replication", &[("topics.create", "missing")]),
+];
+
+/// What a key may be, the least of what is allowed and the most.
+fn values(key: &Key) -> Vec<String> {
+    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    match key.kind {
+        Kind::Text => owned(&["\u{e9}. \"quoted\" \\ "]),
+        Kind::Topic => owned(&["a"]),
+        Kind::Brokers => owned(&["[::1]:1,b:2"]),
+        Kind::Duration(from, to) => [from, to].map(|bound| humantime::format_duration(bound).to_string()).into(),
+        Kind::Size(from, to) => [from.0 + 1, to.0 - 1].map(|bytes| bytes.to_string()).into(),
+        Kind::Integer(from, to) => [from, to].map(|number| number.to_string()).into(),
+        Kind::Words(words) => owned(words),
+        Kind::WordList(words) => {
+            words.iter().map(|first| format!("{first},{}", words[0])).chain(owned(words)).collect()
+        }
+        Kind::Ratio => owned(&["0.125"]),
+        Kind::Address => owned(&["[::]:0"]),
+        Kind::Path => owned(&["./off\u{7f}\" \\ \n\u{1f600}sets"]),
+        Kind::Partitions => owned(&["0,2,5-7"]),
+        Kind::LogFilter => owned(&["debug,a=off"]),
+        Kind::NewField => owned(&["_land"]),
+        Kind::Extensions => owned(&["a=b,c=d"]),
+        Kind::Url => owned(&["https://login.example/token"]),
+        Kind::Boolean => owned(&["true", "false"]),
+        Kind::Secret => owned(&["secret"]),
     }
-    for values in [&values[..]].into_iter().chain(others) {
-        assert_round_trip(&load(Sources { flags: texts(values), ..Sources::default() }).unwrap());
+}
+
+#[test]
+fn every_key_is_read_and_survives_printing() {
+    // One word only; and files that are read at start, which have tests of their own as these sections have.
+    let not_here = ["pipeline.processor", "admin.token_file", "privacy.key_file"];
+    let tests_of_their_own = ["kafka.tls.", "kafka.sasl.", "admin.tls."];
+    let is_here = |key: &&Key| {
+        !not_here.contains(&key.path) && !tests_of_their_own.iter().any(|section| key.path.starts_with(section))
+    };
+    let load = |flags: &[(&str, &str)]| {
+        load(Sources { flags: texts(flags), hostname: Some("a-3".to_owned()), ..Sources::default() })
+    };
+    for key in KEYS.iter().filter(is_here) {
+        let with = WITH.iter().find(|(path, _)| key.path.starts_with(path)).map_or(&[][..], |(_, with)| with);
+        let without = load(with).unwrap();
+        let loaded: Vec<_> = values(key).iter().map(|text| load(&[with, &[(key.path, text)]].concat())).collect();
+        // Some of them contradict other keys; that any does something shows that the key has its field.
+        let changed: Vec<_> = loaded.iter().flatten().filter(|config| **config != without).collect();
+        assert!(!changed.is_empty(), "{} is not read: {loaded:?}", key.path);
+        changed.into_iter().for_each(assert_round_trip);
     }
     assert_round_trip(&Config::default());
 }
