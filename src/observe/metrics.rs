@@ -16,6 +16,7 @@ mod families;
 mod format;
 mod handles;
 mod since;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -29,14 +30,16 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub(super) use families::END_TO_END_BOUNDS;
-pub use families::Seconds;
+pub use families::{PartitionSeries, RouteMetrics, Seconds};
 pub use format::Format;
-pub use handles::{GeoIpMetrics, GroupMetrics, PartitionMetrics, RouteMetrics, is_time};
+pub use handles::{GeoIpMetrics, GroupMetrics, PartitionMetrics, is_time};
+pub use since::SecondsSince;
 
 use self::families::{
     BuildLabels, Families, GroupLabels, LimitLabels, PartitionLabels, ReasonLabels, ResultLabels, RetryLabels,
     RouteLabels, RuleLabels, TopicLabels,
 };
+use self::table::Bound;
 use super::histogram::DurationHistogram;
 use super::lock;
 use super::logs::writer::dropped;
@@ -72,7 +75,7 @@ impl Metrics {
     pub fn with(version: &str, collectors: Vec<Box<dyn Collector>>) -> Self {
         let mut registry = Registry::default();
         let ours = registry.sub_registry_with_prefix("login_pipeline");
-        let build = BuildLabels { version: version.to_owned(), rust: env!("CARGO_PKG_RUST_VERSION") };
+        let build = BuildLabels { version: version.into(), rust: env!("CARGO_PKG_RUST_VERSION") };
         ours.register("build", "The version of the program, and of Rust that it needs", Info::new(build));
         let families = Families::new(ours);
         for collector in collectors {
@@ -87,9 +90,14 @@ impl Metrics {
         }
         for reason in [Refusal::Token, Refusal::Host, Refusal::Tls] {
             let labels = ReasonLabels { reason: reason.as_str() };
-            let _ = metrics.inner.families.admin_refusals.get_or_create_owned(&labels);
+            let _ = metrics.inner.families.other.admin_refusals.get_or_create_owned(&labels);
         }
         metrics
+    }
+
+    /// Makes a series of each family that has labels, which are empty: for who describes all that there are.
+    pub fn touch(&self) {
+        self.inner.families.touch();
     }
 
     /// Everything as it is now, in this form.
@@ -112,61 +120,31 @@ impl Metrics {
     /// The metrics of one source partition. Its series go when the last handle to it is dropped.
     pub fn partition(&self, topic: &str, partition: i32) -> PartitionMetrics {
         let labels = PartitionLabels { topic: topic.into(), partition };
-        let of_topic = TopicLabels { topic: Arc::clone(&labels.topic) };
         // The lock is held until the series are there, or another handle's drop would take them.
         let mut handles = self.handles();
         *handles.entry(labels.clone()).or_default() += 1;
-        let families = &self.inner.families;
-        PartitionMetrics {
-            records_in: families.records_in.get_or_create_owned(&labels),
-            bytes_in: families.bytes_in.get_or_create_owned(&labels),
-            next_offset: families.next_offset.get_or_create_owned(&labels),
-            in_flight: families.in_flight.get_or_create_owned(&labels),
-            checkpoint_age: families.checkpoint_age.get_or_create_owned(&labels),
-            expired: families.expired.get_or_create_owned(&of_topic),
-            truncations: families.truncations.get_or_create_owned(&of_topic),
-            undecodable: families.undecodable.get_or_create_owned(&of_topic),
-            corrupt_batches: families.corrupt_batches.get_or_create_owned(&of_topic),
-            rewinds: families.rewinds.get_or_create_owned(&of_topic),
-            fetch: families.fetch.get_or_create_owned(&of_topic),
-            checkpoint: families.checkpoint.get_or_create_owned(&of_topic),
-            end_to_end: families.end_to_end.get_or_create_owned(&of_topic),
-            clock_skew: families.clock_skew.clone(),
-            labels,
-            metrics: self.clone(),
-        }
+        PartitionMetrics { series: self.inner.families.partition.bind(&labels), labels, metrics: self.clone() }
     }
 
     /// The counters of one route: `output`, `dead_letter`, `dropped`, or a configured topic.
     pub fn route(&self, route: &str) -> RouteMetrics {
-        let labels = RouteLabels { route: route.into() };
-        RouteMetrics {
-            records: self.inner.families.routed_records.get_or_create_owned(&labels),
-            bytes: self.inner.families.routed_bytes.get_or_create_owned(&labels),
-        }
+        self.inner.families.route.bind(&RouteLabels { route: route.into() })
     }
 
     /// Counts what a rule of routing decides about.
     pub fn rule(&self, name: &str) -> Counter {
-        self.inner.families.ruled.get_or_create_owned(&RuleLabels { rule: escaped(name).into() })
+        self.inner.families.other.ruled.get_or_create_owned(&RuleLabels { rule: escaped(name).into() })
     }
 
     /// The metrics of this process's membership in a consumer group.
     pub fn group(&self, group: &str) -> GroupMetrics {
         let labels = GroupLabels { group: escaped(group).into() };
-        let families = &self.inner.families;
-        GroupMetrics {
-            generation: families.group_generation.get_or_create_owned(&labels),
-            partitions: families.group_partitions.get_or_create_owned(&labels),
-            heartbeat_age: families.heartbeat_age.get_or_create_owned(&labels),
-            group: labels.group,
-            metrics: self.clone(),
-        }
+        GroupMetrics { series: self.inner.families.group.bind(&labels), group: labels.group, metrics: self.clone() }
     }
 
     /// The metrics of the database of countries.
     pub fn geoip(&self) -> GeoIpMetrics {
-        let families = &self.inner.families;
+        let families = &self.inner.families.other;
         let loads = |result| families.geoip_loads.get_or_create_owned(&ResultLabels { result });
         GeoIpMetrics {
             loads: loads("ok"),
@@ -179,37 +157,37 @@ impl Metrics {
 
     /// Counts the time for which brokers' quotas hold requests back.
     pub fn throttled(&self) -> Seconds {
-        self.inner.families.throttled.clone()
+        self.inner.families.other.throttled.clone()
     }
 
     /// How long writing one batch to `topic` takes, its acknowledgement included.
     pub fn produce(&self, topic: &str) -> DurationHistogram {
-        self.inner.families.produce.get_or_create_owned(&TopicLabels { topic: topic.into() })
+        self.inner.families.other.produce.get_or_create_owned(&TopicLabels { topic: topic.into() })
     }
 
     /// How long records of `topic` take, from their timestamp until they are acknowledged.
     pub fn end_to_end(&self, topic: &str) -> DurationHistogram {
-        self.inner.families.end_to_end.get_or_create_owned(&TopicLabels { topic: topic.into() })
+        self.inner.families.partition.end_to_end.get_or_create_owned(&TopicLabels { topic: topic.into() })
     }
 
     /// Counts dead letters. The reason is one of a closed set.
     pub fn dead(&self, reason: &'static str, count: u64) {
-        self.inner.families.dead.get_or_create(&ReasonLabels { reason }).inc_by(count);
+        self.inner.families.other.dead.get_or_create(&ReasonLabels { reason }).inc_by(count);
     }
 
     /// Counts that dead letters have passed a limit, one of a closed set.
     pub fn limit_passed(&self, limit: &'static str) {
-        self.inner.families.limits_passed.get_or_create(&LimitLabels { limit }).inc();
+        self.inner.families.other.limits_passed.get_or_create(&LimitLabels { limit }).inc();
     }
 
     /// Counts an attempt of `operation` that failed with an error of `class` and is made again.
     pub fn retry(&self, operation: &'static str, class: &'static str) {
-        self.inner.families.retries.get_or_create(&RetryLabels { operation, class }).inc();
+        self.inner.families.other.retries.get_or_create(&RetryLabels { operation, class }).inc();
     }
 
     /// Counts a request that the admin port refused.
     pub fn admin_refused(&self, reason: Refusal) {
-        self.inner.families.admin_refusals.get_or_create(&ReasonLabels { reason: reason.as_str() }).inc();
+        self.inner.families.other.admin_refusals.get_or_create(&ReasonLabels { reason: reason.as_str() }).inc();
     }
 
     fn handles(&self) -> MutexGuard<'_, HashMap<PartitionLabels, usize>> {

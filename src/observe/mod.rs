@@ -79,7 +79,8 @@ pub use http::{AdminServer, BindError, Limits};
 pub use login_event::distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
 pub use members::{Member, Members};
 pub use metrics::{
-    Counter, Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, RouteMetrics, Seconds, is_time,
+    Counter, Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, PartitionSeries, RouteMetrics, Seconds,
+    SecondsSince, is_time,
 };
 pub use operator::Refusal;
 pub use paused::{Pause, PauseBoard};

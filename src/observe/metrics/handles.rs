@@ -1,5 +1,6 @@
 //! What counts: handles bound to their labels.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +8,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::Metrics;
-use super::families::{PartitionLabels, RebalanceLabels};
-use super::since::SecondsSince;
-use crate::observe::histogram::DurationHistogram;
+use super::families::{GroupSeries, PartitionLabels, PartitionSeries, RebalanceLabels, RouteMetrics};
+use super::table::Bound;
 use crate::observe::timeline::{MarkKind, Timeline};
 use crate::record::Offset;
 
@@ -52,33 +52,17 @@ pub fn is_time(timestamp_ms: i64) -> bool {
 /// One source partition's metrics. Not cloned: when it goes, so do its series.
 #[derive(Debug)]
 pub struct PartitionMetrics {
-    /// Records read.
-    pub records_in: Counter,
-    /// Bytes of the keys and values read.
-    pub bytes_in: Counter,
-    /// How long fetches take. One series a topic.
-    pub fetch: DurationHistogram,
-    /// How long storing checkpoints takes. One series a topic.
-    pub checkpoint: DurationHistogram,
-    /// From a record's timestamp until it is acknowledged. One series a topic.
-    pub end_to_end: DurationHistogram,
-    /// Events whose time lies in the future. One series for all.
-    pub clock_skew: Counter,
-    /// Records that retention deleted before they were read. One series a topic.
-    pub expired: Counter,
-    /// How often a leader's log lacked what had been read of the one before. One series a topic.
-    pub truncations: Counter,
-    /// Fetches that rskafka could not decode, read again batch by batch. One series a topic.
-    pub undecodable: Counter,
-    /// Stretches of the log that can't be decoded, and were passed over. One series a topic.
-    pub corrupt_batches: Counter,
-    /// How often a policy sent the position back. One series a topic.
-    pub rewinds: Counter,
-    pub(super) next_offset: Gauge,
-    pub(super) in_flight: Gauge,
-    pub(super) checkpoint_age: SecondsSince,
+    pub(super) series: PartitionSeries,
     pub(super) labels: PartitionLabels,
     pub(super) metrics: Metrics,
+}
+
+impl Deref for PartitionMetrics {
+    type Target = PartitionSeries;
+
+    fn deref(&self) -> &PartitionSeries {
+        &self.series
+    }
 }
 
 impl PartitionMetrics {
@@ -125,12 +109,7 @@ impl Drop for PartitionMetrics {
             Some(others) if *others > 1 => *others -= 1,
             _ => {
                 handles.remove(&self.labels);
-                let families = &self.metrics.inner.families;
-                families.records_in.remove(&self.labels);
-                families.bytes_in.remove(&self.labels);
-                families.next_offset.remove(&self.labels);
-                families.in_flight.remove(&self.labels);
-                families.checkpoint_age.remove(&self.labels);
+                self.metrics.inner.families.partition.remove(&self.labels);
             }
         }
     }
@@ -139,9 +118,7 @@ impl Drop for PartitionMetrics {
 /// This process's membership in one consumer group.
 #[derive(Debug, Clone)]
 pub struct GroupMetrics {
-    pub(super) generation: Gauge,
-    pub(super) partitions: Gauge,
-    pub(super) heartbeat_age: SecondsSince,
+    pub(super) series: GroupSeries,
     pub(super) group: Arc<str>,
     pub(super) metrics: Metrics,
 }
@@ -149,33 +126,24 @@ pub struct GroupMetrics {
 impl GroupMetrics {
     /// The generation, or the member's epoch, as the coordinator last gave it.
     pub fn generation(&self, generation: i32) {
-        self.generation.set(generation.into());
+        self.series.generation.set(generation.into());
     }
 
     /// How many partitions this member has.
     pub fn assigned(&self, partitions: usize) {
-        self.partitions.set(i64::try_from(partitions).unwrap_or(i64::MAX));
+        self.series.partitions.set(i64::try_from(partitions).unwrap_or(i64::MAX));
     }
 
     /// The coordinator has answered now.
     pub fn heartbeat(&self) {
-        self.heartbeat_age.reset();
+        self.series.heartbeat_age.reset();
     }
 
     /// Counts a rebalance. The cause is one of a closed set.
     pub fn rebalanced(&self, cause: &'static str) {
         let labels = RebalanceLabels { group: Arc::clone(&self.group), cause };
-        self.metrics.inner.families.rebalances.get_or_create(&labels).inc();
+        self.metrics.inner.families.other.rebalances.get_or_create(&labels).inc();
     }
-}
-
-/// The counters of one route.
-#[derive(Debug, Clone)]
-pub struct RouteMetrics {
-    /// Records that went this way.
-    pub records: Counter,
-    /// Their bytes, as written.
-    pub bytes: Counter,
 }
 
 impl RouteMetrics {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// A gauge of the time since an event, worked out when it is asked for.
 #[derive(Debug, Clone)]
-pub(super) struct SecondsSince {
+pub struct SecondsSince {
     made: Instant,
     /// When the event last was, in milliseconds after `made`.
     last_millis: Arc<AtomicU64>,
