@@ -2,11 +2,8 @@
 
 use std::io::{self, Write};
 
-use serde::Serialize;
-
 /// The codec of written batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// None.
     None,

@@ -3,11 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ring::hmac;
-use serde::Serialize;
 
 /// What is written of an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IpPrivacy {
     /// The address.
     Keep,
@@ -20,8 +18,7 @@ pub enum IpPrivacy {
 }
 
 /// What is written of an id. There is no `truncate`: the first half of an id still tells people apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdPrivacy {
     /// The id.
     Keep,
