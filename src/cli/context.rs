@@ -4,11 +4,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_client::{Cluster, Options};
 use tokio_util::sync::CancellationToken;
 
 use super::runtime::{self, Ended};
 use super::{EXIT_FORCED, Patience, Settings};
-use crate::broker::wire::{Cluster, Options};
 use crate::config::Config;
 
 /// Why a command failed, to be told as it is.

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use kafka_client::pem;
 use serde::Serialize;
 
-use super::{Secret, pem, security};
+use super::{Secret, security};
 
 /// The shortest token: what is shorter can be guessed.
 pub const LEAST_TOKEN_BYTES: usize = 16;

@@ -6,7 +6,9 @@ use serde::Serialize;
 
 pub use crate::event::{IdPrivacy, IpPrivacy};
 
-use super::{Secret, pem, security};
+use kafka_client::pem;
+
+use super::{Secret, security};
 
 /// The shortest key, in bytes: a shorter one can be guessed, and with it every address.
 const SHORTEST_KEY: usize = 16;

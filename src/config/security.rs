@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use kafka_client::pem;
 use serde::Serialize;
 
-use super::{Extensions, Secret, TokenEndpoint, pem};
+use super::{Extensions, Secret, TokenEndpoint};
 
 /// How connections to the brokers are secured. The default is that they are not.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use kafka_client::Options;
 use rskafka::BackoffConfig;
 use rskafka::chrono::DateTime;
 use rskafka::client::Client;
@@ -16,8 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::{EventGenerator, GeneratedRecord, GeneratorConfig, InvalidRatio, RecordKind};
 use super::sender::Senders;
-use crate::broker::wire::{Options, Security};
-use crate::broker::{self, Secured};
+use crate::broker::{self, Secured, security};
 use crate::config;
 use crate::murmur2::partition_of;
 use crate::retry::ErrorClass;
@@ -296,9 +296,8 @@ fn connecting(options: &GenerateOptions) -> Options {
         request_timeout: ASK_TIMEOUT.min(options.patience),
         connections_max_idle: ASK_TIMEOUT,
         max_frame_bytes: LARGEST_ANSWER,
-        security: Arc::new(Security::new(&options.security, ASK_TIMEOUT.min(options.patience), ASK_TIMEOUT)),
-        throttled: Default::default(),
-        lately: Arc::default(),
+        security: Arc::new(security(&options.security, ASK_TIMEOUT.min(options.patience), ASK_TIMEOUT).0),
+        ..Options::default()
     }
 }
 

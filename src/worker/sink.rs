@@ -375,7 +375,7 @@ fn rejection(error: &Error, record: &RecordView<'_>) -> Rejection {
         true => "the record, which has no key",
         false => "the record",
     };
-    Rejection::record(reason(error), format!("the output topic refuses {which}: {}", error.cause))
+    Rejection::record(reason(error), format!("the output topic refuses {which}: {}", error.why()))
 }
 
 /// About what becomes of a whole batch: each record grows by some fields and a header.

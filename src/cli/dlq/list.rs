@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use kafka_client::plain::Plain;
+
 use super::chart::terminal_columns;
 use super::reading::{Log, Reading};
 use super::shown::{Layout, Shown};
@@ -10,7 +12,6 @@ use super::{Context, Failure, ListDlq, ShowDlq, for_people};
 use crate::cli::UsageError;
 use crate::dead_letter::Marks;
 use crate::event::Reason;
-use crate::plain::Plain;
 use crate::record::Offset;
 
 /// Longer than the name of any field that a reason of ours is about, in bytes.

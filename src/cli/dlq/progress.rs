@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kafka_client::{Coordinator, permit};
 use kafka_protocol::ResponseError;
 
 use super::args::{Again, Filter, Time};
 use super::filter::suffix_of;
 use super::standing::Standing;
 use super::{Context, Failure};
-use crate::broker::wire::Coordinator;
 use crate::broker::{Cause, Error};
 use crate::cli::UsageError;
 use crate::offsets::{Checkpoint, checkpoint, group_offset};
 use crate::record::Offset;
-use crate::tenure::Tenure;
 use crate::topic::TopicId;
 
 /// What the group keeps beside an offset where some before the position are open.
@@ -108,18 +107,16 @@ impl<'c> Progress<'c> {
             let blank = if offset.metadata.is_empty() { "" } else { " " };
             offset.metadata = format!("{}{blank}{OPEN}{note}", offset.metadata);
         }
-        let held = BTreeMap::from([(partition, (offset, Tenure::unlimited()))]);
+        let held = BTreeMap::from([(partition, (offset, permit::unlimited()))]);
         let on = || format!("{} for {topic}/{partition}", self.group);
         let commit = || async {
             let committed = self.coordinator.commit(&|| Ok(None), topic, &held).await?;
             let code = committed.into_values().find_map(Result::err);
-            code.map_or(Ok(()), |code| {
-                Err(Error { doing: "commit offsets of group", on: on(), cause: self.cause(code) })
-            })
+            code.map_or(Ok(()), |code| Err(Error::new("commit offsets of group", on(), self.cause(code))))
         };
         let stored = self.context.patiently(commit).await;
-        stored.map_err(|error| match error.downcast_ref() {
-            Some(Error { cause: Cause::Code(ResponseError::OffsetMetadataTooLarge), .. }) => {
+        stored.map_err(|error| match error.downcast_ref::<Error>() {
+            Some(refused) if refused.is(ResponseError::OffsetMetadataTooLarge) => {
                 format!("{error}; set the brokers' offset.metadata.max.bytes to 4096 or more").into()
             }
             _ => error,

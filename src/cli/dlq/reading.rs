@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kafka_client::{At, Isolation};
 use kafka_protocol::ResponseError;
 use tokio::time::{Instant, sleep};
 
 use super::{Context, Failure};
-use crate::broker::wire::{At, Isolation};
 use crate::broker::{Clients, Entry, Error, PartitionReader, ReaderConfig, Reserve, SourceBatch};
 use crate::config;
 use crate::record::Offset;
@@ -155,10 +155,14 @@ impl Context {
     }
 
     /// Asks until it is answered, or something is wrong that lasts.
-    pub async fn patiently<T, F: Future<Output = Result<T, Error>>>(&self, ask: impl Fn() -> F) -> Result<T, Failure> {
+    pub async fn patiently<T, E, F>(&self, ask: impl Fn() -> F) -> Result<T, Failure>
+    where
+        E: Into<Error>,
+        F: Future<Output = Result<T, E>>,
+    {
         let mut waiting = self.waiting();
         loop {
-            match ask().await {
+            match ask().await.map_err(Into::into) {
                 Ok(answer) => return Ok(answer),
                 Err(error) if error.is(ResponseError::UnknownTopicOrPartition) => return Err(error.into()),
                 Err(error) => waiting.after(error.class(), error).await?,
