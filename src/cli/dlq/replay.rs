@@ -14,6 +14,7 @@ use super::input::Input;
 use super::judge::Judge;
 use super::plan::{Fate, Plan, Rules, Tense, Way};
 use super::progress::{Progress, group_of};
+use super::scope::Scope;
 use super::standing::Standing;
 use super::targets::Targets;
 use super::work::{Ended, Work};
@@ -107,7 +108,8 @@ async fn prepare<'c>(
     }
     let mut input = Input::ask(args, context).await?;
     let group = group_of(args, rules.to(), &context.config.kafka.client_id, input.sha256())?;
-    let progress = Progress::open(group, context).await?;
+    let scope = Scope::of(args, rules.to(), input.sha256().is_some());
+    let progress = Progress::open(group, scope, context).await?;
     let mut standings = BTreeMap::new();
     for (partition, stretch) in &mut input.log.stretches {
         let standing = progress.standing(context.topic(), input.log.topic_id, *partition, *stretch).await?;
