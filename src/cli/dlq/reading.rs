@@ -12,7 +12,7 @@ use super::{Context, Failure};
 use crate::broker::wire::{At, Isolation};
 use crate::broker::{Clients, Entry, Error, PartitionReader, ReaderConfig, Reserve, SourceBatch};
 use crate::config;
-use crate::record::{Offset, TopicId};
+use crate::record::{Offset, Position, TopicId};
 use crate::retry::{ErrorClass, Policy};
 
 /// The topic as it was at the start.
@@ -53,14 +53,20 @@ impl Log {
 /// Reads one partition up to an offset.
 pub struct Reading<'c> {
     context: &'c Context,
+    partition: i32,
     reader: PartitionReader,
-    position: Offset,
+    position: Position,
     end: Offset,
 }
 
 impl<'c> Reading<'c> {
-    /// From `position` up to `end`.
-    pub fn new(context: &'c Context, partition: i32, (position, end): (Offset, Offset)) -> Self {
+    /// From `position` up to `end`, of the topic with this id, where it is known.
+    pub fn new(
+        context: &'c Context,
+        topic_id: Option<TopicId>,
+        partition: i32,
+        (position, end): (Offset, Offset),
+    ) -> Self {
         let kafka = &context.config.kafka;
         let source = config::Source {
             topic: context.topic().to_owned(),
@@ -73,39 +79,63 @@ impl<'c> Reading<'c> {
         let max_record_bytes = usize::try_from(i32::MAX).unwrap_or(usize::MAX);
         let reserve = Reserve::new(context.config.pipeline.max_in_flight_bytes.as_usize());
         let config = ReaderConfig { kafka, source: &source, rskafka_cannot: None, max_record_bytes };
-        let reader = PartitionReader::new(None, partition, clients, Arc::clone(&context.cluster), reserve, config);
-        Self { context, reader, position, end }
+        let reader = PartitionReader::new(topic_id, partition, clients, Arc::clone(&context.cluster), reserve, config);
+        Self { context, partition, reader, position: position.into(), end }
     }
 
     /// The next records; `None` at the end. The last batch may go on behind that: [`Reading::entries`]
     /// does not.
     ///
     /// # Errors
-    /// What lasts, or does not pass in time.
+    /// What lasts, or does not pass in time; where the log was cut before its end.
     pub async fn next(&mut self) -> Result<Option<SourceBatch>, Failure> {
         let most = self.context.config.source.max_fetch_bytes.as_usize();
         let mut waiting = self.context.waiting();
-        while self.position < self.end {
-            match self.reader.fetch(self.position.into(), most).await {
+        while self.position.offset < self.end {
+            match self.reader.fetch(self.position, most).await {
+                // The log went on when this began. A leader that was just elected may not tell of all of it yet.
+                Ok(batch) if batch.range.is_empty() => {
+                    waiting.after(ErrorClass::Transient, self.nothing().await).await?;
+                }
                 Ok(batch) => {
-                    self.position = batch.range.end;
+                    self.position = batch.end();
                     if !batch.is_empty() {
                         return Ok(Some(batch));
                     }
+                    waiting = self.context.waiting();
                 }
-                Err(error) if error.is(ResponseError::OffsetOutOfRange) => {
-                    // Retention was faster.
-                    let earliest = self.reader.earliest().await?;
-                    if earliest <= self.position {
-                        return Err(error.into());
-                    }
-                    tell!("login-pipeline: {} dead letters expired meanwhile", earliest.since(self.position));
-                    self.position = earliest;
-                }
+                Err(error) if error.is(ResponseError::OffsetOutOfRange) => match self.reader.earliest().await {
+                    Ok(earliest) if earliest > self.position.offset => self.expired(earliest),
+                    Ok(_) => return Err(self.nothing().await),
+                    Err(error) => waiting.after(error.class(), error).await?,
+                },
                 Err(error) => waiting.after(error.class(), error).await?,
             }
         }
         Ok(None)
+    }
+
+    /// Goes on where the log begins now: retention was faster.
+    fn expired(&mut self, earliest: Offset) {
+        let (topic, partition, first) = (self.context.topic(), self.partition, self.position.offset);
+        let behind = earliest.min(self.end);
+        tell!("login-pipeline: retention deleted {topic}/{partition} from {first} up to {behind} before it was read");
+        self.position = earliest.into();
+    }
+
+    /// Why nothing comes.
+    async fn nothing(&mut self) -> Failure {
+        let (topic, partition, at, end) = (self.context.topic(), self.partition, self.position.offset, self.end);
+        match self.reader.latest().await {
+            Ok(now) if now < end => format!(
+                "{topic}/{partition} was cut while it was read: it ended at {end} when this began, and ends at {now} now; \
+                 what lay between is deleted (by an unclean leader election, or with the topic, which was created anew); \
+                 start again"
+            )
+            .into(),
+            Ok(_) => format!("{topic}/{partition} gives nothing from {at} on, though it ends at {end}").into(),
+            Err(error) => error.into(),
+        }
     }
 
     /// The entries of a batch up to the end.
