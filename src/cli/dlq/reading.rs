@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kafka_protocol::ResponseError;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Context, Failure};
 use crate::broker::wire::{At, Isolation};
@@ -92,7 +93,7 @@ impl<'c> Reading<'c> {
         let most = self.context.config.source.max_fetch_bytes.as_usize();
         let mut waiting = self.context.waiting();
         while self.position.offset < self.end {
-            match self.reader.fetch(self.position, most).await {
+            match waiting.attempt(self.reader.fetch(self.position, most)).await? {
                 // The log went on when this began. A leader that was just elected may not tell of all of it yet.
                 Ok(batch) if batch.range.is_empty() => {
                     waiting.after(ErrorClass::Transient, self.nothing().await).await?;
@@ -104,11 +105,13 @@ impl<'c> Reading<'c> {
                     }
                     waiting = self.context.waiting();
                 }
-                Err(error) if error.is(ResponseError::OffsetOutOfRange) => match self.reader.earliest().await {
-                    Ok(earliest) if earliest > self.position.offset => self.expired(earliest),
-                    Ok(_) => return Err(self.nothing().await),
-                    Err(error) => waiting.after(error.class(), error).await?,
-                },
+                Err(error) if error.is(ResponseError::OffsetOutOfRange) => {
+                    match waiting.attempt(self.reader.earliest()).await? {
+                        Ok(earliest) if earliest > self.position.offset => self.expired(earliest),
+                        Ok(_) => return Err(self.nothing().await),
+                        Err(error) => waiting.after(error.class(), error).await?,
+                    }
+                }
                 Err(error) => waiting.after(error.class(), error).await?,
             }
         }
@@ -146,15 +149,28 @@ impl<'c> Reading<'c> {
     }
 }
 
-/// The pauses of what is tried again for a while.
+/// What is tried again for a while: the attempts, and the pauses between them, have one deadline.
 pub struct Waiting {
     pauses: crate::retry::Pauses,
     until: Instant,
+    patience: Duration,
+    /// Why the last attempt failed.
+    last: Option<Failure>,
     /// Whoever waits at a terminal is told why, once.
     is_told: bool,
 }
 
 impl Waiting {
+    /// One attempt, which ends at the deadline like all.
+    ///
+    /// # Errors
+    /// At the deadline: why the attempt before failed, where there was one.
+    pub async fn attempt<T>(&mut self, attempt: impl Future<Output = T>) -> Result<T, Failure> {
+        let patience = self.patience;
+        let late = || format!("no broker gave an answer within {}", humantime::format_duration(patience)).into();
+        timeout_at(self.until, attempt).await.map_err(|_| self.last.take().unwrap_or_else(late))
+    }
+
     /// Waits after an error of this class, where it may pass.
     ///
     /// # Errors
@@ -168,7 +184,8 @@ impl Waiting {
             tell!("login-pipeline: {error}; trying again for {} s", left.as_secs().max(1));
             self.is_told = true;
         }
-        sleep(self.pauses.after(class)).await;
+        sleep(self.pauses.after(class).min(left)).await;
+        self.last = Some(error);
         Ok(())
     }
 }
@@ -179,6 +196,8 @@ impl Context {
         Waiting {
             pauses: Policy::new(&self.config.retry).pauses(),
             until: Instant::now() + self.patience,
+            patience: self.patience,
+            last: None,
             is_told: false,
         }
     }
@@ -187,11 +206,44 @@ impl Context {
     pub async fn patiently<T, F: Future<Output = Result<T, Error>>>(&self, ask: impl Fn() -> F) -> Result<T, Failure> {
         let mut waiting = self.waiting();
         loop {
-            match ask().await {
+            match waiting.attempt(ask()).await? {
                 Ok(answer) => return Ok(answer),
                 Err(error) if error.is(ResponseError::UnknownTopicOrPartition) => return Err(error.into()),
                 Err(error) => waiting.after(error.class(), error).await?,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::wire::{Cluster, Options};
+    use crate::config::Config;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn context() -> Context {
+        let config = Config::default();
+        let cluster = Arc::new(Cluster::new(Options::from(&config.kafka)));
+        Context { config, cluster, patience: PATIENCE }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_and_pauses_have_one_deadline() {
+        let context = context();
+        let begun = Instant::now();
+        // The second one would end long after.
+        let slow = || async {
+            sleep(PATIENCE * 9 / 10).await;
+            Err::<(), _>(Error::code("ask", "x", ResponseError::LeaderNotAvailable))
+        };
+        let error = context.patiently(slow).await.unwrap_err();
+        assert_eq!(begun.elapsed(), PATIENCE);
+        assert!(error.to_string().contains("LeaderNotAvailable"), "{error}");
+
+        let begun = Instant::now();
+        let error = context.patiently(std::future::pending::<Result<(), Error>>).await.unwrap_err();
+        assert_eq!((begun.elapsed(), &*error.to_string()), (PATIENCE, "no broker gave an answer within 10s"));
     }
 }
