@@ -27,7 +27,7 @@ async fn two_batches() -> Sandbox {
 const SMALL: [&str; 4] = ["--source.max_fetch_bytes", "1KiB", "--timeout", "2s"];
 
 async fn ended(command: impl Future<Output = Output>) -> Output {
-    timeout(PATIENCE, command).await.expect("it never ends")
+    timeout(PATIENCE, command).await.unwrap()
 }
 
 async fn until(what: &str, is_so: impl Fn() -> bool) {

@@ -189,8 +189,8 @@ impl<'c> Work<'c> {
             return ended;
         };
         let stored = timeout(LAST_STORE, storing).await;
-        if !matches!(stored, Ok(Ok(()))) {
-            let (topic, written) = (self.context.topic(), unstored.written);
+        let (topic, written) = (self.context.topic(), unstored.written);
+        if written > 0 && !matches!(stored, Ok(Ok(()))) {
             return Err(format!(
                 "{error}; nor could it be stored how far {topic}/{partition} is: the next run writes {written} records \
                  of it again"
