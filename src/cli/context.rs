@@ -30,7 +30,7 @@ impl Context {
     /// # Errors
     /// All the problems that it has.
     pub fn load(settings: &Settings, patience: Patience) -> Result<Self, Failure> {
-        let mut config = settings.load()?;
+        let mut config = settings.load_without_key()?;
         patience.limit(&mut config);
         let cluster = Arc::new(Cluster::new(Options::from(&config.kafka)));
         Ok(Self { cluster, config, patience: patience.duration() })

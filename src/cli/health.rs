@@ -46,7 +46,7 @@ pub(super) struct Own {
 /// # Errors
 /// Where the configuration is wrong, or does not tell the port.
 pub(super) fn own(settings: &Settings) -> Result<Own, Box<dyn std::error::Error>> {
-    let admin = settings.load()?.admin;
+    let admin = settings.load_without_key()?.admin;
     if admin.listen.port() == 0 {
         return Err("admin.listen has port 0: which one the instance took is not known here".into());
     }

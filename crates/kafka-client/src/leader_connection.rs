@@ -11,18 +11,22 @@
 //! answered after that: what is asked once, when the link is opened, holds for as long as it is open.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use kafka_records::record::Position;
+use tokio::time::Instant;
 
 use super::fetch::{self, Ask, Fetched};
 use super::{Cluster, Connection, leader_epochs};
 use crate::admission::{Admission, Reserve};
 use crate::{Cause, Error};
 
-/// So often whoever leads in an earlier epoch than the position's is taken for one that has been deposed and does not
-/// know. Beyond that, the position is taken for another log's: of a topic that was made anew, say, where topics have no ids.
-const DOUBTS: u32 = 10;
+/// For so long whoever leads in an earlier epoch than the position's is taken for one that has been deposed and does not
+/// know: longer than a broker is without its session before others see it gone (9 s, 18 s with ZooKeeper) and have told
+/// each other. Beyond that, the position is taken for another log's: of a topic that was made anew, say, where topics have
+/// no ids. A time, since how often it is tried meanwhile depends on `retry.*`.
+const DOUBTED_FOR: Duration = Duration::from_secs(30);
 
 /// See the module. Connected when first used, and anew whenever that is of use.
 #[derive(Debug)]
@@ -30,8 +34,8 @@ pub struct FetchLink {
     cluster: Arc<Cluster>,
     admission: Arc<Admission>,
     leader: Option<Leader>,
-    /// How often in a row a leader was doubted, see [`DOUBTS`].
-    doubts: u32,
+    /// Since when each leader was doubted, see [`DOUBTED_FOR`].
+    doubted_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -44,7 +48,7 @@ impl FetchLink {
     /// Connects to nothing yet. An answer that is larger than was asked for waits for memory of the
     /// reserve.
     pub fn new(cluster: Arc<Cluster>, reserve: Reserve) -> Self {
-        Self { cluster, admission: Arc::new(Admission::new(reserve)), leader: None, doubts: 0 }
+        Self { cluster, admission: Arc::new(Admission::new(reserve)), leader: None, doubted_since: None }
     }
 
     /// Whether the next fetch goes over the connection that is there.
@@ -63,8 +67,8 @@ impl FetchLink {
         self.leader = None;
         let (connection, epoch) = self.cluster.open_leader(topic, partition, &self.admission).await?;
         let is_deposed = position.leader_epoch.zip(epoch).is_some_and(|(read, leads)| read > leads);
-        self.doubts = if is_deposed { self.doubts.saturating_add(1) } else { 0 };
-        if (1..=DOUBTS).contains(&self.doubts) {
+        self.doubted_since = is_deposed.then(|| self.doubted_since.unwrap_or_else(Instant::now));
+        if self.doubted_since.is_some_and(|since| since.elapsed() < DOUBTED_FOR) {
             self.cluster.forget_leader(topic, partition);
             let on = format!("{topic}/{partition}");
             return Err(Error::code(leader_epochs::DOING, on, ResponseError::UnknownLeaderEpoch));

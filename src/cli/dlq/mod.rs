@@ -20,6 +20,7 @@ mod plan;
 mod progress;
 mod reading;
 mod replay;
+mod scope;
 mod shown;
 mod standing;
 mod state;

@@ -207,19 +207,27 @@ async fn a_leader_that_has_been_deposed_and_does_not_know_truncates_nothing() {
     let mut link = FetchLink::new(Arc::clone(&cluster), Reserve::new(1 << 20));
     let position = Position { offset: Offset(10), leader_epoch: Some(6) };
     let doubted = async |link: &mut FetchLink| {
-        for _ in 0..10 {
+        // However often it is asked.
+        for _ in 0..50 {
             let error = link.open("t", 0, position).await.unwrap_err();
             assert!(error.is(ResponseError::UnknownLeaderEpoch) && error.class() == ErrorClass::Transient, "{error}");
         }
     };
+    let half_a_minute = async || {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(30)).await;
+        tokio::time::resume();
+    };
     doubted(&mut link).await;
+    half_a_minute().await;
     lead(7);
     link.open("t", 0, position).await.unwrap();
     assert!(link.is_open());
     lead(5);
     cluster.forget_leader("t", 0);
     doubted(&mut link).await;
-    // So many can't be one that does not know: it is another log.
+    half_a_minute().await;
+    // Nobody does not know for so long: it is another log.
     let error = link.open("t", 0, position).await.unwrap_err();
     let diverged = Position { offset: Offset(8), leader_epoch: Some(5) };
     assert!(matches!(error.cause, Cause::Truncated { diverged: Some(at), .. } if at == diverged), "{error}");
