@@ -15,7 +15,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use login_pipeline::broker::wire::{Cluster, Options};
+use kafka_client::{Cluster, Options};
 use login_pipeline::broker::{Clients, PartitionReader, ReaderConfig, Reserve};
 use login_pipeline::config::{Config, Sources};
 

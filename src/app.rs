@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use kafka_client::{Cluster, Coordinator, Options};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::assignment::{Assigned, AssignmentError, Changes, Topics, fixed, group};
-use crate::broker::wire::{self, Cluster, Coordinator};
-use crate::broker::{Admin, Clients, Ends, PartitionReader, ReaderConfig, Reserve, Watch, Writer};
+use crate::broker::{self, Admin, Clients, Ends, PartitionReader, ReaderConfig, Reserve, Watch, Writer, options};
 use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, ProcessorKind, StartAt};
 use crate::dead_letter::Envelope;
 use crate::geoip::{Countries, CountryFile};
@@ -170,9 +170,9 @@ impl App {
             // Read before the first record is. Ends with the token.
             countries.keep_fresh(file, config.enrich.geoip.check_interval, watched_until.clone()).await;
         }
-        let throttled = observe.metrics.throttled();
-        let cluster = Arc::new(Cluster::new(wire::Options { throttled, ..wire::Options::from(&config.kafka) }));
-        if let Some(tokens) = &cluster.options().security.tokens {
+        let (options, tokens) = options(&config.kafka);
+        let cluster = Arc::new(Cluster::new(Options { meter: Arc::new(observe.metrics.clone()), ..options }));
+        if let Some(tokens) = &tokens {
             tokens.count_in(&observe.metrics);
         }
         let clients = Arc::new(Clients::new(cluster.options(), config.source.max_fetch_bytes.as_usize()));
@@ -310,7 +310,9 @@ async fn tell_members(group: Arc<Coordinator>, members: Members) {
         match group.describe().await {
             Ok(found) => members.tell(found.map_or_else(Vec::new, |found| found.who)),
             // Whoever needs the coordinator says that it fails; here, what was known stays.
-            Err(error) => debug!(%error, "the members of the group can't be told on the page"),
+            Err(error) => {
+                debug!(error = %broker::Error::from(error), "the members of the group can't be told on the page")
+            }
         }
         tokio::time::sleep(MEMBERS_REST).await;
     }

@@ -11,30 +11,7 @@ use backoff::backoff::Backoff;
 
 use crate::config;
 
-/// What an error means for whoever would try again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorClass {
-    /// It passes by itself: a leader moves, a broker restarts. Nothing was done.
-    Transient,
-    /// It lasts until someone mends it: a permission, a missing topic.
-    Fatal,
-    /// The answer was lost: the request may have had its effect.
-    Ambiguous,
-    /// The data itself can't be handled, and never will be by trying again.
-    Poison,
-}
-
-impl ErrorClass {
-    /// The word in metric labels and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Transient => "transient",
-            Self::Fatal => "fatal",
-            Self::Ambiguous => "ambiguous",
-            Self::Poison => "poison",
-        }
-    }
-}
+pub use kafka_client::ErrorClass;
 
 /// How pauses grow: exponentially, with jitter, up to a longest one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

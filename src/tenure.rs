@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kafka_client::Permit;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -17,15 +18,24 @@ const LEASE_POLL: Duration = Duration::from_millis(50);
 
 /// One partition's tenure. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct Tenure {
+pub struct Tenure(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     ended: CancellationToken,
     lease: Lease,
+}
+
+impl Permit for Inner {
+    fn holds(&self) -> bool {
+        !self.ended.is_cancelled() && self.lease.holds()
+    }
 }
 
 impl Tenure {
     /// A tenure under a lease.
     pub fn under(lease: &Lease) -> Self {
-        Self { ended: CancellationToken::new(), lease: lease.clone() }
+        Self(Arc::new(Inner { ended: CancellationToken::new(), lease: lease.clone() }))
     }
 
     /// One that lasts until it is ended.
@@ -36,22 +46,27 @@ impl Tenure {
     /// One within this: it ends with it at the latest, and alone before. What a worker leaves behind that
     /// died ends with the worker's.
     pub fn part(&self) -> Self {
-        Self { ended: self.ended.child_token(), lease: self.lease.clone() }
+        Self(Arc::new(Inner { ended: self.0.ended.child_token(), lease: self.0.lease.clone() }))
     }
 
     /// Ends it for ever.
     pub fn end(&self) {
-        self.ended.cancel();
+        self.0.ended.cancel();
     }
 
     /// Whether it has not ended and its lease has not run out.
     pub fn holds(&self) -> bool {
-        !self.ended.is_cancelled() && self.lease.holds()
+        self.0.holds()
+    }
+
+    /// What the client looks at before it writes.
+    pub fn permit(&self) -> Arc<dyn Permit> {
+        Arc::clone(&self.0) as Arc<dyn Permit>
     }
 
     /// Whether it has ended for ever; a lease that ran out is no end.
     pub fn has_ended(&self) -> bool {
-        self.ended.is_cancelled()
+        self.0.ended.is_cancelled()
     }
 
     /// Returns at once while it holds, else when its lease is renewed; never once it has ended.
@@ -63,7 +78,7 @@ impl Tenure {
 
     /// Waits for its end. A lease that ran out is no end: it may be renewed.
     pub async fn ended(&self) {
-        self.ended.cancelled().await;
+        self.0.ended.cancelled().await;
     }
 }
 

@@ -6,8 +6,8 @@ mod support;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use kafka_client::{Cluster, Options};
 use kafka_records::batch::{BatchBuilder, Outgoing};
-use login_pipeline::broker::wire::{Cluster, Options};
 use login_pipeline::config::{Compression, Config};
 use login_pipeline::record::{Header, Headers};
 use support::kafka::KafkaCluster;

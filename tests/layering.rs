@@ -17,9 +17,8 @@ const LAYERS: &[&[&str]] = &[
     &["dead_letter", "generator", "geoip", "offsets", "tracker"],
     &["broker"],
     &["observe"],
-    &["audit", "dial", "followed", "http_client", "retry", "tenure"],
+    &["audit", "http_client", "retry", "tenure"],
     &["config"],
-    &["plain"],
 ];
 
 fn layer_of(module: &str) -> Option<usize> {

@@ -9,8 +9,8 @@ use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_client::{Cluster, Options};
 use kafka_records::batch::{BatchBuilder, Outgoing};
-use login_pipeline::broker::wire::{Cluster, Options};
 use login_pipeline::config::{Compression, Config};
 use login_pipeline::observe::Health;
 use login_pipeline::offsets::{Checkpoint, Missing, OffsetStore, StoreError, TopicError, TopicSettings, TopicStore};

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kafka_client::Topic;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::warn;
 
 use super::{Assigned, AssignmentError, Change, Changes, FirstSight, Reporter, Topics};
-use crate::broker::wire::Topic;
 use crate::broker::{Trouble, Watch};
 use crate::config::AssignmentMode;
 use crate::tenure::Tenure;

@@ -1,6 +1,7 @@
 //! The source topic as the brokers describe it, and the topics made that are missing.
 
-use crate::broker::wire::Topic;
+use kafka_client::Topic;
+
 use crate::broker::{Admin, Error};
 use crate::config::{self, CreateTopics};
 use crate::topic::TopicId;

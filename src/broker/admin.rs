@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use kafka_client::{Cluster, NewTopic, Shortfall, Topic};
 use kafka_protocol::ResponseError;
 use tracing::{info, warn};
 
 use super::Error;
-use super::wire::{Cluster, NewTopic, Shortfall, Topic};
 
 /// Asks about topics and creates them.
 #[derive(Debug)]
@@ -26,7 +26,8 @@ impl Admin {
     /// Where no broker answers, or the topic is not there or not for us.
     pub async fn topic(&self, name: &str) -> Result<Topic, Error> {
         let found = self.cluster.topics(&[name]).await?.remove(name);
-        found.unwrap_or_else(|| Err(Error::code("look up topic", name, ResponseError::UnknownTopicOrPartition)))
+        let unknown = || Error::code("look up topic", name, ResponseError::UnknownTopicOrPartition);
+        Ok(found.ok_or_else(unknown)??)
     }
 
     /// Makes sure that a topic is there, with the given partitions and replicas where it is not;
@@ -50,7 +51,7 @@ impl Admin {
                 Ok(())
             }
             Err(error) if error.is(ResponseError::TopicAlreadyExists) => Ok(()), // another instance was faster
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 }

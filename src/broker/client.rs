@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use kafka_client::dial;
+use kafka_client::{LastUse, Options};
 use rskafka::BackoffConfig;
 use rskafka::client::Client;
 use rskafka::client::error::Error as RskafkaError;
@@ -15,9 +17,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::secured::Secured;
-use super::wire::{LastUse, Options};
 use super::{Cause, Error};
-use crate::dial;
 
 /// Kafka's default of `message.max.bytes`, and more.
 const USUAL_BATCH_BYTES: usize = 1 << 20;
@@ -136,10 +136,15 @@ impl Clients {
     pub async fn partition(&self, topic: &str, partition: i32) -> Result<Partition, Error> {
         loop {
             match self.connect_to(topic, partition).await {
-                Err(Error { cause: Cause::FrameTooLarge { actual, .. }, .. }) if self.takes_lists_of(actual) => {}
+                Err(error) if self.takes_longer_lists(&error) => {}
                 connected => return connected,
             }
         }
+    }
+
+    /// Whether an answer was too large, and is taken from now on.
+    fn takes_longer_lists(&self, error: &Error) -> bool {
+        matches!(error.cause, Cause::FrameTooLarge { actual, .. } if self.takes_lists_of(actual))
     }
 
     /// Takes lists of topics of so many bytes from now on, and some more; false where `kafka.max_frame_bytes` does not
@@ -153,7 +158,7 @@ impl Clients {
         let (client, secured) = self.secured_client().await?;
         let no_room = |error: std::io::Error| Cause::Connect(error.to_string());
         let on = format!("{topic}/{partition}");
-        let failed = |cause| Error { doing: "connect to the leader of", on: on.clone(), cause };
+        let failed = |cause| Error::new("connect to the leader of", on.clone(), cause);
         dial::room_for_one().map_err(no_room).map_err(failed)?;
         let connect = rskafka_calls::partition_client(&client, topic, partition, UnknownTopicHandling::Error);
         let connected = within(self.options.connect_timeout, "find the leader of", &on, connect).await;
@@ -201,6 +206,6 @@ pub(super) async fn within<T>(
     match timeout(deadline, call).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(Error::from_rskafka(doing, on, &error)),
-        Err(_) => Err(Error { doing, on: on.to_owned(), cause: Cause::Timeout(deadline) }),
+        Err(_) => Err(Error::new(doing, on.to_owned(), Cause::Timeout(deadline))),
     }
 }

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use kafka_client::Cluster;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Error;
-use super::wire::Cluster;
 use crate::observe::StatusBoard;
 use crate::record::Offset;
 
@@ -40,7 +40,7 @@ pub struct Ends {
 }
 
 /// A request to a node about a topic's partitions, and what came of it.
-type Asked = (i32, String, Result<BTreeMap<i32, Result<Offset, Error>>, Error>);
+type Asked = (i32, String, Result<BTreeMap<i32, Result<Offset, kafka_client::Error>>, Error>);
 
 impl Ends {
     /// For the partitions of this board.
@@ -80,7 +80,7 @@ impl Ends {
                 let led = match self.cluster.leaders_of(&topic, &partitions).await {
                     Ok(led) => led,
                     Err(error) => {
-                        said.say(&topic, &error);
+                        said.say(&topic, &error.into());
                         continue;
                     }
                 };
@@ -97,17 +97,17 @@ impl Ends {
         let cluster = Arc::clone(&self.cluster);
         let asking = async move {
             let told = cluster.high_watermarks(node, &topic, &partitions).await;
-            let _ = answers.send((node, topic, told)); // nobody waits for it at the end
+            let _ = answers.send((node, topic, told.map_err(Error::from))); // nobody waits for it at the end
         };
         tokio::spawn(asking.boxed());
     }
 
-    fn tell(&self, topic: &str, told: BTreeMap<i32, Result<Offset, Error>>) {
+    fn tell(&self, topic: &str, told: BTreeMap<i32, Result<Offset, kafka_client::Error>>) {
         let known = told.into_iter().filter_map(|(partition, told)| match told {
             Ok(offset) => Some((partition, offset)),
             // Leaders change; the next time another is asked.
             Err(error) => {
-                debug!(topic, partition, %error, "lag is not known for now");
+                debug!(topic, partition, error = %Error::from(error), "lag is not known for now");
                 None
             }
         });

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_client::producer::{Producer, Verdict, sequence_after};
 use kafka_protocol::ResponseError;
 use kafka_records::batch::{BatchBuilder, Finished, Stamp, restamped};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::producer::{Producer, Verdict, sequence_after};
 use super::writer::Writer;
 use super::{Cause, Destination, Ending, Error, Trouble};
 use crate::observe::count;
@@ -150,17 +150,18 @@ impl<'w> Lane<'w> {
             if let Some(stamp) = self.producer.stamp(self.to) {
                 return stamp;
             }
-            let _asking = self.producer.asking.lock().await;
+            let _asking = self.producer.turn_to_ask().await;
             if self.producer.stamp(self.to).is_some() {
                 continue;
             }
             match self.writer.cluster().init_producer_id().await {
                 Ok(id) => self.producer.identified(id),
                 Err(error) if are_no_ids_given(&error) => {
+                    let error = Error::from(error);
                     warn!(%error, "no idempotence: a batch whose answer is lost may be written twice");
                     self.producer.refused();
                 }
-                Err(error) => self.pause(&error).await,
+                Err(error) => self.pause(&error.into()).await,
             }
         }
     }
@@ -172,6 +173,6 @@ impl<'w> Lane<'w> {
 }
 
 /// Whether brokers are too old for idempotence, or don't let this client have it.
-fn are_no_ids_given(error: &Error) -> bool {
+fn are_no_ids_given(error: &kafka_client::Error) -> bool {
     error.is(ResponseError::ClusterAuthorizationFailed) || matches!(error.cause, Cause::Unsupported(_))
 }

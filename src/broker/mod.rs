@@ -1,35 +1,35 @@
-//! All that speaks Kafka. [`PartitionReader`] reads through rskafka's partition clients or through
-//! [`wire`], a small client of our own, which also reads what those can't, and writes.
+//! What this program does with Kafka beyond its client: reading by rskafka or by the wire, writing batches until they
+//! are acknowledged, retries and who hears of them, tokens, and what to do about an error.
 
 mod admin;
 mod chorus;
 mod client;
-mod ending;
 mod ends;
 mod error;
 mod lane;
-mod producer;
+mod options;
 mod reader;
-mod reserve;
+#[cfg(test)]
+mod scripted;
 mod secured;
+mod tls_words;
 mod token;
-mod transaction;
 mod trouble;
-pub mod wire;
 mod writer;
 
 pub use admin::Admin;
 pub use client::{Clients, Partition};
-pub use ending::Ending;
 pub use ends::Ends;
-pub use error::{Cause, Error};
+pub use error::{Cause, Error, Why};
+pub use kafka_client::admission::Reserve;
+pub use kafka_client::concurrent_transactions::Ending;
+pub use kafka_client::producer::Producer;
+pub use kafka_client::transaction::{Failure, Request as TransactionRequest, Transaction, is_fenced};
 pub use kafka_records::output::{Destination, Expected, OutputBatch, Part};
-pub use producer::Producer;
+pub use options::{options, security};
 pub use reader::{Entry, PartitionReader, ReaderConfig, SourceBatch};
-pub use reserve::Reserve;
 pub use secured::Secured;
+pub(crate) use tls_words::ADMIN_PORT;
 pub use token::{TokenError, Tokens};
-pub use transaction::{Failure, Request as TransactionRequest, Transaction, is_fenced};
 pub use trouble::{Trouble, Watch, within};
-pub(crate) use wire::tls::{ADMIN_PORT, said as tls_said};
 pub use writer::{DEAD_LETTER, OUTPUT, Refused, Writer, Written};

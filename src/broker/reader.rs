@@ -21,11 +21,11 @@ use by_wire::WireReader;
 
 use super::Error;
 use super::client::{Clients, RskafkaSlot};
-use super::reserve::Reserve;
-use super::wire::{At, Cluster};
 use crate::config::{self, ReaderKind};
 use crate::record::{Offset, Position};
 use crate::topic::TopicId;
+use kafka_client::admission::Reserve;
+use kafka_client::{At, Cluster};
 
 /// The least time between two fetches where the first brought nothing.
 const LEAST_WAIT: Duration = Duration::from_millis(10);

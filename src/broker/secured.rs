@@ -12,14 +12,13 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
+use kafka_client::{Connection, Options, Sasl, SaslMechanism, Security};
 use rskafka::BackoffConfig;
 use rskafka::client::{ClientBuilder, Credentials, OauthBearerCredentials, OauthCallback, SaslConfig};
 use rustls::ClientConfig;
 use tokio::time::Instant;
 
-use super::wire::{Connection, Options, Security};
 use super::{Cause, Error};
-use crate::config::{Sasl, SaslMechanism};
 
 /// What a client of rskafka's was secured by.
 #[derive(Debug, Clone)]
@@ -36,7 +35,7 @@ impl Secured {
     pub async fn builder(options: &Options, backoff: BackoffConfig) -> Result<(ClientBuilder, Self), Error> {
         let security = &options.security;
         let Security { tls, sasl, .. } = &**security;
-        let failed = |cause| Error { doing: "connect to", on: options.bootstrap.join(","), cause };
+        let failed = |cause| Error::new("connect to", options.bootstrap.join(","), cause);
         let proven = probe(options).await?;
         let spent_at = proven.used_at();
         let tls = tls.as_ref().map(|tls| tls.current()).transpose().map_err(failed)?;
@@ -50,7 +49,7 @@ impl Secured {
             builder = builder.tls_config(Arc::clone(tls));
         }
         if let Some(sasl) = sasl {
-            builder = builder.sasl_config(sasl_config(sasl, security).map_err(|why| failed(Cause::Sasl(why)))?);
+            builder = builder.sasl_config(sasl_config(sasl).map_err(failed)?);
         }
         Ok((builder, Self { tls, spent_at }))
     }
@@ -75,24 +74,22 @@ impl Secured {
 /// A connection to the first broker that lets us in.
 async fn probe(options: &Options) -> Result<Connection, Error> {
     let open = |address: String| async move { Connection::open(&address, options).await };
-    options.ask_any(options.bootstrap.clone(), open).await
+    Ok(options.ask_any(options.bootstrap.clone(), open).await?)
 }
 
-fn sasl_config(sasl: &Sasl, security: &Arc<Security>) -> Result<SaslConfig, String> {
-    let credentials = || {
-        let username = sasl.username.clone().unwrap_or_default();
-        Ok::<_, String>(Credentials::new(username, sasl.password()?.expose().to_owned()))
-    };
-    Ok(match sasl.mechanism.ok_or("kafka.sasl.mechanism is not set")? {
+fn sasl_config(Sasl { mechanism, credentials: own }: &Sasl) -> Result<SaslConfig, Cause> {
+    let credentials =
+        || Ok::<_, Cause>(Credentials::new(own.username().to_owned(), own.password()?.expose().to_owned()));
+    Ok(match mechanism {
         SaslMechanism::Plain => SaslConfig::Plain(credentials()?),
         SaslMechanism::ScramSha256 => SaslConfig::ScramSha256(credentials()?),
         SaslMechanism::ScramSha512 => SaslConfig::ScramSha512(credentials()?),
         SaslMechanism::OauthBearer => {
-            let security = Arc::clone(security);
+            let credentials = Arc::clone(own);
             let callback: OauthCallback = Arc::new(move || {
-                let security = Arc::clone(&security);
+                let credentials = Arc::clone(&credentials);
                 async move {
-                    match security.token().await {
+                    match credentials.token().await {
                         Ok(token) => Ok(token.expose().to_owned()),
                         // By its type, the error is known again.
                         Err(Cause::Token(error)) => Err(error.into()),
@@ -101,7 +98,7 @@ fn sasl_config(sasl: &Sasl, security: &Arc<Security>) -> Result<SaslConfig, Stri
                 }
                 .boxed()
             });
-            let bearer_kvs = sasl.extensions.pairs().to_vec();
+            let bearer_kvs = own.extensions().to_vec();
             SaslConfig::Oauthbearer(OauthBearerCredentials { callback, authz_id: None, bearer_kvs })
         }
     })

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
+use kafka_client::producer::Uncounted;
+use kafka_client::{Cluster, Produced};
 use kafka_protocol::ResponseError;
 use kafka_records::batch::ProducerId;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::lane::{Lane, Unwritten};
-use super::producer::Uncounted;
-use super::wire::{Cluster, Produced};
 use super::{Destination, Error, OutputBatch, Part, Producer, Trouble, Watch};
 use crate::config::{Compression, Config};
 use crate::observe::{DurationHistogram, Observe, RouteMetrics};
@@ -154,10 +154,7 @@ impl Writer {
         let names: Vec<_> = self.topics.iter().map(|topic| &*topic.name).collect();
         let mut found: HashMap<_, _> = self.cluster.topics(&names).await?;
         let unknown = |name: &str| Error::code("look up topic", name, ResponseError::UnknownTopicOrPartition);
-        names
-            .iter()
-            .map(|name| Ok(found.remove(*name).unwrap_or_else(|| Err(unknown(name)))?.partition_count()))
-            .collect()
+        names.iter().map(|name| Ok(found.remove(*name).ok_or_else(|| unknown(name))??.partition_count())).collect()
     }
 
     /// Writes a whole output batch: partitions side by side, and to each one batch after another.
@@ -213,7 +210,9 @@ impl Writer {
         tenure: &Tenure,
     ) -> Result<Produced, Error> {
         let name = &self.topics[to.topic].name;
-        self.cluster.produce_under(tenure, producer.within(), name, to.partition, batch, self.request_timeout).await
+        let permit = tenure.permit();
+        let within = producer.within();
+        Ok(self.cluster.produce_under(&permit, within, name, to.partition, batch, self.request_timeout).await?)
     }
 
     /// Counts what is written, at once or, within a transaction, when that is committed.
@@ -241,7 +240,7 @@ impl Writer {
 
     /// The number of the last record that a producer is known to have written there.
     pub(super) async fn last_sequence(&self, to: Destination, of: ProducerId) -> Result<Option<i32>, Error> {
-        self.cluster.last_sequence(&self.topics[to.topic].name, to.partition, of).await
+        Ok(self.cluster.last_sequence(&self.topics[to.topic].name, to.partition, of).await?)
     }
 
     pub(super) fn trouble(&self, to: Destination) -> Trouble {

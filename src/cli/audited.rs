@@ -1,5 +1,6 @@
 //! Which commands leave lines in the audit: those that write records or offsets by hand, or show personal data.
 
+use std::iter;
 use std::process::ExitCode;
 
 use super::Out;
@@ -8,6 +9,7 @@ use super::dlq::{Again, DlqAction};
 use super::offsets::OffsetsAction;
 use crate::audit;
 use crate::config::Config;
+use crate::stages::Routes;
 
 /// A command that is being carried out. It has a line already, since it may be killed before it ends.
 #[derive(Debug)]
@@ -29,11 +31,17 @@ impl Audited {
                 Some(("dlq.export", format!("{topic} to {to}")))
             }
             DlqAction::Replay(args) if !args.again.dry_run => {
-                let to = args.to.as_deref().unwrap_or(&config.source.topic);
-                Some(("dlq.replay", format!("{} to {to}", written_again(&args.again, topic))))
+                let to = args.to.as_ref().unwrap_or(&config.source.topic);
+                let to: Vec<&str> = iter::once(to).chain(&args.again.allow_topic).map(String::as_str).collect();
+                Some(("dlq.replay", written_again(&args.again, topic, &to)))
             }
             DlqAction::Retry(args) if !args.again.dry_run => {
-                Some(("dlq.retry", format!("{} to {}", written_again(&args.again, topic), config.output.topic)))
+                // By the rules of routing; where they can't be read, nothing is written.
+                let routes = Routes::new(config).map(|routes| routes.topics().to_vec());
+                let topics = routes.unwrap_or_else(|_| vec![config.output.topic.clone()]);
+                // What fails again stays where it is.
+                let to: Vec<&str> = topics.iter().filter(|name| *name != topic).map(String::as_str).collect();
+                Some(("dlq.retry", written_again(&args.again, topic, &to)))
             }
             DlqAction::Stats(_)
             | DlqAction::List(_)
@@ -82,7 +90,8 @@ impl Audited {
     }
 }
 
-/// Where the dead letters come from.
-fn written_again(again: &Again, topic: &str) -> String {
-    again.from_file.as_ref().map_or_else(|| topic.to_owned(), |path| path.display().to_string())
+/// Where the dead letters come from, and which topics they may go to.
+fn written_again(again: &Again, topic: &str, to: &[&str]) -> String {
+    let from = again.from_file.as_ref().map_or_else(|| topic.to_owned(), |path| path.display().to_string());
+    format!("{from} to {}", to.join(", "))
 }

@@ -6,19 +6,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_client::permit;
+use kafka_client::{Cluster, Coordinator, NewTopic, Options, Shortfall, Topic};
 use kafka_protocol::ResponseError;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{Check, runtime};
-use crate::broker::wire::{Cluster, Coordinator, NewTopic, Options, Shortfall, Topic};
-use crate::broker::{Cause, DEAD_LETTER, Error as BrokerError};
+use crate::broker::{Cause, DEAD_LETTER, Error as BrokerError, Why};
 use crate::config::{Config, CreateTopics, Guarantee, OffsetStoreKind, Problems};
 use crate::dead_letter::write_line;
 use crate::geoip::Database;
 use crate::retry::ErrorClass;
 use crate::stages::{Routes, possible};
-use crate::tenure::Tenure;
 
 /// Loads the configuration and writes it to `out` in TOML. Nothing is bound and no broker asked;
 /// `--connect` is the caller's, with the configuration that this returns.
@@ -103,7 +103,7 @@ async fn ask(config: &Config) -> Result<Vec<(String, bool)>, Box<dyn std::error:
     let names: BTreeSet<_> = asked.iter().map(|(name, ..)| *name).collect();
     let names: Vec<_> = names.into_iter().collect();
     let cluster = Arc::new(Cluster::new(Options::from(&config.kafka)));
-    let found = cluster.permissions(&names).await?;
+    let found = cluster.permissions(&names).await.map_err(BrokerError::from)?;
     let mut lines = vec![(format!("brokers: {} answer", config.kafka.brokers.join(",")), true)];
     let source_partitions = found.get(config.source.topic.as_str()).and_then(|found| found.as_ref().ok());
     let source_partitions = source_partitions.map(Topic::partition_count);
@@ -131,7 +131,7 @@ async fn ask(config: &Config) -> Result<Vec<(String, bool)>, Box<dyn std::error:
                 (text, may != Some(false) && fit)
             }
             Some(Err(error)) if error.is(ResponseError::UnknownTopicOrPartition) => match config.topics.create {
-                CreateTopics::Never => (format!("{role} {name}: {}", error.cause), false),
+                CreateTopics::Never => (format!("{role} {name}: {}", Why(&error.cause)), false),
                 CreateTopics::Missing => {
                     let partitions = match role {
                         "offsets" => 1,
@@ -142,7 +142,7 @@ async fn ask(config: &Config) -> Result<Vec<(String, bool)>, Box<dyn std::error:
                     (format!("{role} {name}: {text}"), right)
                 }
             },
-            Some(Err(error)) => (format!("{role} {name}: {}", error.cause), false),
+            Some(Err(error)) => (format!("{role} {name}: {}", Why(&error.cause)), false),
             None => (format!("{role} {name}: the broker says nothing of it"), false),
         });
         lines.append(&mut more);
@@ -168,11 +168,11 @@ async fn cleanup(cluster: &Cluster, topic: &str, is_dead_letters: bool) -> (Stri
             (format!(", {SETTING}={policy}: it takes no record without a key, which becomes a dead letter"), true)
         }
         Ok(_) => (String::new(), true),
-        Err(BrokerError { cause: Cause::Unsupported(_), .. }) => (String::new(), true),
+        Err(error) if matches!(error.cause, Cause::Unsupported(_)) => (String::new(), true),
         Err(error) if error.is(ResponseError::TopicAuthorizationFailed) => {
             (format!(", may not ask for its {SETTING} (DescribeConfigs)"), true)
         }
-        Err(error) => (format!(", does not tell its {SETTING}: {}", error.cause), true),
+        Err(error) => (format!(", does not tell its {SETTING}: {}", Why(&error.cause)), true),
     }
 }
 
@@ -190,7 +190,7 @@ async fn creation(config: &Config, cluster: &Cluster, name: &str, partitions: i3
                 Some(Shortfall { why, is_unwritable }) => (format!("{numbers}, but {why}"), !is_unwritable),
             }
         }
-        Err(error) => (format!("missing, and run can't create it: {}", error.cause), false),
+        Err(error) => (format!("missing, and run can't create it: {}", Why(&error.cause)), false),
     }
 }
 
@@ -206,16 +206,16 @@ async fn transactional_ids(config: &Config, cluster: Arc<Cluster>) -> (String, b
     let until = Instant::now() + config.kafka.request_timeout;
     let error = loop {
         let timeout = config.delivery.transaction_timeout;
-        match coordinator.init_transactions(timeout, latest, None, &Tenure::unlimited()).await {
+        match coordinator.init_transactions(timeout, latest, None, &*permit::unlimited()).await {
             Ok(_) => return (format!("transactional ids {prefix}-*: Write and Describe are allowed"), true),
             Err(error) if passes(&error) && Instant::now() < until => sleep(POLL).await,
             Err(error) => break error,
         }
     };
-    (format!("transactional ids {prefix}-*: {error}"), false)
+    (format!("transactional ids {prefix}-*: {}", BrokerError::from(error)), false)
 }
 
-fn passes(error: &BrokerError) -> bool {
+fn passes(error: &kafka_client::Error) -> bool {
     error.class() == ErrorClass::Transient
 }
 

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_client::{Cluster, Options};
 use tokio_util::sync::CancellationToken;
 
 use super::runtime::{self, Ended};
 use super::{EXIT_FORCED, Patience, Settings};
-use crate::broker::wire::{Cluster, Options};
 use crate::config::Config;
 
 /// Why a command failed, to be told as it is.
@@ -30,7 +30,7 @@ impl Context {
     /// # Errors
     /// All the problems that it has.
     pub fn load(settings: &Settings, patience: Patience) -> Result<Self, Failure> {
-        let mut config = settings.load()?;
+        let mut config = settings.load_without_key()?;
         patience.limit(&mut config);
         let cluster = Arc::new(Cluster::new(Options::from(&config.kafka)));
         Ok(Self { cluster, config, patience: patience.duration() })

@@ -13,7 +13,7 @@ use crate::observe::logs;
 /// # Errors
 /// Where the configuration is wrong, or the brokers don't take the events.
 pub fn run(args: &Generate, out: &mut dyn Write) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let config = args.settings.load()?;
+    let config = args.settings.load_without_key()?;
     logs::init(config.log.format, &config.log.level)?;
     let options = options(args, &config);
     let progress = progress();

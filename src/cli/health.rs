@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::{Health, Settings};
-use crate::broker::{ADMIN_PORT, tls_said};
+use crate::broker::ADMIN_PORT;
 use crate::observe::client_of_own;
 
 /// The most of an answer that is read: a line for each thing that is not well.
@@ -22,7 +22,7 @@ const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 pub fn run(args: &Health, out: &mut dyn Write) -> Result<(), Box<dyn std::error::Error>> {
     let (path, Own { address, tls }) = (if args.live { "/livez" } else { "/readyz" }, own(&args.settings)?);
     let answer = get(address, tls, path, args.timeout).map_err(|error| {
-        let why = tls_said(&error, &ADMIN_PORT).unwrap_or_else(|| error.to_string());
+        let why = ADMIN_PORT.said(&error).unwrap_or_else(|| error.to_string());
         format!("{address}{path}: {why}")
     })?;
     let (status, body) = parsed(&answer).ok_or_else(|| format!("{address}{path}: what answers there is no HTTP"))?;
@@ -46,7 +46,7 @@ pub(super) struct Own {
 /// # Errors
 /// Where the configuration is wrong, or does not tell the port.
 pub(super) fn own(settings: &Settings) -> Result<Own, Box<dyn std::error::Error>> {
-    let admin = settings.load()?.admin;
+    let admin = settings.load_without_key()?.admin;
     if admin.listen.port() == 0 {
         return Err("admin.listen has port 0: which one the instance took is not known here".into());
     }

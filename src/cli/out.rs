@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::plain::{Keep, visible};
+use kafka_client::plain::{Keep, visible};
 
 static CLOSED: AtomicBool = AtomicBool::new(false);
 

@@ -26,15 +26,15 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 impl Patience {
-    /// How long, for a connection, a request or a row of attempts.
+    /// How long, for a question: the connection, the request and further attempts together.
     pub fn duration(self) -> Duration {
         let usual = if std::io::stderr().is_terminal() { AT_TERMINAL } else { ELSEWHERE };
         self.timeout.unwrap_or(usual)
     }
 
-    /// Lets no single request or connection take longer than that.
+    /// Lets a connection and a request take no longer than that together: half of it each.
     pub fn limit(self, config: &mut Config) {
-        let most = self.duration();
+        let most = self.duration() / 2;
         let kafka = &mut config.kafka;
         kafka.request_timeout = kafka.request_timeout.min(most);
         kafka.connect_timeout = kafka.connect_timeout.min(most);
@@ -48,15 +48,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_request_takes_longer() {
+    fn a_connection_and_a_request_take_no_longer() {
         let mut config = Config::default();
         let before = config.clone();
         Patience { timeout: Some(Duration::from_secs(3_600)) }.limit(&mut config);
         assert_eq!(config, before);
         Patience { timeout: Some(Duration::from_millis(100)) }.limit(&mut config);
-        assert_eq!(config.kafka.request_timeout, Duration::from_millis(100));
-        assert_eq!(config.kafka.connect_timeout, Duration::from_millis(100));
-        assert_eq!(config.source.max_wait, Duration::from_millis(50));
+        assert_eq!(config.kafka.request_timeout, Duration::from_millis(50));
+        assert_eq!(config.kafka.connect_timeout, Duration::from_millis(50));
+        assert_eq!(config.source.max_wait, Duration::from_millis(25));
         assert!(timeout("0s").is_err() && timeout("soon").is_err() && timeout("2s").is_ok());
     }
 }

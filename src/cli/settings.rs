@@ -43,9 +43,21 @@ impl Settings {
     ///
     /// All the problems there are.
     pub fn load(&self) -> Result<Config, Problems> {
+        self.load_as(false)
+    }
+
+    /// Loads them for a command that makes no pseudonyms, and may run where their key is not.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn load_without_key(&self) -> Result<Config, Problems> {
+        self.load_as(true)
+    }
+
+    fn load_as(&self, makes_no_pseudonyms: bool) -> Result<Config, Problems> {
         let (file, flags, env) = (self.file.clone(), self.flags.clone(), environment());
         let other = other(&env);
-        let config = Config::load(Sources { file, env, flags, hostname: hostname() })?;
+        let config = Config::load(Sources { file, env, flags, hostname: hostname(), makes_no_pseudonyms })?;
         if let Some(hint) = other.and_then(|other| unread(&config, other)) {
             tell!("login-pipeline: {hint}");
         }

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::{Admin, AdminTls, Secret, pem, security};
+use kafka_client::pem;
+
+use super::{Admin, AdminTls, Secret, security};
 
 /// The shortest token: what is shorter can be guessed.
 pub const LEAST_TOKEN_BYTES: usize = 16;

@@ -18,6 +18,8 @@ pub struct Sources {
     pub flags: Vec<(String, String)>,
     /// The host's name, whose number is the default of `assignment.ordinal`.
     pub hostname: Option<String>,
+    /// Whether the key of pseudonyms is left unread: by commands that make none.
+    pub makes_no_pseudonyms: bool,
 }
 
 impl Config {
@@ -29,7 +31,7 @@ impl Config {
     ///
     /// All the problems there are, not the first.
     pub fn load(sources: Sources) -> Result<Self, Problems> {
-        let Sources { file, env, flags, hostname } = sources;
+        let Sources { file, env, flags, hostname, makes_no_pseudonyms } = sources;
         let mut problems = Problems::default();
         let mut all = layers::defaults();
         let file = file.map(|path| layers::file(&path, &mut problems)).transpose();
@@ -48,7 +50,7 @@ impl Config {
         let config = Self::read(&settings, &mut problems);
         rules::check(&config, &settings, &mut problems);
         idle_rules::check(&config, &settings, &mut problems);
-        privacy_rules::check(&config, &settings, &mut problems);
+        privacy_rules::check(&config, &settings, makes_no_pseudonyms, &mut problems);
         security_rules::check(&config, &settings, &mut problems);
         problems.or(config)
     }

@@ -21,7 +21,6 @@
 
 mod admin;
 mod assignment;
-pub(crate) mod certificate;
 mod enrich;
 mod exposed;
 mod extensions;
@@ -31,7 +30,6 @@ mod kinds;
 mod layers;
 mod load;
 mod parse;
-pub(crate) mod pem;
 mod print;
 mod privacy;
 mod privacy_rules;
@@ -40,7 +38,6 @@ mod ratio;
 mod route;
 mod rules;
 pub mod schema;
-mod secret;
 mod security;
 mod security_rules;
 mod settings;
@@ -59,6 +56,7 @@ pub use assignment::AssignmentMode;
 pub use enrich::{OWN_FIELDS, StaticValue};
 pub use exposed::exposed;
 pub use extensions::Extensions;
+pub use kafka_client::Secret;
 pub use keys::{
     Admin, AdminTls, Assignment, Config, DeadLetter, DeadLetterLimits, Delivery, Enrich, GeoIp, Group, Kafka, Log,
     Offsets, Output, Pipeline, Privacy, Retry, Sasl, Security, Shutdown, Source, Stats, Tls, TokenEndpoint, Topics,
@@ -67,7 +65,6 @@ pub use load::Sources;
 pub use parse::is_log_level;
 pub use problem::{Found, Problem, Problems};
 pub use ratio::Ratio;
-pub use secret::Secret;
 pub(crate) use security::is_bearer_token;
 pub use token_endpoint::EndpointUrl;
 pub use units::{ByteSize, ParseByteSizeError};

@@ -1,6 +1,8 @@
 //! `privacy.*`: what is written of the fields that say who a person is.
 
-use super::{IdPrivacy, IpPrivacy, Privacy, Secret, pem, security};
+use kafka_client::pem;
+
+use super::{IdPrivacy, IpPrivacy, Privacy, Secret, security};
 
 /// The shortest key, in bytes: a shorter one can be guessed, and with it every address.
 const SHORTEST_KEY: usize = 16;

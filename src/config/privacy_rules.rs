@@ -9,8 +9,8 @@ use super::settings::Settings;
 const KEY_FILE: &str = "privacy.key_file";
 const FIELDS: [&str; 3] = ["privacy.ip", "privacy.user_id", "privacy.device_id"];
 
-/// Notes what is wrong with the key.
-pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problems) {
+/// Notes what is wrong with the key; whether its file holds one only where it is read.
+pub(super) fn check(config: &Config, settings: &Settings, is_left_unread: bool, problems: &mut Problems) {
     if !FIELDS.iter().all(|key| settings.is_sound(key)) {
         return; // whether a key is needed is not known
     }
@@ -24,6 +24,7 @@ pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problem
         Some(hashed) if !settings.is_given(KEY_FILE) => {
             rules.missing(KEY_FILE, &[hashed], "hmac_sha256 needs a key; openssl rand -hex 32 makes one");
         }
+        Some(_) if is_left_unread => {}
         Some(_) => rules.file(&[KEY_FILE], config.privacy.key_file.as_ref().map(|_| config.privacy.key().map(drop))),
     }
 }

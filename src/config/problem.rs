@@ -4,11 +4,11 @@ use std::error::Error;
 use std::fmt;
 
 use figment::value::{Num, Value};
+use kafka_client::REDACTED;
+use kafka_client::plain::Plain;
 
 use super::schema::{self, Kind};
-use super::secret::REDACTED;
 use super::token_endpoint::redacted;
-use crate::plain::Plain;
 
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]

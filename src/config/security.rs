@@ -3,8 +3,10 @@
 
 use std::path::Path;
 
+use kafka_client::pem;
+
 use super::words::Word;
-use super::{Sasl, SaslMechanism, Secret, SecurityProtocol, pem};
+use super::{Sasl, SaslMechanism, Secret, SecurityProtocol};
 
 impl SecurityProtocol {
     /// Whether connections are encrypted.

@@ -3,9 +3,11 @@
 use std::net::Ipv6Addr;
 use std::path::Path;
 
+use kafka_client::pem;
+
 use super::problem::{Problem, Problems};
 use super::settings::Settings;
-use super::{Admin, AdminTls, Config, Kafka, SaslMechanism, Security, pem, schema, token_rules};
+use super::{Admin, AdminTls, Config, Kafka, SaslMechanism, Security, schema, token_rules};
 
 const PROTOCOL: &str = "kafka.security_protocol";
 const CA_FILE: &str = "kafka.tls.ca_file";

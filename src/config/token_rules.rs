@@ -1,7 +1,9 @@
 //! Keys of bearer tokens that contradict each other, and files that do not hold what they must.
 
+use kafka_client::pem;
+
+use super::Sasl;
 use super::security_rules::{ALLOW_PLAINTEXT, MECHANISM, Rules};
-use super::{Sasl, pem};
 
 const TOKEN_FILE: &str = "kafka.sasl.token_file";
 const URL: &str = "kafka.sasl.token_endpoint_url";

@@ -3,21 +3,21 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kafka_client::Options;
 use rskafka::BackoffConfig;
 use rskafka::chrono::DateTime;
 use rskafka::client::Client;
 use rskafka::client::error::{Error as KafkaError, ProtocolError};
 use rskafka::record::Record;
 use thiserror::Error;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::event::{EventGenerator, GeneratedRecord, GeneratorConfig, InvalidRatio, RecordKind};
 use super::sender::Senders;
-use crate::broker::wire::{Options, Security};
-use crate::broker::{self, Secured};
+use crate::broker::{self, Secured, security};
 use crate::config;
 use crate::murmur2::partition_of;
 use crate::retry::ErrorClass;
@@ -272,33 +272,41 @@ async fn connect(options: &GenerateOptions) -> Result<Client, GenerateError> {
         deadline: Some(Duration::from_secs(20)),
     };
     let doing = format!("asking {} for the cluster", options.brokers.join(", "));
-    let (begun, connecting, mut is_told) = (Instant::now(), connecting(options), false);
+    let late = || GenerateError::Timeout { doing: doing.clone(), after: options.patience };
+    // One deadline for all of it.
+    let (until, connecting, mut last) = (Instant::now() + options.patience, connecting(options), None);
     let (builder, _) = loop {
-        match Secured::builder(&connecting, backoff.clone()).await {
-            // A broker may start at the same time.
-            Err(error) if error.class() == ErrorClass::Transient && begun.elapsed() < options.patience => {
-                if !std::mem::replace(&mut is_told, true) {
+        let built = timeout_at(until, Secured::builder(&connecting, backoff.clone())).await;
+        match built {
+            // A broker may start at the same time. Nothing was asked of it that it may have done.
+            Ok(Err(error)) if matches!(error.class(), ErrorClass::Transient | ErrorClass::Ambiguous) => {
+                if last.is_none() {
                     tracing::warn!("{error}; trying again for {}", humantime::format_duration(options.patience));
                 }
+                last = Some(error);
                 sleep(CONNECT_PAUSE).await;
             }
-            built => break built?,
+            Ok(built) => break built?,
+            Err(_) => return Err(last.map_or_else(late, GenerateError::Connect)),
         }
     };
-    within(options.patience, doing, rskafka_calls::connect(builder)).await
+    match timeout_at(until, rskafka_calls::connect(builder)).await {
+        Ok(connected) => connected.map_err(|source| GenerateError::Kafka { doing: doing.clone(), source }),
+        Err(_) => Err(late()),
+    }
 }
 
 fn connecting(options: &GenerateOptions) -> Options {
+    let most = ASK_TIMEOUT.min(options.patience / 2);
     Options {
         bootstrap: options.brokers.clone(),
         client_id: options.client_id.clone(),
-        connect_timeout: ASK_TIMEOUT.min(options.patience),
-        request_timeout: ASK_TIMEOUT.min(options.patience),
+        connect_timeout: most,
+        request_timeout: most,
         connections_max_idle: ASK_TIMEOUT,
         max_frame_bytes: LARGEST_ANSWER,
-        security: Arc::new(Security::new(&options.security, ASK_TIMEOUT.min(options.patience), ASK_TIMEOUT)),
-        throttled: Default::default(),
-        lately: Arc::default(),
+        security: Arc::new(security(&options.security, most, most).0),
+        ..Options::default()
     }
 }
 
@@ -407,7 +415,9 @@ mod tests {
             patience: Duration::from_secs(15),
             numbered: false,
         };
+        let begun = Instant::now();
         let error = run(options, CancellationToken::new(), |_| {}).await.unwrap_err();
-        assert!(error.to_string().ends_with("no answer within 15s"), "{error}");
+        assert!(error.to_string().ends_with("no answer within 7s 500ms"), "{error}");
+        assert_eq!(begun.elapsed().as_secs(), 15, "it is asked again, and no longer than that in all");
     }
 }

@@ -5,9 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use kafka_client::pem;
 use maxminddb::{MaxMindDbError, PathElement, Reader};
-
-use crate::config::pem;
 
 /// The largest file taken: the largest databases with countries have some 100 MB, and all of it is
 /// held in memory, twice while it is replaced.

@@ -1,7 +1,7 @@
 //! The country of an address, from a file that may be replaced at any time.
 //!
 //! ```text
-//! file ──► Database ──► Countries ◄── country(), a read lock for each record
+//! file ──► Database ──► Countries ──► Snapshot ◄── country(), a batch from one database
 //!            ▲              ▲
 //!            └─ keep_fresh: looks at the file each interval, reads it where it is another
 //! ```
@@ -33,6 +33,27 @@ use database::Shared;
 pub struct Countries {
     current: Arc<RwLock<Option<Shared>>>,
     metrics: GeoIpMetrics,
+}
+
+/// The countries of addresses as they are at one time, whatever comes to the file.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    database: Option<Shared>,
+    metrics: GeoIpMetrics,
+}
+
+impl Snapshot {
+    /// The country of an address, where it is known.
+    pub fn country(&self, address: IpAddr) -> Option<Country> {
+        country(self.database.as_ref(), &self.metrics, address)
+    }
+}
+
+fn country(database: Option<&Shared>, metrics: &GeoIpMetrics, address: IpAddr) -> Option<Country> {
+    database?.country(address).unwrap_or_else(|Damaged| {
+        metrics.failed_lookups.inc();
+        None
+    })
 }
 
 /// What tells one file from another at the same path.
@@ -69,10 +90,13 @@ impl Countries {
     /// The country of an address, where it is known.
     pub fn country(&self, address: IpAddr) -> Option<Country> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        current.as_ref()?.country(address).unwrap_or_else(|Damaged| {
-            self.metrics.failed_lookups.inc();
-            None
-        })
+        country(current.as_ref(), &self.metrics, address)
+    }
+
+    /// Those that are there now. A database that is replaced is in memory for as long as one of these has it.
+    pub fn snapshot(&self) -> Snapshot {
+        let database = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Snapshot { database, metrics: self.metrics.clone() }
     }
 
     /// Takes what a file holds. Blocks.

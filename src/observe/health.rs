@@ -13,12 +13,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kafka_client::plain::Plain;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::lock;
 use super::plain::{ANY, first_of, without_numbers};
-use crate::plain::Plain;
 
 /// Health of the whole process. Clones are the same.
 #[derive(Debug, Clone)]

@@ -25,6 +25,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use kafka_client::plain::{Keep, visible};
 use ring::digest::{SHA256, digest};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -39,7 +40,6 @@ use super::{Format, Observe, Reason, host, log_level, page, process};
 use crate::audit;
 use crate::config::Admin;
 use crate::http_client::Stream;
-use crate::plain::{Keep, visible};
 
 /// The largest request head: the least that hyper allows as a buffer.
 const MAX_HEAD_BYTES: usize = 8 * 1024;

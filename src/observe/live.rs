@@ -19,6 +19,8 @@ use bytes::Bytes;
 use futures::Stream;
 use futures::stream::unfold;
 use hyper::body::Frame;
+use kafka_client::Member;
+use kafka_client::plain::{Keep, visible};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
@@ -28,12 +30,10 @@ use tokio_util::sync::CancellationToken;
 use super::examples::Example;
 use super::failures::{Failure, failures};
 use super::history::{Charts, History};
-use super::members::Member;
 use super::status::{PartitionState, Status};
 use super::timeline::Mark;
 use super::verdict::{Seen, Verdict};
 use super::{Observe, lock};
-use crate::plain::{Keep, visible};
 
 /// How often watchers hear.
 const LIVE: Duration = Duration::from_secs(2);

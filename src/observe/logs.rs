@@ -13,6 +13,7 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use kafka_client::plain::{Keep, visible};
 use tracing::Subscriber;
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt::MakeWriter;
@@ -25,7 +26,6 @@ use self::repeats::Repeats;
 use self::writer::{Handle, Queue};
 use crate::audit;
 use crate::config::LogFormat;
-use crate::plain::{Keep, visible};
 
 /// How long the end of the process waits for the last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -244,7 +244,7 @@ pub(crate) mod testing {
 mod tests {
     use super::testing::captured_as;
     use super::*;
-    use crate::plain::is_plain;
+    use kafka_client::plain::is_plain;
 
     #[test]
     fn json_has_one_flat_object_a_line() {

@@ -7,26 +7,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use serde::Serialize;
+use kafka_client::Member;
 use tokio::sync::Notify;
 
 use super::lock;
 
 /// The most members that are kept.
 const MOST: usize = 100;
-
-/// One member.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Member {
-    /// Its id, which the coordinator gave it.
-    pub member_id: String,
-    /// Its `kafka.client_id`.
-    pub client_id: String,
-    /// Where it asks from, as the broker sees it.
-    pub host: String,
-    /// How many partitions it has, where that is known.
-    pub partitions: Option<u64>,
-}
 
 /// All members. Clones are the same.
 #[derive(Debug, Clone, Default)]

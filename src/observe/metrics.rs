@@ -22,7 +22,9 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
+use kafka_client::Meter;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text;
 pub use prometheus_client::metrics::counter::Counter;
@@ -30,7 +32,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub(super) use families::END_TO_END_BOUNDS;
-pub use families::{PartitionSeries, RouteMetrics, Seconds};
+pub use families::{PartitionSeries, RouteMetrics};
 pub use format::Format;
 pub use handles::{GeoIpMetrics, GroupMetrics, PartitionMetrics, is_time};
 pub use since::SecondsSince;
@@ -46,7 +48,7 @@ use super::logs::writer::dropped;
 use super::operator::Refusal;
 use super::process::Process;
 use super::timeline::Timeline;
-use crate::plain::Plain;
+use kafka_client::plain::Plain;
 
 /// The routes that there always are. Topics of routing rules come besides.
 const ROUTES: [&str; 3] = ["output", "dead_letter", "dropped"];
@@ -63,6 +65,12 @@ struct Inner {
     families: Families,
     /// How many handles each partition has, so that the last one takes the series along.
     partitions: Mutex<HashMap<PartitionLabels, usize>>,
+}
+
+impl Meter for Metrics {
+    fn throttled(&self, pause: Duration) {
+        self.inner.families.other.throttled.inc_by(pause.as_secs_f64());
+    }
 }
 
 impl Metrics {
@@ -153,11 +161,6 @@ impl Metrics {
             built: families.geoip_built.clone(),
             timeline: Timeline::default(),
         }
-    }
-
-    /// Counts the time for which brokers' quotas hold requests back.
-    pub fn throttled(&self) -> Seconds {
-        self.inner.families.other.throttled.clone()
     }
 
     /// How long writing one batch to `topic` takes, its acknowledgement included.

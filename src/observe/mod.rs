@@ -70,16 +70,17 @@ use prometheus_client::collector::Collector;
 use ready::Ready;
 use values::Values;
 
-pub use crate::plain::Plain;
 pub use admin_tls::client_of_own;
 pub use examples::{Example, Examples};
 pub use health::{ComponentHandle, Health, Phase, Reason, Severity};
 pub use histogram::DurationHistogram;
 pub use http::{AdminServer, BindError, Limits};
+pub use kafka_client::Member;
+pub use kafka_client::plain::Plain;
 pub use login_event::distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
-pub use members::{Member, Members};
+pub use members::Members;
 pub use metrics::{
-    Counter, Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, PartitionSeries, RouteMetrics, Seconds,
+    Counter, Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, PartitionSeries, RouteMetrics,
     SecondsSince, is_time,
 };
 pub use operator::Refusal;

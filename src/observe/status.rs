@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use kafka_client::plain::Plain;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -17,7 +18,6 @@ use super::health::{Phase, Severity};
 use super::lock;
 use super::tally::Snapshot;
 use super::timeline::{MarkKind, Timeline, unix_ms};
-use crate::plain::Plain;
 use crate::record::Offset;
 use crate::topic::TopicPartition;
 

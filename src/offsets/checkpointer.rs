@@ -301,7 +301,7 @@ mod tests {
             let result = if *unanswered > 0 {
                 *unanswered -= 1;
                 let cause = Cause::Timeout(Duration::from_secs(1));
-                Err(Error { doing: "commit offsets of group", on: "g".into(), cause }.into())
+                Err(Error::new("commit offsets of group", "g", cause).into())
             } else if *failures > 0 {
                 *failures -= 1;
                 Err(StoreError::Io { doing: "write", path: "x".into(), source: io::ErrorKind::StorageFull.into() })

@@ -11,20 +11,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
 use kafka_protocol::ResponseError;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use self::rivals::Watched;
 use self::rivals::{Expected, Rivals};
 use super::{Checkpoint, OffsetStore, StoreError};
-use crate::broker::wire::{Committed, Committing, Coordinator, GroupOffset, Identity, OffsetsHeld};
 use crate::broker::{Cause, Error};
 use crate::record::Offset;
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
 use crate::topic::TopicId;
+use kafka_client::{Committed, Committing, Coordinator, GroupOffset, Identity, OffsetsHeld};
 
 /// Brokers forget the offsets of a group without members after `offsets.retention.minutes`, seven
 /// days unless set otherwise, also those of a topic that is merely quiet.
@@ -135,7 +135,7 @@ impl Group for Coordinator {
         topic: &'a str,
         offsets: &'a OffsetsHeld,
     ) -> BoxFuture<'a, Result<Committed, Error>> {
-        Coordinator::commit(self, who, topic, offsets).boxed()
+        Coordinator::commit(self, who, topic, offsets).err_into().boxed()
     }
 
     fn commit_over<'a>(
@@ -148,13 +148,13 @@ impl Group for Coordinator {
         let partitions: Vec<i32> = before.keys().copied().collect();
         async move {
             let agrees = |found: &Offsets| before.iter().all(|(partition, before)| had(found, *partition, before));
-            self.commit_where(who, topic, offsets, &partitions, agrees).await
+            Ok(self.commit_where(who, topic, offsets, &partitions, agrees).await?)
         }
         .boxed()
     }
 
     fn committed<'a>(&'a self, topic: &'a str, partitions: &'a [i32]) -> BoxFuture<'a, Result<Offsets, Error>> {
-        Coordinator::committed(self, topic, partitions).boxed()
+        Coordinator::committed(self, topic, partitions).err_into().boxed()
     }
 }
 
@@ -309,9 +309,9 @@ async fn commit_together(
     rivals.look(group).await;
     // Whose each partition is, and who this is, is asked as late as can be: finding the coordinator,
     // and its pauses, may take until both have changed.
-    let who = || committer.identity(group.id());
+    let who = || committer.identity(group.id()).map_err(kafka_client::Error::from);
     let offsets = |commits: &BTreeMap<i32, Commit>| -> OffsetsHeld {
-        let held = |commit: &Commit| (rivals.signed(group_offset(&commit.checkpoint)), commit.tenure.clone());
+        let held = |commit: &Commit| (rivals.signed(group_offset(&commit.checkpoint)), commit.tenure.permit());
         commits.iter().map(|(partition, commit)| (*partition, held(commit))).collect()
     };
     let committed = loop {
@@ -333,7 +333,7 @@ async fn commit_together(
             let begun_at = commit.before.as_ref().and_then(|before| before.first().copied().flatten());
             let found = found.get(&partition).map(|found| found.offset);
             let cause = Cause::Overtaken { begun_at, found };
-            commit.end(Err(Error { doing: "commit", on: format!("{topic}/{partition}"), cause }.into()));
+            commit.end(Err(Error::new("commit", format!("{topic}/{partition}"), cause).into()));
         }
         if commits.is_empty() {
             return;
@@ -367,7 +367,7 @@ async fn commit_together(
         }
         let outcome = outcome.map_err(|code| {
             let on = format!("{} for {topic}/{partition}", group.id());
-            StoreError::from(Error { doing: DOING, on, cause: committer.cause(group.id(), code) })
+            StoreError::from(Error::new(DOING, on, committer.cause(group.id(), code)))
         });
         commit.end(outcome);
     }

@@ -7,19 +7,20 @@ use super::login::enrichment;
 use super::{Enriched, Login, MakeStages, Now, Processor};
 use crate::config::{Config, Enrich, Privacy, ProcessorKind, Secret};
 use crate::event::{Amendments, Asked, Prepared, Rejection};
-use crate::geoip::{Countries, Country};
+use crate::geoip::{Countries, Country, Snapshot};
 use crate::observe::{Dimensions, GeoIpMetrics, Tally};
 use crate::record::RecordView;
 
 /// Does what [`Login`] does, adds a country and fields of the deployment, and hides who a person is.
 /// Clones are the same.
 ///
-/// What it gives for a record depends on the database of countries, too, which may be replaced between
-/// two looks at the same record; each of them is right.
+/// What it gives for a record depends on the database of countries, too, which may be replaced at any time: it is held
+/// for a batch, so that a record is routed by the country that it is written with, also where it is staged again.
 #[derive(Debug, Clone)]
 pub struct AmendedLogin {
     amendments: Arc<Amendments>,
     countries: Countries,
+    held: Option<Snapshot>,
 }
 
 /// What the configuration asks for beyond the usual; `None` where that is nothing. Pseudonyms need the
@@ -53,12 +54,15 @@ pub fn configured(
 impl AmendedLogin {
     /// By these amendments, with these countries where they ask for them.
     pub fn new(amendments: Amendments, countries: Countries) -> Self {
-        Self { amendments: Arc::new(amendments), countries }
+        Self { amendments: Arc::new(amendments), countries, held: None }
     }
 
     fn country(&self, prepared: &Prepared<'_>) -> Option<Country> {
         let address = prepared.address().filter(|_| self.amendments.country_field().is_some())?;
-        self.countries.country(address)
+        match &self.held {
+            Some(held) => held.country(address),
+            None => self.countries.country(address),
+        }
     }
 }
 
@@ -68,6 +72,14 @@ impl Processor for AmendedLogin {
     const NAME: &'static str = Login::NAME;
 
     const DIMENSIONS: Dimensions = Login::DIMENSIONS;
+
+    fn hold(&mut self) {
+        self.held = self.amendments.country_field().map(|_| self.countries.snapshot());
+    }
+
+    fn release(&mut self) {
+        self.held = None;
+    }
 
     fn validate<'a>(&self, record: &RecordView<'a>) -> Result<Prepared<'a>, Rejection> {
         Login.validate(record).map(|event| self.amendments.prepare(event))

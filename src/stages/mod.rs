@@ -121,6 +121,12 @@ pub trait Stages: Send + Sync {
     /// The names of what is counted by value.
     fn dimensions(&self) -> Dimensions;
 
+    /// Holds what changes by itself for a batch, however often its records are staged: see [`Processor::hold`].
+    fn hold(&mut self);
+
+    /// Lets go of it once the batch is done.
+    fn release(&mut self);
+
     /// Processes one entry, the one at `index` of its batch, and appends what comes of it; a dead letter in
     /// this `fit`.
     fn process(&mut self, entry: &Entry<'_>, index: usize, fit: Fit, batch: &mut Batch<'_>);
@@ -261,6 +267,14 @@ impl<P: Processor> ProcessorStages<P> {
 impl<P: Processor> Stages for ProcessorStages<P> {
     fn dimensions(&self) -> Dimensions {
         P::DIMENSIONS
+    }
+
+    fn hold(&mut self) {
+        self.processor.hold();
+    }
+
+    fn release(&mut self) {
+        self.processor.release();
     }
 
     fn process(&mut self, entry: &Entry<'_>, index: usize, fit: Fit, batch: &mut Batch<'_>) {

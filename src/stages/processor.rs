@@ -7,7 +7,8 @@ use crate::observe::{Dimensions, Tally};
 use crate::record::RecordView;
 
 /// The rules of one event type. Pure: no clock, no I/O, nothing remembered between records, so
-/// that a batch may be processed again and give the same.
+/// that a batch may be processed again and give the same. What changes by itself, such as a database, is held for that
+/// long.
 ///
 /// A panic in any of these is caught, and the record dead-lettered.
 pub trait Processor: Send + Sync + 'static {
@@ -20,6 +21,12 @@ pub trait Processor: Send + Sync + 'static {
     /// The names of what [`Processor::count`] counts, in its order. Values are shown that are short names (48
     /// bytes); addresses, UUIDs and all else count as `(other)`.
     const DIMENSIONS: Dimensions;
+
+    /// Holds what changes by itself as it is now, until [`Processor::release`].
+    fn hold(&mut self) {}
+
+    /// Lets go of what it holds.
+    fn release(&mut self) {}
 
     /// Parses a record and checks every rule.
     ///

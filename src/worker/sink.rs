@@ -103,6 +103,13 @@ impl Sink {
     /// # Errors
     /// [`Aborted`], also where it waits for that word when `stop` is called.
     pub async fn deliver(&mut self, batch: &SourceBatch, stop: &CancellationToken) -> Result<(), Aborted> {
+        self.parts.stages.hold();
+        let delivered = self.deliver_held(batch, stop).await;
+        self.parts.stages.release();
+        delivered
+    }
+
+    async fn deliver_held(&mut self, batch: &SourceBatch, stop: &CancellationToken) -> Result<(), Aborted> {
         let now = Now::from_unix_ms(unix_ms());
         self.parts.accounts.begin(batch);
         let partitions = self.partition_counts().await;
@@ -375,7 +382,7 @@ fn rejection(error: &Error, record: &RecordView<'_>) -> Rejection {
         true => "the record, which has no key",
         false => "the record",
     };
-    Rejection::record(reason(error), format!("the output topic refuses {which}: {}", error.cause))
+    Rejection::record(reason(error), format!("the output topic refuses {which}: {}", error.why()))
 }
 
 /// About what becomes of a whole batch: each record grows by some fields and a header.
@@ -384,8 +391,8 @@ fn expected(batch: &SourceBatch) -> Expected {
     Expected { records: batch.len(), bytes: batch.bytes() + batch.len() * GROWTH }
 }
 
-/// Stages some of a batch's records. Stages are pure but for the database of countries, so that doing it again at the same
-/// time gives the same.
+/// Stages some of a batch's records. Stages are pure, and hold what changes by itself: doing it again at the same time gives
+/// the same.
 fn stage(
     stages: &mut dyn Stages,
     batch: &SourceBatch,

@@ -169,7 +169,7 @@ impl Source {
                         return batch;
                     }
                 }
-                Err(error @ Error { cause: Cause::Truncated { diverged, .. }, .. }) => {
+                Err(error) if let Cause::Truncated { diverged, .. } = error.cause => {
                     if let Some(batch) = self.truncated(error, diverged).await {
                         return batch;
                     }
@@ -314,7 +314,7 @@ impl Source {
             "{} (source.on_offset_out_of_range is \"fail\": set another, or the offset with 'offsets set')",
             error.on
         );
-        Error { on, ..error }
+        Error::new(error.doing, on, error.cause.clone())
     }
 
     /// Where to go on instead of at `position`.

@@ -112,7 +112,7 @@ fn flags_go_over_environment_over_file_over_defaults() {
         file: Some(file),
         env: texts(&[("LOGIN_PIPELINE__KAFKA__CLIENT_ID", "env"), ("LOGIN_PIPELINE__SOURCE__TOPIC", "env")]),
         flags: vec![("kafka.client_id".into(), "flag".into())],
-        hostname: None,
+        ..Sources::default()
     };
     let config = load(sources).unwrap();
     assert_eq!(config.kafka.client_id, "flag");

@@ -124,6 +124,20 @@ async fn a_dry_run_says_what_it_could_not_read() {
     let said = dlq(&brokers, &dry).await;
     let why = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(said.status.code() == Some(64) && why.contains("privacy.key_file"), "{why}");
+    // Who makes no pseudonyms needs no key. The readers of the source judge what a replay writes.
+    told(dlq(&brokers, &["stats", "--config", &file]).await);
+    let replay = ["replay", "--yes", "--config", &file, "--output.topic", "out"];
+    let said = dlq(&brokers, &replay).await;
+    let why = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(why.contains("privacy.key_file") && why.contains("is not forecast"), "{why}");
+    let said = told(said);
+    assert!(said.starts_with("this writes them to the source, in: its readers get them again\n"), "{said}");
+    assert!(said.contains("5 records were written to in") && !said.contains("what the rules"), "{said}");
+    for more in [&["--dry-run"][..], &["--yes"]] {
+        let refused = dlq(&brokers, &[&["retry", "--config", &file, "--output.topic", "out"][..], more].concat()).await;
+        let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(64) && why.contains("privacy.key_file"), "a retry needs it: {why}");
+    }
     // What no event can be is what a run would refuse, too.
     let never = r#"[[route]]
         when = { field = "device_type", equals = "iOS" }

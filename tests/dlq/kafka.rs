@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use kafka_client::{Cluster, Options};
 use kafka_records::batch::{BatchBuilder, Outgoing};
-use login_pipeline::broker::wire::{Cluster, Options};
 use login_pipeline::config::{Compression, Config};
 use login_pipeline::record::Headers;
 use tokio::time::{Instant, sleep};

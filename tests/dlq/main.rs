@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod asking;
+mod cut;
 mod dead;
 mod export;
 mod forecast;

@@ -96,6 +96,47 @@ async fn what_a_filter_passes_over_is_not_done() {
     assert_eq!(itself.status.code(), Some(64));
 }
 
+/// What a filter left out lies behind the group's offset, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_is_named_serves_the_filter_that_it_began_with() {
+    let sandbox = sandbox().await;
+    let brokers = sandbox.bootstrap();
+    write(&sandbox, 0, vec![dead("k1", "v1", "wrong_type", "0"), dead("k2", "v2", "missing_field", "0")]);
+    let named = ["replay", "--yes", "--group", "g"];
+    let with = |more: &[&'static str]| [&named[..], more].concat();
+    let done = told(dlq(&brokers, &with(&["--only", "missing_field"])).await);
+    assert!(done.contains("1 records were written to in"), "{done}");
+    let stored = sandbox.committed("g", "dead", 0).unwrap();
+    for (more, what) in [
+        (&[][..], "other filters than these"),
+        (&["--only", "wrong_type"], "other filters than these"),
+        (&["--only", "wrong_type", "--dry-run"], "other filters than these"),
+        (&["--only", "missing_field", "--grep", "v"], "other filters than these"),
+        (&["--only", "missing_field", "--to", "other"], "another --to or --allow-topic than this"),
+        (&["--only", "missing_field", "--allow-topic", "other"], "another --to or --allow-topic than this"),
+    ] {
+        let refused = dlq(&brokers, &with(more)).await;
+        let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+        let expected = format!("the progress in group g is that of {what}: ");
+        assert!(refused.status.code() == Some(64) && why.contains(&expected), "{more:?}: {why}");
+        assert!(why.contains("--group names another group"), "{why}");
+    }
+    assert_eq!(sandbox.committed("g", "dead", 0), Some(stored));
+    assert_eq!(keys(&sandbox), ["k2"]);
+    // Nor is that of other letters counted.
+    let stats = dlq(&brokers, &["stats", "--table", "--group", "g"]).await;
+    let why = String::from_utf8_lossy(&stats.stderr).into_owned();
+    assert!(why.contains("which of them are open is not known: the progress in group g is"), "{why}");
+    let stats = told(dlq(&brokers, &["stats", "--table", "--group", "g", "--only", "missing_field"]).await);
+    assert!(stats.contains("0 open, 1 replayed"), "{stats}");
+
+    write(&sandbox, 0, vec![dead("k3", "v3", "missing_field", "0")]);
+    let done = told(dlq(&brokers, &with(&["--only", "missing_field", "--rate", "5", "--max", "7"])).await);
+    assert!(done.contains("1 records were written to in"), "the same filter goes on: {done}");
+    let done = told(dlq(&brokers, &["replay", "--yes", "--group", "another"]).await);
+    assert!(done.contains("3 records were written to in"), "{done}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_replayed_too_often_is_quarantined_or_nothing_is_written() {
     let sandbox = sandbox().await;

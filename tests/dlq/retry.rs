@@ -12,7 +12,8 @@ use crate::forecast::{Given, configured, letters, login, with_outputs};
 const OUT: [&str; 2] = ["--output.topic", "out"];
 
 /// A rule that leads elsewhere.
-const BRITISH: &str = "[[route]]\nname = \"b\"\nwhen = { field = \"locale\", equals = \"DE\" }\ntopic = \"british\"\n";
+pub const BRITISH: &str =
+    "[[route]]\nname = \"b\"\nwhen = { field = \"locale\", equals = \"DE\" }\ntopic = \"british\"\n";
 
 /// Kafka's code.
 const MESSAGE_TOO_LARGE: i16 = 10;
@@ -197,7 +198,7 @@ async fn more_open_ones_than_a_group_can_note_end_a_retry_early() {
     let again = dlq(&brokers, &retry).await;
     assert_eq!((again.status.code(), count()), (Some(1), written), "what is noted is not written twice");
     // As it says: through the source goes what is open, and that alone.
-    assert!(said.contains("dlq replay takes what is open through the source"), "{said}");
+    assert!(said.contains("or run dlq replay with the same flags, which writes what is open to the source"), "{said}");
     told(dlq(&brokers, &["replay", "--yes"]).await);
     assert_eq!((count(), keys_in(&sandbox, "in").len()), (written, 30_000 - written));
     assert_eq!(states(&stats(&brokers, &[]).await), [0, 30_000, 0]);

@@ -3,6 +3,7 @@
 use std::process::{Command, Output};
 
 use crate::dead::{dead, dlq, sandbox, write};
+use crate::retry::BRITISH;
 
 /// The lines of the audit among what a command said: action, what and result of each.
 fn audited(output: &Output) -> Vec<[String; 3]> {
@@ -44,6 +45,12 @@ async fn what_takes_rights_leaves_lines_and_nothing_else_does() {
     let file = folder.path().join("export");
     let file = file.to_str().unwrap();
     let exported = format!("dead to {file}");
+    for topic in ["out", "british"] {
+        sandbox.create_topic(topic, 1).unwrap();
+    }
+    let rules = folder.path().join("pipeline.toml");
+    std::fs::write(&rules, BRITISH).unwrap();
+    let routed = ["--output.topic", "out", "--config", rules.to_str().unwrap()];
     for (args, action, what, result) in [
         (&["list", "--reveal"][..], "dlq.reveal", "dead", "done"),
         (&["show", "0:0", "--reveal"], "dlq.reveal", "dead/0 offset 0", "done"),
@@ -51,6 +58,13 @@ async fn what_takes_rights_leaves_lines_and_nothing_else_does() {
         (&["export"], "dlq.export", "dead to standard output", "done"),
         (&["retry", "--yes", "--output.topic", "other"], "dlq.retry", "dead to other", "done"),
         (&["replay", "--yes"], "dlq.replay", "dead to in", "done"),
+        (&["replay", "--yes", "--allow-topic", "other"], "dlq.replay", "dead to in, other", "done"),
+        (
+            &[&["retry", "--yes", "--group", "routed"][..], &routed].concat(),
+            "dlq.retry",
+            "dead to out, british",
+            "done",
+        ),
     ] {
         let output = dlq(&brokers, args).await;
         assert!(output.status.success(), "{args:?} {output:?}");

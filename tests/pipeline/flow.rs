@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use kafka_client::{Cluster, Options};
 use kafka_records::batch::{BatchBuilder, Outgoing};
 use kafka_sandbox::{Api, NewRecord};
-use login_pipeline::broker::wire::{Cluster, Options};
 use login_pipeline::config::{
     AssignmentMode, Compression, Condition, CreateTopics, Kafka, Partitioner, RouteAction, RouteRule, StartAt, Test,
 };

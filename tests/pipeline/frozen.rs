@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use kafka_client::{Cluster, Options};
 use kafka_sandbox::{Api, Sandbox};
-use login_pipeline::broker::wire::{Cluster, Options};
 use login_pipeline::config::{ByteSize, Config};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};

@@ -30,6 +30,7 @@ mod log;
 mod network;
 mod permits;
 mod record;
+mod redo;
 mod refused;
 mod shown;
 mod stopping;

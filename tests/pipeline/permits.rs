@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_client::Error;
+use kafka_client::{Cluster, Options, Produced};
 use kafka_sandbox::{Action, Api, Fault, NewBatch, NewRecord, Sandbox};
-use login_pipeline::broker::Error;
-use login_pipeline::broker::wire::{Cluster, Options, Produced};
 use login_pipeline::config::{Config, Kafka, OffsetStoreKind};
 use login_pipeline::tenure::{Lease, Tenure};
 use tokio::task::JoinHandle;
@@ -34,9 +34,9 @@ async fn throttled() -> (Sandbox, Arc<Cluster>) {
 }
 
 fn write(cluster: &Arc<Cluster>, tenure: &Tenure, partition: i32) -> JoinHandle<Result<Produced, Error>> {
-    let (cluster, tenure) = (Arc::clone(cluster), tenure.clone());
+    let (cluster, permit) = (Arc::clone(cluster), tenure.permit());
     tokio::spawn(
-        async move { cluster.produce_under(&tenure, None, &TOPIC.into(), partition, batch("late"), SECOND).await },
+        async move { cluster.produce_under(&permit, None, &TOPIC.into(), partition, batch("late"), SECOND).await },
     )
 }
 

@@ -1,5 +1,7 @@
 //! Logs that an unclean leader election cut behind our back (KIP-320).
 
+use std::time::Duration;
+
 use kafka_sandbox::{Api, NewBatch};
 use login_pipeline::config::{OffsetStoreKind, OutOfRange, ReaderKind};
 use login_pipeline::offsets::{Checkpoint, FileStore, OffsetStore};
@@ -132,6 +134,12 @@ async fn where_the_leader_does_not_know_the_epoch_the_policy_says_where() {
         store.store(&of_another_log, &Tenure::unlimited()).await.unwrap();
         drop(store);
         let pipeline = world.start().await;
+        // At first the leader is doubted. What waits for answers meanwhile asks again.
+        pipeline.until_unready("UnknownLeaderEpoch").await;
+        assert_eq!((truncations(&pipeline), delivered(&world).len()), (0, 30));
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(30)).await;
+        tokio::time::resume();
         pipeline.until("it has noticed", || truncations(&pipeline) == 1).await;
         pipeline.until("the policy is followed", || delivered(&world).len() == 30 + again).await;
         let new = append(&world, 5);

@@ -18,10 +18,10 @@ mod typed;
 use std::time::Duration;
 
 use chrono::DateTime;
+use kafka_client::{Ask, Cluster, Isolation, Options};
 use kafka_records::batch::{BatchBuilder, Outgoing};
 use kafka_records::records::Frames;
 use kafka_sandbox::{Action, Api, Fault, NewBatch, NewRecord, Sandbox, SandboxError, TopicConfig};
-use login_pipeline::broker::wire::{Ask, Cluster, Isolation, Options};
 use login_pipeline::config::{Compression, Config, Kafka};
 use login_pipeline::record::{Headers, Offset};
 use rskafka::client::error::{Error, ProtocolError};

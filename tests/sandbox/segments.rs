@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kafka_client::Error;
+use kafka_client::{Answer, Ask, At, Cluster, FetchLink, Isolation, Options};
 use kafka_records::records::Window;
 use kafka_sandbox::{Action, Api, Damage, Fault, NewBatch, NewRecord, Sandbox, SandboxError, TopicConfig};
-use login_pipeline::broker::wire::{Answer, Ask, At, Cluster, FetchLink, Isolation, Options};
-use login_pipeline::broker::{Error, Reserve};
+use login_pipeline::broker::Reserve;
 use login_pipeline::config::Config;
 use login_pipeline::record::{Offset, Position};
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use kafka_client::{Cluster, Coordinator, Identity};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ConsumerGroupHeartbeatRequest;
 use kafka_protocol::protocol::Request as _;
@@ -22,7 +23,6 @@ use super::lookup::Lookup;
 use super::member::{Event, Membership, Request, Settings, Step};
 use super::sender::Sender;
 use crate::assignment::{Assigned, AssignmentError, Change, Changes, FirstSight, Order, Reporter, Topics};
-use crate::broker::wire::{Cluster, Coordinator, Identity};
 use crate::broker::{Cause, Error, Trouble, Watch};
 use crate::config::{self, GroupProtocol};
 use crate::observe::{GroupMetrics, GroupReport, Observe};
@@ -192,7 +192,7 @@ impl Driver {
                 }
                 Ok(false) => return Some(self.classic()),
                 Err(error) => {
-                    let again = Instant::now() + self.trouble.failed(&error);
+                    let again = Instant::now() + self.trouble.failed(&error.into());
                     tokio::select! {
                         () = sleep_until(again) => {}
                         order = self.orders.next() => if matches!(order, Order::Leave) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use kafka_client::{Cluster, Topic};
 use kafka_protocol::ResponseError;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
@@ -13,7 +14,6 @@ use tracing::warn;
 use super::driver::View;
 use super::member::{Described, Membership};
 use crate::assignment::Topics;
-use crate::broker::wire::{Cluster, Topic};
 use crate::broker::{Error, Trouble};
 use crate::topic::TopicId;
 

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use kafka_client::Identity;
 use kafka_protocol::messages::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest, HeartbeatResponse,
     JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest, SyncGroupResponse,
@@ -14,7 +15,6 @@ use tokio::time::Instant;
 
 use super::assignor::Assignor;
 use crate::broker::Error;
-use crate::broker::wire::Identity;
 use crate::topic::TopicId;
 
 /// A member of a consumer group.

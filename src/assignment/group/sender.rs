@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_client::{Connection, Coordinator};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{
     ConsumerGroupHeartbeatRequest, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest,
@@ -10,7 +11,6 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::Request as _;
 
 use super::member::{Request, Response};
-use crate::broker::wire::{Connection, Coordinator};
 use crate::broker::{Cause, Error};
 
 /// Sends the machine's requests.
@@ -38,11 +38,7 @@ impl Sender {
                 Ok(connection) => connection?,
                 Err(_) => {
                     let cause = Cause::Timeout(look_up);
-                    return Err(Error {
-                        doing: "reach the coordinator of group",
-                        on: coordinator.group().to_owned(),
-                        cause,
-                    });
+                    return Err(Error::new("reach the coordinator of group", coordinator.group().to_owned(), cause));
                 }
             };
             let answer = match fitted(request, &connection) {
@@ -53,7 +49,7 @@ impl Sender {
                 Ok(Request::ConsumerHeartbeat(request)) => {
                     ask(&connection, &request, timeout, Response::ConsumerHeartbeat).await
                 }
-                Err(cause) => Err(Error { doing: DOING, on: coordinator.group().to_owned(), cause }),
+                Err(cause) => Err(Error::new(DOING, coordinator.group().to_owned(), cause)),
             };
             let moved = match &answer {
                 Ok(response) => has_moved(response),
@@ -73,7 +69,7 @@ async fn ask<R: kafka_protocol::protocol::Request>(
     deadline: Duration,
     response: impl Fn(R::Response) -> Response,
 ) -> Result<Response, Error> {
-    connection.request_within(DOING, request, deadline).await.map(response)
+    Ok(response(connection.request_within(DOING, request, deadline).await?))
 }
 
 fn has_moved(response: &Response) -> bool {

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
+use kafka_client::Stretch;
+use kafka_client::admission::Taken;
 use kafka_records::records::Flaw;
 use kafka_records::step::{Relocation, Step};
 use rskafka::record::{Record, RecordAndOffset};
 
-use crate::broker::reserve::Taken;
-use crate::broker::wire::Stretch;
 use crate::record::{Headers, Offset, Position, RecordView};
 
 /// Records as they were fetched, with the offsets they cover.

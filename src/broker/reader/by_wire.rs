@@ -9,12 +9,12 @@ mod survey;
 
 use std::sync::Arc;
 
+use kafka_client::admission::{KEPT, Reserve, Taken};
+use kafka_client::{Answer, Ask, At, Cluster, FetchLink, Fetched, Isolation, Left};
 use kafka_protocol::ResponseError;
 use kafka_records::records::Window;
 
 use super::SourceBatch;
-use crate::broker::reserve::{KEPT, Reserve, Taken};
-use crate::broker::wire::{Answer, Ask, At, Cluster, FetchLink, Fetched, Isolation, Left};
 use crate::broker::{Cause, Error};
 use crate::config;
 use crate::record::{Offset, Position};
@@ -124,7 +124,7 @@ impl WireReader {
     /// epoch: for who reads in another way.
     pub async fn validate(&mut self, position: Position) -> Result<(), Error> {
         match position.leader_epoch {
-            Some(_) => self.link.open(&self.topic, self.partition, position).await,
+            Some(_) => Ok(self.link.open(&self.topic, self.partition, position).await?),
             None => Ok(()),
         }
     }
@@ -254,16 +254,16 @@ impl WireReader {
             max_bytes: i32::try_from(max_bytes).unwrap_or(i32::MAX),
             max_wait_ms,
         };
-        self.link.fetch(&ask).await
+        Ok(self.link.fetch(&ask).await?)
     }
 
     fn undecodable(&self, position: Offset, why: &str) -> Error {
         let on = format!("{} at offset {position}", self.on());
-        Error { doing: "decode", on, cause: Cause::Undecodable(why.to_owned()) }
+        Error::new("decode", on, Cause::Undecodable(why.to_owned()))
     }
 }
 
 fn no_memory(topic: &str, partition: i32, position: Position, why: impl ToString) -> Error {
     let on = format!("{topic}/{partition} at offset {}", position.offset);
-    Error { doing: "decode", on, cause: Cause::NoMemory(why.to_string()) }
+    Error::new("decode", on, Cause::NoMemory(why.to_string()))
 }

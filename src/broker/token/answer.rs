@@ -6,10 +6,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::header::{LOCATION, RETRY_AFTER};
 use hyper::{HeaderMap, StatusCode, Uri};
+use kafka_client::sasl::printable;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::broker::wire::sasl::printable;
 use crate::config::{Secret, is_bearer_token};
 use crate::retry::ErrorClass;
 

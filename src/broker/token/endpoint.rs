@@ -15,15 +15,16 @@ use bytes::Bytes;
 use http_body_util::{Full, LengthLimitError};
 use hyper::Request;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use kafka_client::dial;
+use kafka_client::{Tls, TlsFiles};
 use rustls::pki_types::ServerName;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::answer::{self, Granted, Refused};
 use crate::broker::Cause;
-use crate::broker::wire::tls::{self, TOKEN_ENDPOINT, Tls};
-use crate::config::{self, EndpointUrl, Secret, TokenEndpoint};
-use crate::dial;
+use crate::broker::tls_words::TOKEN_ENDPOINT;
+use crate::config::{EndpointUrl, Secret, TokenEndpoint};
 use crate::http_client::{Stream, exchange};
 
 /// The largest answer taken, its head by itself and its body by itself. Tokens have a few KiB.
@@ -43,8 +44,8 @@ impl Endpoint {
     /// Asks nothing yet; `None` where none is configured.
     pub(super) fn new(config: &TokenEndpoint, connect_timeout: Duration, request_timeout: Duration) -> Option<Self> {
         let url = config.url.clone()?;
-        let files = config::Tls { ca_file: config.ca_file.clone(), ..config::Tls::default() };
-        let tls = url.has_tls().then(|| Tls::new(TOKEN_ENDPOINT, files));
+        let files = TlsFiles { ca_file: config.ca_file.clone(), ..TlsFiles::default() };
+        let tls = url.has_tls().then(|| Tls::new("kafka.sasl.token_endpoint_ca_file", files));
         Some(Self { config: config.clone(), url, tls, connect_timeout, request_timeout })
     }
 
@@ -96,7 +97,7 @@ impl Endpoint {
         let stream = connected.map_err(unreached)?;
         let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
         let settings = tls.current().map_err(|cause| match cause {
-            Cause::Tls(why) => Refused::lasting(why),
+            Cause::Tls(why) => Refused::lasting(why.to_string()),
             cause => Refused::lasting(cause.to_string()),
         })?;
         let name = ServerName::try_from(self.url.host().to_owned()).map_err(|_| {
@@ -115,7 +116,7 @@ fn late(what: &str, after: Duration) -> Refused {
 
 /// What TLS says, where it does.
 fn said(error: &io::Error) -> Option<Refused> {
-    tls::said(error, &TOKEN_ENDPOINT).map(Refused::lasting)
+    TOKEN_ENDPOINT.said(error).map(Refused::lasting)
 }
 
 fn cut_short(error: &(dyn StdError + Send + Sync + 'static)) -> Refused {

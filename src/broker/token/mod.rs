@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
+use kafka_client::NoToken;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
@@ -55,6 +56,12 @@ pub struct TokenError {
     url: String,
     why: String,
     class: ErrorClass,
+}
+
+impl From<TokenError> for NoToken {
+    fn from(error: TokenError) -> Self {
+        Self { why: error.to_string(), class: error.class }
+    }
 }
 
 impl TokenError {

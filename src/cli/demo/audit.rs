@@ -4,11 +4,14 @@
 //! ```text
 //! generator ─► source       number 7 waits, at partition 2, offset 5
 //! pipeline  ─► any other    number 7 waits no more; if it did not, it was written twice
-//! the end:  still waiting below the offset that the group has committed ─► lost, or dropped by a rule
-//!           still waiting from there on                                ─► not yet read
+//! a while after the group has committed an offset behind number 7, or at the end:
+//!           it still waits                      ─► lost, or dropped by a rule
+//! the end:  it still waits, and is not committed ─► not yet read
 //! ```
+//!
+//! What is settled is counted and forgotten: no more is kept than the source topic holds, however long a demo runs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +31,37 @@ struct Book {
     twice: u64,
     /// Events of which nothing has come yet, and where they are: partition and offset.
     waiting: HashMap<u64, (i32, i64)>,
+    /// How far each partition was when that was looked at last: what comes of an event comes before its offset is committed.
+    reached: BTreeMap<i32, Reached>,
+    gone: u64,
+    expired: u64,
+}
+
+/// How far a partition of the source is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    /// The offset that the group has committed.
+    pub committed: i64,
+    /// The oldest offset that is kept.
+    pub log_start: i64,
+}
+
+impl Book {
+    /// Counts and forgets what nothing comes of any more, by how far the partitions are.
+    fn settle(&mut self, reached: &BTreeMap<i32, Reached>) {
+        let (gone, expired) = (&mut self.gone, &mut self.expired);
+        self.waiting.retain(|_, (partition, offset)| match reached.get(partition) {
+            Some(reached) if *offset < reached.committed => {
+                *gone += 1;
+                false
+            }
+            Some(reached) if *offset < reached.log_start => {
+                *expired += 1;
+                false
+            }
+            Some(_) | None => true,
+        });
+    }
 }
 
 /// What an audit has found.
@@ -39,6 +73,8 @@ pub struct Found {
     pub dropped: Option<u64>,
     /// Outputs and dead letters of an event that had one.
     pub twice: u64,
+    /// Events that the broker deleted before anybody committed them.
+    pub expired: u64,
     /// Events that nobody has committed.
     pub unread: u64,
 }
@@ -77,18 +113,20 @@ impl Audit {
         self.book().waiting.len()
     }
 
-    /// Closes the books: `committed` tells the offset of a partition, `dropped` how many events rules have dropped, where
+    /// Settles what was behind the partitions' offsets already when this was called before, and still waits.
+    pub fn settle(&self, reached: BTreeMap<i32, Reached>) {
+        let mut book = self.book();
+        let before = std::mem::replace(&mut book.reached, reached);
+        book.settle(&before);
+    }
+
+    /// Closes the books: `reached` says how far the partitions are, `dropped` how many events rules have dropped, where
     /// there are rules that do.
-    pub fn close(&self, committed: impl Fn(i32) -> i64, dropped: Option<u64>) -> Found {
-        let book = self.book();
-        let mut of_partition = HashMap::new();
-        let mut gone = 0;
-        for (partition, offset) in book.waiting.values() {
-            let committed = *of_partition.entry(*partition).or_insert_with(|| committed(*partition));
-            gone += u64::from(*offset < committed);
-        }
-        let waiting = u64::try_from(book.waiting.len()).unwrap_or(u64::MAX);
-        Found { lost: gone, dropped, twice: book.twice, unread: waiting - gone }
+    pub fn close(&self, reached: &BTreeMap<i32, Reached>, dropped: Option<u64>) -> Found {
+        let mut book = self.book();
+        book.settle(reached);
+        let unread = u64::try_from(book.waiting.len()).unwrap_or(u64::MAX);
+        Found { lost: book.gone, dropped, twice: book.twice, expired: book.expired, unread }
     }
 }
 
@@ -100,7 +138,7 @@ fn number(record: &StoredRecord) -> Option<u64> {
 impl Found {
     /// In words, with the reason that some may have been written twice.
     pub fn say(self, kills: u32) -> impl fmt::Display {
-        let Self { lost, dropped, twice, unread } = self;
+        let Self { lost, dropped, twice, expired, unread } = self;
         let lost = match dropped {
             None => format!("lost {lost}"),
             Some(dropped) => format!("lost or dropped {lost} (rules dropped {dropped})"),
@@ -110,7 +148,11 @@ impl Found {
             1 => " (by 1 kill)".to_owned(),
             _ => format!(" (by {kills} kills)"),
         };
-        format!("{lost}, written twice {twice}{why}, not yet read {unread}")
+        let expired = match expired {
+            0 => String::new(),
+            _ => format!(", deleted by the demo's broker before they were read {expired}"),
+        };
+        format!("{lost}, written twice {twice}{why}{expired}, not yet read {unread}")
     }
 }
 
@@ -136,14 +178,60 @@ mod tests {
         audit.appended("out", 0, &[numbered(0, 1), numbered(1, 3), strange]);
         audit.appended("dead", 0, &[numbered(0, 0)]);
         assert_eq!((audit.written(), audit.waiting()), (5, 2));
-        let found = audit.close(|partition| [2, 1][usize::try_from(partition).unwrap()], None);
-        assert_eq!(found, Found { lost: 0, dropped: None, twice: 0, unread: 2 });
+        let found = audit.close(&reached(&[2, 1]), None);
+        assert_eq!(found, Found { lost: 0, dropped: None, twice: 0, expired: 0, unread: 2 });
         audit.appended("out", 0, &[numbered(2, 1)]);
-        let found = audit.close(|_| 3, None);
-        assert_eq!(found, Found { lost: 2, dropped: None, twice: 1, unread: 0 });
+        let found = audit.close(&reached(&[3, 3]), None);
+        assert_eq!(found, Found { lost: 2, dropped: None, twice: 1, expired: 0, unread: 0 });
         assert_eq!(found.say(0).to_string(), "lost 2, written twice 1, not yet read 0");
         assert_eq!(found.say(2).to_string(), "lost 2, written twice 1 (by 2 kills), not yet read 0");
-        let told = audit.close(|_| 3, Some(2)).say(0).to_string();
+        let told = audit.close(&reached(&[3, 3]), Some(2)).say(0).to_string();
         assert_eq!(told, "lost or dropped 2 (rules dropped 2), written twice 1, not yet read 0");
+    }
+
+    fn reached(committed: &[i64]) -> BTreeMap<i32, Reached> {
+        let reached = committed.iter().map(|committed| Reached { committed: *committed, log_start: 0 });
+        (0..).zip(reached).collect()
+    }
+
+    /// A demo may run for days with a rule that drops, or with a pipeline that stands still.
+    #[test]
+    fn no_more_is_kept_than_the_source_holds() {
+        const ROUND: i64 = 1_000;
+        let audit = Audit::new("in");
+        let number = |offset: i64| numbered(offset, offset.unsigned_abs());
+        for round in 0..100 {
+            let all: Vec<_> = (round * ROUND..(round + 1) * ROUND).map(number).collect();
+            audit.appended("in", 0, &all);
+            // Every other one is dropped.
+            let written: Vec<_> = all.into_iter().step_by(2).collect();
+            audit.appended("out", 0, &written);
+            audit.settle(reached(&[(round + 1) * ROUND]));
+            assert!(audit.waiting() <= 1_000, "{}", audit.waiting());
+        }
+        for round in 100..200 {
+            let all: Vec<_> = (round * ROUND..(round + 1) * ROUND).map(number).collect();
+            audit.appended("in", 0, &all);
+            let reached = Reached { committed: 100 * ROUND, log_start: round * ROUND };
+            audit.settle([(0, reached)].into());
+            assert!(audit.waiting() <= 3_000, "{}", audit.waiting());
+        }
+        let reached = Reached { committed: 100 * ROUND, log_start: 199 * ROUND };
+        let found = audit.close(&[(0, reached)].into(), Some(50_000));
+        assert_eq!(found, Found { lost: 50_000, dropped: Some(50_000), twice: 0, expired: 99_000, unread: 1_000 });
+        let told = found.say(0).to_string();
+        assert!(told.contains("deleted by the demo's broker before they were read 99000, not yet read 1000"), "{told}");
+    }
+
+    /// What comes of an event while its offset is being committed is no loss.
+    #[test]
+    fn what_comes_soon_after_a_commit_was_seen_is_not_lost() {
+        let audit = Audit::new("in");
+        audit.appended("in", 0, &[numbered(0, 0), numbered(1, 1)]);
+        audit.settle(reached(&[2]));
+        audit.appended("out", 0, &[numbered(0, 0), numbered(1, 1)]);
+        audit.settle(reached(&[2]));
+        let found = audit.close(&reached(&[2]), None);
+        assert_eq!(found, Found { lost: 0, dropped: None, twice: 0, expired: 0, unread: 0 });
     }
 }

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Demo, EXIT_CLOSED_PIPE, EXIT_FORCED, Out, Upsets, UsageError, runtime};
-use audit::Audit;
+use audit::{Audit, Reached};
 
 use crate::config::{Config, RouteAction, Security};
 use crate::generator::{self, GenerateOptions};
@@ -36,6 +36,8 @@ const UPSETS: Duration = Duration::from_secs(15);
 /// How long the pipelines have for what was generated before the end, and how often it is looked at.
 const CATCH_UP: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
+/// How often the audit forgets what is settled.
+const SETTLING: Duration = Duration::from_secs(1);
 /// What is logged unless somebody says otherwise: what happens is told in words.
 const QUIET: &str = "warn";
 /// How often the demo prints its running counts.
@@ -99,12 +101,30 @@ async fn demo(args: &Demo, mut config: Config, stop: CancellationToken) -> Resul
         told_every: config.stats.interval.min(STATS_INTERVAL),
         config: config.clone(),
     };
+    let reached = || {
+        let of = |partition| {
+            let committed = sandbox.committed(&config.group.id, &config.source.topic, partition);
+            let log_start = sandbox.log_start_offset(&config.source.topic, partition);
+            // Nothing is known of a partition that somebody has deleted with its topic.
+            let log_start = log_start.unwrap_or(0);
+            (partition, Reached { committed: committed.map_or(0, |committed| committed.offset), log_start })
+        };
+        (0..partitions).map(of).collect()
+    };
+    let settling = async {
+        let mut looks = interval(SETTLING);
+        loop {
+            looks.tick().await;
+            audit.settle(reached());
+        }
+    };
     // What has been generated is read before the pipelines end, if that is soon.
     let read = CancellationToken::new();
     let generating = async {
         let generated = ending(generator::run(generate_options(args, &config), stop.clone(), |_| ()), &stop).await;
         let caught_up = async {
             while audit.waiting() > 0 && !read.is_cancelled() {
+                audit.settle(reached());
                 sleep(LOOK).await;
             }
         };
@@ -113,14 +133,12 @@ async fn demo(args: &Demo, mut config: Config, stop: CancellationToken) -> Resul
         generated
     };
     let fleet = ending(ending(fleet::run(plan, &audit, read.clone()), &stop), &read);
-    let (done, generated) = tokio::join!(fleet, generating);
+    let over = CancellationToken::new();
+    let working = ending(async { tokio::join!(fleet, generating) }, &over);
+    let ((done, generated), _) = tokio::join!(working, over.run_until_cancelled(settling));
     let (fleet::Done { counted, kills }, _) = (done?, generated?);
-    let committed = |partition| {
-        let committed = sandbox.committed(&config.group.id, &config.source.topic, partition);
-        committed.map_or(0, |committed| committed.offset)
-    };
     let drops = config.route.iter().any(|rule| rule.action == RouteAction::Drop);
-    let found = audit.close(committed, drops.then_some(counted.totals.records_dropped));
+    let found = audit.close(&reached(), drops.then_some(counted.totals.records_dropped));
     Ok(format!("source   {} events\n{}\n{}", audit.written(), stats::summary(&counted), found.say(kills)))
 }
 

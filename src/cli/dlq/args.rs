@@ -169,7 +169,7 @@ pub struct Again {
     #[arg(long, value_name = "N")]
     pub rate: Option<NonZeroU64>,
 
-    /// The consumer group that progress is kept in; with a file, its SHA-256 is added [default: the
+    /// The consumer group that the progress of these filters is kept in; with a file, its SHA-256 is added [default: the
     /// application's name, -dlq-replay, and the filters and the topic, where given]
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,

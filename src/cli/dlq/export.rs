@@ -49,7 +49,7 @@ async fn write(args: &ExportDlq, context: &Context, out: &mut dyn Write, name: &
     let log = Log::ask(context, &args.filter.partition).await?;
     let mut counted = Counted::default();
     for (partition, stretch) in log.stretches {
-        let mut reading = Reading::new(context, partition, stretch);
+        let mut reading = Reading::new(context, log.topic_id, partition, stretch);
         while let Some(batch) = reading.next().await? {
             for entry in reading.entries(&batch) {
                 if entry.flaw.is_some() {

@@ -85,7 +85,7 @@ impl<'c> Input<'c> {
     /// Where the file can't be read.
     pub async fn read(&self, partition: i32, stretch: (Offset, Offset)) -> Result<Source<'c>, Failure> {
         let Some(file) = &self.file else {
-            let reading = Reading::new(self.context, partition, stretch);
+            let reading = Reading::new(self.context, self.log.topic_id, partition, stretch);
             return Ok(Source::Topic(partition, Box::new(reading)));
         };
         // A control character has one byte in the record and six in JSON.

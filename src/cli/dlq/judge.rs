@@ -3,45 +3,45 @@
 
 use std::sync::Arc;
 
-use super::{Context, Failure};
+use super::Context;
 use crate::broker::{Entry, Expected, OutputBatch};
-use crate::cli::UsageError;
 use crate::dead_letter::{Envelope, Marks, Replayed};
 use crate::event::{Reason, Rejection};
 use crate::observe::{Metrics, Tally};
 use crate::record::{Headers, RecordView};
-use crate::stages::{Batch, Counts, MakeStages, Now, Passed, Route, Routes, Stages, configured, possible};
+use crate::stages::{Batch, Counts, MakeStages, Now, Passed, Route, Routes, Stages, configured};
 use crate::worker::unix_ms;
 
 /// The stages, and what they need.
 pub struct Judge<'c> {
-    /// The rules of routing, and every topic that is written to.
-    pub routes: Arc<Routes>,
     /// Why addresses have no country, where the configuration asks for one.
     pub without_countries: Option<String>,
     context: &'c Context,
+    routes: Arc<Routes>,
     made: Arc<dyn MakeStages>,
     /// Those of the source partition that was asked for last.
     stages: Option<(i32, Box<dyn Stages>)>,
     now: Now,
 }
 
+/// Why there is no key of pseudonyms, without which a run would not start.
+#[derive(Debug)]
+pub struct NoKey(pub String);
+
 impl<'c> Judge<'c> {
-    /// By the configuration; reads the database of countries.
+    /// By the configuration and its routes; reads the key of pseudonyms and the database of countries.
     ///
     /// # Errors
-    /// Where a run would not start with it.
-    pub fn new(context: &'c Context) -> Result<Self, Failure> {
+    /// Where the key is not to be had.
+    pub fn new(context: &'c Context, routes: &Arc<Routes>) -> Result<Self, NoKey> {
         let config = &context.config;
-        possible::check(config).map_err(UsageError)?;
-        let key = config.privacy.key().map_err(|why| UsageError(format!("privacy.key_file: {why}")))?;
-        let routes = Arc::new(Routes::new(config)?);
+        let key = config.privacy.key().map_err(|why| NoKey(format!("privacy.key_file: {why}")))?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let (made, countries) = configured(config, key.as_ref(), metrics.geoip());
         let countries = countries.zip(config.enrich.geoip.file.as_deref());
         let without_countries = countries.and_then(|(countries, file)| countries.load(file).err());
         let now = Now::from_unix_ms(unix_ms());
-        Ok(Self { routes, without_countries, context, made, stages: None, now })
+        Ok(Self { without_countries, context, routes: Arc::clone(routes), made, stages: None, now })
     }
 
     /// Reads the clock again.
@@ -107,27 +107,27 @@ impl<'c> Judge<'c> {
         let envelope = Envelope::new(self.context.prefix(), application, source, partition);
         self.made.make(Arc::clone(&self.routes), envelope, partition)
     }
+}
 
-    /// The topic that a record which passed goes to; `None` where a rule drops it.
-    pub fn topic(&self, passed: &Passed) -> Option<&str> {
-        match passed.route {
-            Route::Drop => None,
-            Route::Topic(topic) => self.routes.topics().get(topic).map(String::as_str),
-        }
+/// The topic that a record which passed goes to; `None` where a rule drops it.
+pub fn topic<'r>(routes: &'r Routes, passed: &Passed) -> Option<&'r str> {
+    match passed.route {
+        Route::Drop => None,
+        Route::Topic(topic) => routes.topics().get(topic).map(String::as_str),
     }
+}
 
-    /// A verdict in words, without anything of the record.
-    pub fn words(&self, verdict: &Result<Passed, Rejection>) -> String {
-        let passed = match verdict {
-            Ok(passed) => passed,
-            Err(Rejection { reason, field: Some(field), .. }) => return format!("refused: {} {field}", reason.code()),
-            Err(Rejection { reason, field: None, .. }) => return format!("refused: {}", reason.code()),
-        };
-        let rule = passed.rule.and_then(|rule| self.routes.names().get(rule));
-        let by = rule.map_or_else(String::new, |name| format!(" by the rule {name}"));
-        match self.topic(passed) {
-            None => format!("dropped{by}"),
-            Some(topic) => format!("accepted, to {topic}{by}"),
-        }
+/// A verdict in words, without anything of the record.
+pub fn words(routes: &Routes, verdict: &Result<Passed, Rejection>) -> String {
+    let passed = match verdict {
+        Ok(passed) => passed,
+        Err(Rejection { reason, field: Some(field), .. }) => return format!("refused: {} {field}", reason.code()),
+        Err(Rejection { reason, field: None, .. }) => return format!("refused: {}", reason.code()),
+    };
+    let rule = passed.rule.and_then(|rule| routes.names().get(rule));
+    let by = rule.map_or_else(String::new, |name| format!(" by the rule {name}"));
+    match topic(routes, passed) {
+        None => format!("dropped{by}"),
+        Some(topic) => format!("accepted, to {topic}{by}"),
     }
 }

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use kafka_client::plain::Plain;
+
 use super::chart::terminal_columns;
 use super::reading::{Log, Reading};
 use super::shown::{Layout, Shown};
@@ -10,7 +12,6 @@ use super::{Context, Failure, ListDlq, ShowDlq, for_people};
 use crate::cli::UsageError;
 use crate::dead_letter::Marks;
 use crate::event::Reason;
-use crate::plain::Plain;
 use crate::record::Offset;
 
 /// Longer than the name of any field that a reason of ours is about, in bytes.
@@ -66,7 +67,7 @@ pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut dyn Write) 
     }
     let mut left = args.max.unwrap_or(u64::MAX);
     for (partition, stretch) in log.stretches {
-        let mut reading = Reading::new(context, partition, stretch);
+        let mut reading = Reading::new(context, log.topic_id, partition, stretch);
         while let Some(batch) = reading.next().await? {
             for entry in reading.entries(&batch) {
                 let marks = Marks::of(&entry.record, context.prefix());
@@ -103,7 +104,7 @@ pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut dyn Write)
     let (topic, offset) = (context.topic(), args.place.offset);
     let log = Log::ask(context, args.place.partition.as_slice()).await?;
     let partition = partition_with(offset, &log, topic)?;
-    let mut reading = Reading::new(context, partition, (offset, offset.next()));
+    let mut reading = Reading::new(context, log.topic_id, partition, (offset, offset.next()));
     if let Some(batch) = reading.next().await?
         && let Some(entry) = reading.entries(&batch).next()
     {

@@ -20,6 +20,7 @@ mod plan;
 mod progress;
 mod reading;
 mod replay;
+mod scope;
 mod shown;
 mod standing;
 mod state;
@@ -39,8 +40,8 @@ pub use args::{Again, Dlq, DlqAction, ExportDlq, Filter, ListDlq, ReplayDlq, Ret
 use super::audited::Audited;
 use super::context::{Context, Failure, interruptible, until_signal};
 use crate::broker::Error;
-use crate::broker::wire::Topic;
 use crate::observe::logs;
+use kafka_client::Topic;
 
 /// Counts, shows, exports, retries or replays dead letters.
 ///
@@ -87,7 +88,7 @@ impl Context {
     /// A topic as the brokers describe it.
     async fn describe(&self, topic: &str) -> Result<Topic, Error> {
         let unknown = || Error::code("look up topic", topic, ResponseError::UnknownTopicOrPartition);
-        self.cluster.permissions(&[topic]).await?.remove(topic).unwrap_or_else(|| Err(unknown()))
+        Ok(self.cluster.permissions(&[topic]).await?.remove(topic).ok_or_else(unknown)??)
     }
 }
 

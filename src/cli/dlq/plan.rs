@@ -5,12 +5,12 @@ use std::io::Write;
 
 use super::args::{Again, MAX_REPLAYS};
 use super::input::Found;
-use super::judge::Judge;
+use super::judge;
 use super::stats::Counted;
 use super::{Context, ReplayDlq};
 use crate::dead_letter::Marks;
 use crate::event::{Reason, Rejection};
-use crate::stages::{Passed, Route};
+use crate::stages::{Passed, Route, Routes};
 
 /// What becomes of one dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,7 +183,7 @@ pub enum Tense {
 
 impl Plan {
     /// Notes what becomes of one: of one that is retried by the verdict, which is needed for those alone.
-    pub fn note(&mut self, fate: Fate<'_>, verdict: Option<&Result<Passed, Rejection>>, judge: &Judge<'_>) {
+    pub fn note(&mut self, fate: Fate<'_>, verdict: Option<&Result<Passed, Rejection>>, routes: &Routes) {
         match (fate, verdict) {
             (Fate::Skip(why), _) => *self.skipped.entry(why).or_default() += 1,
             (Fate::Replay(topic), _) => self.write_to(topic),
@@ -191,7 +191,7 @@ impl Plan {
                 self.quarantined += 1;
                 self.write_to(topic);
             }
-            (Fate::Retry, Some(Ok(passed))) => match judge.topic(passed) {
+            (Fate::Retry, Some(Ok(passed))) => match judge::topic(routes, passed) {
                 Some(topic) => self.write_to(topic),
                 None => self.dropped += 1,
             },
@@ -216,12 +216,12 @@ impl Plan {
     }
 
     /// Notes what the rules in force make of a record.
-    pub fn judged(&mut self, verdict: &Result<Passed, Rejection>, judge: &Judge<'_>) {
+    pub fn judged(&mut self, verdict: &Result<Passed, Rejection>, routes: &Routes) {
         let is_dropped = verdict.as_ref().is_ok_and(|passed| passed.route == Route::Drop);
         self.passing.0 += u64::from(verdict.is_ok() && !is_dropped);
         self.passing.1 += u64::from(is_dropped);
         self.passing.2 += 1;
-        self.verdicts.count(judge.words(verdict));
+        self.verdicts.count(judge::words(routes, verdict));
     }
 
     /// Notes what was done besides.

@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kafka_client::{Coordinator, permit};
 use kafka_protocol::ResponseError;
 
 use super::args::{Again, Filter, Time};
-use super::filter::suffix_of;
+use super::scope::{Scope, allowed};
 use super::standing::Standing;
 use super::{Context, Failure};
-use crate::broker::wire::Coordinator;
 use crate::broker::{Cause, Error};
 use crate::cli::UsageError;
 use crate::offsets::{Checkpoint, checkpoint, group_offset};
 use crate::record::Offset;
-use crate::tenure::Tenure;
 use crate::topic::TopicId;
 
 /// What the group keeps beside an offset where some before the position are open.
@@ -24,23 +23,24 @@ const OPEN: &str = "open=";
 pub struct Progress<'c> {
     /// The group.
     pub group: String,
+    scope: Option<Scope>,
     coordinator: Coordinator,
     context: &'c Context,
 }
 
 impl<'c> Progress<'c> {
-    /// Of a group, as it is.
-    pub fn of(group: String, context: &'c Context) -> Self {
+    /// Of a group, as it is, for letters of this scope, unless its name says for which.
+    pub fn of(group: String, scope: Option<Scope>, context: &'c Context) -> Self {
         let coordinator = Coordinator::new(Arc::clone(&context.cluster), &group);
-        Self { group, coordinator, context }
+        Self { group, scope, coordinator, context }
     }
 
     /// Opens a group for writing.
     ///
     /// # Errors
     /// Where the group has members, or the brokers don't tell.
-    pub async fn open(group: String, context: &'c Context) -> Result<Self, Failure> {
-        let progress = Self::of(group, context);
+    pub async fn open(group: String, scope: Scope, context: &'c Context) -> Result<Self, Failure> {
+        let progress = Self::of(group, Some(scope), context);
         let found = context.patiently(|| async { progress.coordinator.describe().await }).await?;
         if let Some(found) = found.filter(|found| found.members > 0) {
             return Err(format!("group {} has {} members: --group names another", progress.group, found.members).into());
@@ -51,7 +51,8 @@ impl<'c> Progress<'c> {
     /// What of a partition, which reaches from here to there, is done.
     ///
     /// # Errors
-    /// Where the group is further than the partition, its note can't be read, or the brokers don't tell.
+    /// Where the group is further than the partition, its note can't be read, it stands for other letters than these, or
+    /// the brokers don't tell.
     pub async fn standing(
         &self,
         topic: &str,
@@ -67,6 +68,13 @@ impl<'c> Progress<'c> {
         if stored.topic_id.zip(id).is_some_and(|(then, now)| then != now) {
             return fresh;
         }
+        self.scope.as_ref().map_or(Ok(()), |scope| scope.check(&found.metadata)).map_err(|what| {
+            UsageError(format!(
+                "the progress in group {} is that of {what}: letters that it left out would be taken for done; --group \
+                 names another group",
+                self.group
+            ))
+        })?;
         let note = found.metadata.split(' ').find_map(|word| word.strip_prefix(OPEN)).unwrap_or_default();
         let mut standing = Standing::read(stored.next_offset, note).ok_or_else(|| {
             let group = &self.group;
@@ -104,22 +112,20 @@ impl<'c> Progress<'c> {
         let mut offset = group_offset(&checkpoint);
         // Without room for all of the note its beginning is right, too: what comes behind that is done again.
         let note = standing.text().unwrap_or_else(|| standing.beginning());
-        if !note.is_empty() {
-            let blank = if offset.metadata.is_empty() { "" } else { " " };
-            offset.metadata = format!("{}{blank}{OPEN}{note}", offset.metadata);
-        }
-        let held = BTreeMap::from([(partition, (offset, Tenure::unlimited()))]);
+        let note = if note.is_empty() { note } else { format!("{OPEN}{note}") };
+        let words =
+            [std::mem::take(&mut offset.metadata), self.scope.as_ref().map(Scope::word).unwrap_or_default(), note];
+        offset.metadata = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        let held = BTreeMap::from([(partition, (offset, permit::unlimited()))]);
         let on = || format!("{} for {topic}/{partition}", self.group);
         let commit = || async {
             let committed = self.coordinator.commit(&|| Ok(None), topic, &held).await?;
             let code = committed.into_values().find_map(Result::err);
-            code.map_or(Ok(()), |code| {
-                Err(Error { doing: "commit offsets of group", on: on(), cause: self.cause(code) })
-            })
+            code.map_or(Ok(()), |code| Err(Error::new("commit offsets of group", on(), self.cause(code))))
         };
         let stored = self.context.patiently(commit).await;
-        stored.map_err(|error| match error.downcast_ref() {
-            Some(Error { cause: Cause::Code(ResponseError::OffsetMetadataTooLarge), .. }) => {
+        stored.map_err(|error| match error.downcast_ref::<Error>() {
+            Some(refused) if refused.is(ResponseError::OffsetMetadataTooLarge) => {
                 format!("{error}; set the brokers' offset.metadata.max.bytes to 4096 or more").into()
             }
             _ => error,
@@ -157,7 +163,7 @@ pub fn group_of(args: &Again, to: Option<&str>, application: &str, sha256: Optio
         return Err(UsageError(text.to_owned()));
     }
     let to = to.map_or_else(String::new, |to| format!(":to={to}"));
-    let allowed = suffix_of("allow", &args.allow_topic);
+    let allowed = allowed(args);
     let grep = if args.filter.grep.is_some() { ":grep" } else { "" };
     // In a topic each has its own offset.
     let partitions = if file.is_empty() { String::new() } else { args.filter.partition_suffix() };

@@ -4,15 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use kafka_client::{At, Isolation};
 use kafka_protocol::ResponseError;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Context, Failure};
-use crate::broker::wire::{At, Isolation};
 use crate::broker::{Clients, Entry, Error, PartitionReader, ReaderConfig, Reserve, SourceBatch};
 use crate::config;
-use crate::record::Offset;
+use crate::record::{Offset, Position};
 use crate::retry::{ErrorClass, Policy};
 use crate::topic::TopicId;
 
@@ -54,14 +55,20 @@ impl Log {
 /// Reads one partition up to an offset.
 pub struct Reading<'c> {
     context: &'c Context,
+    partition: i32,
     reader: PartitionReader,
-    position: Offset,
+    position: Position,
     end: Offset,
 }
 
 impl<'c> Reading<'c> {
-    /// From `position` up to `end`.
-    pub fn new(context: &'c Context, partition: i32, (position, end): (Offset, Offset)) -> Self {
+    /// From `position` up to `end`, of the topic with this id, where it is known.
+    pub fn new(
+        context: &'c Context,
+        topic_id: Option<TopicId>,
+        partition: i32,
+        (position, end): (Offset, Offset),
+    ) -> Self {
         let kafka = &context.config.kafka;
         let source = config::Source {
             topic: context.topic().to_owned(),
@@ -74,39 +81,65 @@ impl<'c> Reading<'c> {
         let max_record_bytes = usize::try_from(i32::MAX).unwrap_or(usize::MAX);
         let reserve = Reserve::new(context.config.pipeline.max_in_flight_bytes.as_usize());
         let config = ReaderConfig { kafka, source: &source, rskafka_cannot: None, max_record_bytes };
-        let reader = PartitionReader::new(None, partition, clients, Arc::clone(&context.cluster), reserve, config);
-        Self { context, reader, position, end }
+        let reader = PartitionReader::new(topic_id, partition, clients, Arc::clone(&context.cluster), reserve, config);
+        Self { context, partition, reader, position: position.into(), end }
     }
 
     /// The next records; `None` at the end. The last batch may go on behind that: [`Reading::entries`]
     /// does not.
     ///
     /// # Errors
-    /// What lasts, or does not pass in time.
+    /// What lasts, or does not pass in time; where the log was cut before its end.
     pub async fn next(&mut self) -> Result<Option<SourceBatch>, Failure> {
         let most = self.context.config.source.max_fetch_bytes.as_usize();
         let mut waiting = self.context.waiting();
-        while self.position < self.end {
-            match self.reader.fetch(self.position.into(), most).await {
+        while self.position.offset < self.end {
+            match waiting.attempt(self.reader.fetch(self.position, most)).await? {
+                // The log went on when this began. A leader that was just elected may not tell of all of it yet.
+                Ok(batch) if batch.range.is_empty() => {
+                    waiting.after(ErrorClass::Transient, self.nothing().await).await?;
+                }
                 Ok(batch) => {
-                    self.position = batch.range.end;
+                    self.position = batch.end();
                     if !batch.is_empty() {
                         return Ok(Some(batch));
                     }
+                    waiting = self.context.waiting();
                 }
                 Err(error) if error.is(ResponseError::OffsetOutOfRange) => {
-                    // Retention was faster.
-                    let earliest = self.reader.earliest().await?;
-                    if earliest <= self.position {
-                        return Err(error.into());
+                    match waiting.attempt(self.reader.earliest()).await? {
+                        Ok(earliest) if earliest > self.position.offset => self.expired(earliest),
+                        Ok(_) => return Err(self.nothing().await),
+                        Err(error) => waiting.after(error.class(), error).await?,
                     }
-                    tell!("login-pipeline: {} dead letters expired meanwhile", earliest.since(self.position));
-                    self.position = earliest;
                 }
                 Err(error) => waiting.after(error.class(), error).await?,
             }
         }
         Ok(None)
+    }
+
+    /// Goes on where the log begins now: retention was faster.
+    fn expired(&mut self, earliest: Offset) {
+        let (topic, partition, first) = (self.context.topic(), self.partition, self.position.offset);
+        let behind = earliest.min(self.end);
+        tell!("login-pipeline: retention deleted {topic}/{partition} from {first} up to {behind} before it was read");
+        self.position = earliest.into();
+    }
+
+    /// Why nothing comes.
+    async fn nothing(&mut self) -> Failure {
+        let (topic, partition, at, end) = (self.context.topic(), self.partition, self.position.offset, self.end);
+        match self.reader.latest().await {
+            Ok(now) if now < end => format!(
+                "{topic}/{partition} was cut while it was read: it ended at {end} when this began, and ends at {now} now; \
+                 what lay between is deleted (by an unclean leader election, or with the topic, which was created anew); \
+                 start again"
+            )
+            .into(),
+            Ok(_) => format!("{topic}/{partition} gives nothing from {at} on, though it ends at {end}").into(),
+            Err(error) => error.into(),
+        }
     }
 
     /// The entries of a batch up to the end.
@@ -117,15 +150,28 @@ impl<'c> Reading<'c> {
     }
 }
 
-/// The pauses of what is tried again for a while.
+/// What is tried again for a while: the attempts, and the pauses between them, have one deadline.
 pub struct Waiting {
     pauses: crate::retry::Pauses,
     until: Instant,
+    patience: Duration,
+    /// Why the last attempt failed.
+    last: Option<Failure>,
     /// Whoever waits at a terminal is told why, once.
     is_told: bool,
 }
 
 impl Waiting {
+    /// One attempt, which ends at the deadline like all.
+    ///
+    /// # Errors
+    /// At the deadline: why the attempt before failed, where there was one.
+    pub async fn attempt<T>(&mut self, attempt: impl Future<Output = T>) -> Result<T, Failure> {
+        let patience = self.patience;
+        let late = || format!("no broker gave an answer within {}", humantime::format_duration(patience)).into();
+        timeout_at(self.until, attempt).await.map_err(|_| self.last.take().unwrap_or_else(late))
+    }
+
     /// Waits after an error of this class, where it may pass.
     ///
     /// # Errors
@@ -139,7 +185,8 @@ impl Waiting {
             tell!("login-pipeline: {error}; trying again for {} s", left.as_secs().max(1));
             self.is_told = true;
         }
-        sleep(self.pauses.after(class)).await;
+        sleep(self.pauses.after(class).min(left)).await;
+        self.last = Some(error);
         Ok(())
     }
 }
@@ -150,19 +197,58 @@ impl Context {
         Waiting {
             pauses: Policy::new(&self.config.retry).pauses(),
             until: Instant::now() + self.patience,
+            patience: self.patience,
+            last: None,
             is_told: false,
         }
     }
 
     /// Asks until it is answered, or something is wrong that lasts.
-    pub async fn patiently<T, F: Future<Output = Result<T, Error>>>(&self, ask: impl Fn() -> F) -> Result<T, Failure> {
+    pub async fn patiently<T, E, F>(&self, ask: impl Fn() -> F) -> Result<T, Failure>
+    where
+        E: Into<Error>,
+        F: Future<Output = Result<T, E>>,
+    {
         let mut waiting = self.waiting();
         loop {
-            match ask().await {
+            match waiting.attempt(ask()).await?.map_err(Into::into) {
                 Ok(answer) => return Ok(answer),
                 Err(error) if error.is(ResponseError::UnknownTopicOrPartition) => return Err(error.into()),
                 Err(error) => waiting.after(error.class(), error).await?,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kafka_client::{Cluster, Options};
+    use crate::config::Config;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn context() -> Context {
+        let config = Config::default();
+        let cluster = Arc::new(Cluster::new(Options::from(&config.kafka)));
+        Context { config, cluster, patience: PATIENCE }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_and_pauses_have_one_deadline() {
+        let context = context();
+        let begun = Instant::now();
+        // The second one would end long after.
+        let slow = || async {
+            sleep(PATIENCE * 9 / 10).await;
+            Err::<(), _>(Error::code("ask", "x", ResponseError::LeaderNotAvailable))
+        };
+        let error = context.patiently(slow).await.unwrap_err();
+        assert_eq!(begun.elapsed(), PATIENCE);
+        assert!(error.to_string().contains("LeaderNotAvailable"), "{error}");
+
+        let begun = Instant::now();
+        let error = context.patiently(std::future::pending::<Result<(), Error>>).await.unwrap_err();
+        assert_eq!((begun.elapsed(), &*error.to_string()), (PATIENCE, "no broker gave an answer within 10s"));
     }
 }

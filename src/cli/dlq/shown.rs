@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use chrono::{DateTime, SecondsFormat};
+use kafka_client::plain::{Plain, is_plain};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
@@ -12,7 +13,6 @@ use super::list::{Told, told};
 use super::reading::Log;
 use crate::dead_letter::{Field, Marks, MaskedBytes, MaskedValue, Pairs, write_line};
 use crate::event::Reason;
-use crate::plain::{Plain, is_plain};
 use crate::record::{Offset, RecordView};
 
 /// One dead letter, and whether all of it may be seen.

@@ -8,6 +8,7 @@ use super::args::{Filter, MAX_REPLAYS};
 use super::plan::Skip;
 use super::progress::{Progress, group_of_filter};
 use super::reading::Log;
+use super::scope::Scope;
 use super::standing::Standing;
 use super::{Context, Failure};
 use crate::dead_letter::Marks;
@@ -59,7 +60,7 @@ impl States {
     /// By the group that is named; else by that of everything, and that of what this filter takes.
     ///
     /// # Errors
-    /// Where the brokers don't tell, or a group is further than the topic.
+    /// Where the brokers don't tell, or a group is further than the topic, or stands for other letters.
     pub async fn ask(context: &Context, log: &Log, filter: &Filter, group: Option<&str>) -> Result<Self, Failure> {
         let application = &context.config.kafka.client_id;
         let mut groups = match group {
@@ -67,9 +68,10 @@ impl States {
             None => vec![group_of_filter(&Filter::default(), application), group_of_filter(filter, application)],
         };
         groups.dedup();
+        let scope = group.map(|_| Scope::asked(filter));
         let mut standings: BTreeMap<i32, Vec<Standing>> = BTreeMap::new();
         for group in &groups {
-            let progress = Progress::of(group.clone(), context);
+            let progress = Progress::of(group.clone(), scope.clone(), context);
             for (partition, stretch) in &log.stretches {
                 let standing = progress.standing(context.topic(), log.topic_id, *partition, *stretch).await?;
                 standings.entry(*partition).or_default().push(standing);

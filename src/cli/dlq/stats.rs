@@ -120,7 +120,7 @@ pub(super) async fn run(args: &StatsDlq, context: &Context, out: &mut dyn Write)
     let state = states.as_ref().map(|states| Became { groups: states.groups.clone(), ..Became::default() });
     let mut stats = Stats { topic: context.topic().to_owned(), state, ..Stats::default() };
     for (partition, stretch) in log.stretches {
-        let mut reading = Reading::new(context, partition, stretch);
+        let mut reading = Reading::new(context, log.topic_id, partition, stretch);
         while let Some(batch) = reading.next().await? {
             for entry in reading.entries(&batch) {
                 match entry.flaw {

@@ -1,10 +1,11 @@
 //! A replay or a retry at work.
 //!
 //! ```text
-//! offset of the group ──► a stretch of at most BATCH_RECORDS ──► written, acknowledged ──► offset stored
+//! offset of the group ──► stretches: written, acknowledged ──► offset stored
+//!                              └──────── at most BATCH_RECORDS, or STORE_INTERVAL, and at the end
 //! ```
 //! One partition after another, in its order. Whatever kills it, the stored offset has not passed a
-//! record that is not written; what is written twice is one stretch at most.
+//! record that is not written; what is written twice is what lies between two stored offsets at most.
 
 use std::collections::BTreeMap;
 use std::slice;
@@ -12,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_records::batch::Outgoing;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::input::{Found, Input};
-use super::judge::Judge;
+use super::judge::{self, Judge};
 use super::plan::{Fate, Plan, Rules};
 use super::progress::Progress;
 use super::standing::Standing;
@@ -25,12 +26,19 @@ use super::{Context, Failure};
 use crate::broker::{Destination, Expected, OutputBatch, Producer, Watch, Writer};
 use crate::dead_letter::{Marks, Replayed};
 use crate::observe::Observe;
-use crate::record::{Headers, RecordView, trace_id};
+use crate::record::{Headers, Offset, RecordView, trace_id};
+use crate::stages::Routes;
 use crate::tenure::Tenure;
 use crate::worker::unix_ms;
 
-/// As many dead letters are worked on between two stored offsets, at most: what a kill may double.
+/// As many records are written between two stored offsets, at most: what a kill may duplicate.
 pub const BATCH_RECORDS: usize = 1_000;
+
+/// How often an offset is stored where fewer are written: each is a record in the group's log.
+const STORE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the offset may take that is stored after something failed: the brokers may be what failed.
+const LAST_STORE: Duration = Duration::from_secs(2);
 
 /// How it ended.
 pub enum Ended {
@@ -54,6 +62,36 @@ struct Due<'e> {
     is_done: bool,
 }
 
+/// How far a partition is beyond its stored offset.
+struct Unstored {
+    since: Instant,
+    /// Dead letters that were looked at.
+    looked_at: usize,
+    /// Records that were written.
+    written: u64,
+}
+
+impl Unstored {
+    fn nothing() -> Self {
+        Self { since: Instant::now(), looked_at: 0, written: 0 }
+    }
+
+    /// Whether the offset is to be stored before as many more are written.
+    fn is_due(&self, more: usize) -> bool {
+        let written = usize::try_from(self.written).unwrap_or(usize::MAX);
+        written.saturating_add(more) > BATCH_RECORDS || self.since.elapsed() >= STORE_INTERVAL
+    }
+}
+
+/// How the work on a partition ended.
+enum Partition {
+    AtItsEnd,
+    /// As many are written as were asked for.
+    Full,
+    Interrupted,
+    WithoutRoom,
+}
+
 /// What came of one stretch.
 enum Stretch {
     /// So many are looked at.
@@ -70,7 +108,9 @@ pub struct Work<'c> {
     context: &'c Context,
     targets: Targets,
     progress: Progress<'c>,
-    judge: Judge<'c>,
+    routes: Arc<Routes>,
+    /// What a retry goes by.
+    judge: Option<Judge<'c>>,
     writer: Writer,
     producer: Producer,
     observe: Observe,
@@ -84,14 +124,26 @@ impl<'c> Work<'c> {
         context: &'c Context,
         targets: Targets,
         progress: Progress<'c>,
-        judge: Judge<'c>,
+        (routes, judge): (Arc<Routes>, Option<Judge<'c>>),
     ) -> Self {
         let observe = Observe::new(env!("CARGO_PKG_VERSION"), &[], context.patience, serde_json::Value::Null);
         observe.health.started();
         let watch = Watch::new(observe.clone(), &context.config);
         let writer = Writer::new(&context.config, &targets.names, Arc::clone(&context.cluster), watch, &observe);
         let (producer, done, begun) = (Producer::default(), Plan::default(), Instant::now());
-        Self { done, rules: Arc::new(rules), context, targets, progress, judge, writer, producer, observe, begun }
+        Self {
+            done,
+            rules: Arc::new(rules),
+            context,
+            targets,
+            progress,
+            routes,
+            judge,
+            writer,
+            producer,
+            observe,
+            begun,
+        }
     }
 
     /// Until it is told to stop.
@@ -105,30 +157,82 @@ impl<'c> Work<'c> {
         stop: &CancellationToken,
     ) -> Result<Ended, Failure> {
         let mut without_room = Vec::new();
-        'partitions: for (partition, stretch) in &input.log.stretches {
+        for (partition, stretch) in &input.log.stretches {
             let standing = standings.entry(*partition).or_insert_with(|| Standing::at(stretch.0));
-            let mut source = input.read(*partition, *stretch).await?;
-            loop {
-                let Some(batch) = stop.run_until_cancelled(source.next()).await else { return Ok(Ended::Interrupted) };
-                let Some(batch) = batch? else { break };
-                let mut found = source.found(&batch);
-                found.retain(|found| !standing.is_done(found.entry.record.offset));
-                let mut left = &found[..];
-                while !left.is_empty() {
-                    if self.is_full() {
-                        break 'partitions;
-                    }
-                    let Some(()) = stop.run_until_cancelled(self.pace()).await else { return Ok(Ended::Interrupted) };
-                    let Stretch::Done(count) = self.stretch(left, standing, stop).await? else {
-                        without_room.push(*partition);
-                        continue 'partitions;
-                    };
-                    self.progress.store(self.context.topic(), input.log.topic_id, *partition, standing).await?;
-                    left = left.get(count..).unwrap_or_default();
-                }
+            match self.partition(input, *partition, *stretch, standing, stop).await? {
+                Partition::AtItsEnd => {}
+                Partition::WithoutRoom => without_room.push(*partition),
+                Partition::Full => break,
+                Partition::Interrupted => return Ok(Ended::Interrupted),
             }
         }
         Ok(if without_room.is_empty() { Ended::AtItsEnd } else { Ended::WithoutRoom(without_room) })
+    }
+
+    /// Works on one partition, and stores how far it is, however that ends.
+    async fn partition(
+        &mut self,
+        input: &Input<'_>,
+        partition: i32,
+        stretch: (Offset, Offset),
+        standing: &mut Standing,
+        stop: &CancellationToken,
+    ) -> Result<Partition, Failure> {
+        let mut unstored = Unstored::nothing();
+        let ended = self.work_on(input, partition, stretch, (&mut *standing, &mut unstored), stop).await;
+        if unstored.looked_at == 0 {
+            return ended;
+        }
+        let storing = self.progress.store(self.context.topic(), input.log.topic_id, partition, standing);
+        let Err(error) = &ended else {
+            storing.await?;
+            return ended;
+        };
+        let stored = timeout(LAST_STORE, storing).await;
+        let (topic, written) = (self.context.topic(), unstored.written);
+        if written > 0 && !matches!(stored, Ok(Ok(()))) {
+            return Err(format!(
+                "{error}; nor could it be stored how far {topic}/{partition} is: the next run writes {written} records \
+                 of it again"
+            )
+            .into());
+        }
+        ended
+    }
+
+    async fn work_on(
+        &mut self,
+        input: &Input<'_>,
+        partition: i32,
+        stretch: (Offset, Offset),
+        (standing, unstored): (&mut Standing, &mut Unstored),
+        stop: &CancellationToken,
+    ) -> Result<Partition, Failure> {
+        let mut source = input.read(partition, stretch).await?;
+        loop {
+            let Some(batch) = stop.run_until_cancelled(source.next()).await else { return Ok(Partition::Interrupted) };
+            let Some(batch) = batch? else { return Ok(Partition::AtItsEnd) };
+            let mut found = source.found(&batch);
+            found.retain(|found| !standing.is_done(found.entry.record.offset));
+            let mut left = &found[..];
+            while !left.is_empty() {
+                if self.is_full() {
+                    return Ok(Partition::Full);
+                }
+                let Some(()) = stop.run_until_cancelled(self.pace()).await else { return Ok(Partition::Interrupted) };
+                if unstored.looked_at > 0 && unstored.is_due(self.batch_records().min(left.len())) {
+                    self.progress.store(self.context.topic(), input.log.topic_id, partition, standing).await?;
+                    *unstored = Unstored::nothing();
+                }
+                let before = self.done.records();
+                let Stretch::Done(count) = self.stretch(left, standing, stop).await? else {
+                    return Ok(Partition::WithoutRoom);
+                };
+                unstored.looked_at += count;
+                unstored.written += self.done.records() - before;
+                left = left.get(count..).unwrap_or_default();
+            }
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -158,7 +262,7 @@ impl<'c> Work<'c> {
         stop: &CancellationToken,
     ) -> Result<Stretch, Failure> {
         let counts = self.context.patiently(|| self.writer.partition_counts()).await?;
-        self.judge.tick();
+        self.judge.iter_mut().for_each(Judge::tick);
         let rules = Arc::clone(&self.rules);
         let mut planned = Plan::default();
         let mut looked_at = Vec::new();
@@ -194,14 +298,15 @@ impl<'c> Work<'c> {
         let (record, partition) = (found.entry.record, found.partition);
         let marks = Marks::of(&record, rules.prefix);
         let fate = rules.fate(found, &marks);
-        let verdict = matches!(fate, Fate::Retry).then(|| self.judge.judge(&record, &marks, partition));
-        planned.note(fate, verdict.as_ref(), &self.judge);
+        let judge = self.judge.as_mut().filter(|_| matches!(fate, Fate::Retry));
+        let verdict = judge.map(|judge| judge.judge(&record, &marks, partition));
+        planned.note(fate, verdict.as_ref(), &self.routes);
         if let Some(verdict @ Err(_)) = &verdict {
-            planned.judged(verdict, &self.judge);
+            planned.judged(verdict, &self.routes);
         }
         let topic = match (fate, &verdict) {
             (Fate::Replay(topic) | Fate::Quarantine(topic), _) => Some(topic.to_owned()),
-            (Fate::Retry, Some(Ok(passed))) => self.judge.topic(passed).map(str::to_owned),
+            (Fate::Retry, Some(Ok(passed))) => judge::topic(&self.routes, passed).map(str::to_owned),
             (Fate::Retry | Fate::Skip(_), _) => None,
         };
         let is_done = !matches!(verdict, Some(Err(_)));
@@ -218,11 +323,12 @@ impl<'c> Work<'c> {
         let mut output = OutputBatch::new(self.context.config.output.max_batch_bytes.as_usize(), Expected::default());
         let mut unwritten = Vec::new();
         for (at, due) in due.iter().enumerate() {
-            if let Fate::Retry = due.fate {
-                let passed = self.judge.attempt(&due.record, &due.marks, due.partition, at, counts, &mut output);
-                unwritten.extend(passed.is_err().then_some(at));
-            } else {
-                self.append(due, at, counts, &mut output)?;
+            match (due.fate, &mut self.judge) {
+                (Fate::Retry, Some(judge)) => {
+                    let passed = judge.attempt(&due.record, &due.marks, due.partition, at, counts, &mut output);
+                    unwritten.extend(passed.is_err().then_some(at));
+                }
+                _ => self.append(due, at, counts, &mut output)?,
             }
         }
         let tenure = Tenure::unlimited();

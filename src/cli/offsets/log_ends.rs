@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use kafka_client::{At, Cluster, Isolation};
 use kafka_protocol::ResponseError;
 
 use crate::broker::Error;
-use crate::broker::wire::{At, Cluster, Isolation};
 use crate::config::Source;
 use crate::record::Offset;
 use crate::topic::TopicId;
@@ -36,7 +36,7 @@ impl LogEnds {
     pub async fn ask(cluster: &Cluster, source: &Source) -> Result<Self, Error> {
         let topic = source.topic.as_str();
         let unknown = || Error::code("look up topic", topic, ResponseError::UnknownTopicOrPartition);
-        let found = cluster.topics(&[topic]).await?.remove(topic).unwrap_or_else(|| Err(unknown()))?;
+        let found = cluster.topics(&[topic]).await?.remove(topic).ok_or_else(unknown)??;
         let mut partitions = BTreeMap::new();
         for partition in found.partitions.iter().map(|partition| partition.index) {
             let earliest = offset_at(cluster, source, partition, At::Earliest).await?;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kafka_client::{Cluster, Coordinator};
+
 use super::Failure;
-use crate::broker::Cause;
-use crate::broker::wire::{Cluster, Coordinator};
+use crate::broker::{self, Cause};
 use crate::config::{Config, OffsetStoreKind};
 use crate::offsets::{Checkpoint, Committer, FileStore, GroupStore, Missing, OffsetStore, StoreError};
 use crate::offsets::{TopicAdmin, TopicSettings};
@@ -81,7 +82,8 @@ impl Store {
         Ok(match self {
             Self::File(_) => None,
             Self::Group(_, coordinator) => {
-                let found = coordinator.describe().await?.filter(|group| group.members > 0);
+                let found =
+                    coordinator.describe().await.map_err(broker::Error::from)?.filter(|group| group.members > 0);
                 found.map(|group| {
                     let (id, members, state) = (coordinator.group(), group.members, group.state);
                     format!(

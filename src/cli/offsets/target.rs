@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::DateTime;
+use kafka_client::At;
 
-use crate::broker::wire::At;
 use crate::record::Offset;
 
 /// Where to go on.

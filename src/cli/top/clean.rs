@@ -5,9 +5,8 @@
 
 use std::fmt::{self, Write};
 
+use kafka_client::plain::is_plain;
 use serde::{Deserialize, Serialize};
-
-use crate::plain::is_plain;
 
 /// The most characters that are kept.
 const MOST: usize = 256;

@@ -27,7 +27,7 @@ use tokio_rustls::TlsConnector;
 use super::answer::Answer;
 use super::clean::{Clean, chain};
 use super::target::Target;
-use crate::broker::{ADMIN_PORT, tls_said};
+use crate::broker::ADMIN_PORT;
 use crate::http_client::Stream;
 
 /// The most of a body that is read: some 10,000 partitions.
@@ -112,7 +112,7 @@ async fn ask(target: &Target, tls: &Arc<ClientConfig>) -> Result<Answer, Silence
 
 impl Silence {
     fn of_tls(error: &io::Error) -> Option<Self> {
-        tls_said(error, &ADMIN_PORT).map(Self::Tls)
+        ADMIN_PORT.said(error).map(Self::Tls)
     }
 }
 

@@ -27,6 +27,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
+use kafka_client::followed::File;
+use kafka_client::pem;
 use rustls::ClientConfig;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -38,8 +40,6 @@ use self::model::Model;
 use self::target::Target;
 use super::health::Own;
 use super::{EXIT_FORCED, Settings, health, runtime};
-use crate::config::pem;
-use crate::followed::File;
 use crate::observe::logs::colours_are_wanted;
 
 /// Why the page can't be shown, to be told as it is.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use kafka_client::pem;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
@@ -19,7 +20,7 @@ use super::draw::{Theme, draw};
 use super::model::{Model, Wish};
 use super::plain;
 use super::target::Target;
-use crate::config::{self, pem};
+use crate::config;
 use crate::observe::{AdminServer, Observe, PartitionState, Severity};
 use crate::record::Offset;
 

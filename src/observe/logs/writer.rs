@@ -13,11 +13,11 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use kafka_client::plain::{Keep, visible};
 use prometheus_client::metrics::counter::Counter;
 use tracing::warn;
 
 use crate::observe::lock;
-use crate::plain::{Keep, visible};
 
 /// The most bytes that wait to be written, besides as many that are being written ...
 const MOST_BYTES: usize = 1024 * 1024;

@@ -27,7 +27,7 @@ pub(in crate::observe) const END_TO_END_BOUNDS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 86400.0];
 
 /// Counts seconds.
-pub type Seconds = Counter<f64, AtomicU64>;
+type Seconds = Counter<f64, AtomicU64>;
 
 families! {
     /// One source partition's series. Those of its topic alone, or of none, are others' too.

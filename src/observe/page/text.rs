@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Write};
 
-use crate::plain::Plain;
+use kafka_client::plain::Plain;
 
 /// Any text, unable to be markup, within an element or a quoted attribute.
 pub(in crate::observe) struct Text<T>(pub(in crate::observe) T);

@@ -10,6 +10,7 @@ use http_body_util::Full;
 use hyper::header::{CONNECTION, HOST, HeaderValue};
 use hyper::http::uri::Scheme;
 use hyper::{Request, Response, Uri};
+use kafka_client::dial;
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{OTEL_EXPORTER_OTLP_TIMEOUT, OTEL_EXPORTER_OTLP_TRACES_TIMEOUT};
 use rustls::pki_types::pem::PemObject;
@@ -20,7 +21,6 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::variable;
-use crate::dial;
 use crate::http_client::{self, Stream};
 use crate::observe::lock;
 

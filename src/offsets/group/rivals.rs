@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kafka_client::GroupOffset;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::Group;
-use crate::broker::wire::GroupOffset;
 use crate::observe::{ComponentHandle, Health, Metrics, Severity};
 use crate::record::Offset;
 use crate::retry::ErrorClass;

@@ -90,7 +90,7 @@ impl Group for Script {
             let identity = who()?;
             let held = offsets.iter().filter(|(_, (_, tenure))| tenure.holds());
             let held: BTreeMap<_, _> = held.map(|(partition, (offset, _))| (*partition, offset.offset.0)).collect();
-            let failed = |cause| Error { doing: "commit offsets of group", on: "g".to_owned(), cause };
+            let failed = |cause| Error::new("commit offsets of group", "g".to_owned(), cause);
             if held.is_empty() {
                 return Err(failed(Cause::NotHeld));
             }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kafka_client::Cluster;
+
 use super::ledger::{Ledger, Standing};
 use super::log::Log;
 use super::record::{Entry, State};
 use super::{Owner, TopicError, TopicSettings};
-use crate::broker::wire::Cluster;
 use crate::offsets::{Checkpoint, StoreError};
 
 /// One group's offsets in the offsets topic, as they stood when it was read.

@@ -89,3 +89,9 @@ pub enum TopicError {
     #[error(transparent)]
     Broker(#[from] broker::Error),
 }
+
+impl From<kafka_client::Error> for TopicError {
+    fn from(error: kafka_client::Error) -> Self {
+        Self::Broker(error.into())
+    }
+}

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kafka_client::{Answer, Ask, At, Cluster, Fetched, Isolation, Left, NewTopic, Shortfall};
 use kafka_protocol::ResponseError;
 use kafka_records::batch::{BatchBuilder, Outgoing};
 use kafka_records::records::Window;
@@ -11,7 +12,6 @@ use tracing::{info, warn};
 
 use super::ledger::{Ledger, Written};
 use super::{Missing, TopicError};
-use crate::broker::wire::{Answer, Ask, At, Cluster, Fetched, Isolation, Left, NewTopic, Shortfall};
 use crate::broker::{Cause, Error};
 use crate::config::Compression;
 use crate::record::{Headers, Offset};
@@ -143,8 +143,9 @@ impl Log {
     }
 
     async fn produce(&self, batch: BatchBuilder) -> Result<(), Error> {
-        let batch = batch.finish(Compression::None).map_err(|error| Error::compress(&error))?;
-        self.cluster.produce(&self.topic, PARTITION, batch, self.timeout).await.map(drop)
+        let batch = batch.finish(Compression::None).map_err(|error| kafka_client::Error::compress(&error))?;
+        self.cluster.produce(&self.topic, PARTITION, batch, self.timeout).await?;
+        Ok(())
     }
 
     /// Makes sure that the topic is there, made where it may be, and that brokers delete nothing.
@@ -161,7 +162,7 @@ impl Log {
         match self.cluster.topic_setting(&self.topic, POLICY).await {
             Ok(Some(policy)) if policy == "compact" => Ok(true),
             Ok(Some(policy)) => Err(TopicError::NotCompacted { log: self.topic.clone(), policy }),
-            Ok(None) | Err(Error { cause: Cause::Unsupported(_), .. }) => {
+            Ok(None) | Err(kafka_client::Error { cause: Cause::Unsupported(_), .. }) => {
                 warn!(topic = self.topic, "the brokers don't tell its cleanup.policy: make sure that it is compact");
                 Ok(true)
             }
@@ -180,7 +181,8 @@ impl Log {
     async fn look_up(&self) -> Result<(), Error> {
         let unknown = || Error::code("look up topic", self.topic.as_str(), ResponseError::UnknownTopicOrPartition);
         let found = self.cluster.topics(&[&self.topic]).await?.remove(&self.topic);
-        found.unwrap_or_else(|| Err(unknown())).map(drop)
+        found.ok_or_else(unknown)??;
+        Ok(())
     }
 
     async fn make(&self, replication: i16) -> Result<(), Error> {
@@ -194,17 +196,13 @@ impl Log {
                 }
             }
             Err(error) if error.is(ResponseError::TopicAlreadyExists) => {} // another instance was faster
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
         Ok(())
     }
 
     fn undecodable(&self, why: impl Into<String>) -> Error {
-        Error {
-            doing: "read offsets in",
-            on: format!("{}/{PARTITION}", self.topic),
-            cause: Cause::Undecodable(why.into()),
-        }
+        Error::new("read offsets in", format!("{}/{PARTITION}", self.topic), Cause::Undecodable(why.into()))
     }
 }
 

@@ -62,10 +62,10 @@ pub use error::TopicError;
 pub use record::Owner;
 
 use super::{Checkpoint, OffsetStore, StoreError};
-use crate::broker::wire::Cluster;
 use crate::config::{Config, CreateTopics};
 use crate::observe::{ComponentHandle, Health, Severity};
 use crate::tenure::Tenure;
+use kafka_client::Cluster;
 use ledger::{Ledger, Standing, Written};
 use log::Log;
 use record::{Entry, State};

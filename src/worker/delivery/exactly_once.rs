@@ -4,15 +4,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use kafka_client::{
+    Begun, Cluster, Connection, Coordinator, OffsetInTransaction, TopicPartitions, TransactionVersion,
+    WithinTransaction,
+};
 use kafka_protocol::ResponseError;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use super::Aborted;
-use crate::broker::wire::{
-    Begun, Cluster, Connection, Coordinator, OffsetInTransaction, TopicPartitions, TransactionVersion,
-    WithinTransaction,
-};
 use crate::broker::{
     Cause, Destination, Ending, Error, Failure, OutputBatch, Producer, SourceBatch, Transaction,
     TransactionRequest as Request, Trouble, Watch, Writer, Written, is_fenced,
@@ -324,7 +324,7 @@ impl ExactlyOnce {
     /// Asks one thing, once.
     async fn ask(&mut self, request: &Request) -> Result<(), Error> {
         let Transactions { settings, group, writer, .. } = &*self.parts.transactions;
-        let tenure = &self.parts.tenure;
+        let tenure = &*self.parts.tenure.permit();
         if matches!(request, Request::Initialize | Request::Renew) {
             let before = self.producer.as_ref().map(|(begun, _)| begun.producer);
             let before = before.filter(|_| *request == Request::Renew);
@@ -380,6 +380,7 @@ impl ExactlyOnce {
         let leader_epoch = self.open.next.map_or(before.leader_epoch, |next| next.leader_epoch);
         let next = Position { offset: next_offset, leader_epoch };
         let offset = group_offset(&before.clone().at(next));
+        let permit = self.parts.tenure.permit();
         let commit = OffsetInTransaction {
             transactional_id: &self.id,
             begun,
@@ -387,21 +388,22 @@ impl ExactlyOnce {
             topic: &self.parts.topic,
             partition: self.parts.partition,
             offset: &offset,
-            tenure: &self.parts.tenure,
+            permit: &*permit,
         };
         let outcome = match self.unconfirmed {
             None => group.commit_in_transaction(commit).await,
             Some(loaded) => group.commit_in_transaction_over(commit).await.and_then(|found| {
                 let found = found.map(|found| found.offset);
                 let (begun_at, on) = (loaded.0, format!("{}/{}", commit.topic, commit.partition));
-                let overtaken = Error { doing: "commit", on, cause: Cause::Overtaken { begun_at, found } };
+                let overtaken =
+                    kafka_client::Error { doing: "commit", on, cause: Cause::Overtaken { begun_at, found } };
                 if found == begun_at { Ok(()) } else { Err(overtaken) }
             }),
         };
-        if let Err(Error { cause: Cause::Code(code), .. }) = &outcome {
+        if let Err(kafka_client::Error { cause: Cause::Code(code), .. }) = &outcome {
             committer.refused(*code);
         }
-        outcome
+        Ok(outcome?)
     }
 
     /// For what is asked or written before there is an id, which is a mistake: it aborts.

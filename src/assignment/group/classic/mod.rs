@@ -8,6 +8,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kafka_client::Identity;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{JoinGroupResponse, SyncGroupResponse};
 use tokio::time::Instant;
@@ -18,7 +19,6 @@ use super::consumer::fenced_instance;
 use super::member::{Cause, Described, Event, Holdings, Membership, Response, Settings, Step};
 use super::subscription::{Assignment, Partitions, Subscription, decode_assignment};
 use crate::broker::Error;
-use crate::broker::wire::Identity;
 
 const PROTOCOL_TYPE: &str = "consumer";
 /// In place of a generation before the first.
@@ -207,7 +207,7 @@ impl Classic {
     fn nonsense(&mut self, doing: &'static str, told: String) -> Error {
         self.unanswered();
         let cause = crate::broker::Cause::Undecodable(told);
-        Error { doing, on: self.settings.group_id.clone(), cause }
+        Error::new(doing, self.settings.group_id.clone(), cause)
     }
 
     /// The coordinator counted this member in when it answered now.

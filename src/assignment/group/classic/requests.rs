@@ -1,8 +1,8 @@
 //! The requests of a classic member, each as the broker's version of it can say it.
 
-use crate::broker::wire::text;
 use std::collections::{BTreeMap, BTreeSet};
 
+use kafka_client::text;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;

@@ -7,6 +7,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use kafka_client::{Identity, text};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
 use kafka_protocol::messages::consumer_group_heartbeat_response::Assignment;
@@ -17,7 +18,6 @@ use uuid::Uuid;
 
 use super::member::{Cause, Described, Event, Holdings, Membership, Request, Response, Settings, Step};
 use crate::broker::Error;
-use crate::broker::wire::{Identity, text};
 use crate::topic::TopicId;
 
 /// The epochs that join and leave.
@@ -144,7 +144,7 @@ impl Consumer {
         if response.member_epoch <= JOIN {
             self.unanswered();
             let cause = crate::broker::Cause::Undecodable(format!("member epoch {}", response.member_epoch));
-            return Err(Error { doing: HEARTBEAT, on: self.settings.group_id.clone(), cause });
+            return Err(Error::new(HEARTBEAT, self.settings.group_id.clone(), cause));
         }
         if let Some(member_id) = response.member_id.as_ref().filter(|id| !id.is_empty()) {
             self.identified &= member_id.as_str() == self.member_id;

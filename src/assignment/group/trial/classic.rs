@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_client::Identity;
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{
@@ -15,7 +16,6 @@ use tokio::time::Instant;
 
 use super::{Model, Token, text};
 use crate::assignment::group::member::{Described, Request, Response};
-use crate::broker::wire::Identity;
 
 /// How long the first join of an empty group waits for others.
 const INITIAL_DELAY: Duration = Duration::from_millis(300);

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use kafka_client::Identity;
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
@@ -13,7 +14,6 @@ use uuid::Uuid;
 
 use super::{HEARTBEAT, Model, SESSION, Token, text};
 use crate::assignment::group::member::{Described, Request, Response};
-use crate::broker::wire::Identity;
 use crate::topic::TopicId;
 
 /// A partition of a topic that may have been made anew.

@@ -17,6 +17,7 @@ mod world;
 
 use std::time::Duration;
 
+use kafka_client::Identity;
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::{
     ConsumerGroupHeartbeatResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse, SyncGroupResponse,
@@ -26,7 +27,6 @@ use tokio::time::Instant;
 
 use super::assignor::Assignor;
 use super::member::{Described, Request, Response, Settings};
-use crate::broker::wire::Identity;
 
 pub use world::World;
 
@@ -148,4 +148,4 @@ pub fn refusal(request: &Request, code: Code) -> Response {
     }
 }
 
-pub use crate::broker::wire::text;
+pub use kafka_client::text;

@@ -2,6 +2,7 @@
 //! longer than the nonsense lasts.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use kafka_client::Identity;
 use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{
@@ -14,7 +15,6 @@ use uuid::Uuid;
 use super::{Model, Token, text};
 use crate::assignment::group::member::{Described, Request, Response};
 use crate::assignment::group::subscription::{Partitions, encode_assignment};
-use crate::broker::wire::Identity;
 
 #[derive(Debug)]
 pub struct Nonsense {

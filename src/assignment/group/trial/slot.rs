@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kafka_client::Identity;
 use tokio::time::Instant;
 
 use super::{DISCOVERY, Lost, TICK, Token};
 use crate::assignment::group::member::{Described, Event, Membership, Response};
-use crate::broker::wire::Identity;
 use crate::topic::TopicId;
 
 /// A member, and what the trial knows of it.

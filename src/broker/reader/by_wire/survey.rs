@@ -12,6 +12,7 @@
 //! is stored elsewhere. What is damaged is read twice first, since it may have been damaged on the way.
 
 use bytes::Bytes;
+use kafka_client::{Answer, Fetched, Stretch};
 use kafka_protocol::ResponseError;
 use kafka_records::records::{Bounds, Frames, RawBatch, SoundBatch};
 use kafka_records::step::Step;
@@ -19,7 +20,6 @@ use kafka_records::step::Step;
 use super::WireReader;
 use crate::broker::Error;
 use crate::broker::reader::SourceBatch;
-use crate::broker::wire::{Answer, Fetched, Stretch};
 use crate::record::{Offset, Position};
 
 /// What more is asked for once, to see what stands behind a damaged batch.

@@ -1,0 +1,42 @@
+//! Since when nothing has gone over a connection.
+//!
+//! Routers, firewalls and load balancers forget a connection that is silent for some minutes, most without a word to
+//! either side: what is asked on it afterwards is never answered, and costs `kafka.request_timeout`. So a connection that
+//! was idle takes no further request, and its successor is opened first.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// The last use of a connection, by a clock that goes on while the machine sleeps: the routers do not.
+#[derive(Debug)]
+pub struct LastUse(AtomicU64);
+
+impl LastUse {
+    /// Now.
+    pub fn now() -> Self {
+        Self(AtomicU64::new(clock_ms()))
+    }
+
+    /// A request goes, or an answer has come.
+    pub fn note(&self) {
+        self.0.store(clock_ms(), Ordering::Relaxed);
+    }
+
+    /// Whether that was longer ago than this.
+    pub fn is_longer_ago_than(&self, idle: Duration) -> bool {
+        let since = clock_ms().saturating_sub(self.0.load(Ordering::Relaxed));
+        u128::from(since) > idle.as_millis()
+    }
+}
+
+fn clock_ms() -> u64 {
+    #[cfg(target_os = "linux")]
+    let clock = ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = ClockId::Monotonic;
+    let now = clock_gettime(clock);
+    let (seconds, nanos) = (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0));
+    seconds * 1_000 + nanos / 1_000_000
+}

@@ -1,0 +1,198 @@
+//! `CreateTopics`, whose answer says what the topic became, and `DescribeConfigs`.
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::{CreateTopicsRequest, DescribeConfigsRequest, ProduceRequest, TopicName};
+use kafka_protocol::protocol::{Request, StrBytes};
+
+use super::{Cluster, Connection};
+use crate::{Cause, Error};
+
+/// How long a broker may take to create a topic.
+const CREATE_TIMEOUT_MS: i32 = 15_000;
+
+/// `DescribeConfigs` counts topics among resources by this number.
+const TOPIC: i8 = 2;
+
+/// From this version of `Produce` on, Kafka 3.7's, a broker asks for no more replicas in sync than there are.
+const BOUNDS_MIN_INSYNC: i16 = 10;
+
+/// The setting that says how many replicas must have a record that all are to acknowledge.
+const MIN_INSYNC: &str = "min.insync.replicas";
+
+/// From this version of `CreateTopics` on, Kafka 2.4's, -1 leaves a number to the broker (KIP-464).
+const LEAVES_NUMBERS: i16 = 4;
+
+/// A topic to create.
+#[derive(Debug, Clone, Copy)]
+pub struct NewTopic<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// How many partitions it gets; -1 leaves that to the broker.
+    pub partitions: i32,
+    /// How many replicas; -1 leaves that to the broker.
+    pub replication: i16,
+    /// Its settings, but for the broker's defaults.
+    pub settings: &'a [(&'static str, &'static str)],
+}
+
+/// A topic as the broker created it, or would, as far as it tells.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CreatedTopic {
+    /// How many partitions it has.
+    pub partitions: Option<i32>,
+    /// How many replicas each has.
+    pub replication: Option<i16>,
+    /// Where these are fewer than must be in sync.
+    pub shortfall: Option<Shortfall>,
+}
+
+/// A topic has fewer replicas than must be in sync for a record to be taken that all are to acknowledge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortfall {
+    /// What that means, and what to do.
+    pub why: String,
+    /// Whether no record can ever be written to it.
+    pub is_unwritable: bool,
+}
+
+impl Shortfall {
+    /// `is_bounded` where the brokers go by the number of replicas in such a case.
+    fn of(replicas: i32, min_insync: i32, is_bounded: bool) -> Option<Self> {
+        let s = if replicas == 1 { "" } else { "s" };
+        let what = if is_bounded {
+            "what is acknowledged is on no more than that"
+        } else {
+            "no record can be written to it (Kafka before 3.7)"
+        };
+        let why = format!(
+            "{MIN_INSYNC} is {min_insync} and it has {replicas} replica{s}: {what}; add replicas, or lower {MIN_INSYNC}"
+        );
+        (replicas < min_insync).then_some(Self { why, is_unwritable: !is_bounded })
+    }
+}
+
+/// Whether a broker takes records whose topic has fewer replicas than must be in sync.
+fn bounds_min_insync(connection: &Connection) -> bool {
+    connection.offered().has(ProduceRequest::KEY, BOUNDS_MIN_INSYNC)
+}
+
+impl Cluster {
+    /// Creates a topic.
+    ///
+    /// # Errors
+    /// Where the controller can't be reached, or refuses: also where the topic is there.
+    pub async fn create_topic(&self, topic: &NewTopic<'_>) -> Result<CreatedTopic, Error> {
+        self.ask_to_create("create topic", topic, false).await
+    }
+
+    /// Asks what would come of creating a topic, which is left undone.
+    ///
+    /// # Errors
+    /// As [`Cluster::create_topic`].
+    pub async fn try_topic(&self, topic: &NewTopic<'_>) -> Result<CreatedTopic, Error> {
+        self.ask_to_create("see whether one may create topic", topic, true).await
+    }
+
+    async fn ask_to_create(
+        &self,
+        doing: &'static str,
+        topic: &NewTopic<'_>,
+        only_try: bool,
+    ) -> Result<CreatedTopic, Error> {
+        let NewTopic { name, partitions, replication, settings } = *topic;
+        let failed = |cause| Error { doing, on: name.to_owned(), cause };
+        let setting = |(name, value): &(&'static str, &'static str)| {
+            CreatableTopicConfig::default()
+                .with_name(StrBytes::from_static_str(name))
+                .with_value(Some(StrBytes::from_static_str(value)))
+        };
+        let wanted = CreatableTopic::default()
+            .with_name(TopicName(StrBytes::from_string(name.to_owned())))
+            .with_num_partitions(partitions)
+            .with_replication_factor(replication)
+            .with_configs(settings.iter().map(setting).collect());
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![wanted])
+            .with_timeout_ms(CREATE_TIMEOUT_MS)
+            .with_validate_only(only_try);
+        let connection = self.controller().await?;
+        let leaves_numbers = partitions == -1 || replication == -1;
+        if leaves_numbers && connection.version(CreateTopicsRequest::KEY).map_err(failed)? < LEAVES_NUMBERS {
+            let why = "Kafka before 2.4 has no defaults for numbers of replicas and partitions: both have to be given";
+            return Err(failed(Cause::Unsupported(why.to_owned())));
+        }
+        let response = connection.request(doing, &request).await?;
+        connection.throttle_ms(response.throttle_time_ms);
+        let created = response.topics.iter().find(|created| created.name.0.as_str() == name);
+        let created = created.ok_or_else(|| failed(Cause::Undecodable("it names another topic".to_owned())))?;
+        if let Some(code) = ResponseError::try_from_code(created.error_code) {
+            return Err(Error::code(doing, name, code));
+        }
+        let min_insync = created.configs.iter().flatten().find(|found| found.name.as_str() == MIN_INSYNC);
+        let min_insync = min_insync.and_then(|found| found.value.as_ref()?.parse().ok());
+        let replication = Some(created.replication_factor).filter(|told| *told > 0);
+        let both = replication.zip(min_insync);
+        Ok(CreatedTopic {
+            partitions: Some(created.num_partitions).filter(|told| *told > 0),
+            replication,
+            shortfall: both
+                .and_then(|(replicas, least)| Shortfall::of(replicas.into(), least, bounds_min_insync(&connection))),
+        })
+    }
+
+    /// Where a topic with so many replicas has fewer than must be in sync.
+    ///
+    /// # Errors
+    /// Where no broker answers, or its settings are not for us to see.
+    pub async fn shortfall(&self, topic: &str, replicas: i32) -> Result<Option<Shortfall>, Error> {
+        let min_insync = self.topic_setting(topic, MIN_INSYNC).await?.and_then(|told| told.parse().ok());
+        let Some(least) = min_insync.filter(|least| replicas < *least) else { return Ok(None) };
+        Ok(Shortfall::of(replicas, least, bounds_min_insync(&*self.controller().await?)))
+    }
+
+    /// A topic's setting as it is in force, defaults included; `None` where the broker knows none of
+    /// this name.
+    ///
+    /// # Errors
+    /// Where no broker answers, or it refuses.
+    pub async fn topic_setting(&self, topic: &str, setting: &'static str) -> Result<Option<String>, Error> {
+        const DOING: &str = "describe the settings of topic";
+        let resource = DescribeConfigsResource::default()
+            .with_resource_type(TOPIC)
+            .with_resource_name(StrBytes::from_string(topic.to_owned()))
+            .with_configuration_keys(Some(vec![StrBytes::from_static_str(setting)]));
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+        let ask = |connection: std::sync::Arc<super::Connection>| {
+            let request = request.clone();
+            async move { connection.request(DOING, &request).await }
+        };
+        let response = self.ask_any(ask).await?;
+        let found = response.results.into_iter().find(|found| found.resource_name.as_str() == topic);
+        let found = found.ok_or_else(|| Error {
+            doing: DOING,
+            on: topic.to_owned(),
+            cause: Cause::Undecodable("it names another topic".to_owned()),
+        })?;
+        if let Some(code) = ResponseError::try_from_code(found.error_code) {
+            return Err(Error::code(DOING, topic, code));
+        }
+        let found = found.configs.into_iter().find(|found| found.name.as_str() == setting);
+        Ok(found.and_then(|found| found.value).map(|value| value.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_replicas_than_must_be_in_sync_are_said() {
+        let old = Shortfall::of(1, 2, false).unwrap();
+        assert!(old.is_unwritable && old.why.starts_with("min.insync.replicas is 2 and it has 1 replica: no record"));
+        let new = Shortfall::of(2, 3, true).unwrap();
+        assert!(!new.is_unwritable && new.why.contains("it has 2 replicas: what is acknowledged"), "{}", new.why);
+        assert_eq!(Shortfall::of(2, 2, false), None);
+    }
+}
