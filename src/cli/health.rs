@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{AlertDescription, ClientConfig, ClientConnection, StreamOwned};
 
 use super::{Health, Settings};
 use crate::broker::{ADMIN_PORT, tls_said};
-use crate::observe::client_of_own;
+use crate::config::Admin;
+use crate::observe::{client_of_any, client_of_own};
 
 /// The most of an answer that is read: a line for each thing that is not well.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
@@ -20,16 +21,49 @@ const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 /// # Errors
 /// Where nothing answers there in time, or what does is not well.
 pub fn run(args: &Health, out: &mut dyn Write) -> Result<(), Box<dyn std::error::Error>> {
-    let (path, Own { address, tls }) = (if args.live { "/livez" } else { "/readyz" }, own(&args.settings)?);
-    let answer = get(address, tls, path, args.timeout).map_err(|error| {
-        let why = tls_said(&error, &ADMIN_PORT).unwrap_or_else(|| error.to_string());
-        format!("{address}{path}: {why}")
-    })?;
+    let admin = admin(&args.settings)?;
+    let address = reachable(admin.listen);
+    let (path, tls) = match (tls_of_own(&admin), args.live) {
+        (Err(why), true) => return answers(address, &why, args.timeout, out),
+        (tls, live) => (if live { "/livez" } else { "/readyz" }, tls?),
+    };
+    let answer = get(address, tls, path, args.timeout).map_err(|error| told(&error, address, path))?;
     let (status, body) = parsed(&answer).ok_or_else(|| format!("{address}{path}: what answers there is no HTTP"))?;
     match status {
         200 => Ok(write!(out, "{body}")?),
         _ => Err(format!("{address}{path}: {status}: {}", body.trim_end().replace('\n', "; ")).into()),
     }
+}
+
+/// Whether anything answers by TLS, where the files that say who have become unusable. The instance goes on with what
+/// it read before, and whoever ended it now would get none that starts. Without a certificate, an instance that wants
+/// one says no more than that, and says it in its turn.
+fn answers(
+    address: SocketAddr,
+    why: &str,
+    timeout: Duration,
+    out: &mut dyn Write,
+) -> Result<(), Box<dyn std::error::Error>> {
+    const PATH: &str = "/livez";
+    let tls = Arc::new(client_of_any()?);
+    match get(address, Some(tls), PATH, timeout) {
+        Ok(answer) if parsed(&answer).is_some_and(|(status, _)| status == 200) => {}
+        Ok(_) => return Err(format!("{address}{PATH}: what answers there is not live").into()),
+        Err(error) if wants_certificate(&error) => {}
+        Err(error) => return Err(told(&error, address, PATH).into()),
+    }
+    tell!("login-pipeline: {why}: whether what answers is the instance of this configuration was not checked");
+    Ok(writeln!(out, "live")?)
+}
+
+fn wants_certificate(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(error, Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)))
+}
+
+fn told(error: &io::Error, address: SocketAddr, path: &str) -> String {
+    let why = tls_said(error, &ADMIN_PORT).unwrap_or_else(|| error.to_string());
+    format!("{address}{path}: {why}")
 }
 
 /// The admin port of this configuration's instance.
@@ -44,14 +78,23 @@ pub(super) struct Own {
 /// Where the instance of this configuration is asked, and how.
 ///
 /// # Errors
-/// Where the configuration is wrong, or does not tell the port.
+/// Where the configuration is wrong about that, or does not tell the port.
 pub(super) fn own(settings: &Settings) -> Result<Own, Box<dyn std::error::Error>> {
-    let admin = settings.load()?.admin;
-    if admin.listen.port() == 0 {
-        return Err("admin.listen has port 0: which one the instance took is not known here".into());
+    let admin = admin(settings)?;
+    Ok(Own { address: reachable(admin.listen), tls: tls_of_own(&admin)? })
+}
+
+/// Reads nothing else of the configuration: what is wrong with that is not what the instance that runs has read.
+fn admin(settings: &Settings) -> Result<Admin, Box<dyn std::error::Error>> {
+    let admin = settings.load_admin()?;
+    match admin.listen.port() {
+        0 => Err("admin.listen has port 0: which one the instance took is not known here".into()),
+        _ => Ok(admin),
     }
-    let tls = admin.tls.is_on().then(|| client_of_own(&admin.tls)).transpose()?;
-    Ok(Own { address: reachable(admin.listen), tls: tls.map(Arc::new) })
+}
+
+fn tls_of_own(admin: &Admin) -> Result<Option<Arc<ClientConfig>>, String> {
+    admin.tls.is_on().then(|| client_of_own(&admin.tls).map(Arc::new)).transpose()
 }
 
 /// Where a socket that listens on this address is reached from the same host.
@@ -91,9 +134,16 @@ fn get(address: SocketAddr, tls: Option<Arc<ClientConfig>>, path: &str, patience
     let is_late = |error: &io::Error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
     let is_end =
         |error: &io::Error| matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset);
+    let is_gone =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
     let asked = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     limit()?;
-    stream.write_all(asked.as_bytes()).map_err(|error| if is_late(&error) { late() } else { error })?;
+    match stream.write_all(asked.as_bytes()) {
+        Err(error) if is_late(&error) => return Err(late()),
+        // One that closes while it is asked may have said why.
+        Err(error) if !is_gone(&error) => return Err(error),
+        _ => {}
+    }
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
     let mut rest = stream.take(MAX_ANSWER_BYTES);

@@ -8,7 +8,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::config::schema::{self, Default, KEYS, Key, Kind};
-use crate::config::{Config, Problems, Sources, exposed};
+use crate::config::{Admin, Config, Problems, Sources, exposed};
 
 /// What the command line says of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, std::default::Default)]
@@ -43,13 +43,26 @@ impl Settings {
     ///
     /// All the problems there are.
     pub fn load(&self) -> Result<Config, Problems> {
-        let (file, flags, env) = (self.file.clone(), self.flags.clone(), environment());
-        let other = other(&env);
-        let config = Config::load(Sources { file, env, flags, hostname: hostname() })?;
+        let sources = self.sources();
+        let other = other(&sources.env);
+        let config = Config::load(sources)?;
         if let Some(hint) = other.and_then(|other| unread(&config, other)) {
             tell!("login-pipeline: {hint}");
         }
         Ok(config)
+    }
+
+    /// Loads what says where the admin port is, and nothing else.
+    ///
+    /// # Errors
+    /// What is wrong with that.
+    pub fn load_admin(&self) -> Result<Admin, Problems> {
+        Admin::load(self.sources())
+    }
+
+    fn sources(&self) -> Sources {
+        let (file, flags) = (self.file.clone(), self.flags.clone());
+        Sources { file, env: environment(), flags, hostname: hostname() }
     }
 }
 

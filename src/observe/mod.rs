@@ -71,7 +71,7 @@ use ready::Ready;
 use values::Values;
 
 pub use crate::plain::Plain;
-pub use admin_tls::client_of_own;
+pub use admin_tls::{client_of_any, client_of_own};
 pub use examples::{Example, Examples};
 pub use health::{ComponentHandle, Health, Phase, Reason, Severity};
 pub use histogram::DurationHistogram;
