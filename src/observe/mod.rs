@@ -32,6 +32,7 @@
 //! ```
 
 mod admin_tls;
+mod behind;
 mod examples;
 mod failures;
 mod health;
