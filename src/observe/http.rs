@@ -343,7 +343,7 @@ async fn answer(served: &Served, request: Request<Incoming>, patience: Duration)
     if (request.uri().path(), request.method()) == ("/log-level", &Method::PUT) {
         let Served { admin, observe, client, .. } = served;
         let (code, told) = log_level::put(admin, &observe.metrics, client, request, patience).await;
-        return Page { code, content_type: TEXT, body: told.into() }.into_response();
+        return Page { code, ..Page::made(TEXT, told) }.into_response();
     }
     look(served, &request)
 }
@@ -351,7 +351,7 @@ async fn answer(served: &Served, request: Request<Incoming>, patience: Duration)
 /// What needs no request's body.
 fn look<B>(served: &Served, request: &Request<B>) -> Response<Body> {
     let page: fn(&Served) -> Page = match request.uri().path() {
-        "/" if wants_html(request) => |served| Page::ok(HTML, page::render(&served.live.state())),
+        "/" if wants_html(request) => |served| Page::ok(HTML, served.live.page()),
         "/" => |_| Page::ok(TEXT, INDEX),
         "/page.css" => |_| Page::ok(STYLE, page::STYLE),
         "/page.js" => |_| Page::ok(SCRIPT, page::SCRIPT),
@@ -368,7 +368,7 @@ fn look<B>(served: &Served, request: &Request<B>) -> Response<Body> {
         "/log-level" if request.method() != Method::GET && request.method() != Method::HEAD => {
             return other_method("GET, HEAD, PUT");
         }
-        "/log-level" => |_| Page::ok(TEXT, log_level::get()),
+        "/log-level" => |_| Page::made(TEXT, log_level::get()),
         "/resume" => return resume(served, request),
         _ => return Page::error(StatusCode::NOT_FOUND, "not found\n").into_response(),
     };

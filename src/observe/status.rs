@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::behind::{Behind, Told};
+use super::given::Given;
 use super::health::{Phase, Severity};
 use super::lock;
 use super::tally::Snapshot;
@@ -166,6 +167,7 @@ pub struct StatusBoard {
 struct Board {
     version: String,
     configuration: Value,
+    given: OnceLock<Given>,
     started_at: SystemTime,
     started: Instant,
     /// For how many milliseconds a high watermark is known once it was told.
@@ -183,6 +185,7 @@ impl StatusBoard {
         let board = Board {
             version: version.into(),
             configuration,
+            given: OnceLock::new(),
             started_at: SystemTime::now(),
             started: Instant::now(),
             watermark_lasts: AtomicU64::new(u64::MAX),
@@ -193,6 +196,16 @@ impl StatusBoard {
         };
         board.timeline.note(MarkKind::Start, "process");
         Self { inner: Arc::new(board) }
+    }
+
+    /// Tells how the configuration was given, for commands that the page offers; only the first word counts.
+    pub fn given(&self, given: Given) {
+        let _ = self.inner.given.set(given);
+    }
+
+    /// How it was given, if anybody has told.
+    pub(super) fn is_given(&self) -> Option<&Given> {
+        self.inner.given.get()
     }
 
     /// A partition's place on the page, until the handle is dropped.

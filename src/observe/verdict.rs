@@ -143,16 +143,17 @@ impl Seen<'_> {
         let limit = configured["max_ratio"].as_f64();
         let least = configured["min_records"].as_u64().unwrap_or(0);
         let (dead, all) = (self.charts.lately(&self.charts.records_dead), self.charts.lately(&self.charts.records_in));
+        if all < least {
+            // A share of so few tells nothing, as it decides nothing.
+            if dead > 0 {
+                add(Tone::Good, format!("{} of {} records dead letters", Number(dead), Number(all)));
+            }
+            return;
+        }
         let share = Percent { of: dead, all };
         let thousandths = (u128::from(dead) * 1000).checked_div(u128::from(all)).and_then(|n| u64::try_from(n).ok());
         let thousandths = thousandths.unwrap_or(0);
         match limit {
-            // A share of so few tells nothing, as it decides nothing.
-            _ if all < least => {
-                if dead > 0 {
-                    add(Tone::Good, format!("{} of {} records dead letters", Number(dead), Number(all)));
-                }
-            }
             Some(limit) => {
                 let most = thousandths_of(limit);
                 let tone = match thousandths {
