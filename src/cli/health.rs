@@ -21,9 +21,8 @@ const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 /// # Errors
 /// Where nothing answers there in time, or what does is not well.
 pub fn run(args: &Health, out: &mut dyn Write) -> Result<(), Box<dyn std::error::Error>> {
-    let admin = admin(&args.settings)?;
-    let address = reachable(admin.listen);
-    let (path, tls) = match (tls_of_own(&admin), args.live) {
+    let Own { address, tls } = own(&args.settings)?;
+    let (path, tls) = match (tls, args.live) {
         (Err(why), true) => return answers(address, &why, args.timeout, out),
         (tls, live) => (if live { "/livez" } else { "/readyz" }, tls?),
     };
@@ -71,30 +70,22 @@ fn told(error: &io::Error, address: SocketAddr, path: &str) -> String {
 pub(super) struct Own {
     /// Where it is reached from this host.
     pub(super) address: SocketAddr,
-    /// How to know it again, where it speaks TLS.
-    pub(super) tls: Option<Arc<ClientConfig>>,
+    /// How to know it again, where it speaks TLS; or what is wrong with the files that tell.
+    pub(super) tls: Result<Option<Arc<ClientConfig>>, String>,
 }
 
-/// Where the instance of this configuration is asked, and how.
+/// Where the instance of this configuration is asked, and how. Nothing else of the configuration is read: what is wrong
+/// with that by now is not what the instance has read.
 ///
 /// # Errors
 /// Where the configuration is wrong about that, or does not tell the port.
 pub(super) fn own(settings: &Settings) -> Result<Own, Box<dyn std::error::Error>> {
-    let admin = admin(settings)?;
-    Ok(Own { address: reachable(admin.listen), tls: tls_of_own(&admin)? })
-}
-
-/// Reads nothing else of the configuration: what is wrong with that is not what the instance that runs has read.
-fn admin(settings: &Settings) -> Result<Admin, Box<dyn std::error::Error>> {
-    let admin = settings.load_admin()?;
-    match admin.listen.port() {
-        0 => Err("admin.listen has port 0: which one the instance took is not known here".into()),
-        _ => Ok(admin),
+    let Admin { listen, tls, .. } = settings.load_admin()?;
+    if listen.port() == 0 {
+        return Err("admin.listen has port 0: which one the instance took is not known here".into());
     }
-}
-
-fn tls_of_own(admin: &Admin) -> Result<Option<Arc<ClientConfig>>, String> {
-    admin.tls.is_on().then(|| client_of_own(&admin.tls).map(Arc::new)).transpose()
+    let tls = tls.is_on().then(|| client_of_own(&tls).map(Arc::new)).transpose();
+    Ok(Own { address: reachable(listen), tls })
 }
 
 /// Where a socket that listens on this address is reached from the same host.
