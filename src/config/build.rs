@@ -103,22 +103,27 @@ pub(super) fn config(settings: &Settings, hostname: Option<&str>, problems: &mut
         },
         retry: Retry { initial: s.at("retry.initial"), max: s.at("retry.max") },
         stats: Stats { interval: s.at("stats.interval") },
-        admin: Admin {
-            listen: s.at("admin.listen"),
-            token_file: s.at("admin.token_file"),
-            allow_plaintext: s.at("admin.allow_plaintext"),
-            tls: AdminTls {
-                cert_file: s.at("admin.tls.cert_file"),
-                key_file: s.at("admin.tls.key_file"),
-                client_ca_file: s.at("admin.tls.client_ca_file"),
-            },
-        },
+        admin: admin(s),
         log: Log { format: s.at("log.format"), level: s.at("log.level") },
         shutdown: Shutdown { timeout: s.at("shutdown.timeout") },
         topics: Topics {
             create: s.at("topics.create"),
             partitions: s.at("topics.partitions"),
             replication: s.at("topics.replication"),
+        },
+    }
+}
+
+/// The admin port of it, which needs nothing else of the configuration.
+pub(super) fn admin(s: &Settings) -> Admin {
+    Admin {
+        listen: s.at("admin.listen"),
+        token_file: s.at("admin.token_file"),
+        allow_plaintext: s.at("admin.allow_plaintext"),
+        tls: AdminTls {
+            cert_file: s.at("admin.tls.cert_file"),
+            key_file: s.at("admin.tls.key_file"),
+            client_ca_file: s.at("admin.tls.client_ca_file"),
         },
     }
 }
