@@ -453,6 +453,8 @@ async fn run_tells_nothing(deployment: &Deployment, config: &str, format: &str) 
     assert!(wrong.starts_with("HTTP/1.1 401") && right.starts_with("HTTP/1.1 409"), "{wrong}{right}");
     shown += &wrong;
     shown += &right;
+    let commands = format!("data-variables=\"\" data-flags=\" --config {config}\"");
+    assert!(shown.contains(&commands), "what the page offers to copy finds the same brokers: {shown}");
     assert!(shown.contains("data: ") && shown.contains("# TYPE"), "stream and metrics are there: {shown}");
     deployment.assert_silent("the admin port", &shown);
     pipeline.sigterm();

@@ -117,6 +117,11 @@ async fn whoever_bears_the_token_puts_another_level_in_force() {
     pipeline.wait_for("lines of debug", PATIENCE, |it| fine_lines(it) > 0).await;
     assert!(pipeline.log().contains("the log's level was changed by the admin port"));
 
+    // Whoever looks at it may have a terminal, and what comes by PUT is anybody's text.
+    let (hostile, escaped) = ("info,\u{1b}x=debug", "info,\\u001bx=debug\n".to_owned());
+    assert_eq!(put(&pipeline, "open sesame, open", hostile), (200, escaped.clone()));
+    assert_eq!(pipeline.get("/log-level").unwrap(), (200, escaped));
+
     // The configuration's has the last word where somebody asks for that.
     hang_up(&mut pipeline, "SIGHUP: log.level is read again, and nothing else").await;
     pipeline

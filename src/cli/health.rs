@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{AlertDescription, ClientConfig, ClientConnection, StreamOwned};
 
 use super::{Health, Settings};
 use crate::broker::ADMIN_PORT;
-use crate::observe::client_of_own;
+use crate::config::Admin;
+use crate::observe::{client_of_any, client_of_own};
 
 /// The most of an answer that is read: a line for each thing that is not well.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
@@ -20,11 +21,12 @@ const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 /// # Errors
 /// Where nothing answers there in time, or what does is not well.
 pub fn run(args: &Health, out: &mut dyn Write) -> Result<(), Box<dyn std::error::Error>> {
-    let (path, Own { address, tls }) = (if args.live { "/livez" } else { "/readyz" }, own(&args.settings)?);
-    let answer = get(address, tls, path, args.timeout).map_err(|error| {
-        let why = ADMIN_PORT.said(&error).unwrap_or_else(|| error.to_string());
-        format!("{address}{path}: {why}")
-    })?;
+    let Own { address, tls } = own(&args.settings)?;
+    let (path, tls) = match (tls, args.live) {
+        (Err(why), true) => return answers(address, &why, args.timeout, out),
+        (tls, live) => (if live { "/livez" } else { "/readyz" }, tls?),
+    };
+    let answer = get(address, tls, path, args.timeout).map_err(|error| told(&error, address, path))?;
     let (status, body) = parsed(&answer).ok_or_else(|| format!("{address}{path}: what answers there is no HTTP"))?;
     match status {
         200 => Ok(write!(out, "{body}")?),
@@ -32,26 +34,58 @@ pub fn run(args: &Health, out: &mut dyn Write) -> Result<(), Box<dyn std::error:
     }
 }
 
+/// Whether anything answers by TLS, where the files that say who have become unusable. The instance goes on with what
+/// it read before, and whoever ended it now would get none that starts. Without a certificate, an instance that wants
+/// one says no more than that, and says it in its turn.
+fn answers(
+    address: SocketAddr,
+    why: &str,
+    timeout: Duration,
+    out: &mut dyn Write,
+) -> Result<(), Box<dyn std::error::Error>> {
+    const PATH: &str = "/livez";
+    let tls = Arc::new(client_of_any()?);
+    match get(address, Some(tls), PATH, timeout) {
+        Ok(answer) if parsed(&answer).is_some_and(|(status, _)| status == 200) => {}
+        Ok(_) => return Err(format!("{address}{PATH}: what answers there is not live").into()),
+        Err(error) if wants_certificate(&error) => {}
+        Err(error) => return Err(told(&error, address, PATH).into()),
+    }
+    tell!("login-pipeline: {why}: whether what answers is the instance of this configuration was not checked");
+    Ok(writeln!(out, "live")?)
+}
+
+fn wants_certificate(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(error, Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)))
+}
+
+fn told(error: &io::Error, address: SocketAddr, path: &str) -> String {
+    let why = ADMIN_PORT.said(error).unwrap_or_else(|| error.to_string());
+    format!("{address}{path}: {why}")
+}
+
 /// The admin port of this configuration's instance.
 #[derive(Debug)]
 pub(super) struct Own {
     /// Where it is reached from this host.
     pub(super) address: SocketAddr,
-    /// How to know it again, where it speaks TLS.
-    pub(super) tls: Option<Arc<ClientConfig>>,
+    /// How to know it again, where it speaks TLS; or what is wrong with the files that tell.
+    pub(super) tls: Result<Option<Arc<ClientConfig>>, String>,
 }
 
-/// Where the instance of this configuration is asked, and how.
+/// Where the instance of this configuration is asked, and how. Nothing else of the configuration is read: what is wrong
+/// with that by now is not what the instance has read.
 ///
 /// # Errors
-/// Where the configuration is wrong, or does not tell the port.
+/// Where the configuration is wrong about that, or does not tell the port.
 pub(super) fn own(settings: &Settings) -> Result<Own, Box<dyn std::error::Error>> {
-    let admin = settings.load_without_key()?.admin;
-    if admin.listen.port() == 0 {
+    let Admin { listen, tls, .. } = settings.load_admin()?;
+    if listen.port() == 0 {
         return Err("admin.listen has port 0: which one the instance took is not known here".into());
     }
-    let tls = admin.tls.is_on().then(|| client_of_own(&admin.tls)).transpose()?;
-    Ok(Own { address: reachable(admin.listen), tls: tls.map(Arc::new) })
+    let tls = tls.is_on().then(|| client_of_own(&tls).map(Arc::new)).transpose();
+    Ok(Own { address: reachable(listen), tls })
 }
 
 /// Where a socket that listens on this address is reached from the same host.
@@ -91,9 +125,16 @@ fn get(address: SocketAddr, tls: Option<Arc<ClientConfig>>, path: &str, patience
     let is_late = |error: &io::Error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
     let is_end =
         |error: &io::Error| matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset);
+    let is_gone =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
     let asked = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     limit()?;
-    stream.write_all(asked.as_bytes()).map_err(|error| if is_late(&error) { late() } else { error })?;
+    match stream.write_all(asked.as_bytes()) {
+        Err(error) if is_late(&error) => return Err(late()),
+        // One that closes while it is asked may have said why.
+        Err(error) if !is_gone(&error) => return Err(error),
+        _ => {}
+    }
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
     let mut rest = stream.take(MAX_ANSWER_BYTES);

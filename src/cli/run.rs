@@ -36,10 +36,12 @@ where
     for warning in args.settings.exposed_files(&config) {
         tracing::warn!("{warning}");
     }
-    let settings = args.settings.clone();
+    let (settings, given) = (args.settings.clone(), args.settings.given(&config));
     let ended = runtime::run(config.pipeline.worker_threads, |stop| async move {
         hangup::obey(settings)?;
-        Ok::<_, Box<dyn Error>>(open(config).await?.run(stop).await?)
+        let app = open(config).await?;
+        app.observe().partitions.given(given);
+        Ok::<_, Box<dyn Error>>(app.run(stop).await?)
     })?;
     match ended {
         runtime::Ended::InOrder(summary) => {

@@ -8,7 +8,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::config::schema::{self, Default, KEYS, Key, Kind};
-use crate::config::{Config, Problems, Sources, exposed};
+use crate::config::{Admin, Config, EndpointUrl, Problems, Sources, exposed};
+use crate::observe::Given;
 
 /// What the command line says of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, std::default::Default)]
@@ -25,12 +26,21 @@ impl Settings {
         self.flags.iter().any(|(flag, _)| flag == key)
     }
 
+    /// How another command is given this configuration.
+    pub fn given(&self, config: &Config) -> Given {
+        let is_set = |key: &&Key| self.has_flag(key.path) || is_in_environment(key);
+        let over_file: Vec<_> = KEYS.iter().filter(is_set).map(|key| key.path).collect();
+        let has_query = config.kafka.security.sasl.token_endpoint.url.as_ref().is_some_and(EndpointUrl::has_query);
+        // A command is copied to another folder, perhaps.
+        let file = self.file.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+        let is_hidden = |key: &Key| key.is_secret() || has_query && matches!(key.kind, Kind::Url);
+        let hidden = KEYS.iter().filter(|key| is_hidden(key)).map(|key| key.path).collect();
+        Given { file, over_file, hidden }
+    }
+
     /// A warning for each file with a secret that others may read, the configuration's own included.
     pub fn exposed_files(&self, config: &Config) -> Vec<String> {
-        let by_variable = |key: &str| {
-            let variable = schema::key(key).map(Key::env).and_then(std::env::var_os);
-            variable.is_some_and(|value| !value.is_empty())
-        };
+        let by_variable = |key: &str| schema::key(key).is_some_and(is_in_environment);
         let is_in_file = !["kafka.sasl.password", "kafka.sasl.client_secret"].into_iter().any(by_variable);
         let file = self.file.as_deref().filter(|_| is_in_file && config.has_secrets_of_its_own());
         let own = file.and_then(|path| exposed("--config", path));
@@ -55,14 +65,32 @@ impl Settings {
     }
 
     fn load_as(&self, makes_no_pseudonyms: bool) -> Result<Config, Problems> {
-        let (file, flags, env) = (self.file.clone(), self.flags.clone(), environment());
-        let other = other(&env);
-        let config = Config::load(Sources { file, env, flags, hostname: hostname(), makes_no_pseudonyms })?;
+        let sources = Sources { makes_no_pseudonyms, ..self.sources() };
+        let other = other(&sources.env);
+        let config = Config::load(sources)?;
         if let Some(hint) = other.and_then(|other| unread(&config, other)) {
             tell!("login-pipeline: {hint}");
         }
         Ok(config)
     }
+
+    /// Loads what says where the admin port is, and nothing else.
+    ///
+    /// # Errors
+    /// What is wrong with that.
+    pub fn load_admin(&self) -> Result<Admin, Problems> {
+        Admin::load(self.sources())
+    }
+
+    fn sources(&self) -> Sources {
+        let (file, flags) = (self.file.clone(), self.flags.clone());
+        Sources { file, env: environment(), flags, hostname: hostname(), makes_no_pseudonyms: false }
+    }
+}
+
+/// Whether a variable sets this key.
+fn is_in_environment(key: &Key) -> bool {
+    std::env::var_os(key.env()).is_some_and(|value| !value.is_empty())
 }
 
 /// Names that are not UTF-8 are not ours; values that are not are refused by their U+FFFD.
@@ -203,6 +231,20 @@ mod tests {
         for path in COMMON {
             assert!(schema::key(path).is_some_and(|key| !key.is_secret()), "{path}");
         }
+    }
+
+    #[test]
+    fn a_command_is_given_the_file_and_what_is_over_it() {
+        let flags = [("kafka.brokers", "b:1"), ("kafka.sasl.token_endpoint_url", "https://idp/token?key=canary")];
+        let flags: Vec<_> = flags.map(|(key, text)| (key.to_owned(), text.to_owned())).into();
+        let settings = Settings { file: Some("pipeline.toml".into()), flags };
+        let mut config = Config::default();
+        let given = settings.given(&config);
+        assert_eq!(given.over_file, ["kafka.brokers", "kafka.sasl.token_endpoint_url"]);
+        assert_eq!(given.hidden, ["kafka.sasl.password", "kafka.sasl.client_secret"]);
+        assert_eq!(given.file, Some(std::env::current_dir().unwrap().join("pipeline.toml")));
+        config.kafka.security.sasl.token_endpoint.url = Some("https://idp/token?key=canary".parse().unwrap());
+        assert!(settings.given(&config).hidden.contains(&"kafka.sasl.token_endpoint_url"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::problem::Problems;
 use super::settings::Settings;
 use super::table::Section;
-use super::{Config, idle_rules, layers, privacy_rules, rules, security_rules};
+use super::{Admin, Config, idle_rules, layers, privacy_rules, rules, security_rules};
 
 /// What there is to load, each over the one before it; nothing is read from the process itself.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +53,36 @@ impl Config {
         privacy_rules::check(&config, &settings, makes_no_pseudonyms, &mut problems);
         security_rules::check(&config, &settings, &mut problems);
         problems.or(config)
+    }
+}
+
+/// What says where the admin port is, and how it is asked.
+const ADMIN_PORT: [&str; 4] = ["admin.listen", "admin.tls.cert_file", "admin.tls.key_file", "admin.tls.client_ca_file"];
+
+impl Admin {
+    /// Loads what says where the admin port is. Whatever else is wrong with the configuration is passed over, and no
+    /// other file is read: who only asks an instance how it is doesn't need what that instance did when it started.
+    ///
+    /// # Errors
+    /// A file that can't be read or is not TOML, and what is wrong with these keys.
+    pub fn load(Sources { file, env, flags, .. }: Sources) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let mut all = layers::defaults();
+        if let Some(path) = file {
+            match layers::file(&path, &mut problems) {
+                Ok(layer) => all.push(layer),
+                Err(problem) => {
+                    let mut only = Problems::default();
+                    only.push(problem);
+                    return Err(only);
+                }
+            }
+        }
+        all.extend(layers::environment(env, &mut problems));
+        all.extend(layers::flags(flags, &mut problems));
+        let settings = Settings::read(all, None, &mut problems);
+        let admin = Self::read(&settings, &mut problems);
+        problems.about(&ADMIN_PORT).or(admin)
     }
 }
 

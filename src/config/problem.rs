@@ -98,6 +98,12 @@ impl Problems {
         self.0.push(problem);
     }
 
+    /// Those about one of these keys.
+    pub(super) fn about(mut self, keys: &[&str]) -> Self {
+        self.0.retain(|problem| keys.contains(&problem.path.as_str()));
+        self
+    }
+
     /// `value`, or the problems if there are any.
     pub(super) fn or<T>(self, value: T) -> Result<T, Self> {
         if self.is_empty() { Ok(value) } else { Err(self.sorted()) }

@@ -6,7 +6,9 @@
 //! Samples hold running sums, so that a sample which is missed costs resolution and no count. The
 //! ring is bounded whatever senders send: it keeps few values of a dimension, and few partitions.
 
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,7 +16,7 @@ use tokio::time::Instant;
 
 use super::metrics::Metrics;
 use super::stats::per_second;
-use super::status::PartitionReport;
+use super::status::{PartitionReport, PartitionState};
 use super::tally::{DistributionSnapshot, Snapshot, Totals};
 use super::timeline::unix_ms;
 
@@ -56,6 +58,8 @@ pub(super) struct Sample {
     /// The same as time, in milliseconds: that of the partition which is the farthest behind.
     pub(super) lag_ms: Option<u64>,
     lags: BTreeMap<i32, u64>,
+    /// Which partitions there were, where all of them ran.
+    running: Option<u64>,
     latency: Vec<u64>,
 }
 
@@ -88,6 +92,9 @@ pub(super) struct Charts {
     pub(super) lag: Vec<Option<u64>>,
     pub(super) lag_ms: Vec<Option<u64>>,
     pub(super) lags: BTreeMap<i32, Vec<Option<u64>>>,
+    /// Which partitions there were at the stretch's end, as one number; `None` where not all of them ran.
+    #[serde(skip)]
+    pub(super) running: Vec<Option<u64>>,
     /// Dead letters by reason.
     pub(super) errors: BTreeMap<&'static str, Vec<u64>>,
     pub(super) distributions: Vec<Shares>,
@@ -135,6 +142,7 @@ impl History {
             lag,
             lag_ms,
             lags: lags.into_iter().collect(),
+            running: running(partitions),
             latency,
         }
     }
@@ -207,6 +215,7 @@ impl Charts {
         self.p99.push(percentile(&latency, 990));
         self.lag.push(to.lag);
         self.lag_ms.push(to.lag_ms);
+        self.running.push(to.running);
         for (partition, lags) in &mut self.lags {
             lags.push(to.lags.get(partition).copied());
         }
@@ -271,6 +280,16 @@ fn percentile(counts: &[u64], thousandths: u64) -> Option<u64> {
     u64::try_from(lower).ok().filter(|_| total > 0)
 }
 
+/// A number for these partitions, where all of them run.
+fn running(partitions: &[PartitionReport]) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    let runs = partitions.iter().all(|it| {
+        (&it.topic, it.partition).hash(&mut hasher);
+        it.state == PartitionState::Running
+    });
+    runs.then(|| hasher.finish())
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -326,6 +345,24 @@ mod tests {
         let lags = [Some(1), Some(2), Some(3), None];
         assert_eq!(history.charts(&now).lag, lags, "a sum of what is known would be too little");
         assert_eq!(charts.p50, [Some(50_000), Some(37_500), Some(41_666), None]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn partitions_are_the_same_while_none_comes_goes_or_waits() {
+        let (observe, mut history) = (observe(), History::default());
+        let first = observe.partitions.partition("user-login", 0);
+        let mut sampled = || sample(&mut history, &observe).running;
+        assert_eq!(sampled(), None, "it is starting");
+        first.state(PartitionState::Running);
+        let alone = sampled();
+        assert!(alone.is_some() && sampled() == alone);
+        let second = observe.partitions.partition("user-login", 1);
+        second.state(PartitionState::Running);
+        assert!(sampled().is_some_and(|both| Some(both) != alone));
+        second.state(PartitionState::Paused);
+        assert_eq!(sampled(), None);
+        drop(second);
+        assert_eq!(sampled(), alone);
     }
 
     #[tokio::test(start_paused = true)]

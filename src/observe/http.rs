@@ -89,7 +89,7 @@ pub struct AdminServer {
     address: SocketAddr,
     limits: Limits,
     admin: Arc<Admin>,
-    tls: Option<Arc<Acceptor>>,
+    tls: Option<Acceptor>,
 }
 
 /// What one client, or all of them, may take.
@@ -137,13 +137,13 @@ impl AdminServer {
     /// Binds the port. Port 0 takes a free one, which [`AdminServer::local_addr`] tells.
     ///
     /// # Errors
-    /// [`BindError`] where the address is taken, not this host's, or not allowed.
+    /// [`BindError`] where the address is taken, not this host's, or not allowed, or a file of `admin.tls` can't be used.
     pub async fn bind(admin: &Admin) -> Result<Self, BindError> {
         let address = admin.listen;
         let at = |source| BindError { address, source };
         let listener = listen(address).map_err(at)?;
         let address = listener.local_addr().map_err(at)?;
-        let tls = Acceptor::new(&admin.tls).map(Arc::new);
+        let tls = Acceptor::new(&admin.tls).map_err(|why| at(io::Error::other(why)))?;
         Ok(Self { listener, address, limits: Limits::default(), admin: Arc::new(admin.clone()), tls })
     }
 
@@ -164,13 +164,14 @@ impl AdminServer {
         let places = Places::new(self.limits.connections);
         let connections = TaskTracker::new();
         let live = Live::new(observe.clone());
+        let tls = self.tls.map(|tls| Arc::new(tls.told_by(&observe.health)));
         let is_loopback = self.address.ip().to_canonical().is_loopback();
         let feeding = (Arc::clone(&live), shutdown.clone());
         connections.spawn(async move { feeding.0.run(feeding.1).await }.boxed());
         while let Some(accepted) = shutdown.run_until_cancelled(self.listener.accept()).await {
             match accepted {
                 Ok((stream, address)) => {
-                    let tls = self.tls.clone();
+                    let tls = tls.clone();
                     let Some(waiting) = silent.take().await else {
                         refuse(stream, tls.is_some());
                         continue;
@@ -183,11 +184,13 @@ impl AdminServer {
                             let Some(first) = speaks(&stream, &waiting, limits.head, &shutdown).await else { return };
                             let Some(place) = places.take().await else { return refuse(stream, tls.is_some()) };
                             drop(waiting);
+                            let client = Client { address, certificate: None };
                             if tls.is_some() && first != HANDSHAKE {
+                                observe.metrics.admin_refused(Refusal::Tls);
+                                tracing::warn!(by = %client, "admin request refused: it came without TLS, which this port speaks");
                                 return say(stream, SPEAKS_TLS, "a client of the admin port speaks no TLS");
                             }
                             let ends = Instant::now() + limits.age;
-                            let client = Client { address, certificate: None };
                             let served =
                                 Served { observe, admin, live, place, ends, shutdown, tls, client, is_loopback };
                             // Boxed: who is silent is not to hold the room for it.
@@ -340,7 +343,7 @@ async fn answer(served: &Served, request: Request<Incoming>, patience: Duration)
     if (request.uri().path(), request.method()) == ("/log-level", &Method::PUT) {
         let Served { admin, observe, client, .. } = served;
         let (code, told) = log_level::put(admin, &observe.metrics, client, request, patience).await;
-        return Page { code, content_type: TEXT, body: told.into() }.into_response();
+        return Page { code, ..Page::made(TEXT, told) }.into_response();
     }
     look(served, &request)
 }
@@ -348,7 +351,7 @@ async fn answer(served: &Served, request: Request<Incoming>, patience: Duration)
 /// What needs no request's body.
 fn look<B>(served: &Served, request: &Request<B>) -> Response<Body> {
     let page: fn(&Served) -> Page = match request.uri().path() {
-        "/" if wants_html(request) => |served| Page::ok(HTML, page::render(&served.live.state())),
+        "/" if wants_html(request) => |served| Page::ok(HTML, served.live.page()),
         "/" => |_| Page::ok(TEXT, INDEX),
         "/page.css" => |_| Page::ok(STYLE, page::STYLE),
         "/page.js" => |_| Page::ok(SCRIPT, page::SCRIPT),
@@ -365,7 +368,7 @@ fn look<B>(served: &Served, request: &Request<B>) -> Response<Body> {
         "/log-level" if request.method() != Method::GET && request.method() != Method::HEAD => {
             return other_method("GET, HEAD, PUT");
         }
-        "/log-level" => |_| Page::ok(TEXT, log_level::get()),
+        "/log-level" => |_| Page::made(TEXT, log_level::get()),
         "/resume" => return resume(served, request),
         _ => return Page::error(StatusCode::NOT_FOUND, "not found\n").into_response(),
     };

@@ -29,16 +29,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::examples::Example;
 use super::failures::{Failure, failures};
+use super::given::Given;
 use super::history::{Charts, History};
 use super::status::{PartitionState, Status};
 use super::timeline::Mark;
 use super::verdict::{Seen, Verdict};
-use super::{Observe, lock};
+use super::{Observe, lock, page};
 
 /// How often watchers hear.
 const LIVE: Duration = Duration::from_secs(2);
 
-/// A frame that is no older than this is good enough for one who begins to watch.
+/// A frame that is no older than this is good enough for one who begins to watch, and a page for one who opens it.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// How many may watch at once.
@@ -54,6 +55,8 @@ pub(super) struct Live {
     history: Mutex<History>,
     /// The last frame, and when it was made.
     latest: Mutex<Option<(Instant, Bytes)>>,
+    /// The last page, and when it was begun.
+    page: Mutex<Option<(Instant, Bytes)>>,
     frames: watch::Sender<Bytes>,
     watched: Notify,
     slots: Arc<Semaphore>,
@@ -71,6 +74,9 @@ pub(super) struct State {
     /// Without the configuration, which never changes.
     #[serde(flatten)]
     pub(super) status: Status,
+    /// How the configuration was given.
+    #[serde(skip)]
+    pub(super) given: Option<Given>,
     /// Who has the partitions: this process's name in its group.
     pub(super) owner: String,
     /// How many partitions are left out.
@@ -99,6 +105,7 @@ impl Live {
             observe,
             history: Mutex::default(),
             latest: Mutex::default(),
+            page: Mutex::default(),
             frames: watch::Sender::new(Bytes::new()),
             watched: Notify::new(),
             slots: Arc::new(Semaphore::new(WATCHERS)),
@@ -169,6 +176,7 @@ impl Live {
         members.retain(|member| Some(&member.member_id) != group.and_then(|group| group.member_id.as_ref()));
         State {
             verdict,
+            given: self.observe.partitions.is_given().cloned(),
             ready: reasons.is_empty(),
             reasons,
             status,
@@ -183,6 +191,19 @@ impl Live {
             marks: self.observe.partitions.timeline().marks(),
             charts,
         }
+    }
+
+    /// The whole page. Whoever comes while it is made, or soon after, gets the same: a crowd costs no more than one a
+    /// second.
+    pub(super) fn page(&self) -> Bytes {
+        let mut page = lock(&self.page);
+        if let Some((_, page)) = page.as_ref().filter(|(begun, _)| begun.elapsed() < FRESH) {
+            return page.clone();
+        }
+        let begun = Instant::now();
+        let made = Bytes::from(page::render(&self.state()));
+        *page = Some((begun, made.clone()));
+        made
     }
 
     /// A stream of frames until `shutdown`, or `ends`; `None` where enough watch already.
@@ -244,5 +265,26 @@ impl Watcher {
             () = sleep_until(self.ends) => None,
             changed = self.frames.changed() => changed.ok().map(|()| self.frames.borrow_and_update().clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_gets_one_page_a_second() {
+        let observe = Observe::new("1.2.3", &[], Duration::from_secs(10), Value::Null);
+        let live = Live::new(observe.clone());
+        let first = live.page();
+        let _partition = observe.partitions.partition("user-login", 3);
+        for _ in 0..100 {
+            assert_eq!(live.page().as_ptr(), first.as_ptr(), "not made again");
+        }
+        advance(FRESH).await;
+        let later = String::from_utf8(live.page().to_vec()).unwrap();
+        assert!(later.contains("user-login/3"), "{later}");
     }
 }

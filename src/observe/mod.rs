@@ -32,8 +32,10 @@
 //! ```
 
 mod admin_tls;
+mod behind;
 mod examples;
 mod failures;
+mod given;
 mod health;
 mod histogram;
 mod history;
@@ -70,8 +72,9 @@ use prometheus_client::collector::Collector;
 use ready::Ready;
 use values::Values;
 
-pub use admin_tls::client_of_own;
+pub use admin_tls::{client_of_any, client_of_own};
 pub use examples::{Example, Examples};
+pub use given::Given;
 pub use health::{ComponentHandle, Health, Phase, Reason, Severity};
 pub use histogram::DurationHistogram;
 pub use http::{AdminServer, BindError, Limits};

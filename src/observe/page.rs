@@ -13,7 +13,7 @@ use std::fmt::{self, Display, Write};
 use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use self::command::Command;
+use self::command::Commands;
 use self::text::{Number, Percent, Text, known, known_millis};
 use super::examples::Example;
 use super::failures::Failure;
@@ -86,7 +86,8 @@ fn part(page: &mut String, name: &str, state: &State) -> fmt::Result {
         "dlq-topic" => write!(page, "{}", Text(configuration::text(&status.configuration["dead_letter"]["topic"]))),
         "dead-class" => page.write_str(if status.tally.errors.is_empty() { "empty" } else { "" }),
         "dead-letters" => dead_letters(page, state),
-        "flags" => write!(page, "{}", Text(Command::flags(&status.configuration))),
+        "variables" => write!(page, "{}", Text(commands(state).variables)),
+        "flags" => write!(page, "{}", Text(commands(state).flags)),
         "distributions" => status.tally.distributions.iter().try_for_each(|it| distribution(page, it)),
         "errors" => errors(page, state),
         "marks" => marks(page, state),
@@ -191,6 +192,7 @@ fn dead_letters(page: &mut String, state: &State) -> fmt::Result {
     let mut errors: Vec<_> = errors.iter().collect();
     errors.sort_by_key(|(reason, count)| (std::cmp::Reverse(**count), **reason));
     let all = errors.iter().map(|(_, count)| **count).sum();
+    let commands = commands(state);
     errors.into_iter().try_for_each(|(reason, count)| {
         let lately: u64 = state.charts.errors.get(reason).map_or(0, |gains| gains.iter().sum());
         write!(
@@ -204,11 +206,15 @@ fn dead_letters(page: &mut String, state: &State) -> fmt::Result {
         )?;
         let examples = state.examples.get(reason).map_or(&[][..], Vec::as_slice);
         examples_of(page, examples)?;
-        for command in [Command::list(reason), Command::replay(reason)] {
-            write!(page, "<pre tabindex=\"0\"><code>{}</code></pre>", Text(command.with(&state.status.configuration)))?;
+        for command in [commands.list(reason), commands.replay(reason)] {
+            write!(page, "<pre tabindex=\"0\"><code>{}</code></pre>", Text(command))?;
         }
         page.write_str("</details>")
     })
+}
+
+fn commands(state: &State) -> Commands {
+    Commands::of(&state.status.configuration, state.given.as_ref())
 }
 
 fn examples_of(page: &mut String, examples: &[Example]) -> fmt::Result {

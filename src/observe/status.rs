@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use kafka_client::plain::Plain;
@@ -14,6 +14,8 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::behind::{Behind, Told};
+use super::given::Given;
 use super::health::{Phase, Severity};
 use super::lock;
 use super::tally::Snapshot;
@@ -91,8 +93,8 @@ pub struct PartitionReport {
     pub high_watermark: Option<Offset>,
     /// Records between the stored offset and the high watermark; `None` where either is not known.
     pub lag: Option<u64>,
-    /// The same as time: how old, in milliseconds, the oldest record is that is worked on; 0 where the lag is 0, and
-    /// `None` where it is not known, or nothing has been read yet.
+    /// The same as time: for how many milliseconds the oldest record has waited at most that is not done; 0 where all
+    /// is done, stored or not, and `None` where the lag is not known, or nothing has been read yet.
     pub lag_ms: Option<u64>,
     /// Bytes read and not yet acknowledged.
     pub in_flight_bytes: u64,
@@ -166,6 +168,7 @@ pub struct StatusBoard {
 struct Board {
     version: String,
     configuration: Value,
+    given: OnceLock<Given>,
     started_at: SystemTime,
     started: Instant,
     /// For how many milliseconds a high watermark is known once it was told.
@@ -183,6 +186,7 @@ impl StatusBoard {
         let board = Board {
             version: version.into(),
             configuration,
+            given: OnceLock::new(),
             started_at: SystemTime::now(),
             started: Instant::now(),
             watermark_lasts: AtomicU64::new(u64::MAX),
@@ -193,6 +197,16 @@ impl StatusBoard {
         };
         board.timeline.note(MarkKind::Start, "process");
         Self { inner: Arc::new(board) }
+    }
+
+    /// Tells how the configuration was given, for commands that the page offers; only the first word counts.
+    pub fn given(&self, given: Given) {
+        let _ = self.inner.given.set(given);
+    }
+
+    /// How it was given, if anybody has told.
+    pub(super) fn is_given(&self) -> Option<&Given> {
+        self.inner.given.get()
     }
 
     /// A partition's place on the page, until the handle is dropped.
@@ -245,7 +259,8 @@ impl StatusBoard {
     /// The partitions as they are now, by topic and number.
     pub fn partitions(&self) -> Vec<PartitionReport> {
         let cells = lock(&self.inner.partitions).clone();
-        let mut reports: Vec<_> = cells.iter().map(|cell| cell.report(self.inner.oldest_watermark())).collect();
+        let mut reports: Vec<_> =
+            cells.iter().map(|cell| cell.report(self.inner.now(), self.inner.watermark_lasts())).collect();
         reports.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         reports
     }
@@ -300,13 +315,15 @@ impl Board {
     }
 
     fn tell_high_watermark(&self, cell: &Cell, offset: Offset) {
+        let at = self.now();
         cell.high_watermark.store(offset.0, Ordering::Relaxed);
-        cell.watermark_told.store(self.now(), Ordering::Relaxed);
+        cell.watermark_told.store(at, Ordering::Relaxed);
+        cell.behind.told(Told { end: offset, at });
     }
 
-    /// What was told before is not known any more.
-    fn oldest_watermark(&self) -> u64 {
-        self.now().saturating_sub(self.watermark_lasts.load(Ordering::Relaxed))
+    /// What was told before so many milliseconds is not known any more.
+    fn watermark_lasts(&self) -> u64 {
+        self.watermark_lasts.load(Ordering::Relaxed)
     }
 }
 
@@ -355,7 +372,12 @@ impl PartitionStatus {
 
     /// The timestamp, in milliseconds since the Unix epoch, of the oldest record that is worked on now.
     pub fn oldest(&self, timestamp_ms: i64) {
-        self.cell.oldest_ms.store(timestamp_ms, Ordering::Relaxed);
+        self.cell.behind.begin(timestamp_ms);
+    }
+
+    /// All records before this offset are acknowledged, or were before the partition was taken.
+    pub fn done(&self, next: Offset) {
+        self.cell.behind.done(next, self.cell.told());
     }
 
     /// How many bytes are read and not yet acknowledged.
@@ -430,7 +452,7 @@ struct Cell {
     high_watermark: AtomicI64,
     /// When that was told, in milliseconds after the board's start.
     watermark_told: AtomicU64,
-    oldest_ms: AtomicI64,
+    behind: Behind,
     in_flight_bytes: AtomicU64,
     rare: Mutex<Rare>,
 }
@@ -474,7 +496,7 @@ impl Cell {
             committed: AtomicI64::new(UNKNOWN),
             high_watermark: AtomicI64::new(UNKNOWN),
             watermark_told: AtomicU64::new(0),
-            oldest_ms: AtomicI64::new(UNKNOWN),
+            behind: Behind::new(),
             in_flight_bytes: AtomicU64::new(0),
             rare: Mutex::new(Rare {
                 state: PartitionState::Starting,
@@ -492,18 +514,22 @@ impl Cell {
         lock(&self.rare).last_error = Some(error);
     }
 
-    /// What is known; a high watermark only where it was told at `oldest_watermark` or since.
-    fn report(&self, oldest_watermark: u64) -> PartitionReport {
+    /// Where the log ended when it was last told.
+    fn told(&self) -> Option<Told> {
+        let at = self.watermark_told.load(Ordering::Relaxed);
+        known(&self.high_watermark).map(|end| Told { end, at })
+    }
+
+    /// What is known; a high watermark only where it was told no longer ago than it lasts.
+    fn report(&self, now: u64, watermark_lasts: u64) -> PartitionReport {
         let rare = lock(&self.rare);
         let committed = known(&self.committed);
-        let was_told = self.watermark_told.load(Ordering::Relaxed) >= oldest_watermark;
-        let high_watermark = known(&self.high_watermark).filter(|_| was_told);
+        let told = self.told().filter(|told| now.saturating_sub(told.at) <= watermark_lasts);
+        let high_watermark = told.map(|told| told.end);
         let lag = high_watermark.zip(committed).map(|(end, committed)| end.since(committed));
-        let oldest_ms = u64::try_from(self.oldest_ms.load(Ordering::Relaxed)).ok();
-        let lag_ms = match lag {
-            Some(0) => Some(0),
-            // A producer's clock that is ahead tells nothing of how long a record has waited.
-            Some(_) => oldest_ms.and_then(|oldest_ms| unix_ms().checked_sub(oldest_ms)),
+        let lag_ms = match lag.zip(high_watermark) {
+            Some((0, _)) => Some(0),
+            Some((_, end)) => self.behind.ms(end, now, unix_ms()),
             None => None,
         };
         PartitionReport {
@@ -597,6 +623,8 @@ mod tests {
         board.high_watermarks("user-login", &[(1, Offset(7))].into());
         board.high_watermarks("another", &[(0, Offset(7))].into());
         assert_eq!(lag(), Some(70));
+        partition.done(Offset(101));
+        assert_eq!((lag(), lag_ms()), (Some(70), Some(0)), "what is done is not stored yet");
         partition.checkpointed(Offset(101));
         assert_eq!(lag(), Some(0), "what is done stands in the log");
         assert_eq!(lag_ms(), Some(0), "however old the last record is");
@@ -606,6 +634,8 @@ mod tests {
         assert_eq!((lag(), board.partitions()[0].high_watermark), (None, None));
         partition.high_watermark(Offset(103));
         assert_eq!(lag(), Some(2), "a fetch tells it, too");
+        let waits = lag_ms().unwrap();
+        assert!((30_001..60_000).contains(&waits), "since all was done, not since 2023: {waits}");
     }
 
     #[test]

@@ -139,8 +139,17 @@ impl Seen<'_> {
         if self.charts.lately(&self.charts.records_in) == 0 {
             return;
         }
-        let limit = self.status.configuration["dead_letter"]["max_ratio"].as_f64();
+        let configured = &self.status.configuration["dead_letter"];
+        let limit = configured["max_ratio"].as_f64();
+        let least = configured["min_records"].as_u64().unwrap_or(0);
         let (dead, all) = (self.charts.lately(&self.charts.records_dead), self.charts.lately(&self.charts.records_in));
+        if all < least {
+            // A share of so few tells nothing, as it decides nothing.
+            if dead > 0 {
+                add(Tone::Good, format!("{} of {} records dead letters", Number(dead), Number(all)));
+            }
+            return;
+        }
         let share = Percent { of: dead, all };
         let thousandths = (u128::from(dead) * 1000).checked_div(u128::from(all)).and_then(|n| u64::try_from(n).ok());
         let thousandths = thousandths.unwrap_or(0);
@@ -235,11 +244,16 @@ impl Charts {
     }
 
     /// By how many records a second the lag has become less in about the last minute; `None` where that is not known.
+    /// A sum tells that only of the same partitions, all of which run: lag that comes or goes with a partition was not
+    /// worked off, and that of one which is paused does not end.
     fn drained_a_second(&self) -> Option<i64> {
-        let stretches = self.stretches_within(LATELY_MS);
+        let now = (*self.running.last()?)?;
+        let same = self.running.iter().rev().take_while(|running| **running == Some(now)).count();
+        let stretches = self.stretches_within(LATELY_MS).min(same);
         let first = self.lag.len().checked_sub(stretches)?;
         let (from, to) = ((*self.lag.get(first)?)?, (*self.lag.last()?)?);
-        let took = i64::try_from(self.took.iter().skip(first + 1).sum::<u64>()).ok()?;
+        let took = self.took.iter().skip(first + 1).sum::<u64>();
+        let took = i64::try_from(took).ok().filter(|_| took >= JUST_NOW_MS)?;
         let drained = i64::try_from(from).ok()?.checked_sub(i64::try_from(to).ok()?)?;
         drained.checked_mul(1000)?.checked_div(took)
     }
@@ -277,6 +291,7 @@ mod tests {
             records_in: vec![records_in; lag.len()],
             records_dead: vec![records_dead; lag.len()],
             lag: lag.iter().copied().map(Some).collect(),
+            running: vec![Some(1); lag.len()],
             ..Charts::default()
         }
     }
@@ -294,7 +309,7 @@ mod tests {
     }
 
     fn observe(max_ratio: Option<f64>) -> Observe {
-        let configuration = json!({"dead_letter": {"max_ratio": max_ratio}});
+        let configuration = json!({"dead_letter": {"max_ratio": max_ratio, "min_records": 100}});
         let observe = Observe::new("1.2.3", &[], Duration::from_secs(10), configuration);
         observe.health.started();
         observe
@@ -330,6 +345,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn dead_letters_of_few_records_are_told_and_not_judged() {
+        for max_ratio in [Some(0.2), None] {
+            let observe = observe(max_ratio);
+            let _partition = observe.partitions.partition("user-login", 0);
+            let says = |records, dead| line(&observe, &charts(records, dead, &[0]), 0);
+            let few = says(99, 50);
+            assert_eq!((few.0, &*few.1[0]), ("Healthy", "50 of 99 records dead letters"));
+            assert_eq!(says(3, 0).1, ["caught up", "0 records/s"]);
+            assert_ne!(says(100, 50).0, "Healthy", "of as many as dead_letter.min_records it counts");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn lag_is_time_and_when_it_ends() {
         let observe = observe(None);
         let _partition = observe.partitions.partition("user-login", 0);
@@ -348,6 +376,23 @@ mod tests {
         let stopped = line(&observe, &charts(0, 0, &[900_000, 810_000, 795_000, 780_000, 765_000]), 22_000);
         assert_eq!(stopped.1[0], "behind by 22 s", "what stands still does not catch up");
         assert_eq!(says(&[10, 400, 20, 300], 900).1[0], "caught up", "what waits for its checkpoint is no lag");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_lag_ends_is_not_told_of_partitions_that_come_go_or_wait() {
+        let observe = observe(None);
+        let _partition = observe.partitions.partition("user-login", 0);
+        let lag = [900_000, 810_000, 795_000, 780_000, 765_000];
+        let says = |running: [Option<u64>; 5]| {
+            let charts = Charts { running: running.to_vec(), ..charts(15_000, 0, &lag) };
+            line(&observe, &charts, 4_200).1[0].clone()
+        };
+        let (behind, ends) = ("behind by 4.2 s", "behind by 4.2 s, caught up in 12 min");
+        assert_eq!(says([Some(1); 5]), ends);
+        assert_eq!(says([Some(2), Some(2), Some(1), Some(1), Some(1)]), ends, "by what came after the rebalance");
+        assert_eq!(says([Some(2), Some(2), Some(2), Some(2), Some(1)]), behind, "just rebalanced");
+        assert_eq!(says([Some(1), Some(1), Some(1), Some(1), None]), behind, "one is paused");
+        assert_eq!(says([Some(1), Some(1), Some(1), None, Some(1)]), behind, "one was paused");
     }
 
     #[tokio::test(start_paused = true)]

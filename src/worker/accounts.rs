@@ -94,6 +94,7 @@ impl Accounts {
     /// Everything below this offset is stored already.
     pub fn begin_at(&self, offset: Offset) {
         self.status.committed(offset);
+        self.status.done(offset);
         self.metrics.checkpointed();
     }
 
@@ -134,6 +135,7 @@ impl Accounts {
         if let Some(traces) = &self.observe.traces {
             traces.end(&counts.spans);
         }
+        self.status.done(done.end.offset);
         if let Some((oldest_ms, records)) = oldest {
             self.metrics.acknowledged(*oldest_ms, unix_ms(), *records);
         }

@@ -138,6 +138,7 @@ async fn the_port_speaks_tls_and_follows_its_files() {
     assert!(admin.ask(&trusting).await.unwrap().ends_with("\r\n\r\nlive\n"));
     let plain = admin.request("GET", "/livez").await;
     assert_eq!((plain.status, plain.body.as_str()), (400, "this port speaks TLS: ask it by https://\n"));
+    admin.until_refused("1").await;
 
     let other = Authority::new("other");
     let error = admin.ask(&client(&other, None)).await.unwrap_err();
@@ -148,7 +149,7 @@ async fn the_port_speaks_tls_and_follows_its_files() {
     std::fs::copy(key, port.tls.key_file.as_ref().unwrap()).unwrap();
     assert!(admin.ask(&client(&other, None)).await.is_ok());
     assert!(admin.ask(&trusting).await.is_err());
-    admin.until_refused("2").await; // clients that did not trust it
+    admin.until_refused("3").await; // and clients that did not trust it
 }
 
 #[tokio::test]
@@ -217,4 +218,56 @@ async fn own_commands_ask_by_tls() {
     assert!(code == Some(1) && text.contains("another certificate than admin.tls.cert_file has"), "{code:?} {text}");
     let (code, text) = told(&["health"], &plain, address).await;
     assert!(code == Some(1) && text.contains("this port speaks TLS"), "{code:?} {text}");
+}
+
+#[tokio::test]
+async fn health_minds_nothing_but_the_admin_port() {
+    let (ca, clients) = (Authority::new("ca"), Authority::new("clients"));
+    let port = ca.port(Some(&clients));
+    let admin = Admin::serve(&port).await;
+    admin.observe.health.started();
+    let file = ca.path("pipeline.toml");
+    // A key that only a later version has, a broker's certificate that is gone, and values that are none.
+    let wrong = "[kafka]\nsecurity_protocol = \"ssl\"\ntls.ca_file = \"/nowhere\"\nbrokers = 7\n\
+                 [admin]\nof_a_later_version = true\ntoken_file = \"/nowhere\"\n[log]\nlevel = \"loud\"\n";
+    std::fs::write(&file, wrong).unwrap();
+    let config = file.to_str().unwrap();
+    let address = admin.address.to_string();
+    let (code, text) = told(&["health", "--config", config], &port, address.clone()).await;
+    assert_eq!((code, &*text), (Some(0), "ready\n"));
+    let (code, text) = told(&["health", "--live", "--config", config], &port, address.clone()).await;
+    assert_eq!((code, &*text), (Some(0), "live\n"));
+    let (code, text) = told(&["top", "--once", "--config", config], &port, address.clone()).await;
+    assert!(code == Some(0) && text.contains("1.2.3"), "{code:?} {text}");
+    let (code, text) = told(&["health", "--config", config], &port, "localhost".to_owned()).await;
+    assert!(code == Some(64) && text.contains("1 problem\n\nadmin.listen: not an IP"), "{code:?} {text}");
+    let (code, text) = told(&["check", "--config", config], &port, address).await;
+    assert!(code == Some(64) && text.contains("admin.of_a_later_version: no such key"), "{code:?} {text}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_broke_ends_no_instance() {
+    let (ca, clients) = (Authority::new("ca"), Authority::new("clients"));
+    for client_ca in [None, Some(&clients)] {
+        let port = ca.port(client_ca);
+        let admin = Admin::serve(&port).await;
+        let alice = clients.sign("alice", ExtendedKeyUsagePurpose::ClientAuth);
+        let alice = client(&ca, Some(&alice));
+        std::fs::write(port.tls.cert_file.as_ref().unwrap(), "").unwrap();
+        assert!(admin.ask(&alice).await.unwrap().ends_with("\r\n\r\nlive\n"), "with what it had before");
+        let address = admin.address.to_string();
+        let (code, text) = told(&["health", "--live"], &port, address.clone()).await;
+        let said = "pipeline.example.pem: holds no certificate";
+        assert!(code == Some(0) && text.starts_with("live\n") && text.contains(said), "{code:?} {text}");
+        let (code, text) = told(&["health"], &port, address.clone()).await;
+        assert!(code == Some(1) && text.contains(said), "{code:?} {text}");
+        admin.shutdown.cancel();
+        admin.server.await.unwrap();
+        let (code, text) = told(&["health", "--live"], &port, address).await;
+        assert!(code == Some(1) && text.contains("Connection refused"), "{code:?} {text}");
+    }
+    let port = ca.port(None);
+    std::fs::write(port.tls.key_file.as_ref().unwrap(), "").unwrap();
+    let error = login_pipeline::observe::AdminServer::bind(&port).await.unwrap_err().to_string();
+    assert!(error.contains("holds no private key"), "{error}");
 }

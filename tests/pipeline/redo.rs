@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use login_pipeline::config::{Condition, RouteAction, RouteRule, Test};
 use kafka_sandbox::{Action, Api, Fault, FaultHandle, NewBatch, NewRecord};
+use login_pipeline::config::{Condition, RouteAction, RouteRule, Test};
 use login_pipeline::worker::unix_ms;
 use serde_json::Value;
 use tokio::time::sleep;

@@ -85,6 +85,19 @@ async fn dead_letters_are_shown_masked() {
 }
 
 #[tokio::test]
+async fn what_is_done_and_not_stored_yet_waits_no_longer() {
+    let mut world = World::new(1).await;
+    world.config.offsets.checkpoint_interval = Duration::from_secs(3_600);
+    world.append(0, (0..10).map(|_| world.good()).collect());
+    let pipeline = world.start().await;
+    pipeline
+        .until("all is done", || report(&pipeline, 0).is_some_and(|it| (it.lag, it.lag_ms) == (Some(10), Some(0))))
+        .await;
+    pipeline.stop().await;
+    world.audit().assert_once();
+}
+
+#[tokio::test]
 async fn lag_of_a_paused_partition_is_told() {
     let mut world = World::new(1).await;
     world.config.dead_letter.limits.max_consecutive = Some(10);

@@ -20,6 +20,7 @@ pip_tools() {
         if [[ ! -x $TOOLS/venv/bin/python ]]; then
             command -v python3 >/dev/null || die "python3 is missing"
             python3 -m venv "$TOOLS/venv" || die "python3 can't make a virtual environment (Debian: python3-venv)"
+            hash -r # or python3 stays the one that bash has just found
         fi
         "$TOOLS/venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
             --only-binary :all: --requirement "$ROOT/tools/pins/$pins.txt" >&2

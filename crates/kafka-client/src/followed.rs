@@ -37,6 +37,8 @@ pub struct Followed<T, const N: usize> {
     /// The keys that name the files, for texts.
     keys: &'static str,
     paths: [Option<PathBuf>; N],
+    /// For how long what was made outlives its files; `None` for as long as the process runs.
+    kept: Option<Duration>,
     loaded: Mutex<Option<Loaded<T>>>,
 }
 
@@ -44,8 +46,8 @@ pub struct Followed<T, const N: usize> {
 struct Loaded<T> {
     of: digest::Digest,
     made: Arc<T>,
-    /// Since when the files can't be used.
-    broken_since: Option<Instant>,
+    /// Since when the files can't be used, and why.
+    broken: Option<(Instant, String)>,
 }
 
 impl<T, const N: usize> fmt::Debug for Followed<T, N> {
@@ -57,12 +59,25 @@ impl<T, const N: usize> fmt::Debug for Followed<T, N> {
 impl<T, const N: usize> Followed<T, N> {
     /// Reads nothing yet.
     pub fn new(keys: &'static str, paths: [Option<PathBuf>; N]) -> Self {
-        Self { keys, paths, loaded: Mutex::default() }
+        Self { keys, paths, kept: Some(KEPT), loaded: Mutex::default() }
+    }
+
+    /// The same, but what was made stays in use until the files make another: of what others check, such as a
+    /// certificate, they see themselves how old it is.
+    pub fn for_ever(self) -> Self {
+        Self { kept: None, ..self }
+    }
+
+    /// Why the files can't be used, as [`Followed::current`] found them last.
+    pub fn trouble(&self) -> Option<String> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.as_ref().and_then(|loaded| loaded.broken.as_ref()).map(|(_, why)| why.clone())
     }
 
     /// What the files give now. They are read each time, since they are small and connections are rare, and
     /// compared by what is in them: times of files and of the links that Kubernetes puts in front of them tell
-    /// less. Files that can't be used just now, as while they are being replaced, leave what was for [`KEPT`].
+    /// less. Files that can't be used just now, as while they are being replaced, leave what was for [`KEPT`], or
+    /// [for ever](Followed::for_ever).
     ///
     /// # Errors
     /// What is wrong with a file, where there were no good ones before, or not for minutes.
@@ -72,7 +87,7 @@ impl<T, const N: usize> Followed<T, N> {
             let of = digest_of(&files);
             match &*loaded {
                 Some(known) if known.of.as_ref() == of.as_ref() => Ok(None),
-                _ => Ok(Some(Loaded { of, made: Arc::new(make(&files)?), broken_since: None })),
+                _ => Ok(Some(Loaded { of, made: Arc::new(make(&files)?), broken: None })),
             }
         });
         match (found, &mut *loaded) {
@@ -83,12 +98,18 @@ impl<T, const N: usize> Followed<T, N> {
                 Ok(Arc::clone(&known.insert(found).made))
             }
             (Ok(None), Some(known)) => {
-                known.broken_since = None;
+                known.broken = None;
                 Ok(Arc::clone(&known.made))
             }
             (Err(why), Some(known)) => {
-                let broken_for = known.broken_since.get_or_insert_with(Instant::now).elapsed();
-                let Some(left) = KEPT.checked_sub(broken_for).filter(|left| !left.is_zero()) else {
+                let since = known.broken.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+                known.broken = Some((since, why.clone()));
+                let Some(kept) = self.kept else {
+                    warn!("{why}; new connections go on with what was there before");
+                    return Ok(Arc::clone(&known.made));
+                };
+                let broken_for = since.elapsed();
+                let Some(left) = kept.checked_sub(broken_for).filter(|left| !left.is_zero()) else {
                     let minutes = broken_for.as_secs() / 60;
                     return Err(format!(
                         "{why}; it has been so for {minutes} minutes, and what was there before is not used any longer"

@@ -15,8 +15,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::generator;
 use kafka_sandbox::StoredRecord;
+
+use crate::generator;
 
 /// The books of a demo.
 #[derive(Debug)]

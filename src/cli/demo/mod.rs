@@ -12,18 +12,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit::{Audit, Reached};
 use futures::FutureExt;
+use kafka_sandbox::Sandbox;
 use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Demo, EXIT_CLOSED_PIPE, EXIT_FORCED, Out, Upsets, UsageError, runtime};
-use audit::{Audit, Reached};
-
 use crate::config::{Config, RouteAction, Security};
 use crate::generator::{self, GenerateOptions};
 use crate::observe::{logs, stats};
 use crate::stages::{Routes, possible};
-use kafka_sandbox::Sandbox;
 
 /// How many partitions each topic of the demo has.
 const PARTITIONS: i32 = 6;

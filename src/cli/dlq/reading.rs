@@ -223,8 +223,8 @@ impl Context {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kafka_client::{Cluster, Options};
     use crate::config::Config;
+    use kafka_client::{Cluster, Options};
 
     const PATIENCE: Duration = Duration::from_secs(10);
 

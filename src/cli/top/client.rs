@@ -97,22 +97,33 @@ async fn ask(target: &Target, tls: &Arc<ClientConfig>) -> Result<Answer, Silence
     builder.max_buf_size(MAX_HEAD_BYTES).max_headers(64);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     let mut answer = pin!(exchange(target.to_string(), sender));
-    tokio::select! {
+    let answer = tokio::select! {
         // First, since it knows more of why it ended.
         biased;
         // Its end is not the answer's, of which a part may not be looked at yet; it fails with it.
-        ended = connection => match ended.err().and_then(|error| Silence::of_tls(error.source()?.downcast_ref()?)) {
-            // As where a certificate is missing, which TLS 1.3 says once the handshake is over.
+        ended = connection => match ended.err().and_then(|error| Silence::within(&error)) {
             Some(silence) => Err(silence),
             None => answer.await,
         },
         answer = &mut answer => answer,
-    }
+    };
+    // A connection that ends with a request on its way gives its error to that.
+    answer.map_err(|silence| match &silence {
+        Silence::Broken(error) => Silence::within(error).unwrap_or(silence),
+        _ => silence,
+    })
 }
 
 impl Silence {
     fn of_tls(error: &io::Error) -> Option<Self> {
         ADMIN_PORT.said(error).map(Self::Tls)
+    }
+
+    /// What TLS says behind an error of HTTP, as where a certificate is missing, which TLS 1.3 says once the handshake
+    /// is over.
+    fn within(error: &hyper::Error) -> Option<Self> {
+        let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+        causes.filter_map(|cause| cause.downcast_ref()).find_map(Self::of_tls)
     }
 }
 

@@ -90,6 +90,7 @@ impl Top {
     fn targets(&self) -> Result<(Vec<Target>, Arc<ClientConfig>), Failure> {
         if self.targets.is_empty() {
             let Own { address, tls } = health::own(&self.settings)?;
+            let tls = tls?;
             let target = Target::from(address).over_tls(tls.is_some());
             return Ok((vec![target], tls.map_or_else(|| self.tls(), Ok)?));
         }

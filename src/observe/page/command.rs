@@ -1,43 +1,80 @@
 //! Commands of this program for an operator to copy.
 
+use std::fmt::Write;
+
 use serde_json::Value;
 
 use super::configuration::{DEFAULTS, text};
+use crate::config::schema::{KEYS, Key};
+use crate::observe::given::Given;
 
-/// What a command needs to find the same topics on the same brokers.
-const KEYS: [(&str, &str); 3] = [("kafka", "brokers"), ("source", "topic"), ("dead_letter", "topic")];
+/// What tells a command the topics, beside all that is said of the brokers.
+const TOPICS: [&str; 4] = ["source.topic", "output.topic", "dead_letter.topic", "dead_letter.header_prefix"];
 
-/// A command about the dead letters of one reason.
-pub(super) struct Command(String);
+/// How a command finds what this process reads and writes.
+pub(super) struct Commands {
+    /// What goes before it: the variables that it can't do without.
+    pub(super) variables: String,
+    /// What goes behind it.
+    pub(super) flags: String,
+}
 
-impl Command {
-    /// The newest of them, masked.
-    pub(super) fn list(reason: &str) -> Self {
-        Self(format!("login-pipeline dlq list --reason {reason} --since 15m"))
+impl Commands {
+    /// Of this configuration: as this process was given it, where that is known, or else what is no default.
+    pub(super) fn of(configuration: &Value, given: Option<&Given>) -> Self {
+        let mut commands = Self { variables: String::new(), flags: String::new() };
+        if let Some(file) = given.and_then(|given| given.file.as_ref()) {
+            // Writing to a String does not fail.
+            let _ = write!(commands.flags, " --config {}", quoted(&file.display().to_string()));
+        }
+        for key in KEYS.iter().filter(|key| key.path.starts_with("kafka.") || TOPICS.contains(&key.path)) {
+            let value = at(configuration, key);
+            let is_set = match given {
+                Some(given) => given.over_file.contains(&key.path),
+                None => value != at(&DEFAULTS, key),
+            };
+            let Some(value) = value.filter(|_| is_set) else { continue };
+            let is_hidden = key.is_secret() || given.is_some_and(|given| given.hidden.contains(&key.path));
+            // Writing to a String does not fail.
+            let _ = match is_hidden {
+                true => write!(commands.variables, "{0}=\"${0}\" ", key.env()),
+                false => write!(commands.flags, " --{} {}", key.path, quoted(&one_text(value))),
+            };
+        }
+        commands
+    }
+
+    /// The newest dead letters of a reason, masked.
+    pub(super) fn list(&self, reason: &str) -> String {
+        let Self { variables, flags } = self;
+        format!("{variables}login-pipeline dlq list --reason {reason} --since 15m{flags}")
     }
 
     /// What would become of them.
-    pub(super) fn replay(reason: &str) -> Self {
-        Self(format!("login-pipeline dlq replay --reason {reason} --dry-run"))
-    }
-
-    /// With what the configuration in force says of brokers and topics, where that is no default.
-    pub(super) fn with(self, configuration: &Value) -> String {
-        self.0 + &Self::flags(configuration)
-    }
-
-    /// What commands need to know of the configuration.
-    pub(super) fn flags(configuration: &Value) -> String {
-        let value = |of: &Value, (section, key): (&str, &str)| text(&of[section][key]);
-        let set = KEYS.into_iter().filter(|key| value(configuration, *key) != value(&DEFAULTS, *key));
-        set.map(|(section, key)| format!(" --{section}.{key} {}", quoted(&value(configuration, (section, key)))))
-            .collect()
+    pub(super) fn replay(&self, reason: &str) -> String {
+        let Self { variables, flags } = self;
+        format!("{variables}login-pipeline dlq replay --reason {reason} --dry-run{flags}")
     }
 }
 
-/// As a shell reads it as one word.
+/// What a key is set to.
+fn at<'a>(configuration: &'a Value, key: &Key) -> Option<&'a Value> {
+    let value = key.path.split('.').try_fold(configuration, |value, name| value.get(name));
+    value.filter(|value| !value.is_null())
+}
+
+/// A value as a flag has it; a list with a comma in one of its texts as a file has it.
+fn one_text(value: &Value) -> String {
+    let has_comma = |item: &Value| item.as_str().is_some_and(|item| item.contains(','));
+    match value.as_array() {
+        Some(items) if items.iter().any(has_comma) => value.to_string(),
+        _ => text(value),
+    }
+}
+
+/// As a shell reads it as one word: brackets mean something to them all, to zsh even where no file fits.
 fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_:,/@[]".contains(c);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_:,/@".contains(c);
     if word.chars().all(is_plain) && !word.is_empty() {
         return word.to_owned();
     }
@@ -49,15 +86,73 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::{Config, Sources};
+
+    fn list(configuration: &Value, given: Option<&Given>) -> String {
+        Commands::of(configuration, given).list("missing_field")
+    }
 
     #[test]
     fn a_command_says_what_is_no_default() {
         let mut configuration = DEFAULTS.clone();
-        let list = || Command::list("missing_field");
-        assert_eq!(list().with(&configuration), "login-pipeline dlq list --reason missing_field --since 15m");
-        configuration["kafka"]["brokers"] = json!(["a:1", "b:2"]);
+        assert_eq!(list(&configuration, None), "login-pipeline dlq list --reason missing_field --since 15m");
+        configuration["kafka"]["brokers"] = json!(["a:1", "[::1]:2"]);
         configuration["dead_letter"]["topic"] = json!("it's $HOME");
-        let ends = " --kafka.brokers a:1,b:2 --dead_letter.topic 'it'\\''s $HOME'";
-        assert!(list().with(&configuration).ends_with(ends), "{}", list().with(&configuration));
+        configuration["pipeline"]["max_record_bytes"] = json!("2MiB");
+        let ends = " --since 15m --kafka.brokers 'a:1,[::1]:2' --dead_letter.topic 'it'\\''s $HOME'";
+        assert!(list(&configuration, None).ends_with(ends), "{}", list(&configuration, None));
+    }
+
+    /// Loads a configuration from a password and these flags, which are written back by the command.
+    #[test]
+    fn a_command_says_how_brokers_are_reached_and_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("a ca.pem");
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap();
+        std::fs::write(&ca, certificate.pem()).unwrap();
+        let ca = ca.to_str().unwrap();
+        let flags = [
+            ("kafka.security_protocol", "sasl_ssl"),
+            ("kafka.tls.ca_file", ca),
+            ("kafka.sasl.mechanism", "SCRAM-SHA-512"),
+            ("kafka.sasl.username", "alice"),
+        ];
+        let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+        let password = ("LOGIN_PIPELINE__KAFKA__SASL__PASSWORD".to_owned(), "canary".to_owned());
+        let sources = Sources { env: vec![password], flags, ..Sources::default() };
+        let configuration = serde_json::to_value(Config::load(sources).unwrap()).unwrap();
+        let before =
+            "LOGIN_PIPELINE__KAFKA__SASL__PASSWORD=\"$LOGIN_PIPELINE__KAFKA__SASL__PASSWORD\" login-pipeline dlq";
+        let told = list(&configuration, None);
+        assert!(told.starts_with(before) && !told.contains("canary"), "{told}");
+        let flags = format!(
+            " --kafka.security_protocol sasl_ssl --kafka.tls.ca_file '{ca}' --kafka.sasl.mechanism SCRAM-SHA-512 \
+             --kafka.sasl.username alice"
+        );
+        assert!(told.ends_with(&flags), "{told}");
+
+        // All of it is in the file but for the user.
+        let given = Given {
+            file: Some("/etc/login pipeline.toml".into()),
+            over_file: vec!["kafka.sasl.username", "admin.listen"],
+            hidden: Vec::new(),
+        };
+        let told = list(&configuration, Some(&given));
+        let expected = "login-pipeline dlq list --reason missing_field --since 15m --config '/etc/login pipeline.toml' \
+                        --kafka.sasl.username alice";
+        assert_eq!(told, expected);
+        let given = Given { over_file: vec!["kafka.sasl.password"], ..given };
+        assert!(list(&configuration, Some(&given)).starts_with(before));
+        let given = Given { over_file: vec!["kafka.sasl.username"], hidden: vec!["kafka.sasl.username"], file: None };
+        assert!(list(&configuration, Some(&given)).starts_with("LOGIN_PIPELINE__KAFKA__SASL__USERNAME="));
+    }
+
+    #[test]
+    fn a_list_with_a_comma_in_a_text_is_one() {
+        let mut configuration = DEFAULTS.clone();
+        configuration["kafka"]["sasl"]["extensions"] = json!(["a=b", "c=d, e"]);
+        let told = list(&configuration, None);
+        assert!(told.ends_with(r#" --kafka.sasl.extensions '["a=b","c=d, e"]'"#), "{told}");
     }
 }

@@ -90,11 +90,11 @@ const deadLetters = (state) => {
   if (!reasons.length) return;
   box.querySelector('.none')?.remove();
   const build = ([reason]) => {
-    const flags = box.dataset.flags;
+    const { variables, flags } = box.dataset;
     return make('details', {}, make('summary', {}, make('span', { class: 'name' }, swatch(colour(reason)), reason), ...[0, 1, 2].map(() => make('span', { class: 'n' }))),
       make('ul', { class: 'examples' }),
-      command(`login-pipeline dlq list --reason ${reason} --since 15m${flags}`, 'lists them'),
-      command(`login-pipeline dlq replay --reason ${reason} --dry-run${flags}`, 'says what a replay would do'));
+      command(`${variables}login-pipeline dlq list --reason ${reason} --since 15m${flags}`, 'lists them'),
+      command(`${variables}login-pipeline dlq replay --reason ${reason} --dry-run${flags}`, 'says what a replay would do'));
   };
   // What the server has written has no buttons and no colours: made anew once, as it was.
   for (const old of box.querySelectorAll('details:not([data-made])')) {

@@ -82,6 +82,15 @@
 {{- if and (or .Values.secrets.adminToken.secretName (include "login-pipeline.get" (list . "admin.token_file" ""))) (not (include "login-pipeline.adminTls" .)) (ne (include "login-pipeline.get" (list . "admin.allow_plaintext" "false")) "true") -}}
 {{- $wrong = append $wrong "secrets.adminToken: would cross the network readable; set secrets.adminTls, or config.admin.allow_plaintext where something else encrypts, such as a service mesh" -}}
 {{- end -}}
+{{- if and .Values.serviceMonitor.enabled (include "login-pipeline.adminTls" .) -}}
+{{- with .Values.serviceMonitor.tlsConfig -}}
+{{- if and (include "login-pipeline.adminMutualTls" $) (not (or .cert .certFile)) -}}
+{{- $wrong = append $wrong "serviceMonitor.tlsConfig: clients of the admin port need a certificate; set cert and keySecret, or certFile and keyFile" -}}
+{{- end -}}
+{{- else -}}
+{{- $wrong = append $wrong "serviceMonitor.tlsConfig: required where the admin port speaks TLS; set ca, and serverName to a name of the certificate, since Prometheus asks pods by their addresses" -}}
+{{- end -}}
+{{- end -}}
 {{- if hasPrefix "127." (include "login-pipeline.listen" .) -}}
 {{- $wrong = append $wrong "config.admin.listen: probes can't reach a loopback address; 0.0.0.0 or [::], and networkPolicy says who may ask" -}}
 {{- end -}}
