@@ -18,9 +18,12 @@
 
 mod bad;
 mod driver;
+mod error;
 mod event;
+mod fields;
 mod sender;
 
 pub use bad::BadKind;
-pub use driver::{GenerateError, GenerateOptions, NUMBER, Progress, Summary, run};
+pub use driver::{GenerateOptions, NUMBER, Progress, Summary, run};
+pub use error::GenerateError;
 pub use event::{EventGenerator, GeneratedRecord, GeneratorConfig, InvalidRatio, RecordKind};

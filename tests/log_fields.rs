@@ -73,7 +73,8 @@ fn fields(call: &str) -> Vec<String> {
 fn logged() -> BTreeSet<String> {
     let mut found: BTreeSet<_> = OF_EACH_LINE.iter().map(|name| (*name).to_owned()).collect();
     let mut calls = 0;
-    for path in sources(Path::new("src")).iter().filter(|path| path.extension().is_some_and(|end| end == "rs")) {
+    let all = ["src", "crates/kafka-client/src", "crates/kafka-sandbox/src"].map(|folder| sources(Path::new(folder)));
+    for path in all.concat().iter().filter(|path| path.extension().is_some_and(|end| end == "rs")) {
         let text = fs::read_to_string(path).unwrap();
         let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         let is_comment = |at: usize| text[..at].rsplit('\n').next().unwrap().trim_start().starts_with("//");

@@ -11,6 +11,9 @@ use kafka_client::{NoMeter, Sasl, TransactionVersion};
 use super::Tokens;
 use crate::config::{self, ReaderKind, TransactionVersions};
 
+/// What brokers are told of this program.
+pub(crate) const SOFTWARE: [&str; 2] = [env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")];
+
 /// Where to look after a refusal of a user and a password ...
 pub(super) const PASSWORD: &str = "kafka.sasl.username and kafka.sasl.password or password_file";
 /// ... of a token out of a file ...
@@ -25,6 +28,7 @@ pub fn options(kafka: &config::Kafka) -> (Options, Option<Arc<Tokens>>) {
     let options = Options {
         bootstrap: kafka.brokers.clone(),
         client_id: kafka.client_id.clone(),
+        software: SOFTWARE,
         connect_timeout: kafka.connect_timeout,
         request_timeout: kafka.request_timeout,
         connections_max_idle: kafka.connections_max_idle,

@@ -9,6 +9,7 @@
 mod batch;
 mod by_rskafka;
 mod by_wire;
+mod config;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +19,10 @@ use tokio::time::{Instant, sleep_until};
 pub use batch::{Entry, SourceBatch};
 use by_rskafka::RskafkaReader;
 use by_wire::WireReader;
+pub use config::ReaderConfig;
 
 use super::Error;
 use super::client::{Clients, RskafkaSlot};
-use crate::config::{self, ReaderKind};
 use crate::record::{Offset, Position};
 use crate::topic::TopicId;
 use kafka_client::admission::Reserve;
@@ -37,31 +38,6 @@ pub struct PartitionReader {
     /// Reads where it can, if it is to.
     rskafka: Option<(RskafkaReader, RskafkaSlot)>,
     why: &'static str,
-}
-
-/// What a reader is told of the configuration.
-#[derive(Debug, Clone, Copy)]
-pub struct ReaderConfig<'c> {
-    /// Connections.
-    pub kafka: &'c config::Kafka,
-    /// What is read, and by which reader.
-    pub source: &'c config::Source,
-    /// Why rskafka can't read it, where it can't.
-    pub rskafka_cannot: Option<&'static str>,
-    /// The most bytes of one record; a larger one is handed out cut, with a flaw.
-    pub max_record_bytes: usize,
-}
-
-impl ReaderConfig<'_> {
-    /// Whether rskafka reads, and why, for people.
-    fn takes_rskafka(&self) -> (bool, &'static str) {
-        match (self.source.reader, self.rskafka_cannot) {
-            (ReaderKind::Rskafka, _) => (true, "source.reader is rskafka"),
-            (ReaderKind::Wire, _) => (false, "source.reader is wire"),
-            (ReaderKind::Auto, Some(why)) => (false, why),
-            (ReaderKind::Auto, None) => (true, "source.reader is auto"),
-        }
-    }
 }
 
 impl PartitionReader {

@@ -1,13 +1,10 @@
-//! Writing output batches: one record batch at a time to each partition, in order, each tried
-//! until it is acknowledged or refused for good.
+//! The topics that are written to, and what all writes to them share.
 
-use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::join_all;
 use kafka_client::producer::Uncounted;
 use kafka_client::{Cluster, Produced};
 use kafka_protocol::ResponseError;
@@ -15,8 +12,7 @@ use kafka_records::batch::ProducerId;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::lane::{Lane, Unwritten};
-use super::{Destination, Error, OutputBatch, Part, Producer, Trouble, Watch};
+use super::{Destination, Error, Producer, Trouble, Watch};
 use crate::config::{Compression, Config};
 use crate::observe::{DurationHistogram, Observe, RouteMetrics};
 use crate::tenure::Tenure;
@@ -46,53 +42,6 @@ struct Topic {
     name: Arc<str>,
     metrics: RouteMetrics,
     latency: DurationHistogram,
-}
-
-/// A record batch that its topic will never take: too large, against its rules, or for a partition
-/// that is no longer there.
-#[derive(Debug)]
-pub struct Refused {
-    /// Where it was to go.
-    pub to: Destination,
-    /// The sources of its records.
-    pub sources: Vec<usize>,
-    /// The sources of what was to follow it there, not written either.
-    pub behind: Vec<usize>,
-    /// Why.
-    pub error: Error,
-}
-
-impl Refused {
-    /// Whether the topic was made anew with fewer partitions: its records have another place now.
-    pub fn has_gone(&self) -> bool {
-        self.error.is(ResponseError::UnknownTopicOrPartition)
-    }
-}
-
-/// What became of an output batch.
-#[derive(Debug, Default)]
-pub struct Written {
-    /// What is not written and never will be.
-    pub refused: Vec<Refused>,
-    /// Why the transaction that it is part of can't be committed any more, where it can't.
-    pub aborted: Option<Error>,
-    /// The largest of the buffers that were written, for the next batch.
-    pub buffer: Vec<u8>,
-}
-
-impl Written {
-    fn and(mut self, other: Self) -> Self {
-        self.refused.extend(other.refused);
-        self.aborted = self.aborted.or(other.aborted);
-        self.keep(other.buffer);
-        self
-    }
-
-    fn keep(&mut self, buffer: Vec<u8>) {
-        if buffer.capacity() > self.buffer.capacity() {
-            self.buffer = buffer;
-        }
-    }
 }
 
 impl Writer {
@@ -155,42 +104,6 @@ impl Writer {
         let mut found: HashMap<_, _> = self.cluster.topics(&names).await?;
         let unknown = |name: &str| Error::code("look up topic", name, ResponseError::UnknownTopicOrPartition);
         names.iter().map(|name| Ok(found.remove(*name).ok_or_else(|| unknown(name))??.partition_count())).collect()
-    }
-
-    /// Writes a whole output batch: partitions side by side, and to each one batch after another.
-    /// Returns when everything is acknowledged by all in-sync replicas, or refused for good;
-    /// anything else is tried again for as long as it takes. All batches of one worker go by one
-    /// `producer`, so that brokers tell them from their copies; where it writes transactions of version 1,
-    /// the partitions must be part of the open one. Without `tenure` nothing is sent: then this waits,
-    /// for a lease that is renewed or for being dropped.
-    pub async fn write(&self, batch: OutputBatch, producer: &Producer, tenure: &Tenure) -> Written {
-        let mut lanes: BTreeMap<Destination, Vec<Part>> = BTreeMap::new();
-        for part in batch.into_parts() {
-            lanes.entry(part.to).or_default().push(part);
-        }
-        let lanes = lanes.into_iter().map(|(to, parts)| self.write_in_order(to, parts, producer, tenure));
-        join_all(lanes).await.into_iter().fold(Written::default(), Written::and)
-    }
-
-    async fn write_in_order(&self, to: Destination, parts: Vec<Part>, producer: &Producer, tenure: &Tenure) -> Written {
-        let mut lane = Lane::new(self, producer, tenure, to);
-        let mut written = Written::default();
-        let mut parts = parts.into_iter();
-        while let Some(Part { batch, sources, .. }) = parts.next() {
-            match lane.write(batch).await {
-                Ok(buffer) => written.keep(buffer),
-                Err(Unwritten::Aborted(error)) => {
-                    written.aborted = Some(error);
-                    break;
-                }
-                Err(Unwritten::Refused(error)) => {
-                    let behind = parts.flat_map(|part| part.sources).collect();
-                    written.refused.push(Refused { to, sources, behind, error });
-                    break;
-                }
-            }
-        }
-        written
     }
 
     pub(super) fn cluster(&self) -> &Cluster {

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use super::event::{Event, push};
+use super::fields::{Event, push};
 
 macro_rules! bad_kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal,)+) => {

@@ -1,8 +1,7 @@
 //! Writes generated events to a topic, at a steady rate or as fast as the brokers take them.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kafka_client::Options;
@@ -11,12 +10,12 @@ use rskafka::chrono::DateTime;
 use rskafka::client::Client;
 use rskafka::client::error::{Error as KafkaError, ProtocolError};
 use rskafka::record::Record;
-use thiserror::Error;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::event::{EventGenerator, GeneratedRecord, GeneratorConfig, InvalidRatio, RecordKind};
-use super::sender::Senders;
+use super::error::{GenerateError, within};
+use super::event::{EventGenerator, GeneratedRecord, GeneratorConfig, RecordKind};
+use super::sender::{Acknowledged, Senders};
 use crate::broker::{self, Secured, security};
 use crate::config;
 use crate::murmur2::partition_of;
@@ -89,55 +88,6 @@ pub struct Summary {
     pub bytes: u64,
     /// From the first record made to the last one acknowledged.
     pub elapsed: Duration,
-}
-
-/// Why a run ended early. Records that were acknowledged before stay written.
-#[derive(Debug, Error)]
-pub enum GenerateError {
-    /// The share of bad records.
-    #[error(transparent)]
-    Ratio(#[from] InvalidRatio),
-    /// The rate.
-    #[error("the rate must be more than 0 and at most 1000000000 records a second, not {0}")]
-    Rate(f64),
-    /// The topic is not there, and was not to be created.
-    #[error("there is no topic {topic:?}; create it, or say with how many partitions to create it")]
-    NoTopic {
-        /// Which one.
-        topic: String,
-    },
-    /// No answer in time.
-    #[error("{doing} took longer than {}", humantime::format_duration(*.after))]
-    Timeout {
-        /// What was being done.
-        doing: String,
-        /// The deadline.
-        after: Duration,
-    },
-    /// There is no secured connection to a broker.
-    #[error(transparent)]
-    Connect(#[from] broker::Error),
-    /// The client or a broker refused.
-    #[error("{doing} failed: {source}")]
-    Kafka {
-        /// What was being done.
-        doing: String,
-        /// Why it failed.
-        source: KafkaError,
-    },
-    /// A sender ended without saying why.
-    #[error("the sender of a partition of {topic:?} broke down")]
-    Sender {
-        /// The topic it wrote to.
-        topic: String,
-    },
-}
-
-/// What senders have had acknowledged, for [`Progress`].
-#[derive(Debug, Default)]
-pub(super) struct Acknowledged {
-    pub(super) records: AtomicU64,
-    pub(super) bytes: AtomicU64,
 }
 
 /// Generates records and writes them until `count` are written or `shutdown` is cancelled; then
@@ -301,6 +251,7 @@ fn connecting(options: &GenerateOptions) -> Options {
     Options {
         bootstrap: options.brokers.clone(),
         client_id: options.client_id.clone(),
+        software: broker::SOFTWARE,
         connect_timeout: most,
         request_timeout: most,
         connections_max_idle: ASK_TIMEOUT,
@@ -366,19 +317,6 @@ async fn create(client: &Client, options: &GenerateOptions, partitions: i32) -> 
             ..
         }) => Ok(()),
         other => other,
-    }
-}
-
-/// Waits for rskafka, which itself may wait for ever.
-pub(super) async fn within<T>(
-    after: Duration,
-    doing: String,
-    call: impl Future<Output = Result<T, KafkaError>>,
-) -> Result<T, GenerateError> {
-    match timeout(after, call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(source)) => Err(GenerateError::Kafka { doing, source }),
-        Err(_) => Err(GenerateError::Timeout { doing, after }),
     }
 }
 

@@ -1,7 +1,7 @@
 //! One task a partition that writes its batches in order.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::driver::{Acknowledged, GenerateError, within};
+use super::error::{GenerateError, within};
 
 /// rskafka leaves Nagle's algorithm on: a request of 9 to 60 kB waits 40 ms for a delayed ACK.
 /// Batches are therefore either this large ...
@@ -26,6 +26,13 @@ const RECORD_OVERHEAD: usize = 12;
 const PRODUCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a partition may refuse for want of replicas or time before that ends the run.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What senders have had acknowledged, for [`Progress`].
+#[derive(Debug, Default)]
+pub(super) struct Acknowledged {
+    pub(super) records: AtomicU64,
+    pub(super) bytes: AtomicU64,
+}
 
 type Batch = Vec<Record>;
 

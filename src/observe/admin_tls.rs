@@ -23,7 +23,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::warn;
 
 use super::health::{ComponentHandle, Health, Severity};
-use super::lock;
+use super::lock::lock;
 use crate::config::AdminTls;
 
 /// The admin port's side of TLS.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::lock;
+use super::lock::lock;
 
 /// How many are kept of each reason.
 const KEPT: usize = 5;

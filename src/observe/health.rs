@@ -17,7 +17,7 @@ use kafka_client::plain::Plain;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::lock;
+use super::lock::lock;
 use super::plain::{ANY, first_of, without_numbers};
 
 /// Health of the whole process. Clones are the same.

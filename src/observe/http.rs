@@ -34,8 +34,9 @@ use tokio_util::task::TaskTracker;
 
 use super::admin_tls::Acceptor;
 use super::live::Live;
-use super::operator::{self, Client, NotAdmitted, Refusal};
+use super::operator::{self, Client, NotAdmitted};
 use super::places::{Place, Places};
+use super::refusal::Refusal;
 use super::{Format, Observe, Reason, host, log_level, page, process};
 use crate::audit;
 use crate::config::Admin;

@@ -19,22 +19,19 @@ use bytes::Bytes;
 use futures::Stream;
 use futures::stream::unfold;
 use hyper::body::Frame;
-use kafka_client::Member;
 use kafka_client::plain::{Keep, visible};
-use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::examples::Example;
-use super::failures::{Failure, failures};
-use super::given::Given;
-use super::history::{Charts, History};
-use super::status::{PartitionState, Status};
-use super::timeline::Mark;
+use super::failures::failures;
+use super::history::History;
+use super::lock::lock;
+use super::page::state::State;
+use super::status::PartitionState;
 use super::verdict::{Seen, Verdict};
-use super::{Observe, lock, page};
+use super::{Observe, page};
 
 /// How often watchers hear.
 const LIVE: Duration = Duration::from_secs(2);
@@ -60,43 +57,6 @@ pub(super) struct Live {
     frames: watch::Sender<Bytes>,
     watched: Notify,
     slots: Arc<Semaphore>,
-}
-
-/// What the page shows.
-#[derive(Debug, Serialize)]
-pub(super) struct State {
-    /// How it does, in a line.
-    pub(super) verdict: Verdict,
-    /// Whether the process does its work.
-    pub(super) ready: bool,
-    /// Why not.
-    pub(super) reasons: Vec<String>,
-    /// Without the configuration, which never changes.
-    #[serde(flatten)]
-    pub(super) status: Status,
-    /// How the configuration was given.
-    #[serde(skip)]
-    pub(super) given: Option<Given>,
-    /// Who has the partitions: this process's name in its group.
-    pub(super) owner: String,
-    /// How many partitions are left out.
-    pub(super) more_partitions: usize,
-    /// All partitions' lag; `None` where that of any is not known.
-    pub(super) lag: Option<u64>,
-    /// The same as time, in milliseconds.
-    pub(super) lag_ms: Option<u64>,
-    /// How many partitions are in each state.
-    pub(super) states: BTreeMap<&'static str, usize>,
-    /// What went wrong last, the newest first.
-    pub(super) failures: Vec<Failure>,
-    /// The newest dead letters of each reason, masked.
-    pub(super) examples: BTreeMap<&'static str, Vec<Example>>,
-    /// The other members of the group, as the coordinator told them last.
-    pub(super) members: Vec<Member>,
-    /// What happened lately.
-    pub(super) marks: Vec<Mark>,
-    /// The last fifteen minutes.
-    pub(super) charts: Charts,
 }
 
 impl Live {

@@ -3,6 +3,7 @@
 //! In JSON each line is one object: `timestamp`, `level`, `target`, `message`, an event's own
 //! fields beside them, and `span` where there is one. docs/guides/runbook.md has a table of all fields.
 
+mod error;
 pub mod level;
 pub mod repeats;
 pub(in crate::observe) mod writer;
@@ -15,12 +16,13 @@ use std::time::Duration;
 
 use kafka_client::plain::{Keep, visible};
 use tracing::Subscriber;
-use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
-use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::util::SubscriberInitExt;
 
+pub use self::error::LogError;
 use self::level::Swap;
 use self::repeats::Repeats;
 use self::writer::{Handle, Queue};
@@ -35,34 +37,6 @@ const LAST_LINE_OF_PANIC: Duration = Duration::from_millis(100);
 
 /// The lines on their way to standard error, where a log is set up.
 static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
-
-/// The log can't be set up, or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The filter is not one.
-    #[error(
-        "log.level is {directives:?}: {source}; a level (error, warn, info, debug, trace, off) or \
-             directives such as info,login_pipeline::worker=debug are allowed"
-    )]
-    Directives {
-        /// What was given.
-        directives: String,
-        /// What is wrong with it.
-        source: ParseError,
-    },
-    /// The process logs already.
-    #[error("the log is set up already")]
-    Again(#[source] TryInitError),
-    /// There is nothing whose level could change.
-    #[error("no log is set up")]
-    None,
-    /// What was set up is no more.
-    #[error("the log's level can't be changed: {0}")]
-    Fixed(#[from] reload::Error),
-    /// There is no thread to write it.
-    #[error("the log has no thread to write it: {0}")]
-    Thread(#[source] io::Error),
-}
 
 /// Whether whoever runs this has nothing against colours on a terminal: no `NO_COLOR`, or an empty one.
 pub fn colours_are_wanted() -> bool {

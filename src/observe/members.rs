@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use kafka_client::Member;
 use tokio::sync::Notify;
 
-use super::lock;
+use super::lock::lock;
 
 /// The most members that are kept.
 const MOST: usize = 100;

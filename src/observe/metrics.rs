@@ -43,10 +43,10 @@ use self::families::{
 };
 use self::table::Bound;
 use super::histogram::DurationHistogram;
-use super::lock;
+use super::lock::lock;
 use super::logs::writer::dropped;
-use super::operator::Refusal;
 use super::process::Process;
+use super::refusal::Refusal;
 use super::timeline::Timeline;
 use kafka_client::plain::Plain;
 

@@ -33,6 +33,7 @@
 
 mod admin_tls;
 mod behind;
+mod count;
 mod examples;
 mod failures;
 mod given;
@@ -43,6 +44,7 @@ mod host;
 mod http;
 mod lag;
 mod live;
+mod lock;
 mod log_level;
 pub mod logs;
 mod members;
@@ -54,6 +56,7 @@ mod places;
 mod plain;
 mod process;
 mod ready;
+mod refusal;
 mod shape;
 pub mod stats;
 mod status;
@@ -64,7 +67,6 @@ pub mod traces;
 mod values;
 mod verdict;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lag::Lag;
@@ -73,6 +75,7 @@ use ready::Ready;
 use values::Values;
 
 pub use admin_tls::{client_of_any, client_of_own};
+pub use count::count;
 pub use examples::{Example, Examples};
 pub use given::Given;
 pub use health::{ComponentHandle, Health, Phase, Reason, Severity};
@@ -86,10 +89,10 @@ pub use metrics::{
     Counter, Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, PartitionSeries, RouteMetrics,
     SecondsSince, is_time,
 };
-pub use operator::Refusal;
 pub use paused::{Pause, PauseBoard};
 pub use plain::{ANY, first_of};
 pub use process::raise_most_files;
+pub use refusal::Refusal;
 pub use status::{
     GroupReport, LastError, PartitionReport, PartitionState, PartitionStatus, PartitionTrouble, Status, StatusBoard,
     Troubles,
@@ -154,14 +157,4 @@ impl Observe {
     pub fn status(&self) -> Status {
         self.partitions.status(self.health.phase(), self.tallies.snapshot())
     }
-}
-
-/// A length in memory as counters take it.
-pub fn count(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
-}
-
-/// Nothing here is left half-changed by a panic, so what is behind a lock stays true after one.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,30 +8,9 @@ use hyper::header::HeaderValue;
 use ring::digest::{SHA256, digest};
 
 use super::Metrics;
+use super::refusal::Refusal;
 use crate::audit;
 use crate::config::Admin;
-
-/// The counts of requests that were refused, by the reason, of which there are these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// A change was asked for without the token, or with another.
-    Token,
-    /// A port on loopback was asked by another name.
-    Host,
-    /// The client and the port did not agree on TLS, or on the client's certificate.
-    Tls,
-}
-
-impl Refusal {
-    /// As a label has it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::Host => "host",
-            Self::Tls => "tls",
-        }
-    }
-}
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone)]

@@ -7,6 +7,7 @@
 mod command;
 mod configuration;
 mod flow;
+pub(super) mod state;
 pub(super) mod text;
 
 use std::fmt::{self, Display, Write};
@@ -14,10 +15,10 @@ use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use self::command::Commands;
+use self::state::State;
 use self::text::{Number, Percent, Text, known, known_millis};
 use super::examples::Example;
 use super::failures::Failure;
-use super::live::State;
 use super::status::PartitionReport;
 use super::tally::DistributionSnapshot;
 

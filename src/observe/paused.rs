@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-use super::lock;
+use super::lock::lock;
 use super::timeline::{MarkKind, Timeline};
 
 /// All partitions that are paused. Clones are the same.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::lock;
+use super::lock::lock;
 
 /// How long a connection has its place for sure. With 256 places a probe among 1,000 that come at once is
 /// heard after 0.1 s, which is less than its patience.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::behind::{Behind, Told};
 use super::given::Given;
 use super::health::{Phase, Severity};
-use super::lock;
+use super::lock::lock;
 use super::tally::Snapshot;
 use super::timeline::{MarkKind, Timeline, unix_ms};
 use crate::record::Offset;

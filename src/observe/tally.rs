@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use login_event::distribution::{CAPACITY, Distribution};
 use serde::Serialize;
 
-use super::lock;
+use super::lock::lock;
 use super::shape::is_shown;
 
 /// The most values of a distribution that a [`Snapshot`] lists.

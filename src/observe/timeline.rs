@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::lock;
+use super::lock::lock;
 
 /// The most marks that are kept.
 const KEPT: usize = 48;

@@ -27,7 +27,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, SpanData, SpanExporter};
 use tracing::{info, warn};
 
-use self::client::Client;
+use self::client::{Client, variable};
 use super::count;
 use crate::record::{RecordView, trace_parent};
 use crate::topic::TopicPartition;
@@ -163,11 +163,6 @@ impl Traces {
             );
         }
     }
-}
-
-/// An environment variable; one that is empty counts as none, as OpenTelemetry has it.
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
 /// Who speaks: as the environment says, or else this program by its name.

@@ -18,7 +18,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::ConstCounter;
 
-use super::lock;
+use super::lock::lock;
 use super::metrics::escaped;
 use super::tally::{DistributionSnapshot, TOP, TallyBoard};
 

@@ -3,6 +3,7 @@
 //! Checkpoints of all partitions that are due while a commit is under way go together into the
 //! next one: one request in flight, so that none overtakes another.
 
+mod keeper;
 mod rivals;
 #[cfg(test)]
 mod tests;
@@ -11,11 +12,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::{FutureExt, TryFutureExt};
 use kafka_protocol::ResponseError;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use self::keeper::{Before, Group, had};
 pub use self::rivals::Watched;
 use self::rivals::{Expected, Rivals};
 use super::{Checkpoint, OffsetStore, StoreError};
@@ -24,7 +26,7 @@ use crate::record::Offset;
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
 use crate::topic::TopicId;
-use kafka_client::{Committed, Committing, Coordinator, GroupOffset, Identity, OffsetsHeld};
+use kafka_client::{Coordinator, GroupOffset, Identity, OffsetsHeld};
 
 /// Brokers forget the offsets of a group without members after `offsets.retention.minutes`, seven
 /// days unless set otherwise, also those of a topic that is merely quiet.
@@ -86,76 +88,6 @@ pub struct GroupStore {
     queue: mpsc::Sender<Commit>,
     refresh_interval: Option<Duration>,
     expected: Expected,
-}
-
-/// Offsets of one topic, by partition.
-type Offsets = BTreeMap<i32, GroupOffset>;
-
-/// What a partition may have had before; `None` stands for no offset.
-type Before = BTreeMap<i32, Vec<Option<Offset>>>;
-
-/// Whether a partition has one of these.
-fn had(found: &Offsets, partition: i32, before: &[Option<Offset>]) -> bool {
-    before.contains(&found.get(&partition).map(|found| found.offset))
-}
-
-/// Where a group's offsets are kept: with its coordinator, or a test's script.
-trait Group: std::fmt::Debug + Send + Sync {
-    fn id(&self) -> &str;
-
-    /// Commits what is still this instance's once it is written.
-    fn commit<'a>(
-        &'a self,
-        who: Committing<'a>,
-        topic: &'a str,
-        offsets: &'a OffsetsHeld,
-    ) -> BoxFuture<'a, Result<Committed, Error>>;
-
-    /// Commits, where all of these partitions had one of these offsets: else it says what they have, and
-    /// commits nothing.
-    fn commit_over<'a>(
-        &'a self,
-        who: Committing<'a>,
-        topic: &'a str,
-        offsets: &'a OffsetsHeld,
-        before: &'a Before,
-    ) -> BoxFuture<'a, Result<Result<Committed, Offsets>, Error>>;
-
-    fn committed<'a>(&'a self, topic: &'a str, partitions: &'a [i32]) -> BoxFuture<'a, Result<Offsets, Error>>;
-}
-
-impl Group for Coordinator {
-    fn id(&self) -> &str {
-        self.group()
-    }
-
-    fn commit<'a>(
-        &'a self,
-        who: Committing<'a>,
-        topic: &'a str,
-        offsets: &'a OffsetsHeld,
-    ) -> BoxFuture<'a, Result<Committed, Error>> {
-        Coordinator::commit(self, who, topic, offsets).err_into().boxed()
-    }
-
-    fn commit_over<'a>(
-        &'a self,
-        who: Committing<'a>,
-        topic: &'a str,
-        offsets: &'a OffsetsHeld,
-        before: &'a Before,
-    ) -> BoxFuture<'a, Result<Result<Committed, Offsets>, Error>> {
-        let partitions: Vec<i32> = before.keys().copied().collect();
-        async move {
-            let agrees = |found: &Offsets| before.iter().all(|(partition, before)| had(found, *partition, before));
-            Ok(self.commit_where(who, topic, offsets, &partitions, agrees).await?)
-        }
-        .boxed()
-    }
-
-    fn committed<'a>(&'a self, topic: &'a str, partitions: &'a [i32]) -> BoxFuture<'a, Result<Offsets, Error>> {
-        Coordinator::committed(self, topic, partitions).err_into().boxed()
-    }
 }
 
 /// One checkpoint on its way.

@@ -170,7 +170,7 @@ async fn what_was_is_answered_once_or_for_a_while() {
     append(&sandbox, 1);
     let cluster = cluster(&sandbox);
     let latest = async || soon(cluster.offset_as(Isolation::Uncommitted, TOPIC, 0, At::Latest)).await.unwrap();
-    let late = sandbox.fault(Fault::on(Api::ListOffsets), Action::Stale(before.clone()));
+    let late = sandbox.fault(Fault::on(Api::ListOffsets), Action::Stale(before));
     assert_eq!((latest().await, latest().await), (Some(Offset(10)), Some(Offset(20))));
     assert_eq!(late.fired(), 1);
     sandbox.fault(Fault::on(Api::Fetch).times(2), Action::Stale(before));
@@ -191,7 +191,7 @@ async fn a_leader_that_was_says_so_to_who_knows_the_epoch() {
     let before = sandbox.snapshot();
     sandbox.move_leader(TOPIC, 0, 2).unwrap();
     append(&sandbox, 1);
-    let lagging = sandbox.fault(Fault::any().node(1).forever(), Action::Stale(before.clone()));
+    let lagging = sandbox.fault(Fault::any().node(1).forever(), Action::Stale(before));
     let mut link = FetchLink::new(cluster(&sandbox), Reserve::new(1 << 20));
     soon(link.open(TOPIC, 0, Position::default())).await.unwrap();
     lagging.remove();

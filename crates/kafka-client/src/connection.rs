@@ -10,6 +10,8 @@
 //! one of the tasks opens another connection, the others change over when it is there, and the
 //! answers that are still to come arrive here. No request is lost, and only one waits.
 
+mod open;
+
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -21,7 +23,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use futures::FutureExt;
 use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
 use tokio::io::AsyncWrite;
@@ -35,12 +36,11 @@ use super::frames::{FrameError, Frames};
 use super::idle::LastUse;
 use super::outbound::{Body, Outbound, Permitted, Unconditional};
 use super::security::Security;
-use super::transport::{self, Opened, WriteHalf};
+use super::transport::WriteHalf;
 use super::versions::{Offered, TransactionVersion};
-use super::{Options, response_schema, sasl, throttle, tls};
+use super::{response_schema, throttle, tls};
 use crate::Permit;
 use crate::admission::Admission;
-use crate::dial;
 use crate::{Cause, Error};
 use crate::{Meter, TlsError};
 
@@ -125,60 +125,6 @@ struct Waiting {
 }
 
 impl Connection {
-    /// Connects to `address` (`host:port`), in TLS where that is configured, learns which requests
-    /// the broker takes, and says who we are.
-    ///
-    /// # Errors
-    /// [`Cause::Connect`] where there is no connection within the deadline of `options`, and
-    /// [`Cause::Timeout`] where there is one, but nobody who answers;
-    /// [`Cause::Tls`] and [`Cause::Sasl`] where one side refuses the other.
-    pub async fn open(address: &str, options: &Options) -> Result<Self, Error> {
-        Self::open_admitting(address, options, None).await
-    }
-
-    /// As [`Connection::open`], for fetches whose answers wait for memory.
-    ///
-    /// # Errors
-    /// As [`Connection::open`].
-    pub(super) async fn open_admitting(
-        address: &str,
-        options: &Options,
-        admission: Option<&Arc<Admission>>,
-    ) -> Result<Self, Error> {
-        let failed = |cause| Error { doing: "connect to", on: address.to_owned(), cause };
-        let opened = transport::connect(address, &options.security, options.connect_timeout).await;
-        let Opened { read, write, peer } = opened.map_err(failed)?;
-        let waiting = Arc::new(Waiting::new());
-        let frames = Frames::new(read, options.max_frame_bytes, admission.cloned());
-        let reader = tokio::spawn(read_answers(frames, Arc::clone(&waiting), Arc::clone(&options.security)).boxed());
-        let mut connection = Self {
-            address: address.to_owned(),
-            peer,
-            client_id: StrBytes::from_string(options.client_id.clone()),
-            writer: Mutex::new(write),
-            waiting,
-            next_id: AtomicI32::new(0),
-            offered: Offered::default(),
-            request_timeout: options.request_timeout,
-            max_idle: options.connections_max_idle,
-            throttled_until: std::sync::Mutex::default(),
-            meter: Arc::clone(&options.meter),
-            told_of_trailing: AtomicBool::new(false),
-            session: None,
-            admission: admission.cloned(),
-            reader,
-        };
-        // A broker that hangs takes connections all the same: its kernel does. That is a connection which can't be set up.
-        let patience = options.connect_timeout.min(options.request_timeout);
-        connection.offered = connection.negotiate(patience).await.inspect_err(|_| dial::avoid(peer))?;
-        if let Some(sasl) = &options.security.sasl {
-            let begun = Instant::now();
-            let lifetime = sasl::authenticate(&connection, sasl).await?;
-            connection.session = lifetime.map(|lifetime| Session::new(begun, lifetime));
-        }
-        Ok(connection)
-    }
-
     /// The broker, as `host:port`.
     pub fn address(&self) -> &str {
         &self.address
@@ -442,11 +388,11 @@ impl Connection {
     }
 
     /// Asks for the broker's versions; a broker that does not know ours says so in version 0.
-    async fn negotiate(&self, patience: Duration) -> Result<Offered, Error> {
+    async fn negotiate(&self, patience: Duration, [name, version]: [&'static str; 2]) -> Result<Offered, Error> {
         const DOING: &str = "negotiate versions with";
         let request = ApiVersionsRequest::default()
-            .with_client_software_name(StrBytes::from_static_str("login-pipeline"))
-            .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
+            .with_client_software_name(StrBytes::from_static_str(name))
+            .with_client_software_version(StrBytes::from_static_str(version));
         let mut response = self.request_in(DOING, &request, 3, patience).await;
         let unsupported = |error: &Error| matches!(error.cause, Cause::Undecodable(_));
         if response.as_ref().is_ok_and(|response| response.error_code != 0) || response.as_ref().is_err_and(unsupported)
@@ -648,7 +594,7 @@ mod tests {
 
     use super::*;
     use crate::testing::Revocable;
-    use crate::{Tls, TlsFiles};
+    use crate::{Options, Tls, TlsFiles};
 
     /// A broker that answers the first bytes with these, and closes.
     async fn answered(bytes: &'static [u8], security: Security) -> Error {

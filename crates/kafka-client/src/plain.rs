@@ -43,6 +43,11 @@ impl Write for Escaping<'_, '_> {
     }
 }
 
+/// Text of a broker's or a token endpoint's, fit for a log: its first 200 characters.
+pub fn printable(text: &str) -> String {
+    Plain(text.chars().take(200).collect::<String>()).to_string()
+}
+
 /// What a terminal does with a character that is not shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {

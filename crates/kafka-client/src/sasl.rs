@@ -11,7 +11,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::scram::{Hash, Scram};
 use super::security::{Sasl, SaslMechanism};
 use super::{Connection, SaslError, Secret};
-use crate::plain::Plain;
+use crate::plain::printable;
 use crate::{Cause, Error};
 
 const DOING: &str = "authenticate with";
@@ -143,11 +143,6 @@ impl Exchange<'_> {
         let text = printable(&self.secret.hidden_in(text));
         if text.is_empty() { text } else { format!(" (the broker says: {text})") }
     }
-}
-
-/// Text of a broker's or a token endpoint's, fit for a log: its first 200 characters.
-pub fn printable(text: &str) -> String {
-    Plain(text.chars().take(200).collect::<String>()).to_string()
 }
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hmac, pbkdf2};
 
-use super::sasl::printable;
 use crate::Secret;
+use crate::plain::printable;
 
 /// RFC 7677's least: fewer make the proof cheap to guess from.
 const LEAST_ITERATIONS: u32 = 4096;

@@ -9,26 +9,19 @@
 //! block, as librdkafka writes it, is decoded behind a history of 64 KiB: no encoder refers back
 //! further.
 
+mod buffer;
 mod snappy;
 mod zstd_stream;
 
 use std::io::{self, Cursor, Read};
 
+use buffer::{LEAST_BUFFER, USUAL_EXPANSION, reserve};
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use snappy::Snappy;
 use zstd_stream::Zstd;
 
-/// Why packed bytes give no (more) plain ones.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum UnpackError {
-    /// They are not what the codec writes. What came out before is as it was packed.
-    #[error("{0}")]
-    Damaged(String),
-    /// There is no memory for what would come out. That says nothing of the bytes: try again.
-    #[error("no memory to decompress into")]
-    NoMemory,
-}
+pub use buffer::UnpackError;
 
 /// What is left of the packed records of one batch.
 pub struct Unpacker(Stream);
@@ -39,10 +32,6 @@ enum Stream {
     Lz4(lz4::Decoder<Cursor<Bytes>>, usize),
     Zstd(Zstd),
 }
-
-/// The most that is unpacked before the first growth of a buffer, as a multiple of what is packed.
-const USUAL_EXPANSION: usize = 6;
-const LEAST_BUFFER: usize = 4 * 1024;
 
 /// The state of inflate: a window of 32 KiB, and tables.
 const GZIP_NEEDS: usize = 48 * 1024;
@@ -108,11 +97,6 @@ fn read(from: &mut impl Read, out: &mut Vec<u8>, room: usize, packed: usize) -> 
     let most = u64::try_from(room).unwrap_or(u64::MAX);
     let read = from.by_ref().take(most).read_to_end(out).map_err(|error| of_io(&error))?;
     Ok(read < room)
-}
-
-/// Makes room for so many more bytes, where there is memory for them.
-fn reserve(out: &mut Vec<u8>, bytes: usize) -> Result<(), UnpackError> {
-    out.try_reserve_exact(bytes).map_err(|_| UnpackError::NoMemory)
 }
 
 fn of_io(error: &io::Error) -> UnpackError {

@@ -11,13 +11,15 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::api::Api;
-use super::batch::{self, BatchHeader};
+use super::batch;
+use super::batch_header::{BatchError, BatchHeader};
 use super::error_codes;
 use super::fault::FaultBook;
 use super::group::Groups;
 use super::idempotence::{Producers, Verdict};
 use super::log::{OutOfRange, PartitionLog};
 use super::record::StoredRecord;
+use super::stale::Snapshot;
 
 /// Kafka's default of `max.message.bytes`.
 pub(super) const MAX_MESSAGE_BYTES: usize = 1_048_588;
@@ -125,11 +127,26 @@ pub(super) struct Sent<'a> {
 pub(super) struct Shared {
     cluster: Mutex<Cluster>,
     changes: watch::Sender<()>,
+    /// What it was, by [`Snapshot`]'s numbers.
+    frozen: Mutex<Vec<Arc<Shared>>>,
 }
 
 impl Shared {
     pub fn new(cluster: Cluster) -> Self {
-        Self { cluster: Mutex::new(cluster), changes: watch::Sender::new(()) }
+        Self { cluster: Mutex::new(cluster), changes: watch::Sender::new(()), frozen: Mutex::default() }
+    }
+
+    /// Keeps what the cluster is now. Logs are shared with it until they are written to.
+    pub fn snapshot(&self) -> Snapshot {
+        let now = Arc::new(Self::new(self.lock().frozen()));
+        let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        frozen.push(now);
+        Snapshot(frozen.len() - 1)
+    }
+
+    /// What the cluster was; `None` where another sandbox has made the snapshot.
+    pub fn at(&self, snapshot: Snapshot) -> Option<Arc<Self>> {
+        self.frozen.lock().unwrap_or_else(PoisonError::into_inner).get(snapshot.0).cloned()
     }
 
     /// The cluster; a panic elsewhere does not take it away.
@@ -447,7 +464,7 @@ impl Partition {
 /// What `LogValidator` checks, in its order.
 fn check_produced(bytes: &[u8], version: i16, max_bytes: usize) -> Result<BatchHeader, i16> {
     let header = BatchHeader::read(bytes).map_err(|error| match error {
-        batch::BatchError::Magic(_) => error_codes::INVALID_RECORD,
+        BatchError::Magic(_) => error_codes::INVALID_RECORD,
         _ => error_codes::CORRUPT_MESSAGE,
     })?;
     if header.size != bytes.len() {

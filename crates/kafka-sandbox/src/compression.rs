@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use bytes::{Buf, Bytes};
 
-use super::batch::BatchError;
+use super::batch_header::BatchError;
 
 /// The framing that Java's snappy writes around its blocks.
 const XERIAL: &[u8] = &[0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];

@@ -278,7 +278,7 @@ impl Plan {
             Action::Oversize(bytes) => self.after = Some(After::Oversize(bytes)),
             Action::Trailing(bytes) => self.after = Some(After::Trailing(bytes)),
             Action::Throttle(ms) => self.throttle_ms = self.throttle_ms.max(ms),
-            Action::Stale(ref snapshot) => self.stale = Some(snapshot.clone()),
+            Action::Stale(snapshot) => self.stale = Some(snapshot),
             Action::CorruptRecords => {}
         }
     }

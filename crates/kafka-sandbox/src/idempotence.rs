@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::batch::BatchHeader;
+use super::batch_header::BatchHeader;
 use super::error_codes;
 
 /// Kafka remembers the last five batches of a producer, and clients keep at most five in flight.

@@ -43,6 +43,7 @@
 
 mod api;
 mod batch;
+mod batch_header;
 mod cluster;
 mod compression;
 mod control;
@@ -68,7 +69,8 @@ use thiserror::Error;
 use tokio::task::JoinHandle;
 
 pub use api::Api;
-pub use batch::{BatchError, NewBatch};
+pub use batch::NewBatch;
+pub use batch_header::BatchError;
 pub use cluster::TopicConfig;
 pub use damage::Damage;
 pub use fault::{Action, Fault};
@@ -248,6 +250,11 @@ impl Sandbox {
     pub fn requests(&self, api: Api) -> u64 {
         let cluster = self.shared.lock();
         cluster.requests.get(&api).copied().unwrap_or(0)
+    }
+
+    /// What the cluster is now. Logs are shared with it until they are written to.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.snapshot()
     }
 
     /// Arms a fault for requests that come from now on.

@@ -17,7 +17,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch::{self, BatchError, BatchHeader};
+use super::batch;
+use super::batch_header;
+use super::batch_header::{BatchError, BatchHeader};
 use super::damage::Damage;
 use super::error_codes;
 use super::record::StoredRecord;
@@ -324,7 +326,7 @@ impl PartitionLog {
             return;
         };
         // The marker's key ends in its type: 0 abort, 1 commit. Five bytes of record come before it.
-        let abort = bytes.get(batch::HEADER_BYTES + 8) == Some(&0);
+        let abort = bytes.get(batch_header::HEADER_BYTES + 8) == Some(&0);
         if abort {
             self.aborted.push(Aborted { producer_id, first_offset, last_offset: base });
         }

@@ -3,9 +3,9 @@
 //! Format: <https://kafka.apache.org/documentation/#record>.
 
 use bytes::{Buf, Bytes};
-
-use super::batch::{BatchError, BatchHeader};
 use kafka_records::record::Header;
+
+use super::batch_header::{BatchError, BatchHeader};
 
 /// A record to be written straight into a log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

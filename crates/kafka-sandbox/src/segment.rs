@@ -15,6 +15,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::batch;
+use super::batch_header;
 
 /// Kafka's default of `index.interval.bytes`.
 const INDEX_INTERVAL_BYTES: usize = 4096;
@@ -162,7 +163,7 @@ impl Segment {
     fn frame(&self, position: usize) -> Result<Option<Frame>, Unframed> {
         let Some((base_offset, length)) = self.file.get(position..).and_then(batch::framed) else { return Ok(None) };
         let size = usize::try_from(length).ok().filter(|length| *length >= LEAST_LENGTH).ok_or(Unframed)?;
-        let size = size + batch::LENGTH_OVERHEAD;
+        let size = size + batch_header::LENGTH_OVERHEAD;
         let fits = position.saturating_add(size) <= self.file.len();
         Ok(fits.then_some(Frame { position, size, base_offset }))
     }

@@ -3,31 +3,31 @@
 //! Its connection to the coordinator is its own and nothing here waits for workers, so that a
 //! heartbeat never waits for records.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use kafka_client::{Cluster, Coordinator, Identity};
+use kafka_client::{Cluster, Coordinator};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ConsumerGroupHeartbeatRequest;
 use kafka_protocol::protocol::Request as _;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{error, info};
+use tracing::info;
 
 use super::assignor::Assignor;
 use super::classic::Classic;
 use super::consumer::Consumer;
 use super::lookup::Lookup;
-use super::member::{Event, Membership, Request, Settings, Step};
+use super::member::{Membership, Request, Settings, Step};
+use super::publisher::MembershipPublisher;
 use super::sender::Sender;
-use crate::assignment::{Assigned, AssignmentError, Change, Changes, FirstSight, Order, Reporter, Topics};
+use crate::assignment::{AssignmentError, Change, Changes, Order, Reporter, Topics};
 use crate::broker::{Cause, Error, Trouble, Watch};
 use crate::config::{self, GroupProtocol};
-use crate::observe::{GroupMetrics, GroupReport, Observe};
+use crate::observe::{GroupReport, Observe};
 use crate::offsets::Committer;
-use crate::tenure::{Lease, Moment, Tenure};
 
 /// The first version of ConsumerGroupHeartbeat that is final: Kafka 3.7 to 3.9 offer version 0, of a preview that 4.0
 /// brokers need not understand (KIP-848, KIP-1082).
@@ -87,17 +87,7 @@ pub fn join(parts: Parts<'_>) -> (Changes, Committer) {
         trouble,
         doubt,
         orders: Orders { orders, leaving: false, gone: false },
-        view: View {
-            identity,
-            lease: Lease::unlimited(),
-            renewal: None,
-            topic: FirstSight::default(),
-            tenures: BTreeMap::new(),
-            metrics: observe.metrics.group(&group.id),
-            observe: observe.clone(),
-            report,
-            failed: None,
-        },
+        publisher: MembershipPublisher::new(identity, &group.id, observe, report),
     };
     (Changes::of(|Reporter { changes, orders }| driver(orders).run(changes)), committer)
 }
@@ -109,7 +99,7 @@ struct Driver {
     lookup: Lookup,
     trouble: Trouble,
     doubt: Arc<Notify>,
-    view: View,
+    publisher: MembershipPublisher,
     orders: Orders,
 }
 
@@ -139,16 +129,16 @@ impl Driver {
     async fn run(mut self, changes: mpsc::Sender<Change>) -> Result<(), AssignmentError> {
         let Some(mut machine) = self.choose().await else { return Ok(()) };
         loop {
-            if self.view.pass_on(&mut *machine, &changes).await.is_err() {
+            if self.publisher.pass_on(&mut *machine, &changes).await.is_err() {
                 return Ok(()); // nobody listens: the process ends
             }
             let step = machine.poll(Instant::now());
-            self.view.renew(&*machine);
+            self.publisher.renew(&*machine);
             match step {
                 Step::Send(request) => match self.exchange(&mut *machine, request, &changes).await {
                     Err(error) if self.falls_back(&error) => {
                         info!(group = self.settings.group_id, %error, "the consumer protocol is not to be had");
-                        if self.view.lose(machine.owned(), &changes).await.is_err() || self.orders.leaving {
+                        if self.publisher.lose(machine.owned(), &changes).await.is_err() || self.orders.leaving {
                             return Ok(());
                         }
                         machine = self.classic();
@@ -158,10 +148,10 @@ impl Driver {
                 Step::Wait { until, describe } => self.wait(&mut *machine, until, &describe).await,
                 Step::Left => break,
             }
-            self.view.refresh(&*machine);
+            self.publisher.refresh(&*machine);
         }
-        let _ = self.view.pass_on(&mut *machine, &changes).await; // as above
-        self.view.failed.map_or(Ok(()), |failed| Err(AssignmentError(failed)))
+        let _ = self.publisher.pass_on(&mut *machine, &changes).await; // as above
+        self.publisher.failed.map_or(Ok(()), |failed| Err(AssignmentError(failed)))
     }
 
     /// The protocol to use: as configured, or by what the coordinator offers. `None` where everything
@@ -187,7 +177,7 @@ impl Driver {
             match offered {
                 Ok(true) => {
                     info!(group = self.settings.group_id, "joining by the consumer protocol (KIP-848)");
-                    self.view.report.protocol = "consumer";
+                    self.publisher.report.protocol = "consumer";
                     return Some(Box::new(Consumer::new(self.settings.clone())));
                 }
                 Ok(false) => return Some(self.classic()),
@@ -207,7 +197,7 @@ impl Driver {
     fn classic(&mut self) -> Box<dyn Membership> {
         let assignors: Vec<_> = self.settings.assignors.iter().map(|assignor| assignor.name()).collect();
         info!(group = self.settings.group_id, ?assignors, "joining by the classic protocol");
-        self.view.report.protocol = "classic";
+        self.publisher.report.protocol = "classic";
         Box::new(Classic::new(self.settings.clone()))
     }
 
@@ -220,7 +210,7 @@ impl Driver {
             Cause::Unsupported(_) => true,
             _ => false,
         };
-        not_to_be_had && self.protocol == GroupProtocol::Auto && self.view.report.protocol == "consumer"
+        not_to_be_had && self.protocol == GroupProtocol::Auto && self.publisher.report.protocol == "consumer"
     }
 
     /// Sends a request and passes on what is told meanwhile.
@@ -233,7 +223,7 @@ impl Driver {
         request: Request,
         changes: &mpsc::Sender<Change>,
     ) -> Result<(), Error> {
-        let begun = self.view.lease.now();
+        let begun = self.publisher.lease.now();
         let sent = begun.monotonic;
         let mut answer = self.sender.send(request).boxed();
         let nothing = BTreeSet::new();
@@ -242,9 +232,9 @@ impl Driver {
                 biased;
                 answer = &mut answer => break answer,
                 order = self.orders.next() => obey(machine, &order),
-                () = self.lookup.advance(&nothing) => self.lookup.pass_on(machine, &mut self.view),
+                () = self.lookup.advance(&nothing) => self.lookup.pass_on(machine, &mut self.publisher),
             }
-            if self.view.pass_on(machine, changes).await.is_err() || machine.abandons_request() {
+            if self.publisher.pass_on(machine, changes).await.is_err() || machine.abandons_request() {
                 drop(answer);
                 self.sender.coordinator.forget_any().await;
                 machine.unanswered();
@@ -253,9 +243,9 @@ impl Driver {
         };
         match answer {
             Ok(response) => {
-                self.view.heard();
+                self.publisher.heard();
                 let outcome = machine.answered(response, sent, Instant::now());
-                self.view.renew_from(begun, &*machine);
+                self.publisher.renew_from(begun, &*machine);
                 outcome
             }
             Err(error) => {
@@ -270,7 +260,7 @@ impl Driver {
             () = sleep_until(until) => {}
             order = self.orders.next() => obey(machine, &order),
             () = self.doubt.notified() => machine.doubt(Instant::now()),
-            () = self.lookup.advance(describe) => self.lookup.pass_on(machine, &mut self.view),
+            () = self.lookup.advance(describe) => self.lookup.pass_on(machine, &mut self.publisher),
         }
     }
 
@@ -290,122 +280,6 @@ fn obey(machine: &mut dyn Membership, order: &Order) {
     match order {
         Order::Released(partitions) => machine.released(partitions),
         Order::Leave => machine.leave(),
-    }
-}
-
-/// What others see of the membership.
-pub(super) struct View {
-    identity: watch::Sender<Option<Identity>>,
-    lease: Lease,
-    /// Since when the lease was last renewed, and until when.
-    renewal: Option<(Moment, Instant)>,
-    pub(super) topic: FirstSight,
-    tenures: BTreeMap<i32, Tenure>,
-    metrics: GroupMetrics,
-    observe: Observe,
-    report: GroupReport,
-    /// Why the membership ended for good.
-    failed: Option<String>,
-}
-
-impl View {
-    /// Passes on what has changed.
-    ///
-    /// # Errors
-    /// Where nobody listens any more.
-    async fn pass_on(
-        &mut self,
-        machine: &mut dyn Membership,
-        changes: &mpsc::Sender<Change>,
-    ) -> Result<(), mpsc::error::SendError<Change>> {
-        while let Some(event) = machine.next_event() {
-            match event {
-                Event::Identity(identity) => self.note_identity(identity),
-                Event::Assigned(partitions) => self.assign(partitions, changes).await?,
-                Event::Revoked(partitions) => changes.send(Change::Revoked(partitions)).await?,
-                Event::Lost(partitions) => self.lose(&partitions, changes).await?,
-                Event::Rebalance(cause) => {
-                    let (group, cause) = (&self.report.id, cause.as_str());
-                    info!(group, cause, "rebalance");
-                    self.metrics.rebalanced(cause);
-                    *self.report.rebalances.entry(cause).or_default() += 1;
-                }
-                Event::Failed(why) => {
-                    error!(group = self.report.id, "{why}");
-                    self.failed = Some(why);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn assign(
-        &mut self,
-        partitions: BTreeSet<i32>,
-        changes: &mpsc::Sender<Change>,
-    ) -> Result<(), mpsc::error::SendError<Change>> {
-        let assigned = |partition| {
-            let (topic_id, is_new) = (self.topic.id(), self.topic.is_new(partition));
-            (partition, Assigned { tenure: Tenure::under(&self.lease), topic_id, is_new })
-        };
-        let partitions: BTreeMap<_, _> = partitions.into_iter().map(assigned).collect();
-        self.tenures.extend(partitions.iter().map(|(partition, assigned)| (*partition, assigned.tenure.clone())));
-        changes.send(Change::Assigned(partitions)).await
-    }
-
-    async fn lose(
-        &mut self,
-        partitions: &BTreeSet<i32>,
-        changes: &mpsc::Sender<Change>,
-    ) -> Result<(), mpsc::error::SendError<Change>> {
-        // Before anything else is sent: from here on no offset of theirs is stored.
-        for partition in partitions {
-            self.tenures.remove(partition).iter().for_each(Tenure::end);
-        }
-        if partitions.is_empty() { Ok(()) } else { changes.send(Change::Lost(partitions.clone())).await }
-    }
-
-    fn note_identity(&mut self, identity: Option<Identity>) {
-        if let Some(Identity { member_id, generation_or_epoch, .. }) = &identity {
-            info!(group = self.report.id, member_id, generation = generation_or_epoch, "member of the group");
-            self.metrics.generation(*generation_or_epoch);
-        }
-        self.report.generation = identity.as_ref().map(|identity| identity.generation_or_epoch);
-        self.report.member_id = identity.as_ref().map(|identity| identity.member_id.clone());
-        self.identity.send_replace(identity);
-    }
-
-    /// The coordinator has answered now.
-    fn heard(&mut self) {
-        self.metrics.heartbeat();
-        self.report.heartbeat = Some(Instant::now());
-    }
-
-    /// The request was sent at `sent` whose answer the member has just heard. By the clocks of then, since the
-    /// machine may have slept in between.
-    fn renew_from(&mut self, sent: Moment, machine: &dyn Membership) {
-        if let Some(until) = machine.lease()
-            && self.renewal.is_none_or(|(_, before)| until > before)
-        {
-            self.renewal = Some((sent, until));
-        }
-        self.renew(machine);
-    }
-
-    /// Without an answer it becomes shorter at most.
-    fn renew(&mut self, machine: &dyn Membership) {
-        if let (Some(until), Some((since, before))) = (machine.lease(), &mut self.renewal) {
-            *before = until.min(*before);
-            self.lease.renew(*since, before.saturating_duration_since(since.monotonic));
-        }
-    }
-
-    fn refresh(&mut self, machine: &dyn Membership) {
-        self.renew(machine);
-        self.metrics.assigned(machine.owned().len());
-        self.report.state = machine.state();
-        self.report.partitions = machine.owned().iter().copied().collect();
-        self.observe.partitions.group(self.report.clone());
     }
 }
 

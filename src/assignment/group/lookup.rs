@@ -11,8 +11,8 @@ use kafka_protocol::ResponseError;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
-use super::driver::View;
 use super::member::{Described, Membership};
+use super::publisher::MembershipPublisher;
 use crate::assignment::Topics;
 use crate::broker::{Error, Trouble};
 use crate::topic::TopicId;
@@ -62,7 +62,7 @@ impl Lookup {
     }
 
     /// Tells the member and others what was found.
-    pub fn pass_on(&mut self, machine: &mut dyn Membership, view: &mut View) {
+    pub fn pass_on(&mut self, machine: &mut dyn Membership, publisher: &mut MembershipPublisher) {
         let now = Instant::now();
         let source = self.topics.source();
         match self.found.take() {
@@ -73,7 +73,7 @@ impl Lookup {
                     self.due = now + self.interval;
                     self.not_before = now + DESCRIBE_PAUSE;
                     if self.logs.admit(described.id) {
-                        view.topic.saw(described.id, described.partitions);
+                        publisher.topic.saw(described.id, described.partitions);
                         machine.described(&found, now);
                     } else {
                         warn!(topic = source, "a broker still tells of the topic that was deleted: it is not heeded");

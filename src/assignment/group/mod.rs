@@ -15,6 +15,7 @@ mod consumer;
 mod driver;
 mod lookup;
 mod member;
+mod publisher;
 mod sender;
 mod subscription;
 #[cfg(test)]

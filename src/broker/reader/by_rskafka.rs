@@ -9,7 +9,7 @@ use rskafka::record::RecordAndOffset;
 use rskafka_calls::fetch_records;
 use tracing::debug;
 
-use super::SourceBatch;
+use super::batch::SourceBatch;
 use super::by_wire::WireReader;
 use crate::broker::client::{Clients, Partition, within};
 use crate::broker::{Cause, Error};

@@ -14,7 +14,7 @@ use kafka_client::{Answer, Ask, At, Cluster, FetchLink, Fetched, Isolation, Left
 use kafka_protocol::ResponseError;
 use kafka_records::records::Window;
 
-use super::SourceBatch;
+use super::batch::SourceBatch;
 use crate::broker::{Cause, Error};
 use crate::config;
 use crate::record::{Offset, Position};

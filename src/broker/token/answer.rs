@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::header::{LOCATION, RETRY_AFTER};
 use hyper::{HeaderMap, StatusCode, Uri};
-use kafka_client::sasl::printable;
+use kafka_client::plain::printable;
 use serde::Deserialize;
 use serde_json::Value;
 

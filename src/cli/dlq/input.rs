@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use super::args::Again;
 use super::file::{ExportFile, Lines};
-use super::reading::{Log, Reading};
-use super::targets::is_missing;
+use super::reading::{Log, Reading, is_missing};
 use super::{Context, Failure};
 use crate::broker::{Entry, SourceBatch};
 use crate::dead_letter::Exported;

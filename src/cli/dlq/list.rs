@@ -3,54 +3,13 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use kafka_client::plain::Plain;
-
 use super::chart::terminal_columns;
 use super::reading::{Log, Reading};
 use super::shown::{Layout, Shown};
 use super::{Context, Failure, ListDlq, ShowDlq, for_people};
 use crate::cli::UsageError;
 use crate::dead_letter::Marks;
-use crate::event::Reason;
 use crate::record::Offset;
-
-/// Longer than the name of any field that a reason of ours is about, in bytes.
-const MOST_FIELD: usize = 256;
-/// Longer than any message of ours.
-const MOST_MESSAGE: usize = 1_024;
-
-/// What the marks say, as it may be shown to anybody.
-pub struct Told {
-    /// The reason.
-    pub reason: String,
-    /// The field, or a dash.
-    pub field: String,
-    /// What is wrong.
-    pub message: String,
-    /// Topic and partition.
-    pub source_partition: String,
-}
-
-/// Of dead letters that another program wrote, field and message may hold anything: they are told where
-/// the reason is one of ours, and steer no terminal.
-pub fn told(marks: &Marks<'_>) -> Told {
-    let ours = marks.reason.filter(|reason| Reason::ALL.iter().any(|known| known.code() == *reason));
-    // Whoever may write there can name a reason of ours, too.
-    let or_dash = |text: Option<&str>, most: usize| {
-        let fits = |text: &&str| ours.is_some() && text.len() <= most;
-        Plain(text.filter(fits).unwrap_or("-")).to_string()
-    };
-    let source_partition = match (marks.topic, marks.partition) {
-        (Some(topic), Some(partition)) => format!("{}/{partition}", Plain(topic)),
-        _ => "(unknown)".to_owned(),
-    };
-    Told {
-        reason: ours.unwrap_or("(unknown)").to_owned(),
-        field: or_dash(marks.field, MOST_FIELD),
-        message: or_dash(marks.message, MOST_MESSAGE),
-        source_partition,
-    }
-}
 
 pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     if args.reveal {
@@ -147,24 +106,6 @@ pub fn note_revealed() {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_another_program_wrote_is_not_told() {
-        let marks =
-            Marks { reason: Some("CANARY"), field: Some("CANARY"), message: Some("CANARY"), ..Marks::default() };
-        let found = told(&marks);
-        assert_eq!([found.reason, found.field, found.message], ["(unknown)", "-", "-"]);
-        let marks = Marks { reason: Some("wrong_type"), field: Some("ip"), ..marks };
-        assert_eq!(told(&marks).field, "ip");
-        let long = "x".repeat(70_000);
-        let marks = Marks { field: Some(&long), message: Some(&long), ..marks };
-        assert_eq!([told(&marks).field, told(&marks).message], ["-", "-"]);
-        let hostile = Some("a\u{1b}[2J\n0:1 forged\u{202e}");
-        let marks = Marks { field: hostile, message: hostile, topic: hostile, partition: Some(0), ..marks };
-        let found = told(&marks);
-        let shown = "a\\u{1b}[2J\\n0:1 forged\\u{202e}";
-        assert_eq!([found.field, found.message, found.source_partition], [shown, shown, &format!("{shown}/0")]);
-    }
 
     #[test]
     fn an_offset_alone_will_do_where_it_is_in_one_partition() {

@@ -10,6 +10,7 @@
 
 mod args;
 mod chart;
+mod counted;
 mod export;
 mod file;
 mod filter;
@@ -22,11 +23,13 @@ mod reading;
 mod replay;
 mod scope;
 mod shown;
+mod skip;
 mod standing;
 mod state;
 mod stats;
 mod targets;
 mod times;
+mod told;
 mod work;
 
 use std::io::{IsTerminal, Write};

@@ -220,6 +220,11 @@ impl Context {
     }
 }
 
+/// Whether a topic is not there.
+pub fn is_missing(error: &Failure) -> bool {
+    error.downcast_ref().is_some_and(|error: &Error| error.is(ResponseError::UnknownTopicOrPartition))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

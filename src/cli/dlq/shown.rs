@@ -9,8 +9,8 @@ use kafka_client::plain::{Plain, is_plain};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use super::list::{Told, told};
 use super::reading::Log;
+use super::told::{Told, told};
 use crate::dead_letter::{Field, Marks, MaskedBytes, MaskedValue, Pairs, write_line};
 use crate::event::Reason;
 use crate::record::{Offset, RecordView};

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::args::{Filter, MAX_REPLAYS};
-use super::plan::Skip;
 use super::progress::{Progress, group_of_filter};
 use super::reading::Log;
 use super::scope::Scope;
+use super::skip::Skip;
 use super::standing::Standing;
 use super::{Context, Failure};
 use crate::dead_letter::Marks;

@@ -6,53 +6,15 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::chart::{Row, chart, columns};
-use super::list::told;
+use super::chart::{chart, columns};
+use super::counted::Counted;
 use super::reading::{Log, Reading};
 use super::state::{State, StateCounts, States};
 use super::times::Times;
+use super::told::told;
 use super::{Context, Failure, Filter, StatsDlq, for_people};
 use crate::dead_letter::{Marks, write_line};
 use crate::record::RecordView;
-
-/// As many values of a kind are told apart; what comes on top is counted as others.
-const MOST: usize = 1_000;
-
-/// Counts by value, bounded.
-#[derive(Debug, Default, Serialize)]
-#[serde(transparent)]
-pub struct Counted(BTreeMap<String, u64>);
-
-impl Counted {
-    /// Counts one.
-    pub fn count(&mut self, value: impl Into<String>) {
-        self.count_times(value.into(), 1);
-    }
-
-    /// Counts what was counted elsewhere.
-    pub fn add(&mut self, other: &Self) {
-        other.0.iter().for_each(|(value, times)| self.count_times(value.clone(), *times));
-    }
-
-    fn count_times(&mut self, value: String, times: u64) {
-        let is_one_of = self.0.len() < MOST || self.0.contains_key(&value);
-        let value = if is_one_of { value } else { "(others)".to_owned() };
-        *self.0.entry(value).or_default() += times;
-    }
-
-    /// Value and count, in the values' order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.0.iter().map(|(value, count)| (value.as_str(), *count))
-    }
-
-    fn rows(&self, by_count: bool) -> Vec<Row> {
-        let mut rows: Vec<_> = self.iter().map(|(label, count)| Row { label: label.to_owned(), count }).collect();
-        if by_count {
-            rows.sort_by_key(|row| std::cmp::Reverse(row.count));
-        }
-        rows
-    }
-}
 
 /// What is counted.
 #[derive(Debug, Default, Serialize)]
@@ -188,6 +150,7 @@ impl Stats {
 
 #[cfg(test)]
 mod tests {
+    use super::super::counted::MOST;
     use super::*;
 
     #[test]

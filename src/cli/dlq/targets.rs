@@ -1,10 +1,8 @@
 //! Where a replay writes to.
 
-use kafka_protocol::ResponseError;
-
 use super::plan::{Plan, Rules, Way};
+use super::reading::is_missing;
 use super::{Context, Failure};
-use crate::broker::Error;
 use crate::cli::UsageError;
 use crate::config::{Config, OffsetStoreKind};
 use crate::dead_letter::Marks;
@@ -118,11 +116,6 @@ fn no_quarantine(plan: &Plan, rules: &Rules<'_>) -> String {
          there: create it (kafka-topics.sh --create --topic {name}), name another by --quarantine-topic, or allow more \
          by --max-replays"
     )
-}
-
-/// Whether a topic is not there.
-pub fn is_missing(error: &Failure) -> bool {
-    error.downcast_ref().is_some_and(|error: &Error| error.is(ResponseError::UnknownTopicOrPartition))
 }
 
 /// The partition that a record goes to, of `count`: the one that it came from, where there is one of that

@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, OnceLock};
 
-use super::super::lock;
-use super::LogError;
+use super::error::LogError;
+use crate::observe::lock::lock;
 
 /// Puts the filter that directives ask for in the place of the one before.
 pub(super) type Swap = Box<dyn Fn(&str) -> Result<(), LogError> + Send + Sync>;

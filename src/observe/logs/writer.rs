@@ -17,7 +17,7 @@ use kafka_client::plain::{Keep, visible};
 use prometheus_client::metrics::counter::Counter;
 use tracing::warn;
 
-use crate::observe::lock;
+use crate::observe::lock::lock;
 
 /// The most bytes that wait to be written, besides as many that are being written ...
 const MOST_BYTES: usize = 1024 * 1024;

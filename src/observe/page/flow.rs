@@ -5,8 +5,8 @@ use std::fmt::{self, Write};
 use serde_json::Value;
 
 use super::configuration::text;
+use super::state::State;
 use super::text::{Number, Percent, Text};
-use crate::observe::live::State;
 
 /// How wide a bar of all records is.
 const WHOLE: u64 = 1000;

@@ -1,5 +1,6 @@
 //! The exporter's HTTP client: one request a connection, on the program's runtime, within a time and a size.
 
+use std::env;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,9 +21,8 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::variable;
 use crate::http_client::{self, Stream};
-use crate::observe::lock;
+use crate::observe::lock::lock;
 
 /// What OpenTelemetry says a request may take, unless it is told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -118,4 +118,9 @@ fn in_origin_form(mut request: Request<Bytes>) -> Result<Request<Full<Bytes>>, H
     request.headers_mut().insert(HOST, host);
     request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     Ok(request.map(Full::new))
+}
+
+/// An environment variable; one that is empty counts as none, as OpenTelemetry has it.
+pub(super) fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.trim().is_empty())
 }

@@ -15,7 +15,7 @@ use kafka_client::GroupOffset;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::Group;
+use super::keeper::Group;
 use crate::observe::{ComponentHandle, Health, Metrics, Severity};
 use crate::record::Offset;
 use crate::retry::ErrorClass;

@@ -4,9 +4,11 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
+use kafka_client::{Committed, Committing};
 use proptest::prelude::*;
 
 use super::super::{Checkpointer, Standing};
+use super::keeper::Offsets;
 use super::*;
 use crate::record::Offset;
 use crate::tenure::Lease;

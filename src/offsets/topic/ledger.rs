@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::TopicError;
+use super::error::TopicError;
 use super::record::{Entry, EntryError, Key, Owner, State};
 use crate::offsets::Checkpoint;
 use crate::record::Offset;

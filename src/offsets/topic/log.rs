@@ -10,11 +10,25 @@ use kafka_records::batch::{BatchBuilder, Outgoing};
 use kafka_records::records::Window;
 use tracing::{info, warn};
 
+use super::error::TopicError;
 use super::ledger::{Ledger, Written};
-use super::{Missing, TopicError};
 use crate::broker::{Cause, Error};
 use crate::config::Compression;
 use crate::record::{Headers, Offset};
+
+/// What it means that the offsets topic is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// An error: someone else makes it.
+    Error,
+    /// It is to be made.
+    Make {
+        /// With how many replicas; -1 leaves that to the broker.
+        replication: i16,
+    },
+    /// Nothing was ever stored: for who only looks.
+    Empty,
+}
 
 /// The one partition that is used: a log has one order.
 const PARTITION: i32 = 0;

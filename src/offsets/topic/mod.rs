@@ -68,6 +68,7 @@ use crate::tenure::Tenure;
 use kafka_client::Cluster;
 use ledger::{Ledger, Standing, Written};
 use log::Log;
+pub use log::Missing;
 use record::{Entry, State};
 
 /// Orders that wait for their turn; one a partition, so that this is never reached.
@@ -84,20 +85,6 @@ pub struct TopicSettings {
     pub missing: Missing,
     /// How long brokers may take to replicate what is written.
     pub timeout: Duration,
-}
-
-/// What it means that the offsets topic is missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
-    /// An error: someone else makes it.
-    Error,
-    /// It is to be made.
-    Make {
-        /// With how many replicas; -1 leaves that to the broker.
-        replication: i16,
-    },
-    /// Nothing was ever stored: for who only looks.
-    Empty,
 }
 
 impl From<&Config> for TopicSettings {

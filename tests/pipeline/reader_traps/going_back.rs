@@ -100,7 +100,7 @@ async fn a_start_that_is_listed_late_loses_nothing() {
     let mut trap = Trap::new(FETCHES[0]).await;
     let before = trap.world.sandbox.snapshot();
     trap.batches(2);
-    trap.world.sandbox.fault(Fault::on(Api::ListOffsets).topic(SOURCE), Action::Stale(before.clone()));
+    trap.world.sandbox.fault(Fault::on(Api::ListOffsets).topic(SOURCE), Action::Stale(before));
     trap.world.sandbox.fault(Fault::on(Api::Fetch).topic(SOURCE).times(3), Action::Stale(before));
     trap.world.sandbox.fault(Fault::on(Api::Fetch).topic(SOURCE), Action::Error(UNKNOWN_TOPIC));
     let outcome = trap.run().await;

@@ -5,7 +5,7 @@
 
 use bytes::{Buf, Bytes};
 
-use super::{UnpackError, reserve};
+use super::buffer::{UnpackError, reserve};
 use crate::compression::{XERIAL_HEADER_BYTES, XERIAL_MAGIC};
 
 /// How far a copy may refer back.

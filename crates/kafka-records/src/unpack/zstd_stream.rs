@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use zstd::zstd_safe::{DCtx, InBuffer, OutBuffer, get_error_name};
 
-use super::{LEAST_BUFFER, USUAL_EXPANSION, UnpackError, reserve};
+use super::buffer::{LEAST_BUFFER, USUAL_EXPANSION, UnpackError, reserve};
 
 /// zstd refuses to decode with a larger window, unless it is told otherwise.
 const LARGEST_WINDOW: usize = 128 << 20;

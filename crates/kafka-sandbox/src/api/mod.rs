@@ -28,7 +28,6 @@ use thiserror::Error;
 use super::cluster::{Cluster, Shared};
 use super::fault::{Asked, Plan, Target};
 use super::schema;
-use super::stale::Snapshot;
 
 pub use kind::Api;
 
@@ -125,7 +124,8 @@ impl Incoming {
     /// Does what is asked. `None` where no answer is due.
     pub async fn answer(self, shared: &Shared, node: i32, plan: &Plan) -> Result<Option<BytesMut>, Refusal> {
         let (api, version, id) = (self.api, self.version, self.correlation_id);
-        let shared = plan.stale.as_ref().map_or(shared, Snapshot::shared);
+        let stale = plan.stale.and_then(|snapshot| shared.at(snapshot));
+        let shared = stale.as_deref().unwrap_or(shared);
         let answer = match self.request {
             Request::Produce(request) => {
                 let acknowledged = request.acks != 0;

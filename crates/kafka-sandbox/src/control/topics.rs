@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::batch::{BatchHeader, NewBatch};
+use crate::batch::NewBatch;
+use crate::batch_header::BatchHeader;
 use crate::cluster::{Partition, TopicConfig, now_ms};
 use crate::damage::Damage;
 use crate::record::{NewRecord, StoredRecord};

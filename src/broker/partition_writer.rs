@@ -1,4 +1,4 @@
-//! The way of batches to one partition: each sent until it is acknowledged or refused for good.
+//! Writing to one partition: one batch after another, each sent until it is acknowledged or refused for good.
 
 use std::time::Duration;
 
@@ -35,8 +35,8 @@ enum Poison {
     Unknown,
 }
 
-/// One worker's way to one partition.
-pub(super) struct Lane<'w> {
+/// Writes to one partition for one worker.
+pub(super) struct PartitionWriter<'w> {
     writer: &'w Writer,
     producer: &'w Producer,
     tenure: &'w Tenure,
@@ -44,7 +44,7 @@ pub(super) struct Lane<'w> {
     trouble: Option<Trouble>,
 }
 
-impl<'w> Lane<'w> {
+impl<'w> PartitionWriter<'w> {
     pub fn new(writer: &'w Writer, producer: &'w Producer, tenure: &'w Tenure, to: Destination) -> Self {
         Self { writer, producer, tenure, to, trouble: None }
     }

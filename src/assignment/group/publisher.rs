@@ -1,0 +1,149 @@
+//! What others see of the membership: who this member is, which partitions are whose, for how long, and what is shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kafka_client::Identity;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use super::member::{Event, Membership};
+use crate::assignment::{Assigned, Change, FirstSight};
+use crate::observe::{GroupMetrics, GroupReport, Observe};
+use crate::tenure::{Lease, Moment, Tenure};
+
+/// What others see of the membership.
+pub(super) struct MembershipPublisher {
+    identity: watch::Sender<Option<Identity>>,
+    pub(super) lease: Lease,
+    /// Since when the lease was last renewed, and until when.
+    renewal: Option<(Moment, Instant)>,
+    pub(super) topic: FirstSight,
+    tenures: BTreeMap<i32, Tenure>,
+    metrics: GroupMetrics,
+    observe: Observe,
+    pub(super) report: GroupReport,
+    /// Why the membership ended for good.
+    pub(super) failed: Option<String>,
+}
+
+impl MembershipPublisher {
+    /// Of a membership that has not begun.
+    pub(super) fn new(
+        identity: watch::Sender<Option<Identity>>,
+        group: &str,
+        observe: &Observe,
+        report: GroupReport,
+    ) -> Self {
+        Self {
+            identity,
+            lease: Lease::unlimited(),
+            renewal: None,
+            topic: FirstSight::default(),
+            tenures: BTreeMap::new(),
+            metrics: observe.metrics.group(group),
+            observe: observe.clone(),
+            report,
+            failed: None,
+        }
+    }
+
+    /// Passes on what has changed.
+    ///
+    /// # Errors
+    /// Where nobody listens any more.
+    pub(super) async fn pass_on(
+        &mut self,
+        machine: &mut dyn Membership,
+        changes: &mpsc::Sender<Change>,
+    ) -> Result<(), mpsc::error::SendError<Change>> {
+        while let Some(event) = machine.next_event() {
+            match event {
+                Event::Identity(identity) => self.note_identity(identity),
+                Event::Assigned(partitions) => self.assign(partitions, changes).await?,
+                Event::Revoked(partitions) => changes.send(Change::Revoked(partitions)).await?,
+                Event::Lost(partitions) => self.lose(&partitions, changes).await?,
+                Event::Rebalance(cause) => {
+                    let (group, cause) = (&self.report.id, cause.as_str());
+                    info!(group, cause, "rebalance");
+                    self.metrics.rebalanced(cause);
+                    *self.report.rebalances.entry(cause).or_default() += 1;
+                }
+                Event::Failed(why) => {
+                    error!(group = self.report.id, "{why}");
+                    self.failed = Some(why);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn assign(
+        &mut self,
+        partitions: BTreeSet<i32>,
+        changes: &mpsc::Sender<Change>,
+    ) -> Result<(), mpsc::error::SendError<Change>> {
+        let assigned = |partition| {
+            let (topic_id, is_new) = (self.topic.id(), self.topic.is_new(partition));
+            (partition, Assigned { tenure: Tenure::under(&self.lease), topic_id, is_new })
+        };
+        let partitions: BTreeMap<_, _> = partitions.into_iter().map(assigned).collect();
+        self.tenures.extend(partitions.iter().map(|(partition, assigned)| (*partition, assigned.tenure.clone())));
+        changes.send(Change::Assigned(partitions)).await
+    }
+
+    pub(super) async fn lose(
+        &mut self,
+        partitions: &BTreeSet<i32>,
+        changes: &mpsc::Sender<Change>,
+    ) -> Result<(), mpsc::error::SendError<Change>> {
+        // Before anything else is sent: from here on no offset of theirs is stored.
+        for partition in partitions {
+            self.tenures.remove(partition).iter().for_each(Tenure::end);
+        }
+        if partitions.is_empty() { Ok(()) } else { changes.send(Change::Lost(partitions.clone())).await }
+    }
+
+    fn note_identity(&mut self, identity: Option<Identity>) {
+        if let Some(Identity { member_id, generation_or_epoch, .. }) = &identity {
+            info!(group = self.report.id, member_id, generation = generation_or_epoch, "member of the group");
+            self.metrics.generation(*generation_or_epoch);
+        }
+        self.report.generation = identity.as_ref().map(|identity| identity.generation_or_epoch);
+        self.report.member_id = identity.as_ref().map(|identity| identity.member_id.clone());
+        self.identity.send_replace(identity);
+    }
+
+    /// The coordinator has answered now.
+    pub(super) fn heard(&mut self) {
+        self.metrics.heartbeat();
+        self.report.heartbeat = Some(Instant::now());
+    }
+
+    /// The request was sent at `sent` whose answer the member has just heard. By the clocks of then, since the
+    /// machine may have slept in between.
+    pub(super) fn renew_from(&mut self, sent: Moment, machine: &dyn Membership) {
+        if let Some(until) = machine.lease()
+            && self.renewal.is_none_or(|(_, before)| until > before)
+        {
+            self.renewal = Some((sent, until));
+        }
+        self.renew(machine);
+    }
+
+    /// Without an answer it becomes shorter at most.
+    pub(super) fn renew(&mut self, machine: &dyn Membership) {
+        if let (Some(until), Some((since, before))) = (machine.lease(), &mut self.renewal) {
+            *before = until.min(*before);
+            self.lease.renew(*since, before.saturating_duration_since(since.monotonic));
+        }
+    }
+
+    pub(super) fn refresh(&mut self, machine: &dyn Membership) {
+        self.renew(machine);
+        self.metrics.assigned(machine.owned().len());
+        self.report.state = machine.state();
+        self.report.partitions = machine.owned().iter().copied().collect();
+        self.observe.partitions.group(self.report.clone());
+    }
+}
