@@ -90,6 +90,25 @@ stop_measured() {
     measured=""
 }
 
+# A program that says when it is done, and waits for the end of its input then.
+measure_drained() { # NAME COMMAND...
+    local name=$1 started log=$work/$1.log
+    shift
+    mkfifo "$work/input"
+    : >"$log" # what another round said there is no answer
+    started=$(now_ms)
+    "$@" <"$work/input" >"$log" 2>&1 &
+    measured=$!
+    exec 8>"$work/input"
+    until grep -q "^drained $count\$" "$log"; do
+        in_time "$started" || gave_up "$name" "$log"
+        sleep 0.05
+    done
+    finish "$name" $(($(now_ms) - started))
+    exec 8>&-
+    rm "$work/input"
+}
+
 # ---- a pipeline
 
 start_pipeline() { # LOG ARGS...: sets measured and admin

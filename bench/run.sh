@@ -10,12 +10,14 @@ partitions=6
 warm_up=3
 parts=speed,guarantees,latency
 source bench/lib.sh
+source bench/streams.sh
 [[ -z $(find_dist_binary) ]] || parts+=,musl
 usage() {
     cat <<TEXT
 usage: bench/run.sh [--only PART[,PART]] [--repeat $repeat] [--count $count] [--partitions $partitions] [--warm-up $warm_up]
-  speed       CPU time of a record: a copy loop, the same work on librdkafka, the pipeline by each reader
-  guarantees  CPU time of a record: at least once, exactly once
+  speed       CPU time of a record: a copy loop, the same work on librdkafka and on Kafka Streams, the pipeline
+              by each reader
+  guarantees  CPU time of a record: at least once, exactly once, Kafka Streams by both
   latency     from the source's log to the output's at 5,000 events a second, and the CPU time of that
   admin       full load with 1,000 idle and 200 slow connections at the admin port, and without; an idle
               pipeline, with somebody at its page and without; left out unless it is named

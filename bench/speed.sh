@@ -2,12 +2,19 @@
 # What a record costs, as CPU time of the process, while it has as many as it can take:
 #   copy_loop  rskafka alone, which looks into no record
 #   rdkafka    the pipeline's work on librdkafka
+#   streams    the same on Kafka Streams
 #   rskafka, wire  the pipeline, by each of its readers
 
-contestants=(copy_loop rdkafka rskafka wire)
+contestants=(copy_loop)
 
 prepare_speed() {
-    local log=$work/rdkafka-build.log missing=""
+    if prepare_rdkafka; then contestants+=(rdkafka); fi
+    if prepare_streams; then contestants+=(streams); fi
+    contestants+=(rskafka wire)
+}
+
+prepare_rdkafka() { # where that can't be, says why and fails
+    local log=$work/rdkafka-build.log missing="" tool
     for tool in cc make; do command -v "$tool" >/dev/null || missing+=" $tool"; done
     if [[ -z $missing ]] && cargo build --release --locked --quiet --manifest-path bench/rdkafka/Cargo.toml \
         --target-dir "$target/rdkafka" >"$log" 2>&1; then
@@ -16,7 +23,7 @@ prepare_speed() {
     fi
     say "rdkafka is left out: librdkafka can't be built here${missing:+, for want of:$missing}"
     if [[ -z $missing ]]; then tail -n 5 "$log" >&2; fi
-    contestants=(copy_loop rskafka wire)
+    return 1
 }
 
 warm_up_speed() { measure_speed 0; }
@@ -31,34 +38,21 @@ measure_speed() { # ROUND
             rdkafka)
                 measure_drained "$name" "$rdkafka" "$brokers" user-login "out-$name-$1" "dead-$name-$1" "rdkafka-$1"
                 ;;
+            streams) measure_streams streams at_least_once "$1" ;;
             *) measure_reader "$name" "$name" "$1" ;;
         esac
         drop "out-$name-$1" "dead-$name-$1"
     done
 }
 
-# A program that says when it is done, and waits for the end of its input then.
-measure_drained() { # NAME COMMAND...
-    local name=$1 started log=$work/$1.log
-    shift
-    mkfifo "$work/input"
-    started=$(now_ms)
-    "$@" <"$work/input" >"$log" 2>&1 &
-    measured=$!
-    exec 8>"$work/input"
-    until grep -q "^drained $count\$" "$log"; do
-        in_time "$started" || gave_up "$name" "$log"
-        sleep 0.05
-    done
-    finish "$name" $(($(now_ms) - started))
-    exec 8>&-
-    rm "$work/input"
-}
-
 report_speed() {
     local name
     printf '\nCPU time of a record\n'
-    for name in "${contestants[@]}"; do report "$name" <"$work/$name.results"; done
+    for name in "${contestants[@]}"; do
+        if [[ $name == streams ]]; then report_streams streams; else report "$name" <"$work/$name.results"; fi
+    done
     for name in rskafka wire; do ratio "$name" copy_loop "the pipeline by $name : copy loop"; done
-    if [[ " ${contestants[*]} " == *" rdkafka "* ]]; then ratio wire rdkafka "the pipeline by wire : rdkafka"; fi
+    for name in rdkafka streams; do
+        if [[ " ${contestants[*]} " == *" $name "* ]]; then ratio "$name" wire "$name : the pipeline by wire"; fi
+    done
 }
