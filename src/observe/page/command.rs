@@ -11,6 +11,9 @@ use crate::observe::given::Given;
 /// What tells a command the topics, beside all that is said of the brokers.
 const TOPICS: [&str; 4] = ["source.topic", "output.topic", "dead_letter.topic", "dead_letter.header_prefix"];
 
+/// By what brokers tell this process from others: no command is this process.
+const OWN: &str = "kafka.client_id";
+
 /// How a command finds what this process reads and writes.
 pub(super) struct Commands {
     /// What goes before it: the variables that it can't do without.
@@ -27,7 +30,8 @@ impl Commands {
             // Writing to a String does not fail.
             let _ = write!(commands.flags, " --config {}", quoted(&file.display().to_string()));
         }
-        for key in KEYS.iter().filter(|key| key.path.starts_with("kafka.") || TOPICS.contains(&key.path)) {
+        let is_wanted = |path: &str| (path.starts_with("kafka.") && path != OWN) || TOPICS.contains(&path);
+        for key in KEYS.iter().filter(|key| is_wanted(key.path)) {
             let value = at(configuration, key);
             let is_set = match given {
                 Some(given) => given.over_file.contains(&key.path),
@@ -117,6 +121,7 @@ mod tests {
             ("kafka.tls.ca_file", ca),
             ("kafka.sasl.mechanism", "SCRAM-SHA-512"),
             ("kafka.sasl.username", "alice"),
+            ("kafka.client_id", "instance-1"),
         ];
         let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
         let password = ("LOGIN_PIPELINE__KAFKA__SASL__PASSWORD".to_owned(), "canary".to_owned());
