@@ -137,10 +137,13 @@ async fn where_the_leader_does_not_know_the_epoch_the_policy_says_where() {
         // At first the leader is doubted. What waits for answers meanwhile asks again.
         pipeline.until_unready("UnknownLeaderEpoch").await;
         assert_eq!((truncations(&pipeline), delivered(&world).len()), (0, 30));
+        let fetches = world.sandbox.requests(Api::Fetch);
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(30)).await;
         tokio::time::resume();
         pipeline.until("it has noticed", || truncations(&pipeline) == 1).await;
+        // Before it reads on, "latest" is not yet known: what comes would be before it.
+        pipeline.until("it reads on", || world.sandbox.requests(Api::Fetch) > fetches).await;
         pipeline.until("the policy is followed", || delivered(&world).len() == 30 + again).await;
         let new = append(&world, 5);
         until_stored(&world, &pipeline, 35).await;
