@@ -3,11 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "support/sources.rs"]
+mod sources;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use regex_lite::Regex;
+use sources::rust_files;
 
 /// A module, by the names on its path.
 type Module = Vec<String>;
@@ -36,18 +40,6 @@ const TESTS: &[&str] = &["tests", "testing", "trial", "scripted"];
 
 /// The sources of one crate, by module; without comments and tests.
 fn sources(root: &Path) -> BTreeMap<Module, String> {
-    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path);
-            }
-        }
-    }
-    let mut files = Vec::new();
-    walk(root, &mut files);
     let module = |file: &PathBuf| -> Option<(Module, String)> {
         let relative = file.strip_prefix(root).unwrap().with_extension("");
         let mut names: Module = relative.iter().map(|name| name.to_str().unwrap().to_owned()).collect();
@@ -59,7 +51,7 @@ fn sources(root: &Path) -> BTreeMap<Module, String> {
         }
         Some((names, code(&fs::read_to_string(file).unwrap())))
     };
-    files.iter().filter_map(module).collect()
+    rust_files(root).iter().filter_map(module).collect()
 }
 
 /// A text without comments, and without the module of tests at its end.

@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "support/sources.rs"]
+mod sources;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use sources::rust_files;
 
 /// The layers, the highest first. Modules of one line know nothing of each other. Below all of them are the
 /// crates in crates/, which can't know them.
@@ -23,19 +28,6 @@ const LAYERS: &[&[&str]] = &[
 
 fn layer_of(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
-}
-
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    found
 }
 
 /// The top module that a source file belongs to.
@@ -77,7 +69,7 @@ fn identifier(text: &str) -> String {
 fn dependencies_point_down() {
     let mut wrong = Vec::new();
     let mut links = 0;
-    for file in sources(Path::new("src")) {
+    for file in rust_files(Path::new("src")) {
         let module = module_of(&file);
         if module == "main" || module == "lib" {
             continue;
@@ -112,7 +104,7 @@ fn links_are_found_in_all_their_forms() {
 
 #[test]
 fn backoff_has_one_user() {
-    for file in sources(Path::new("src")) {
+    for file in rust_files(Path::new("src")) {
         let text = fs::read_to_string(&file).unwrap();
         let uses = text.contains("use backoff::") || text.contains(" backoff::");
         assert_eq!(uses, file == Path::new("src/retry.rs"), "{}", file.display());

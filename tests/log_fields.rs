@@ -2,19 +2,19 @@
 //! against what a run writes.
 #![allow(clippy::unwrap_used, reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only")]
 
+#[path = "support/sources.rs"]
+mod sources;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use sources::rust_files;
 
 /// What each line in JSON has, or may have, beside an event's own fields.
 const OF_EACH_LINE: &[&str] = &["timestamp", "level", "target", "message", "span"];
 
 const MACROS: &[&str] = &["error!(", "warn!(", "info!(", "debug!(", "trace!("];
-
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
-}
 
 /// Each character, where it stands, how many brackets are open behind it, and whether it is in a text.
 fn scanned(text: &str) -> impl Iterator<Item = (usize, char, i32, bool)> {
@@ -73,8 +73,9 @@ fn fields(call: &str) -> Vec<String> {
 fn logged() -> BTreeSet<String> {
     let mut found: BTreeSet<_> = OF_EACH_LINE.iter().map(|name| (*name).to_owned()).collect();
     let mut calls = 0;
-    let all = ["src", "crates/kafka-client/src", "crates/kafka-sandbox/src"].map(|folder| sources(Path::new(folder)));
-    for path in all.concat().iter().filter(|path| path.extension().is_some_and(|end| end == "rs")) {
+    let all =
+        ["src", "crates/kafka-client/src", "crates/kafka-sandbox/src"].map(|folder| rust_files(Path::new(folder)));
+    for path in all.concat() {
         let text = fs::read_to_string(path).unwrap();
         let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         let is_comment = |at: usize| text[..at].rsplit('\n').next().unwrap().trim_start().starts_with("//");

@@ -53,7 +53,7 @@ pub fn security(
     let endpoint = &config.sasl.token_endpoint;
     let tokens = Tokens::new(endpoint, connect_timeout, request_timeout).map(Arc::new);
     let credentials = Configured { sasl: config.sasl.clone(), tokens: tokens.clone() };
-    let sasl = Sasl { mechanism: mechanism.into(), credentials: Arc::new(credentials) };
+    let sasl = Sasl { mechanism, credentials: Arc::new(credentials) };
     (Security::new(tls, Some(sasl)), tokens)
 }
 
@@ -100,20 +100,9 @@ impl Credentials for Configured {
 
     fn origin(&self) -> &str {
         match (self.sasl.mechanism, &self.tokens) {
-            (Some(config::SaslMechanism::OauthBearer), Some(_)) => TOKENS,
-            (Some(config::SaslMechanism::OauthBearer), None) => TOKEN_FILE,
+            (Some(SaslMechanism::OauthBearer), Some(_)) => TOKENS,
+            (Some(SaslMechanism::OauthBearer), None) => TOKEN_FILE,
             _ => PASSWORD,
-        }
-    }
-}
-
-impl From<config::SaslMechanism> for SaslMechanism {
-    fn from(configured: config::SaslMechanism) -> Self {
-        match configured {
-            config::SaslMechanism::Plain => Self::Plain,
-            config::SaslMechanism::ScramSha256 => Self::ScramSha256,
-            config::SaslMechanism::ScramSha512 => Self::ScramSha512,
-            config::SaslMechanism::OauthBearer => Self::OauthBearer,
         }
     }
 }

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use kafka_client::pem;
 
-use super::words::Word;
-use super::{Sasl, SaslMechanism, Secret, SecurityProtocol};
+use super::{Sasl, Secret, SecurityProtocol};
 
 impl SecurityProtocol {
     /// Whether connections are encrypted.
@@ -17,18 +16,6 @@ impl SecurityProtocol {
     /// Whether this client says who it is by SASL.
     pub fn has_sasl(self) -> bool {
         matches!(self, Self::SaslPlaintext | Self::SaslSsl)
-    }
-}
-
-impl SaslMechanism {
-    /// Its registered name.
-    pub fn name(self) -> &'static str {
-        self.word()
-    }
-
-    /// Whether it sends what must stay secret as it is.
-    pub fn sends_secret(self) -> bool {
-        matches!(self, Self::Plain | Self::OauthBearer)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The types that the configuration names by one of a few words, with those words.
 
+pub use kafka_client::SaslMechanism;
 pub use kafka_records::compression::Compression;
 
 pub use crate::event::{IdPrivacy, IpPrivacy};
@@ -56,6 +57,12 @@ macro_rules! words {
 
 words! {
     for Compression { None = "none", Gzip = "gzip", Snappy = "snappy", Lz4 = "lz4", Zstd = "zstd" }
+    for SaslMechanism {
+        Plain = "PLAIN",
+        ScramSha256 = "SCRAM-SHA-256",
+        ScramSha512 = "SCRAM-SHA-512",
+        OauthBearer = "OAUTHBEARER"
+    }
     for IpPrivacy { Keep = "keep", HmacSha256 = "hmac_sha256", Truncate = "truncate", Remove = "remove" }
     for IdPrivacy { Keep = "keep", HmacSha256 = "hmac_sha256", Remove = "remove" }
 }
@@ -73,18 +80,6 @@ words! {
         SaslPlaintext = "sasl_plaintext",
         /// SASL within TLS.
         SaslSsl = "sasl_ssl",
-    }
-
-    /// SASL's mechanisms, by their registered names.
-    pub enum SaslMechanism {
-        /// The password as it is.
-        Plain = "PLAIN",
-        /// Proof of the password, by SHA-256.
-        ScramSha256 = "SCRAM-SHA-256",
-        /// Proof of the password, by SHA-512.
-        ScramSha512 = "SCRAM-SHA-512",
-        /// A bearer token.
-        OauthBearer = "OAUTHBEARER",
     }
 
     /// What reads the source topic.

@@ -1,4 +1,4 @@
-//! Memory for what is larger than a partition's share of `pipeline.max_in_flight_bytes`: taken by whoever
+//! Memory for what is larger than a partition's share of all that may be in flight: taken by whoever
 //! needs it, given back when the bytes are gone, and waited for where others have it.
 //!
 //! ```text

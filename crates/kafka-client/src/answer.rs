@@ -5,7 +5,7 @@
 //!                                           cut  ends within the log: else the answer is odd from there on
 //! ```
 //! What is odd is not judged here: it ends what is handed out, and whoever reads looks at it more closely
-//! ([`Survey`](crate::reader)).
+//! by asking again.
 
 use kafka_records::record::{Offset, Position};
 use kafka_records::records::{Bounds, Frames, OpenBatch, Progress, RawBatch, Records, SoundBatch, Window};

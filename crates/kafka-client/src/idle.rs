@@ -1,7 +1,7 @@
 //! Since when nothing has gone over a connection.
 //!
 //! Routers, firewalls and load balancers forget a connection that is silent for some minutes, most without a word to
-//! either side: what is asked on it afterwards is never answered, and costs `kafka.request_timeout`. So a connection that
+//! either side: what is asked on it afterwards is never answered, and costs the deadline of a request. So a connection that
 //! was idle takes no further request, and its successor is opened first.
 
 use std::sync::atomic::{AtomicU64, Ordering};

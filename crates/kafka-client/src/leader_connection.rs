@@ -25,7 +25,7 @@ use crate::{Cause, Error};
 /// For so long whoever leads in an earlier epoch than the position's is taken for one that has been deposed and does not
 /// know: longer than a broker is without its session before others see it gone (9 s, 18 s with ZooKeeper) and have told
 /// each other. Beyond that, the position is taken for another log's: of a topic that was made anew, say, where topics have
-/// no ids. A time, since how often it is tried meanwhile depends on `retry.*`.
+/// no ids. A time, since how often it is tried meanwhile is the caller's to choose.
 const DOUBTED_FOR: Duration = Duration::from_secs(30);
 
 /// See the module. Connected when first used, and anew whenever that is of use.

@@ -51,6 +51,11 @@ impl SaslMechanism {
             Self::OauthBearer => "OAUTHBEARER",
         }
     }
+
+    /// Whether it sends what must stay secret as it is.
+    pub fn sends_secret(self) -> bool {
+        matches!(self, Self::Plain | Self::OauthBearer)
+    }
 }
 
 /// Who this client is. Asked for each new connection, so that what changes needs no restart.
