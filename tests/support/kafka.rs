@@ -433,6 +433,7 @@ fn node_settings(
          listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}\n\
          log.dirs={}\n\
          auto.create.topics.enable=false\n\
+         log.retention.ms=-1\n\
          default.replication.factor={replicas}\n\
          min.insync.replicas={in_sync}\n\
          offsets.topic.replication.factor={replicas}\n\
