@@ -12,10 +12,10 @@
 //! assert!(metrics.encode().contains("login_pipeline_routed_records_total{route=\"output\"} 100"));
 //! ```
 
+mod age_gauge;
 mod families;
 mod format;
 mod handles;
-mod since;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -31,11 +31,11 @@ pub use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use age_gauge::AgeGauge;
 pub(super) use families::END_TO_END_BOUNDS;
 pub use families::{PartitionSeries, RouteMetrics};
 pub use format::Format;
 pub use handles::{GeoIpMetrics, GroupMetrics, PartitionMetrics, is_time};
-pub use since::SecondsSince;
 
 use self::families::{
     BuildLabels, Families, GroupLabels, LimitLabels, PartitionLabels, ReasonLabels, ResultLabels, RetryLabels,

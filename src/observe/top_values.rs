@@ -27,19 +27,19 @@ const OTHER: &str = "(other)";
 
 /// What a board has counted, told value by value.
 #[derive(Debug)]
-pub struct Values {
+pub struct TopValues {
     board: TallyBoard,
     fields: Mutex<HashMap<&'static str, Places>>,
 }
 
-impl Values {
+impl TopValues {
     /// Of this board.
     pub fn of(board: TallyBoard) -> Self {
         Self { board, fields: Mutex::default() }
     }
 }
 
-impl Collector for Values {
+impl Collector for TopValues {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let help = "Events by the values of the fields that are counted; the rarer values together are (other)";
         let mut family = encoder.encode_descriptor("field_values", help, None, ConstCounter::<u64>::TYPE)?;
