@@ -24,7 +24,6 @@ pub mod demo;
 pub mod dlq;
 pub mod generate;
 mod guess;
-mod hangup;
 pub mod health;
 pub mod keys;
 mod memory;
@@ -35,6 +34,7 @@ mod program;
 pub mod run;
 pub mod runtime;
 mod settings;
+mod sighup;
 #[cfg(feature = "top")]
 pub mod top;
 

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use super::{EXIT_FORCED, Run, hangup, memory, runtime};
+use super::{EXIT_FORCED, Run, memory, runtime, sighup};
 use crate::app::{App, AppError};
 use crate::config::Config;
 use crate::observe::logs;
@@ -38,7 +38,7 @@ where
     }
     let (settings, given) = (args.settings.clone(), args.settings.given(&config));
     let ended = runtime::run(config.pipeline.worker_threads, |stop| async move {
-        hangup::obey(settings)?;
+        sighup::obey(settings)?;
         let app = open(config).await?;
         app.observe().partitions.given(given);
         Ok::<_, Box<dyn Error>>(app.run(stop).await?)

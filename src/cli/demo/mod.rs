@@ -2,9 +2,9 @@
 //! pipelines, to see partitions move.
 
 mod audit;
+mod commands;
 mod fleet;
 mod instance;
-mod orders;
 mod own;
 
 use std::collections::BTreeSet;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::args::Again;
 use super::file::{ExportFile, Lines};
-use super::reading::{Log, Reading, is_missing};
+use super::reader::{Log, Reader, is_missing};
 use super::{Context, Failure};
 use crate::broker::{Entry, SourceBatch};
 use crate::dead_letter::Exported;
@@ -29,10 +29,10 @@ pub struct Found<'b> {
     pub partition: i32,
 }
 
-/// One partition at reading.
+/// One partition that is read.
 pub enum Source<'c> {
     /// Of the topic.
-    Topic(i32, Box<Reading<'c>>),
+    Topic(i32, Box<Reader<'c>>),
     /// Of a file.
     File(Box<Lines>),
 }
@@ -84,8 +84,8 @@ impl<'c> Input<'c> {
     /// Where the file can't be read.
     pub async fn read(&self, partition: i32, stretch: (Offset, Offset)) -> Result<Source<'c>, Failure> {
         let Some(file) = &self.file else {
-            let reading = Reading::new(self.context, self.log.topic_id, partition, stretch);
-            return Ok(Source::Topic(partition, Box::new(reading)));
+            let reader = Reader::new(self.context, self.log.topic_id, partition, stretch);
+            return Ok(Source::Topic(partition, Box::new(reader)));
         };
         // A control character has one byte in the record and six in JSON.
         let frame = self.context.config.kafka.max_frame_bytes.as_usize();
@@ -100,7 +100,7 @@ impl Source<'_> {
     /// What lasts, or does not pass in time.
     pub async fn next(&mut self) -> Result<Option<Batch>, Failure> {
         Ok(match self {
-            Self::Topic(_, reading) => reading.next().await?.map(Batch::Topic),
+            Self::Topic(_, reader) => reader.next().await?.map(Batch::Topic),
             Self::File(lines) => {
                 let first = lines.next;
                 let letters = lines.read(LINES).await?;
@@ -112,8 +112,8 @@ impl Source<'_> {
     /// Those of a batch, in their order.
     pub fn found<'b>(&self, batch: &'b Batch) -> Vec<Found<'b>> {
         match (self, batch) {
-            (Self::Topic(partition, reading), Batch::Topic(batch)) => {
-                reading.entries(batch).map(|entry| Found { entry, partition: *partition }).collect()
+            (Self::Topic(partition, reader), Batch::Topic(batch)) => {
+                reader.entries(batch).map(|entry| Found { entry, partition: *partition }).collect()
             }
             (_, Batch::File(first, letters)) => {
                 let offsets = (first.0..).map(Offset);

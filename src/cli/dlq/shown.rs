@@ -9,7 +9,7 @@ use kafka_client::plain::{Plain, is_plain};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use super::reading::Log;
+use super::reader::Log;
 use super::told::{Told, told};
 use crate::dead_letter::{Field, Marks, MaskedBytes, MaskedValue, Pairs, write_line};
 use crate::event::Reason;

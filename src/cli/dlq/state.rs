@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::args::{Filter, MAX_REPLAYS};
 use super::progress::{Progress, group_of_filter};
-use super::reading::Log;
+use super::reader::Log;
 use super::scope::Scope;
 use super::skip::Skip;
 use super::standing::Standing;

@@ -1,7 +1,7 @@
 //! Where a replay writes to.
 
 use super::plan::{Plan, Rules, Way};
-use super::reading::is_missing;
+use super::reader::is_missing;
 use super::{Context, Failure};
 use crate::cli::UsageError;
 use crate::config::{Config, OffsetStoreKind};

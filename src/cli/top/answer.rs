@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::clean::Clean;
+use super::sanitize::Sanitized;
 
 /// All of it that is shown. Other fields are passed over.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Answer {
     /// The program's version.
-    pub version: Clean,
+    pub version: Sanitized,
     /// How long the process has been there.
     pub uptime_seconds: u64,
     /// `starting`, `running` or `draining`.
-    pub state: Clean,
+    pub state: Sanitized,
     /// The partitions that it reads.
     pub partitions: Vec<Partition>,
     /// Its membership in a consumer group.
@@ -23,7 +23,7 @@ pub struct Answer {
     pub tally: Tally,
     /// Why it is not ready; `/status` does not tell.
     #[serde(default)]
-    pub reasons: Vec<Clean>,
+    pub reasons: Vec<Sanitized>,
     /// How many partitions are left out: `/events` has 200.
     #[serde(default)]
     pub more_partitions: u64,
@@ -43,11 +43,11 @@ pub struct Answer {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Partition {
     /// The source topic.
-    pub topic: Clean,
+    pub topic: Sanitized,
     /// The partition.
     pub partition: i32,
     /// What its worker does.
-    pub state: Clean,
+    pub state: Sanitized,
     /// The offset of the next record to read.
     pub position: Option<i64>,
     /// The stored offset.
@@ -62,20 +62,20 @@ pub struct Partition {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct LastError {
     /// Its class.
-    pub class: Clean,
+    pub class: Sanitized,
     /// What happened.
-    pub message: Clean,
+    pub message: Sanitized,
     /// When, RFC 3339.
-    pub at: Clean,
+    pub at: Sanitized,
 }
 
 /// A membership.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Group {
     /// Its member's name, if one was given.
-    pub instance_id: Option<Clean>,
+    pub instance_id: Option<Sanitized>,
     /// The name that the coordinator knows it by.
-    pub member_id: Option<Clean>,
+    pub member_id: Option<Sanitized>,
 }
 
 /// Counts since the start.
@@ -90,7 +90,7 @@ pub struct Tally {
     /// Records dropped by a rule.
     pub records_dropped: u64,
     /// Dead letters by reason.
-    pub errors: BTreeMap<Clean, u64>,
+    pub errors: BTreeMap<Sanitized, u64>,
     /// The values of some fields.
     pub distributions: Vec<Distribution>,
 }
@@ -99,7 +99,7 @@ pub struct Tally {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Distribution {
     /// The field's name.
-    pub name: Clean,
+    pub name: Sanitized,
     /// How many values were counted.
     pub total: u64,
     /// The most frequent.
@@ -110,7 +110,7 @@ pub struct Distribution {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ValueCount {
     /// The value; its sender chose it.
-    pub value: Clean,
+    pub value: Sanitized,
     /// How often.
     pub count: u64,
 }
@@ -137,7 +137,7 @@ pub struct Charts {
 
 impl Answer {
     /// The name that it has in its group.
-    pub fn owner(&self) -> Option<&Clean> {
+    pub fn owner(&self) -> Option<&Sanitized> {
         let group = self.group.as_ref()?;
         group.instance_id.as_ref().or(group.member_id.as_ref())
     }

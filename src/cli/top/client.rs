@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::answer::Answer;
-use super::clean::{Clean, chain};
+use super::sanitize::{Sanitized, chain};
 use super::target::Target;
 use crate::broker::ADMIN_PORT;
 use crate::http_client::Stream;
@@ -77,7 +77,7 @@ pub enum Silence {
 ///
 /// # Errors
 /// Why there is no answer, in words fit for a terminal.
-pub async fn read(target: &Target, tls: &Arc<ClientConfig>, patience: Duration) -> Result<Answer, Clean> {
+pub async fn read(target: &Target, tls: &Arc<ClientConfig>, patience: Duration) -> Result<Answer, Sanitized> {
     let answer = timeout(patience, ask(target, tls)).await.unwrap_or(Err(Silence::Late(patience)));
     answer.map_err(|silence| chain(&silence))
 }

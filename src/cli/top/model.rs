@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 
 use super::answer::{Answer, Charts};
-use super::clean::Clean;
+use super::sanitize::Sanitized;
 
 /// Everything that the page is drawn from.
 #[derive(Debug)]
@@ -34,11 +34,11 @@ pub struct Picture {
 #[derive(Debug, Clone)]
 pub struct Instance {
     /// Where it is asked.
-    pub name: Clean,
+    pub name: Sanitized,
     /// What it said last.
     pub answer: Option<Answer>,
     /// Why it does not answer now.
-    pub silence: Option<Clean>,
+    pub silence: Option<Sanitized>,
     /// What it does in a second.
     pub rates: Option<Rates>,
     heard: Option<Instant>,
@@ -116,7 +116,7 @@ impl Model {
     }
 
     /// An instance's answer, or why there is none. An instance that was not named is not heeded.
-    pub fn heard(&mut self, instance: usize, answer: Result<Answer, Clean>, at: Instant) {
+    pub fn heard(&mut self, instance: usize, answer: Result<Answer, Sanitized>, at: Instant) {
         if let Some(instance) = self.now.instances.get_mut(instance) {
             instance.heard(answer, at);
         }
@@ -196,10 +196,10 @@ fn turned(at: usize, by: isize, count: usize) -> usize {
 
 impl Instance {
     fn new(name: &str) -> Self {
-        Self { name: Clean::new(name), answer: None, silence: None, rates: None, heard: None }
+        Self { name: Sanitized::new(name), answer: None, silence: None, rates: None, heard: None }
     }
 
-    fn heard(&mut self, answer: Result<Answer, Clean>, at: Instant) {
+    fn heard(&mut self, answer: Result<Answer, Sanitized>, at: Instant) {
         match answer {
             Ok(answer) => {
                 let between =
@@ -271,7 +271,7 @@ mod tests {
         let mut read = |records, seconds| {
             let answer = match records {
                 Some(records) => Ok(answer(records)),
-                None => Err(Clean::new("gone")),
+                None => Err(Sanitized::new("gone")),
             };
             model.heard(0, answer, start + Duration::from_secs(seconds));
             model.picture().instances[0].rates.map(|rates| rates.read)

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::answer::Answer;
-use super::clean::Clean;
 use super::model::{Model, Rates};
+use super::sanitize::Sanitized;
 use super::table::{Side, Table, padded, width};
 use super::view::{List, Numbers, View};
 use crate::dead_letter::write_line;
@@ -40,8 +40,8 @@ pub fn write(out: &mut dyn Write, model: &Model) -> io::Result<()> {
 /// An instance, what it said, and why it said nothing.
 #[derive(Serialize)]
 struct Line<'a> {
-    instance: &'a Clean,
-    silence: Option<&'a Clean>,
+    instance: &'a Sanitized,
+    silence: Option<&'a Sanitized>,
     rates: Option<Rates>,
     #[serde(flatten)]
     answer: Option<&'a Answer>,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::answer::{Answer, Partition};
-use super::clean::Clean;
 use super::model::{Chosen, Instance, Model, Rates, Sort};
+use super::sanitize::Sanitized;
 use super::table::{Cell, Column, Row, Side, Table, Tone};
 
 const fn column(title: &'static str, side: Side, order: u8, least: usize) -> Column {
@@ -185,7 +185,7 @@ fn latencies(answer: &Answer) -> [Option<u64>; 3] {
 }
 
 fn partitions<'a>(sort: Sort, answers: impl Iterator<Item = (&'a Instance, &'a Answer)>, numbers: Numbers) -> Vec<Row> {
-    let mut all: Vec<(&Clean, &Partition)> = Vec::new();
+    let mut all: Vec<(&Sanitized, &Partition)> = Vec::new();
     for (instance, answer) in answers {
         let owner = answer.owner().unwrap_or(&instance.name);
         all.extend(answer.partitions.iter().map(|partition| (owner, partition)));
@@ -200,7 +200,7 @@ fn partitions<'a>(sort: Sort, answers: impl Iterator<Item = (&'a Instance, &'a A
         };
         first.then_with(|| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)))
     });
-    let row = |(owner, partition): (&Clean, &Partition)| {
+    let row = |(owner, partition): (&Sanitized, &Partition)| {
         let tone = match partition.state.as_str() {
             "running" => Tone::Good,
             "blocked" | "paused" => Tone::Bad,

@@ -53,7 +53,7 @@ impl Log {
 }
 
 /// Reads one partition up to an offset.
-pub struct Reading<'c> {
+pub struct Reader<'c> {
     context: &'c Context,
     partition: i32,
     reader: PartitionReader,
@@ -61,7 +61,7 @@ pub struct Reading<'c> {
     end: Offset,
 }
 
-impl<'c> Reading<'c> {
+impl<'c> Reader<'c> {
     /// From `position` up to `end`, of the topic with this id, where it is known.
     pub fn new(
         context: &'c Context,
@@ -85,7 +85,7 @@ impl<'c> Reading<'c> {
         Self { context, partition, reader, position: position.into(), end }
     }
 
-    /// The next records; `None` at the end. The last batch may go on behind that: [`Reading::entries`]
+    /// The next records; `None` at the end. The last batch may go on behind that: [`Reader::entries`]
     /// does not.
     ///
     /// # Errors
