@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::problem::Problems;
-use super::settings::Settings;
 use super::table::Section;
+use super::values::Values;
 use super::{Admin, Config, idle_rules, layers, privacy_rules, rules, security_rules};
 
 /// What there is to load, each over the one before it; nothing is read from the process itself.
@@ -41,17 +41,17 @@ impl Config {
             Err(problem) => {
                 // Keys that are each right may contradict each other only for want of the file.
                 problems.push(problem);
-                Settings::read(over_file.into_iter().flatten().collect(), hostname, &mut problems);
+                Values::read(over_file.into_iter().flatten().collect(), hostname, &mut problems);
                 return Err(problems.sorted());
             }
         }
         all.extend(over_file.into_iter().flatten());
-        let settings = Settings::read(all, hostname, &mut problems);
-        let config = Self::read(&settings, &mut problems);
-        rules::check(&config, &settings, &mut problems);
-        idle_rules::check(&config, &settings, &mut problems);
-        privacy_rules::check(&config, &settings, makes_no_pseudonyms, &mut problems);
-        security_rules::check(&config, &settings, &mut problems);
+        let values = Values::read(all, hostname, &mut problems);
+        let config = Self::read(&values, &mut problems);
+        rules::check(&config, &values, &mut problems);
+        idle_rules::check(&config, &values, &mut problems);
+        privacy_rules::check(&config, &values, makes_no_pseudonyms, &mut problems);
+        security_rules::check(&config, &values, &mut problems);
         problems.or(config)
     }
 }
@@ -80,8 +80,8 @@ impl Admin {
         }
         all.extend(layers::environment(env, &mut problems));
         all.extend(layers::flags(flags, &mut problems));
-        let settings = Settings::read(all, None, &mut problems);
-        let admin = Self::read(&settings, &mut problems);
+        let values = Values::read(all, None, &mut problems);
+        let admin = Self::read(&values, &mut problems);
         problems.about(&ADMIN_PORT).or(admin)
     }
 }
@@ -90,8 +90,8 @@ impl Admin {
 impl Default for Config {
     fn default() -> Self {
         let mut problems = Problems::default();
-        let settings = Settings::read(layers::defaults(), None, &mut problems);
-        let config = Self::read(&settings, &mut problems);
+        let values = Values::read(layers::defaults(), None, &mut problems);
+        let config = Self::read(&values, &mut problems);
         debug_assert!(problems.is_empty(), "{problems}");
         config
     }

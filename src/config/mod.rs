@@ -3,7 +3,7 @@
 //! defaults < `--config FILE` (TOML) < environment (`LOGIN_PIPELINE__KAFKA__BROKERS=...`) < flags
 //!
 //! ```text
-//! keys ──► layers ──figment──► settings ──► Config ──► rules
+//! keys ──► layers ──figment──► values ──► Config ──► rules
 //! (what may (file, env,        (each key    (typed)    (keys that
 //!  be said)  flags)             parsed)                 contradict)
 //! ```
@@ -26,6 +26,7 @@ mod exposed;
 mod extensions;
 mod idle_rules;
 mod keys;
+mod keyword;
 mod kinds;
 mod layers;
 mod load;
@@ -40,13 +41,12 @@ mod rules;
 pub mod schema;
 mod security;
 mod security_rules;
-mod settings;
 mod suggest;
 pub mod table;
 mod token_endpoint;
 mod token_rules;
 mod units;
-mod words;
+mod values;
 
 use serde::Serialize;
 
@@ -61,6 +61,11 @@ pub use keys::{
     Admin, AdminTls, Assignment, Config, DeadLetter, DeadLetterLimits, Delivery, Enrich, GeoIp, Group, Kafka, Log,
     Offsets, Output, Pipeline, Privacy, Retry, Sasl, Security, Shutdown, Source, Stats, Tls, TokenEndpoint, Topics,
 };
+pub use keyword::{
+    AssignorKind, Compression, CreateTopics, GroupProtocol, Guarantee, IdPrivacy, IpPrivacy, Isolation, LogFormat,
+    OffsetStoreKind, OnLimit, OutOfRange, Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism,
+    SecurityProtocol, StartAt, TransactionVersions,
+};
 pub use load::Sources;
 pub use parse::is_log_level;
 pub use problem::{Found, Problem, Problems};
@@ -68,11 +73,6 @@ pub use ratio::Ratio;
 pub(crate) use security::is_bearer_token;
 pub use token_endpoint::EndpointUrl;
 pub use units::{ByteSize, ParseByteSizeError};
-pub use words::{
-    AssignorKind, Compression, CreateTopics, GroupProtocol, Guarantee, IdPrivacy, IpPrivacy, Isolation, LogFormat,
-    OffsetStoreKind, OnLimit, OutOfRange, Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism,
-    SecurityProtocol, StartAt, TransactionVersions,
-};
 
 impl Config {
     /// What each partition's transactional id begins with.

@@ -17,7 +17,7 @@ pub struct Problem {
     pub path: String,
     /// What is wrong.
     pub wrong: String,
-    /// What was found and where it was set; several where settings contradict each other.
+    /// What was found and where it was set; several where values contradict each other.
     pub found: Vec<Found>,
     /// What is allowed.
     pub allowed: Option<String>,

@@ -1,7 +1,7 @@
-//! Settings that are each allowed and contradict each other.
+//! Values that are each allowed and contradict each other.
 
 use super::problem::{Problem, Problems};
-use super::settings::Settings;
+use super::values::Values;
 use super::{AssignmentMode, ByteSize, Config, Guarantee, Isolation, OffsetStoreKind, ReaderKind};
 
 /// What must hold between keys.
@@ -125,10 +125,10 @@ const AROUND_RECORDS: ByteSize = ByteSize::kib(1);
 const MAX_FETCH: &str = "source.max_fetch_bytes";
 const MAX_FRAME: &str = "kafka.max_frame_bytes";
 
-fn fetch_fits(config: &Config, settings: &Settings, problems: &mut Problems) {
+fn fetch_fits(config: &Config, values: &Values, problems: &mut Problems) {
     let (fetch, frame) = (config.source.max_fetch_bytes, config.kafka.max_frame_bytes);
     let keys = [MAX_FETCH, MAX_FRAME];
-    if keys.iter().any(|key| !settings.is_sound(key)) || fetch <= most_fetched(frame) {
+    if keys.iter().any(|key| !values.is_sound(key)) || fetch <= most_fetched(frame) {
         return;
     }
     let wrong = "a full fetch would not fit into the largest answer taken, with the offsets and aborted transactions \
@@ -137,7 +137,7 @@ fn fetch_fits(config: &Config, settings: &Settings, problems: &mut Problems) {
         "at most {} of these kafka.max_frame_bytes (8/9 of all but 1KiB), or more of them",
         most_fetched(frame)
     ));
-    problem.found.extend(keys.iter().filter_map(|key| settings.found(key)));
+    problem.found.extend(keys.iter().filter_map(|key| values.found(key)));
     problems.push(problem);
 }
 
@@ -146,14 +146,14 @@ fn keeps_offsets_in(config: &Config, topic: &str) -> bool {
 }
 
 /// Notes every rule that `config` breaks, of those whose keys are sound.
-pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problems) {
+pub(super) fn check(config: &Config, values: &Values, problems: &mut Problems) {
     for rule in RULES {
-        if rule.keys.iter().all(|key| settings.is_sound(key)) && (rule.broken)(config) {
+        if rule.keys.iter().all(|key| values.is_sound(key)) && (rule.broken)(config) {
             let [path, ..] = rule.keys else { continue };
             let mut problem = Problem::new(*path, rule.wrong).allowed(rule.allowed);
-            problem.found.extend(rule.keys.iter().filter_map(|key| settings.found(key)));
+            problem.found.extend(rule.keys.iter().filter_map(|key| values.found(key)));
             problems.push(problem);
         }
     }
-    fetch_fits(config, settings, problems);
+    fetch_fits(config, values, problems);
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use kafka_client::pem;
 
 use super::problem::{Problem, Problems};
-use super::settings::Settings;
+use super::values::Values;
 use super::{Admin, AdminTls, Config, Kafka, SaslMechanism, Security, schema, token_rules};
 
 const PROTOCOL: &str = "kafka.security_protocol";
@@ -29,11 +29,11 @@ const TLS: [&str; 3] = [CA_FILE, CERT_FILE, KEY_FILE];
 const SASL: [&str; 4] = [MECHANISM, USERNAME, PASSWORD, PASSWORD_FILE];
 
 /// Notes all that is wrong with how connections are to be secured.
-pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problems) {
-    let mut rules = Rules { settings, problems };
+pub(super) fn check(config: &Config, values: &Values, problems: &mut Problems) {
+    let mut rules = Rules { values, problems };
     rules.admin(&config.admin);
     let kafka = &config.kafka;
-    if !settings.is_sound(PROTOCOL) {
+    if !values.is_sound(PROTOCOL) {
         return; // what the other keys mean is not known
     }
     let Security { protocol, tls, sasl } = &kafka.security;
@@ -79,7 +79,7 @@ fn roots(path: &Path) -> Result<(), String> {
 
 /// Notes problems of keys that belong together.
 pub(super) struct Rules<'a> {
-    pub(super) settings: &'a Settings,
+    pub(super) values: &'a Values,
     pub(super) problems: &'a mut Problems,
 }
 
@@ -87,7 +87,7 @@ impl Rules<'_> {
     fn admin(&mut self, admin: &Admin) {
         self.pair([ADMIN_CERT_FILE, ADMIN_KEY_FILE], "a certificate and its private key go together");
         let AdminTls { cert_file, key_file, client_ca_file } = &admin.tls;
-        if !self.settings.is_given(ADMIN_CERT_FILE) {
+        if !self.values.is_given(ADMIN_CERT_FILE) {
             self.unused(
                 &[ADMIN_CLIENT_CA_FILE],
                 ADMIN_LISTEN,
@@ -143,7 +143,7 @@ impl Rules<'_> {
     /// Two keys of which neither is of use without the other.
     fn pair(&mut self, [one, other]: [&'static str; 2], wrong: &str) {
         for (given, other) in [(one, other), (other, one)] {
-            if self.settings.is_given(given) && !self.settings.is_given(other) {
+            if self.values.is_given(given) && !self.values.is_given(other) {
                 self.missing(other, &[given], wrong);
             }
         }
@@ -151,14 +151,14 @@ impl Rules<'_> {
 
     /// Keys that what `because` says has no use for.
     pub(super) fn unused(&mut self, keys: &[&'static str], because: &'static str, wrong: &str, allowed: &str) {
-        for key in keys.iter().filter(|key| self.settings.is_given(key)) {
+        for key in keys.iter().filter(|key| self.values.is_given(key)) {
             self.push(key, &[because], wrong, &format!("nothing, or {allowed}"));
         }
     }
 
     /// A key that what `because` says can't do without.
     pub(super) fn needed(&mut self, key: &'static str, because: &'static str, wrong: &str) {
-        if !self.settings.is_given(key) {
+        if !self.values.is_given(key) {
             self.missing(key, &[because], wrong);
         }
     }
@@ -167,7 +167,7 @@ impl Rules<'_> {
     pub(super) fn either(&mut self, keys: [&'static str; 2], because: &'static str, none: &str, both: &str) {
         let [key, other] = keys;
         let allowed = format!("this or {other}");
-        match keys.map(|key| self.settings.is_given(key)) {
+        match keys.map(|key| self.values.is_given(key)) {
             [true, true] => self.push(key, &[other], both, &allowed),
             [false, false] => self.push(key, &[because], none, &allowed),
             _ => {}
@@ -190,9 +190,9 @@ impl Rules<'_> {
     /// Notes a problem of `key` with `others`, unless the value of one is a problem already.
     pub(super) fn push(&mut self, key: &'static str, others: &[&'static str], wrong: &str, allowed: &str) {
         let keys = std::iter::once(key).chain(others.iter().copied());
-        if keys.clone().all(|key| self.settings.is_sound(key)) {
+        if keys.clone().all(|key| self.values.is_sound(key)) {
             let mut problem = Problem::new(key, wrong).allowed(allowed);
-            problem.found.extend(keys.filter_map(|key| self.settings.found(key)));
+            problem.found.extend(keys.filter_map(|key| self.values.found(key)));
             self.problems.push(problem);
         }
     }

@@ -27,7 +27,7 @@ pub(super) const KEYS: [&str; 9] =
 pub(super) fn check(rules: &mut Rules, sasl: &Sasl) {
     let twice = "tokens come from a file or from an endpoint, and both are set";
     rules.either([TOKEN_FILE, URL], MECHANISM, "OAUTHBEARER needs a token", twice);
-    if !rules.settings.is_given(URL) {
+    if !rules.values.is_given(URL) {
         rules.unused(&OF_ENDPOINT, MECHANISM, "only a token endpoint uses this", URL);
         return;
     }

@@ -6,7 +6,7 @@ pub use kafka_records::compression::Compression;
 pub use crate::event::{IdPrivacy, IpPrivacy};
 
 /// A type that the configuration names by one of a few words.
-pub trait Word: Copy + 'static {
+pub trait Keyword: Copy + 'static {
     /// All of them, in the order they are offered in.
     const WORDS: &'static [&'static str];
     /// What the first word stands for.
@@ -19,7 +19,7 @@ pub trait Word: Copy + 'static {
     fn word(self) -> &'static str;
 }
 
-macro_rules! words {
+macro_rules! keywords {
     ($(#[$about:meta])* $visible:vis enum $type:ident { $($(#[$attribute:meta])* $variant:ident = $word:literal,)+ } $($rest:tt)*) => {
         $(#[$about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +27,10 @@ macro_rules! words {
             $($(#[$attribute])* $variant,)+
         }
 
-        words! { for $type { $($variant = $word),+ } $($rest)* }
+        keywords! { for $type { $($variant = $word),+ } $($rest)* }
     };
     (for $type:ident { $first:ident = $first_word:literal $(, $variant:ident = $word:literal)* } $($rest:tt)*) => {
-        impl Word for $type {
+        impl Keyword for $type {
             const WORDS: &'static [&'static str] = &[$first_word $(, $word)*];
             const FIRST: Self = Self::$first;
 
@@ -50,12 +50,12 @@ macro_rules! words {
             }
         }
 
-        words! { $($rest)* }
+        keywords! { $($rest)* }
     };
     () => {};
 }
 
-words! {
+keywords! {
     for Compression { None = "none", Gzip = "gzip", Snappy = "snappy", Lz4 = "lz4", Zstd = "zstd" }
     for SaslMechanism {
         Plain = "PLAIN",
@@ -67,7 +67,7 @@ words! {
     for IdPrivacy { Keep = "keep", HmacSha256 = "hmac_sha256", Remove = "remove" }
 }
 
-words! {
+keywords! {
     /// Kafka's `security.protocol`.
     #[derive(Default)]
     pub enum SecurityProtocol {

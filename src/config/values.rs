@@ -12,7 +12,7 @@ use super::schema::{self, KEYS};
 
 /// What each key is set to.
 #[derive(Debug)]
-pub struct Settings {
+pub struct Values {
     /// The host's name, where that is known.
     pub(super) hostname: Option<String>,
     given: BTreeMap<&'static str, Given>,
@@ -30,7 +30,7 @@ struct Given {
     setting: Option<Setting>,
 }
 
-impl Settings {
+impl Values {
     /// Merges `layers`, the later over the earlier, and parses each key.
     pub(super) fn read(layers: Vec<Layer>, hostname: Option<String>, problems: &mut Problems) -> Self {
         let merged = layers.into_iter().fold(Figment::new(), Figment::merge);
