@@ -1,11 +1,9 @@
 //! `assignment.*`: which partitions this instance reads.
 
-use super::keys::ModeKeys;
 use super::keyword::{Keyword, Mode, OffsetStoreKind};
 use super::parse::Setting;
 use super::problem::{Problem, Problems};
-use super::schema::{self, Key};
-use super::table::{Section, WriteResult, Written};
+use super::table::{Key, Section, WriteResult, Written, keyword, partitions, whole};
 use super::values::Values;
 
 /// How partitions are shared between instances.
@@ -25,6 +23,20 @@ pub enum AssignmentMode {
     },
     /// A consumer group's coordinator shares the partitions between the instances there are.
     Group,
+}
+
+crate::section! {
+    /// The keys that an [`AssignmentMode`] is made of.
+    struct ModeKeys: "assignment." {
+        /// How instances share partitions: as a consumer group; by list; or instance i of n takes each p with p mod n = i
+        mode: Mode = keyword().by_default("group");
+        /// Static mode: the partitions that this instance reads
+        partitions: Option<Vec<i32>> = partitions().by_default("all");
+        /// Ordinal mode: this instance's number, counted from 0
+        ordinal: Option<u32> = whole(0..=99_999).unset("the number that ends the host name");
+        /// Ordinal mode: how many instances there are
+        replicas: Option<u32> = whole(1..=100_000).unset("required in ordinal mode");
+    }
 }
 
 impl Section for AssignmentMode {
@@ -127,7 +139,7 @@ fn ordinal_mode(keys: &ModeKeys, values: &Values, problems: &mut Problems) -> As
 fn missing(values: &Values, path: &'static str, wrong: &str) -> Problem {
     let mut problem = Problem::new(path, wrong);
     problem.found.extend(values.found(MODE));
-    problem.allowed = schema::key(path).map(|key| key.kind.to_string());
+    problem.allowed = values.key(path).map(|key| key.kind.to_string());
     problem
 }
 

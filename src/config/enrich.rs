@@ -15,10 +15,11 @@ use serde::Serialize;
 
 pub use crate::event::OWN_FIELDS;
 
+use super::key::{Key, Kind};
 use super::layers::STATIC;
 use super::parse::{Refusal, line, new_field, text, wrong_type};
-use super::problem::{Problem, Problems, segment, show};
-use super::schema::{Key, Kind};
+use super::problem::{Problem, Problems};
+use super::shown::{segment, show};
 use super::table::{Section, WriteResult, Written};
 use super::values::Values;
 

@@ -4,8 +4,9 @@
 //! out, since whole fleets are given them whatever each instance does: `group.id`, and `offsets.path`, but where nothing
 //! says how partitions are shared, or where offsets are.
 
+use super::key::Default;
+use super::parse::parse;
 use super::problem::{Problem, Problems};
-use super::schema::{self, Default};
 use super::values::Values;
 use super::{AssignmentMode, Config, CreateTopics, GroupProtocol, Guarantee, OffsetStoreKind, ReaderKind};
 
@@ -127,9 +128,9 @@ pub(super) fn check(config: &Config, values: &Values, problems: &mut Problems) {
 }
 
 fn differs_from_default(values: &Values, path: &'static str) -> bool {
-    let Some(key) = schema::key(path).filter(|key| values.is_given(key.path)) else { return false };
+    let Some(key) = values.key(path).filter(|key| values.is_given(key.path)) else { return false };
     match key.default {
         Default::Unset(_) => true,
-        Default::Text(text) => super::parse::parse(key.kind, &text.into()).ok().as_ref() != values.setting(path),
+        Default::Text(text) => parse(key.kind, &text.into()).ok().as_ref() != values.setting(path),
     }
 }

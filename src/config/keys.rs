@@ -1,4 +1,5 @@
-//! Every key of the configuration, once, each with the field that holds its value. The structs, parsing, the
+//! Every key of the configuration, once, each with the field that holds its value; `assignment.rs` has the four that
+//! make one field. The structs, parsing, the
 //! environment's names, the flags and their help, "did you mean", `docs/reference/configuration.md` and the chart's
 //! schema all come from here; [`table`](super::table) says how a row is read.
 //!
@@ -12,12 +13,12 @@ use std::time::Duration;
 use super::assignment::{AssignmentMode, default_store};
 use super::keyword::{
     AssignorKind, Compression, CreateTopics, GroupProtocol, Guarantee, IdPrivacy, IpPrivacy, Isolation, LogFormat,
-    Mode, OffsetStoreKind, OnLimit, OutOfRange, Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism,
+    OffsetStoreKind, OnLimit, OutOfRange, Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism,
     SecurityProtocol, StartAt, TransactionVersions,
 };
 use super::table::{
-    Of, address, boolean, brokers, duration, extensions, keyword, keywords, log_filter, nested, new_field, partitions,
-    path, ratio, secret, size, text, topic, url, whole,
+    Of, address, boolean, brokers, duration, extensions, keyword, keywords, log_filter, nested, new_field, path, ratio,
+    secret, size, text, topic, url, whole,
 };
 use super::{ByteSize, EndpointUrl, Extensions, Ratio, RouteRule, Secret, StaticValue};
 
@@ -86,13 +87,13 @@ crate::section! {
         request_timeout: Duration = wait().by_default("30s");
         /// Deadline of setting up one connection
         connect_timeout: Duration = wait().by_default("10s");
-        /// How long a connection may be idle and still be used: one that was idle for longer is opened anew before the
+        /// How long a connection may be idle and still be used: one that was idle for longer is replaced before the
         /// next request. Less than what lies between here and the brokers remembers idle connections for, and than the
         /// brokers' connections.max.idle.ms (10m)
         connections_max_idle: Duration = wait().by_default("3m");
         /// The largest answer taken from a broker
         max_frame_bytes: ByteSize = size(KIB..=GIB).by_default("16MiB");
-        /// How long a topic may be unknown before that is an error for people to mend
+        /// How long a topic may be unknown before that is an error for people to fix
         unknown_topic_grace: Duration = duration(MILLISECOND..=DAY).by_default("30s");
         /// How connections are secured.
         security: Security = nested();
@@ -262,22 +263,10 @@ crate::section! {
 
     /// `assignment.*`
     pub struct Assignment: "assignment." {
-        /// How partitions are shared between instances.
+        /// How partitions are shared between instances: four keys, declared beside [`AssignmentMode`].
         mode: AssignmentMode = nested();
         /// How often the source topic is asked for new partitions
         discovery_interval: Duration = duration(MILLISECOND..=DAY).by_default("10s");
-    }
-
-    /// The keys that an [`AssignmentMode`] is made of.
-    pub(super) struct ModeKeys: "assignment." {
-        /// How instances share partitions: as a consumer group; by list; or instance i of n takes each p with p mod n = i
-        mode: Mode = keyword().by_default("group");
-        /// Static mode: the partitions that this instance reads
-        partitions: Option<Vec<i32>> = partitions().by_default("all");
-        /// Ordinal mode: this instance's number, counted from 0
-        ordinal: Option<u32> = whole(0..=99_999).unset("the number that ends the host name");
-        /// Ordinal mode: how many instances there are
-        replicas: Option<u32> = whole(1..=100_000).unset("required in ordinal mode");
     }
 
     /// `group.*`

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::key::Kind;
 use super::keyword::Keyword;
 use super::parse::Setting;
-use super::schema::Kind;
 use super::{ByteSize, EndpointUrl, Extensions, Ratio, Secret};
 
 /// A kind of value that is read as `T`.

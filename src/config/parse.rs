@@ -10,11 +10,11 @@ use figment::value::Value;
 use kafka_records::topic;
 use tracing_subscriber::filter::Targets;
 
-use super::enrich::OWN_FIELDS;
-use super::problem::date;
-use super::schema::Kind;
+use super::key::Kind;
+use super::shown::date;
 use super::suggest::closest;
 use super::{ByteSize, EndpointUrl, Extensions, Ratio, Secret};
+use crate::event::OWN_FIELDS;
 
 /// A value of the kind that its key asks for.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,7 @@
 use super::Config;
 use super::parse::Setting;
 use super::problem::Problems;
-use super::security_rules::Rules;
+use super::rule_kinds::Rules;
 use super::values::Values;
 
 const KEY_FILE: &str = "privacy.key_file";

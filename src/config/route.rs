@@ -16,10 +16,11 @@ use std::collections::BTreeSet;
 use figment::value::{Dict, Num, Value};
 use regex_lite::Regex;
 
+use super::key::{Key, Kind};
 use super::layers::ROUTE;
 use super::parse::{Refusal, Setting, text, topic, wrong_type};
-use super::problem::{Found, Problem, Problems, segment, show};
-use super::schema::{Key, Kind};
+use super::problem::{Found, Problem, Problems};
+use super::shown::{segment, show};
 use super::suggest::closest;
 use super::table::{Section, WriteResult, Written};
 use super::values::Values;

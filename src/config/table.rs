@@ -76,13 +76,14 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::key::Default;
+pub use super::key::Key;
 pub use super::keyword::Keyword;
 pub use super::kinds::{
     Of, StandIn, address, boolean, brokers, duration, extensions, keyword, keywords, log_filter, new_field, partitions,
     path, ratio, secret, size, text, topic, url, whole,
 };
 use super::problem::Problems;
-use super::schema::{Default, Key};
 pub use super::values::Values;
 
 /// What a configuration says, as JSON has it, by the paths of its keys.
@@ -225,7 +226,7 @@ macro_rules! section {
         }
 
         impl $crate::config::table::Section for $section {
-            fn keys(keys: &mut Vec<$crate::config::schema::Key>) {
+            fn keys(keys: &mut Vec<$crate::config::table::Key>) {
                 $(
                     let at = $crate::section!(@at $prefix, concat!($($doc),+), $field $($key)?);
                     $crate::config::table::Row::<$type>::keys($row, at, keys);

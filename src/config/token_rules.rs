@@ -3,8 +3,10 @@
 use kafka_client::pem;
 
 use super::Sasl;
-use super::security_rules::{ALLOW_PLAINTEXT, MECHANISM, Rules};
+use super::rule_kinds::Rules;
 
+pub(super) const MECHANISM: &str = "kafka.sasl.mechanism";
+pub(super) const ALLOW_PLAINTEXT: &str = "kafka.sasl.allow_plaintext";
 const TOKEN_FILE: &str = "kafka.sasl.token_file";
 const URL: &str = "kafka.sasl.token_endpoint_url";
 const CA_FILE: &str = "kafka.sasl.token_endpoint_ca_file";
