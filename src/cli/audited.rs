@@ -51,7 +51,7 @@ impl Audited {
         })
     }
 
-    /// The same of offsets.
+    /// The audit record of an `offsets` command; of one that changes nothing there is none.
     pub fn offsets(action: &OffsetsAction, config: &Config) -> Self {
         let (topic, group) = (&config.source.topic, &config.group.id);
         Self::begin(match action {

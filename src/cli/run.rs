@@ -21,7 +21,7 @@ pub fn run(args: &Run) -> Result<ExitCode, Box<dyn Error>> {
 /// Runs the pipeline with a processor of the caller's.
 ///
 /// # Errors
-/// The same, and where the configuration asks for what that processor would not heed.
+/// As [`run`], and where the configuration asks for what that processor would ignore.
 pub fn with<P: Processor + Clone>(args: &Run, processor: P) -> Result<ExitCode, Box<dyn Error>> {
     run_app(args, |config| App::open_with(config, processor))
 }

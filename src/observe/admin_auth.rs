@@ -40,8 +40,8 @@ pub struct NotAdmitted {
     pub why: &'static str,
 }
 
-/// The same as [`bears_token`], of a client that wants to do `action`. Who is refused is told of and counted; the log
-/// tells of five a minute.
+/// Admits a client that wants to do `action` if its request bears the token. A refusal is counted and logged, five of
+/// them a minute.
 ///
 /// # Errors
 /// [`NotAdmitted`].

@@ -6,7 +6,7 @@
 //! app    ──► started, draining ┘                 └──► /readyz
 //! ```
 //! A component that is in trouble turns the process unready after a grace, so that a blip does not
-//! flap; trouble that lasts until someone mends it does so at once.
+//! flap; trouble that lasts until someone fixes it does so at once.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -50,7 +50,7 @@ pub enum Phase {
 pub enum Severity {
     /// It may pass by itself; it counts after the grace.
     Passing,
-    /// It lasts until someone mends it; it counts at once.
+    /// It lasts until someone fixes it; it counts at once.
     Fatal,
 }
 

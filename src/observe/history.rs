@@ -55,7 +55,7 @@ pub(super) struct Sample {
     distributions: Vec<DistributionSnapshot>,
     /// All partitions together; `None` where that of any is not known.
     pub(super) lag: Option<u64>,
-    /// The same as time, in milliseconds: that of the partition which is the farthest behind.
+    /// The lag as time, in milliseconds: that of the partition which is the farthest behind.
     pub(super) lag_ms: Option<u64>,
     lags: BTreeMap<i32, u64>,
     /// Which partitions there were, where all of them ran.

@@ -148,7 +148,7 @@ impl AdminServer {
         Ok(Self { listener, address, limits: Limits::default(), admin: Arc::new(admin.clone()), tls })
     }
 
-    /// The same with other limits.
+    /// Takes other limits than the default ones.
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
@@ -433,7 +433,7 @@ fn resume<B>(Served { observe, admin, client, .. }: &Served, request: &Request<B
     let resumed = observe.paused.resume(partition);
     let what = partition.map_or_else(|| "all partitions".to_owned(), |partition: i32| format!("partition {partition}"));
     audit::note(ACTION, client, &what, &format!("resumed: {resumed:?}"));
-    tracing::info!(partitions = ?resumed, "asked to resume what is paused");
+    tracing::info!(partitions = ?resumed, "partitions resumed, as the admin port was asked to");
     match &resumed[..] {
         [] => Page::error(StatusCode::CONFLICT, "nothing of that is paused\n").into_response(),
         _ => Page::made(TEXT, format!("resumed: {resumed:?}\n")).into_response(),

@@ -79,7 +79,8 @@ impl Metrics {
         Self::with(version, Vec::new())
     }
 
-    /// The same, and what these find when metrics are asked for, under names that begin as all do.
+    /// Like [`Metrics::new`], and asks these collectors for more whenever metrics are asked for. Their names get the prefix
+    /// of all.
     pub fn with(version: &str, collectors: Vec<Box<dyn Collector>>) -> Self {
         let mut registry = Registry::default();
         let ours = registry.sub_registry_with_prefix("login_pipeline");

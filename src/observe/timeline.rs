@@ -24,7 +24,7 @@ const TOGETHER: Duration = Duration::from_secs(5);
 pub enum MarkKind {
     /// The process started.
     Start,
-    /// The group's partitions were shared anew.
+    /// The group rebalanced.
     Rebalance,
     /// Partitions came to be retried, or blocked, after a failure.
     Retry,

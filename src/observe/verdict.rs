@@ -57,7 +57,7 @@ impl Tone {
 pub(super) struct Verdict {
     /// The worst of its findings.
     pub(super) tone: Tone,
-    /// The same in a word.
+    /// That, in a word.
     pub(super) word: &'static str,
     /// The worst first.
     pub(super) findings: Vec<Finding>,

@@ -42,7 +42,7 @@ impl Filter {
         suffix
     }
 
-    /// The same of the partitions, for what has one progress for all.
+    /// The part of a group's name that stands for the partitions, for what has one progress for all.
     pub fn partition_suffix(&self) -> String {
         let partitions: BTreeSet<i32> = self.partition.iter().copied().collect();
         let mut suffix = String::new();

@@ -58,11 +58,11 @@ impl<'c> Judge<'c> {
         self.attempt(dead, marks, partition, 0, &[], &mut out)
     }
 
-    /// The same, and appends what comes of it, for the dead letter at index `at`; `partitions` says how many each of the
-    /// routes' topics has.
+    /// Judges the dead letter at index `at`, and appends what becomes of its record; `partitions` says how many each of
+    /// the routes' topics has.
     ///
     /// # Errors
-    /// The same; nothing is appended then.
+    /// Why it would be a dead letter again; nothing is appended then.
     pub fn attempt(
         &mut self,
         dead: &RecordView<'_>,

@@ -133,7 +133,7 @@ impl<'c> Reader<'c> {
         match self.reader.latest().await {
             Ok(now) if now < end => format!(
                 "{topic}/{partition} was cut while it was read: it ended at {end} when this began, and ends at {now} now; \
-                 what lay between is deleted (by an unclean leader election, or with the topic, which was created anew); \
+                 what lay between is deleted (by an unclean leader election, or with the topic, which was recreated); \
                  start again"
             )
             .into(),

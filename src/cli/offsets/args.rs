@@ -98,7 +98,7 @@ pub struct ImportOffsets {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// As for set; also where the topic has been made anew since the export
+    /// As for set; also where the topic was recreated since the export
     #[arg(long)]
     pub force: bool,
 

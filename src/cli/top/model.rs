@@ -115,7 +115,7 @@ impl Model {
         Self { now, stopped: None, chosen, sort: Sort::Partition, scroll: 0, help: false }
     }
 
-    /// An instance's answer, or why there is none. An instance that was not named is not heeded.
+    /// An instance's answer, or why there is none. An instance that was not named is ignored.
     pub fn heard(&mut self, instance: usize, answer: Result<Answer, Sanitized>, at: Instant) {
         if let Some(instance) = self.now.instances.get_mut(instance) {
             instance.heard(answer, at);

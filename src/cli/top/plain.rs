@@ -1,4 +1,4 @@
-//! The same as plain text, once: for scripts, pipes and `watch`.
+//! The model as plain text, once: for scripts, pipes and `watch`.
 
 use std::io::{self, Write};
 

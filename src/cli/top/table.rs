@@ -71,7 +71,7 @@ pub enum Tone {
     Good,
     /// To be looked at.
     Warning,
-    /// To be mended.
+    /// To be fixed.
     Bad,
 }
 

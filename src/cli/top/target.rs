@@ -30,7 +30,7 @@ impl Target {
         self.has_tls
     }
 
-    /// The same, over TLS or not.
+    /// Asks over TLS, or not.
     pub fn over_tls(self, has_tls: bool) -> Self {
         Self { has_tls, ..self }
     }

@@ -26,7 +26,7 @@ pub struct GeoIpMetrics {
 }
 
 impl GeoIpMetrics {
-    /// The same, whose reloads are marks of this timeline.
+    /// Marks reloads on this timeline from now on.
     pub(in crate::observe) fn marking(self, timeline: &Timeline) -> Self {
         Self { timeline: timeline.clone(), ..self }
     }
