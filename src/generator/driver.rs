@@ -231,7 +231,7 @@ async fn connect(options: &GenerateOptions) -> Result<Client, GenerateError> {
             // A broker may start at the same time. Nothing was asked of it that it may have done.
             Ok(Err(error)) if matches!(error.class(), ErrorClass::Transient | ErrorClass::Ambiguous) => {
                 if last.is_none() {
-                    tracing::warn!("{error}; trying again for {}", humantime::format_duration(options.patience));
+                    tracing::warn!("{error}; retrying for {}", humantime::format_duration(options.patience));
                 }
                 last = Some(error);
                 sleep(CONNECT_PAUSE).await;

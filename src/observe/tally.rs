@@ -24,7 +24,7 @@ pub const TOP: usize = 20;
 pub type Dimensions = &'static [&'static str];
 
 /// What is counted by the rules of routing, among what is counted by the values of fields.
-pub const RULE: &str = "rule";
+pub(super) const RULE: &str = "rule";
 
 /// Counts of records, of errors by reason and of the values of some fields.
 #[derive(Debug, Clone)]
@@ -145,7 +145,7 @@ pub struct Snapshot {
     pub totals: Totals,
     /// Bad records by reason.
     pub errors: BTreeMap<&'static str, u64>,
-    /// The values of each dimension; where there are rules of routing, their names as [`RULE`]'s, all of them.
+    /// The values of each dimension; where there are rules of routing, all of their names as well, as `rule`.
     pub distributions: Vec<DistributionSnapshot>,
 }
 
