@@ -13,7 +13,7 @@ use crate::observe::logs::level;
 ///
 /// # Errors
 /// The system gives no signals.
-pub fn obey(settings: Settings) -> io::Result<()> {
+pub(super) fn obey(settings: Settings) -> io::Result<()> {
     let mut hangups = signal(SignalKind::hangup())?;
     tokio::spawn(
         async move {

@@ -8,7 +8,7 @@ use super::secret_file::secret_in;
 use super::{Admin, AdminTls, Secret};
 
 /// The shortest token: what is shorter can be guessed.
-pub const LEAST_TOKEN_BYTES: usize = 16;
+pub(super) const LEAST_TOKEN_BYTES: usize = 16;
 
 impl AdminTls {
     /// Whether the port speaks HTTPS.

@@ -68,57 +68,6 @@ pub(super) fn file(path: &Path, keys: &Keys, problems: &mut Problems) -> Result<
     Ok(Layer { origin, values })
 }
 
-/// Line and column, both from 1, of the byte at `offset`.
-fn position(text: &[u8], offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |newline| newline + 1);
-    let characters = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().count();
-    let lines = before.iter().filter(|b| **b == b'\n').count();
-    (lines + 1, characters(before.get(line_start..).unwrap_or_default()) + 1)
-}
-
-/// `dict` without the keys that do not exist, each a problem.
-fn known(dict: Dict, prefix: &str, origin: &str, keys: &Keys, problems: &mut Problems) -> Dict {
-    let mut kept = Dict::new();
-    for (name, value) in dict {
-        let path = format!("{prefix}{}", segment(&name));
-        if keys.find(&path).is_some() || path == ROUTE || path == STATIC {
-            kept.insert(name, value);
-        } else if !is_section(&path, keys) {
-            problems.push(unknown(&path, &value, origin, keys, Key::path_text));
-        } else if let Value::Dict(tag, inner) = value {
-            let inner = known(inner, &format!("{path}."), origin, keys, problems);
-            kept.insert(name, Value::Dict(tag, inner));
-        } else {
-            let wrong = Problem::new(&path, "a section, not a key").found(show_unknown(&path, &value), origin);
-            problems.push(wrong.allowed(format!("keys below [{path}]")));
-        }
-    }
-    kept
-}
-
-/// Whether there are keys below `path`.
-fn is_section(path: &str, keys: &Keys) -> bool {
-    keys.sections()
-        .any(|section| section.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
-}
-
-fn unknown(path: &str, value: &Value, origin: &str, keys: &Keys, called: impl Fn(&Key) -> String) -> Problem {
-    let is_section = match value {
-        Value::Dict(..) => !path.contains('.'),
-        Value::Array(_, items) => matches!(items.first(), Some(Value::Dict(..))),
-        _ => false,
-    };
-    let wrong = if is_section { "no such section" } else { "no such key" };
-    let problem = Problem::new(path, wrong).found(show_unknown(path, value), origin);
-    if !is_section {
-        return problem.did_you_mean(closest_key(path, keys).map(called));
-    }
-    let sections: Vec<_> = keys.sections().chain([ROUTE]).collect();
-    let meant = closest(path, sections.iter().copied());
-    problem.allowed(sections.join(", ")).did_you_mean(meant)
-}
-
 impl Key {
     fn path_text(&self) -> String {
         self.path.to_owned()
@@ -217,6 +166,57 @@ fn listed(key: &Key, text: &str) -> Option<Value> {
     // An IPv6 address begins so too, and is no list.
     let table = is_list.then(|| toml::from_str::<Dict>(&format!("list = {text}")).ok()).flatten();
     table?.remove("list")
+}
+
+/// Line and column, both from 1, of the byte at `offset`.
+fn position(text: &[u8], offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |newline| newline + 1);
+    let characters = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().count();
+    let lines = before.iter().filter(|b| **b == b'\n').count();
+    (lines + 1, characters(before.get(line_start..).unwrap_or_default()) + 1)
+}
+
+/// `dict` without the keys that do not exist, each a problem.
+fn known(dict: Dict, prefix: &str, origin: &str, keys: &Keys, problems: &mut Problems) -> Dict {
+    let mut kept = Dict::new();
+    for (name, value) in dict {
+        let path = format!("{prefix}{}", segment(&name));
+        if keys.find(&path).is_some() || path == ROUTE || path == STATIC {
+            kept.insert(name, value);
+        } else if !is_section(&path, keys) {
+            problems.push(unknown(&path, &value, origin, keys, Key::path_text));
+        } else if let Value::Dict(tag, inner) = value {
+            let inner = known(inner, &format!("{path}."), origin, keys, problems);
+            kept.insert(name, Value::Dict(tag, inner));
+        } else {
+            let wrong = Problem::new(&path, "a section, not a key").found(show_unknown(&path, &value), origin);
+            problems.push(wrong.allowed(format!("keys below [{path}]")));
+        }
+    }
+    kept
+}
+
+/// Whether there are keys below `path`.
+fn is_section(path: &str, keys: &Keys) -> bool {
+    keys.sections()
+        .any(|section| section.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+}
+
+fn unknown(path: &str, value: &Value, origin: &str, keys: &Keys, called: impl Fn(&Key) -> String) -> Problem {
+    let is_section = match value {
+        Value::Dict(..) => !path.contains('.'),
+        Value::Array(_, items) => matches!(items.first(), Some(Value::Dict(..))),
+        _ => false,
+    };
+    let wrong = if is_section { "no such section" } else { "no such key" };
+    let problem = Problem::new(path, wrong).found(show_unknown(path, value), origin);
+    if !is_section {
+        return problem.did_you_mean(closest_key(path, keys).map(called));
+    }
+    let sections: Vec<_> = keys.sections().chain([ROUTE]).collect();
+    let meant = closest(path, sections.iter().copied());
+    problem.allowed(sections.join(", ")).did_you_mean(meant)
 }
 
 #[cfg(test)]

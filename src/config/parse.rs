@@ -18,7 +18,7 @@ use crate::event::OWN_FIELDS;
 
 /// A value of the kind that its key asks for.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Setting {
+pub(super) enum Setting {
     Text(String),
     Texts(Vec<String>),
     Word(&'static str),

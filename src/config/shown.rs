@@ -44,16 +44,6 @@ pub(super) fn show_line(text: &str, number: usize) -> Option<String> {
     }
 }
 
-/// Whether a text names a secret, perhaps spelt wrong.
-fn looks_secret(text: &str) -> bool {
-    let text = text.to_lowercase();
-    let named = |word: &str| {
-        ["pass", "pwd", "secret", "token", "sasl", "credential"].iter().any(|secret| word.contains(secret))
-            || strsim::damerau_levenshtein(word, "password") <= 3
-    };
-    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(named)
-}
-
 /// A key's name as a path shows it: quoted if it is not a bare one.
 pub(super) fn segment(name: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
@@ -123,6 +113,16 @@ fn number(num: Num) -> String {
         (_, _, Some(n)) => format!("{n:?}"),
         (None, None, None) => "a number".to_owned(),
     }
+}
+
+/// Whether a text names a secret, perhaps spelt wrong.
+fn looks_secret(text: &str) -> bool {
+    let text = text.to_lowercase();
+    let named = |word: &str| {
+        ["pass", "pwd", "secret", "token", "sasl", "credential"].iter().any(|secret| word.contains(secret))
+            || strsim::damerau_levenshtein(word, "password") <= 3
+    };
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(named)
 }
 
 #[cfg(test)]

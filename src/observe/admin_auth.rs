@@ -14,7 +14,7 @@ use crate::config::Admin;
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub(super) struct Client {
     /// Where it comes from.
     pub address: SocketAddr,
     /// The SHA-256 digest of its certificate, where it has shown one.
@@ -33,7 +33,7 @@ impl fmt::Display for Client {
 
 /// Why somebody is not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotAdmitted {
+pub(super) struct NotAdmitted {
     /// The answer's code.
     pub code: StatusCode,
     /// What to do about it; says nothing of the token.
@@ -45,7 +45,7 @@ pub struct NotAdmitted {
 ///
 /// # Errors
 /// [`NotAdmitted`].
-pub fn admit(
+pub(super) fn admit(
     admin: &Admin,
     authorization: Option<&HeaderValue>,
     metrics: &Metrics,

@@ -33,6 +33,11 @@ pub(super) fn failures(partitions: &[PartitionReport]) -> Vec<Failure> {
     failures
 }
 
+/// What a partition's error says, whichever partition it is.
+pub(super) fn cause(of: &PartitionReport, message: &str) -> String {
+    message.replace(&format!("{}/{}", of.topic, of.partition), ANY)
+}
+
 fn one(class: &'static str, reports: &[&PartitionReport]) -> Option<Failure> {
     let failed = reports.iter().filter_map(|report| Some((report, report.last_error.as_ref()?)));
     let (of, last) = failed.max_by_key(|(_, error)| &error.at)?;
@@ -42,11 +47,6 @@ fn one(class: &'static str, reports: &[&PartitionReport]) -> Option<Failure> {
         _ => (format!("{} partitions: {}", numbers.len(), first_of(&numbers)), cause(of, &last.message)),
     };
     Some(Failure { partitions, class, message, at: last.at.clone() })
-}
-
-/// What a partition's error says, whichever partition it is.
-pub(super) fn cause(of: &PartitionReport, message: &str) -> String {
-    message.replace(&format!("{}/{}", of.topic, of.partition), ANY)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::Health;
 
 /// What `/readyz` would answer, worked out when metrics are asked for.
 #[derive(Debug)]
-pub struct ReadinessGauge(pub Health);
+pub(super) struct ReadinessGauge(pub Health);
 
 impl Collector for ReadinessGauge {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {

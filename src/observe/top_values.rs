@@ -27,14 +27,14 @@ const OTHER: &str = "(other)";
 
 /// What a board has counted, told value by value.
 #[derive(Debug)]
-pub struct TopValues {
+pub(super) struct TopValues {
     board: TallyBoard,
     fields: Mutex<HashMap<&'static str, Places>>,
 }
 
 impl TopValues {
     /// Of this board.
-    pub fn of(board: TallyBoard) -> Self {
+    pub(super) fn of(board: TallyBoard) -> Self {
         Self { board, fields: Mutex::default() }
     }
 }

@@ -10,11 +10,11 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use crate::cli::Upsets;
 
 /// What to type, told at the start.
-pub const HELP: &str = "type add, kill N or stop N";
+pub(super) const HELP: &str = "type add, kill N or stop N";
 
 /// What is to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
+pub(super) enum Command {
     /// One more instance.
     Add,
     /// This one dies, without a word.
@@ -25,7 +25,7 @@ pub enum Command {
 
 impl Command {
     /// A line that was typed.
-    pub fn parse(line: &str) -> Option<Self> {
+    pub(super) fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_whitespace();
         let command = match (words.next()?, words.next().map(str::parse)) {
             ("add", None) => Self::Add,
@@ -39,14 +39,14 @@ impl Command {
 
 /// Commands by the clock: one comes, one is killed, one comes, one ends in order, and again.
 #[derive(Debug)]
-pub struct Clock {
+pub(super) struct Clock {
     ticks: Option<Interval>,
     turn: usize,
 }
 
 impl Clock {
     /// Begins to count.
-    pub fn new(upsets: Upsets) -> Self {
+    pub(super) fn new(upsets: Upsets) -> Self {
         let ticks = |every: Duration| {
             let mut ticks = interval_at(Instant::now() + every, every);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -61,7 +61,7 @@ impl Clock {
 
     /// The next command, when it is time; `numbers` are those of the instances there are, and the one
     /// that is there longest goes.
-    pub async fn next(&mut self, numbers: &[u32]) -> Command {
+    pub(super) async fn next(&mut self, numbers: &[u32]) -> Command {
         match &mut self.ticks {
             Some(ticks) => {
                 ticks.tick().await;
@@ -87,7 +87,7 @@ impl Clock {
 ///
 /// # Errors
 /// There is no thread for it.
-pub fn typed() -> io::Result<mpsc::UnboundedReceiver<String>> {
+pub(super) fn typed() -> io::Result<mpsc::UnboundedReceiver<String>> {
     let (sender, lines) = mpsc::unbounded_channel();
     if io::stdin().is_terminal() {
         let read = move || {

@@ -36,7 +36,7 @@ const HEARTBEAT: Duration = Duration::from_millis(300);
 const REBALANCE: Duration = Duration::from_secs(10);
 
 /// What is to run.
-pub struct Plan {
+pub(super) struct Plan {
     /// How many instances at first.
     pub instances: u32,
     /// What happens to them by the clock.
@@ -50,7 +50,7 @@ pub struct Plan {
 }
 
 /// What all instances have done, those that are gone included.
-pub struct Done {
+pub(super) struct Done {
     /// What they have counted.
     pub counted: Snapshot,
     /// How many were killed.
@@ -61,7 +61,11 @@ pub struct Done {
 ///
 /// # Errors
 /// The first instances can't start, or the last ones did not end well.
-pub async fn run(plan: Plan, audit: &Audit, stop: CancellationToken) -> Result<Done, Box<dyn std::error::Error>> {
+pub(super) async fn run(
+    plan: Plan,
+    audit: &Audit,
+    stop: CancellationToken,
+) -> Result<Done, Box<dyn std::error::Error>> {
     let Plan { instances, upsets, mut config, any_port, told_every } = plan;
     config.assignment.mode = AssignmentMode::Group;
     config.offsets.store = OffsetStoreKind::Group;

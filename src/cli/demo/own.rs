@@ -26,7 +26,7 @@ const OWN: &[(&str, Says)] = &[
 ///
 /// # Errors
 /// A flag asks for it, or something that the demo's broker lacks is asked for in any way.
-pub fn keys(config: &Config, settings: &Settings) -> Result<Vec<&'static str>, UsageError> {
+pub(super) fn keys(config: &Config, settings: &Settings) -> Result<Vec<&'static str>, UsageError> {
     let is_own = |flag: &str| OWN.iter().any(|(key, _)| flag == *key || (key.ends_with('.') && flag.starts_with(key)));
     if let Some((flag, _)) = settings.flags.iter().find(|(flag, _)| is_own(flag)) {
         let why = "the demo has its own broker, topics and group, and would ignore it; leave it out";

@@ -184,7 +184,7 @@ pub struct Again {
 }
 
 /// So many replays are enough, unless `--max-replays` says otherwise.
-pub const MAX_REPLAYS: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
+pub(super) const MAX_REPLAYS: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
 
 /// `dlq replay`
 #[derive(Debug, Args)]

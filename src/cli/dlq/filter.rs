@@ -55,7 +55,7 @@ impl Filter {
 }
 
 /// What tells a group by these values, in whatever order and however often they were given; empty without any.
-pub fn suffix_of(name: &str, values: &[String]) -> String {
+pub(super) fn suffix_of(name: &str, values: &[String]) -> String {
     let values: BTreeSet<&str> = values.iter().map(String::as_str).collect();
     match values.is_empty() {
         true => String::new(),

@@ -14,7 +14,7 @@ use crate::record::Offset;
 const LINES: usize = 1_000;
 
 /// What there is to read, as it was at the start.
-pub struct Input<'c> {
+pub(super) struct Input<'c> {
     context: &'c Context,
     /// Its partitions. A file is one, 0, whose offsets are lines.
     pub log: Log,
@@ -22,7 +22,7 @@ pub struct Input<'c> {
 }
 
 /// A dead letter, and the partition of the dead-letter topic that it lies in, or was exported from.
-pub struct Found<'b> {
+pub(super) struct Found<'b> {
     /// Its place in what is read, and the record.
     pub entry: Entry<'b>,
     /// The partition.
@@ -30,7 +30,7 @@ pub struct Found<'b> {
 }
 
 /// One partition that is read.
-pub enum Source<'c> {
+pub(super) enum Source<'c> {
     /// Of the topic.
     Topic(i32, Box<Reader<'c>>),
     /// Of a file.
@@ -38,7 +38,7 @@ pub enum Source<'c> {
 }
 
 /// Some dead letters, one after the other.
-pub enum Batch {
+pub(super) enum Batch {
     /// Of the topic.
     Topic(SourceBatch),
     /// Of a file, from this line on.
@@ -50,7 +50,7 @@ impl<'c> Input<'c> {
     ///
     /// # Errors
     /// Where the topic is not there, the brokers don't tell, or the file can't be read.
-    pub async fn ask(args: &Again, context: &'c Context) -> Result<Self, Failure> {
+    pub(super) async fn ask(args: &Again, context: &'c Context) -> Result<Self, Failure> {
         let Some(path) = &args.from_file else {
             let log = Log::ask(context, &args.filter.partition).await?;
             return Ok(Self { context, log, file: None });
@@ -74,7 +74,7 @@ impl<'c> Input<'c> {
     }
 
     /// What tells a file from every other.
-    pub fn sha256(&self) -> Option<&str> {
+    pub(super) fn sha256(&self) -> Option<&str> {
         self.file.as_ref().map(|file| file.sha256.as_str())
     }
 
@@ -82,7 +82,7 @@ impl<'c> Input<'c> {
     ///
     /// # Errors
     /// Where the file can't be read.
-    pub async fn read(&self, partition: i32, stretch: (Offset, Offset)) -> Result<Source<'c>, Failure> {
+    pub(super) async fn read(&self, partition: i32, stretch: (Offset, Offset)) -> Result<Source<'c>, Failure> {
         let Some(file) = &self.file else {
             let reader = Reader::new(self.context, self.log.topic_id, partition, stretch);
             return Ok(Source::Topic(partition, Box::new(reader)));
@@ -98,7 +98,7 @@ impl Source<'_> {
     ///
     /// # Errors
     /// What lasts, or does not pass in time.
-    pub async fn next(&mut self) -> Result<Option<Batch>, Failure> {
+    pub(super) async fn next(&mut self) -> Result<Option<Batch>, Failure> {
         Ok(match self {
             Self::Topic(_, reader) => reader.next().await?.map(Batch::Topic),
             Self::File(lines) => {
@@ -110,7 +110,7 @@ impl Source<'_> {
     }
 
     /// Those of a batch, in their order.
-    pub fn found<'b>(&self, batch: &'b Batch) -> Vec<Found<'b>> {
+    pub(super) fn found<'b>(&self, batch: &'b Batch) -> Vec<Found<'b>> {
         match (self, batch) {
             (Self::Topic(partition, reader), Batch::Topic(batch)) => {
                 reader.entries(batch).map(|entry| Found { entry, partition: *partition }).collect()

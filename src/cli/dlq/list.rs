@@ -78,6 +78,11 @@ pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut dyn Write)
     Err(format!("{topic}/{partition} has no record at {offset}: it was compacted, or never committed").into())
 }
 
+/// Says that the output is not for everybody.
+pub(super) fn note_revealed() {
+    tell!("login-pipeline: the output holds personal data, in the clear");
+}
+
 /// The one partition of these that has this offset.
 fn partition_with(offset: Offset, log: &Log, topic: &str) -> Result<i32, Failure> {
     let having = log.stretches.iter().filter(|(_, (begin, end))| (*begin..*end).contains(&offset));
@@ -96,11 +101,6 @@ fn partition_with(offset: Offset, log: &Log, topic: &str) -> Result<i32, Failure
             Err(UsageError(text).into())
         }
     }
-}
-
-/// Says that the output is not for everybody.
-pub fn note_revealed() {
-    tell!("login-pipeline: the output holds personal data, in the clear");
 }
 
 #[cfg(test)]

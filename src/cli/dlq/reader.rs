@@ -19,7 +19,7 @@ use crate::topic::TopicId;
 
 /// The topic as it was at the start.
 #[derive(Debug)]
-pub struct Log {
+pub(super) struct Log {
     /// Its id, where the brokers tell one.
     pub topic_id: Option<TopicId>,
     /// The stretch of each chosen partition.
@@ -31,7 +31,7 @@ impl Log {
     ///
     /// # Errors
     /// Where the topic or a partition is not there, or the brokers don't tell.
-    pub async fn ask(context: &Context, chosen: &[i32]) -> Result<Self, Failure> {
+    pub(super) async fn ask(context: &Context, chosen: &[i32]) -> Result<Self, Failure> {
         let topic = context.topic();
         let found = context.patiently(|| async { context.describe(topic).await }).await?;
         let count = found.partition_count();
@@ -53,7 +53,7 @@ impl Log {
 }
 
 /// Reads one partition up to an offset.
-pub struct Reader<'c> {
+pub(super) struct Reader<'c> {
     context: &'c Context,
     partition: i32,
     reader: PartitionReader,
@@ -63,7 +63,7 @@ pub struct Reader<'c> {
 
 impl<'c> Reader<'c> {
     /// From `position` up to `end`, of the topic with this id, where it is known.
-    pub fn new(
+    pub(super) fn new(
         context: &'c Context,
         topic_id: Option<TopicId>,
         partition: i32,
@@ -90,7 +90,7 @@ impl<'c> Reader<'c> {
     ///
     /// # Errors
     /// What lasts, or does not pass in time; where the log was cut before its end.
-    pub async fn next(&mut self) -> Result<Option<SourceBatch>, Failure> {
+    pub(super) async fn next(&mut self) -> Result<Option<SourceBatch>, Failure> {
         let most = self.context.config.source.max_fetch_bytes.as_usize();
         let mut waiting = self.context.waiting();
         while self.position.offset < self.end {
@@ -143,7 +143,7 @@ impl<'c> Reader<'c> {
     }
 
     /// The entries of a batch up to the end.
-    pub fn entries<'b>(&self, batch: &'b SourceBatch) -> impl Iterator<Item = Entry<'b>> + use<'b> {
+    pub(super) fn entries<'b>(&self, batch: &'b SourceBatch) -> impl Iterator<Item = Entry<'b>> + use<'b> {
         let end = self.end;
         let entries = (0..batch.len()).filter_map(|index| batch.entry(index));
         entries.take_while(move |entry| entry.record.offset < end)
@@ -151,7 +151,7 @@ impl<'c> Reader<'c> {
 }
 
 /// What is tried again for a while: the attempts, and the pauses between them, have one deadline.
-pub struct Waiting {
+pub(crate) struct Waiting {
     pauses: crate::retry::Pauses,
     until: Instant,
     patience: Duration,
@@ -166,7 +166,7 @@ impl Waiting {
     ///
     /// # Errors
     /// At the deadline: why the attempt before failed, where there was one.
-    pub async fn attempt<T>(&mut self, attempt: impl Future<Output = T>) -> Result<T, Failure> {
+    pub(crate) async fn attempt<T>(&mut self, attempt: impl Future<Output = T>) -> Result<T, Failure> {
         let patience = self.patience;
         let late = || format!("no broker gave an answer within {}", humantime::format_duration(patience)).into();
         timeout_at(self.until, attempt).await.map_err(|_| self.last.take().unwrap_or_else(late))
@@ -176,13 +176,13 @@ impl Waiting {
     ///
     /// # Errors
     /// The error, where it lasts.
-    pub async fn after(&mut self, class: ErrorClass, error: impl Into<Failure>) -> Result<(), Failure> {
+    pub(crate) async fn after(&mut self, class: ErrorClass, error: impl Into<Failure>) -> Result<(), Failure> {
         let (error, left) = (error.into(), self.until.saturating_duration_since(Instant::now()));
         if matches!(class, ErrorClass::Fatal | ErrorClass::Poison) || left.is_zero() {
             return Err(error);
         }
         if !self.is_told {
-            tell!("login-pipeline: {error}; trying again for {} s", left.as_secs().max(1));
+            tell!("login-pipeline: {error}; retrying for {} s", left.as_secs().max(1));
             self.is_told = true;
         }
         sleep(self.pauses.after(class).min(left)).await;
@@ -193,7 +193,7 @@ impl Waiting {
 
 impl Context {
     /// Patience for one thing that is asked of the brokers.
-    pub fn waiting(&self) -> Waiting {
+    pub(crate) fn waiting(&self) -> Waiting {
         Waiting {
             pauses: Policy::new(&self.config.retry).pauses(),
             until: Instant::now() + self.patience,
@@ -204,7 +204,7 @@ impl Context {
     }
 
     /// Asks until it is answered, or something is wrong that lasts.
-    pub async fn patiently<T, E, F>(&self, ask: impl Fn() -> F) -> Result<T, Failure>
+    pub(crate) async fn patiently<T, E, F>(&self, ask: impl Fn() -> F) -> Result<T, Failure>
     where
         E: Into<Error>,
         F: Future<Output = Result<T, E>>,
@@ -221,7 +221,7 @@ impl Context {
 }
 
 /// Whether a topic is not there.
-pub fn is_missing(error: &Failure) -> bool {
+pub(super) fn is_missing(error: &Failure) -> bool {
     error.downcast_ref().is_some_and(|error: &Error| error.is(ResponseError::UnknownTopicOrPartition))
 }
 

@@ -16,7 +16,7 @@ use crate::record::Offset;
 
 /// What became of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(super) enum State {
     /// A replay or a retry takes it next.
     Open,
     /// It was replayed, or retried.
@@ -28,7 +28,7 @@ pub enum State {
 
 /// How many there are of each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct StateCounts {
+pub(super) struct StateCounts {
     /// Open.
     pub open: u64,
     /// Replayed or retried.
@@ -39,7 +39,7 @@ pub struct StateCounts {
 
 impl StateCounts {
     /// Counts one.
-    pub fn count(&mut self, state: State) {
+    pub(super) fn count(&mut self, state: State) {
         match state {
             State::Open => self.open += 1,
             State::Replayed => self.replayed += 1,
@@ -49,7 +49,7 @@ impl StateCounts {
 }
 
 /// What the groups have noted.
-pub struct States {
+pub(super) struct States {
     /// The groups: what one of them is done with is done.
     pub groups: Vec<String>,
     standings: BTreeMap<i32, Vec<Standing>>,
@@ -61,7 +61,12 @@ impl States {
     ///
     /// # Errors
     /// Where the brokers don't tell, or a group is further than the topic, or stands for other letters.
-    pub async fn ask(context: &Context, log: &Log, filter: &Filter, group: Option<&str>) -> Result<Self, Failure> {
+    pub(super) async fn ask(
+        context: &Context,
+        log: &Log,
+        filter: &Filter,
+        group: Option<&str>,
+    ) -> Result<Self, Failure> {
         let application = &context.config.kafka.client_id;
         let mut groups = match group {
             Some(group) => vec![group.to_owned()],
@@ -81,7 +86,7 @@ impl States {
     }
 
     /// That of the dead letter at this place.
-    pub fn of(&self, partition: i32, offset: Offset, marks: &Marks<'_>) -> State {
+    pub(super) fn of(&self, partition: i32, offset: Offset, marks: &Marks<'_>) -> State {
         let mut standings = self.standings.get(&partition).into_iter().flatten();
         if !standings.any(|standing| standing.is_done(offset)) {
             return State::Open;

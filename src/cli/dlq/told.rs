@@ -11,7 +11,7 @@ const MOST_FIELD: usize = 256;
 const MOST_MESSAGE: usize = 1_024;
 
 /// What the marks say, as it may be shown to anybody.
-pub struct Told {
+pub(super) struct Told {
     /// The reason.
     pub reason: String,
     /// The field, or a dash.
@@ -24,7 +24,7 @@ pub struct Told {
 
 /// Of dead letters that another program wrote, field and message may hold anything: they are told where
 /// the reason is one of ours, and steer no terminal.
-pub fn told(marks: &Marks<'_>) -> Told {
+pub(super) fn told(marks: &Marks<'_>) -> Told {
     let ours = marks.reason.filter(|reason| Reason::ALL.iter().any(|known| known.code() == *reason));
     // Whoever may write there can name a reason of ours, too.
     let or_dash = |text: Option<&str>, most: usize| {

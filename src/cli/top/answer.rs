@@ -8,7 +8,7 @@ use super::sanitize::Sanitized;
 
 /// All of it that is shown. Other fields are passed over.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Answer {
+pub(super) struct Answer {
     /// The program's version.
     pub version: Sanitized,
     /// How long the process has been there.
@@ -41,7 +41,7 @@ pub struct Answer {
 
 /// A partition and its worker.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Partition {
+pub(super) struct Partition {
     /// The source topic.
     pub topic: Sanitized,
     /// The partition.
@@ -60,7 +60,7 @@ pub struct Partition {
 
 /// Something that went wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct LastError {
+pub(super) struct LastError {
     /// Its class.
     pub class: Sanitized,
     /// What happened.
@@ -71,7 +71,7 @@ pub struct LastError {
 
 /// A membership.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Group {
+pub(super) struct Group {
     /// Its member's name, if one was given.
     pub instance_id: Option<Sanitized>,
     /// The name that the coordinator knows it by.
@@ -80,7 +80,7 @@ pub struct Group {
 
 /// Counts since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Tally {
+pub(super) struct Tally {
     /// Records read.
     pub records_in: u64,
     /// Records written.
@@ -97,7 +97,7 @@ pub struct Tally {
 
 /// The values of one field.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Distribution {
+pub(super) struct Distribution {
     /// The field's name.
     pub name: Sanitized,
     /// How many values were counted.
@@ -108,7 +108,7 @@ pub struct Distribution {
 
 /// How often a value occurred.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct ValueCount {
+pub(super) struct ValueCount {
     /// The value; its sender chose it.
     pub value: Sanitized,
     /// How often.
@@ -117,7 +117,7 @@ pub struct ValueCount {
 
 /// What each stretch of the last fifteen minutes gained, the oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Charts {
+pub(super) struct Charts {
     /// How many milliseconds each took.
     pub took: Vec<u64>,
     /// Records read.
@@ -137,20 +137,20 @@ pub struct Charts {
 
 impl Answer {
     /// The name that it has in its group.
-    pub fn owner(&self) -> Option<&Sanitized> {
+    pub(super) fn owner(&self) -> Option<&Sanitized> {
         let group = self.group.as_ref()?;
         group.instance_id.as_ref().or(group.member_id.as_ref())
     }
 
     /// The lag of all its partitions; `None` where that of any is not known.
-    pub fn lag(&self) -> Option<u64> {
+    pub(super) fn lag(&self) -> Option<u64> {
         let mut lags = self.partitions.iter().map(|partition| partition.lag);
         let all = || lags.try_fold(0, |sum: u64, lag| Some(sum.saturating_add(lag?)));
         self.lag.or_else(all).filter(|_| self.more_partitions == 0 || self.lag.is_some())
     }
 
     /// How many partitions it has.
-    pub fn owned(&self) -> u64 {
+    pub(super) fn owned(&self) -> u64 {
         u64::try_from(self.partitions.len()).unwrap_or(u64::MAX).saturating_add(self.more_partitions)
     }
 }

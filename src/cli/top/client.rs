@@ -38,7 +38,7 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// Why an instance does not answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Silence {
+pub(super) enum Silence {
     /// Nobody is there.
     #[error("can't connect")]
     Connect(#[source] io::Error),
@@ -77,7 +77,7 @@ pub enum Silence {
 ///
 /// # Errors
 /// Why there is no answer, in words fit for a terminal.
-pub async fn read(target: &Target, tls: &Arc<ClientConfig>, patience: Duration) -> Result<Answer, Sanitized> {
+pub(super) async fn read(target: &Target, tls: &Arc<ClientConfig>, patience: Duration) -> Result<Answer, Sanitized> {
     let answer = timeout(patience, ask(target, tls)).await.unwrap_or(Err(Silence::Late(patience)));
     answer.map_err(|silence| chain(&silence))
 }

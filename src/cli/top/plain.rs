@@ -16,7 +16,7 @@ use crate::dead_letter::write_line;
 ///
 /// # Errors
 /// Where `out` takes nothing.
-pub fn write(out: &mut dyn Write, model: &Model) -> io::Result<()> {
+pub(super) fn write(out: &mut dyn Write, model: &Model) -> io::Result<()> {
     let view = View::of(model, Numbers::Exact);
     table(out, &view.instances)?;
     if !view.partitions.rows.is_empty() {
@@ -51,7 +51,7 @@ struct Line<'a> {
 ///
 /// # Errors
 /// Where `out` takes nothing.
-pub fn write_json(out: &mut dyn Write, model: &Model) -> io::Result<()> {
+pub(super) fn write_json(out: &mut dyn Write, model: &Model) -> io::Result<()> {
     for instance in &model.picture().instances {
         let (silence, answer) = (instance.silence.as_ref(), instance.answer.as_ref());
         write_line(out, &Line { instance: &instance.name, silence, rates: instance.rates, answer })?;

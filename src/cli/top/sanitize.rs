@@ -15,11 +15,11 @@ const MOST: usize = 256;
 /// is told by an escape.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(from = "String")]
-pub struct Sanitized(String);
+pub(super) struct Sanitized(String);
 
 impl Sanitized {
     /// As much of a text as can be shown.
-    pub fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str) -> Self {
         let mut shown = String::new();
         let mut characters = text.chars();
         for c in characters.by_ref().take(MOST) {
@@ -35,7 +35,7 @@ impl Sanitized {
     }
 
     /// The text.
-    pub fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -53,7 +53,7 @@ impl fmt::Display for Sanitized {
 }
 
 /// An error and what is behind it, as one line.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> Sanitized {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> Sanitized {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

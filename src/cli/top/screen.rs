@@ -18,7 +18,7 @@ use super::sanitize::Sanitized;
 const TICK: Duration = Duration::from_secs(1);
 
 /// What was read from the instance with this number.
-pub type Heard = (usize, Result<Answer, Sanitized>);
+pub(super) type Heard = (usize, Result<Answer, Sanitized>);
 
 /// Puts the terminal back as it was, whatever ends the page; a panic does so before it speaks.
 struct Restored;
@@ -33,7 +33,7 @@ impl Drop for Restored {
 ///
 /// # Errors
 /// Where the terminal can't be drawn on, or its keys can't be read.
-pub async fn show(
+pub(super) async fn show(
     mut model: Model,
     mut heard: Receiver<Heard>,
     theme: Theme,

@@ -44,7 +44,7 @@ const ERRORS: &[Column] = &[
 
 /// How numbers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Numbers {
+pub(super) enum Numbers {
     /// With three digits or so.
     Short,
     /// With all of them.
@@ -53,7 +53,7 @@ pub enum Numbers {
 
 /// What is to be seen.
 #[derive(Debug)]
-pub struct View {
+pub(super) struct View {
     /// One row an instance, and one for all where there are several.
     pub instances: Table,
     /// The partitions of those that are chosen.
@@ -68,7 +68,7 @@ pub struct View {
 
 /// Counts by name, the greatest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct List {
+pub(super) struct List {
     /// What is counted.
     pub title: String,
     /// Whether how often matters more than the share.
@@ -81,7 +81,7 @@ pub struct List {
 
 impl View {
     /// Of what the reader has chosen.
-    pub fn of(model: &Model, numbers: Numbers) -> Self {
+    pub(super) fn of(model: &Model, numbers: Numbers) -> Self {
         let picture = model.picture();
         let chosen: Vec<_> = picture.instances.iter().enumerate().filter(|(at, _)| is_chosen(model, *at)).collect();
         let answers = || chosen.iter().filter_map(|(_, instance)| Some((*instance, instance.answer.as_ref()?)));
@@ -290,7 +290,7 @@ fn optional(text: Option<String>) -> Cell {
 }
 
 /// A number, where it is short with three digits and what they are.
-pub fn count(count: u64, numbers: Numbers) -> String {
+pub(super) fn count(count: u64, numbers: Numbers) -> String {
     if numbers == Numbers::Exact || count < 10_000 {
         return count.to_string();
     }

@@ -73,7 +73,7 @@ struct About {
 }
 
 impl Dedup {
-    /// Makes this the one that [`tell`] speaks of.
+    /// Makes this the one that [`keep_telling`] and [`tell_all`] speak of.
     pub(super) fn keep(&self) {
         let _ = PROCESS.set(self.clone()); // only the first log is set up, and so only its repeats come here
     }

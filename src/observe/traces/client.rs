@@ -59,14 +59,6 @@ impl Client {
     }
 }
 
-/// Trusts whom the environment names, or else whom everybody trusts.
-fn tls() -> Result<ClientConfig, HttpError> {
-    let named = ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"];
-    let named = named.into_iter().find_map(variable).map(PathBuf::from);
-    let ca = named.as_deref().map(|path| pem::read(path).map(|bytes| (path, bytes))).transpose()?;
-    Ok(pem::client_config(ca.as_ref().map(|(path, bytes)| (*path, bytes.as_slice())), None)?)
-}
-
 #[async_trait]
 impl HttpClient for Client {
     /// The exporter's thread has no runtime, so that the work is done on the program's.
@@ -113,4 +105,12 @@ fn in_origin_form(mut request: Request<Bytes>) -> Result<Request<Full<Bytes>>, H
 /// An environment variable; one that is empty counts as none, as OpenTelemetry has it.
 pub(super) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// Trusts whom the environment names, or else whom everybody trusts.
+fn tls() -> Result<ClientConfig, HttpError> {
+    let named = ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"];
+    let named = named.into_iter().find_map(variable).map(PathBuf::from);
+    let ca = named.as_deref().map(|path| pem::read(path).map(|bytes| (path, bytes))).transpose()?;
+    Ok(pem::client_config(ca.as_ref().map(|(path, bytes)| (*path, bytes.as_slice())), None)?)
 }
