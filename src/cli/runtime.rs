@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::observe::{logs::dedup, raise_most_files};
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Debug)]
 pub enum Ended<T> {
     /// By itself, or in order after the first signal.

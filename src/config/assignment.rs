@@ -6,7 +6,7 @@ use super::problem::{Problem, Problems};
 use super::table::{Key, Section, WriteResult, Written, keyword, partitions, whole};
 use super::values::Values;
 
-/// How partitions are shared between instances.
+/// The way that partitions are shared between instances.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AssignmentMode {
     /// This instance reads these partitions; all of them, new ones included, where `None`.

@@ -26,7 +26,7 @@ use super::values::Values;
 /// The most fields that [`Enrich::statics`](super::Enrich::statics) may have.
 const MOST_STATICS: usize = 32;
 
-/// What a field of `[enrich.static]` holds.
+/// The value of a field of `[enrich.static]`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum StaticValue {

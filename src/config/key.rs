@@ -44,7 +44,7 @@ impl Key {
     }
 }
 
-/// What a key is where nobody sets it.
+/// A key's value where nobody sets it.
 #[derive(Debug, Clone, Copy)]
 pub enum Default {
     /// This text, read as any other.
@@ -53,7 +53,7 @@ pub enum Default {
     Unset(&'static str),
 }
 
-/// What a value must be.
+/// The kind of value that a key has.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     /// Text: not empty, at most 255 bytes, no control characters.

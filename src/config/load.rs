@@ -8,7 +8,7 @@ use super::table::Section;
 use super::values::Values;
 use super::{Admin, Config, idle_rules, layers, privacy_rules, rules, security_rules};
 
-/// What there is to load, each over the one before it; nothing is read from the process itself.
+/// The sources to load, each over the one before it; nothing is read from the process itself.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// A TOML file.

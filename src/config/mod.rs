@@ -95,7 +95,7 @@ pub(crate) use security::is_bearer_token;
 pub use units::{ByteSize, ParseByteSizeError};
 
 impl Config {
-    /// What each partition's transactional id begins with.
+    /// The prefix of each partition's transactional id.
     pub fn transactional_id_prefix(&self) -> &str {
         self.delivery.transactional_id_prefix.as_deref().unwrap_or(&self.group.id)
     }

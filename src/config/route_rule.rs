@@ -14,7 +14,7 @@ pub struct RouteRule {
     pub action: RouteAction,
 }
 
-/// What a record must be.
+/// A condition on a record.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Condition {
@@ -44,7 +44,7 @@ pub enum Condition {
     },
 }
 
-/// What a test looks at.
+/// The part of a record that a test looks at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
@@ -54,7 +54,7 @@ pub enum Subject {
     Header(String),
 }
 
-/// What a value must be.
+/// A test of a value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Test {
@@ -100,7 +100,7 @@ impl Condition {
     }
 }
 
-/// Where records that match a rule go.
+/// The destination of records that match a rule.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouteAction {

@@ -86,7 +86,7 @@ pub use super::kinds::{
 use super::problem::Problems;
 pub use super::values::Values;
 
-/// What a configuration says, as JSON has it, by the paths of its keys.
+/// The values of a configuration as JSON has them, by the paths of their keys.
 pub type Written = BTreeMap<&'static str, Value>;
 
 /// Whether a value could be written as JSON; those that were read can.
@@ -125,7 +125,7 @@ pub trait Row<T> {
     fn write(self, at: At, value: &T, written: &mut Written) -> WriteResult;
 }
 
-/// Where a row stands.
+/// The place of a row.
 #[derive(Debug, Clone, Copy)]
 pub struct At {
     /// The key's path, if it is one.

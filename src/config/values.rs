@@ -11,7 +11,7 @@ use super::parse::{Setting, parse};
 use super::problem::{Found, Problem, Problems};
 use super::shown::show_of;
 
-/// What each key is set to.
+/// The values that keys are set to, and who set them.
 #[derive(Debug)]
 pub struct Values {
     keys: &'static Keys,

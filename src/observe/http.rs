@@ -93,7 +93,7 @@ pub struct AdminServer {
     tls: Option<Acceptor>,
 }
 
-/// What one client, or all of them, may take.
+/// Limits on what one client, or all of them, may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Connections at a time that have not said anything yet. They take next to nothing; one more takes

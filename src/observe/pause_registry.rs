@@ -51,7 +51,7 @@ impl PauseRegistry {
         chosen.map(|(partition, waiting)| (waiting.word.notify_one(), *partition).1).collect()
     }
 
-    /// How many partitions are paused, by the limit that they passed.
+    /// The number of paused partitions, by the limit that they passed.
     pub fn limits(&self) -> BTreeMap<&'static str, usize> {
         let mut limits = BTreeMap::new();
         lock(&self.paused).values().for_each(|waiting| *limits.entry(waiting.limit).or_default() += 1);

@@ -181,7 +181,7 @@ pub struct PartitionStatus {
 }
 
 impl PartitionStatus {
-    /// What the worker is doing now. Once it drains, it does nothing else; while it is in trouble, that is what is
+    /// Sets what the worker is doing now. Once it drains, it does nothing else; while it is in trouble, that is what is
     /// shown instead of that it starts or runs.
     pub fn state(&self, state: PartitionState) {
         let mut rare = lock(&self.cell.rare);
@@ -190,12 +190,12 @@ impl PartitionStatus {
         }
     }
 
-    /// Where the trouble of this partition is told.
+    /// The handle for this partition's trouble.
     pub fn troubles(&self) -> Troubles {
         Troubles { cell: Arc::clone(&self.cell), timeline: self.board.inner.timeline.clone() }
     }
 
-    /// The offset of the next record to read.
+    /// Sets the offset of the next record to read.
     pub fn position(&self, next: Offset) {
         self.cell.position.store(next.0, Ordering::Relaxed);
     }
@@ -226,7 +226,7 @@ impl PartitionStatus {
         self.cell.behind.done(next, self.cell.told());
     }
 
-    /// How many bytes are read and not yet acknowledged.
+    /// Sets how many bytes are read and not yet acknowledged.
     pub fn in_flight_bytes(&self, bytes: u64) {
         self.cell.in_flight_bytes.store(bytes, Ordering::Relaxed);
     }

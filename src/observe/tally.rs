@@ -36,7 +36,7 @@ pub struct Tally {
     totals: Totals,
 }
 
-/// How many records came, and where they went.
+/// The numbers of records that came, and where they went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Totals {
     /// Records read.
@@ -137,7 +137,7 @@ impl Tally {
     }
 }
 
-/// What was counted up to a moment.
+/// The counts up to a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Snapshot {
     /// Records and bytes.
@@ -162,7 +162,7 @@ pub struct DistributionSnapshot {
     pub other: u64,
 }
 
-/// How often a value occurs.
+/// The number of times that a value occurs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ValueCount {
     /// The value, cut after 64 bytes.

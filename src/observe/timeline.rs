@@ -18,7 +18,7 @@ const KEPT: usize = 48;
 /// Marks of one kind that are no farther apart are one.
 const TOGETHER: Duration = Duration::from_secs(5);
 
-/// What happened.
+/// The kinds of marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MarkKind {

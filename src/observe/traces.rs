@@ -35,7 +35,7 @@ use crate::topic::TopicPartition;
 /// How long the last spans may take at the end.
 const FINISH_GRACE: Duration = Duration::from_secs(2);
 
-/// Where spans go. Clones are the same.
+/// The exporter of spans. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Traces(Arc<Inner>);
 

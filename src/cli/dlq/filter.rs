@@ -26,9 +26,9 @@ impl Filter {
         self.partition.is_empty() || self.partition.contains(&partition)
     }
 
-    /// What tells its progress from that of other filters; empty where it takes everything. The
-    /// partition is not part of it: progress is kept for each by itself. Nor is the text to look for,
-    /// which may be personal data: whoever looks for one names the group.
+    /// The part of a group's name that tells its progress from that of other filters; empty where it takes everything.
+    /// The partition is not part of it: progress is kept for each by itself. Nor is the text to look for, which may be
+    /// personal data: whoever looks for one names the group.
     pub fn group_suffix(&self) -> String {
         let mut suffix = String::new();
         for (name, values) in [("reason", &self.reason), ("field", &self.field)] {

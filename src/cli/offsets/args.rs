@@ -20,7 +20,7 @@ pub struct Offsets {
     pub patience: Patience,
 }
 
-/// What to do with stored offsets.
+/// The actions on stored offsets.
 #[derive(Debug, Subcommand)]
 pub enum OffsetsAction {
     /// Print the stored offset of each partition, and how far behind it is

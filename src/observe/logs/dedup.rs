@@ -22,7 +22,7 @@ use tracing::{Event, Level, Metadata, Subscriber, callsite::Identifier};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// How many lines of a kind pass within [`WINDOW`].
+/// The number of lines of a kind that pass within [`WINDOW`].
 pub const FIRST: u64 = 5;
 
 /// For how long lines of a kind are counted together.

@@ -23,8 +23,8 @@ impl Format {
         }
     }
 
-    /// What the values of a request's `Accept` ask for: OpenMetrics where it is named and nothing of the text
-    /// format is liked better (RFC 9110, section 12.5.1); text in any other case, also where neither is wanted.
+    /// The format that the values of a request's `Accept` ask for: OpenMetrics where it is named and nothing of the
+    /// text format is liked better (RFC 9110, section 12.5.1); text in any other case, also where neither is wanted.
     pub fn accepted<'a>(accept: impl IntoIterator<Item = &'a str>) -> Self {
         let (mut open_metrics, mut text) = (0, Liked::default());
         for range in accept.into_iter().flat_map(|value| value.split(',')) {

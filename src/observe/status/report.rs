@@ -86,7 +86,7 @@ pub struct PartitionReport {
     pub checkpoint_age_seconds: Option<u64>,
 }
 
-/// What a partition's worker is doing.
+/// The states of a partition's worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PartitionState {

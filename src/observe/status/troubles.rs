@@ -7,7 +7,7 @@ use crate::observe::health::Severity;
 use crate::observe::lock::lock;
 use crate::observe::timeline::{MarkKind, Timeline};
 
-/// Where the trouble of one partition is told, by whoever works on it. Clones are the same.
+/// The handle by which whoever works on a partition reports its trouble. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Troubles {
     pub(super) cell: Arc<Cell>,
