@@ -33,7 +33,7 @@ impl Provider for Layer {
     }
 }
 
-/// What holds where nobody says otherwise.
+/// The defaults of keys, each a layer.
 pub(super) fn defaults(keys: &'static Keys) -> Vec<Layer> {
     let text = |key: &'static Key| match key.default {
         Default::Text(text) => Some(single(DEFAULT.to_owned(), key, text)),

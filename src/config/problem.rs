@@ -93,7 +93,7 @@ impl Problems {
         self.0.push(problem);
     }
 
-    /// Those about one of these keys.
+    /// The problems about one of these keys.
     pub(super) fn about(mut self, keys: &[&str]) -> Self {
         self.0.retain(|problem| keys.contains(&problem.path.as_str()));
         self

@@ -25,7 +25,7 @@ const OF_ENDPOINT: [&str; 6] = [CA_FILE, CLIENT_ID, CLIENT_SECRET, CLIENT_SECRET
 pub(super) const KEYS: [&str; 9] =
     [TOKEN_FILE, URL, CA_FILE, CLIENT_ID, CLIENT_SECRET, CLIENT_SECRET_FILE, SCOPE, AUDIENCE, EXTENSIONS];
 
-/// Where OAUTHBEARER has its token from: a file, or an endpoint, by a client that it knows.
+/// Checks where OAUTHBEARER has its token from: a file, or an endpoint, by a client that it knows.
 pub(super) fn check(rules: &mut Rules, sasl: &Sasl) {
     let twice = "tokens come from a file or from an endpoint, and both are set";
     rules.either([TOKEN_FILE, URL], MECHANISM, "OAUTHBEARER needs a token", twice);

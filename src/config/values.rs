@@ -82,7 +82,7 @@ impl Values {
         self.given(path).is_none_or(|given| given.setting.is_some())
     }
 
-    /// What is known of the key at `path`.
+    /// The key at `path`, whatever its value.
     pub(super) fn key(&self, path: &str) -> Option<&'static Key> {
         self.keys.find(path)
     }
@@ -92,7 +92,7 @@ impl Values {
         self.given.get(path)
     }
 
-    /// What `path` is set to and by whom, for a problem that concerns several keys.
+    /// The value of `path` and who set it, for a problem that concerns several keys.
     pub(super) fn found(&self, path: &'static str) -> Option<Found> {
         let given = self.given(path)?;
         Some(Found { value: format!("{path} = {}", show_of(given.key, &given.value)), origin: given.origin.clone() })

@@ -12,7 +12,7 @@ use super::refusal::Refusal;
 use crate::audit;
 use crate::config::Admin;
 
-/// Who is at the other end of a connection.
+/// The client at the other end of a connection.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     /// Where it comes from.

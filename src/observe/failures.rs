@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::plain::{ANY, first_of, without_numbers};
 use super::status::PartitionReport;
 
-/// What went wrong last with one partition, or alike with several.
+/// The last failure of one partition, or of several that failed alike.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Failure {
     /// `partition 3`, or `60 partitions: 0, 1, 2 and 57 more`.
@@ -20,7 +20,7 @@ pub(super) struct Failure {
     pub(super) at: String,
 }
 
-/// What went wrong last with all these partitions, the newest first.
+/// The last failures of all these partitions, the newest first.
 pub(super) fn failures(partitions: &[PartitionReport]) -> Vec<Failure> {
     let mut alike: BTreeMap<(&'static str, String), Vec<&PartitionReport>> = BTreeMap::new();
     for report in partitions {
@@ -33,7 +33,7 @@ pub(super) fn failures(partitions: &[PartitionReport]) -> Vec<Failure> {
     failures
 }
 
-/// What a partition's error says, whichever partition it is.
+/// The text of a partition's error, whichever partition it is.
 pub(super) fn cause(of: &PartitionReport, message: &str) -> String {
     message.replace(&format!("{}/{}", of.topic, of.partition), ANY)
 }

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use hyper::Request;
 use hyper::header::HOST;
 
-/// What others are told.
+/// The answer to a request by another name.
 pub(super) const REFUSAL: &str = "this port is on loopback, and answers to localhost, 127.0.0.0/8 and [::1] only: ask it by one \
                            of these names, or set admin.listen to another address\n";
 

@@ -64,7 +64,7 @@ pub(super) async fn put(
     (StatusCode::OK, get())
 }
 
-/// What is in force.
+/// The directives in force.
 pub(super) fn get() -> String {
     format!("{}\n", level::get())
 }

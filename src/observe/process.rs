@@ -57,7 +57,7 @@ impl Collector for Process {
     }
 }
 
-/// How many files and sockets the process may have open; `None` where that has no limit.
+/// The number of files and sockets that the process may have open; `None` where that has no limit.
 pub(super) fn most_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }

@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::Health;
 
-/// What `/readyz` would answer, worked out when metrics are asked for.
+/// The answer of `/readyz` as a gauge, worked out when metrics are asked for.
 #[derive(Debug)]
 pub(super) struct ReadinessGauge(pub Health);
 

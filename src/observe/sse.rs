@@ -39,7 +39,7 @@ const LIVE: Duration = Duration::from_secs(2);
 /// A frame that is no older than this is good enough for one who begins to watch, and a page for one who opens it.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How many may watch at once.
+/// The most that may watch at once.
 pub(super) const WATCHERS: usize = 16;
 
 /// The most partitions on the page: those in trouble, then those with the most lag. `/status` has all.
@@ -107,7 +107,7 @@ impl EventFeed {
         }
     }
 
-    /// What there is to see now.
+    /// The state of the page now.
     pub(super) fn state(&self) -> State {
         let mut status = self.observe.status();
         let (charts, lag, lag_ms) = {

@@ -23,7 +23,7 @@ pub const TOP: usize = 20;
 /// The names of the fields whose values are counted; an event type has its own.
 pub type Dimensions = &'static [&'static str];
 
-/// What is counted by the rules of routing, among what is counted by the values of fields.
+/// The name of the counts by rules of routing, which stand among those by the values of fields.
 pub(super) const RULE: &str = "rule";
 
 /// Counts of records, of errors by reason and of the values of some fields.

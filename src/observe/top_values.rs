@@ -25,7 +25,7 @@ use super::tally::{DistributionSnapshot, TOP, TallyBoard};
 /// In place of the values that have no place of their own.
 const OTHER: &str = "(other)";
 
-/// What a board has counted, told value by value.
+/// The counts of a board, value by value.
 #[derive(Debug)]
 pub(super) struct TopValues {
     board: TallyBoard,
@@ -33,7 +33,7 @@ pub(super) struct TopValues {
 }
 
 impl TopValues {
-    /// Of this board.
+    /// The collector of this board.
     pub(super) fn of(board: TallyBoard) -> Self {
         Self { board, fields: Mutex::default() }
     }

@@ -38,7 +38,7 @@ struct Book {
     expired: u64,
 }
 
-/// How far a partition of the source is.
+/// The progress of one partition of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reached {
     /// The offset that the group has committed.
@@ -65,7 +65,7 @@ impl Book {
     }
 }
 
-/// What an audit has found.
+/// The findings of an audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Found {
     /// Events of which nothing came, though their offset is committed: lost, or dropped by a rule.
@@ -81,7 +81,7 @@ pub(super) struct Found {
 }
 
 impl Audit {
-    /// Of a source topic to which nothing has been written.
+    /// Begins an audit of a source topic to which nothing has been written.
     pub(super) fn new(source: &str) -> Self {
         Self { source: source.to_owned(), book: Mutex::default() }
     }
@@ -104,12 +104,12 @@ impl Audit {
         }
     }
 
-    /// How many events were written to the source.
+    /// The number of events that were written to the source.
     pub(super) fn written(&self) -> u64 {
         self.book().written
     }
 
-    /// How many events nothing has come of yet.
+    /// The number of events that nothing has come of yet.
     pub(super) fn waiting(&self) -> usize {
         self.book().waiting.len()
     }

@@ -9,10 +9,10 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::cli::Upsets;
 
-/// What to type, told at the start.
+/// The help that is printed at the start.
 pub(super) const HELP: &str = "type add, kill N or stop N";
 
-/// What is to happen.
+/// A change to the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Command {
     /// One more instance.

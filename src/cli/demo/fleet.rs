@@ -35,7 +35,7 @@ const SESSION: Duration = Duration::from_secs(3);
 const HEARTBEAT: Duration = Duration::from_millis(300);
 const REBALANCE: Duration = Duration::from_secs(10);
 
-/// What is to run.
+/// The plan of a demo: what is to run.
 pub(super) struct Plan {
     /// How many instances at first.
     pub instances: u32,
@@ -49,7 +49,7 @@ pub(super) struct Plan {
     pub told_every: Duration,
 }
 
-/// What all instances have done, those that are gone included.
+/// The counts of all instances, those that are gone included.
 pub(super) struct Done {
     /// What they have counted.
     pub counted: Snapshot,

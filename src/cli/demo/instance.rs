@@ -108,7 +108,7 @@ impl Instance {
         self.observe.tallies.sum()
     }
 
-    /// What it has counted so far.
+    /// Its counts so far.
     pub(super) fn counted(&self) -> Tally {
         self.observe.tallies.sum()
     }
@@ -118,7 +118,7 @@ impl Instance {
         self.number
     }
 
-    /// Where its `/status` and `/metrics` are.
+    /// The address of its `/status` and `/metrics`.
     pub(super) fn admin(&self) -> SocketAddr {
         self.admin
     }

@@ -22,7 +22,7 @@ const OWN: &[(&str, Says)] = &[
     ("topics.replication", |_, _| false),
 ];
 
-/// What the configuration says and the demo ignores.
+/// The keys that the configuration sets and the demo ignores.
 ///
 /// # Errors
 /// A flag asks for it, or something that the demo's broker lacks is asked for in any way.

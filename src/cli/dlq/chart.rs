@@ -41,12 +41,12 @@ fn bar(count: u64, most: u64, room: usize) -> String {
     format!("{}{}", "█".repeat(eighths / 8), PARTS[eighths % 8])
 }
 
-/// How wide charts are.
+/// The width of charts.
 pub(super) fn columns() -> usize {
     terminal_columns().unwrap_or(WIDEST).min(WIDEST)
 }
 
-/// How wide the terminal is: as `COLUMNS` says, or as the terminal at standard output does.
+/// The width of the terminal: as `COLUMNS` says, or as the terminal at standard output does.
 pub(super) fn terminal_columns() -> Option<usize> {
     let told = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
     let told = told.or_else(|| rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col.into()));

@@ -54,7 +54,7 @@ impl Filter {
     }
 }
 
-/// What tells a group by these values, in whatever order and however often they were given; empty without any.
+/// The part of a group's name for these values, in whatever order and however often they were given; empty without any.
 pub(super) fn suffix_of(name: &str, values: &[String]) -> String {
     let values: BTreeSet<&str> = values.iter().map(String::as_str).collect();
     match values.is_empty() {

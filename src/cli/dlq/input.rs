@@ -13,7 +13,7 @@ use crate::record::Offset;
 /// As many lines are taken at a time.
 const LINES: usize = 1_000;
 
-/// What there is to read, as it was at the start.
+/// The dead letters to read, as they were at the start.
 pub(super) struct Input<'c> {
     context: &'c Context,
     /// Its partitions. A file is one, 0, whose offsets are lines.
@@ -73,7 +73,7 @@ impl<'c> Input<'c> {
         Ok(Self { context, log, file: Some(file) })
     }
 
-    /// What tells a file from every other.
+    /// The digest that tells a file from every other.
     pub(super) fn sha256(&self) -> Option<&str> {
         self.file.as_ref().map(|file| file.sha256.as_str())
     }
@@ -109,7 +109,7 @@ impl Source<'_> {
         })
     }
 
-    /// Those of a batch, in their order.
+    /// The dead letters of a batch, in their order.
     pub(super) fn found<'b>(&self, batch: &'b Batch) -> Vec<Found<'b>> {
         match (self, batch) {
             (Self::Topic(partition, reader), Batch::Topic(batch)) => {

@@ -49,7 +49,7 @@ impl<'c> Judge<'c> {
         self.now = Now::from_unix_ms(unix_ms());
     }
 
-    /// What becomes of the record that a dead letter of this partition was.
+    /// Judges what becomes of the record that a dead letter of this partition was.
     ///
     /// # Errors
     /// Why it would be a dead letter again.

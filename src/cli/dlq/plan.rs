@@ -13,7 +13,7 @@ use crate::dead_letter::Marks;
 use crate::event::Rejection;
 use crate::stages::{Passed, Route, Routes};
 
-/// What becomes of one dead letter.
+/// The fate of one dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate<'a> {
     /// The record that it was is written to this topic, to be read once more.
@@ -26,7 +26,7 @@ pub(super) enum Fate<'a> {
     Skip(Skip),
 }
 
-/// Where they go.
+/// The way that dead letters go.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Way<'a> {
     /// To the topic that they came from, or to another.
@@ -89,7 +89,7 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// What becomes of a dead letter with these marks.
+    /// The fate of a dead letter with these marks.
     pub(super) fn fate<'e>(&'e self, Found { entry, partition }: &Found<'e>, marks: &Marks<'e>) -> Fate<'e> {
         if entry.flaw.is_some() {
             return Fate::Skip(Skip::Damaged);
@@ -100,7 +100,7 @@ impl<'a> Rules<'a> {
         self.fate_of(marks)
     }
 
-    /// What becomes of one that the filter takes.
+    /// The fate of one that the filter takes.
     pub(super) fn fate_of<'e>(&'e self, marks: &Marks<'e>) -> Fate<'e> {
         if let Some(why) = Skip::of(marks) {
             return Fate::Skip(why);
@@ -114,7 +114,7 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// What is done, or would be.
+/// The counts of what is done, or would be.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     /// Records by the topic that they are written to.
@@ -202,18 +202,19 @@ impl Plan {
         self.verdicts.add(&other.verdicts);
     }
 
-    /// How many records are written.
+    /// The number of records that are written.
     pub(super) fn records(&self) -> u64 {
         self.topics.values().sum()
     }
 
-    /// How many would not be taken again, written or not: what a filter leaves out alone costs nobody anything.
+    /// The number of those that would not be taken again, written or not: what a filter leaves out alone costs
+    /// nobody anything.
     pub(super) fn done_with(&self) -> u64 {
         let skipped = self.skipped.iter().filter(|(why, _)| **why != Skip::Filtered).map(|(_, count)| count);
         self.records() + self.dropped + skipped.sum::<u64>()
     }
 
-    /// How many would pass now.
+    /// Prints how many would pass now.
     ///
     /// # Errors
     /// Where `out` takes nothing.
@@ -226,7 +227,7 @@ impl Plan {
         }
     }
 
-    /// What is done.
+    /// Prints what is done.
     ///
     /// # Errors
     /// Where `out` takes nothing.
@@ -257,7 +258,7 @@ impl Plan {
         Ok(())
     }
 
-    /// What the rules in force make of the records.
+    /// Prints what the rules in force make of the records.
     ///
     /// # Errors
     /// Where `out` takes nothing.

@@ -19,7 +19,7 @@ use crate::topic::TopicId;
 /// What the group keeps beside an offset where some before the position are open.
 const OPEN: &str = "open=";
 
-/// Where it is, kept in a group that nobody is a member of.
+/// The progress of a replay or retry, kept in a group that nobody is a member of.
 pub(super) struct Progress<'c> {
     /// The group.
     pub group: String,
@@ -29,7 +29,7 @@ pub(super) struct Progress<'c> {
 }
 
 impl<'c> Progress<'c> {
-    /// Of a group, as it is, for letters of this scope, unless its name says for which.
+    /// The progress of this group, as it is, for letters of this scope, unless its name says for which.
     pub(super) fn of(group: String, scope: Option<Scope>, context: &'c Context) -> Self {
         let coordinator = Coordinator::new(Arc::clone(&context.cluster), &group);
         Self { group, scope, coordinator, context }
@@ -48,7 +48,7 @@ impl<'c> Progress<'c> {
         Ok(progress)
     }
 
-    /// What of a partition, which reaches from here to there, is done.
+    /// Reads what is done of a partition, which reaches from here to there.
     ///
     /// # Errors
     /// Where the group is further than the partition, its note can't be read, it stands for other letters than these, or

@@ -150,7 +150,7 @@ impl<'c> Reader<'c> {
     }
 }
 
-/// What is tried again for a while: the attempts, and the pauses between them, have one deadline.
+/// A question that is retried for a while: the attempts, and the pauses between them, have one deadline.
 pub(crate) struct Waiting {
     pauses: crate::retry::Pauses,
     until: Instant,

@@ -10,7 +10,7 @@ use ring::digest::{SHA256, digest};
 use super::args::{Again, Filter};
 use super::filter::suffix_of;
 
-/// What the fingerprint begins with, in the metadata of an offset.
+/// The prefix of the fingerprint in the metadata of an offset.
 pub(super) const SCOPE: &str = "of=";
 
 /// Stands between that of the filters and that of the way; Base64 has none.
@@ -25,14 +25,15 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    /// Of a replay or a retry. A file is one partition to the group, so that there the chosen ones belong to it, too.
+    /// The scope of a replay or a retry. A file is one partition to the group, so that there the chosen ones
+    /// belong to it, too.
     pub(super) fn of(args: &Again, to: Option<&str>, is_file: bool) -> Self {
         let partitions = if is_file { args.filter.partition_suffix() } else { String::new() };
         let way = format!("{}{}", to.map_or_else(String::new, |to| format!(":to={to}")), allowed(args));
         Self { filters: of_filter(&args.filter, &partitions), way: Some(fingerprint(&way)) }
     }
 
-    /// Of whoever asks what became of the topic's letters that a filter takes, wherever they went.
+    /// The scope of a question: what became of the topic's letters that a filter takes, wherever they went.
     pub(super) fn asked(filter: &Filter) -> Self {
         Self { filters: of_filter(filter, ""), way: None }
     }

@@ -188,7 +188,7 @@ impl Layout {
         Self { place, reason, field, source, last: columns.saturating_sub(all + field + source), reveal }
     }
 
-    /// What stands above.
+    /// Writes the heading.
     ///
     /// # Errors
     /// Where `out` takes nothing.

@@ -19,7 +19,7 @@ use crate::record::Offset;
 /// otherwise, and the topic's id is there, too.
 const MOST_CHARACTERS: usize = 3_900;
 
-/// How far a partition is done.
+/// The progress of a partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Standing {
     /// What comes from here on was not looked at yet.
@@ -121,7 +121,7 @@ impl Standing {
         runs
     }
 
-    /// What a group's offset and such a text say; `None` where the text is none.
+    /// Reads what a group's offset and such a text say; `None` where the text is none.
     pub(super) fn read(offset: Offset, text: &str) -> Option<Self> {
         let bytes = STANDARD_NO_PAD.decode(text).ok()?;
         let mut standing = Self::at(offset);

@@ -14,7 +14,7 @@ use super::{Context, Failure};
 use crate::dead_letter::Marks;
 use crate::record::Offset;
 
-/// What became of one.
+/// The state of one dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// A replay or a retry takes it next.
@@ -26,7 +26,7 @@ pub(super) enum State {
     GivenUp,
 }
 
-/// How many there are of each.
+/// The number of dead letters in each state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(super) struct StateCounts {
     /// Open.
@@ -48,7 +48,7 @@ impl StateCounts {
     }
 }
 
-/// What the groups have noted.
+/// The progress that the groups have noted.
 pub(super) struct States {
     /// The groups: what one of them is done with is done.
     pub groups: Vec<String>,
@@ -85,7 +85,7 @@ impl States {
         Ok(Self { groups, standings, source: context.config.source.topic.clone() })
     }
 
-    /// That of the dead letter at this place.
+    /// The state of the dead letter at this place.
     pub(super) fn of(&self, partition: i32, offset: Offset, marks: &Marks<'_>) -> State {
         let mut standings = self.standings.get(&partition).into_iter().flatten();
         if !standings.any(|standing| standing.is_done(offset)) {

@@ -56,7 +56,7 @@ impl Step {
     }
 }
 
-/// How many there are of each minute, hour or day.
+/// The number of dead letters of each minute, hour or day.
 #[derive(Debug, Default)]
 pub(super) struct Times {
     step: Step,
@@ -89,7 +89,7 @@ impl Times {
         }
     }
 
-    /// What a step is called, as a column's title.
+    /// The step's name as a column's title.
     pub(super) fn title(&self) -> String {
         self.step.as_str().to_uppercase()
     }

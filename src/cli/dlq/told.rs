@@ -10,7 +10,7 @@ const MOST_FIELD: usize = 256;
 /// Longer than any message of ours.
 const MOST_MESSAGE: usize = 1_024;
 
-/// What the marks say, as it may be shown to anybody.
+/// The marks as they may be shown to anybody.
 pub(super) struct Told {
     /// The reason.
     pub reason: String,
@@ -22,7 +22,7 @@ pub(super) struct Told {
     pub source_partition: String,
 }
 
-/// Of dead letters that another program wrote, field and message may hold anything: they are told where
+/// Redacts marks: of dead letters that another program wrote, field and message may hold anything: they are told where
 /// the reason is one of ours, and steer no terminal.
 pub(super) fn told(marks: &Marks<'_>) -> Told {
     let ours = marks.reason.filter(|reason| Reason::ALL.iter().any(|known| known.code() == *reason));

@@ -40,7 +40,7 @@ const STORE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the offset may take that is stored after something failed: the brokers may be what failed.
 const LAST_STORE: Duration = Duration::from_secs(2);
 
-/// How it ended.
+/// The end of the work.
 pub(super) enum Ended {
     /// With all that there was, or as much as was asked for.
     AtItsEnd,
@@ -118,7 +118,7 @@ pub(super) struct Work<'c> {
 }
 
 impl<'c> Work<'c> {
-    /// Of what was told and agreed to.
+    /// Begins the work that was announced and agreed to.
     pub(super) fn new(
         rules: Rules<'c>,
         context: &'c Context,

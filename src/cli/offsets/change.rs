@@ -11,7 +11,7 @@ use crate::offsets::Checkpoint;
 use crate::record::Offset;
 use crate::topic::TopicId;
 
-/// How a change is made.
+/// The manner of a change.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Manner {
     /// Only told.

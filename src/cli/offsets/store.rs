@@ -15,7 +15,7 @@ use crate::tenure::Tenure;
 /// The checkpoints of a topic; damaged ones among them as errors.
 pub(super) type Listed = BTreeMap<i32, Result<Checkpoint, StoreError>>;
 
-/// What the store is opened for.
+/// The purpose that the store is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// To look at: nothing is made, locked or written.
@@ -73,7 +73,7 @@ impl Store {
         })
     }
 
-    /// Who works on any of these partitions, in words; `None` where nobody does as far as the store
+    /// Finds who works on any of these partitions, in words; `None` where nobody does as far as the store
     /// tells. A pipeline with the file store holds its lock, so that there is nobody here.
     ///
     /// # Errors

@@ -106,7 +106,7 @@ pub(super) struct Distribution {
     pub top: Vec<ValueCount>,
 }
 
-/// How often a value occurred.
+/// A value, and how often it occurred.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct ValueCount {
     /// The value; its sender chose it.
@@ -115,7 +115,7 @@ pub(super) struct ValueCount {
     pub count: u64,
 }
 
-/// What each stretch of the last fifteen minutes gained, the oldest first.
+/// The gains of each stretch of the last fifteen minutes, the oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct Charts {
     /// How many milliseconds each took.
@@ -149,7 +149,7 @@ impl Answer {
         self.lag.or_else(all).filter(|_| self.more_partitions == 0 || self.lag.is_some())
     }
 
-    /// How many partitions it has.
+    /// The number of its partitions.
     pub(super) fn owned(&self) -> u64 {
         u64::try_from(self.partitions.len()).unwrap_or(u64::MAX).saturating_add(self.more_partitions)
     }

@@ -73,7 +73,7 @@ pub(super) enum Silence {
     NoEvent,
 }
 
-/// What the instance says of itself.
+/// Asks an instance for what it says of itself.
 ///
 /// # Errors
 /// Why there is no answer, in words fit for a terminal.

@@ -38,7 +38,7 @@ const HELP: &[&str] = &[
     "in the last 15 s; of all instances the slowest.",
 ];
 
-/// How the page looks.
+/// The colours of the page.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Theme {
     /// Whether there are colours. What they say is said in words as well.

@@ -64,7 +64,7 @@ pub(super) enum Chosen {
     One(usize),
 }
 
-/// What partitions are sorted by.
+/// The order of partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sort {
     /// Topic and number.
@@ -91,7 +91,7 @@ impl Sort {
     }
 }
 
-/// What a key asks for.
+/// The wish that a key stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
     /// The next instance, or the one before.
@@ -107,7 +107,7 @@ pub(super) enum Wish {
 }
 
 impl Model {
-    /// Of instances that have not been asked yet.
+    /// A model of instances that have not been asked yet.
     pub(super) fn new(names: impl IntoIterator<Item = String>, at: SystemTime) -> Self {
         let instances: Vec<_> = names.into_iter().map(|name| Instance::new(&name)).collect();
         let chosen = if instances.len() == 1 { Chosen::One(0) } else { Chosen::All };
@@ -162,7 +162,7 @@ impl Model {
         }
     }
 
-    /// What is to be seen.
+    /// The picture to be drawn.
     pub(super) fn picture(&self) -> &Picture {
         self.stopped.as_ref().unwrap_or(&self.now)
     }
@@ -177,7 +177,7 @@ impl Model {
         self.chosen
     }
 
-    /// What partitions are sorted by.
+    /// The order of partitions.
     pub(super) fn sort(&self) -> Sort {
         self.sort
     }

@@ -17,7 +17,7 @@ use super::sanitize::Sanitized;
 /// How often the clock is drawn where nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What was read from the instance with this number.
+/// The answer of the instance with this number.
 pub(super) type Heard = (usize, Result<Answer, Sanitized>);
 
 /// Puts the terminal back as it was, whatever ends the page; a panic does so before it speaks.

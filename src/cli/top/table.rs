@@ -61,7 +61,7 @@ pub(super) struct Cell {
     pub tone: Tone,
 }
 
-/// What a text means for the reader, to be told by a colour.
+/// The meaning of a text for the reader, shown by a colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Tone {
     /// Nothing.
@@ -142,7 +142,7 @@ fn line(all: &[Column], row: &Row, columns: &[(usize, usize)], room: usize) -> V
     line
 }
 
-/// How many columns of a terminal a text takes.
+/// The number of a terminal's columns that a text takes.
 pub(super) fn width(text: &str) -> usize {
     Span::raw(text).width()
 }

@@ -20,7 +20,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// What to connect to.
+    /// The host and port to connect to.
     pub(super) fn socket(&self) -> (&str, u16) {
         (&self.host, self.port)
     }

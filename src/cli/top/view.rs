@@ -42,7 +42,7 @@ const ERRORS: &[Column] = &[
     column("ERROR", Side::Left, 0, 10),
 ];
 
-/// How numbers are written.
+/// The form of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Numbers {
     /// With three digits or so.
@@ -51,7 +51,7 @@ pub(super) enum Numbers {
     Exact,
 }
 
-/// What is to be seen.
+/// The tables and lists to be seen.
 #[derive(Debug)]
 pub(super) struct View {
     /// One row an instance, and one for all where there are several.
@@ -80,7 +80,7 @@ pub(super) struct List {
 }
 
 impl View {
-    /// Of what the reader has chosen.
+    /// The view of what the reader has chosen.
     pub(super) fn of(model: &Model, numbers: Numbers) -> Self {
         let picture = model.picture();
         let chosen: Vec<_> = picture.instances.iter().enumerate().filter(|(at, _)| is_chosen(model, *at)).collect();

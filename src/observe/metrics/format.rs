@@ -78,7 +78,7 @@ fn thousandths(quality: &str) -> u16 {
     }
 }
 
-/// What prometheus-client has written, in the classic form.
+/// Converts what prometheus-client has written into the classic form.
 pub(super) fn classic(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help = None;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::text::Text;
 use crate::config::Config;
 
-/// What there is where nobody sets anything.
+/// The configuration where nobody sets anything.
 pub(super) static DEFAULTS: LazyLock<Value> =
     LazyLock::new(|| serde_json::to_value(Config::default()).unwrap_or_default());
 

@@ -13,7 +13,7 @@ use crate::observe::status::Status;
 use crate::observe::timeline::Mark;
 use crate::observe::verdict::Verdict;
 
-/// What the page shows.
+/// The state that the page shows.
 #[derive(Debug, Serialize)]
 pub(in crate::observe) struct State {
     /// How it does, in a line.

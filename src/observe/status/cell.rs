@@ -63,13 +63,13 @@ impl Cell {
         lock(&self.rare).last_error = Some(error);
     }
 
-    /// Where the log ended when it was last told.
+    /// The end of the log when it was last reported.
     pub(super) fn told(&self) -> Option<Told> {
         let at = self.watermark_told.load(Ordering::Relaxed);
         known(&self.high_watermark).map(|end| Told { end, at })
     }
 
-    /// What is known; a high watermark only where it was told no longer ago than it lasts.
+    /// The partition's row on the page; it has a high watermark only where it was told no longer ago than it lasts.
     pub(super) fn report(&self, now: u64, watermark_lasts: u64) -> PartitionReport {
         let rare = lock(&self.rare);
         let committed = known(&self.committed);
@@ -97,7 +97,7 @@ impl Cell {
     }
 }
 
-/// What changes less than once per batch.
+/// The part of a cell that changes less than once per batch.
 #[derive(Debug)]
 pub(super) struct Rare {
     pub(super) state: PartitionState,

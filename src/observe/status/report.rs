@@ -105,7 +105,7 @@ pub enum PartitionState {
 }
 
 impl PartitionState {
-    /// Who is to be looked at first: the least.
+    /// The order in which to look at partitions: the least first.
     pub(in crate::observe) const fn urgency(self) -> u8 {
         match self {
             Self::Paused => 0,
