@@ -1,17 +1,12 @@
 //! No files depend on each other in a circle: `crate::`, `super::` and `self::` names are followed, through re-exports,
 //! to the files that they mean. Tests, and what only they have, are left out.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
-
-#[path = "support/sources.rs"]
-mod sources;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::sources::rust_files;
 use regex_lite::Regex;
-use sources::rust_files;
 
 /// A module, by the names on its path.
 type Module = Vec<String>;

@@ -5,7 +5,6 @@
 //! ```
 
 // Tests all of it, helpers too; clippy.toml's permission reaches only the functions marked so.
-#![allow(clippy::unwrap_used)]
 
 use std::fmt::Write;
 use std::path::Path;

@@ -6,12 +6,9 @@
 //! ```
 
 // Tests all of it, helpers too; clippy.toml's permission reaches only the functions marked so.
-#![allow(clippy::unwrap_used)]
 
-#[path = "docs/markdown.rs"]
 mod markdown;
 #[cfg(all(feature = "completions", feature = "demo", feature = "top"))]
-#[path = "docs/reference.rs"]
 mod reference;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +20,7 @@ use clap::error::ErrorKind;
 use login_pipeline::cli::Cli;
 use login_pipeline::config::schema::{self, KEYS};
 
-use crate::markdown::Document;
+use crate::docs::markdown::Document;
 
 /// What a newcomer reads in one go.
 const README_BYTES: u64 = 8 * 1024;

@@ -7,7 +7,6 @@
 //! The rest of that file is written by hand; this puts its keys in order.
 
 // Tests all of it, helpers too; clippy.toml's permission reaches only the functions marked so.
-#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 

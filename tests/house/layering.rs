@@ -1,15 +1,10 @@
 //! The modules depend downwards only: docs/concepts/architecture.md draws the layers, this test holds them.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
-
-#[path = "support/sources.rs"]
-mod sources;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use sources::rust_files;
+use crate::sources::rust_files;
 
 /// The layers, the highest first. Modules of one line know nothing of each other. Below all of them are the
 /// crates in crates/, which can't know them.

@@ -1,15 +1,10 @@
 //! The table of the log's fields in docs/guides/runbook.md against the sources, in both directions, and
 //! against what a run writes.
-#![allow(clippy::unwrap_used, reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only")]
-
-#[path = "support/sources.rs"]
-mod sources;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use sources::rust_files;
+use crate::sources::rust_files;
 
 /// What each line in JSON has, or may have, beside an event's own fields.
 const OF_EACH_LINE: &[&str] = &["timestamp", "level", "target", "message", "span"];

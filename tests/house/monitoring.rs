@@ -1,5 +1,4 @@
 //! What deploy/monitoring asks for is what the program exports: metrics, labels, and entries in the runbook.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy does not count a test's helpers as tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

@@ -1,14 +1,11 @@
 //! The audit, audited: on a log made by hand it must find exactly what was done to it.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod support;
 
 use bytes::Bytes;
 use login_pipeline::generator::{EventGenerator, GeneratorConfig, RecordKind};
 use serde_json::Value;
-use support::audit::{Audit, AuditPlan, Ledger, Place};
-use support::oracle;
-use support::records::RawRecord;
+use test_support::audit::{Audit, AuditPlan, Ledger, Place};
+use test_support::oracle;
+use test_support::records::RawRecord;
 
 const PARTITIONS: i32 = 2;
 

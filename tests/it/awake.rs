@@ -1,9 +1,5 @@
 //! The program, as a process, where something around it stands still or runs out: whoever reads its log, the disk that
 //! the log is on, the files that it may have open.
-#![allow(clippy::unwrap_used, reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only")]
-
-mod support;
-
 use std::fs::{File, OpenOptions};
 use std::io::{PipeReader, Read};
 use std::path::PathBuf;
@@ -12,9 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use kafka_sandbox::{NewBatch, NewRecord, Sandbox};
 use login_pipeline::generator::{EventGenerator, GeneratorConfig};
-use support::pipeline::{PipelineProcess, alone, program};
-use support::topics::PATIENCE;
 use tempfile::TempDir;
+use test_support::pipeline::{PipelineProcess, alone, program};
+use test_support::topics::PATIENCE;
 
 const SOURCE: &str = "user-login";
 const OUTPUT: &str = "processed-user-login";
@@ -59,7 +55,7 @@ impl World {
 
     /// Starts it with a log that says much, and goes there.
     fn start(&self, stderr: Stdio) -> PipelineProcess {
-        let mut command = support::pipeline::command();
+        let mut command = test_support::pipeline::command();
         command.stderr(stderr);
         self.start_by(command, &["--log.level", "debug", "--stats.interval", "1s"])
     }

@@ -1,8 +1,5 @@
 //! The page in a real browser, by tools/page/browser.mjs; left out, in so many words, where Node 20 or Chromium is
 //! not there. `make page` looks longer, and keeps the screenshots.
-#![cfg(feature = "demo")]
-#![allow(clippy::unwrap_used, reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only")]
-
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;

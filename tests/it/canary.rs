@@ -1,10 +1,6 @@
 //! Secrets that sing: every command gets canaries for passwords, tokens and keys, the broker quotes them
 //! back, and nothing that the program writes may hold one. Each is proved to be read, or the test would
 //! pass for want of it.
-#![allow(clippy::unwrap_used, reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only")]
-
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -24,9 +20,9 @@ use kafka_sandbox::Sandbox;
 use login_pipeline::config::{Config, LogFormat, Sources};
 use login_pipeline::observe::logs;
 use rcgen::{CertificateParams, KeyPair};
-use support::pipeline::PipelineProcess;
-use support::token_endpoint::{Answer, TokenEndpoint};
-use support::topics::PATIENCE;
+use test_support::pipeline::PipelineProcess;
+use test_support::token_endpoint::{Answer, TokenEndpoint};
+use test_support::topics::PATIENCE;
 
 const PASSWORD: &str = "canary-password-7f3a";
 const OTHER_PASSWORD: &str = "canary-environment-51c9";

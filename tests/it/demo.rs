@@ -1,7 +1,4 @@
 //! `demo` as a process: what it prints, and how it ends.
-#![cfg(feature = "demo")]
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};

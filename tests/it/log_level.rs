@@ -1,15 +1,11 @@
 //! The log's level, changed while the program runs: by SIGHUP, which reads it again and nothing else, and
 //! by the admin port.
-#![allow(clippy::unwrap_used, reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only")]
-
-mod support;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 
-use support::pipeline::PipelineProcess;
-use support::topics::PATIENCE;
+use test_support::pipeline::PipelineProcess;
+use test_support::topics::PATIENCE;
 
 /// A configuration of this level and brokers, which nobody has to answer for.
 fn configure(file: &Path, level: &str, brokers: &str) {

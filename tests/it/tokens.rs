@@ -1,7 +1,4 @@
 //! Tokens from an endpoint that is there, late, wrong, or no token endpoint at all.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -15,7 +12,7 @@ use login_pipeline::config::{Secret, TokenEndpoint as Config};
 use login_pipeline::observe::Metrics;
 use login_pipeline::retry::ErrorClass;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use support::token_endpoint::{Answer, TokenEndpoint, unsecured_token};
+use test_support::token_endpoint::{Answer, TokenEndpoint, unsecured_token};
 use tokio::time::{Instant, sleep};
 
 const SECRET: &str = "canary s&cret";

@@ -1,7 +1,4 @@
 //! `top` as a process: once for scripts, and at a terminal, which it leaves as it was.
-#![cfg(all(feature = "demo", feature = "top"))]
-#![allow(clippy::unwrap_used, reason = "a test's helpers")]
-
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;

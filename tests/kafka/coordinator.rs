@@ -1,8 +1,5 @@
 //! What a real Apache Kafka's coordinator says that has been replaced without knowing it: the reason
 //! why exactly once looks back at its first commit (docs/concepts/architecture.md).
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod support;
 
 use std::time::Duration;
 
@@ -10,8 +7,8 @@ use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartiti
 use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetFetchRequest};
 use kafka_protocol::protocol::StrBytes;
-use support::kafka::KafkaCluster;
-use support::wire::{self, Connection};
+use test_support::kafka::KafkaCluster;
+use test_support::wire::{self, Connection};
 use tokio::time::{Instant, sleep};
 
 /// As long as another may take to be elected, and some more.

@@ -1,7 +1,4 @@
 //! The contract, on a real Apache Kafka, with the real program: every record accounted for.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,10 +7,10 @@ use kafka_client::{Cluster, Options};
 use kafka_records::batch::{BatchBuilder, Outgoing};
 use login_pipeline::config::{Compression, Config};
 use login_pipeline::record::{Header, Headers};
-use support::kafka::KafkaCluster;
-use support::pipeline::PipelineProcess;
-use support::topics::{PATIENCE, Topics, drained, ended_in_order};
-use support::wire;
+use test_support::kafka::KafkaCluster;
+use test_support::pipeline::PipelineProcess;
+use test_support::topics::{PATIENCE, Topics, drained, ended_in_order};
+use test_support::wire;
 
 #[tokio::test]
 async fn every_one_of_200_000_events_is_accounted_for() {
@@ -154,7 +151,7 @@ async fn headers_of_any_name_null_and_repeated_come_through() {
     audit.assert_clean();
     assert_eq!(audit.source, 2_001);
     let (mut null_headers, mut latin_1_names) = (0, 0);
-    let count = |record: support::records::RawRecord| {
+    let count = |record: test_support::records::RawRecord| {
         null_headers += record.headers.iter().filter(|(name, value)| name == "trace" && value.is_none()).count();
         latin_1_names += record.headers.iter().filter(|(name, _)| **name == b"caf\xe9"[..]).count();
     };
@@ -194,14 +191,14 @@ async fn what_a_topic_refuses_costs_that_record() {
     wire::read_partition(&topics.brokers, output, 0, |_| written += 1).await.unwrap();
     wire::read_partition(&topics.brokers, dead, 0, |record| letters.push(record)).await.unwrap();
     assert_eq!((written, letters.len()), (498, 2));
-    let why = |letter: &support::records::RawRecord| letter.header("__dlq.errors.message").unwrap().to_owned();
+    let why = |letter: &test_support::records::RawRecord| letter.header("__dlq.errors.message").unwrap().to_owned();
     let untimely = letters.iter().filter(|letter| why(letter).contains("message.timestamp.after.max.ms"));
     assert_eq!(untimely.count(), 1, "{letters:?}");
     let places = letters.iter().filter(|letter| letter.key.as_deref() == Some(b"refused-in/0/300"));
     assert_eq!(places.count(), 1, "{letters:?}");
 
     let usual = PipelineProcess::usual_args(&topics.brokers, source, output, dead, folder.path());
-    let check = support::pipeline::command().args(["check", "--connect"]).args(usual).output().unwrap();
+    let check = test_support::pipeline::command().args(["check", "--connect"]).args(usual).output().unwrap();
     let said = String::from_utf8_lossy(&check.stdout) + String::from_utf8_lossy(&check.stderr);
     assert!(!check.status.success(), "{said}");
     assert!(

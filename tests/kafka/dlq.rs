@@ -11,12 +11,12 @@ use login_pipeline::config::{Compression, Config};
 use login_pipeline::record::Headers;
 use tokio::time::{Instant, sleep};
 
-use crate::dead::{PREFIX, command, dlq, told};
-use crate::forecast::login;
-use crate::support::chaos::is_long;
-use crate::support::kafka::KafkaCluster;
-use crate::support::topics::PATIENCE;
-use crate::support::wire;
+use test_support::chaos::is_long;
+use test_support::dead_letters::login;
+use test_support::dead_letters::{PREFIX, command, dlq, told};
+use test_support::kafka::KafkaCluster;
+use test_support::topics::PATIENCE;
+use test_support::wire;
 
 /// The records are of long ago: where a test takes longer than retention's first look, nothing would be left of them.
 const FOR_GOOD: &[(&str, &str)] = &[("retention.ms", "-1")];

@@ -1,17 +1,14 @@
 //! Countries, fields of the deployment and hidden people, with the real program: every record is what
 //! the description makes of it, and no log or metric says more than an output does.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod support;
 
 use std::net::IpAddr;
 use std::path::Path;
 
-use support::audit::AuditPlan;
-use support::kafka::KafkaCluster;
-use support::oracle::{Asked, Cover};
-use support::pipeline::PipelineProcess;
-use support::topics::{PATIENCE, Topics, drained, ended_in_order};
+use test_support::audit::AuditPlan;
+use test_support::kafka::KafkaCluster;
+use test_support::oracle::{Asked, Cover};
+use test_support::pipeline::PipelineProcess;
+use test_support::topics::{PATIENCE, Topics, drained, ended_in_order};
 
 const KEY: &str = "a key of more than sixteen bytes";
 

@@ -1,9 +1,6 @@
 //! Exactly once on a real Apache Kafka: pipelines and brokers die, hang and are replaced, and who
 //! reads what is committed finds every record once. `CHAOS=long` (`make chaos`) is the long form;
 //! `CHAOS_SEED` repeats a run.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,12 +9,12 @@ use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::{ApiKey, CreateAclsRequest};
 use kafka_protocol::protocol::StrBytes;
 use serde_json::Value;
-use support::chaos::{self, is_long};
-use support::kafka::{KafkaCluster, SHORT_WAITS, TRANSACTIONS_1};
-use support::network::Network;
-use support::pipeline::PipelineProcess;
-use support::topics::{PATIENCE, Topics, drained, drained_together, ended_in_order, wait_for_all};
-use support::wire;
+use test_support::chaos::{self, is_long};
+use test_support::kafka::{KafkaCluster, SHORT_WAITS, TRANSACTIONS_1};
+use test_support::network::Network;
+use test_support::pipeline::PipelineProcess;
+use test_support::topics::{PATIENCE, Topics, drained, drained_together, ended_in_order, wait_for_all};
+use test_support::wire;
 use tokio::time::{Instant, sleep};
 
 const PARTITIONS: i32 = 6;

@@ -1,19 +1,16 @@
 //! Consumer groups on a real Apache Kafka: instances come, go, die and hang, and every record is
 //! accounted for. `CHAOS=long` (`make chaos`) is the long form; `CHAOS_SEED` repeats a run.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::chaos::{is_long, random};
-use support::kafka::{KafkaCluster, SHORT_WAITS};
-use support::pipeline::PipelineProcess;
-use support::topics::{Topics, drained_together, ended_in_order, wait_for_all};
-use support::wire;
+use test_support::chaos::{is_long, random};
+use test_support::kafka::{KafkaCluster, SHORT_WAITS};
+use test_support::pipeline::PipelineProcess;
+use test_support::topics::{Topics, drained_together, ended_in_order, wait_for_all};
+use test_support::wire;
 use tokio::time::sleep;
 
 const PARTITIONS: i32 = 12;
@@ -257,7 +254,7 @@ async fn longest_gaps(topics: &Topics, excused: &[(BTreeSet<i32>, Clock, Clock)]
     let mut gaps = BTreeMap::new();
     for partition in 0..PARTITIONS {
         let mut times = Vec::new();
-        let visit = |record: support::records::RawRecord| {
+        let visit = |record: test_support::records::RawRecord| {
             let value: Value = serde_json::from_slice(&record.value.unwrap()).unwrap();
             times.push(humantime::parse_rfc3339(value["processed_at"].as_str().unwrap()).unwrap());
         };

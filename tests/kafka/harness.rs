@@ -1,17 +1,14 @@
 //! The harness itself: a real Kafka that starts, dies and comes back, the generator against it,
 //! and an audit that finds what it is there to find.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod support;
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use login_pipeline::generator::{GenerateOptions, Summary, run};
-use support::audit::AuditPlan;
-use support::kafka::KafkaCluster;
-use support::pipeline::PipelineProcess;
-use support::wire;
+use test_support::audit::AuditPlan;
+use test_support::kafka::KafkaCluster;
+use test_support::pipeline::PipelineProcess;
+use test_support::wire;
 use tokio_util::sync::CancellationToken;
 
 fn options(cluster: &KafkaCluster, topic: &str, count: u64) -> GenerateOptions {
@@ -54,7 +51,7 @@ async fn generated_records_are_all_there() {
         assert!((1_500..1_800).contains(&(read.len() - before)), "an even share for partition {partition}");
     }
     assert_eq!(read.len(), 10_000);
-    let good = read.iter().filter(|record| support::oracle::judge(record.value.as_deref()).is_ok()).count();
+    let good = read.iter().filter(|record| test_support::oracle::judge(record.value.as_deref()).is_ok()).count();
     assert_eq!(u64::try_from(good).unwrap(), 10_000 - summary.bad, "good and bad as the generator says");
 }
 
@@ -69,7 +66,7 @@ async fn a_keyed_user_stays_in_one_partition_of_a_topic_made_on_the_way() {
     let mut seen = HashSet::new();
     for partition in 0..4 {
         let mut here = HashSet::new();
-        let visit = |record: support::records::RawRecord| here.extend(record.key);
+        let visit = |record: test_support::records::RawRecord| here.extend(record.key);
         wire::read_partition(&cluster.bootstrap(), "keyed", partition, visit).await.unwrap();
         assert!(!here.is_empty(), "partition {partition} has none");
         assert!(seen.is_disjoint(&here), "a user is in two partitions");

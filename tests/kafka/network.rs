@@ -2,9 +2,6 @@
 //! in sync: answers are lost after what was asked is done, connections are cut, brokers that lead are
 //! killed, the network falls silent, and the audit finds every record once and in order.
 //! `CHAOS=long` (`make chaos`) is the long form; `CHAOS_SEED` repeats a run.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod support;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +9,11 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use kafka_protocol::messages::ApiKey;
-use support::chaos::{is_long, random};
-use support::kafka::{KafkaCluster, SHORT_WAITS};
-use support::network::{Loss, Network, Side};
-use support::pipeline::PipelineProcess;
-use support::topics::{PATIENCE, Topics, drained, ended_in_order};
+use test_support::chaos::{is_long, random};
+use test_support::kafka::{KafkaCluster, SHORT_WAITS};
+use test_support::network::{Loss, Network, Side};
+use test_support::pipeline::PipelineProcess;
+use test_support::topics::{PATIENCE, Topics, drained, ended_in_order};
 use tokio::join;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};

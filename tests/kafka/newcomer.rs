@@ -1,18 +1,13 @@
 //! README, followed by somebody who has read nothing else: its commands, taken from the file itself and run in its
 //! order, on the demo's broker and on a real Kafka.
-#![cfg(feature = "demo")]
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod support;
-
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::kafka::KafkaCluster;
-use support::pipeline::{PipelineProcess, program};
+use test_support::kafka::KafkaCluster;
+use test_support::pipeline::{PipelineProcess, program};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,8 +1,5 @@
 //! Offset stores and the `offsets` subcommand on a real Apache Kafka: the topic store through deaths
 //! and takeovers, and all three stores as operators move them.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod support;
 
 use std::path::Path;
 use std::process::Output;
@@ -17,10 +14,10 @@ use login_pipeline::offsets::{Checkpoint, Missing, OffsetStore, StoreError, Topi
 use login_pipeline::record::{Headers, Offset};
 use login_pipeline::tenure::Tenure;
 use serde_json::Value;
-use support::kafka::KafkaCluster;
-use support::pipeline::PipelineProcess;
-use support::topics::{PATIENCE, Topics, drained, ended_in_order};
-use support::{records::RawRecord, wire};
+use test_support::kafka::KafkaCluster;
+use test_support::pipeline::PipelineProcess;
+use test_support::topics::{PATIENCE, Topics, drained, ended_in_order};
+use test_support::{records::RawRecord, wire};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
@@ -46,7 +43,7 @@ fn offsets(topics: &Topics, folder: &Path, args: &[&str]) -> Output {
 fn program(topics: &Topics, folder: &Path, args: &[&str]) -> Output {
     let [source, output, dead] = &topics.names;
     let usual = PipelineProcess::usual_args(&topics.brokers, source, output, dead, &folder.join("offsets"));
-    support::pipeline::command().args(args).args(usual).output().unwrap()
+    test_support::pipeline::command().args(args).args(usual).output().unwrap()
 }
 
 #[track_caller]
@@ -365,7 +362,7 @@ async fn offsets_are_shown_set_and_moved_between_all_stores() {
 
 #[tokio::test]
 async fn without_brokers_the_file_store_is_shown_and_set_by_force() {
-    let brokers = format!("127.0.0.1:{}", support::free_ports(1)[0]);
+    let brokers = format!("127.0.0.1:{}", test_support::free_ports(1)[0]);
     let topics = Topics { brokers, names: ["in", "out", "dead"].map(|role| format!("alone-{role}")) };
     let folder = tempfile::tempdir().unwrap();
     let run = |args: &[&str]| offsets(&topics, folder.path(), args);

@@ -1,7 +1,4 @@
 //! The wire reader, on a real Apache Kafka, with the real program: every record accounted for.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod support;
 
 use std::time::Duration;
 
@@ -9,10 +6,10 @@ use kafka_records::batch::{BatchBuilder, Outgoing};
 use login_pipeline::config::Compression;
 use login_pipeline::generator::{EventGenerator, GeneratorConfig};
 use login_pipeline::record::Headers;
-use support::kafka::KafkaCluster;
-use support::pipeline::PipelineProcess;
-use support::topics::{PATIENCE, Topics, drained, ended_in_order};
-use support::transactions::Transactions;
+use test_support::kafka::KafkaCluster;
+use test_support::pipeline::PipelineProcess;
+use test_support::topics::{PATIENCE, Topics, drained, ended_in_order};
+use test_support::transactions::Transactions;
 use tokio::time::{Instant, sleep};
 
 const WIRE: [&str; 2] = ["--source.reader", "wire"];

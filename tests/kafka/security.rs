@@ -1,8 +1,5 @@
 //! TLS and SASL on a real Apache Kafka, with keys made here: what must pass passes, and what is
 //! refused says why. One broker for all, with a listener for each way.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,10 +8,10 @@ use std::time::Duration;
 use login_pipeline::config::{Sasl, SaslMechanism, Secret, Security, SecurityProtocol, Tls};
 use login_pipeline::generator::{self, GenerateOptions};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
-use support::kafka::KafkaCluster;
-use support::pipeline::PipelineProcess;
-use support::token_endpoint::{Answer, Asked, Signer, TokenEndpoint, unsecured_token};
-use support::topics::{PATIENCE, Topics, drained, ended_in_order};
+use test_support::kafka::KafkaCluster;
+use test_support::pipeline::PipelineProcess;
+use test_support::token_endpoint::{Answer, Asked, Signer, TokenEndpoint, unsecured_token};
+use test_support::topics::{PATIENCE, Topics, drained, ended_in_order};
 use tokio::sync::OnceCell;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;

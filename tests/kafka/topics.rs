@@ -1,14 +1,11 @@
 //! Topics that come late, grow, or are deleted and made anew while the pipeline runs, in every mode,
 //! on a real Apache Kafka.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod support;
 
 use std::time::Duration;
 
-use support::kafka::KafkaCluster;
-use support::pipeline::PipelineProcess;
-use support::topics::{Topics, delete, drained_together, ended_in_order, grow, sum, wait_for_all};
+use test_support::kafka::KafkaCluster;
+use test_support::pipeline::PipelineProcess;
+use test_support::topics::{Topics, delete, drained_together, ended_in_order, grow, sum, wait_for_all};
 use tokio::time::sleep;
 
 const ROUTED: &str = "login_pipeline_routed_records_total";

@@ -1,8 +1,5 @@
 //! Readers at a log that a disk has damaged, and at batches that unpack to much, on a real Apache Kafka
 //! with the real program. One broker for all: it is stopped once, and bits are flipped in its files.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod support;
 
 use std::ops::Range;
 use std::process::Command;
@@ -12,12 +9,12 @@ use kafka_records::batch::{BatchBuilder, Outgoing};
 use login_pipeline::config::Compression;
 use login_pipeline::record::Headers;
 use login_pipeline::worker::unix_ms;
-use support::kafka::KafkaCluster;
-use support::log_files::{self, StoredBatch};
-use support::pipeline::program;
-use support::records::RawRecord;
-use support::topics::{Topics, drained, ended_in_order};
-use support::wire;
+use test_support::kafka::KafkaCluster;
+use test_support::log_files::{self, StoredBatch};
+use test_support::pipeline::program;
+use test_support::records::RawRecord;
+use test_support::topics::{Topics, drained, ended_in_order};
+use test_support::wire;
 use tokio::sync::OnceCell;
 
 /// How many records are in a batch, and how large they are: seven batches make a segment.

@@ -2,7 +2,6 @@
 //!
 //! Tests of deadlines run on tokio's paused clock, which jumps ahead as soon as nothing else can
 //! happen; the others on the real one, so that no deadline passes while bytes are on their way.
-#![allow(clippy::unwrap_used, reason = "clippy does not count a test's helpers as tests")]
 
 mod fuzz;
 mod page;

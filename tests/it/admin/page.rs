@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::{Admin, Answer};
+use super::{Admin, Answer};
 
 const HOSTILE: &str = "<script>alert('1')</script>\"&";
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::{Admin, Answer};
+use super::{Admin, Answer};
 
 #[tokio::test]
 async fn every_page_answers() {

@@ -2,7 +2,6 @@
 //! must be, and what sources mean together.
 
 // Tests all of it, helpers too; clippy.toml's permission reaches only the functions marked so.
-#![allow(clippy::unwrap_used)]
 
 mod loading;
 mod problems;

@@ -8,9 +8,9 @@ use kafka_sandbox::Sandbox;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
-use crate::dead::{command, dead, dlq, keys, sandbox, told, write};
-use crate::support::topics::PATIENCE;
-use crate::terminal::Terminal;
+use crate::dlq::terminal::Terminal;
+use test_support::dead_letters::{command, dead, dlq, keys, sandbox, told, write};
+use test_support::topics::PATIENCE;
 
 fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();

@@ -5,8 +5,8 @@ use std::process::Output;
 use kafka_sandbox::{Action, Api, Fault, Sandbox};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::dead::{command, dead, dlq, keys, sandbox, told, write};
-use crate::support::topics::PATIENCE;
+use test_support::dead_letters::{command, dead, dlq, keys, sandbox, told, write};
+use test_support::topics::PATIENCE;
 
 /// Kafka's code.
 const LEADER_NOT_AVAILABLE: i16 = 5;

@@ -9,7 +9,7 @@ use kafka_sandbox::{Action, Api, Fault, NewRecord};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::dead::{PREFIX, command, dead, dlq, keys, sandbox, told, write};
+use test_support::dead_letters::{PREFIX, command, dead, dlq, keys, sandbox, told, write};
 
 fn error(output: &Output, code: i32) -> String {
     assert_eq!(output.status.code(), Some(code), "{output:?}");

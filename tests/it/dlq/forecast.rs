@@ -5,14 +5,7 @@ use std::path::{Path, PathBuf};
 use kafka_sandbox::{NewRecord, Sandbox};
 use tempfile::TempDir;
 
-use crate::dead::{dead, dlq, sandbox, told, write};
-
-/// A login from this address, with this user and locale.
-pub fn login(ip: &str, user: &str, locale: &str) -> String {
-    format!(
-        r#"{{"user_id":"{user}","app_version":"2.3.0","ip":"{ip}","locale":"{locale}","device_id":"d","timestamp":1694479551,"device_type":"iOS"}}"#
-    )
-}
+use test_support::dead_letters::{dead, dlq, login, sandbox, told, write};
 
 /// Rules on what is only there once an event is enriched, and on what privacy leaves of it.
 const RULES: &str = r#"

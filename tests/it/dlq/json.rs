@@ -5,8 +5,8 @@ use std::process::Output;
 use kafka_sandbox::Sandbox;
 use serde_json::Value;
 
-use crate::dead::sandbox;
-use crate::support::pipeline;
+use test_support::dead_letters::sandbox;
+use test_support::pipeline;
 
 async fn check(sandbox: &Sandbox, args: &[&str]) -> Output {
     let mut command = pipeline::command();

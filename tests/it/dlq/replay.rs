@@ -2,7 +2,7 @@
 
 use kafka_sandbox::NewRecord;
 
-use crate::dead::{PREFIX, counts, dead, dlq, keys, sandbox, told, write};
+use test_support::dead_letters::{PREFIX, counts, dead, dlq, keys, sandbox, told, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_writes_what_came_and_goes_on_behind_it() {

@@ -5,8 +5,8 @@ use std::fs;
 use kafka_sandbox::{Action, Api, Fault, NewRecord, Sandbox};
 use serde_json::Value;
 
-use crate::dead::{PREFIX, dead, dlq, told, write};
-use crate::forecast::{Given, configured, letters, login, with_outputs};
+use crate::dlq::forecast::{Given, configured, letters, with_outputs};
+use test_support::dead_letters::{PREFIX, dead, dlq, login, told, write};
 
 /// Where the pipeline writes in these tests.
 const OUT: [&str; 2] = ["--output.topic", "out"];

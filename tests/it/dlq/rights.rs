@@ -2,8 +2,8 @@
 
 use std::process::{Command, Output};
 
-use crate::dead::{dead, dlq, sandbox, write};
-use crate::retry::BRITISH;
+use crate::dlq::retry::BRITISH;
+use test_support::dead_letters::{dead, dlq, sandbox, write};
 
 /// The lines of the audit among what a command said: action, what and result of each.
 fn audited(output: &Output) -> Vec<[String; 3]> {

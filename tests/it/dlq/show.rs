@@ -3,8 +3,8 @@
 use kafka_sandbox::NewRecord;
 use serde_json::Value;
 
-use crate::dead::{PREFIX, dead, dlq, sandbox, told, write};
-use crate::terminal::Terminal;
+use crate::dlq::terminal::Terminal;
+use test_support::dead_letters::{PREFIX, dead, dlq, sandbox, told, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_personal_is_shown_unless_revealed() {

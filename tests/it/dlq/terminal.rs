@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::dead::command;
+use test_support::dead_letters::command;
 
 /// A terminal that nobody sits at: what is written to one end is typed at the other.
 pub struct Terminal {

@@ -7,7 +7,7 @@ use kafka_sandbox::StoredRecord;
 use login_pipeline::generator::BadKind;
 use serde_json::Value;
 
-use crate::support::{DLQ, Dead, Fate, ID, OUTPUT, SOURCE, Sent, World};
+use crate::pipeline::support::{DLQ, Dead, Fate, ID, OUTPUT, SOURCE, Sent, World};
 
 const PREFIX: &str = "__dlq.errors.";
 

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use kafka_sandbox::{Action, Api, Fault};
-use login_pipeline::config::AssignorKind;
+use login_pipeline::config::ReaderKind::{Rskafka, Wire};
+use login_pipeline::config::{AssignorKind, ReaderKind};
+use rstest::rstest;
 use tokio::time::sleep;
 
-use crate::group::grouped;
-use crate::support::{Pipeline, SOURCE, World};
+use crate::pipeline::group::grouped;
+use crate::pipeline::support::{Pipeline, SOURCE, World};
 
 const NODES: usize = 3;
 const MOST: usize = 4;
@@ -23,9 +25,9 @@ struct Chaos {
 }
 
 impl Chaos {
-    async fn new(seed: u64) -> Self {
+    async fn new(reader: ReaderKind, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let mut world = grouped(World::with_nodes(NODES, 4).await);
+        let mut world = grouped(World::with_nodes(reader, NODES, 4).await);
         let assignors = [AssignorKind::CooperativeSticky, AssignorKind::Range, AssignorKind::RoundRobin];
         world.config.group.assignors = vec![assignors[rng.usize(..assignors.len())]];
         Self { world, running: BTreeMap::new(), last: 0, rng }
@@ -125,8 +127,8 @@ impl Chaos {
     }
 }
 
-async fn chaos(seed: u64) {
-    let mut chaos = Chaos::new(seed).await;
+async fn chaos(reader: ReaderKind, seed: u64) {
+    let mut chaos = Chaos::new(reader, seed).await;
     chaos.start().await;
     chaos.start().await;
     let mut told = Vec::new();
@@ -152,12 +154,13 @@ async fn chaos(seed: u64) {
     chaos.world.finish(last).await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn whatever_happens_nothing_is_lost() {
+async fn whatever_happens_nothing_is_lost(#[values(Rskafka, Wire)] reader: ReaderKind) {
     if let Ok(seed) = std::env::var("CHAOS_SEED") {
-        return chaos(seed.parse().unwrap()).await;
+        return chaos(reader, seed.parse().unwrap()).await;
     }
     for _ in 0..2 {
-        chaos(fastrand::u64(..)).await;
+        chaos(reader, fastrand::u64(..)).await;
     }
 }

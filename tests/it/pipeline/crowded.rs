@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
+use login_pipeline::config::ReaderKind;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use test_support::crowd::{Crowd, probe};
 use tokio::task::spawn_blocking;
 
-use crate::crowd::{Crowd, probe};
-use crate::support::World;
+use crate::pipeline::support::World;
 
 /// As a kubelet does it, which gives up after several.
 async fn is_answered(address: SocketAddr, path: &'static str) -> bool {
@@ -20,7 +21,7 @@ async fn a_crowd_at_the_admin_port_holds_up_neither_records_nor_probes() {
     files.current = files.maximum;
     setrlimit(Resource::Nofile, files).unwrap();
 
-    let world = World::new(2).await;
+    let world = World::new(ReaderKind::Rskafka, 2).await;
     world.fill(200);
     let pipeline = world.start_alone("crowded").await;
     pipeline.until_ready().await;

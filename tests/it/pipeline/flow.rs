@@ -6,18 +6,22 @@ use std::time::Duration;
 use kafka_client::{Cluster, Options};
 use kafka_records::batch::{BatchBuilder, Outgoing};
 use kafka_sandbox::{Api, NewRecord};
+use login_pipeline::config::ReaderKind::{Rskafka, Wire};
 use login_pipeline::config::{
-    AssignmentMode, Compression, Condition, CreateTopics, Kafka, Partitioner, RouteAction, RouteRule, StartAt, Test,
+    AssignmentMode, Compression, Condition, CreateTopics, Kafka, Partitioner, ReaderKind, RouteAction, RouteRule,
+    StartAt, Test,
 };
 use login_pipeline::record::Headers;
+use rstest::rstest;
 
-use crate::support::{DLQ, Fate, GOOD, OUTPUT, SOURCE, Sent, World, dead};
+use crate::pipeline::support::{DLQ, Fate, GOOD, OUTPUT, SOURCE, Sent, World, dead};
 
 const ABROAD: &str = "user-login-abroad";
 
+#[rstest]
 #[tokio::test]
-async fn good_and_bad_records_of_all_partitions_arrive_once() {
-    let world = World::new(6).await;
+async fn good_and_bad_records_of_all_partitions_arrive_once(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 6).await;
     world.fill(200);
     let pipeline = world.start().await;
     world.until_done(&pipeline).await;
@@ -35,9 +39,10 @@ async fn good_and_bad_records_of_all_partitions_arrive_once() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn fewer_output_partitions_than_source_partitions() {
-    let world = World::without_topics(1).await;
+async fn fewer_output_partitions_than_source_partitions(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::without_topics(reader, 1).await;
     for (topic, partitions) in [(SOURCE, 5), (OUTPUT, 2), (DLQ, 1)] {
         world.sandbox.create_topic(topic, partitions).unwrap();
     }
@@ -45,9 +50,10 @@ async fn fewer_output_partitions_than_source_partitions() {
     world.run_and_audit().await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn keyed_records_of_one_key_stay_in_one_partition() {
-    let mut world = World::new(3).await;
+async fn keyed_records_of_one_key_stay_in_one_partition(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 3).await;
     world.config.output.partitioner = Partitioner::Key;
     world.fill(100);
     // Kafka's own test has the hash of this key: 479470107.
@@ -67,9 +73,10 @@ async fn keyed_records_of_one_key_stay_in_one_partition() {
     assert_eq!(places[&Some("abc".into())], BTreeSet::from([479_470_107 % 3]));
 }
 
+#[rstest]
 #[tokio::test]
-async fn null_keys_tombstones_and_empty_values() {
-    let world = World::new(1).await;
+async fn null_keys_tombstones_and_empty_values(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 1).await;
     let (mut unkeyed, fate) = world.good();
     unkeyed.key = None;
     let tombstone = || (world.named(Some(b"key".to_vec()), None), dead("validate", "tombstone"));
@@ -79,9 +86,10 @@ async fn null_keys_tombstones_and_empty_values() {
     assert_eq!((audit.good, audit.dead, audit.doubled), (2, 3, 0));
 }
 
+#[rstest]
 #[tokio::test]
-async fn unknown_fields_and_old_enrichment_come_out_right() {
-    let world = World::new(1).await;
+async fn unknown_fields_and_old_enrichment_come_out_right(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 1).await;
     for (rest, fate) in [
         (r#""timestamp":"1694479551","device_type":"iOS""#, GOOD),
         (
@@ -105,9 +113,10 @@ async fn unknown_fields_and_old_enrichment_come_out_right() {
     assert!(written[1].value.as_ref().unwrap().windows(numbers.len()).any(|window| window == numbers));
 }
 
+#[rstest]
 #[tokio::test]
-async fn rules_route_to_a_topic_and_drop_counted() {
-    let mut world = World::new(2).await;
+async fn rules_route_to_a_topic_and_drop_counted(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 2).await;
     world.sandbox.create_topic(ABROAD, 2).unwrap();
     let rule = |locale: &str, action| {
         let when = Condition::field("locale", Test::Equals(locale.to_owned()));
@@ -145,9 +154,10 @@ async fn rules_route_to_a_topic_and_drop_counted() {
     assert_eq!(summary.counted.totals.records_dropped, audit.dropped as u64);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_topic_of_dropped_records_is_stored_to_its_end() {
-    let mut world = World::new(1).await;
+async fn a_topic_of_dropped_records_is_stored_to_its_end(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 1).await;
     let when = Condition::field("ip", Test::Matches(".".to_owned()));
     world.config.route = vec![RouteRule { name: "all".to_owned(), when, action: RouteAction::Drop }];
     let records = (0..50).map(|_| (world.good().0, Fate::Dropped)).collect();
@@ -156,9 +166,10 @@ async fn a_topic_of_dropped_records_is_stored_to_its_end() {
     assert_eq!(world.stored(0), Some(50));
 }
 
+#[rstest]
 #[tokio::test]
-async fn new_partitions_are_found_and_read_from_their_start() {
-    let world = World::new(1).await;
+async fn new_partitions_are_found_and_read_from_their_start(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 1).await;
     world.fill(20);
     let pipeline = world.start().await;
     world.until_done(&pipeline).await;
@@ -169,9 +180,10 @@ async fn new_partitions_are_found_and_read_from_their_start() {
     assert!(world.stored(2).is_some());
 }
 
+#[rstest]
 #[tokio::test]
-async fn missing_topics_are_created_where_the_configuration_says_so() {
-    let mut world = World::without_topics(1).await;
+async fn missing_topics_are_created_where_the_configuration_says_so(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::without_topics(reader, 1).await;
     world.config.topics.create = CreateTopics::Missing;
     world.config.topics.partitions = Some(3);
     let pipeline = world.start().await;
@@ -181,9 +193,10 @@ async fn missing_topics_are_created_where_the_configuration_says_so() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn missing_topics_are_not_created_otherwise() {
-    let world = World::without_topics(1).await;
+async fn missing_topics_are_not_created_otherwise(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::without_topics(reader, 1).await;
     let pipeline = world.start().await;
     pipeline.until("it has asked", || world.sandbox.requests(Api::Metadata) >= 3).await;
     assert!(world.sandbox.topics().is_empty());
@@ -191,9 +204,10 @@ async fn missing_topics_are_not_created_otherwise() {
     pipeline.stop().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn latest_begins_at_the_end_and_keeps_that_place() {
-    let mut world = World::new(1).await;
+async fn latest_begins_at_the_end_and_keeps_that_place(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 1).await;
     world.config.source.start = StartAt::Latest;
     world.fill(40);
     world.forget(|_| true);
@@ -208,9 +222,10 @@ async fn latest_begins_at_the_end_and_keeps_that_place() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn instances_share_the_partitions_by_ordinal() {
-    let mut world = World::new(5).await;
+async fn instances_share_the_partitions_by_ordinal(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 5).await;
     world.fill(40);
     let folders: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
     let mut instances = Vec::new();
@@ -226,9 +241,10 @@ async fn instances_share_the_partitions_by_ordinal() {
     world.audit().assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn only_the_listed_partitions_are_read() {
-    let mut world = World::new(4).await;
+async fn only_the_listed_partitions_are_read(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 4).await;
     world.config.assignment.mode = AssignmentMode::Static { partitions: Some(vec![1, 3]) };
     world.fill(30);
     world.forget(|sent| sent.partition % 2 == 0);
@@ -236,36 +252,40 @@ async fn only_the_listed_partitions_are_read() {
     assert_eq!((world.stored(0), world.stored(2)), (None, None));
 }
 
+#[rstest]
 #[tokio::test]
-async fn many_partitions_share_a_small_budget() {
-    let mut world = World::new(24).await;
+async fn many_partitions_share_a_small_budget(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 24).await;
     world.config.pipeline.max_in_flight_bytes = "16KiB".parse().unwrap();
     world.fill(60);
     world.run_and_audit().await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn every_codec_is_written() {
+async fn every_codec_is_written(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
-        let mut world = World::new(1).await;
+        let mut world = World::new(reader, 1).await;
         world.config.output.compression = codec;
         world.fill(100);
         world.run_and_audit().await.0.assert_once();
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn every_codec_is_read() {
-    let world = World::new(1).await;
+async fn every_codec_is_read(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 1).await;
     for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
         send_compressed(&world, (0..60).map(|_| world.generated()).collect(), codec).await;
     }
     world.run_and_audit().await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_batch_that_decompresses_to_far_more_than_a_fetch_is_read() {
-    let mut world = World::new(1).await;
+async fn a_batch_that_decompresses_to_far_more_than_a_fetch_is_read(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 1).await;
     world.config.pipeline.max_in_flight_bytes = "64KiB".parse().unwrap();
     for codec in [Compression::Zstd, Compression::Gzip] {
         let long = |_| {

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use kafka_client::{Cluster, Options};
 use kafka_sandbox::{Api, Sandbox};
-use login_pipeline::config::{ByteSize, Config};
+use login_pipeline::config::ReaderKind::{Rskafka, Wire};
+use login_pipeline::config::{ByteSize, Config, ReaderKind};
+use rstest::rstest;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{SOURCE, World};
+use crate::pipeline::support::{SOURCE, World};
 
 /// Longer than any test waits for anything.
 const NEVER: Duration = Duration::from_secs(600);
@@ -39,9 +41,10 @@ async fn a_sandbox() -> (Sandbox, Config) {
     (sandbox, config)
 }
 
+#[rstest]
 #[tokio::test]
-async fn brokers_that_hang_first_in_kafka_brokers_hold_up_nothing() {
-    let mut world = World::new(2).await;
+async fn brokers_that_hang_first_in_kafka_brokers_hold_up_nothing(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 2).await;
     world.fill(20);
     let (first, second) = (hung().await, hung().await);
     world.config.kafka.brokers.insert(0, second.1);
@@ -99,9 +102,12 @@ async fn a_connection_that_was_idle_is_opened_anew_before_it_is_needed_and_once_
     assert_eq!(opened(), before + 1);
 }
 
+#[rstest]
 #[tokio::test]
-async fn connections_that_are_idle_again_and_again_lose_and_double_nothing() {
-    let mut world = World::new(2).await;
+async fn connections_that_are_idle_again_and_again_lose_and_double_nothing(
+    #[values(Rskafka, Wire)] reader: ReaderKind,
+) {
+    let mut world = World::new(reader, 2).await;
     world.config.kafka.connections_max_idle = Duration::from_millis(50);
     let pipeline = world.start().await;
     for _ in 0..4 {
@@ -113,9 +119,12 @@ async fn connections_that_are_idle_again_and_again_lose_and_double_nothing() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_cluster_of_more_topics_than_a_frame_holds_is_read_or_the_key_is_named() {
-    let mut world = World::new(1).await;
+async fn a_cluster_of_more_topics_than_a_frame_holds_is_read_or_the_key_is_named(
+    #[values(Rskafka, Wire)] reader: ReaderKind,
+) {
+    let mut world = World::new(reader, 1).await;
     world.fill(20);
     for number in 0..400 {
         world.sandbox.create_topic(&format!("{number:0>240}"), 1).unwrap();

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use kafka_sandbox::{Action, Api, Fault};
 use login_pipeline::app::AppError;
-use login_pipeline::config::{AssignmentMode, AssignorKind, OffsetStoreKind};
+use login_pipeline::config::ReaderKind::{Rskafka, Wire};
+use login_pipeline::config::{AssignmentMode, AssignorKind, OffsetStoreKind, ReaderKind};
+use rstest::rstest;
 use tokio::time::sleep;
 
-use crate::support::{Pipeline, SOURCE, World};
+use crate::pipeline::support::{Pipeline, SOURCE, World};
 
 const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 const NOT_COORDINATOR: i16 = 16;
@@ -19,8 +21,8 @@ const REBALANCE_IN_PROGRESS: i16 = 27;
 const SESSION: Duration = Duration::from_secs(1);
 
 /// A world whose pipelines form a group.
-async fn world(nodes: usize, partitions: i32) -> World {
-    grouped(World::with_nodes(nodes, partitions).await)
+async fn world(reader: ReaderKind, nodes: usize, partitions: i32) -> World {
+    grouped(World::with_nodes(reader, nodes, partitions).await)
 }
 
 pub fn grouped(mut world: World) -> World {
@@ -44,10 +46,11 @@ async fn until_shared(pipelines: &[&Pipeline], shares: &[usize]) {
     pipelines[0].until(&format!("shares of {shares:?}"), shared).await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn two_share_and_one_takes_over_when_the_other_leaves() {
+async fn two_share_and_one_takes_over_when_the_other_leaves(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for assignor in [AssignorKind::CooperativeSticky, AssignorKind::Range] {
-        let mut world = world(1, 4).await;
+        let mut world = world(reader, 1, 4).await;
         world.config.group.assignors = vec![assignor];
         let first = world.start_alone("first").await;
         world.fill(40);
@@ -65,9 +68,10 @@ async fn two_share_and_one_takes_over_when_the_other_leaves() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_page_names_the_other_members_while_somebody_looks() {
-    let world = world(1, 4).await;
+async fn the_page_names_the_other_members_while_somebody_looks(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = world(reader, 1, 4).await;
     let first = world.start_alone("first").await;
     let second = world.start_alone("second").await;
     until_shared(&[&first, &second], &[2, 2]).await;
@@ -89,9 +93,10 @@ async fn the_page_names_the_other_members_while_somebody_looks() {
     first.stop().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn one_that_is_killed_is_replaced_after_its_session() {
-    let world = world(1, 4).await;
+async fn one_that_is_killed_is_replaced_after_its_session(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = world(reader, 1, 4).await;
     let first = world.start_alone("first").await;
     let second = world.start_alone("second").await;
     until_shared(&[&first, &second], &[2, 2]).await;
@@ -105,9 +110,10 @@ async fn one_that_is_killed_is_replaced_after_its_session() {
     world.finish(first).await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_one_that_leads_is_killed() {
-    let world = world(1, 3).await;
+async fn the_one_that_leads_is_killed(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = world(reader, 1, 3).await;
     let first = world.start_alone("first").await;
     until_shared(&[&first], &[3]).await;
     let second = world.start_alone("second").await;
@@ -121,8 +127,9 @@ async fn the_one_that_leads_is_killed() {
     world.finish(second).await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn commits_with_every_kind_of_answer_lose_and_double_nothing() {
+async fn commits_with_every_kind_of_answer_lose_and_double_nothing(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for action in [
         Action::Error(REBALANCE_IN_PROGRESS),
         Action::Error(COORDINATOR_LOAD_IN_PROGRESS),
@@ -135,7 +142,7 @@ async fn commits_with_every_kind_of_answer_lose_and_double_nothing() {
         Action::Silence,
         Action::SilenceAfter,
     ] {
-        let world = world(1, 2).await;
+        let world = world(reader, 1, 2).await;
         let fault = world.sandbox.fault(Fault::on(Api::OffsetCommit).skip(2).times(3), action.clone());
         let pipeline = world.start_alone("one").await;
         // In pieces, so that there are commits enough.
@@ -147,8 +154,9 @@ async fn commits_with_every_kind_of_answer_lose_and_double_nothing() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn every_request_of_a_membership_may_fail() {
+async fn every_request_of_a_membership_may_fail(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for action in [
         Action::Error(COORDINATOR_LOAD_IN_PROGRESS),
         Action::Error(NOT_COORDINATOR),
@@ -156,7 +164,7 @@ async fn every_request_of_a_membership_may_fail() {
         Action::DisconnectAfter,
         Action::Silence,
     ] {
-        let world = world(1, 4).await;
+        let world = world(reader, 1, 4).await;
         let first = world.start_alone("first").await;
         until_shared(&[&first], &[4]).await;
         for api in [Api::FindCoordinator, Api::OffsetFetch, Api::JoinGroup, Api::SyncGroup, Api::Heartbeat] {
@@ -172,9 +180,10 @@ async fn every_request_of_a_membership_may_fail() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn one_that_is_expelled_drops_its_partitions_and_joins_again() {
-    let world = world(1, 4).await;
+async fn one_that_is_expelled_drops_its_partitions_and_joins_again(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = world(reader, 1, 4).await;
     let pipeline = world.start_alone("one").await;
     until_shared(&[&pipeline], &[4]).await;
     world.fill(50);
@@ -187,9 +196,10 @@ async fn one_that_is_expelled_drops_its_partitions_and_joins_again() {
     world.finish(pipeline).await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn one_that_falls_silent_gives_up_before_another_takes_over() {
-    let world = world(1, 4).await;
+async fn one_that_falls_silent_gives_up_before_another_takes_over(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = world(reader, 1, 4).await;
     let first = world.start_alone("first").await;
     let second = world.start_alone("second").await;
     until_shared(&[&first, &second], &[2, 2]).await;
@@ -217,9 +227,10 @@ async fn one_that_falls_silent_gives_up_before_another_takes_over() {
     world.finish(first).await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn heartbeats_without_answers_end_the_lease_and_not_the_pipeline() {
-    let world = world(1, 2).await;
+async fn heartbeats_without_answers_end_the_lease_and_not_the_pipeline(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = world(reader, 1, 2).await;
     let pipeline = world.start_alone("one").await;
     until_shared(&[&pipeline], &[2]).await;
     let silence = world.sandbox.fault(Fault::on(Api::Heartbeat).forever(), Action::Silence);
@@ -230,9 +241,10 @@ async fn heartbeats_without_answers_end_the_lease_and_not_the_pipeline() {
     world.finish(pipeline).await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_coordinator_that_moves_or_loads_is_followed() {
-    let world = world(3, 4).await;
+async fn a_coordinator_that_moves_or_loads_is_followed(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = world(reader, 3, 4).await;
     let group = world.config.group.id.clone();
     let first = world.start_alone("first").await;
     let second = world.start_alone("second").await;
@@ -254,9 +266,10 @@ async fn a_coordinator_that_moves_or_loads_is_followed() {
     world.finish(first).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_coordinator_that_crashes_is_waited_for() {
-    let world = world(2, 4).await;
+async fn a_coordinator_that_crashes_is_waited_for(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = world(reader, 2, 4).await;
     let group = world.config.group.id.clone();
     world.sandbox.move_coordinator(&group, 2).unwrap();
     let first = world.start_alone("first").await;
@@ -273,9 +286,10 @@ async fn a_coordinator_that_crashes_is_waited_for() {
     world.finish(first).await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_second_of_the_same_instance_id_ends_the_first() {
-    let mut world = world(1, 2).await;
+async fn a_second_of_the_same_instance_id_ends_the_first(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = world(reader, 1, 2).await;
     world.config.group.instance_id = Some("pod-0".to_owned());
     let first = world.start_alone("first").await;
     until_shared(&[&first], &[2]).await;
@@ -288,9 +302,10 @@ async fn a_second_of_the_same_instance_id_ends_the_first() {
     world.finish(second).await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_static_member_comes_back_to_what_it_had() {
-    let mut world = world(1, 4).await;
+async fn a_static_member_comes_back_to_what_it_had(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = world(reader, 1, 4).await;
     world.config.group.instance_id = Some("pod-0".to_owned());
     world.config.group.session_timeout = Duration::from_secs(20);
     let first = world.start_alone("first").await;
@@ -312,9 +327,10 @@ async fn a_static_member_comes_back_to_what_it_had() {
     world.audit().assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn offsets_in_a_group_without_members_serve_a_static_assignment() {
-    let mut world = World::new(2).await;
+async fn offsets_in_a_group_without_members_serve_a_static_assignment(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 2).await;
     world.config.offsets.store = OffsetStoreKind::Group;
     for code in [COORDINATOR_LOAD_IN_PROGRESS, NOT_COORDINATOR] {
         world.sandbox.fault(Fault::on(Api::OffsetFetch), Action::Error(code));
@@ -333,9 +349,10 @@ async fn offsets_in_a_group_without_members_serve_a_static_assignment() {
     assert_eq!(world.sandbox.requests(Api::JoinGroup), 0);
 }
 
+#[rstest]
 #[tokio::test]
-async fn two_static_instances_with_one_groups_store_say_so() {
-    let mut world = World::new(2).await;
+async fn two_static_instances_with_one_groups_store_say_so(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 2).await;
     world.config.offsets.store = OffsetStoreKind::Group;
     let first = world.start_alone("first").await;
     world.fill(20);

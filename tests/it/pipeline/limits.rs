@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use login_pipeline::app::AppError;
-use login_pipeline::config::{OnLimit, Ratio};
+use login_pipeline::config::ReaderKind::{Rskafka, Wire};
+use login_pipeline::config::{OnLimit, Ratio, ReaderKind};
+use rstest::rstest;
 
-use crate::support::{DLQ, Pipeline, World, dead};
+use crate::pipeline::support::{DLQ, Pipeline, World, dead};
 
 /// Appends so many records that nobody can read, in one batch, which fills a fetch.
 fn append_garbage(world: &World, partition: i32, count: usize) -> i64 {
@@ -22,8 +24,8 @@ fn dead_letters(world: &World, partition: i32) -> i64 {
 }
 
 /// Two partitions, and at most ten dead letters in a row.
-async fn world() -> World {
-    let mut world = World::new(2).await;
+async fn world(reader: ReaderKind) -> World {
+    let mut world = World::new(reader, 2).await;
     world.config.dead_letter.limits.max_consecutive = Some(10);
     // A fetch brings one batch.
     world.config.source.max_fetch_bytes = "1KiB".parse().unwrap();
@@ -35,9 +37,10 @@ async fn resume(pipeline: &Pipeline, token: &str, path: &str) -> String {
     pipeline.ask(&lines).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_partition_past_its_limit_waits_while_others_go_on() {
-    let world = world().await;
+async fn a_partition_past_its_limit_waits_while_others_go_on(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = world(reader).await;
     append_good(&world, 0, 30);
     let bad = append_garbage(&world, 0, 30);
     append_good(&world, 0, 30);
@@ -65,9 +68,10 @@ async fn a_partition_past_its_limit_waits_while_others_go_on() {
     mended.run_and_audit().await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_operators_word_lets_the_batch_through() {
-    let mut world = world().await;
+async fn an_operators_word_lets_the_batch_through(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = world(reader).await;
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "open-sesame-open").unwrap();
     world.config.admin.token_file = Some(token.path().to_owned());
@@ -97,9 +101,10 @@ async fn an_operators_word_lets_the_batch_through() {
     assert_eq!(counted.total, 80, "what waited is counted once");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_share_past_its_limit_ends_the_program_where_that_is_asked_for() {
-    let mut world = world().await;
+async fn a_share_past_its_limit_ends_the_program_where_that_is_asked_for(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = world(reader).await;
     let limits = &mut world.config.dead_letter.limits;
     (limits.max_consecutive, limits.max_ratio) = (None, Ratio::new(0.2));
     (limits.min_records, limits.window, limits.on_limit) = (50, Duration::from_secs(60), OnLimit::Stop);

@@ -2,18 +2,20 @@
 //! something.
 
 use kafka_sandbox::{Action, Api, Fault, NewBatch, NewRecord};
+use login_pipeline::config::ReaderKind::{Rskafka, Wire};
 use login_pipeline::config::{Isolation, OutOfRange, ReaderKind};
+use rstest::rstest;
 
-use crate::READER;
-use crate::support::{DLQ, Dead, Fate, OUTPUT, Pipeline, SOURCE, Sent, World, dead};
+use crate::pipeline::support::{DLQ, Dead, Fate, OUTPUT, Pipeline, SOURCE, Sent, World, dead};
 
-async fn one_partition() -> World {
-    World::new(1).await
+async fn one_partition(reader: ReaderKind) -> World {
+    World::new(reader, 1).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn holes_are_stepped_over() {
-    let world = one_partition().await;
+async fn holes_are_stepped_over(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = one_partition(reader).await;
     world.sandbox.append_hole(SOURCE, 0, 1000).unwrap();
     world.send(0, 20);
     world.sandbox.append_hole(SOURCE, 0, 7).unwrap();
@@ -26,9 +28,10 @@ async fn holes_are_stepped_over() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_batch_that_compaction_emptied_is_stepped_over() {
-    let world = one_partition().await;
+async fn a_batch_that_compaction_emptied_is_stepped_over(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = one_partition(reader).await;
     world.send(0, 5);
     world.sandbox.append_batch(SOURCE, 0, &NewBatch::new(Vec::new()).last_offset_delta(9)).unwrap();
     let pipeline = world.start().await;
@@ -37,9 +40,10 @@ async fn a_batch_that_compaction_emptied_is_stepped_over() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn control_batches_between_records() {
-    let world = one_partition().await;
+async fn control_batches_between_records(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = one_partition(reader).await;
     world.send(0, 10);
     let pipeline = world.start().await;
     // The first fetch goes by the wire in any case.
@@ -55,14 +59,15 @@ async fn control_batches_between_records() {
     world.until_done(&pipeline).await;
     pipeline.until("the last marker is passed", || world.stored(0) == world.sandbox.end_offset(SOURCE, 0).ok()).await;
     let undecodable = pipeline.metric("login_pipeline_source_undecodable_stretches_total", "");
-    assert_eq!(undecodable > 0, READER == ReaderKind::Rskafka, "only rskafka has its trouble");
+    assert_eq!(undecodable > 0, reader == ReaderKind::Rskafka, "only rskafka has its trouble");
     world.send(0, 10);
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn markers_of_aborted_transactions_are_stepped_over() {
-    let world = one_partition().await;
+async fn markers_of_aborted_transactions_are_stepped_over(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = one_partition(reader).await;
     for producer in 1..10 {
         // Their records are delivered: nobody asks for what is committed only.
         let records = (0..2).map(|_| world.good()).collect();
@@ -73,9 +78,10 @@ async fn markers_of_aborted_transactions_are_stepped_over() {
     world.run_and_audit().await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_topic_of_nothing_but_markers_is_read_to_its_end() {
-    let world = one_partition().await;
+async fn a_topic_of_nothing_but_markers_is_read_to_its_end(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = one_partition(reader).await;
     for producer in 0..200 {
         world.sandbox.append_control_batch(SOURCE, 0, producer, producer % 2 == 0).unwrap();
     }
@@ -89,10 +95,11 @@ async fn a_topic_of_nothing_but_markers_is_read_to_its_end() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_open_transaction_holds_back_what_follows() {
-    let mut world = one_partition().await;
-    if READER == ReaderKind::Wire {
+async fn an_open_transaction_holds_back_what_follows(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = one_partition(reader).await;
+    if reader == ReaderKind::Wire {
         world.config.source.isolation = Isolation::ReadCommitted;
     }
     world.send(0, 10);
@@ -106,9 +113,10 @@ async fn an_open_transaction_holds_back_what_follows() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_null_header_is_read_with_its_neighbours_and_written_on() {
-    let world = one_partition().await;
+async fn a_null_header_is_read_with_its_neighbours_and_written_on(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = one_partition(reader).await;
     let nulled = |(record, fate): (NewRecord, Fate)| (record.header("nothing", None).header("trace", Some(b"2")), fate);
     for _ in 0..5 {
         let records = vec![world.good(), nulled(world.good()), world.good(), nulled(world.generated())];
@@ -119,9 +127,10 @@ async fn a_null_header_is_read_with_its_neighbours_and_written_on() {
     world.run_and_audit().await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_dead_letter_that_goes_round_again_has_its_headers_replaced() {
-    let world = one_partition().await;
+async fn a_dead_letter_that_goes_round_again_has_its_headers_replaced(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = one_partition(reader).await;
     let (record, fate) = (world.named(None, Some(b"bad".to_vec())), dead("validate", "malformed_json"));
     let record = record.header("__dlq.errors.offset", Some(b"7")).header("__dlq.errors.other", None);
     world.append(0, vec![(record, fate)]);
@@ -144,9 +153,12 @@ fn append_corrupt(world: &World, records: usize) -> i64 {
     base
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_stored_corrupt_batch_becomes_a_dead_letter_and_its_neighbours_arrive() {
-    let world = one_partition().await;
+async fn a_stored_corrupt_batch_becomes_a_dead_letter_and_its_neighbours_arrive(
+    #[values(Rskafka, Wire)] reader: ReaderKind,
+) {
+    let world = one_partition(reader).await;
     world.send(0, 30);
     append_corrupt(&world, 5);
     world.send(0, 30);
@@ -158,9 +170,10 @@ async fn a_stored_corrupt_batch_becomes_a_dead_letter_and_its_neighbours_arrive(
     assert_eq!(world.stored(0), world.sandbox.end_offset(SOURCE, 0).ok());
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_corrupt_batch_at_the_end_of_the_log_holds_nothing_up() {
-    let world = one_partition().await;
+async fn a_corrupt_batch_at_the_end_of_the_log_holds_nothing_up(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = one_partition(reader).await;
     world.send(0, 30);
     append_corrupt(&world, 5);
     let pipeline = world.start().await;
@@ -173,9 +186,10 @@ async fn a_corrupt_batch_at_the_end_of_the_log_holds_nothing_up() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_corrupt_batch_before_markers_and_a_hole() {
-    let world = one_partition().await;
+async fn a_corrupt_batch_before_markers_and_a_hole(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = one_partition(reader).await;
     append_corrupt(&world, 5);
     world.sandbox.append_control_batch(SOURCE, 0, 7, true).unwrap();
     append_corrupt(&world, 2);
@@ -184,9 +198,10 @@ async fn a_corrupt_batch_before_markers_and_a_hole() {
     world.run_and_audit().await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn corruption_on_the_way_makes_no_dead_letter() {
-    let world = one_partition().await;
+async fn corruption_on_the_way_makes_no_dead_letter(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = one_partition(reader).await;
     let pipeline = world.start().await;
     for round in 0..4 {
         let corrupt = world.sandbox.fault(Fault::on(Api::Fetch).topic(SOURCE).skip(round % 2), Action::CorruptRecords);
@@ -200,9 +215,10 @@ async fn corruption_on_the_way_makes_no_dead_letter() {
     assert_eq!((audit.good, audit.dead, audit.doubled), (160, 0, 0));
 }
 
+#[rstest]
 #[tokio::test]
-async fn corruption_of_two_fetches_in_a_row_makes_no_dead_letter() {
-    let world = one_partition().await;
+async fn corruption_of_two_fetches_in_a_row_makes_no_dead_letter(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = one_partition(reader).await;
     let corrupt = world.sandbox.fault(Fault::on(Api::Fetch).times(2), Action::CorruptRecords);
     world.append(0, (0..20).map(|_| world.good()).collect());
     let (audit, _) = world.run_and_audit().await;
@@ -210,8 +226,8 @@ async fn corruption_of_two_fetches_in_a_row_makes_no_dead_letter() {
 }
 
 /// Delivers 30 records, stops, lets retention take 20 more, of which `kept` are left to read.
-async fn out_of_range(policy: OutOfRange) -> World {
-    let mut world = one_partition().await;
+async fn out_of_range(reader: ReaderKind, policy: OutOfRange) -> World {
+    let mut world = one_partition(reader).await;
     world.config.source.on_offset_out_of_range = policy;
     world.send(0, 30);
     world.run_and_audit().await.0.assert_once();
@@ -225,18 +241,20 @@ fn expired(pipeline: &Pipeline) -> u64 {
     pipeline.metric("login_pipeline_source_records_expired_total", "")
 }
 
+#[rstest]
 #[tokio::test]
-async fn earliest_goes_on_at_what_retention_left_and_counts_the_rest() {
-    let world = out_of_range(OutOfRange::Earliest).await;
+async fn earliest_goes_on_at_what_retention_left_and_counts_the_rest(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = out_of_range(reader, OutOfRange::Earliest).await;
     let pipeline = world.start().await;
     world.until_done(&pipeline).await;
     assert_eq!(expired(&pipeline), 20);
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn latest_goes_on_at_the_end_and_keeps_that_place() {
-    let world = out_of_range(OutOfRange::Latest).await;
+async fn latest_goes_on_at_the_end_and_keeps_that_place(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = out_of_range(reader, OutOfRange::Latest).await;
     world.forget(|sent| (50..70).contains(&sent.offset));
     let pipeline = world.start().await;
     pipeline.until("where it goes on is stored", || world.stored(0) == Some(70)).await;
@@ -247,9 +265,10 @@ async fn latest_goes_on_at_the_end_and_keeps_that_place() {
     world.run_and_audit().await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn fail_waits_and_says_so_until_someone_decides() {
-    let mut world = out_of_range(OutOfRange::Fail).await;
+async fn fail_waits_and_says_so_until_someone_decides(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = out_of_range(reader, OutOfRange::Fail).await;
     let pipeline = world.start().await;
     pipeline.until_unready("source.on_offset_out_of_range").await;
     assert_eq!((world.stored(0), world.missing()), (Some(30), 20), "nothing is passed over");
@@ -259,9 +278,10 @@ async fn fail_waits_and_says_so_until_someone_decides() {
     world.run_and_audit().await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn retention_overtakes_a_pipeline_that_runs() {
-    let world = one_partition().await;
+async fn retention_overtakes_a_pipeline_that_runs(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = one_partition(reader).await;
     world.send(0, 10);
     let pipeline = world.start().await;
     world.until_done(&pipeline).await;
@@ -276,9 +296,10 @@ async fn retention_overtakes_a_pipeline_that_runs() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_topic_made_anew_is_read_from_its_start() {
-    let world = one_partition().await;
+async fn a_topic_made_anew_is_read_from_its_start(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = one_partition(reader).await;
     world.send(0, 50);
     let pipeline = world.start().await;
     world.until_done(&pipeline).await;
@@ -292,9 +313,10 @@ async fn a_topic_made_anew_is_read_from_its_start() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_topic_made_anew_while_nothing_runs_is_read_from_its_start() {
-    let world = one_partition().await;
+async fn a_topic_made_anew_while_nothing_runs_is_read_from_its_start(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = one_partition(reader).await;
     world.send(0, 50);
     world.run_and_audit().await.0.assert_once();
     world.sandbox.delete_topic(SOURCE).unwrap();

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use kafka_client::Error;
 use kafka_client::{Cluster, Options, Produced};
 use kafka_sandbox::{Action, Api, Fault, NewBatch, NewRecord, Sandbox};
-use login_pipeline::config::{Config, Kafka, OffsetStoreKind};
+use login_pipeline::config::{Config, Kafka, OffsetStoreKind, ReaderKind};
 use login_pipeline::tenure::{Lease, Tenure};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::group::grouped;
-use crate::support::{OUTPUT, World};
+use crate::pipeline::group::grouped;
+use crate::pipeline::support::{OUTPUT, World};
 
 const TOPIC: &str = "out";
 const SECOND: Duration = Duration::from_secs(1);
@@ -111,7 +111,7 @@ async fn a_broker_that_pauses_gets_one_request_at_a_time() {
 #[tokio::test]
 async fn a_throttled_member_doubles_nothing_of_what_was_taken_from_it() {
     const PAUSE: i32 = 3_000;
-    let world = grouped(World::with_nodes(1, 8).await);
+    let world = grouped(World::with_nodes(ReaderKind::Rskafka, 1, 8).await);
     let first = world.start_alone("first").await;
     first.until("all", || first.owned().len() == 8).await;
     world.fill(10);
@@ -147,7 +147,7 @@ async fn a_throttled_member_doubles_nothing_of_what_was_taken_from_it() {
 async fn who_began_at_an_old_offset_stores_nothing_and_begins_anew() {
     const NOT_COORDINATOR: i16 = 16;
     const NOT_ENOUGH_REPLICAS: i16 = 19;
-    let mut world = World::new(1).await;
+    let mut world = World::new(ReaderKind::Rskafka, 1).await;
     world.config.offsets.store = OffsetStoreKind::Group;
     world.send(0, 20);
     let first = world.start().await;

@@ -1,9 +1,12 @@
 //! A record pays for itself alone: whatever is odd about one of them, its neighbours come out.
 
 use kafka_sandbox::{Action, Api, Fault, NewRecord, StoredRecord, TopicConfig};
+use login_pipeline::config::ReaderKind;
+use login_pipeline::config::ReaderKind::{Rskafka, Wire};
 use login_pipeline::worker::unix_ms;
+use rstest::rstest;
 
-use crate::support::{DLQ, Dead, Fate, GOOD, OUTPUT, SOURCE, World, dead};
+use crate::pipeline::support::{DLQ, Dead, Fate, GOOD, OUTPUT, SOURCE, World, dead};
 
 const HOUR_MS: i64 = 3_600_000;
 const CORRUPT_MESSAGE: i16 = 2;
@@ -14,9 +17,10 @@ fn with_latin_1_name(record: NewRecord) -> NewRecord {
 }
 
 /// rskafka fails the whole fetch on such a name, and our own reader took the whole batch for damaged.
+#[rstest]
 #[tokio::test]
-async fn a_header_name_that_is_not_utf_8_goes_through_as_it_is() {
-    let world = World::new(1).await;
+async fn a_header_name_that_is_not_utf_8_goes_through_as_it_is(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 1).await;
     let mut batch: Vec<_> = (0..500).map(|_| world.good()).collect();
     batch[250].0 = with_latin_1_name(batch[250].0.clone());
     let bad = with_latin_1_name(world.named(Some(b"key".to_vec()), Some(b"bad".to_vec())));
@@ -29,8 +33,8 @@ async fn a_header_name_that_is_not_utf_8_goes_through_as_it_is() {
 }
 
 /// Topics of one partition; the output and the dead-letter topic with these settings.
-async fn world(output: TopicConfig, dead_letter: TopicConfig) -> World {
-    let world = World::without_topics(1).await;
+async fn world(reader: ReaderKind, output: TopicConfig, dead_letter: TopicConfig) -> World {
+    let world = World::without_topics(reader, 1).await;
     world.sandbox.create_topic(SOURCE, 1).unwrap();
     world.sandbox.create_topic_with(OUTPUT, output).unwrap();
     world.sandbox.create_topic_with(DLQ, dead_letter).unwrap();
@@ -64,9 +68,10 @@ fn assert_all_say(world: &World, words: &[&str]) {
 
 /// The output refused it, the dead-letter topic refused its dead letter for the same reason, and the partition
 /// stood still until somebody came.
+#[rstest]
 #[tokio::test]
-async fn a_record_dated_ahead_costs_itself_alone() {
-    let world = world(an_hour_ahead(), an_hour_ahead()).await;
+async fn a_record_dated_ahead_costs_itself_alone(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = world(reader, an_hour_ahead(), an_hour_ahead()).await;
     let refused = || dead("produce", "refused_by_topic");
     let mut batch: Vec<_> = (0..500).map(|_| world.good()).collect();
     for (at, hours) in [(7, 2), (250, 3), (499, 100_000)] {
@@ -85,10 +90,11 @@ async fn a_record_dated_ahead_costs_itself_alone() {
 }
 
 /// A topic that keeps a day threw the dead letters of older records away within seconds.
+#[rstest]
 #[tokio::test]
-async fn the_dead_letter_of_an_old_record_bears_the_time_of_now() {
+async fn the_dead_letter_of_an_old_record_bears_the_time_of_now(#[values(Rskafka, Wire)] reader: ReaderKind) {
     let recent = TopicConfig { timestamp_before_max_ms: Some(HOUR_MS), ..TopicConfig::new(1) };
-    let world = world(TopicConfig::new(1), recent).await;
+    let world = world(reader, TopicConfig::new(1), recent).await;
     world.send(0, 100);
     let (audit, _) = world.run_and_audit().await;
     audit.assert_once();
@@ -96,10 +102,11 @@ async fn the_dead_letter_of_an_old_record_bears_the_time_of_now() {
 }
 
 /// Not even the time of now: a clock is wrong, or the limits are odd.
+#[rstest]
 #[tokio::test]
-async fn a_dead_letter_topic_that_refuses_the_time_of_now_is_named() {
+async fn a_dead_letter_topic_that_refuses_the_time_of_now_is_named(#[values(Rskafka, Wire)] reader: ReaderKind) {
     let none = TopicConfig { timestamp_after_max_ms: Some(-HOUR_MS), ..TopicConfig::new(1) };
-    let world = world(TopicConfig::new(1), none).await;
+    let world = world(reader, TopicConfig::new(1), none).await;
     world.append(0, vec![world.good(), (world.named(None, Some(b"bad".to_vec())), dead("validate", "malformed_json"))]);
     let pipeline = world.start().await;
     pipeline.until_unready("message.timestamp.after.max.ms").await;
@@ -109,9 +116,12 @@ async fn a_dead_letter_topic_that_refuses_the_time_of_now_is_named() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_record_without_a_key_for_a_compacted_output_is_a_dead_letter_that_says_so() {
-    let world = world(compacted(), TopicConfig::new(1)).await;
+async fn a_record_without_a_key_for_a_compacted_output_is_a_dead_letter_that_says_so(
+    #[values(Rskafka, Wire)] reader: ReaderKind,
+) {
+    let world = world(reader, compacted(), TopicConfig::new(1)).await;
     let mut batch: Vec<_> = (0..100).map(|_| world.good()).collect();
     batch[50] = (without_a_key(&world, true), dead("produce", "refused_by_topic"));
     batch.retain(|(record, fate)| record.key.is_some() || *fate != GOOD);
@@ -121,9 +131,10 @@ async fn a_record_without_a_key_for_a_compacted_output_is_a_dead_letter_that_say
 }
 
 /// It held the partition for good.
+#[rstest]
 #[tokio::test]
-async fn a_compacted_dead_letter_topic_takes_dead_letters_without_a_key() {
-    let world = world(TopicConfig::new(1), compacted()).await;
+async fn a_compacted_dead_letter_topic_takes_dead_letters_without_a_key(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = world(reader, TopicConfig::new(1), compacted()).await;
     let bad = |record| (record, dead("validate", "malformed_json"));
     let keyed = world.named(Some(b"key".to_vec()), Some(b"bad".to_vec()));
     world.append(
@@ -138,10 +149,11 @@ async fn a_compacted_dead_letter_topic_takes_dead_letters_without_a_key() {
 }
 
 /// Its value was cut to nothing, and that did not help.
+#[rstest]
 #[tokio::test]
-async fn headers_and_keys_too_large_for_the_dead_letter_topic_are_cut() {
+async fn headers_and_keys_too_large_for_the_dead_letter_topic_are_cut(#[values(Rskafka, Wire)] reader: ReaderKind) {
     let small = TopicConfig { max_message_bytes: 4_000, ..TopicConfig::new(1) };
-    let world = world(TopicConfig::new(1), small).await;
+    let world = world(reader, TopicConfig::new(1), small).await;
     let cut = || Fate::Dead(Dead { reasons: vec!["malformed_json"], stage: "validate", truncated: true });
     let large = world.named(Some(b"key".to_vec()), Some(b"bad".to_vec())).header("large", Some(&[7; 900_000]));
     let large = large.header("small", Some(b"x"));
@@ -160,9 +172,12 @@ async fn headers_and_keys_too_large_for_the_dead_letter_topic_are_cut() {
 }
 
 /// One answer is an accident of the way; the same again and again is about the record.
+#[rstest]
 #[tokio::test]
-async fn a_record_that_the_broker_finds_damaged_each_time_is_a_dead_letter() {
-    let world = World::new(1).await;
+async fn a_record_that_the_broker_finds_damaged_each_time_is_a_dead_letter(
+    #[values(Rskafka, Wire)] reader: ReaderKind,
+) {
+    let world = World::new(reader, 1).await;
     let damaged = world.sandbox.fault(Fault::on(Api::Produce).topic(OUTPUT).times(5), Action::Error(CORRUPT_MESSAGE));
     world.append(0, vec![(world.good().0, dead("produce", "refused_by_topic"))]);
     let pipeline = world.start().await;
@@ -174,14 +189,15 @@ async fn a_record_that_the_broker_finds_damaged_each_time_is_a_dead_letter() {
 }
 
 /// As a broker's or a topic's policy does, and an older broker, which names no record.
+#[rstest]
 #[tokio::test]
-async fn whatever_a_topic_refuses_a_record_for_costs_that_record() {
+async fn whatever_a_topic_refuses_a_record_for_costs_that_record(#[values(Rskafka, Wire)] reader: ReaderKind) {
     const RECORD_LIST_TOO_LARGE: i16 = 18;
     const POLICY_VIOLATION: i16 = 44;
     for (code, reason) in
         [(RECORD_LIST_TOO_LARGE, "too_large"), (POLICY_VIOLATION, "refused_by_topic"), (87, "refused_by_topic")]
     {
-        let world = World::new(1).await;
+        let world = World::new(reader, 1).await;
         let refused = world.sandbox.fault(Fault::on(Api::Produce).topic(OUTPUT).times(3), Action::Error(code));
         // Four records: all, the first half, the first.
         let mut batch: Vec<_> = (0..4).map(|_| world.good()).collect();

@@ -5,19 +5,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use kafka_sandbox::{Action, Api, Fault, FaultHandle, NewBatch, NewRecord};
-use login_pipeline::config::{Condition, RouteAction, RouteRule, Test};
+use login_pipeline::config::{Condition, ReaderKind, RouteAction, RouteRule, Test};
 use login_pipeline::worker::unix_ms;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::support::{OUTPUT, Pipeline, SOURCE, World};
+use crate::pipeline::support::{OUTPUT, Pipeline, SOURCE, World};
 
 /// One that passes, and one that is about the batch.
 const NOT_ENOUGH_REPLICAS: i16 = 19;
 const MESSAGE_TOO_LARGE: i16 = 10;
 
 const ELSEWHERE: &str = "elsewhere";
-const DATABASE: &[u8] = include_bytes!("../data/countries.mmdb");
+const DATABASE: &[u8] = include_bytes!("../../data/countries.mmdb");
 
 /// A login at this time, from an address that is British in the database.
 fn login(timestamp_ms: i64) -> NewRecord {
@@ -28,7 +28,7 @@ fn login(timestamp_ms: i64) -> NewRecord {
 }
 
 async fn world(rule: Condition, action: RouteAction) -> World {
-    let mut world = World::new(1).await;
+    let mut world = World::new(ReaderKind::Rskafka, 1).await;
     world.sandbox.create_topic(ELSEWHERE, 1).unwrap();
     world.config.route = vec![RouteRule { name: "rule".to_owned(), when: rule, action }];
     world

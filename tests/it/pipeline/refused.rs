@@ -1,9 +1,11 @@
 //! What the brokers refuse: records that are too large, and clients that may not.
 
 use kafka_sandbox::{Action, Api, Fault, NewRecord};
-use login_pipeline::config::Oversize;
+use login_pipeline::config::ReaderKind::{Rskafka, Wire};
+use login_pipeline::config::{Oversize, ReaderKind};
+use rstest::rstest;
 
-use crate::support::{DLQ, Dead, Fate, GOOD, OUTPUT, SOURCE, World, dead};
+use crate::pipeline::support::{DLQ, Dead, Fate, GOOD, OUTPUT, SOURCE, World, dead};
 
 const UNKNOWN_TOPIC: i16 = 3;
 const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
@@ -22,17 +24,19 @@ fn too_large() -> Fate {
     dead("produce", "too_large")
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_batch_too_large_for_its_topic_is_split() {
-    let world = World::with_limits(2_000, LARGE).await;
+async fn a_batch_too_large_for_its_topic_is_split(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::with_limits(reader, 2_000, LARGE).await;
     world.append(0, (0..100).map(|_| world.good()).collect());
     let (audit, _) = world.run_and_audit().await;
     assert_eq!((audit.good, audit.dead, audit.doubled), (100, 0, 0));
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_record_too_large_for_its_topic_becomes_a_dead_letter() {
-    let world = World::with_limits(2_000, LARGE).await;
+async fn a_record_too_large_for_its_topic_becomes_a_dead_letter(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::with_limits(reader, 2_000, LARGE).await;
     let mixed = (0..60).map(|n| if n % 7 == 3 { (padded(&world, 2_000), too_large()) } else { world.generated() });
     world.append(0, mixed.collect());
     world.append(0, vec![(padded(&world, 5_000), too_large())]);
@@ -46,9 +50,10 @@ async fn a_record_too_large_for_its_topic_becomes_a_dead_letter() {
     assert_eq!(summary.counted.totals.records_out, audit.good as u64);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_dead_letter_too_large_for_its_topic_is_cut() {
-    let world = World::with_limits(LARGE, 4_000).await;
+async fn a_dead_letter_too_large_for_its_topic_is_cut(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::with_limits(reader, LARGE, 4_000).await;
     let cut = |reason| Fate::Dead(Dead { reasons: vec![reason], stage: "validate", truncated: true });
     let garbage = world.named(Some(b"key".to_vec()), Some(vec![b'x'; 50_000]));
     world.append(0, vec![world.good(), (garbage, cut("malformed_json")), world.good(), world.generated()]);
@@ -56,18 +61,20 @@ async fn a_dead_letter_too_large_for_its_topic_is_cut() {
     world.run_and_audit().await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_record_too_large_for_both_topics_is_cut() {
-    let world = World::with_limits(3_000, 4_000).await;
+async fn a_record_too_large_for_both_topics_is_cut(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::with_limits(reader, 3_000, 4_000).await;
     let cut = Fate::Dead(Dead { reasons: vec!["too_large"], stage: "produce", truncated: true });
     world.append(0, vec![world.good(), (padded(&world, 20_000), cut), world.good()]);
     world.send(0, 20);
     world.run_and_audit().await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_dead_letter_that_must_stay_whole_blocks_and_says_so() {
-    let mut world = World::with_limits(LARGE, 4_000).await;
+async fn a_dead_letter_that_must_stay_whole_blocks_and_says_so(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::with_limits(reader, LARGE, 4_000).await;
     world.config.dead_letter.oversize = Oversize::Block;
     world.send(0, 10);
     let garbage = world.named(None, Some(vec![b'x'; 50_000]));
@@ -85,9 +92,10 @@ async fn a_dead_letter_that_must_stay_whole_blocks_and_says_so() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_dead_letter_refused_for_another_reason_is_not_cut() {
-    let world = World::new(1).await;
+async fn a_dead_letter_refused_for_another_reason_is_not_cut(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 1).await;
     world.send(0, 40);
     let refused = world.sandbox.fault(Fault::on(Api::Produce).topic(DLQ).forever(), Action::Error(INVALID_TIMESTAMP));
     let pipeline = world.start().await;
@@ -97,9 +105,10 @@ async fn a_dead_letter_refused_for_another_reason_is_not_cut() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_dead_letter_topic_that_is_down_is_backpressure() {
-    let world = World::new(1).await;
+async fn a_dead_letter_topic_that_is_down_is_backpressure(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 1).await;
     world.send(0, 20);
     let pipeline = world.start().await;
     world.until_done(&pipeline).await;
@@ -116,10 +125,11 @@ async fn a_dead_letter_topic_that_is_down_is_backpressure() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_client_that_may_not_read_waits_and_heals() {
+async fn a_client_that_may_not_read_waits_and_heals(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for api in [Api::Fetch, Api::Metadata, Api::ListOffsets] {
-        let world = World::new(1).await;
+        let world = World::new(reader, 1).await;
         world.send(0, 20);
         let denied =
             world.sandbox.fault(Fault::on(api).topic(SOURCE).forever(), Action::Error(TOPIC_AUTHORIZATION_FAILED));
@@ -132,10 +142,11 @@ async fn a_client_that_may_not_read_waits_and_heals() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_client_that_may_not_write_waits_and_heals() {
+async fn a_client_that_may_not_write_waits_and_heals(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for (api, topic) in [(Api::Produce, OUTPUT), (Api::Metadata, OUTPUT), (Api::Produce, DLQ), (Api::Metadata, DLQ)] {
-        let world = World::new(1).await;
+        let world = World::new(reader, 1).await;
         world.send(0, 40);
         let denied =
             world.sandbox.fault(Fault::on(api).topic(topic).forever(), Action::Error(TOPIC_AUTHORIZATION_FAILED));
@@ -149,9 +160,10 @@ async fn a_client_that_may_not_write_waits_and_heals() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_unknown_output_topic_is_waited_for() {
-    let mut world = World::without_topics(1).await;
+async fn an_unknown_output_topic_is_waited_for(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::without_topics(reader, 1).await;
     world.config.kafka.unknown_topic_grace = std::time::Duration::from_millis(200);
     world.sandbox.create_topic(SOURCE, 2).unwrap();
     world.sandbox.create_topic(DLQ, 2).unwrap();
@@ -164,9 +176,10 @@ async fn an_unknown_output_topic_is_waited_for() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_unknown_source_topic_is_waited_for() {
-    let mut world = World::without_topics(1).await;
+async fn an_unknown_source_topic_is_waited_for(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::without_topics(reader, 1).await;
     world.config.kafka.unknown_topic_grace = std::time::Duration::from_millis(200);
     let pipeline = world.start().await;
     pipeline.until_unready("create the topic").await;
@@ -178,9 +191,10 @@ async fn an_unknown_source_topic_is_waited_for() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_topic_that_is_unknown_for_a_moment_makes_no_noise() {
-    let world = World::new(1).await;
+async fn a_topic_that_is_unknown_for_a_moment_makes_no_noise(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 1).await;
     let unknown = world.sandbox.fault(Fault::on(Api::Produce).times(3), Action::Error(UNKNOWN_TOPIC));
     world.append(0, vec![(world.good().0, GOOD)]);
     let pipeline = world.start().await;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use kafka_sandbox::{Action, Api, Fault};
 use login_pipeline::config::ReaderKind;
+use login_pipeline::config::ReaderKind::{Rskafka, Wire};
 use login_pipeline::observe::{PartitionReport, PartitionState};
+use rstest::rstest;
 
-use crate::READER;
-use crate::support::{OUTPUT, Pipeline, SOURCE, World, dead};
+use crate::pipeline::support::{OUTPUT, Pipeline, SOURCE, World, dead};
 
 const NOT_LEADER: i16 = 6;
 const NOT_ENOUGH_REPLICAS: i16 = 19;
@@ -38,9 +39,10 @@ async fn until_lag_is_true(world: &World, pipeline: &Pipeline, partition: i32) {
     pipeline.until(&format!("the lag of partition {partition}"), is_true).await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn lag_of_a_blocked_partition_goes_on_growing() {
-    let world = World::new(2).await;
+async fn lag_of_a_blocked_partition_goes_on_growing(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 2).await;
     world.fill(20);
     let pipeline = world.start().await;
     world.until_done(&pipeline).await;
@@ -65,9 +67,10 @@ async fn lag_of_a_blocked_partition_goes_on_growing() {
 }
 
 /// The page shows the newest dead letters by their place and shape; nothing of them is a record's.
+#[rstest]
 #[tokio::test]
-async fn dead_letters_are_shown_masked() {
-    let world = World::new(1).await;
+async fn dead_letters_are_shown_masked(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 1).await;
     let canary = br#"{"ip":"CANARY""#.to_vec();
     let garbage = || (world.named(None, Some(canary.clone())), dead("validate", "malformed_json"));
     world.append(0, (0..30).map(|_| garbage()).collect());
@@ -84,9 +87,10 @@ async fn dead_letters_are_shown_masked() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_is_done_and_not_stored_yet_waits_no_longer() {
-    let mut world = World::new(1).await;
+async fn what_is_done_and_not_stored_yet_waits_no_longer(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 1).await;
     world.config.offsets.checkpoint_interval = Duration::from_secs(3_600);
     world.append(0, (0..10).map(|_| world.good()).collect());
     let pipeline = world.start().await;
@@ -97,9 +101,10 @@ async fn what_is_done_and_not_stored_yet_waits_no_longer() {
     world.audit().assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn lag_of_a_paused_partition_is_told() {
-    let mut world = World::new(1).await;
+async fn lag_of_a_paused_partition_is_told(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 1).await;
     world.config.dead_letter.limits.max_consecutive = Some(10);
     world.append(0, (0..10).map(|_| world.good()).collect());
     let pipeline = world.start().await;
@@ -116,9 +121,10 @@ async fn lag_of_a_paused_partition_is_told() {
     pipeline.stop().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn lag_that_nobody_tells_is_unknown_and_not_0() {
-    let world = World::new(1).await;
+async fn lag_that_nobody_tells_is_unknown_and_not_0(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 1).await;
     world.fill(20);
     let pipeline = world.start().await;
     world.until_done(&pipeline).await;
@@ -135,9 +141,10 @@ async fn lag_that_nobody_tells_is_unknown_and_not_0() {
     pipeline.stop().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_leader_that_does_not_tell_hides_no_other_partitions_lag() {
-    let world = World::with_nodes(2, 8).await;
+async fn a_leader_that_does_not_tell_hides_no_other_partitions_lag(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::with_nodes(reader, 2, 8).await;
     let leader = |partition| world.sandbox.leader(SOURCE, partition).unwrap();
     let silent = leader(0);
     let other = (0..8).find(|partition| leader(*partition) != silent).unwrap();
@@ -161,9 +168,10 @@ async fn a_leader_that_does_not_tell_hides_no_other_partitions_lag() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_leader_is_asked_once_for_all_its_partitions() {
-    let world = World::new(40).await;
+async fn a_leader_is_asked_once_for_all_its_partitions(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 40).await;
     let pipeline = world.start().await;
     let all_known = || {
         let reports = pipeline.observe.partitions.partitions();
@@ -180,9 +188,10 @@ async fn a_leader_is_asked_once_for_all_its_partitions() {
     pipeline.stop().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_partition_says_what_holds_it_up() {
-    let world = World::new(2).await;
+async fn a_partition_says_what_holds_it_up(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 2).await;
     world.fill(20);
     let pipeline = world.start().await;
     world.until_done(&pipeline).await;
@@ -228,9 +237,10 @@ async fn a_partition_says_what_holds_it_up() {
     stopping.await.unwrap();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_throttled_reader_is_ready() {
-    let world = World::new(1).await;
+async fn a_throttled_reader_is_ready(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 1).await;
     world.fill(20);
     let pipeline = world.start().await;
     world.until_done(&pipeline).await;
@@ -242,7 +252,7 @@ async fn a_throttled_reader_is_ready() {
     assert_eq!(report(&pipeline, 0).and_then(|report| report.last_error), None);
     assert_eq!(pipeline.unready(), "");
     // rskafka does not tell how long it was asked to wait.
-    if READER == ReaderKind::Wire {
+    if reader == ReaderKind::Wire {
         let metrics = pipeline.page("/metrics").await;
         let throttled = metrics.lines().find_map(|line| line.strip_prefix("login_pipeline_throttled_seconds_total "));
         let seconds: f64 = throttled.unwrap().trim().parse().unwrap();
@@ -251,9 +261,10 @@ async fn a_throttled_reader_is_ready() {
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_record_without_a_time_is_no_latency_of_55_years() {
-    let world = World::new(1).await;
+async fn a_record_without_a_time_is_no_latency_of_55_years(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 1).await;
     let from = |timestamp_ms| {
         let (mut record, fate) = world.good();
         record.timestamp_ms = timestamp_ms;

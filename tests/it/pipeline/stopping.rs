@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use kafka_sandbox::{Action, Api, Fault};
 use login_pipeline::app::{App, AppError};
+use login_pipeline::config::ReaderKind;
+use login_pipeline::config::ReaderKind::{Rskafka, Wire};
+use rstest::rstest;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{DLQ, OUTPUT, SOURCE, World};
+use crate::pipeline::support::{DLQ, OUTPUT, SOURCE, World};
 
+#[rstest]
 #[tokio::test]
-async fn a_clean_stop_stores_all_and_a_restart_doubles_nothing() {
-    let mut world = World::new(3).await;
+async fn a_clean_stop_stores_all_and_a_restart_doubles_nothing(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 3).await;
     // Only the stop itself stores anything.
     world.config.offsets.checkpoint_interval = Duration::from_secs(3600);
     for round in 1..=4 {
@@ -25,9 +29,10 @@ async fn a_clean_stop_stores_all_and_a_restart_doubles_nothing() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_stop_in_full_flight_drains_and_a_restart_doubles_nothing() {
-    let mut world = World::new(2).await;
+async fn a_stop_in_full_flight_drains_and_a_restart_doubles_nothing(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 2).await;
     world.config.source.max_fetch_bytes = "4KiB".parse().unwrap();
     world.config.pipeline.max_in_flight_bytes = "8KiB".parse().unwrap();
     // A request given up on a busy machine would double what is not this test's.
@@ -47,9 +52,10 @@ async fn a_stop_in_full_flight_drains_and_a_restart_doubles_nothing() {
     world.run_and_audit().await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_stop_in_the_middle_of_a_retry_drains_when_it_passes() {
-    let world = World::new(1).await;
+async fn a_stop_in_the_middle_of_a_retry_drains_when_it_passes(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 1).await;
     world.send(0, 20);
     let failing = world.sandbox.fault(Fault::on(Api::Produce).forever(), Action::Error(19));
     let pipeline = world.start().await;
@@ -64,9 +70,10 @@ async fn a_stop_in_the_middle_of_a_retry_drains_when_it_passes() {
     world.audit().assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_stop_during_an_outage_takes_no_longer_than_allowed() {
-    let mut world = World::new(1).await;
+async fn a_stop_during_an_outage_takes_no_longer_than_allowed(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 1).await;
     world.config.shutdown.timeout = Duration::from_millis(300);
     world.send(0, 20);
     let failing = world.sandbox.fault(Fault::on(Api::Produce).topic(OUTPUT).forever(), Action::Error(19));
@@ -82,9 +89,10 @@ async fn a_stop_during_an_outage_takes_no_longer_than_allowed() {
     assert!(audit.doubled <= audit.dead, "only dead letters were written before: {audit:?}");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_stop_while_the_broker_is_silent_takes_no_longer_than_allowed() {
-    let mut world = World::new(1).await;
+async fn a_stop_while_the_broker_is_silent_takes_no_longer_than_allowed(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 1).await;
     world.config.kafka.request_timeout = Duration::from_secs(60);
     world.config.shutdown.timeout = Duration::from_millis(300);
     world.send(0, 20);
@@ -96,9 +104,10 @@ async fn a_stop_while_the_broker_is_silent_takes_no_longer_than_allowed() {
     assert!(begun.elapsed() < Duration::from_secs(3));
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_stop_without_any_broker_is_prompt() {
-    let world = World::new(1).await;
+async fn a_stop_without_any_broker_is_prompt(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 1).await;
     world.sandbox.crash(1).await.unwrap();
     let pipeline = world.start().await;
     pipeline.until("it tries", || pipeline.metric("login_pipeline_retries_total", "metadata") > 1).await;
@@ -107,9 +116,10 @@ async fn a_stop_without_any_broker_is_prompt() {
     assert!(begun.elapsed() < Duration::from_secs(2));
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_stop_before_the_first_answer_is_prompt() {
-    let world = World::new(1).await;
+async fn a_stop_before_the_first_answer_is_prompt(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 1).await;
     world.sandbox.fault(Fault::any().forever(), Action::Silence);
     let pipeline = world.start().await;
     let begun = Instant::now();
@@ -140,9 +150,10 @@ async fn run_and_kill(world: &World, when: impl Fn() -> bool) {
     runtime.shutdown_background();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_crash_loses_nothing_and_repeats_what_was_not_stored() {
-    let mut world = World::new(1).await;
+async fn a_crash_loses_nothing_and_repeats_what_was_not_stored(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 1).await;
     world.config.offsets.checkpoint_interval = Duration::from_secs(3600);
     world.send(0, 100);
     run_and_kill(&world, || world.missing() == 0).await;
@@ -154,9 +165,10 @@ async fn a_crash_loses_nothing_and_repeats_what_was_not_stored() {
     assert_eq!(world.audit().doubled, 100);
 }
 
+#[rstest]
 #[tokio::test]
-async fn crashes_at_any_moment_lose_nothing_and_repeat_little() {
-    let mut world = World::new(2).await;
+async fn crashes_at_any_moment_lose_nothing_and_repeat_little(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 2).await;
     world.config.source.max_fetch_bytes = "4KiB".parse().unwrap();
     world.config.pipeline.max_in_flight_bytes = "16KiB".parse().unwrap();
     // A request given up on a busy machine would double what is not this test's.
@@ -177,18 +189,22 @@ async fn crashes_at_any_moment_lose_nothing_and_repeat_little() {
     assert!(audit.doubled <= repeated, "no more than what was not stored: {repeated}, {audit:?}");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_crash_long_after_the_last_record_repeats_nothing() {
-    let world = World::new(2).await;
+async fn a_crash_long_after_the_last_record_repeats_nothing(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 2).await;
     world.fill(50);
     run_and_kill(&world, || world.missing() == 0 && (0..2).all(|p| world.stored(p) == Some(50))).await;
     world.fill(10);
     world.run_and_audit().await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_damaged_checkpoint_holds_its_partition_and_is_taken_up_when_mended() {
-    let world = World::new(2).await;
+async fn a_damaged_checkpoint_holds_its_partition_and_is_taken_up_when_mended(
+    #[values(Rskafka, Wire)] reader: ReaderKind,
+) {
+    let world = World::new(reader, 2).await;
     world.fill(20);
     world.run_and_audit().await.0.assert_once();
     world.fill(20);
@@ -210,18 +226,20 @@ async fn a_damaged_checkpoint_holds_its_partition_and_is_taken_up_when_mended() 
     world.finish(pipeline).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_second_pipeline_is_kept_out_of_the_offsets() {
-    let world = World::new(1).await;
+async fn a_second_pipeline_is_kept_out_of_the_offsets(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 1).await;
     let pipeline = world.start().await;
     let second = App::open(world.config.clone()).await.map(drop).unwrap_err().to_string();
     assert!(second.contains("in use by another process"), "{second}");
     pipeline.stop().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_checkpoint_that_cannot_be_written_is_told_and_written_later() {
-    let world = World::new(1).await;
+async fn a_checkpoint_that_cannot_be_written_is_told_and_written_later(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 1).await;
     world.send(0, 20);
     let pipeline = world.start().await;
     world.until_done(&pipeline).await;

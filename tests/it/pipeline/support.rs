@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kafka_sandbox::{NewBatch, NewRecord, Sandbox, SandboxBuilder, TopicConfig};
 use login_pipeline::app::{App, AppError, Summary};
-use login_pipeline::config::{AssignmentMode, Config, OffsetStoreKind};
+use login_pipeline::config::{AssignmentMode, Config, OffsetStoreKind, ReaderKind};
 use login_pipeline::generator::{EventGenerator, GeneratedRecord, GeneratorConfig, RecordKind};
 use login_pipeline::observe::Observe;
 use login_pipeline::offsets::{FileStore, StoreError};
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{self, Audit, reasons_of};
+use crate::pipeline::audit::{self, Audit, reasons_of};
 
 pub const SOURCE: &str = "user-login";
 pub const OUTPUT: &str = "processed-user-login";
@@ -79,31 +79,31 @@ pub struct World {
 
 impl World {
     /// One node, and the three topics with so many partitions each.
-    pub async fn new(partitions: i32) -> Self {
-        Self::with_nodes(1, partitions).await
+    pub async fn new(reader: ReaderKind, partitions: i32) -> Self {
+        Self::with_nodes(reader, 1, partitions).await
     }
 
-    pub async fn with_nodes(nodes: usize, partitions: i32) -> Self {
-        Self::on(Sandbox::builder().nodes(nodes), partitions).await
+    pub async fn with_nodes(reader: ReaderKind, nodes: usize, partitions: i32) -> Self {
+        Self::on(reader, Sandbox::builder().nodes(nodes), partitions).await
     }
 
     /// The three topics on such a broker.
-    pub async fn on(broker: SandboxBuilder, partitions: i32) -> Self {
-        let world = Self::on_empty(broker).await;
+    pub async fn on(reader: ReaderKind, broker: SandboxBuilder, partitions: i32) -> Self {
+        let world = Self::on_empty(reader, broker).await;
         for topic in [SOURCE, OUTPUT, DLQ] {
             world.sandbox.create_topic(topic, partitions).unwrap();
         }
         world
     }
 
-    pub async fn without_topics(nodes: usize) -> Self {
-        Self::on_empty(Sandbox::builder().nodes(nodes)).await
+    pub async fn without_topics(reader: ReaderKind, nodes: usize) -> Self {
+        Self::on_empty(reader, Sandbox::builder().nodes(nodes)).await
     }
 
-    async fn on_empty(broker: SandboxBuilder) -> Self {
+    async fn on_empty(reader: ReaderKind, broker: SandboxBuilder) -> Self {
         let sandbox = broker.start().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let config = config(&sandbox, folder.path());
+        let config = config(reader, &sandbox, folder.path());
         let generator = GeneratorConfig { seed: 1, bad: 0.25, keyed: true, ..GeneratorConfig::default() };
         let generator = Mutex::new(EventGenerator::new(generator).unwrap());
         Self { sandbox, config, ledger: Mutex::default(), generator, next_id: Mutex::new(0), folder }
@@ -111,8 +111,8 @@ impl World {
 
     /// One node and topics of one partition, the output or the dead-letter topic with a small
     /// `max.message.bytes`.
-    pub async fn with_limits(output: usize, dead_letter: usize) -> Self {
-        let world = Self::without_topics(1).await;
+    pub async fn with_limits(reader: ReaderKind, output: usize, dead_letter: usize) -> Self {
+        let world = Self::without_topics(reader, 1).await;
         world.sandbox.create_topic(SOURCE, 1).unwrap();
         for (topic, max_message_bytes) in [(OUTPUT, output), (DLQ, dead_letter)] {
             let config = TopicConfig { max_message_bytes, ..TopicConfig::new(1) };
@@ -295,12 +295,12 @@ impl World {
 }
 
 /// Defaults, but impatient.
-fn config(sandbox: &Sandbox, offsets: &Path) -> Config {
+fn config(reader: ReaderKind, sandbox: &Sandbox, offsets: &Path) -> Config {
     let mut config = Config::default();
     config.kafka.brokers = sandbox.bootstrap().split(',').map(str::to_owned).collect();
     config.kafka.request_timeout = Duration::from_millis(500);
     config.kafka.connect_timeout = Duration::from_millis(500);
-    config.source.reader = crate::READER;
+    config.source.reader = reader;
     config.source.max_wait = Duration::from_millis(100);
     config.source.lag_interval = Duration::from_millis(200);
     config.retry.initial = Duration::from_millis(10);

@@ -4,22 +4,25 @@
 use std::time::Duration;
 
 use kafka_sandbox::{Action, Api, Fault};
-use login_pipeline::config::{CreateTopics, OffsetStoreKind};
+use login_pipeline::config::ReaderKind::{Rskafka, Wire};
+use login_pipeline::config::{CreateTopics, OffsetStoreKind, ReaderKind};
+use rstest::rstest;
 use tokio::time::sleep;
 
-use crate::group::grouped;
-use crate::support::{DLQ, OUTPUT, SOURCE, World};
+use crate::pipeline::group::grouped;
+use crate::pipeline::support::{DLQ, OUTPUT, SOURCE, World};
 
 /// The same world for each kind of assignment and offset store.
-async fn worlds(partitions: i32) -> [World; 3] {
-    let mut plain = World::new(partitions).await;
+async fn worlds(reader: ReaderKind, partitions: i32) -> [World; 3] {
+    let mut plain = World::new(reader, partitions).await;
     plain.config.offsets.store = OffsetStoreKind::Group;
-    [World::new(partitions).await, plain, grouped(World::new(partitions).await)]
+    [World::new(reader, partitions).await, plain, grouped(World::new(reader, partitions).await)]
 }
 
+#[rstest]
 #[tokio::test]
-async fn new_partitions_are_taken_up() {
-    for world in worlds(2).await {
+async fn new_partitions_are_taken_up(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    for world in worlds(reader, 2).await {
         let pipeline = world.start_alone("one").await;
         world.fill(50);
         world.until_done(&pipeline).await;
@@ -29,9 +32,10 @@ async fn new_partitions_are_taken_up() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn new_partitions_are_shared_by_the_group() {
-    let world = grouped(World::new(2).await);
+async fn new_partitions_are_shared_by_the_group(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = grouped(World::new(reader, 2).await);
     let (first, second) = (world.start_alone("first").await, world.start_alone("second").await);
     first.until("both have one", || first.owned().len() == 1 && second.owned().len() == 1).await;
     world.sandbox.add_partitions(SOURCE, 6).unwrap();
@@ -42,9 +46,12 @@ async fn new_partitions_are_shared_by_the_group() {
     world.finish(first).await.0.assert_once();
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_topic_that_comes_late_is_read() {
-    for (group, world) in [(false, World::without_topics(1).await), (true, grouped(World::without_topics(1).await))] {
+async fn a_topic_that_comes_late_is_read(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    for (group, world) in
+        [(false, World::without_topics(reader, 1).await), (true, grouped(World::without_topics(reader, 1).await))]
+    {
         for topic in [OUTPUT, DLQ] {
             world.sandbox.create_topic(topic, 2).unwrap();
         }
@@ -56,9 +63,10 @@ async fn a_topic_that_comes_late_is_read() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_topic_made_anew_is_begun_again_though_it_is_longer_than_before() {
-    for world in worlds(2).await {
+async fn a_topic_made_anew_is_begun_again_though_it_is_longer_than_before(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    for world in worlds(reader, 2).await {
         let pipeline = world.start_alone("one").await;
         world.fill(50);
         world.until_done(&pipeline).await;
@@ -78,9 +86,10 @@ async fn a_topic_made_anew_is_begun_again_though_it_is_longer_than_before() {
 }
 
 /// Brokers without DescribeConfigs, as the sandbox is: whether the topic of the offsets is compacted can't be seen.
+#[rstest]
 #[tokio::test]
-async fn offsets_are_kept_in_a_topic_whose_settings_nobody_tells() {
-    let mut world = World::new(2).await;
+async fn offsets_are_kept_in_a_topic_whose_settings_nobody_tells(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = World::new(reader, 2).await;
     world.config.offsets.store = OffsetStoreKind::Topic;
     world.config.topics.create = CreateTopics::Missing;
     for _ in 0..2 {

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use kafka_sandbox::{Damage, NewBatch};
-use login_pipeline::config::Isolation;
+use login_pipeline::config::{Isolation, ReaderKind};
 use tokio::process::Command;
 
-use crate::reader_traps::Trap;
-use crate::support::{SOURCE, World};
+use crate::pipeline::reader_traps::Trap;
+use crate::pipeline::support::{SOURCE, World};
 
 async fn world(isolation: Isolation) -> World {
-    let mut world = World::new(1).await;
+    let mut world = World::new(ReaderKind::Wire, 1).await;
     world.config.source.isolation = isolation;
     world
 }
@@ -141,7 +141,7 @@ async fn uncommitted_reads_are_of_open_transactions_too() {
 /// one can be set by the other.
 #[tokio::test]
 async fn offsets_are_set_as_far_as_the_reader_reads() {
-    let world = World::new(1).await;
+    let world = World::new(ReaderKind::Wire, 1).await;
     world.send(0, 5);
     append_part(&world, 7, 5);
     for (reader, isolation, end) in
@@ -163,7 +163,7 @@ async fn offsets_are_set_as_far_as_the_reader_reads() {
 /// One connection a partition carries its fetches: a long poll is before nothing else.
 #[tokio::test]
 async fn a_fetch_that_waits_holds_up_nothing() {
-    let mut world = World::new(3).await;
+    let mut world = World::new(ReaderKind::Wire, 3).await;
     world.config.source.max_wait = Duration::from_secs(5);
     world.config.kafka.request_timeout = Duration::from_secs(10);
     world.fill(5);

@@ -8,12 +8,12 @@ use login_pipeline::offsets::{Checkpoint, FileStore, OffsetStore};
 use login_pipeline::record::Header;
 use login_pipeline::tenure::Tenure;
 
-use crate::support::{ID, OUTPUT, Pipeline, SOURCE, World};
+use crate::pipeline::support::{ID, OUTPUT, Pipeline, SOURCE, World};
 
 const POLICIES: [OutOfRange; 2] = [OutOfRange::Earliest, OutOfRange::Latest];
 
 async fn world(policy: OutOfRange) -> World {
-    let mut world = World::with_nodes(2, 1).await;
+    let mut world = World::with_nodes(ReaderKind::Wire, 2, 1).await;
     world.config.source.on_offset_out_of_range = policy;
     world
 }

@@ -4,16 +4,20 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use kafka_sandbox::{Action, Api, Fault};
+use login_pipeline::config::ReaderKind;
+use login_pipeline::config::ReaderKind::{Rskafka, Wire};
 use login_pipeline::observe::{PartitionReport, logs};
+use rstest::rstest;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::support::{DLQ, GOOD, OUTPUT, World, dead};
+use crate::pipeline::support::{DLQ, GOOD, OUTPUT, World, dead};
 
+#[rstest]
 #[tokio::test]
-async fn readiness_and_metrics_show_a_fault_while_it_lasts() {
-    let world = World::new(2).await;
+async fn readiness_and_metrics_show_a_fault_while_it_lasts(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = World::new(reader, 2).await;
     world.fill(20);
     let pipeline = world.start().await;
     world.until_done(&pipeline).await;
@@ -73,8 +77,9 @@ impl MakeWriter<'_> for Lines {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn personal_data_is_in_no_metric_page_log_or_header() {
+async fn personal_data_is_in_no_metric_page_log_or_header(#[values(Rskafka, Wire)] reader: ReaderKind) {
     let lines = Lines::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::TRACE)
@@ -87,7 +92,7 @@ async fn personal_data_is_in_no_metric_page_log_or_header() {
     // Other tests, on threads without a subscriber, may have said first that nobody listens.
     tracing::callsite::rebuild_interest_cache();
 
-    let world = World::with_limits(2_000, 1 << 20).await;
+    let world = World::with_limits(reader, 2_000, 1 << 20).await;
     let event = |ip: &str, rest: &str| {
         format!(
             r#"{{"user_id":"{MARKER}","app_version":"2.3","ip":"{ip}","locale":"RU","device_id":"{MARKER}","timestamp":1694479551{rest}}}"#

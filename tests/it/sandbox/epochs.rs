@@ -5,8 +5,8 @@ use kafka_protocol::messages::{OffsetForLeaderEpochRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use kafka_sandbox::{Sandbox, SandboxError};
 
-use crate::support::TOPIC;
-use crate::typed::Typed;
+use super::support::TOPIC;
+use super::typed::Typed;
 
 /// The error code, the epoch and its end that a node tells of an epoch to a client that knows of
 /// `current`.

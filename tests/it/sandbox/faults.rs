@@ -7,7 +7,7 @@ use rskafka::client::error::ProtocolError;
 use rskafka::client::partition::{OffsetAt, UnknownTopicHandling};
 use tokio::time::timeout;
 
-use crate::support::{TOPIC, client, fetch, partition, produce, server_error, soon, values, with_topic};
+use super::support::{TOPIC, client, fetch, partition, produce, server_error, soon, values, with_topic};
 
 #[tokio::test]
 async fn an_error_is_answered_and_nothing_done() {

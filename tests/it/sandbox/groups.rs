@@ -18,8 +18,8 @@ use kafka_protocol::protocol::StrBytes;
 use kafka_sandbox::{Action, Api, Fault, Sandbox};
 use tokio::time::timeout;
 
-use crate::support::{TOPIC, soon, with_topic};
-use crate::typed::Typed;
+use super::support::{TOPIC, soon, with_topic};
+use super::typed::Typed;
 
 const GROUP: &str = "readers";
 

@@ -1,9 +1,4 @@
 //! The sandbox broker, seen by rskafka 0.6.0 and, where rskafka is in the way, by bare bytes.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only"
-)]
 
 mod epochs;
 mod faults;

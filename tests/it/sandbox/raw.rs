@@ -4,7 +4,7 @@ use kafka_sandbox::{Action, Api, Fault, NewBatch, NewRecord, Sandbox};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{TOPIC, partition, produce, soon, values, with_topic};
+use super::support::{TOPIC, partition, produce, soon, values, with_topic};
 
 #[tokio::test]
 async fn a_future_api_versions_is_told_what_is_known() {

@@ -11,7 +11,7 @@ use login_pipeline::broker::Reserve;
 use login_pipeline::config::Config;
 use login_pipeline::record::{Offset, Position};
 
-use crate::support::{TOPIC, soon, with_topic};
+use super::support::{TOPIC, soon, with_topic};
 
 fn cluster(sandbox: &Sandbox) -> Arc<Cluster> {
     let mut kafka = Config::default().kafka;

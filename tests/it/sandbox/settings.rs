@@ -6,7 +6,7 @@ use rskafka::client::error::ProtocolError;
 use rskafka::client::partition::{Compression, PartitionClient};
 use rskafka::record::Record;
 
-use crate::support::{TOPIC, partition, record, server_error, soon};
+use super::support::{TOPIC, partition, record, server_error, soon};
 
 /// rskafka is built without its own codecs.
 const CODECS: [Compression; 1] = [Compression::NoCompression];

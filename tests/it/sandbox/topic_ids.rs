@@ -6,8 +6,8 @@ use kafka_protocol::messages::{MetadataRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use kafka_sandbox::Sandbox;
 
-use crate::support::{TOPIC, with_topic};
-use crate::typed::Typed;
+use super::support::{TOPIC, with_topic};
+use super::typed::Typed;
 
 async fn topic(sandbox: &Sandbox, asked: MetadataRequestTopic, version: i16) -> MetadataResponseTopic {
     let request = MetadataRequest::default().with_topics(Some(vec![asked]));

@@ -7,7 +7,7 @@ use kafka_sandbox::Sandbox;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::soon;
+use super::support::soon;
 
 pub struct Typed(TcpStream);
 

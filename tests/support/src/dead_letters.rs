@@ -4,7 +4,7 @@ use std::process::{Command, Output, Stdio};
 
 use kafka_sandbox::{NewBatch, NewRecord, Sandbox, StoredRecord};
 
-use crate::support::pipeline::program;
+use crate::pipeline::program;
 
 pub const PREFIX: &str = "__dlq.errors.";
 
@@ -74,4 +74,11 @@ pub fn counts(records: &[StoredRecord]) -> Vec<Option<&[u8]>> {
 pub fn keys(sandbox: &Sandbox) -> Vec<String> {
     let key = |record: StoredRecord| String::from_utf8(record.key.unwrap().to_vec()).unwrap();
     sandbox.read("in", 1).unwrap().into_iter().map(key).collect()
+}
+
+/// A login from this address, with this user and locale.
+pub fn login(ip: &str, user: &str, locale: &str) -> String {
+    format!(
+        r#"{{"user_id":"{user}","app_version":"2.3.0","ip":"{ip}","locale":"{locale}","device_id":"d","timestamp":1694479551,"device_type":"iOS"}}"#
+    )
 }

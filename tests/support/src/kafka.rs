@@ -23,7 +23,7 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
 use self::watchdog::Watchdog;
-use super::{free_ports, wire};
+use super::{ROOT, free_ports, wire};
 
 mod watchdog;
 
@@ -467,7 +467,7 @@ fn for_the_formatter(setting: &&(&str, &str)) -> bool {
 }
 
 fn java(libs: &Path, level: &str) -> Command {
-    let logging = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/kafka/log4j2.properties");
+    let logging = Path::new(ROOT).join("tools/kafka/log4j2.properties");
     let mut command = Command::new("java");
     command
         // Quick to start, and small: there may be three.
@@ -479,11 +479,11 @@ fn java(libs: &Path, level: &str) -> Command {
 }
 
 fn libs() -> PathBuf {
-    env::var_os("KAFKA_LIBS").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".kafka/libs"), PathBuf::from)
+    env::var_os("KAFKA_LIBS").map_or_else(|| Path::new(ROOT).join(".kafka/libs"), PathBuf::from)
 }
 
 fn fetch_libs() -> Result<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/kafka/kafka.sh");
+    let script = Path::new(ROOT).join("tools/kafka/kafka.sh");
     let fetched = Command::new("bash").arg(script).arg("fetch").output().context("bash")?;
     ensure!(fetched.status.success(), "kafka.sh fetch: {}", String::from_utf8_lossy(&fetched.stderr));
     Ok(libs())

@@ -7,11 +7,13 @@
 //! pipeline.rs ── the program ────────┤  a test breaks some of it, then:
 //! wire.rs, records.rs ── raw reads ──┴─► audit.rs (oracle.rs says what each record must become)
 //! ```
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(missing_docs, reason = "what is read beside the tests that use it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on says so and fails")]
 
 pub mod audit;
 pub mod chaos;
+pub mod crowd;
+pub mod dead_letters;
 pub mod kafka;
 pub mod log_files;
 pub mod network;
@@ -25,6 +27,9 @@ pub mod wire;
 
 use std::net::TcpListener;
 use std::ops::Range;
+
+/// The repository's folder.
+pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Below the ports that the system gives to outgoing connections: one of those could take a
 /// stopped broker's port, or connect to itself there.

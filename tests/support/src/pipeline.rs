@@ -22,8 +22,14 @@ pub struct PipelineProcess {
 
 /// The program of this build, or another that `LOGIN_PIPELINE_BIN` names: a release, a cross build.
 pub fn program() -> PathBuf {
-    let other = std::env::var_os("LOGIN_PIPELINE_BIN").map(PathBuf::from);
-    other.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_login-pipeline")))
+    if let Some(other) = std::env::var_os("LOGIN_PIPELINE_BIN") {
+        return other.into();
+    }
+    // Cargo puts a package's tests into the folder `deps` beside its programs, and builds those first.
+    let test = std::env::current_exe().expect("the test's own file");
+    let program = test.ancestors().nth(2).expect("a target folder").join("login-pipeline");
+    assert!(program.is_file(), "{} is missing: build it, or name one as LOGIN_PIPELINE_BIN", program.display());
+    program
 }
 
 const MODE: (&str, &str) = ("LOGIN_PIPELINE__ASSIGNMENT__MODE", "static");

@@ -3,9 +3,12 @@
 use std::ops::Range;
 
 use kafka_sandbox::{Damage, NewBatch};
+use login_pipeline::config::ReaderKind;
+use login_pipeline::config::ReaderKind::{Rskafka, Wire};
+use rstest::rstest;
 
 use super::{EACH, FETCHES, Trap};
-use crate::support::{SOURCE, World};
+use crate::pipeline::support::{SOURCE, World};
 
 /// A bit of a record: the batch's checksum finds it.
 const FLIP: Damage = Damage::Flip { at: 100, mask: 1 };
@@ -15,10 +18,13 @@ fn places(segment: &[Range<i64>]) -> [Range<i64>; 3] {
     [0, segment.len() / 2, segment.len() - 1].map(|index| segment[index].clone())
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_flipped_bit_in_the_last_batch_of_a_segment_costs_that_batch_alone() {
+async fn a_flipped_bit_in_the_last_batch_of_a_segment_costs_that_batch_alone(
+    #[values(Rskafka, Wire)] reader: ReaderKind,
+) {
     for fetch in FETCHES {
-        let mut trap = Trap::new(fetch).await;
+        let mut trap = Trap::new(reader, fetch).await;
         let segments = trap.segments(4, 6);
         trap.damage(segments[0].last().unwrap(), &FLIP);
         trap.damage(segments[2].last().unwrap(), &FLIP);
@@ -26,10 +32,11 @@ async fn a_flipped_bit_in_the_last_batch_of_a_segment_costs_that_batch_alone() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_broker_that_sends_whole_batches_only_makes_no_difference() {
+async fn a_broker_that_sends_whole_batches_only_makes_no_difference(#[values(Rskafka, Wire)] reader: ReaderKind) {
     let sandbox = kafka_sandbox::Sandbox::builder().whole_batches().fetch_max_bytes(4096);
-    let mut trap = Trap::of(World::on(sandbox, 1).await);
+    let mut trap = Trap::of(World::on(reader, sandbox, 1).await);
     let segments = trap.segments(4, 6);
     for batch in places(&segments[1]) {
         trap.damage(&batch, &FLIP);
@@ -39,12 +46,13 @@ async fn a_broker_that_sends_whole_batches_only_makes_no_difference() {
 
 /// Behind such a batch no offset of its segment finds another one: the broker looks for the first batch
 /// that says that it begins behind what is asked for.
+#[rstest]
 #[tokio::test]
-async fn a_base_offset_beyond_the_high_watermark_is_damage_and_no_leap() {
+async fn a_base_offset_beyond_the_high_watermark_is_damage_and_no_leap(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for fetch in FETCHES {
         for place in 0..3 {
             for bit in [10, 40, 62] {
-                let mut trap = Trap::new(fetch).await;
+                let mut trap = Trap::new(reader, fetch).await;
                 let segments = trap.segments(3, 6);
                 trap.damage(&places(&segments[1])[place], &Damage::BaseOffsetBit(bit));
                 trap.assert_costs_the_damaged_alone().await;
@@ -54,10 +62,11 @@ async fn a_base_offset_beyond_the_high_watermark_is_damage_and_no_leap() {
 }
 
 /// In the middle of what a fetch brings; what a fetch begins with is found by what it says.
+#[rstest]
 #[tokio::test]
-async fn a_base_offset_below_the_position_is_damage() {
+async fn a_base_offset_below_the_position_is_damage(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for damage in [Damage::BaseOffsetBit(63), Damage::BaseOffset(0), Damage::BaseOffset(43)] {
-        let mut trap = Trap::new(FETCHES[0]).await;
+        let mut trap = Trap::new(reader, FETCHES[0]).await;
         let segments = trap.segments(3, 6);
         let batch = &segments[1][3];
         assert_eq!(*batch, 45..50);
@@ -68,11 +77,14 @@ async fn a_base_offset_below_the_position_is_damage() {
 
 /// A fetch that begins there: the broker sends it as the batch that holds the position, or, where its
 /// offsets end before that, the one behind it, as if it were not there.
+#[rstest]
 #[tokio::test]
-async fn a_base_offset_just_below_the_position_loses_none_of_its_neighbours() {
+async fn a_base_offset_just_below_the_position_loses_none_of_its_neighbours(
+    #[values(Rskafka, Wire)] reader: ReaderKind,
+) {
     for place in 0..3 {
         for below in [1, 2, 4] {
-            let mut trap = Trap::new(FETCHES[1]).await;
+            let mut trap = Trap::new(reader, FETCHES[1]).await;
             let segments = trap.segments(3, 6);
             let batch = &places(&segments[1])[place];
             trap.damage_slightly(batch, &Damage::BaseOffset(batch.start - below));
@@ -83,11 +95,12 @@ async fn a_base_offset_just_below_the_position_loses_none_of_its_neighbours() {
 }
 
 /// It says that it takes offsets of the batch behind it, which stands beside it in the answer.
+#[rstest]
 #[tokio::test]
-async fn a_base_offset_slightly_above_the_position_is_damage() {
+async fn a_base_offset_slightly_above_the_position_is_damage(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for place in 0..2 {
         for above in [1, 4] {
-            let mut trap = Trap::new(FETCHES[0]).await;
+            let mut trap = Trap::new(reader, FETCHES[0]).await;
             let segments = trap.segments(3, 6);
             let batch = &places(&segments[1])[place];
             trap.damage_slightly(batch, &Damage::BaseOffset(batch.start + above));
@@ -99,11 +112,14 @@ async fn a_base_offset_slightly_above_the_position_is_damage() {
 
 /// It comes alone: it may have been compacted so. That the batch behind it begins before its end shows when
 /// that is fetched, and says that it was the one before it that lied.
+#[rstest]
 #[tokio::test]
-async fn a_base_offset_slightly_above_that_shows_too_late_loses_none_of_its_neighbours() {
+async fn a_base_offset_slightly_above_that_shows_too_late_loses_none_of_its_neighbours(
+    #[values(Rskafka, Wire)] reader: ReaderKind,
+) {
     for (fetch, place) in [(FETCHES[1], 0), (FETCHES[1], 1), (FETCHES[1], 2), (FETCHES[0], 2)] {
         for above in [1, 4] {
-            let mut trap = Trap::new(fetch).await;
+            let mut trap = Trap::new(reader, fetch).await;
             let segments = trap.segments(3, 6);
             let batch = &places(&segments[1])[place];
             trap.damage_slightly(batch, &Damage::BaseOffset(batch.start + above));
@@ -114,10 +130,11 @@ async fn a_base_offset_slightly_above_that_shows_too_late_loses_none_of_its_neig
 }
 
 /// The broker sends what it says as the last one of its segment, cut short, and does not find it any more.
+#[rstest]
 #[tokio::test]
-async fn a_length_beyond_the_end_of_the_segment_costs_no_other_segment() {
+async fn a_length_beyond_the_end_of_the_segment_costs_no_other_segment(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for length in [1 << 20, i32::MAX] {
-        let mut trap = Trap::new(FETCHES[0]).await;
+        let mut trap = Trap::new(reader, FETCHES[0]).await;
         let segments = trap.segments(3, 6);
         trap.damage(segments[1].last().unwrap(), &Damage::Length(length));
         let outcome = trap.run().await;
@@ -126,10 +143,11 @@ async fn a_length_beyond_the_end_of_the_segment_costs_no_other_segment() {
 }
 
 /// The broker stumbles over it itself: it answers whoever asks for it with `CORRUPT_MESSAGE`.
+#[rstest]
 #[tokio::test]
-async fn a_length_that_no_batch_has_holds_the_partition_visibly() {
+async fn a_length_that_no_batch_has_holds_the_partition_visibly(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for length in [0, -1] {
-        let mut trap = Trap::new(FETCHES[0]).await;
+        let mut trap = Trap::new(reader, FETCHES[0]).await;
         let segments = trap.segments(3, 6);
         let damaged = segments[1].last().unwrap();
         trap.damage(damaged, &Damage::Length(length));
@@ -140,11 +158,14 @@ async fn a_length_that_no_batch_has_holds_the_partition_visibly() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_offset_delta_beyond_the_high_watermark_is_damage_though_the_checksum_is_right() {
+async fn an_offset_delta_beyond_the_high_watermark_is_damage_though_the_checksum_is_right(
+    #[values(Rskafka, Wire)] reader: ReaderKind,
+) {
     for fetch in FETCHES {
         for place in 0..3 {
-            let mut trap = Trap::new(fetch).await;
+            let mut trap = Trap::new(reader, fetch).await;
             let segments = trap.segments(3, 6);
             let batch = &places(&segments[1])[place];
             trap.damage_slightly(batch, &Damage::LastOffsetDelta(1 << 20));
@@ -154,10 +175,11 @@ async fn an_offset_delta_beyond_the_high_watermark_is_damage_though_the_checksum
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_leader_epoch_above_the_leaders_own_is_not_believed() {
+async fn a_leader_epoch_above_the_leaders_own_is_not_believed(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for epoch in [7, i32::MAX] {
-        let mut trap = Trap::new(FETCHES[0]).await;
+        let mut trap = Trap::new(reader, FETCHES[0]).await;
         let segments = trap.segments(2, 3);
         let last = segments[1].last().unwrap();
         trap.damage_slightly(last, &Damage::LeaderEpoch(epoch));
@@ -175,10 +197,11 @@ async fn a_leader_epoch_above_the_leaders_own_is_not_believed() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn several_damaged_batches_in_a_row_over_the_end_of_a_segment() {
+async fn several_damaged_batches_in_a_row_over_the_end_of_a_segment(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for fetch in FETCHES {
-        let mut trap = Trap::new(fetch).await;
+        let mut trap = Trap::new(reader, fetch).await;
         let segments = trap.segments(3, 6);
         let row = [&segments[0][4..], &segments[1][..3]].concat();
         for (batch, damage) in row.iter().zip([FLIP, FLIP, FLIP, Damage::BaseOffsetBit(30), FLIP]) {
@@ -191,10 +214,11 @@ async fn several_damaged_batches_in_a_row_over_the_end_of_a_segment() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_segment_of_nothing_but_damaged_batches() {
+async fn a_segment_of_nothing_but_damaged_batches(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for fetch in FETCHES {
-        let mut trap = Trap::new(fetch).await;
+        let mut trap = Trap::new(reader, fetch).await;
         let segments = trap.segments(3, 4);
         for batch in &segments[1] {
             trap.damage(batch, &FLIP);
@@ -203,11 +227,12 @@ async fn a_segment_of_nothing_but_damaged_batches() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_damaged_batch_before_what_compaction_took() {
+async fn a_damaged_batch_before_what_compaction_took(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for fetch in FETCHES {
         for damage in [FLIP, Damage::BaseOffsetBit(40)] {
-            let mut trap = Trap::new(fetch).await;
+            let mut trap = Trap::new(reader, fetch).await;
             let segments = trap.segments(2, 4);
             trap.world.sandbox.append_hole(SOURCE, 0, 1000).unwrap();
             trap.roll();
@@ -219,12 +244,15 @@ async fn a_damaged_batch_before_what_compaction_took() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_damaged_batch_at_the_very_end_holds_nothing_up_that_comes_later() {
+async fn a_damaged_batch_at_the_very_end_holds_nothing_up_that_comes_later(
+    #[values(Rskafka, Wire)] reader: ReaderKind,
+) {
     for fetch in FETCHES {
         for damage in [FLIP, Damage::BaseOffsetBit(40)] {
             for rolls in [false, true] {
-                let mut trap = Trap::new(fetch).await;
+                let mut trap = Trap::new(reader, fetch).await;
                 let segments = trap.segments(2, 4);
                 trap.damage(segments[1].last().unwrap(), &damage);
                 let pipeline = trap.world.start().await;
@@ -241,10 +269,11 @@ async fn a_damaged_batch_at_the_very_end_holds_nothing_up_that_comes_later() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_damaged_batch_larger_than_a_fetch() {
+async fn a_damaged_batch_larger_than_a_fetch(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for last in [false, true] {
-        let mut trap = Trap::new("1KiB").await;
+        let mut trap = Trap::new(reader, "1KiB").await;
         trap.batches(3);
         let records = (0..200).map(|_| trap.world.good().0).collect();
         let large = trap.append(NewBatch::new(records));

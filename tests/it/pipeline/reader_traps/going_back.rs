@@ -3,24 +3,27 @@
 use std::time::Duration;
 
 use kafka_sandbox::{Action, Api, Fault};
-use login_pipeline::config::OutOfRange;
+use login_pipeline::config::ReaderKind::{Rskafka, Wire};
+use login_pipeline::config::{OutOfRange, ReaderKind};
+use rstest::rstest;
 use tokio::time::sleep;
 
 use super::{FETCHES, Trap};
-use crate::support::{OUTPUT, SOURCE, World};
+use crate::pipeline::support::{OUTPUT, SOURCE, World};
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
 const UNKNOWN_TOPIC: i16 = 3;
 
-async fn two_nodes() -> Trap {
-    Trap::of(World::with_nodes(2, 1).await)
+async fn two_nodes(reader: ReaderKind) -> Trap {
+    Trap::of(World::with_nodes(reader, 2, 1).await)
 }
 
 /// A broker that refuses the position for ever, and lists an end that lies before it: each time the policy
 /// sends the reader back to the start, all is written again.
+#[rstest]
 #[tokio::test]
-async fn a_position_that_is_refused_for_ever_is_no_loop_that_writes() {
-    let mut trap = Trap::new(FETCHES[0]).await;
+async fn a_position_that_is_refused_for_ever_is_no_loop_that_writes(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut trap = Trap::new(reader, FETCHES[0]).await;
     trap.world.config.source.on_offset_out_of_range = OutOfRange::Earliest;
     trap.world.config.retry.initial = Duration::from_millis(200);
     trap.world.config.retry.max = Duration::from_secs(30);
@@ -43,10 +46,11 @@ async fn a_position_that_is_refused_for_ever_is_no_loop_that_writes() {
     pipeline.stop().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_position_that_is_refused_once_is_asked_for_again() {
+async fn a_position_that_is_refused_once_is_asked_for_again(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for policy in [OutOfRange::Earliest, OutOfRange::Latest] {
-        let mut trap = Trap::new(FETCHES[0]).await;
+        let mut trap = Trap::new(reader, FETCHES[0]).await;
         trap.world.config.source.on_offset_out_of_range = policy;
         trap.batches(3);
         let refused = Fault::on(Api::Fetch).topic(SOURCE).from_offset(1).times(2);
@@ -61,9 +65,10 @@ async fn a_position_that_is_refused_once_is_asked_for_again() {
 }
 
 /// A leader that has just been elected may not know yet how far its followers are.
+#[rstest]
 #[tokio::test]
-async fn a_high_watermark_that_goes_back_moves_nothing() {
-    let mut trap = Trap::new(FETCHES[0]).await;
+async fn a_high_watermark_that_goes_back_moves_nothing(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut trap = Trap::new(reader, FETCHES[0]).await;
     trap.world.config.source.on_offset_out_of_range = OutOfRange::Earliest;
     trap.batches(4);
     let pipeline = trap.world.start().await;
@@ -79,9 +84,10 @@ async fn a_high_watermark_that_goes_back_moves_nothing() {
     trap.judge();
 }
 
+#[rstest]
 #[tokio::test]
-async fn metadata_that_lags_behind_sends_nobody_back() {
-    let mut trap = two_nodes().await;
+async fn metadata_that_lags_behind_sends_nobody_back(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut trap = two_nodes(reader).await;
     trap.batches(2);
     let before = trap.world.sandbox.snapshot();
     let pipeline = trap.world.start().await;
@@ -95,9 +101,10 @@ async fn metadata_that_lags_behind_sends_nobody_back() {
 }
 
 /// A partition that is asked about before its broker has heard of it.
+#[rstest]
 #[tokio::test]
-async fn a_start_that_is_listed_late_loses_nothing() {
-    let mut trap = Trap::new(FETCHES[0]).await;
+async fn a_start_that_is_listed_late_loses_nothing(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut trap = Trap::new(reader, FETCHES[0]).await;
     let before = trap.world.sandbox.snapshot();
     trap.batches(2);
     trap.world.sandbox.fault(Fault::on(Api::ListOffsets).topic(SOURCE), Action::Stale(before));

@@ -12,8 +12,7 @@ use kafka_sandbox::{Api, Damage, NewBatch, NewRecord, StoredRecord};
 use login_pipeline::config::ReaderKind;
 use login_pipeline::record::Header;
 
-use crate::READER;
-use crate::support::{DLQ, ID, OUTPUT, Pipeline, SOURCE, World};
+use crate::pipeline::support::{DLQ, ID, OUTPUT, Pipeline, SOURCE, World};
 
 /// How much a fetch asks for: many batches, and less than one.
 pub const FETCHES: [&str; 2] = ["1MiB", "1KiB"];
@@ -45,8 +44,8 @@ pub struct Outcome {
 }
 
 impl Trap {
-    pub async fn new(max_fetch_bytes: &str) -> Self {
-        let mut world = World::new(1).await;
+    pub async fn new(reader: ReaderKind, max_fetch_bytes: &str) -> Self {
+        let mut world = World::new(reader, 1).await;
         world.config.source.max_fetch_bytes = max_fetch_bytes.parse().unwrap();
         Self::of(world)
     }
@@ -133,7 +132,7 @@ impl Trap {
         let places: Vec<bool> = self.damaged.iter().map(|spoilt| outcome.dead_within(&spoilt.offsets) == 1).collect();
         assert!(places.iter().all(|one| *one), "one dead letter each: {places:?}: {outcome:?}");
         assert_eq!(outcome.dead.len(), self.damaged.len(), "{outcome:?}");
-        assert!(outcome.spoilt == 0 || READER == ReaderKind::Rskafka, "{outcome:?}");
+        assert!(outcome.spoilt == 0 || self.world.config.source.reader == ReaderKind::Rskafka, "{outcome:?}");
     }
 
     /// Waits until the end of the log is stored, which is when all before it is out, and for some fetches
@@ -181,7 +180,8 @@ impl Trap {
             let whole = out.iter().all(|copies| *copies == 1);
             let none = out.iter().all(|copies| *copies == 0);
             // rskafka tells of no batch: what it gave of one that begins too early stands, beside the dead letter.
-            let is_read_before = READER == ReaderKind::Rskafka && outcome_has(&dead, &spoilt.offsets);
+            let is_read_before =
+                self.world.config.source.reader == ReaderKind::Rskafka && outcome_has(&dead, &spoilt.offsets);
             assert!(none || whole && spoilt.may_come_out || is_read_before, "{:?}: {out:?}", spoilt.offsets);
         }
         let spoilt = self.damaged.iter().flat_map(|spoilt| &spoilt.ids).map(of).sum();

@@ -5,19 +5,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_records::batch::{BatchBuilder, Outgoing};
 use kafka_sandbox::{Damage, NewBatch, NewRecord, TopicConfig};
-use login_pipeline::config::Compression;
+use login_pipeline::config::ReaderKind::{Rskafka, Wire};
+use login_pipeline::config::{Compression, ReaderKind};
 use login_pipeline::record::Headers;
+use rstest::rstest;
 
 use super::{FETCHES, Trap, id};
-use crate::support::{DLQ, OUTPUT, SOURCE, World};
+use crate::pipeline::support::{DLQ, OUTPUT, SOURCE, World};
 
 const CODECS: [Compression; 4] = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 const MIB: usize = 1 << 20;
 
+#[rstest]
 #[tokio::test]
-async fn a_header_name_that_is_not_utf8_comes_through_as_it_is() {
+async fn a_header_name_that_is_not_utf8_comes_through_as_it_is(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for fetch in FETCHES {
-        let mut trap = Trap::new(fetch).await;
+        let mut trap = Trap::new(reader, fetch).await;
         trap.batch();
         let mut records: Vec<_> = (0..5).map(|_| trap.world.good().0).collect();
         records[2] = records[2].clone().header("caf_", Some(b"x"));
@@ -36,10 +39,13 @@ async fn a_header_name_that_is_not_utf8_comes_through_as_it_is() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_record_that_cannot_be_decoded_within_a_sound_batch_is_one_dead_letter() {
+async fn a_record_that_cannot_be_decoded_within_a_sound_batch_is_one_dead_letter(
+    #[values(Rskafka, Wire)] reader: ReaderKind,
+) {
     for index in [0, 2, 4] {
-        let mut trap = Trap::new(FETCHES[0]).await;
+        let mut trap = Trap::new(reader, FETCHES[0]).await;
         trap.batch();
         let batch = trap.batch();
         trap.batch();
@@ -50,10 +56,13 @@ async fn a_record_that_cannot_be_decoded_within_a_sound_batch_is_one_dead_letter
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_batch_that_claims_more_records_than_it_has_costs_no_other_batch() {
+async fn a_batch_that_claims_more_records_than_it_has_costs_no_other_batch(
+    #[values(Rskafka, Wire)] reader: ReaderKind,
+) {
     for count in [6, i32::MAX, 4, 0, -1] {
-        let mut trap = Trap::new(FETCHES[0]).await;
+        let mut trap = Trap::new(reader, FETCHES[0]).await;
         trap.batch();
         let batch = trap.batch();
         trap.roll();
@@ -91,11 +100,12 @@ fn padded(world: &World, bytes: usize) -> NewRecord {
 }
 
 /// Six times what a frame may have, and more than any multiple that a reader might allow it.
+#[rstest]
 #[tokio::test]
-async fn a_valid_batch_that_unpacks_to_many_frames_comes_out_whole() {
+async fn a_valid_batch_that_unpacks_to_many_frames_comes_out_whole(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for codec in CODECS {
         for last in [false, true] {
-            let mut trap = Trap::new("64KiB").await;
+            let mut trap = Trap::new(reader, "64KiB").await;
             trap.world.config.kafka.max_frame_bytes = "128KiB".parse().unwrap();
             trap.world.config.output.max_batch_bytes = "64KiB".parse().unwrap();
             trap.batch();
@@ -112,9 +122,10 @@ async fn a_valid_batch_that_unpacks_to_many_frames_comes_out_whole() {
 }
 
 /// What rskafka holds several times over and refuses by its length, behind more usual batches than it is distrusted for.
+#[rstest]
 #[tokio::test]
-async fn a_large_batch_among_usual_ones_comes_out_whole() {
-    let mut trap = Trap::new("64KiB").await;
+async fn a_large_batch_among_usual_ones_comes_out_whole(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut trap = Trap::new(reader, "64KiB").await;
     for _ in 0..2 {
         for _ in 0..40 {
             trap.batch();
@@ -130,9 +141,10 @@ async fn a_large_batch_among_usual_ones_comes_out_whole() {
 }
 
 /// As librdkafka writes snappy: one block, without frames.
+#[rstest]
 #[tokio::test]
-async fn a_bare_block_of_snappy_comes_out_whole() {
-    let mut trap = Trap::new("64KiB").await;
+async fn a_bare_block_of_snappy_comes_out_whole(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut trap = Trap::new(reader, "64KiB").await;
     trap.world.config.kafka.max_frame_bytes = "128KiB".parse().unwrap();
     trap.world.config.output.max_batch_bytes = "64KiB".parse().unwrap();
     let records: Vec<_> = (0..100).map(|_| padded(&trap.world, 10_000)).collect();
@@ -145,8 +157,8 @@ async fn a_bare_block_of_snappy_comes_out_whole() {
     assert!(outcome.dead.is_empty(), "{outcome:?}");
 }
 
-async fn with_large_dead_letters() -> Trap {
-    let world = World::without_topics(1).await;
+async fn with_large_dead_letters(reader: ReaderKind) -> Trap {
+    let world = World::without_topics(reader, 1).await;
     for topic in [SOURCE, OUTPUT] {
         world.sandbox.create_topic(topic, 1).unwrap();
     }
@@ -157,10 +169,11 @@ async fn with_large_dead_letters() -> Trap {
 
 /// 24 MiB of zeros, in every codec: the records are dead letters each, and what stands around is out.
 /// (The memory that it takes is measured at the program.)
+#[rstest]
 #[tokio::test]
-async fn a_bomb_is_as_many_dead_letters_as_it_has_records() {
+async fn a_bomb_is_as_many_dead_letters_as_it_has_records(#[values(Rskafka, Wire)] reader: ReaderKind) {
     for codec in CODECS {
-        let mut trap = with_large_dead_letters().await;
+        let mut trap = with_large_dead_letters(reader).await;
         trap.world.config.kafka.request_timeout = Duration::from_secs(10);
         trap.world.config.kafka.max_frame_bytes = "4MiB".parse().unwrap();
         trap.batch();
@@ -174,11 +187,14 @@ async fn a_bomb_is_as_many_dead_letters_as_it_has_records() {
 }
 
 /// Larger than any record may be by default (`pipeline.max_record_bytes`).
+#[rstest]
 #[tokio::test]
-async fn a_record_that_is_too_large_is_a_dead_letter_and_its_neighbours_come_out() {
+async fn a_record_that_is_too_large_is_a_dead_letter_and_its_neighbours_come_out(
+    #[values(Rskafka, Wire)] reader: ReaderKind,
+) {
     // The others take their time to pack it.
     for codec in [Compression::Lz4, Compression::Zstd] {
-        let mut trap = with_large_dead_letters().await;
+        let mut trap = with_large_dead_letters(reader).await;
         trap.world.config.kafka.request_timeout = Duration::from_secs(10);
         trap.batch();
         let mut records: Vec<_> = (0..4).map(|_| trap.world.good().0).collect();
