@@ -1,7 +1,7 @@
 //! `docs/reference/configuration.md` is made from the keys. After a change of a key:
 //!
 //! ```sh
-//! UPDATE_DOCS=1 cargo test --test config_docs
+//! UPDATE_DOCS=1 cargo test --test house
 //! ```
 
 // Tests all of it, helpers too; clippy.toml's permission reaches only the functions marked so.
@@ -21,7 +21,7 @@ fn the_documentation_is_the_keys() {
     let written = std::fs::read_to_string(&path).unwrap();
     assert!(
         written == rendered,
-        "docs/reference/configuration.md is behind src/config/keys.rs: UPDATE_DOCS=1 cargo test --test config_docs"
+        "docs/reference/configuration.md is behind src/config/keys.rs: UPDATE_DOCS=1 cargo test --test house"
     );
 }
 
@@ -51,7 +51,7 @@ fn allowed(key: &Key) -> String {
 const HEAD: &str = "\
 # Configuration
 
-<!-- Made from src/config/keys.rs by tests/config_docs.rs; edit there. -->
+<!-- Made from src/config/keys.rs by tests/house/config_docs.rs; edit there. -->
 
 Each key can be set in four places, the later over the earlier:
 

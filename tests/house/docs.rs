@@ -2,7 +2,7 @@
 //! `docs/reference/commands.md` is made from the command line's own definition. After a change of it:
 //!
 //! ```sh
-//! UPDATE_DOCS=1 cargo test --test docs
+//! UPDATE_DOCS=1 cargo test --test house
 //! ```
 
 // Tests all of it, helpers too; clippy.toml's permission reaches only the functions marked so.

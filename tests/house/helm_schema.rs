@@ -2,7 +2,7 @@
 //! from the program's own. After a change of either:
 //!
 //! ```sh
-//! UPDATE_DOCS=1 cargo test --test helm_schema
+//! UPDATE_DOCS=1 cargo test --test house
 //! ```
 //! The rest of that file is written by hand; this puts its keys in order.
 
@@ -25,10 +25,7 @@ fn the_charts_values_are_the_programs_keys() {
         std::fs::write(&path, &rendered).unwrap();
         return;
     }
-    assert!(
-        written == rendered,
-        "the chart's schema is behind the program's: UPDATE_DOCS=1 cargo test --test helm_schema"
-    );
+    assert!(written == rendered, "the chart's schema is behind the program's: UPDATE_DOCS=1 cargo test --test house");
 }
 
 /// All sections with their keys, but for secrets, which have no place in values.

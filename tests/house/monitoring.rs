@@ -27,7 +27,7 @@ fn every_metric_is_described() {
     }
 }
 
-/// After a change of the metrics: `UPDATE_DOCS=1 cargo test --test monitoring`.
+/// After a change of the metrics: `UPDATE_DOCS=1 cargo test --test house`.
 #[test]
 fn the_reference_of_metrics_is_what_is_exported() {
     const NAME: &str = "docs/reference/metrics.md";
@@ -35,7 +35,7 @@ fn the_reference_of_metrics_is_what_is_exported() {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(NAME), &rendered).unwrap();
     }
-    assert!(read(NAME) == rendered, "{NAME} is behind the metrics: UPDATE_DOCS=1 cargo test --test monitoring");
+    assert!(read(NAME) == rendered, "{NAME} is behind the metrics: UPDATE_DOCS=1 cargo test --test house");
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn the_dashboard_asks_for_what_there_is_and_shows_all_of_it() {
         .unwrap();
         return;
     }
-    assert!(missing.is_empty(), "on no panel: {missing:?}: UPDATE_DOCS=1 cargo test --test monitoring");
+    assert!(missing.is_empty(), "on no panel: {missing:?}: UPDATE_DOCS=1 cargo test --test house");
     for variable in text.split("{{").skip(1).filter_map(|rest| rest.split("}}").next()) {
         assert!(is_label(variable, &exported), "a legend has {variable}");
     }
@@ -222,7 +222,7 @@ fn reference() -> String {
 const METRICS_HEAD: &str = "\
 # Metrics
 
-<!-- Made from what is exported by tests/monitoring.rs; edit in src/observe. -->
+<!-- Made from what is exported by tests/house/monitoring.rs; edit in src/observe. -->
 
 `/metrics` on the admin port speaks Prometheus's text format, and OpenMetrics to who asks for that. A series appears with
 what it counts: no route, no series of its rules. `deploy/monitoring` has a dashboard that shows all of them, and alerts.

@@ -1,15 +1,16 @@
 //! The processor of docs/guides/extending.md on the whole engine: by the library's public API alone.
+
 #[path = "../../examples/page_views.rs"]
 #[allow(dead_code, reason = "its main is the program's")]
-mod page_views;
+mod example;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use self::example::PageViews;
 use kafka_sandbox::{NewBatch, NewRecord, Sandbox, StoredRecord};
 use login_pipeline::app::{App, AppError};
 use login_pipeline::config::{AssignmentMode, Config, IpPrivacy, OffsetStoreKind, ReaderKind};
-use page_views::PageViews;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};

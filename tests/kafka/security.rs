@@ -57,7 +57,7 @@ impl Secured {
         let files = Path::new(env!("CARGO_TARGET_TMPDIR")).join("security");
         std::fs::create_dir_all(&files).unwrap();
         make_keys(&files);
-        let signer = Signer::new();
+        let signer = Signer::generate();
         std::fs::write(files.join("jwks.json"), signer.jwks()).unwrap();
         let at = |name: &str| files.join(name).display().to_string();
         let plain = format!(

@@ -17,7 +17,7 @@ fn the_reference_of_commands_is_the_command_lines() {
     let written = fs::read_to_string(&path).unwrap();
     assert!(
         written == rendered,
-        "docs/reference/commands.md is behind the command line: UPDATE_DOCS=1 cargo test --test docs"
+        "docs/reference/commands.md is behind the command line: UPDATE_DOCS=1 cargo test --test house"
     );
 }
 
@@ -98,7 +98,7 @@ fn takes_value(arg: &Arg) -> bool {
 const HEAD: &str = "\
 # Commands
 
-<!-- Made from the command line's own definition by tests/docs.rs; edit in src/cli. -->
+<!-- Made from the command line's own definition by tests/house/docs.rs; edit in src/cli. -->
 
 `--help` says the same at a terminal, for a command or for all. A command that takes the configuration takes all of it: a
 file by `--config FILE` or `LOGIN_PIPELINE_CONFIG`, and each key as a flag of its own name, such as `--kafka.brokers`

@@ -19,7 +19,7 @@ fn check(args: &[&str], env: &[(&str, &str)]) -> Output {
 }
 
 fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/files").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/config/files").join(name)
 }
 
 fn assert_round_trip(config: &Config) {

@@ -170,7 +170,7 @@ pub fn unsecured_token(subject: &str, seconds_left: i64) -> String {
 pub struct Signer(Arc<EcdsaKeyPair>);
 
 impl Signer {
-    pub fn new() -> Self {
+    pub fn generate() -> Self {
         let (kind, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
         let made = EcdsaKeyPair::generate_pkcs8(kind, &random).unwrap();
         Self(Arc::new(EcdsaKeyPair::from_pkcs8(kind, made.as_ref(), &random).unwrap()))
