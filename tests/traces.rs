@@ -378,7 +378,7 @@ async fn a_collector_is_reached_over_tls() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_takes_nothing_costs_a_line() {
     let (refusing, silent) = (Collector::start(Answer::Status(400), None), Collector::start(Answer::Silence, None));
-    let gone = format!("http://user:{TOKEN}@127.0.0.1:{}", support::free_ports(1)[0]);
+    let gone = format!("http://user:{TOKEN}@127.0.0.1:{}", test_support::free_ports(1)[0]);
     for (url, why) in
         [(&*refusing.url, "status code: 400"), (&silent.url, "spans are lost"), (&gone, "can't be reached")]
     {
