@@ -1,5 +1,4 @@
 //! Moves records through validation and enrichment from one Kafka topic to another, losing none.
-#![forbid(unsafe_code)]
 // `println!` and `eprintln!` panic where nobody takes what they say: `say!` and `tell!` don't.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 

@@ -52,14 +52,6 @@ pub fn run(args: &Check, out: &mut dyn Write) -> Result<Config, Error> {
     Ok(config)
 }
 
-/// What the database of countries is. A run goes on without, so a broken one is no error.
-fn countries(path: &Path) -> String {
-    match Database::read(path) {
-        Ok(database) => format!("ok    enrich.geoip.file: {}", database.about()),
-        Err(why) => format!("WARN  enrich.geoip.file: {why}; events get no country from it"),
-    }
-}
-
 /// Asks the brokers: whether they are reachable, whether the topics are there, and what this
 /// client may do with them; for exactly once, whether it may use its transactional ids. Writes a line for each to `out`.
 ///
@@ -231,4 +223,12 @@ pub enum Error {
     /// It is right and can't be printed.
     #[error("can't print the configuration: {0}")]
     Print(#[from] io::Error),
+}
+
+/// What the database of countries is. A run goes on without, so a broken one is no error.
+fn countries(path: &Path) -> String {
+    match Database::read(path) {
+        Ok(database) => format!("ok    enrich.geoip.file: {}", database.about()),
+        Err(why) => format!("WARN  enrich.geoip.file: {why}; events get no country from it"),
+    }
 }

@@ -74,8 +74,8 @@ pub(super) struct Own {
     pub(super) tls: Result<Option<Arc<ClientConfig>>, String>,
 }
 
-/// Where the instance of this configuration is asked, and how. Nothing else of the configuration is read: what is wrong
-/// with that by now is not what the instance has read.
+/// Finds where the instance of this configuration is asked, and how. Nothing else of the configuration is read: what
+/// is wrong with that by now is not what the instance has read.
 ///
 /// # Errors
 /// Where the configuration is wrong about that, or does not tell the port.

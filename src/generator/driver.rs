@@ -32,7 +32,7 @@ const TICK: Duration = Duration::from_millis(5);
 const BURST: u64 = 1_000;
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// What to write, and where to.
+/// The options of a run: what to write, and where to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerateOptions {
     /// Bootstrap brokers, each `host:port`.
@@ -66,7 +66,7 @@ pub struct GenerateOptions {
 /// The header of a record's number, in decimal digits.
 pub const NUMBER: &str = "generator.number";
 
-/// How far a run has come.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Records that all in-sync replicas have.
@@ -77,7 +77,7 @@ pub struct Progress {
     pub elapsed: Duration,
 }
 
-/// What a run has written.
+/// The totals of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
     /// Records that all in-sync replicas have.
@@ -231,7 +231,7 @@ async fn connect(options: &GenerateOptions) -> Result<Client, GenerateError> {
             // A broker may start at the same time. Nothing was asked of it that it may have done.
             Ok(Err(error)) if matches!(error.class(), ErrorClass::Transient | ErrorClass::Ambiguous) => {
                 if last.is_none() {
-                    tracing::warn!("{error}; trying again for {}", humantime::format_duration(options.patience));
+                    tracing::warn!("{error}; retrying for {}", humantime::format_duration(options.patience));
                 }
                 last = Some(error);
                 sleep(CONNECT_PAUSE).await;

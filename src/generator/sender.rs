@@ -27,7 +27,7 @@ const PRODUCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a partition may refuse for want of replicas or time before that ends the run.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What senders have had acknowledged, for [`Progress`].
+/// The counts of what was acknowledged, for a run's [`Progress`](super::driver::Progress).
 #[derive(Debug, Default)]
 pub(super) struct Acknowledged {
     pub(super) records: AtomicU64,

@@ -26,8 +26,6 @@
 //! The machines of an idempotent producer ([`producer`]) and of a transaction ([`transaction`]) ask nobody: they say what
 //! to ask, and are told the answer.
 
-#![forbid(unsafe_code)]
-
 mod aborted;
 mod address;
 pub mod admission;

@@ -39,7 +39,6 @@
 //! # Ok(())
 //! # }
 //! ```
-#![forbid(unsafe_code)]
 
 mod api;
 mod batch;

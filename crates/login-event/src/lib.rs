@@ -19,7 +19,7 @@
 //! assert_eq!(event.timestamp_ms, 1_694_479_551_000);
 //! assert_eq!(event.device_type, "ios");
 //! ```
-#![forbid(unsafe_code)]
+#![warn(unreachable_pub)]
 
 pub mod distribution;
 mod json;

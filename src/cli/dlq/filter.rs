@@ -26,9 +26,9 @@ impl Filter {
         self.partition.is_empty() || self.partition.contains(&partition)
     }
 
-    /// What tells its progress from that of other filters; empty where it takes everything. The
-    /// partition is not part of it: progress is kept for each by itself. Nor is the text to look for,
-    /// which may be personal data: whoever looks for one names the group.
+    /// The part of a group's name that tells its progress from that of other filters; empty where it takes everything.
+    /// The partition is not part of it: progress is kept for each by itself. Nor is the text to look for, which may be
+    /// personal data: whoever looks for one names the group.
     pub fn group_suffix(&self) -> String {
         let mut suffix = String::new();
         for (name, values) in [("reason", &self.reason), ("field", &self.field)] {
@@ -42,7 +42,7 @@ impl Filter {
         suffix
     }
 
-    /// The same of the partitions, for what has one progress for all.
+    /// The part of a group's name that stands for the partitions, for what has one progress for all.
     pub fn partition_suffix(&self) -> String {
         let partitions: BTreeSet<i32> = self.partition.iter().copied().collect();
         let mut suffix = String::new();
@@ -54,8 +54,8 @@ impl Filter {
     }
 }
 
-/// What tells a group by these values, in whatever order and however often they were given; empty without any.
-pub fn suffix_of(name: &str, values: &[String]) -> String {
+/// The part of a group's name for these values, in whatever order and however often they were given; empty without any.
+pub(super) fn suffix_of(name: &str, values: &[String]) -> String {
     let values: BTreeSet<&str> = values.iter().map(String::as_str).collect();
     match values.is_empty() {
         true => String::new(),

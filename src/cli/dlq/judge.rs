@@ -13,7 +13,7 @@ use crate::stages::{Batch, Counts, MakeStages, Now, Passed, Route, Routes, Stage
 use crate::worker::unix_ms;
 
 /// The stages, and what they need.
-pub struct Judge<'c> {
+pub(super) struct Judge<'c> {
     /// Why addresses have no country, where the configuration asks for one.
     pub without_countries: Option<String>,
     context: &'c Context,
@@ -26,14 +26,14 @@ pub struct Judge<'c> {
 
 /// Why there is no key of pseudonyms, without which a run would not start.
 #[derive(Debug)]
-pub struct NoKey(pub String);
+pub(super) struct NoKey(pub String);
 
 impl<'c> Judge<'c> {
     /// By the configuration and its routes; reads the key of pseudonyms and the database of countries.
     ///
     /// # Errors
     /// Where the key is not to be had.
-    pub fn new(context: &'c Context, routes: &Arc<Routes>) -> Result<Self, NoKey> {
+    pub(super) fn new(context: &'c Context, routes: &Arc<Routes>) -> Result<Self, NoKey> {
         let config = &context.config;
         let key = config.privacy.key().map_err(|why| NoKey(format!("privacy.key_file: {why}")))?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
@@ -45,25 +45,30 @@ impl<'c> Judge<'c> {
     }
 
     /// Reads the clock again.
-    pub fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         self.now = Now::from_unix_ms(unix_ms());
     }
 
-    /// What becomes of the record that a dead letter of this partition was.
+    /// Judges what becomes of the record that a dead letter of this partition was.
     ///
     /// # Errors
     /// Why it would be a dead letter again.
-    pub fn judge(&mut self, dead: &RecordView<'_>, marks: &Marks<'_>, partition: i32) -> Result<Passed, Rejection> {
+    pub(super) fn judge(
+        &mut self,
+        dead: &RecordView<'_>,
+        marks: &Marks<'_>,
+        partition: i32,
+    ) -> Result<Passed, Rejection> {
         let mut out = OutputBatch::new(usize::MAX, Expected::default());
         self.attempt(dead, marks, partition, 0, &[], &mut out)
     }
 
-    /// The same, and appends what comes of it, for the dead letter at index `at`; `partitions` says how many each of the
-    /// routes' topics has.
+    /// Judges the dead letter at index `at`, and appends what becomes of its record; `partitions` says how many each of
+    /// the routes' topics has.
     ///
     /// # Errors
-    /// The same; nothing is appended then.
-    pub fn attempt(
+    /// Why it would be a dead letter again; nothing is appended then.
+    pub(super) fn attempt(
         &mut self,
         dead: &RecordView<'_>,
         marks: &Marks<'_>,
@@ -110,7 +115,7 @@ impl<'c> Judge<'c> {
 }
 
 /// The topic that a record which passed goes to; `None` where a rule drops it.
-pub fn topic<'r>(routes: &'r Routes, passed: &Passed) -> Option<&'r str> {
+pub(super) fn topic<'r>(routes: &'r Routes, passed: &Passed) -> Option<&'r str> {
     match passed.route {
         Route::Drop => None,
         Route::Topic(topic) => routes.topics().get(topic).map(String::as_str),
@@ -118,7 +123,7 @@ pub fn topic<'r>(routes: &'r Routes, passed: &Passed) -> Option<&'r str> {
 }
 
 /// A verdict in words, without anything of the record.
-pub fn words(routes: &Routes, verdict: &Result<Passed, Rejection>) -> String {
+pub(super) fn words(routes: &Routes, verdict: &Result<Passed, Rejection>) -> String {
     let passed = match verdict {
         Ok(passed) => passed,
         Err(Rejection { reason, field: Some(field), .. }) => return format!("refused: {} {field}", reason.code()),

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use super::chart::terminal_columns;
-use super::reading::{Log, Reading};
+use super::reader::{Log, Reader};
 use super::shown::{Layout, Shown};
 use super::{Context, Failure, ListDlq, ShowDlq, for_people};
 use crate::cli::UsageError;
@@ -26,9 +26,9 @@ pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut dyn Write) 
     }
     let mut left = args.max.unwrap_or(u64::MAX);
     for (partition, stretch) in log.stretches {
-        let mut reading = Reading::new(context, log.topic_id, partition, stretch);
-        while let Some(batch) = reading.next().await? {
-            for entry in reading.entries(&batch) {
+        let mut reader = Reader::new(context, log.topic_id, partition, stretch);
+        while let Some(batch) = reader.next().await? {
+            for entry in reader.entries(&batch) {
                 let marks = Marks::of(&entry.record, context.prefix());
                 if entry.flaw.is_some() || !args.filter.takes(&entry.record, &marks) {
                     continue;
@@ -63,9 +63,9 @@ pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut dyn Write)
     let (topic, offset) = (context.topic(), args.place.offset);
     let log = Log::ask(context, args.place.partition.as_slice()).await?;
     let partition = partition_with(offset, &log, topic)?;
-    let mut reading = Reading::new(context, log.topic_id, partition, (offset, offset.next()));
-    if let Some(batch) = reading.next().await?
-        && let Some(entry) = reading.entries(&batch).next()
+    let mut reader = Reader::new(context, log.topic_id, partition, (offset, offset.next()));
+    if let Some(batch) = reader.next().await?
+        && let Some(entry) = reader.entries(&batch).next()
     {
         if let Some(flaw) = entry.flaw {
             return Err(format!("{topic}/{partition} can't be decoded at {offset}: {}", flaw.why).into());
@@ -76,6 +76,11 @@ pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut dyn Write)
         return Ok(ExitCode::SUCCESS);
     }
     Err(format!("{topic}/{partition} has no record at {offset}: it was compacted, or never committed").into())
+}
+
+/// Says that the output is not for everybody.
+pub(super) fn note_revealed() {
+    tell!("login-pipeline: the output holds personal data, in the clear");
 }
 
 /// The one partition of these that has this offset.
@@ -96,11 +101,6 @@ fn partition_with(offset: Offset, log: &Log, topic: &str) -> Result<i32, Failure
             Err(UsageError(text).into())
         }
     }
-}
-
-/// Says that the output is not for everybody.
-pub fn note_revealed() {
-    tell!("login-pipeline: the output holds personal data, in the clear");
 }
 
 #[cfg(test)]

@@ -9,14 +9,14 @@ use kafka_client::plain::{Plain, is_plain};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use super::reading::Log;
+use super::reader::Log;
 use super::told::{Told, told};
 use crate::dead_letter::{Field, Marks, MaskedBytes, MaskedValue, Pairs, write_line};
 use crate::event::Reason;
 use crate::record::{Offset, RecordView};
 
 /// One dead letter, and whether all of it may be seen.
-pub struct Shown<'a> {
+pub(super) struct Shown<'a> {
     /// The partition that it lies in.
     pub partition: i32,
     /// What lies there.
@@ -49,7 +49,7 @@ impl Shown<'_> {
     ///
     /// # Errors
     /// Where `out` takes nothing.
-    pub fn line(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn line(&self, out: &mut dyn Write) -> io::Result<()> {
         let told = told(self.marks);
         writeln!(out, "{} {} message {}", self.head(&told), self.key_and_value(), told.message)
     }
@@ -58,7 +58,7 @@ impl Shown<'_> {
     ///
     /// # Errors
     /// Where `out` takes nothing.
-    pub fn whole(&self, out: &mut dyn Write, prefix: &str) -> io::Result<()> {
+    pub(super) fn whole(&self, out: &mut dyn Write, prefix: &str) -> io::Result<()> {
         let Self { record, marks, reveal, .. } = self;
         let told = told(marks);
         match reveal {
@@ -96,7 +96,7 @@ impl Shown<'_> {
     ///
     /// # Errors
     /// Where `out` takes nothing.
-    pub fn json(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn json(&self, out: &mut dyn Write) -> io::Result<()> {
         let Self { partition, record, marks, reveal } = self;
         let told = told(marks);
         let unless_dash = |text: String| Some(text).filter(|text| text != "-");
@@ -158,7 +158,7 @@ enum Content<'a> {
 }
 
 /// The columns of a table that fits a terminal. The last has what room is left.
-pub struct Layout {
+pub(super) struct Layout {
     place: usize,
     reason: usize,
     field: usize,
@@ -176,7 +176,7 @@ const MESSAGE: usize = 28;
 
 impl Layout {
     /// For what lies in this log, so many columns wide.
-    pub fn new(log: &Log, columns: usize, reveal: bool) -> Self {
+    pub(super) fn new(log: &Log, columns: usize, reveal: bool) -> Self {
         let longest = |(partition, (_, end)): (&i32, &(Offset, Offset))| format!("{partition}:{end}").len();
         let place = log.stretches.iter().map(longest).max().unwrap_or(0).max("PLACE".len());
         let reason = Reason::ALL.iter().map(|reason| reason.code().len()).max().unwrap_or(0);
@@ -188,11 +188,11 @@ impl Layout {
         Self { place, reason, field, source, last: columns.saturating_sub(all + field + source), reveal }
     }
 
-    /// What stands above.
+    /// Writes the heading.
     ///
     /// # Errors
     /// Where `out` takes nothing.
-    pub fn heading(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn heading(&self, out: &mut dyn Write) -> io::Result<()> {
         let last = if self.reveal { "VALUE" } else { "MESSAGE" };
         self.write(out, ["PLACE", "TIME", "REASON", "FIELD", "SOURCE", last])
     }
@@ -201,7 +201,7 @@ impl Layout {
     ///
     /// # Errors
     /// Where `out` takes nothing.
-    pub fn row(&self, out: &mut dyn Write, shown: &Shown<'_>) -> io::Result<()> {
+    pub(super) fn row(&self, out: &mut dyn Write, shown: &Shown<'_>) -> io::Result<()> {
         let Shown { partition, record, marks, .. } = shown;
         let told = told(marks);
         let source = marks.offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
@@ -241,7 +241,7 @@ fn cut(text: &str, room: usize, by_end: bool) -> String {
 }
 
 /// As it is, with what a terminal would obey escaped.
-pub fn revealed(bytes: Option<&[u8]>) -> String {
+pub(super) fn revealed(bytes: Option<&[u8]>) -> String {
     bytes.map_or_else(|| "null".to_owned(), |bytes| format!("\"{}\"", String::from_utf8_lossy(bytes).escape_debug()))
 }
 

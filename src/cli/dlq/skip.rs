@@ -5,7 +5,7 @@ use crate::event::Reason;
 
 /// Why one is passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Skip {
+pub(super) enum Skip {
     /// The filter does not take it.
     Filtered,
     /// Its value or key was cut, or headers left out.
@@ -20,7 +20,7 @@ pub enum Skip {
 
 impl Skip {
     /// Why the record that a dead letter was is not there to be written; `None` where it is.
-    pub fn of(marks: &Marks<'_>) -> Option<Self> {
+    pub(super) fn of(marks: &Marks<'_>) -> Option<Self> {
         if marks.is_truncated() {
             return Some(Self::Truncated);
         }
@@ -28,7 +28,7 @@ impl Skip {
     }
 
     /// In words.
-    pub fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Filtered => "not what the filters ask for",
             Self::Truncated => "truncated: not all of the record is there",

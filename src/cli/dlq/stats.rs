@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::chart::{chart, columns};
 use super::counted::Counted;
-use super::reading::{Log, Reading};
+use super::reader::{Log, Reader};
 use super::state::{State, StateCounts, States};
 use super::times::Times;
 use super::told::told;
@@ -82,9 +82,9 @@ pub(super) async fn run(args: &StatsDlq, context: &Context, out: &mut dyn Write)
     let state = states.as_ref().map(|states| Became { groups: states.groups.clone(), ..Became::default() });
     let mut stats = Stats { topic: context.topic().to_owned(), state, ..Stats::default() };
     for (partition, stretch) in log.stretches {
-        let mut reading = Reading::new(context, log.topic_id, partition, stretch);
-        while let Some(batch) = reading.next().await? {
-            for entry in reading.entries(&batch) {
+        let mut reader = Reader::new(context, log.topic_id, partition, stretch);
+        while let Some(batch) = reader.next().await? {
+            for entry in reader.entries(&batch) {
                 match entry.flaw {
                     Some(_) => stats.damaged += 1,
                     None => stats.count(partition, &entry.record, context.prefix(), &args.filter, states.as_ref()),

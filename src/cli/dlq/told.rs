@@ -10,8 +10,8 @@ const MOST_FIELD: usize = 256;
 /// Longer than any message of ours.
 const MOST_MESSAGE: usize = 1_024;
 
-/// What the marks say, as it may be shown to anybody.
-pub struct Told {
+/// The marks as they may be shown to anybody.
+pub(super) struct Told {
     /// The reason.
     pub reason: String,
     /// The field, or a dash.
@@ -22,9 +22,9 @@ pub struct Told {
     pub source_partition: String,
 }
 
-/// Of dead letters that another program wrote, field and message may hold anything: they are told where
+/// Redacts marks: of dead letters that another program wrote, field and message may hold anything: they are told where
 /// the reason is one of ours, and steer no terminal.
-pub fn told(marks: &Marks<'_>) -> Told {
+pub(super) fn told(marks: &Marks<'_>) -> Told {
     let ours = marks.reason.filter(|reason| Reason::ALL.iter().any(|known| known.code() == *reason));
     // Whoever may write there can name a reason of ours, too.
     let or_dash = |text: Option<&str>, most: usize| {

@@ -32,7 +32,7 @@ use crate::tenure::Tenure;
 use crate::worker::unix_ms;
 
 /// As many records are written between two stored offsets, at most: what a kill may duplicate.
-pub const BATCH_RECORDS: usize = 1_000;
+pub(super) const BATCH_RECORDS: usize = 1_000;
 
 /// How often an offset is stored where fewer are written: each is a record in the group's log.
 const STORE_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,8 +40,8 @@ const STORE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the offset may take that is stored after something failed: the brokers may be what failed.
 const LAST_STORE: Duration = Duration::from_secs(2);
 
-/// How it ended.
-pub enum Ended {
+/// The end of the work.
+pub(super) enum Ended {
     /// With all that there was, or as much as was asked for.
     AtItsEnd,
     /// When it was told to.
@@ -101,7 +101,7 @@ enum Stretch {
 }
 
 /// A replay or a retry at work.
-pub struct Work<'c> {
+pub(super) struct Work<'c> {
     /// What is done.
     pub done: Plan,
     rules: Arc<Rules<'c>>,
@@ -118,8 +118,8 @@ pub struct Work<'c> {
 }
 
 impl<'c> Work<'c> {
-    /// Of what was told and agreed to.
-    pub fn new(
+    /// Begins the work that was announced and agreed to.
+    pub(super) fn new(
         rules: Rules<'c>,
         context: &'c Context,
         targets: Targets,
@@ -150,7 +150,7 @@ impl<'c> Work<'c> {
     ///
     /// # Errors
     /// Where brokers don't answer for too long, or refuse the offset.
-    pub async fn run(
+    pub(super) async fn run(
         &mut self,
         input: &Input<'_>,
         mut standings: BTreeMap<i32, Standing>,

@@ -16,7 +16,7 @@ pub(super) struct Classes {
 impl Classes {
     /// Of the first `length`, at most all.
     #[inline(always)]
-    pub fn of(bytes: &[u8; BYTES], length: usize) -> Self {
+    pub(super) fn of(bytes: &[u8; BYTES], length: usize) -> Self {
         let halves = u128::from_le_bytes(*bytes);
         let (low, high) = (low_half(halves), low_half(halves >> 64));
         let all = (1_u32 << length.min(BYTES)) - 1;
@@ -25,7 +25,7 @@ impl Classes {
 
     /// Whether all are digits or dots.
     #[inline(always)]
-    pub fn are_all(self) -> bool {
+    pub(super) fn are_all(self) -> bool {
         self.dots | self.digits == self.all
     }
 }

@@ -9,11 +9,11 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::Health;
 
-/// What `/readyz` would answer, worked out when metrics are asked for.
+/// The answer of `/readyz` as a gauge, worked out when metrics are asked for.
 #[derive(Debug)]
-pub struct Ready(pub Health);
+pub(super) struct ReadinessGauge(pub Health);
 
-impl Collector for Ready {
+impl Collector for ReadinessGauge {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let ready = ConstGauge::new(i64::from(self.0.is_ready().is_ok()));
         let help = "1 where /readyz answers 200, 0 where it says why not";

@@ -1,5 +1,4 @@
-//! `kafka.sasl.token_endpoint_url` and what goes with it: where bearer tokens come from, and as whom they
-//! are asked for.
+//! The URL that bearer tokens are asked for at (`kafka.sasl.token_endpoint_url`), taken apart once.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,22 +7,6 @@ use std::str::FromStr;
 use hyper::Uri;
 use rustls::pki_types::ServerName;
 use serde::{Serialize, Serializer};
-
-use super::{Secret, TokenEndpoint, security};
-
-impl TokenEndpoint {
-    /// The client's secret, read anew where it is in a file: it may have been changed.
-    ///
-    /// # Errors
-    /// What is wrong with the file, or that there is none.
-    pub fn secret(&self) -> Result<Secret, String> {
-        match (&self.client_secret, &self.client_secret_file) {
-            (Some(secret), _) => Ok(secret.clone()),
-            (None, Some(path)) => security::secret_in(path, "secret"),
-            (None, None) => Err("neither kafka.sasl.client_secret nor kafka.sasl.client_secret_file is set".to_owned()),
-        }
-    }
-}
 
 /// An http or https URL that a request can be sent to.
 #[derive(Clone, PartialEq, Eq)]

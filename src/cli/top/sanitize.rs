@@ -15,52 +15,52 @@ const MOST: usize = 256;
 /// is told by an escape.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(from = "String")]
-pub struct Clean(String);
+pub(super) struct Sanitized(String);
 
-impl Clean {
+impl Sanitized {
     /// As much of a text as can be shown.
-    pub fn new(text: &str) -> Self {
-        let mut clean = String::new();
+    pub(super) fn new(text: &str) -> Self {
+        let mut shown = String::new();
         let mut characters = text.chars();
         for c in characters.by_ref().take(MOST) {
             match is_plain(c) {
-                true => clean.push(c),
-                false => clean.extend(c.escape_debug()),
+                true => shown.push(c),
+                false => shown.extend(c.escape_debug()),
             }
         }
         if characters.next().is_some() {
-            clean.push('…');
+            shown.push('…');
         }
-        Self(clean)
+        Self(shown)
     }
 
     /// The text.
-    pub fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl From<String> for Clean {
+impl From<String> for Sanitized {
     fn from(text: String) -> Self {
         Self::new(&text)
     }
 }
 
-impl fmt::Display for Clean {
+impl fmt::Display for Sanitized {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
 /// An error and what is behind it, as one line.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> Clean {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> Sanitized {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
         let _ = write!(text, ": {error}");
         source = error.source();
     }
-    Clean::new(&text)
+    Sanitized::new(&text)
 }
 
 #[cfg(test)]
@@ -77,9 +77,9 @@ mod tests {
             ("\u{202e}drow\u{2066}\u{200b}\u{feff}", "\\u{202e}drow\\u{2066}\\u{200b}\\u{feff}"),
             ("e\u{301}\u{301}", "e\\u{301}\\u{301}"),
         ] {
-            assert_eq!(Clean::new(text).as_str(), shown);
+            assert_eq!(Sanitized::new(text).as_str(), shown);
         }
-        let long = Clean::new(&"x".repeat(1_000_000));
+        let long = Sanitized::new(&"x".repeat(1_000_000));
         assert_eq!(long.as_str().chars().count(), MOST + 1);
     }
 }

@@ -22,7 +22,7 @@ use tracing::{Event, Level, Metadata, Subscriber, callsite::Identifier};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// How many lines of a kind pass within [`WINDOW`].
+/// The number of lines of a kind that pass within [`WINDOW`].
 pub const FIRST: u64 = 5;
 
 /// For how long lines of a kind are counted together.
@@ -39,11 +39,11 @@ const ABOUT: &[&str] = &["topic", "partition", "group", "operation", "class", "b
 const ATTEMPTS: &str = "attempts";
 
 /// The process has one log.
-static PROCESS: OnceLock<Repeats> = OnceLock::new();
+static PROCESS: OnceLock<Dedup> = OnceLock::new();
 
 /// Counts lines by kind. Clones count together.
 #[derive(Debug, Clone, Default)]
-pub struct Repeats(Arc<Mutex<HashMap<Kind, Window>>>);
+pub struct Dedup(Arc<Mutex<HashMap<Kind, Window>>>);
 
 type Kind = (Identifier, u64);
 
@@ -72,8 +72,8 @@ struct About {
     hasher: DefaultHasher,
 }
 
-impl Repeats {
-    /// Makes this the one that [`tell`] speaks of.
+impl Dedup {
+    /// Makes this the one that [`keep_telling`] and [`tell_all`] speak of.
     pub(super) fn keep(&self) {
         let _ = PROCESS.set(self.clone()); // only the first log is set up, and so only its repeats come here
     }
@@ -122,24 +122,24 @@ impl Repeats {
 
 /// Logs what was left out of windows that are over, as long as the runtime lives.
 pub async fn keep_telling() {
-    let Some(repeats) = PROCESS.get() else { return };
+    let Some(dedup) = PROCESS.get() else { return };
     let mut ticks = tokio::time::interval(WINDOW / 6);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        repeats.tell(Instant::now(), false);
+        dedup.tell(Instant::now(), false);
     }
 }
 
 /// Logs everything that was left out and is not told yet: for the end of the process.
 pub fn tell_all() {
-    if let Some(repeats) = PROCESS.get() {
-        repeats.tell(Instant::now(), true);
+    if let Some(dedup) = PROCESS.get() {
+        dedup.tell(Instant::now(), true);
     }
 }
 
 /// Lets the first lines of a kind pass.
-impl<S: Subscriber> Layer<S> for Repeats {
+impl<S: Subscriber> Layer<S> for Dedup {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         !may_repeat(event.metadata()) || self.passes(event, Instant::now())
     }
@@ -197,24 +197,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_lines_pass_and_the_rest_is_counted() {
-        let repeats = Repeats::default();
-        let (lines, _guard) = captured_with(LogFormat::Json, "info", repeats.clone());
+        let dedup = Dedup::default();
+        let (lines, _guard) = captured_with(LogFormat::Json, "info", dedup.clone());
         for _ in 0..1_000 {
             trouble(3);
             tracing::info!(topic = "user-login", "statistics");
         }
         trouble(4);
-        repeats.tell(Instant::now(), false);
+        dedup.tell(Instant::now(), false);
         let of = |partition: i32| lines.json().iter().filter(|line| line["partition"] == partition).count();
         assert_eq!((of(3), of(4), lines.json().len()), (5, 1, 1_006), "nothing is told before its minute is over");
 
         tokio::time::advance(WINDOW).await;
-        repeats.tell(Instant::now(), false);
+        dedup.tell(Instant::now(), false);
         let told = lines.json();
         let last = told.last().unwrap();
         assert_eq!((last["left_out"].as_u64(), last["partition"].as_i64()), (Some(995), Some(3)));
         assert_eq!((last["level"].as_str(), last["topic"].as_str()), (Some("WARN"), Some("user-login")));
-        assert!(last["site"].as_str().unwrap().starts_with("login_pipeline::observe::logs::repeats::tests:"), "{last}");
+        assert!(last["site"].as_str().unwrap().starts_with("login_pipeline::observe::logs::dedup::tests:"), "{last}");
         assert_eq!(told.len(), 1_007, "partition 4 has nothing to tell");
 
         trouble(3);
@@ -222,15 +222,15 @@ mod tests {
         for _ in 0..5 {
             trouble(3);
         }
-        repeats.tell(Instant::now(), true);
+        dedup.tell(Instant::now(), true);
         assert_eq!(lines.json().last().unwrap()["left_out"], 1, "the end waits for no minute");
-        repeats.tell(Instant::now(), true);
+        dedup.tell(Instant::now(), true);
         assert_eq!(of(3), 12, "nothing is told twice");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_works_again_is_limited_as_its_failures_are() {
-        let (lines, _guard) = captured_with(LogFormat::Text, "info", Repeats::default());
+        let (lines, _guard) = captured_with(LogFormat::Text, "info", Dedup::default());
         for _ in 0..100 {
             tracing::info!(operation = "fetch", attempts = 1, after = "0s", "works again");
         }
@@ -239,14 +239,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn however_many_kinds_there_are_memory_is_bounded() {
-        let repeats = Repeats::default();
-        let (lines, _guard) = captured_with(LogFormat::Json, "info", repeats.clone());
+        let dedup = Dedup::default();
+        let (lines, _guard) = captured_with(LogFormat::Json, "info", dedup.clone());
         for partition in 0..10_000 {
             trouble(partition);
         }
-        assert_eq!(repeats.0.lock().unwrap().len(), MOST + 1);
+        assert_eq!(dedup.0.lock().unwrap().len(), MOST + 1);
         assert_eq!(lines.json().len(), MOST + 5);
-        repeats.tell(Instant::now(), true);
+        dedup.tell(Instant::now(), true);
         let last = lines.json().pop().unwrap();
         assert_eq!((last["left_out"].as_u64(), last.get("partition")), (Some(10_000 - 2_048 - 5), None));
     }

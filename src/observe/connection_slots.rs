@@ -1,10 +1,10 @@
-//! The places for the admin port's connections: so many, and a newcomer gets one.
+//! The slots for the admin port's connections: so many, and a newcomer gets one.
 //!
-//! Whoever has gone the longest without a request gives its place up, so that neither connections
+//! Whoever has gone the longest without a request gives its slot up, so that neither connections
 //! that say nothing nor those that read nothing keep a probe out. Each has [`GRACE`] to ask for
 //! something, which a probe does as soon as it is connected; meanwhile newcomers wait in the
-//! kernel's backlog. A page's stream, which asks once, keeps its place; of those there are
-//! [`WATCHERS`](super::live::WATCHERS) at most.
+//! kernel's backlog. A page's stream, which asks once, keeps its slot; of those there are
+//! [`WATCHERS`](super::sse::WATCHERS) at most.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::lock::lock;
 
-/// How long a connection has its place for sure. With 256 places a probe among 1,000 that come at once is
+/// How long a connection has its slot for sure. With 256 slots a probe among 1,000 that come at once is
 /// heard after 0.1 s, which is less than its patience.
 const GRACE: Duration = Duration::from_millis(25);
 
-/// All places. Clones are the same.
+/// All slots. Clones are the same.
 #[derive(Debug, Clone)]
-pub(super) struct Places {
+pub(super) struct ConnectionSlots {
     most: usize,
     taken: Arc<Mutex<Taken>>,
 }
@@ -41,15 +41,15 @@ struct Holder {
     lost: CancellationToken,
 }
 
-/// A connection's place, until it is dropped, or lost.
+/// A connection's slot, until it is dropped, or lost.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionSlot {
     number: u64,
     lost: CancellationToken,
-    places: Places,
+    slots: ConnectionSlots,
 }
 
-/// There is no place now.
+/// There is no slot now.
 #[derive(Debug, PartialEq, Eq)]
 enum Full {
     /// Somebody's grace ends then.
@@ -58,24 +58,24 @@ enum Full {
     Kept,
 }
 
-impl Places {
+impl ConnectionSlots {
     pub(super) fn new(most: usize) -> Self {
         Self { most, taken: Arc::default() }
     }
 
-    /// A place: a free one, or that of whoever gives way, which takes a [`GRACE`] at most; `None`
+    /// A slot: a free one, or that of whoever gives way, which takes a [`GRACE`] at most; `None`
     /// where all of them are kept.
-    pub(super) async fn take(&self) -> Option<Place> {
+    pub(super) async fn take(&self) -> Option<ConnectionSlot> {
         loop {
             match self.try_take(Instant::now()) {
-                Ok(place) => return Some(place),
+                Ok(slot) => return Some(slot),
                 Err(Full::Until(then)) => sleep_until(then).await,
                 Err(Full::Kept) => return None,
             }
         }
     }
 
-    fn try_take(&self, now: Instant) -> Result<Place, Full> {
+    fn try_take(&self, now: Instant) -> Result<ConnectionSlot, Full> {
         let mut taken = lock(&self.taken);
         if taken.by.len() >= self.most {
             let gives_way = taken.by.iter().filter(|(_, it)| !it.keeps).min_by_key(|(_, it)| it.asked);
@@ -90,15 +90,15 @@ impl Places {
         let (number, lost) = (taken.next, CancellationToken::new());
         taken.next += 1;
         taken.by.insert(number, Holder { asked: now, keeps: false, lost: lost.clone() });
-        Ok(Place { number, lost, places: self.clone() })
+        Ok(ConnectionSlot { number, lost, slots: self.clone() })
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     /// It asks for something, and so is the last to give way; with `keeps` it does not until it
     /// asks again.
     pub(super) fn asks(&self, now: Instant, keeps: bool) {
-        if let Some(holder) = lock(&self.places.taken).by.get_mut(&self.number) {
+        if let Some(holder) = lock(&self.slots.taken).by.get_mut(&self.number) {
             (holder.asked, holder.keeps) = (now, keeps);
         }
     }
@@ -109,9 +109,9 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        lock(&self.places.taken).by.remove(&self.number);
+        lock(&self.slots.taken).by.remove(&self.number);
     }
 }
 
@@ -130,44 +130,44 @@ mod tests {
 
     #[test]
     fn who_has_asked_nothing_for_longest_gives_way() {
-        let (places, mut after) = (Places::new(3), clock());
-        let [first, second, third] = std::array::from_fn(|_| places.try_take(after(1)).unwrap());
+        let (slots, mut after) = (ConnectionSlots::new(3), clock());
+        let [first, second, third] = std::array::from_fn(|_| slots.try_take(after(1)).unwrap());
         first.asks(after(30), false);
-        let fourth = places.try_take(after(1)).unwrap();
+        let fourth = slots.try_take(after(1)).unwrap();
         assert!(second.lost().is_cancelled() && !first.lost().is_cancelled() && !third.lost().is_cancelled());
         drop(second);
-        let fifth = places.try_take(after(1)).unwrap();
+        let fifth = slots.try_take(after(1)).unwrap();
         assert!(third.lost().is_cancelled(), "what the second had is the fourth's");
         drop(fourth);
-        let _sixth = places.try_take(after(100)).unwrap();
+        let _sixth = slots.try_take(after(100)).unwrap();
         assert!(!first.lost().is_cancelled() && !fifth.lost().is_cancelled(), "there was a free one");
     }
 
     #[test]
     fn each_has_time_to_ask() {
-        let (places, mut after) = (Places::new(1), clock());
+        let (slots, mut after) = (ConnectionSlots::new(1), clock());
         let came = after(0);
-        let first = places.try_take(came).unwrap();
-        assert_eq!(places.try_take(after(10)).unwrap_err(), Full::Until(came + GRACE));
+        let first = slots.try_take(came).unwrap();
+        assert_eq!(slots.try_take(after(10)).unwrap_err(), Full::Until(came + GRACE));
         let asked = after(5);
         first.asks(asked, false);
-        assert_eq!(places.try_take(after(10)).unwrap_err(), Full::Until(asked + GRACE));
-        places.try_take(after(15)).unwrap();
+        assert_eq!(slots.try_take(after(10)).unwrap_err(), Full::Until(asked + GRACE));
+        slots.try_take(after(15)).unwrap();
         assert!(first.lost().is_cancelled());
     }
 
     #[test]
     fn a_stream_keeps_its_place_until_it_asks_for_something_else() {
-        let (places, mut after) = (Places::new(2), clock());
-        let [stream, other] = std::array::from_fn(|_| places.try_take(after(1)).unwrap());
+        let (slots, mut after) = (ConnectionSlots::new(2), clock());
+        let [stream, other] = std::array::from_fn(|_| slots.try_take(after(1)).unwrap());
         stream.asks(after(1), true);
         other.asks(after(1), false);
-        let newcomer = places.try_take(after(100)).unwrap();
+        let newcomer = slots.try_take(after(100)).unwrap();
         assert!(other.lost().is_cancelled() && !stream.lost().is_cancelled());
         newcomer.asks(after(1), true);
-        assert_eq!(places.try_take(after(100)).unwrap_err(), Full::Kept);
+        assert_eq!(slots.try_take(after(100)).unwrap_err(), Full::Kept);
         stream.asks(after(1), false);
-        places.try_take(after(100)).unwrap();
+        slots.try_take(after(100)).unwrap();
         assert!(stream.lost().is_cancelled());
     }
 }

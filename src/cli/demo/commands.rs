@@ -9,12 +9,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::cli::Upsets;
 
-/// What to type, told at the start.
-pub const HELP: &str = "type add, kill N or stop N";
+/// The help that is printed at the start.
+pub(super) const HELP: &str = "type add, kill N or stop N";
 
-/// What is to happen.
+/// A change to the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub(super) enum Command {
     /// One more instance.
     Add,
     /// This one dies, without a word.
@@ -23,30 +23,30 @@ pub enum Order {
     Stop(u32),
 }
 
-impl Order {
+impl Command {
     /// A line that was typed.
-    pub fn parse(line: &str) -> Option<Self> {
+    pub(super) fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_whitespace();
-        let order = match (words.next()?, words.next().map(str::parse)) {
+        let command = match (words.next()?, words.next().map(str::parse)) {
             ("add", None) => Self::Add,
             ("kill", Some(Ok(number))) => Self::Kill(number),
             ("stop", Some(Ok(number))) => Self::Stop(number),
             _ => return None,
         };
-        words.next().is_none().then_some(order)
+        words.next().is_none().then_some(command)
     }
 }
 
-/// Orders by the clock: one comes, one is killed, one comes, one ends in order, and again.
+/// Commands by the clock: one comes, one is killed, one comes, one ends in order, and again.
 #[derive(Debug)]
-pub struct Clock {
+pub(super) struct Clock {
     ticks: Option<Interval>,
     turn: usize,
 }
 
 impl Clock {
     /// Begins to count.
-    pub fn new(upsets: Upsets) -> Self {
+    pub(super) fn new(upsets: Upsets) -> Self {
         let ticks = |every: Duration| {
             let mut ticks = interval_at(Instant::now() + every, every);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -59,25 +59,25 @@ impl Clock {
         Self { ticks, turn: 0 }
     }
 
-    /// The next order, when it is time; `numbers` are those of the instances there are, and the one
+    /// The next command, when it is time; `numbers` are those of the instances there are, and the one
     /// that is there longest goes.
-    pub async fn next(&mut self, numbers: &[u32]) -> Order {
+    pub(super) async fn next(&mut self, numbers: &[u32]) -> Command {
         match &mut self.ticks {
             Some(ticks) => {
                 ticks.tick().await;
             }
             None => std::future::pending().await,
         }
-        self.order(numbers)
+        self.command(numbers)
     }
 
-    fn order(&mut self, numbers: &[u32]) -> Order {
+    fn command(&mut self, numbers: &[u32]) -> Command {
         let turn = self.turn % 4;
         self.turn += 1;
         match (turn, numbers) {
-            (1, [oldest, _, ..]) => Order::Kill(*oldest),
-            (3, [oldest, _, ..]) => Order::Stop(*oldest),
-            _ => Order::Add,
+            (1, [oldest, _, ..]) => Command::Kill(*oldest),
+            (3, [oldest, _, ..]) => Command::Stop(*oldest),
+            _ => Command::Add,
         }
     }
 }
@@ -87,7 +87,7 @@ impl Clock {
 ///
 /// # Errors
 /// There is no thread for it.
-pub fn typed() -> io::Result<mpsc::UnboundedReceiver<String>> {
+pub(super) fn typed() -> io::Result<mpsc::UnboundedReceiver<String>> {
     let (sender, lines) = mpsc::unbounded_channel();
     if io::stdin().is_terminal() {
         let read = move || {
@@ -107,20 +107,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_an_order_or_none() {
-        assert_eq!(Order::parse(" add\n"), Some(Order::Add));
-        assert_eq!(Order::parse("kill 3"), Some(Order::Kill(3)));
-        assert_eq!(Order::parse("stop  12 "), Some(Order::Stop(12)));
+    fn a_line_is_a_command_or_none() {
+        assert_eq!(Command::parse(" add\n"), Some(Command::Add));
+        assert_eq!(Command::parse("kill 3"), Some(Command::Kill(3)));
+        assert_eq!(Command::parse("stop  12 "), Some(Command::Stop(12)));
         for line in ["", "add 1", "kill", "kill x", "stop -1", "stop 1 2", "help"] {
-            assert_eq!(Order::parse(line), None, "{line}");
+            assert_eq!(Command::parse(line), None, "{line}");
         }
     }
 
     #[test]
     fn by_the_clock_as_many_come_as_go_and_the_last_one_stays() {
         let mut clock = Clock::new(Upsets::Never);
-        let orders: Vec<_> = (0..4).map(|_| clock.order(&[2, 3, 4])).collect();
-        assert_eq!(orders, [Order::Add, Order::Kill(2), Order::Add, Order::Stop(2)]);
-        assert!((0..8).all(|_| clock.order(&[7]) == Order::Add));
+        let commands: Vec<_> = (0..4).map(|_| clock.command(&[2, 3, 4])).collect();
+        assert_eq!(commands, [Command::Add, Command::Kill(2), Command::Add, Command::Stop(2)]);
+        assert!((0..8).all(|_| clock.command(&[7]) == Command::Add));
     }
 }

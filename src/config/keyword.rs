@@ -6,7 +6,7 @@ pub use kafka_records::compression::Compression;
 pub use crate::event::{IdPrivacy, IpPrivacy};
 
 /// A type that the configuration names by one of a few words.
-pub trait Word: Copy + 'static {
+pub trait Keyword: Copy + 'static {
     /// All of them, in the order they are offered in.
     const WORDS: &'static [&'static str];
     /// What the first word stands for.
@@ -19,7 +19,7 @@ pub trait Word: Copy + 'static {
     fn word(self) -> &'static str;
 }
 
-macro_rules! words {
+macro_rules! keywords {
     ($(#[$about:meta])* $visible:vis enum $type:ident { $($(#[$attribute:meta])* $variant:ident = $word:literal,)+ } $($rest:tt)*) => {
         $(#[$about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +27,10 @@ macro_rules! words {
             $($(#[$attribute])* $variant,)+
         }
 
-        words! { for $type { $($variant = $word),+ } $($rest)* }
+        keywords! { for $type { $($variant = $word),+ } $($rest)* }
     };
     (for $type:ident { $first:ident = $first_word:literal $(, $variant:ident = $word:literal)* } $($rest:tt)*) => {
-        impl Word for $type {
+        impl Keyword for $type {
             const WORDS: &'static [&'static str] = &[$first_word $(, $word)*];
             const FIRST: Self = Self::$first;
 
@@ -50,12 +50,12 @@ macro_rules! words {
             }
         }
 
-        words! { $($rest)* }
+        keywords! { $($rest)* }
     };
     () => {};
 }
 
-words! {
+keywords! {
     for Compression { None = "none", Gzip = "gzip", Snappy = "snappy", Lz4 = "lz4", Zstd = "zstd" }
     for SaslMechanism {
         Plain = "PLAIN",
@@ -67,7 +67,7 @@ words! {
     for IdPrivacy { Keep = "keep", HmacSha256 = "hmac_sha256", Remove = "remove" }
 }
 
-words! {
+keywords! {
     /// Kafka's `security.protocol`.
     #[derive(Default)]
     pub enum SecurityProtocol {
@@ -82,7 +82,7 @@ words! {
         SaslSsl = "sasl_ssl",
     }
 
-    /// What reads the source topic.
+    /// The client that reads the source topic.
     pub enum ReaderKind {
         /// rskafka's client where it can, ours where it can't.
         Auto = "auto",
@@ -101,7 +101,7 @@ words! {
         ReadCommitted = "read_committed",
     }
 
-    /// Where a partition without a stored offset begins.
+    /// The beginning of a partition without a stored offset.
     pub enum StartAt {
         /// At the oldest record that is still kept.
         Earliest = "earliest",
@@ -109,7 +109,7 @@ words! {
         Latest = "latest",
     }
 
-    /// What to do where the stored offset no longer exists.
+    /// The policy where the stored offset no longer exists.
     pub enum OutOfRange {
         /// Go on at the oldest record that is still kept.
         Earliest = "earliest",
@@ -119,7 +119,7 @@ words! {
         Fail = "fail",
     }
 
-    /// How the output partition is chosen.
+    /// The choice of the output partition.
     pub enum Partitioner {
         /// Source partition p goes to output partition p mod n.
         Source = "source",
@@ -127,7 +127,7 @@ words! {
         Key = "key",
     }
 
-    /// What to do with a dead letter that its topic refuses as too large.
+    /// The policy for a dead letter that its topic refuses as too large.
     pub enum Oversize {
         /// Write as much of the value as fits, and a header that says how long it was.
         Truncate = "truncate",
@@ -135,7 +135,7 @@ words! {
         Block = "block",
     }
 
-    /// What to do when a partition's dead letters pass a limit. Either way they are not written.
+    /// The policy when a partition's dead letters pass a limit. Either way they are not written.
     pub enum OnLimit {
         /// Stop that partition and turn unready, until someone resumes it.
         Pause = "pause",
@@ -163,7 +163,7 @@ words! {
         Classic = "classic",
     }
 
-    /// How a classic group's leader shares partitions.
+    /// The assignor by which a classic group's leader shares partitions.
     pub enum AssignorKind {
         /// Moves as few as it can, without stopping the others.
         CooperativeSticky = "cooperative-sticky",
@@ -173,7 +173,7 @@ words! {
         RoundRobin = "roundrobin",
     }
 
-    /// Where progress is kept.
+    /// The store of progress.
     pub enum OffsetStoreKind {
         /// One small file a partition.
         File = "file",
@@ -183,7 +183,7 @@ words! {
         Topic = "topic",
     }
 
-    /// What a crash may do to records.
+    /// The guarantee: what a crash may do to records.
     pub enum Guarantee {
         /// Write some of them again.
         AtLeastOnce = "at_least_once",
@@ -205,7 +205,7 @@ words! {
         Login = "login",
     }
 
-    /// How log lines look.
+    /// The format of log lines.
     pub enum LogFormat {
         /// For people.
         Text = "text",

@@ -13,7 +13,7 @@ use crate::observe::logs::level;
 ///
 /// # Errors
 /// The system gives no signals.
-pub fn obey(settings: Settings) -> io::Result<()> {
+pub(super) fn obey(settings: Settings) -> io::Result<()> {
     let mut hangups = signal(SignalKind::hangup())?;
     tokio::spawn(
         async move {
@@ -33,7 +33,7 @@ pub fn obey(settings: Settings) -> io::Result<()> {
 
 fn read_again(settings: &Settings) {
     let Ok(config) = settings.load() else {
-        error!("SIGHUP: the configuration is wrong by now, and log.level stays; `check` says what to mend");
+        error!("SIGHUP: the configuration has problems now, and log.level stays; `check` says what to fix");
         return;
     };
     let log_level = config.log.level;

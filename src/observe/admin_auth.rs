@@ -12,9 +12,9 @@ use super::refusal::Refusal;
 use crate::audit;
 use crate::config::Admin;
 
-/// Who is at the other end of a connection.
+/// The client at the other end of a connection.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub(super) struct Client {
     /// Where it comes from.
     pub address: SocketAddr,
     /// The SHA-256 digest of its certificate, where it has shown one.
@@ -33,19 +33,19 @@ impl fmt::Display for Client {
 
 /// Why somebody is not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotAdmitted {
+pub(super) struct NotAdmitted {
     /// The answer's code.
     pub code: StatusCode,
     /// What to do about it; says nothing of the token.
     pub why: &'static str,
 }
 
-/// The same as [`bears_token`], of a client that wants to do `action`. Who is refused is told of and counted; the log
-/// tells of five a minute.
+/// Admits a client that wants to do `action` if its request bears the token. A refusal is counted and logged, five of
+/// them a minute.
 ///
 /// # Errors
 /// [`NotAdmitted`].
-pub fn admit(
+pub(super) fn admit(
     admin: &Admin,
     authorization: Option<&HeaderValue>,
     metrics: &Metrics,

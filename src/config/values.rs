@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use figment::value::Value;
 use figment::{Figment, Metadata};
 
+use super::key::{Key, Keys};
 use super::layers::{DEFAULT, Layer, ROUTE, STATIC};
 use super::parse::{Setting, parse};
-use super::problem::{Found, Problem, Problems, show_at};
-use super::schema::{self, KEYS};
+use super::problem::{Found, Problem, Problems};
+use super::shown::show_of;
 
-/// What each key is set to.
+/// The values that keys are set to, and who set them.
 #[derive(Debug)]
-pub struct Settings {
+pub struct Values {
+    keys: &'static Keys,
     /// The host's name, where that is known.
     pub(super) hostname: Option<String>,
     given: BTreeMap<&'static str, Given>,
@@ -24,15 +26,21 @@ pub struct Settings {
 
 #[derive(Debug)]
 struct Given {
+    key: &'static Key,
     value: Value,
     origin: String,
     /// `None` where the value is not of its kind, which is a problem noted.
     setting: Option<Setting>,
 }
 
-impl Settings {
+impl Values {
     /// Merges `layers`, the later over the earlier, and parses each key.
-    pub(super) fn read(layers: Vec<Layer>, hostname: Option<String>, problems: &mut Problems) -> Self {
+    pub(super) fn read(
+        keys: &'static Keys,
+        layers: Vec<Layer>,
+        hostname: Option<String>,
+        problems: &mut Problems,
+    ) -> Self {
         let merged = layers.into_iter().fold(Figment::new(), Figment::merge);
         let find = |path: &str| {
             let value = merged.find_value(path).ok()?;
@@ -40,15 +48,15 @@ impl Settings {
             Some((value, origin))
         };
         let mut given = BTreeMap::new();
-        for key in KEYS.iter() {
+        for key in keys.iter() {
             let Some((value, origin)) = find(key.path) else { continue };
             let setting = parse(key.kind, &value).map_err(|refusal| {
-                let problem = Problem::new(key.path, refusal.wrong).found(show_at(key.path, &value), &origin);
+                let problem = Problem::new(key.path, refusal.wrong).found(show_of(key, &value), &origin);
                 problems.push(problem.allowed(key.kind.to_string()).did_you_mean(refusal.did_you_mean));
             });
-            given.insert(key.path, Given { value, origin, setting: setting.ok() });
+            given.insert(key.path, Given { key, value, origin, setting: setting.ok() });
         }
-        Self { hostname, given, route: find(ROUTE), statics: find(STATIC) }
+        Self { keys, hostname, given, route: find(ROUTE), statics: find(STATIC) }
     }
 
     /// The value of `path` if it is set and of its kind.
@@ -74,15 +82,20 @@ impl Settings {
         self.given(path).is_none_or(|given| given.setting.is_some())
     }
 
+    /// The key at `path`, whatever its value.
+    pub(super) fn key(&self, path: &str) -> Option<&'static Key> {
+        self.keys.find(path)
+    }
+
     fn given(&self, path: &'static str) -> Option<&Given> {
-        debug_assert!(schema::key(path).is_some(), "there is no key {path}");
+        debug_assert!(self.key(path).is_some(), "there is no key {path}");
         self.given.get(path)
     }
 
-    /// What `path` is set to and by whom, for a problem that concerns several keys.
+    /// The value of `path` and who set it, for a problem that concerns several keys.
     pub(super) fn found(&self, path: &'static str) -> Option<Found> {
         let given = self.given(path)?;
-        Some(Found { value: format!("{path} = {}", show_at(path, &given.value)), origin: given.origin.clone() })
+        Some(Found { value: format!("{path} = {}", show_of(given.key, &given.value)), origin: given.origin.clone() })
     }
 }
 

@@ -10,7 +10,7 @@ use super::timeline::{MarkKind, Timeline};
 
 /// All partitions that are paused. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct PauseBoard {
+pub struct PauseRegistry {
     paused: Arc<Mutex<BTreeMap<i32, Waiting>>>,
     timeline: Timeline,
 }
@@ -26,10 +26,10 @@ struct Waiting {
 pub struct Pause {
     partition: i32,
     word: Arc<Notify>,
-    board: PauseBoard,
+    board: PauseRegistry,
 }
 
-impl PauseBoard {
+impl PauseRegistry {
     /// An empty board, whose pauses are marks of this timeline.
     pub(super) fn on(timeline: Timeline) -> Self {
         Self { paused: Arc::default(), timeline }
@@ -51,7 +51,7 @@ impl PauseBoard {
         chosen.map(|(partition, waiting)| (waiting.word.notify_one(), *partition).1).collect()
     }
 
-    /// How many partitions are paused, by the limit that they passed.
+    /// The number of paused partitions, by the limit that they passed.
     pub fn limits(&self) -> BTreeMap<&'static str, usize> {
         let mut limits = BTreeMap::new();
         lock(&self.paused).values().for_each(|waiting| *limits.entry(waiting.limit).or_default() += 1);
@@ -85,7 +85,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_word_reaches_those_it_is_for() {
-        let board = PauseBoard::default();
+        let board = PauseRegistry::default();
         let (first, second) = (board.pause(1, "max_ratio"), board.pause(2, "max_ratio"));
         assert!(board.resume(Some(7)).is_empty());
         assert_eq!(board.resume(Some(2)), [2]);
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_ends_late_leaves_its_successor_paused() {
-        let board = PauseBoard::default();
+        let board = PauseRegistry::default();
         let (old, _new) = (board.pause(1, "max_ratio"), board.pause(1, "max_consecutive"));
         drop(old);
         assert_eq!(board.resume(None), [1]);

@@ -39,7 +39,7 @@ const LIVE: Duration = Duration::from_secs(2);
 /// A frame that is no older than this is good enough for one who begins to watch, and a page for one who opens it.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How many may watch at once.
+/// The most that may watch at once.
 pub(super) const WATCHERS: usize = 16;
 
 /// The most partitions on the page: those in trouble, then those with the most lag. `/status` has all.
@@ -47,7 +47,7 @@ const PARTITIONS: usize = 200;
 
 /// Feeds the page.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct EventFeed {
     observe: Observe,
     history: Mutex<History>,
     /// The last frame, and when it was made.
@@ -59,7 +59,7 @@ pub(super) struct Live {
     slots: Arc<Semaphore>,
 }
 
-impl Live {
+impl EventFeed {
     pub(super) fn new(observe: Observe) -> Arc<Self> {
         Arc::new(Self {
             observe,
@@ -107,7 +107,7 @@ impl Live {
         }
     }
 
-    /// What there is to see now.
+    /// The state of the page now.
     pub(super) fn state(&self) -> State {
         let mut status = self.observe.status();
         let (charts, lag, lag_ms) = {
@@ -237,7 +237,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_crowd_gets_one_page_a_second() {
         let observe = Observe::new("1.2.3", &[], Duration::from_secs(10), Value::Null);
-        let live = Live::new(observe.clone());
+        let live = EventFeed::new(observe.clone());
         let first = live.page();
         let _partition = observe.partitions.partition("user-login", 3);
         for _ in 0..100 {

@@ -19,7 +19,7 @@ use crate::topic::TopicId;
 
 /// The topic as it was at the start.
 #[derive(Debug)]
-pub struct Log {
+pub(super) struct Log {
     /// Its id, where the brokers tell one.
     pub topic_id: Option<TopicId>,
     /// The stretch of each chosen partition.
@@ -31,7 +31,7 @@ impl Log {
     ///
     /// # Errors
     /// Where the topic or a partition is not there, or the brokers don't tell.
-    pub async fn ask(context: &Context, chosen: &[i32]) -> Result<Self, Failure> {
+    pub(super) async fn ask(context: &Context, chosen: &[i32]) -> Result<Self, Failure> {
         let topic = context.topic();
         let found = context.patiently(|| async { context.describe(topic).await }).await?;
         let count = found.partition_count();
@@ -53,7 +53,7 @@ impl Log {
 }
 
 /// Reads one partition up to an offset.
-pub struct Reading<'c> {
+pub(super) struct Reader<'c> {
     context: &'c Context,
     partition: i32,
     reader: PartitionReader,
@@ -61,9 +61,9 @@ pub struct Reading<'c> {
     end: Offset,
 }
 
-impl<'c> Reading<'c> {
+impl<'c> Reader<'c> {
     /// From `position` up to `end`, of the topic with this id, where it is known.
-    pub fn new(
+    pub(super) fn new(
         context: &'c Context,
         topic_id: Option<TopicId>,
         partition: i32,
@@ -85,12 +85,12 @@ impl<'c> Reading<'c> {
         Self { context, partition, reader, position: position.into(), end }
     }
 
-    /// The next records; `None` at the end. The last batch may go on behind that: [`Reading::entries`]
+    /// The next records; `None` at the end. The last batch may go on behind that: [`Reader::entries`]
     /// does not.
     ///
     /// # Errors
     /// What lasts, or does not pass in time; where the log was cut before its end.
-    pub async fn next(&mut self) -> Result<Option<SourceBatch>, Failure> {
+    pub(super) async fn next(&mut self) -> Result<Option<SourceBatch>, Failure> {
         let most = self.context.config.source.max_fetch_bytes.as_usize();
         let mut waiting = self.context.waiting();
         while self.position.offset < self.end {
@@ -133,7 +133,7 @@ impl<'c> Reading<'c> {
         match self.reader.latest().await {
             Ok(now) if now < end => format!(
                 "{topic}/{partition} was cut while it was read: it ended at {end} when this began, and ends at {now} now; \
-                 what lay between is deleted (by an unclean leader election, or with the topic, which was created anew); \
+                 what lay between is deleted (by an unclean leader election, or with the topic, which was recreated); \
                  start again"
             )
             .into(),
@@ -143,15 +143,15 @@ impl<'c> Reading<'c> {
     }
 
     /// The entries of a batch up to the end.
-    pub fn entries<'b>(&self, batch: &'b SourceBatch) -> impl Iterator<Item = Entry<'b>> + use<'b> {
+    pub(super) fn entries<'b>(&self, batch: &'b SourceBatch) -> impl Iterator<Item = Entry<'b>> + use<'b> {
         let end = self.end;
         let entries = (0..batch.len()).filter_map(|index| batch.entry(index));
         entries.take_while(move |entry| entry.record.offset < end)
     }
 }
 
-/// What is tried again for a while: the attempts, and the pauses between them, have one deadline.
-pub struct Waiting {
+/// A question that is retried for a while: the attempts, and the pauses between them, have one deadline.
+pub(crate) struct Waiting {
     pauses: crate::retry::Pauses,
     until: Instant,
     patience: Duration,
@@ -166,7 +166,7 @@ impl Waiting {
     ///
     /// # Errors
     /// At the deadline: why the attempt before failed, where there was one.
-    pub async fn attempt<T>(&mut self, attempt: impl Future<Output = T>) -> Result<T, Failure> {
+    pub(crate) async fn attempt<T>(&mut self, attempt: impl Future<Output = T>) -> Result<T, Failure> {
         let patience = self.patience;
         let late = || format!("no broker gave an answer within {}", humantime::format_duration(patience)).into();
         timeout_at(self.until, attempt).await.map_err(|_| self.last.take().unwrap_or_else(late))
@@ -176,13 +176,13 @@ impl Waiting {
     ///
     /// # Errors
     /// The error, where it lasts.
-    pub async fn after(&mut self, class: ErrorClass, error: impl Into<Failure>) -> Result<(), Failure> {
+    pub(crate) async fn after(&mut self, class: ErrorClass, error: impl Into<Failure>) -> Result<(), Failure> {
         let (error, left) = (error.into(), self.until.saturating_duration_since(Instant::now()));
         if matches!(class, ErrorClass::Fatal | ErrorClass::Poison) || left.is_zero() {
             return Err(error);
         }
         if !self.is_told {
-            tell!("login-pipeline: {error}; trying again for {} s", left.as_secs().max(1));
+            tell!("login-pipeline: {error}; retrying for {} s", left.as_secs().max(1));
             self.is_told = true;
         }
         sleep(self.pauses.after(class).min(left)).await;
@@ -193,7 +193,7 @@ impl Waiting {
 
 impl Context {
     /// Patience for one thing that is asked of the brokers.
-    pub fn waiting(&self) -> Waiting {
+    pub(crate) fn waiting(&self) -> Waiting {
         Waiting {
             pauses: Policy::new(&self.config.retry).pauses(),
             until: Instant::now() + self.patience,
@@ -204,7 +204,7 @@ impl Context {
     }
 
     /// Asks until it is answered, or something is wrong that lasts.
-    pub async fn patiently<T, E, F>(&self, ask: impl Fn() -> F) -> Result<T, Failure>
+    pub(crate) async fn patiently<T, E, F>(&self, ask: impl Fn() -> F) -> Result<T, Failure>
     where
         E: Into<Error>,
         F: Future<Output = Result<T, E>>,
@@ -221,7 +221,7 @@ impl Context {
 }
 
 /// Whether a topic is not there.
-pub fn is_missing(error: &Failure) -> bool {
+pub(super) fn is_missing(error: &Failure) -> bool {
     error.downcast_ref().is_some_and(|error: &Error| error.is(ResponseError::UnknownTopicOrPartition))
 }
 

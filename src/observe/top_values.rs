@@ -25,21 +25,21 @@ use super::tally::{DistributionSnapshot, TOP, TallyBoard};
 /// In place of the values that have no place of their own.
 const OTHER: &str = "(other)";
 
-/// What a board has counted, told value by value.
+/// The counts of a board, value by value.
 #[derive(Debug)]
-pub struct Values {
+pub(super) struct TopValues {
     board: TallyBoard,
     fields: Mutex<HashMap<&'static str, Places>>,
 }
 
-impl Values {
-    /// Of this board.
-    pub fn of(board: TallyBoard) -> Self {
+impl TopValues {
+    /// The collector of this board.
+    pub(super) fn of(board: TallyBoard) -> Self {
         Self { board, fields: Mutex::default() }
     }
 }
 
-impl Collector for Values {
+impl Collector for TopValues {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let help = "Events by the values of the fields that are counted; the rarer values together are (other)";
         let mut family = encoder.encode_descriptor("field_values", help, None, ConstCounter::<u64>::TYPE)?;
