@@ -16,8 +16,8 @@ use std::error::Error;
 use std::sync::Arc;
 
 use kafka_client::{Cluster, Options};
-use login_pipeline::broker::{Clients, PartitionReader, ReaderConfig, Reserve};
 use login_pipeline::config::{Config, Sources};
+use login_pipeline::source::{Clients, PartitionReader, ReaderConfig, Reserve};
 
 type AnyError = Box<dyn Error + Send + Sync>;
 

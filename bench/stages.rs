@@ -13,13 +13,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use login_pipeline::broker::{Entry, Expected, OutputBatch};
 use login_pipeline::config::{Config, IdPrivacy, IpPrivacy, Secret, StaticValue};
 use login_pipeline::dead_letter::{Envelope, Fit};
 use login_pipeline::generator::{EventGenerator, GeneratorConfig};
 use login_pipeline::geoip::{Countries, CountryFile};
 use login_pipeline::observe::{Metrics, Tally};
+use login_pipeline::output::{Expected, OutputBatch};
 use login_pipeline::record::{Headers, Offset, RecordView};
+use login_pipeline::source::Entry;
 use login_pipeline::stages::{
     AmendedLogin, Batch, Counts, Login, Now, Processor, ProcessorStages, Routes, Stages, amendments,
 };

@@ -10,12 +10,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::assignment::{Assigned, AssignmentError, Changes, Topics, fixed, group};
-use crate::broker::{self, Admin, Clients, Ends, PartitionReader, ReaderConfig, Reserve, Watch, Writer, options};
 use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, ProcessorKind, StartAt};
 use crate::dead_letter::Envelope;
 use crate::geoip::{Countries, CountryFile};
+use crate::kafka::{self, Admin, options};
 use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Members, Observe, Snapshot, stats};
 use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
+use crate::output::Writer;
+use crate::retry::Watch;
+use crate::source::{Clients, Ends, PartitionReader, ReaderConfig, Reserve};
 use crate::stages::{Login, MakeStages, Processor, Routes, Stages, amendments, configured, possible};
 use crate::supervisor::{MakeWorker, Supervisor};
 use crate::tenure::Tenure;
@@ -311,7 +314,7 @@ async fn tell_members(group: Arc<Coordinator>, members: Members) {
             Ok(found) => members.tell(found.map_or_else(Vec::new, |found| found.who)),
             // Whoever needs the coordinator says that it fails; here, what was known stays.
             Err(error) => {
-                debug!(error = %broker::Error::from(error), "the members of the group can't be told on the page")
+                debug!(error = %kafka::Error::from(error), "the members of the group can't be told on the page")
             }
         }
         tokio::time::sleep(MEMBERS_REST).await;

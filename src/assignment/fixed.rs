@@ -9,8 +9,8 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::{Assigned, AssignmentError, Change, Changes, FirstSight, Reporter, Topics};
-use crate::broker::{Trouble, Watch};
 use crate::config::AssignmentMode;
+use crate::retry::{Trouble, Watch};
 use crate::tenure::Tenure;
 
 /// Assigns what `mode` says, and asks every `interval` whether the topic has more partitions or was

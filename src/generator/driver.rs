@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::error::{GenerateError, within};
 use super::event::{EventGenerator, GeneratedRecord, GeneratorConfig, RecordKind};
 use super::sender::{Acknowledged, Senders};
-use crate::broker::{self, Secured, security};
 use crate::config;
+use crate::kafka::{self, Secured, security};
 use crate::murmur2::partition_of;
 use crate::retry::ErrorClass;
 
@@ -251,7 +251,7 @@ fn connecting(options: &GenerateOptions) -> Options {
     Options {
         bootstrap: options.brokers.clone(),
         client_id: options.client_id.clone(),
-        software: broker::SOFTWARE,
+        software: kafka::SOFTWARE,
         connect_timeout: most,
         request_timeout: most,
         connections_max_idle: ASK_TIMEOUT,

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Checkpoint, OffsetStore, StoreError};
-use crate::broker::Error;
+use crate::kafka::Error;
 use crate::record::{Offset, Position};
 use crate::tenure::Tenure;
 
@@ -279,7 +279,7 @@ mod tests {
     use futures::future::BoxFuture;
 
     use super::*;
-    use crate::broker::{Cause, Error};
+    use crate::kafka::{Cause, Error};
     use crate::record::Offset;
 
     /// Keeps what it is given, and fails as often as it is told to.

@@ -21,7 +21,7 @@ use self::keeper::{Before, Group, had};
 pub use self::rivals::Watched;
 use self::rivals::{Expected, Rivals};
 use super::{Checkpoint, OffsetStore, StoreError};
-use crate::broker::{Cause, Error};
+use crate::kafka::{Cause, Error};
 use crate::record::Offset;
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;

@@ -14,7 +14,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
 
-use crate::broker;
+use crate::kafka;
 use crate::record::{Offset, Position};
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
@@ -75,7 +75,7 @@ pub trait OffsetStore: Send + Sync {
     /// back first, and keep nothing where they have another.
     ///
     /// # Errors
-    /// As [`OffsetStore::store`], and [`broker::Cause::Overtaken`].
+    /// As [`OffsetStore::store`], and [`kafka::Cause::Overtaken`].
     fn store_over<'a>(
         &'a self,
         checkpoint: &'a Checkpoint,
@@ -148,7 +148,7 @@ pub enum StoreError {
     },
     /// The brokers did not take it, or did not tell it.
     #[error(transparent)]
-    Broker(#[from] broker::Error),
+    Broker(#[from] kafka::Error),
     /// The offsets topic is not as it must be, or the partition is another instance's.
     #[error(transparent)]
     Topic(TopicError),
@@ -186,9 +186,9 @@ impl StoreError {
     }
 
     /// Whether the store has another offset than the one that was loaded.
-    pub fn overtaken(&self) -> Option<&broker::Error> {
+    pub fn overtaken(&self) -> Option<&kafka::Error> {
         match self {
-            Self::Broker(error) if matches!(error.cause, broker::Cause::Overtaken { .. }) => Some(error),
+            Self::Broker(error) if matches!(error.cause, kafka::Cause::Overtaken { .. }) => Some(error),
             _ => None,
         }
     }

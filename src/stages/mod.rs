@@ -19,13 +19,14 @@ use std::sync::Arc;
 use kafka_records::batch::Outgoing;
 use kafka_records::records::{Flaw, FlawKind};
 
-use crate::broker::{Destination, Entry, OutputBatch};
 use crate::dead_letter::{Envelope, Fit, Stage};
 use crate::event::{Reason, Rejection};
 use crate::observe::{Dimensions, Tally};
+use crate::output::{Destination, OutputBatch};
 use crate::record::{Headers, RecordView, trace_id};
+use crate::source::Entry;
 
-pub use crate::broker::{DEAD_LETTER, OUTPUT};
+pub use crate::output::{DEAD_LETTER, OUTPUT};
 pub use amended::{AmendedLogin, amendments, configured};
 pub use login::Login;
 pub use processor::{Enriched, Now, Processor};

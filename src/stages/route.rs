@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use regex_lite::Regex;
 
-use crate::broker::OUTPUT;
 use crate::config::{Condition, Config, Partitioner, RouteAction, RouteRule, Subject, Test};
 use crate::murmur2::partition_of;
+use crate::output::OUTPUT;
 use crate::record::Headers;
 
 /// The rules, and the topics that they name.

@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::broker::SourceBatch;
 use crate::dead_letter::MaskedValue;
 use crate::observe::{
     Counter, Example, Observe, PartitionMetrics, PartitionStatus, RouteMetrics, SharedTally, Tally, count, is_time,
 };
 use crate::record::{Offset, Position};
+use crate::source::SourceBatch;
 use crate::stages::{Counts, Died};
 
 /// Metrics, status and tallies of one partition.

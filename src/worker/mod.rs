@@ -26,9 +26,10 @@ use std::sync::Arc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{SourceBatch, within};
 use crate::observe::{PartitionState, PartitionStatus};
 use crate::offsets::StoreError;
+use crate::retry::within;
+use crate::source::SourceBatch;
 use crate::tenure::Tenure;
 
 pub use accounts::{Accounts, unix_ms};

@@ -13,14 +13,16 @@ use super::accounts::{Accounts, Done, unix_ms};
 use super::delivery::{Aborted, Delivery};
 use super::gate::Gate;
 use super::source::Start;
-use crate::broker::{Destination, Error, Expected, OutputBatch, Refused, SourceBatch, Trouble, Watch, Writer};
 use crate::config::Oversize;
 use crate::dead_letter::{Fit, Stage};
 use crate::event::{Reason, Rejection};
+use crate::kafka::Error;
 use crate::observe::{Tally, count};
 use crate::offsets::StoreError;
+use crate::output::{Destination, Expected, OutputBatch, Refused, Writer};
 use crate::record::RecordView;
-use crate::retry::ErrorClass;
+use crate::retry::{ErrorClass, Trouble, Watch};
+use crate::source::SourceBatch;
 use crate::stages::{Batch, Counts, DEAD_LETTER, Died, Now, Stages};
 use crate::topic::TopicPartition;
 

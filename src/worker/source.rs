@@ -12,11 +12,13 @@ use tracing::{error, info, warn};
 
 use super::budget::Share;
 use super::rewinds::Rewinds;
-use crate::broker::{Cause, Error, PartitionReader, SourceBatch, Trouble, Watch};
 use crate::config::{OutOfRange, StartAt};
+use crate::kafka::{Cause, Error};
 use crate::observe::{PartitionMetrics, PartitionState, PartitionStatus, count};
 use crate::offsets::{Checkpoint, OffsetStore};
 use crate::record::{Offset, Position};
+use crate::retry::{Trouble, Watch};
+use crate::source::{PartitionReader, SourceBatch};
 use crate::topic::{TopicId, TopicPartition};
 
 /// How long a fetch waits at least that a quota left empty.

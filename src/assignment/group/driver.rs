@@ -24,10 +24,11 @@ use super::member::{Membership, Request, Settings, Step};
 use super::publisher::MembershipPublisher;
 use super::sender::Sender;
 use crate::assignment::{AssignmentError, Change, Changes, Order, Reporter, Topics};
-use crate::broker::{Cause, Error, Trouble, Watch};
 use crate::config::{self, GroupProtocol};
+use crate::kafka::{Cause, Error};
 use crate::observe::{GroupReport, Observe};
 use crate::offsets::Committer;
+use crate::retry::{Trouble, Watch};
 
 /// The first version of ConsumerGroupHeartbeat that is final: Kafka 3.7 to 3.9 offer version 0, of a preview that 4.0
 /// brokers need not understand (KIP-848, KIP-1082).
@@ -182,7 +183,7 @@ impl Driver {
                 }
                 Ok(false) => return Some(self.classic()),
                 Err(error) => {
-                    let again = Instant::now() + self.trouble.failed(&error.into());
+                    let again = Instant::now() + self.trouble.failed(&Error::from(error));
                     tokio::select! {
                         () = sleep_until(again) => {}
                         order = self.orders.next() => if matches!(order, Order::Leave) {

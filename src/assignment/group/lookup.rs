@@ -14,7 +14,8 @@ use tracing::warn;
 use super::member::{Described, Membership};
 use super::publisher::MembershipPublisher;
 use crate::assignment::Topics;
-use crate::broker::{Error, Trouble};
+use crate::kafka::Error;
+use crate::retry::Trouble;
 use crate::topic::TopicId;
 
 /// The source topic, looked up once an interval, and others that a leader shares.

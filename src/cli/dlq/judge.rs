@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use super::Context;
-use crate::broker::{Entry, Expected, OutputBatch};
 use crate::dead_letter::{Envelope, Marks, Replayed};
 use crate::event::{Reason, Rejection};
 use crate::observe::{Metrics, Tally};
+use crate::output::{Expected, OutputBatch};
 use crate::record::{Headers, RecordView};
+use crate::source::Entry;
 use crate::stages::{Batch, Counts, MakeStages, Now, Passed, Route, Routes, Stages, configured};
 use crate::worker::unix_ms;
 

@@ -11,10 +11,11 @@ use kafka_protocol::ResponseError;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Context, Failure};
-use crate::broker::{Clients, Entry, Error, PartitionReader, ReaderConfig, Reserve, SourceBatch};
 use crate::config;
+use crate::kafka::Error;
 use crate::record::{Offset, Position};
 use crate::retry::{ErrorClass, Policy};
+use crate::source::{Clients, Entry, PartitionReader, ReaderConfig, Reserve, SourceBatch};
 use crate::topic::TopicId;
 
 /// The topic as it was at the start.

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
 use kafka_client::{Committed, Committing, Coordinator, GroupOffset, OffsetsHeld};
 
-use crate::broker::Error;
+use crate::kafka::Error;
 use crate::record::Offset;
 
 /// Offsets of one topic, by partition.

@@ -12,8 +12,8 @@ use tracing::{info, warn};
 
 use super::error::TopicError;
 use super::ledger::{Ledger, Written};
-use crate::broker::{Cause, Error};
 use crate::config::Compression;
+use crate::kafka::{Cause, Error};
 use crate::record::{Headers, Offset};
 
 /// What it means that the offsets topic is missing.

@@ -8,10 +8,12 @@ use tokio::time::sleep;
 use tracing::error;
 
 use super::Aborted;
-use crate::broker::{Error, OutputBatch, Producer, SourceBatch, Trouble, Watch, Writer, Written};
+use crate::kafka::Error;
 use crate::offsets::{Checkpoint, Checkpointer, OffsetStore, Standing, StoreError};
+use crate::output::{OutputBatch, Producer, Writer, Written};
 use crate::record::{Offset, Position};
-use crate::retry::ErrorClass;
+use crate::retry::{ErrorClass, Trouble, Watch};
+use crate::source::SourceBatch;
 use crate::tenure::Tenure;
 use crate::topic::TopicPartition;
 use crate::tracker::{TrackError, Tracker};

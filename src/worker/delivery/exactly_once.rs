@@ -13,19 +13,20 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use super::Aborted;
-use crate::broker::{
-    Cause, Destination, Ending, Error, Failure, OutputBatch, Producer, SourceBatch, Transaction,
-    TransactionRequest as Request, Trouble, Watch, Writer, Written, is_fenced,
-};
 use crate::config;
+use crate::kafka::{Cause, Error};
 use crate::observe::{Dimensions, Tally};
 use crate::offsets::{Checkpoint, Committer, StoreError, group_offset};
+use crate::output::{Destination, OutputBatch, Producer, Writer, Written};
 use crate::record::{Offset, Position};
-use crate::retry::ErrorClass;
+use crate::retry::{ErrorClass, Trouble, Watch};
+use crate::source::SourceBatch;
 use crate::tenure::Tenure;
 use crate::topic::TopicPartition;
 use crate::worker::accounts::{Accounts, Done};
 use crate::worker::source::Start;
+use kafka_client::concurrent_transactions::Ending;
+use kafka_client::transaction::{Failure, Request, Transaction, is_fenced};
 
 /// What the transactions of all partitions share.
 pub struct Transactions {

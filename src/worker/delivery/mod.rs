@@ -17,9 +17,10 @@ use std::time::Duration;
 
 use super::accounts::{Accounts, Done};
 use super::source::Start;
-use crate::broker::{OutputBatch, SourceBatch, Written};
 use crate::observe::Tally;
 use crate::offsets::StoreError;
+use crate::output::{OutputBatch, Written};
+use crate::source::SourceBatch;
 
 pub use at_least_once::{AtLeastOnce, AtLeastOnceParts};
 pub use exactly_once::{ExactlyOnce, ExactlyOnceParts, Transactions};

@@ -7,9 +7,13 @@
 //! ```
 
 mod batch;
-mod by_rskafka;
-mod by_wire;
 mod config;
+mod log_ends;
+mod rskafka_clients;
+mod rskafka_reader;
+#[cfg(test)]
+mod tests;
+mod wire_reader;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,16 +21,18 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 pub use batch::{Entry, SourceBatch};
-use by_rskafka::RskafkaReader;
-use by_wire::WireReader;
 pub use config::ReaderConfig;
+pub use kafka_client::admission::Reserve;
+pub use log_ends::Ends;
+pub use rskafka_clients::{Clients, Partition};
 
-use super::Error;
-use super::client::{Clients, RskafkaSlot};
+use crate::kafka::Error;
 use crate::record::{Offset, Position};
 use crate::topic::TopicId;
-use kafka_client::admission::Reserve;
 use kafka_client::{At, Cluster};
+use rskafka_clients::RskafkaSlot;
+use rskafka_reader::RskafkaReader;
+use wire_reader::WireReader;
 
 /// The least time between two fetches where the first brought nothing.
 const LEAST_WAIT: Duration = Duration::from_millis(10);
@@ -74,7 +80,7 @@ impl PartitionReader {
     ///
     /// # Errors
     /// Whatever kept the leader from answering, and every error code it gives.
-    /// [`Cause::Truncated`](super::Cause::Truncated) where the leader's log is not the one that was
+    /// [`Cause::Truncated`](crate::kafka::Cause::Truncated) where the leader's log is not the one that was
     /// read up to `position`, as far as that has an epoch.
     pub async fn fetch(&mut self, position: Position, room: usize) -> Result<SourceBatch, Error> {
         let begun = Instant::now();

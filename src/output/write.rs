@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
+use kafka_client::producer::Producer;
 use kafka_protocol::ResponseError;
+use kafka_records::output::{Destination, OutputBatch, Part};
 
 use super::partition_writer::{PartitionWriter, Unwritten};
-use super::{Destination, Error, OutputBatch, Part, Producer, Writer};
+use super::topics::Writer;
+use crate::kafka::Error;
 use crate::tenure::Tenure;
 
 /// A record batch that its topic will never take: too large, against its rules, or for a partition

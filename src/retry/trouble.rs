@@ -12,16 +12,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_protocol::ResponseError;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::Error;
+use super::backoff::{Pauses, Policy};
 use super::chorus::{Chorus, Line};
+use super::class::{ClassifiedError, ErrorClass};
 use crate::config::Config;
 use crate::observe::{ComponentHandle, Observe, PartitionTrouble, Severity, Troubles};
 use crate::record::Offset;
-use crate::retry::{ErrorClass, Pauses, Policy};
 use crate::topic::TopicPartition;
 
 /// How often a failure that lasts is said again.
@@ -102,7 +101,7 @@ impl Trouble {
     }
 
     /// Notes a failure and says how long to wait before the next attempt.
-    pub fn failed(&mut self, error: &Error) -> Duration {
+    pub fn failed(&mut self, error: &impl ClassifiedError) -> Duration {
         self.failed_as(self.class_of(error), error)
     }
 
@@ -181,9 +180,9 @@ impl Trouble {
     }
 
     /// A topic that is unknown may be new; one that stays unknown must be made.
-    fn class_of(&self, error: &Error) -> ErrorClass {
+    fn class_of(&self, error: &impl ClassifiedError) -> ErrorClass {
         let lasted = self.row.as_ref().map_or(Duration::ZERO, |row| row.since.elapsed());
-        if error.is(ResponseError::UnknownTopicOrPartition) && lasted >= self.watch.unknown_topic_grace {
+        if error.is_unknown_topic() && lasted >= self.watch.unknown_topic_grace {
             return ErrorClass::Fatal;
         }
         error.class()

@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_client::concurrent_transactions::Ending;
 use kafka_client::producer::{Producer, Verdict, sequence_after};
 use kafka_protocol::ResponseError;
 use kafka_records::batch::{BatchBuilder, Finished, Stamp, restamped};
+use kafka_records::output::Destination;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::writer::Writer;
-use super::{Cause, Destination, Ending, Error, Trouble};
+use super::topics::Writer;
+use crate::kafka::{Cause, Error};
 use crate::observe::count;
+use crate::retry::Trouble;
 use crate::tenure::Tenure;
 
 /// So often must a broker find the same bytes damaged before that is its judgement of the records, and no

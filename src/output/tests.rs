@@ -13,10 +13,11 @@ use kafka_protocol::messages::describe_producers_response::{PartitionResponse, P
 use kafka_protocol::messages::{DescribeProducersResponse, ProducerId};
 use kafka_records::batch::Outgoing;
 
-use crate::broker::{Destination, Expected, OutputBatch, Producer, Watch, Writer, Written};
+use super::{Destination, Expected, OutputBatch, Producer, Writer, Written};
 use crate::config::Config;
 use crate::observe::Observe;
 use crate::record::Headers;
+use crate::retry::Watch;
 use crate::tenure::Tenure;
 
 const DESTINATION: Destination = Destination { topic: 0, partition: 0 };

@@ -15,8 +15,8 @@ use tokio::runtime::Handle;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
+use super::class::ErrorClass;
 use crate::observe::{ANY, first_of};
-use crate::retry::ErrorClass;
 use crate::topic::TopicPartition;
 
 /// For so long those that say the same are gathered.

@@ -18,9 +18,9 @@ use kafka_records::records::{Bounds, Frames, RawBatch, SoundBatch};
 use kafka_records::step::Step;
 
 use super::WireReader;
-use crate::broker::Error;
-use crate::broker::reader::SourceBatch;
+use crate::kafka::Error;
 use crate::record::{Offset, Position};
+use crate::source::batch::SourceBatch;
 
 /// What more is asked for once, to see what stands behind a damaged batch.
 const BEHIND_DAMAGE: usize = 1 << 20;

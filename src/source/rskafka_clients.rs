@@ -16,8 +16,7 @@ use rskafka::client::partition::{PartitionClient, UnknownTopicHandling};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::secured::Secured;
-use super::{Cause, Error};
+use crate::kafka::{Cause, Error, Secured};
 
 /// Kafka's default of `message.max.bytes`, and more.
 const USUAL_BATCH_BYTES: usize = 1 << 20;

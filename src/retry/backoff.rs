@@ -1,4 +1,4 @@
-//! When to try again: the one policy of the program, and the only user of the backoff crate.
+//! How long to wait before the next attempt: the one policy of the program, and the only user of the backoff crate.
 //!
 //! Errors say their [`ErrorClass`]; loops ask [`Pauses`] how long to wait. Waiting for ever is
 //! allowed, since a broker that is down comes back and a missing permission gets granted, but the
@@ -9,9 +9,8 @@ use std::time::Duration;
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 
+use super::class::ErrorClass;
 use crate::config;
-
-pub use kafka_client::ErrorClass;
 
 /// How pauses grow: exponentially, with jitter, up to a longest one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::Error;
+use crate::kafka::Error;
 use crate::observe::StatusBoard;
 use crate::record::Offset;
 

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::options::{PASSWORD, TOKEN_FILE, TOKENS};
 use super::tls_words::BROKER;
+use crate::retry::{ClassifiedError, ErrorClass};
 
 pub use kafka_client::Cause;
 
@@ -70,6 +71,16 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl ClassifiedError for Error {
+    fn class(&self) -> ErrorClass {
+        self.0.class()
+    }
+
+    fn is_unknown_topic(&self) -> bool {
+        self.is(ResponseError::UnknownTopicOrPartition)
+    }
+}
 
 /// A cause, and what to do about it.
 #[derive(Debug, Clone, Copy)]
@@ -317,7 +328,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::retry::ErrorClass;
 
     #[test]
     fn rskafka_codes_keep_their_names() {

@@ -15,8 +15,8 @@ use kafka_protocol::ResponseError;
 use kafka_records::records::Window;
 
 use super::batch::SourceBatch;
-use crate::broker::{Cause, Error};
 use crate::config;
+use crate::kafka::{Cause, Error};
 use crate::record::{Offset, Position};
 use crate::topic::TopicId;
 

@@ -10,10 +10,10 @@ use rskafka_calls::fetch_records;
 use tracing::debug;
 
 use super::batch::SourceBatch;
-use super::by_wire::WireReader;
-use crate::broker::client::{Clients, Partition, within};
-use crate::broker::{Cause, Error};
+use super::rskafka_clients::{Clients, Partition, within};
+use super::wire_reader::WireReader;
 use crate::config;
+use crate::kafka::{Cause, Error};
 use crate::record::{Offset, Position};
 
 /// After a stretch that rskafka could not read, this many fetches go by the wire: control batches come

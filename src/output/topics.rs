@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_client::producer::Uncounted;
+use kafka_client::producer::{Producer, Uncounted};
 use kafka_client::{Cluster, Produced};
 use kafka_protocol::ResponseError;
 use kafka_records::batch::ProducerId;
+use kafka_records::output::Destination;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{Destination, Error, Producer, Trouble, Watch};
 use crate::config::{Compression, Config};
+use crate::kafka::Error;
 use crate::observe::{DurationHistogram, Observe, RouteMetrics};
+use crate::retry::{Trouble, Watch};
 use crate::tenure::Tenure;
 use crate::topic::TopicPartition;
 

@@ -8,8 +8,9 @@ use kafka_client::testing::{ScriptedBroker, batch, fetched, offset};
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::fetch_response::PartitionData;
 
-use crate::broker::{Cause, Clients, Error, PartitionReader, ReaderConfig, Reserve};
+use super::{Clients, PartitionReader, ReaderConfig, Reserve};
 use crate::config::{self, Config, ReaderKind};
+use crate::kafka::{Cause, Error};
 use crate::record::Offset;
 
 #[track_caller]
