@@ -17,7 +17,7 @@ use crate::kafka::{self, Admin, options};
 use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Members, Observe, Snapshot, stats};
 use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
 use crate::output::Writer;
-use crate::retry::Watch;
+use crate::retry::Retries;
 use crate::source::{Clients, Ends, PartitionReader, ReaderConfig, Reserve};
 use crate::stages::{Login, MakeStages, Processor, Routes, Stages, amendments, configured, possible};
 use crate::supervisor::{MakeWorker, Supervisor};
@@ -181,15 +181,15 @@ impl App {
         let clients = Arc::new(Clients::new(cluster.options(), config.source.max_fetch_bytes.as_usize()));
         let ends = Ends::new(Arc::clone(&cluster), observe.partitions.clone(), config.source.lag_interval);
         let asking = tokio::spawn(ends.ask(watched_until.clone()).boxed());
-        let watch = Watch::new(observe.clone(), &config);
-        let writer = Writer::new(&config, routes.topics(), Arc::clone(&cluster), watch.clone(), &observe);
+        let retries = Retries::new(observe.clone(), &config);
+        let writer = Writer::new(&config, routes.topics(), Arc::clone(&cluster), retries.clone(), &observe);
         let writer = Arc::new(writer);
         let max_in_flight_bytes = config.pipeline.max_in_flight_bytes.as_usize();
         let budget = Budget::new(max_in_flight_bytes, config.source.max_fetch_bytes.as_usize());
         let reserve = Reserve::new(max_in_flight_bytes);
         let admin = Admin::new(Arc::clone(&cluster));
         let topics = Topics::new(admin, &config.source.topic, routes.topics(), config.topics.clone());
-        let (changes, committer) = assignment(&config, topics, &cluster, &watch, &observe);
+        let (changes, committer) = assignment(&config, topics, &cluster, &retries, &observe);
         let exactly_once = config.delivery.guarantee == Guarantee::ExactlyOnce;
         let committer_within = exactly_once.then(|| committer.clone());
         let group = Arc::new(Coordinator::new(Arc::clone(&cluster), &config.group.id));
@@ -220,7 +220,7 @@ impl App {
                 committer,
                 refresh_interval: store.refresh_interval(),
                 writer: Arc::clone(&writer),
-                watch: watch.clone(),
+                retries: retries.clone(),
                 told: Default::default(),
             })
         });
@@ -231,7 +231,7 @@ impl App {
         let workshop = Workshop {
             config,
             observe: observe.clone(),
-            watch,
+            retries,
             clients,
             cluster,
             writer,
@@ -277,7 +277,7 @@ fn assignment(
     config: &Config,
     topics: Topics,
     cluster: &Arc<Cluster>,
-    watch: &Watch,
+    retries: &Retries,
     observe: &Observe,
 ) -> (Changes, Committer) {
     let interval = config.assignment.discovery_interval;
@@ -290,11 +290,11 @@ fn assignment(
                 interval,
                 request_timeout,
                 cluster,
-                watch,
+                retries,
                 observe,
             })
         }
-        mode => (fixed::assign(mode.clone(), topics, interval, watch), Committer::Plain),
+        mode => (fixed::assign(mode.clone(), topics, interval, retries), Committer::Plain),
     }
 }
 
@@ -346,7 +346,7 @@ fn drain_note(observe: Observe, stop: CancellationToken) -> tokio::task::JoinHan
 struct Workshop {
     config: Arc<Config>,
     observe: Observe,
-    watch: Watch,
+    retries: Retries,
     clients: Arc<Clients>,
     cluster: Arc<Cluster>,
     writer: Arc<Writer>,
@@ -386,7 +386,7 @@ impl Workshop {
                 store: Arc::clone(&self.store),
                 checkpoint_interval: self.config.offsets.checkpoint_interval,
                 tenure,
-                watch: self.watch.clone(),
+                retries: self.retries.clone(),
             }))),
         }
     }
@@ -395,7 +395,7 @@ impl Workshop {
 impl MakeWorker for Workshop {
     fn make(&self, partition: i32, assigned: &Assigned) -> PartitionWorker {
         let Assigned { tenure, topic_id, is_new } = assigned.clone();
-        let Self { config, observe, watch, clients, cluster, writer, store, routes, budget, reserve, .. } = self;
+        let Self { config, observe, retries, clients, cluster, writer, store, routes, budget, reserve, .. } = self;
         let topic = &config.source.topic;
         let metrics = Arc::new(observe.metrics.partition(topic, partition));
         let status = Arc::new(observe.partitions.partition(topic, partition));
@@ -421,7 +421,7 @@ impl MakeWorker for Workshop {
             start: if is_new { StartAt::Earliest } else { config.source.start },
             out_of_range: config.source.on_offset_out_of_range,
             share: budget.join(),
-            watch: watch.clone(),
+            retries: retries.clone(),
             metrics: Arc::clone(&metrics),
             status: Arc::clone(&status),
         });
@@ -443,7 +443,7 @@ impl MakeWorker for Workshop {
             max_batch_bytes: config.output.max_batch_bytes.as_usize(),
             oversize: config.dead_letter.oversize,
             gate,
-            watch: watch.clone(),
+            retries: retries.clone(),
             accounts: Arc::new(Accounts::new(
                 observe.clone(),
                 metrics,

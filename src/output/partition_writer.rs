@@ -14,7 +14,7 @@ use tracing::warn;
 use super::topics::Writer;
 use crate::kafka::{Cause, Error};
 use crate::observe::count;
-use crate::retry::Trouble;
+use crate::retry::Operation;
 use crate::tenure::Tenure;
 
 /// So often must a broker find the same bytes damaged before that is its judgement of the records, and no
@@ -44,12 +44,12 @@ pub(super) struct PartitionWriter<'w> {
     producer: &'w Producer,
     tenure: &'w Tenure,
     to: Destination,
-    trouble: Option<Trouble>,
+    operation: Option<Operation>,
 }
 
 impl<'w> PartitionWriter<'w> {
     pub fn new(writer: &'w Writer, producer: &'w Producer, tenure: &'w Tenure, to: Destination) -> Self {
-        Self { writer, producer, tenure, to, trouble: None }
+        Self { writer, producer, tenure, to, operation: None }
     }
 
     /// Writes one batch, however often it takes, and returns the buffer that it was in.
@@ -143,7 +143,7 @@ impl<'w> PartitionWriter<'w> {
         self.producer.written(self.to, stamp, records);
         let sum = (usize::try_from(records).map_or(0, count), count(bytes));
         self.writer.note_written(self.to, sum, took, self.producer);
-        self.trouble.iter_mut().for_each(Trouble::passed);
+        self.operation.iter_mut().for_each(Operation::succeeded);
     }
 
     /// The stamp of the next batch. Where the producer has no id yet, it gets one, however long that
@@ -170,8 +170,8 @@ impl<'w> PartitionWriter<'w> {
     }
 
     async fn pause(&mut self, error: &Error) {
-        let trouble = self.trouble.get_or_insert_with(|| self.writer.trouble(self.to));
-        sleep(trouble.failed(error)).await;
+        let operation = self.operation.get_or_insert_with(|| self.writer.operation(self.to));
+        sleep(operation.failed(error)).await;
     }
 }
 

@@ -17,7 +17,7 @@ use super::{Destination, Expected, OutputBatch, Producer, Writer, Written};
 use crate::config::Config;
 use crate::observe::Observe;
 use crate::record::Headers;
-use crate::retry::Watch;
+use crate::retry::Retries;
 use crate::tenure::Tenure;
 
 const DESTINATION: Destination = Destination { topic: 0, partition: 0 };
@@ -27,9 +27,9 @@ async fn written(broker: ScriptedBroker) -> Written {
     let options = broker.listen().await;
     let config = Config::default();
     let observe = Observe::new("1.2.3", &[], Duration::ZERO, serde_json::json!({}));
-    let watch = Watch::new(observe.clone(), &config);
+    let retries = Retries::new(observe.clone(), &config);
     let cluster = Arc::new(Cluster::new(options));
-    let writer = Writer::new(&config, &["t".to_owned()], cluster, watch, &observe);
+    let writer = Writer::new(&config, &["t".to_owned()], cluster, retries, &observe);
     let mut out = OutputBatch::new(1 << 20, Expected::default());
     for source in 0..3 {
         let record = Outgoing { key: None, value: Some(b"v"), timestamp_ms: 1 };

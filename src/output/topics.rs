@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::config::{Compression, Config};
 use crate::kafka::Error;
 use crate::observe::{DurationHistogram, Observe, RouteMetrics};
-use crate::retry::{Trouble, Watch};
+use crate::retry::{Operation, Retries};
 use crate::tenure::Tenure;
 use crate::topic::TopicPartition;
 
@@ -35,7 +35,7 @@ pub struct Writer {
     topics: Vec<Topic>,
     compression: Compression,
     request_timeout: Duration,
-    watch: Watch,
+    retries: Retries,
     partition_counts: Mutex<Option<(Arc<[i32]>, Instant)>>,
 }
 
@@ -48,7 +48,7 @@ struct Topic {
 
 impl Writer {
     /// Writes to `topics`, whose places are what [`Destination::topic`] means.
-    pub fn new(config: &Config, topics: &[String], cluster: Arc<Cluster>, watch: Watch, observe: &Observe) -> Self {
+    pub fn new(config: &Config, topics: &[String], cluster: Arc<Cluster>, retries: Retries, observe: &Observe) -> Self {
         let topic = |(place, name): (usize, &String)| Topic {
             name: name.as_str().into(),
             metrics: observe.metrics.route(route_label(place, name)),
@@ -59,7 +59,7 @@ impl Writer {
             topics: topics.iter().enumerate().map(topic).collect(),
             compression: config.output.compression,
             request_timeout: config.kafka.request_timeout,
-            watch,
+            retries,
             partition_counts: Mutex::default(),
         }
     }
@@ -158,9 +158,9 @@ impl Writer {
         Ok(self.cluster.last_sequence(&self.topics[to.topic].name, to.partition, of).await?)
     }
 
-    pub(super) fn trouble(&self, to: Destination) -> Trouble {
+    pub(super) fn operation(&self, to: Destination) -> Operation {
         let name = &self.topics[to.topic].name;
-        self.watch.operation_of("produce", "write to", TopicPartition::new(name, to.partition))
+        self.retries.operation_of("produce", "write to", TopicPartition::new(name, to.partition))
     }
 }
 

@@ -49,7 +49,7 @@ pub struct Pauses {
 }
 
 impl Pauses {
-    /// How long to wait after a failure of this class. What lasts until someone mends it is asked
+    /// How long to wait after a failure of this class. What lasts until someone fixes it is asked
     /// at the slowest pace from the first time on.
     pub fn after(&mut self, class: ErrorClass) -> Duration {
         self.attempts = self.attempts.saturating_add(1);

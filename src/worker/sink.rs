@@ -21,7 +21,7 @@ use crate::observe::{Tally, count};
 use crate::offsets::StoreError;
 use crate::output::{Destination, Expected, OutputBatch, Refused, Writer};
 use crate::record::RecordView;
-use crate::retry::{ErrorClass, Trouble, Watch};
+use crate::retry::{ErrorClass, Operation, Retries};
 use crate::source::SourceBatch;
 use crate::stages::{Batch, Counts, DEAD_LETTER, Died, Now, Stages};
 use crate::topic::TopicPartition;
@@ -30,9 +30,9 @@ use crate::topic::TopicPartition;
 pub struct Sink {
     parts: SinkParts,
     /// In trouble while a dead letter is refused by its own topic.
-    dead_letters: Trouble,
+    dead_letters: Operation,
     /// In trouble while nobody says how many partitions the outputs have.
-    outputs: Trouble,
+    outputs: Operation,
     /// The buffer of the batch before.
     buffer: Vec<u8>,
     /// What is counted of a batch before it is judged.
@@ -56,7 +56,7 @@ pub struct SinkParts {
     /// Keeps dead letters within their limits, where there are any.
     pub gate: Option<Gate>,
     /// Who is told of failures.
-    pub watch: Watch,
+    pub retries: Retries,
     /// Who is told of everything else.
     pub accounts: Arc<Accounts>,
 }
@@ -74,8 +74,8 @@ struct Redo {
 impl Sink {
     /// A sink that does not know where its partition begins yet.
     pub fn new(parts: SinkParts) -> Self {
-        let dead_letters = parts.watch.operation_of("dead_letter", "dead letters of", parts.of.clone());
-        let outputs = parts.watch.operation_of("metadata", "look up the outputs of", parts.of.clone());
+        let dead_letters = parts.retries.operation_of("dead_letter", "dead letters of", parts.of.clone());
+        let outputs = parts.retries.operation_of("metadata", "look up the outputs of", parts.of.clone());
         let judged = Tally::new(parts.stages.dimensions());
         Self { parts, dead_letters, outputs, buffer: Vec::new(), judged }
     }
@@ -243,7 +243,7 @@ impl Sink {
                 self.split(batch, refused, &redo, &mut stack, counts).await;
             }
         }
-        self.dead_letters.passed();
+        self.dead_letters.succeeded();
         Ok(())
     }
 
@@ -335,7 +335,7 @@ impl Sink {
         loop {
             match self.parts.writer.partition_counts().await {
                 Ok(counts) => {
-                    self.outputs.passed();
+                    self.outputs.succeeded();
                     return counts;
                 }
                 Err(error) => sleep(self.outputs.failed(&error)).await,

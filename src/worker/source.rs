@@ -17,7 +17,7 @@ use crate::kafka::{Cause, Error};
 use crate::observe::{PartitionMetrics, PartitionState, PartitionStatus, count};
 use crate::offsets::{Checkpoint, OffsetStore};
 use crate::record::{Offset, Position};
-use crate::retry::{Trouble, Watch};
+use crate::retry::{Operation, Retries};
 use crate::source::{PartitionReader, SourceBatch};
 use crate::topic::{TopicId, TopicPartition};
 
@@ -27,7 +27,7 @@ const THROTTLED_PAUSE: Duration = Duration::from_millis(10);
 /// Reads a partition from where its checkpoint says, through every trouble.
 pub struct Source {
     parts: SourceParts,
-    trouble: Trouble,
+    operation: Operation,
     position: Position,
     /// The place before which the log was last found to lack what had been read.
     truncated_before: Option<Position>,
@@ -53,7 +53,7 @@ pub struct SourceParts {
     /// How much may be fetched.
     pub share: Share,
     /// Who is told of failures.
-    pub watch: Watch,
+    pub retries: Retries,
     /// What is counted.
     pub metrics: Arc<PartitionMetrics>,
     /// What people see.
@@ -75,8 +75,8 @@ pub struct Start {
 impl Source {
     /// A source that knows nothing of its position yet.
     pub fn new(parts: SourceParts) -> Self {
-        let trouble = parts.watch.operation_of("fetch", "read", TopicPartition::new(&parts.topic, parts.partition));
-        Self { parts, trouble, position: Position::default(), truncated_before: None, rewinds: Rewinds::default() }
+        let operation = parts.retries.operation_of("fetch", "read", TopicPartition::new(&parts.topic, parts.partition));
+        Self { parts, operation, position: Position::default(), truncated_before: None, rewinds: Rewinds::default() }
     }
 
     /// Finds where to begin. What an earlier attempt had fetched is forgotten.
@@ -86,7 +86,7 @@ impl Source {
             match self.try_start().await {
                 Ok(start) => {
                     let checkpoint = &start.checkpoint;
-                    self.trouble.passed();
+                    self.operation.succeeded();
                     self.position = checkpoint.position();
                     self.parts.status.state(PartitionState::Running);
                     let (reader, why) = self.parts.reader.taken();
@@ -108,7 +108,7 @@ impl Source {
     async fn try_start(&mut self) -> Result<Start, Duration> {
         let SourceParts { topic, partition, store, topic_id, .. } = &self.parts;
         let stored = store.load(topic, *partition).await;
-        let found = stored.map_err(|error| self.trouble.failed_as(error.class(), &error))?;
+        let found = stored.map_err(|error| self.operation.failed_as(error.class(), &error))?;
         let stored = found.as_ref().map(|found| found.next_offset);
         let same_topic = |found: &Checkpoint| found.topic_id.zip(*topic_id).is_none_or(|(old, new)| old == new);
         let next_offset = match &found {
@@ -127,7 +127,7 @@ impl Source {
             }
             None => self.first_offset().await,
         };
-        let next_offset = next_offset.map_err(|error| self.trouble.failed(&error))?;
+        let next_offset = next_offset.map_err(|error| self.operation.failed(&error))?;
         let SourceParts { topic, partition, topic_id, .. } = &self.parts;
         let checkpoint = Checkpoint {
             topic: topic.clone(),
@@ -158,7 +158,7 @@ impl Source {
             self.parts.metrics.undecodable.inc_by(self.parts.reader.take_undecodable());
             match fetched {
                 Ok(batch) => {
-                    self.trouble.passed();
+                    self.operation.succeeded();
                     self.note_fetched(&batch, begun.elapsed());
                     if !batch.range.is_empty() {
                         self.position = batch.end();
@@ -178,10 +178,10 @@ impl Source {
                 }
                 // The broker answers, and the next request waits for as long as it asked.
                 Err(error) if error.is(ResponseError::ThrottlingQuotaExceeded) => {
-                    self.trouble.passed();
+                    self.operation.succeeded();
                     sleep(THROTTLED_PAUSE).await;
                 }
-                Err(error) => sleep(self.trouble.at(self.position.offset).failed(&error)).await,
+                Err(error) => sleep(self.operation.at(self.position.offset).failed(&error)).await,
             }
         }
     }
@@ -250,7 +250,7 @@ impl Source {
             Ok(relocation) => return Some(relocation),
             Err(error) => error,
         };
-        sleep(self.trouble.at(self.position.offset).failed(&refused)).await;
+        sleep(self.operation.at(self.position.offset).failed(&refused)).await;
         None
     }
 

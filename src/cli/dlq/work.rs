@@ -27,7 +27,7 @@ use crate::dead_letter::{Marks, Replayed};
 use crate::observe::Observe;
 use crate::output::{Destination, Expected, OutputBatch, Producer, Writer};
 use crate::record::{Headers, Offset, RecordView, trace_id};
-use crate::retry::Watch;
+use crate::retry::Retries;
 use crate::stages::Routes;
 use crate::tenure::Tenure;
 use crate::worker::unix_ms;
@@ -129,8 +129,8 @@ impl<'c> Work<'c> {
     ) -> Self {
         let observe = Observe::new(env!("CARGO_PKG_VERSION"), &[], context.patience, serde_json::Value::Null);
         observe.health.started();
-        let watch = Watch::new(observe.clone(), &context.config);
-        let writer = Writer::new(&context.config, &targets.names, Arc::clone(&context.cluster), watch, &observe);
+        let retries = Retries::new(observe.clone(), &context.config);
+        let writer = Writer::new(&context.config, &targets.names, Arc::clone(&context.cluster), retries, &observe);
         let (producer, done, begun) = (Producer::default(), Plan::default(), Instant::now());
         Self {
             done,

@@ -12,7 +12,7 @@ use crate::kafka::Error;
 use crate::offsets::{Checkpoint, Checkpointer, OffsetStore, Standing, StoreError};
 use crate::output::{OutputBatch, Producer, Writer, Written};
 use crate::record::{Offset, Position};
-use crate::retry::{ErrorClass, Trouble, Watch};
+use crate::retry::{ErrorClass, Operation, Retries};
 use crate::source::SourceBatch;
 use crate::tenure::Tenure;
 use crate::topic::TopicPartition;
@@ -27,7 +27,7 @@ pub struct AtLeastOnce {
     producer: Producer,
     progress: Option<Progress>,
     /// In trouble while the store turns out to have another offset than it told.
-    overtaken: Trouble,
+    overtaken: Operation,
 }
 
 /// What it is made of.
@@ -43,7 +43,7 @@ pub struct AtLeastOnceParts {
     /// For how long the partition is this instance's: nothing is written after.
     pub tenure: Tenure,
     /// Who is told of failures.
-    pub watch: Watch,
+    pub retries: Retries,
 }
 
 #[derive(Debug)]
@@ -55,7 +55,7 @@ struct Progress {
 impl AtLeastOnce {
     /// Knows nothing of where its partition begins yet.
     pub fn new(parts: AtLeastOnceParts) -> Self {
-        let overtaken = parts.watch.operation_of("checkpoint", "confirm the offset of", parts.of.clone());
+        let overtaken = parts.retries.operation_of("checkpoint", "confirm the offset of", parts.of.clone());
         Self { parts, producer: Producer::default(), progress: None, overtaken }
     }
 
@@ -64,10 +64,10 @@ impl AtLeastOnce {
     /// # Errors
     /// [`Aborted`] where the store turns out to have another offset than it told.
     pub async fn begin_at(&mut self, start: Start, accounts: &Arc<Accounts>) -> Result<(), Aborted> {
-        let mut trouble = self.parts.watch.operation_of("checkpoint", "store the offset of", self.parts.of.clone());
+        let mut operation = self.parts.retries.operation_of("checkpoint", "store the offset of", self.parts.of.clone());
         let loaded = start.stored.filter(|_| start.is_stored);
         if !start.is_stored {
-            self.store_first(&start, &mut trouble).await?;
+            self.store_first(&start, &mut operation).await?;
         }
         let start = start.checkpoint;
         accounts.begin_at(start.next_offset);
@@ -75,11 +75,11 @@ impl AtLeastOnce {
         let accounts = Arc::clone(accounts);
         let report = move |outcome: Result<&Checkpoint, &StoreError>, took| match outcome {
             Ok(checkpoint) => {
-                trouble.passed();
+                operation.succeeded();
                 accounts.stored(checkpoint.next_offset, took);
                 Duration::ZERO
             }
-            Err(error) => trouble.failed_as(error.class(), error),
+            Err(error) => operation.failed_as(error.class(), error),
         };
         let AtLeastOnceParts { store, tenure, checkpoint_interval, .. } = &self.parts;
         let (store, tenure) = (Arc::clone(store), tenure.clone());
@@ -88,14 +88,14 @@ impl AtLeastOnce {
         Ok(())
     }
 
-    async fn store_first(&mut self, start: &Start, trouble: &mut Trouble) -> Result<(), Aborted> {
+    async fn store_first(&mut self, start: &Start, operation: &mut Operation) -> Result<(), Aborted> {
         let mut before = vec![start.stored];
         loop {
             let AtLeastOnceParts { store, tenure, .. } = &self.parts;
             tenure.held().await; // a lease that ran out may be renewed
             let Err(error) = store.store_over(&start.checkpoint, &before, tenure).await else {
-                trouble.passed();
-                self.overtaken.passed();
+                operation.succeeded();
+                self.overtaken.succeeded();
                 return Ok(());
             };
             if let Some(overtaken) = error.overtaken() {
@@ -104,7 +104,7 @@ impl AtLeastOnce {
             if error.leaves_doubt() {
                 before.push(Some(start.checkpoint.next_offset));
             }
-            sleep(trouble.failed_as(error.class(), &error)).await;
+            sleep(operation.failed_as(error.class(), &error)).await;
         }
     }
 
@@ -122,7 +122,7 @@ impl AtLeastOnce {
         match self.progress.as_ref().map(|progress| progress.checkpointer.standing()) {
             Some(Standing::Overtaken(error)) => Err(self.begin_anew(&error)),
             Some(Standing::Confirmed) => {
-                self.overtaken.passed();
+                self.overtaken.succeeded();
                 Ok(())
             }
             Some(Standing::Unconfirmed) | None => Ok(()),
@@ -134,7 +134,7 @@ impl AtLeastOnce {
         let Some(Progress { checkpointer, .. }) = &self.progress else { return std::future::pending().await };
         checkpointer.decided().await;
         // Said once: after that, only being overtaken is news.
-        if matches!(checkpointer.standing(), Standing::Confirmed) && !self.overtaken.lasts() {
+        if matches!(checkpointer.standing(), Standing::Confirmed) && !self.overtaken.is_failing() {
             checkpointer.overtaken().await;
         }
     }

@@ -19,7 +19,7 @@ use crate::observe::{Dimensions, Tally};
 use crate::offsets::{Checkpoint, Committer, StoreError, group_offset};
 use crate::output::{Destination, OutputBatch, Producer, Writer, Written};
 use crate::record::{Offset, Position};
-use crate::retry::{ErrorClass, Trouble, Watch};
+use crate::retry::{ErrorClass, Operation, Retries};
 use crate::source::SourceBatch;
 use crate::tenure::Tenure;
 use crate::topic::TopicPartition;
@@ -45,7 +45,7 @@ pub struct Transactions {
     /// Who writes.
     pub writer: Arc<Writer>,
     /// Who is told of failures.
-    pub watch: Watch,
+    pub retries: Retries,
     /// The version of transactions that was last told of.
     pub told: Mutex<Option<TransactionVersion>>,
 }
@@ -79,9 +79,9 @@ pub struct ExactlyOnce {
     unanswered: Unanswered,
     open: Open,
     /// In trouble while a request is refused.
-    trouble: Trouble,
+    operation: Operation,
     /// In trouble since what was written last was aborted, until something is committed.
-    progress: Trouble,
+    progress: Operation,
 }
 
 /// How long a request whose answer was given up may lie somewhere before it is carried out.
@@ -158,8 +158,8 @@ impl ExactlyOnce {
         let ExactlyOnceParts { transactions, topic, partition, dimensions, .. } = &parts;
         let id: Arc<str> = format!("{}-{topic}-{partition}", transactions.id_prefix).into();
         let of = TopicPartition::new(topic, *partition);
-        let trouble = transactions.watch.operation_of("transaction", "transactions of", of.clone());
-        let progress = transactions.watch.operation_of("transaction", "commits of", of);
+        let operation = transactions.retries.operation_of("transaction", "transactions of", of.clone());
+        let progress = transactions.retries.operation_of("transaction", "commits of", of);
         Self {
             coordinator: Coordinator::of_transactions(Arc::clone(&transactions.cluster), &id),
             id,
@@ -170,7 +170,7 @@ impl ExactlyOnce {
             keeper: None,
             unanswered: Unanswered::default(),
             open: Open::nothing(dimensions),
-            trouble,
+            operation,
             progress,
             parts,
         }
@@ -198,7 +198,7 @@ impl ExactlyOnce {
         if !start.is_stored {
             self.open.next = Some(next);
             self.commit(accounts).await?;
-        } else if self.progress.lasts() {
+        } else if self.progress.is_failing() {
             // Though there may be no more to read: a commit shows that this works again.
             (self.open.next, self.open.since) = (Some(next), Some(Instant::now()));
         }
@@ -278,7 +278,7 @@ impl ExactlyOnce {
         let begun = Instant::now();
         self.machine.commit(next.offset);
         self.settle().await?;
-        self.progress.passed();
+        self.progress.succeeded();
         self.committed = self.committed.take().map(|(before, _)| (before.at(next), Instant::now()));
         accounts.stored(next.offset, begun.elapsed());
         accounts.tally().merge(&self.open.tally);
@@ -294,7 +294,7 @@ impl ExactlyOnce {
         while let Some(request) = self.machine.poll() {
             self.parts.tenure.held().await;
             let Err(error) = self.ask(&request).await else {
-                self.trouble.passed();
+                self.operation.succeeded();
                 continue;
             };
             if matches!(error.cause, Cause::NotHeld) {
@@ -432,9 +432,9 @@ impl ExactlyOnce {
             // A member's answers have their own meanings.
             Request::CommitOffsets(_) => {
                 let class = StoreError::from(error.clone()).class();
-                self.trouble.failed_as(class, error)
+                self.operation.failed_as(class, error)
             }
-            _ => self.trouble.failed(error),
+            _ => self.operation.failed(error),
         }
     }
 

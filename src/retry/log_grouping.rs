@@ -1,4 +1,4 @@
-//! One line of the log for what many partitions say at once.
+//! Groups log lines: what many partitions report at once takes two lines.
 //!
 //! ```text
 //! read user-login/0: no leader; trying again          the first says it at once
@@ -19,19 +19,19 @@ use super::class::ErrorClass;
 use crate::observe::{ANY, first_of};
 use crate::topic::TopicPartition;
 
-/// For so long those that say the same are gathered.
+/// How long lines of the same text are gathered.
 const GATHER: Duration = Duration::from_secs(1);
 
-/// Who has said what lately. Clones are the same.
+/// The lines of the last moment, and the partitions that each is about. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Chorus {
-    /// Those that have said a line, in their order.
-    gathering: Arc<Mutex<HashMap<Line, Vec<TopicPartition>>>>,
+pub struct LogGrouping {
+    /// The partitions of each line, in their order.
+    gathering: Arc<Mutex<HashMap<LogLine, Vec<TopicPartition>>>>,
 }
 
-/// What is said, without of whom.
+/// A log line without its partition.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Line {
+pub struct LogLine {
     /// What is done.
     pub operation: &'static str,
     /// How bad it is; empty where it is over.
@@ -40,9 +40,9 @@ pub struct Line {
     pub text: String,
 }
 
-impl Chorus {
-    /// Whether a partition is to say this by itself: it is the first, and the others are gathered from now on.
-    pub fn leads(&self, of: &TopicPartition, mut line: Line) -> bool {
+impl LogGrouping {
+    /// Tells whether a partition is to log this line by itself: it is the first, and the others are gathered from now on.
+    pub fn is_first(&self, of: &TopicPartition, mut line: LogLine) -> bool {
         // Where nothing runs, nobody could tell of the others later.
         let Ok(runtime) = Handle::try_current() else { return true };
         line.text = line.text.replace(&of.to_string(), ANY);
@@ -56,18 +56,18 @@ impl Chorus {
             return again;
         }
         gathering.insert(line.clone(), vec![of.clone()]);
-        let chorus = self.clone();
+        let log_grouping = self.clone();
         runtime.spawn(
             async move {
                 sleep(GATHER).await;
-                chorus.tell(&line);
+                log_grouping.tell(&line);
             }
             .boxed(),
         );
         true
     }
 
-    fn tell(&self, line: &Line) {
+    fn tell(&self, line: &LogLine) {
         let gathered = self.gathering.lock().unwrap_or_else(PoisonError::into_inner).remove(line);
         let mut others: Vec<_> = gathered.into_iter().flatten().skip(1).collect();
         if others.is_empty() {
@@ -94,11 +94,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn many_that_say_the_same_are_told_on_two_lines() {
         let (lines, _guard) = testing::captured();
-        let chorus = Chorus::default();
+        let log_grouping = LogGrouping::default();
         let says = |partition: i32, why: &str| {
             let of = TopicPartition::new("user-login", partition);
             let text = format!("read {of}: {why}; trying again");
-            chorus.leads(&of, Line { operation: "fetch", class: "transient", text })
+            log_grouping.is_first(&of, LogLine { operation: "fetch", class: "transient", text })
         };
         let lead: Vec<_> = (0..60).filter(|partition| says(*partition, "no leader")).collect();
         assert_eq!(lead, [0]);
