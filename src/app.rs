@@ -18,7 +18,7 @@ use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Members, 
 use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
 use crate::output::Writer;
 use crate::retry::Retries;
-use crate::source::{Clients, Ends, PartitionReader, ReaderConfig, Reserve};
+use crate::source::{LogEnds, PartitionReader, ReaderConfig, Reserve, RskafkaClients};
 use crate::stages::{Login, MakeStages, Processor, Routes, Stages, amendments, configured, possible};
 use crate::supervisor::{MakeWorker, Supervisor};
 use crate::tenure::Tenure;
@@ -178,8 +178,8 @@ impl App {
         if let Some(tokens) = &tokens {
             tokens.count_in(&observe.metrics);
         }
-        let clients = Arc::new(Clients::new(cluster.options(), config.source.max_fetch_bytes.as_usize()));
-        let ends = Ends::new(Arc::clone(&cluster), observe.partitions.clone(), config.source.lag_interval);
+        let clients = Arc::new(RskafkaClients::new(cluster.options(), config.source.max_fetch_bytes.as_usize()));
+        let ends = LogEnds::new(Arc::clone(&cluster), observe.partitions.clone(), config.source.lag_interval);
         let asking = tokio::spawn(ends.ask(watched_until.clone()).boxed());
         let retries = Retries::new(observe.clone(), &config);
         let writer = Writer::new(&config, routes.topics(), Arc::clone(&cluster), retries.clone(), &observe);
@@ -347,7 +347,7 @@ struct Workshop {
     config: Arc<Config>,
     observe: Observe,
     retries: Retries,
-    clients: Arc<Clients>,
+    clients: Arc<RskafkaClients>,
     cluster: Arc<Cluster>,
     writer: Arc<Writer>,
     store: Arc<dyn OffsetStore>,

@@ -121,7 +121,7 @@ impl SourceBatch {
 
     /// Whether it was read by the wire and holds what makes rskafka fail, or what it takes more
     /// memory for than there is `room`.
-    pub(super) fn baffles_rskafka(&self, room: usize) -> bool {
+    pub(super) fn is_beyond_rskafka(&self, room: usize) -> bool {
         let Entries::Wire(stretch) = &self.entries else { return false };
         let beyond = |(name, value): (&[u8], Option<&[u8]>)| value.is_none() || std::str::from_utf8(name).is_err();
         let is_odd = |record: RecordView<'_>| record.headers.iter().any(beyond);

@@ -33,7 +33,7 @@ const GATHERING: Duration = Duration::from_millis(100);
 
 /// Asks where logs end.
 #[derive(Debug)]
-pub struct Ends {
+pub struct LogEnds {
     cluster: Arc<Cluster>,
     board: StatusBoard,
     interval: Duration,
@@ -42,7 +42,7 @@ pub struct Ends {
 /// A request to a node about a topic's partitions, and what came of it.
 type Asked = (i32, String, Result<BTreeMap<i32, Result<Offset, kafka_client::Error>>, Error>);
 
-impl Ends {
+impl LogEnds {
     /// For the partitions of this board.
     pub fn new(cluster: Arc<Cluster>, board: StatusBoard, interval: Duration) -> Self {
         board.watermarks_last(interval.saturating_mul(KNOWN_FOR));

@@ -23,8 +23,8 @@ use tokio::time::{Instant, sleep_until};
 pub use batch::{Entry, SourceBatch};
 pub use config::ReaderConfig;
 pub use kafka_client::admission::Reserve;
-pub use log_ends::Ends;
-pub use rskafka_clients::{Clients, Partition};
+pub use log_ends::LogEnds;
+pub use rskafka_clients::{RskafkaClients, RskafkaPartition};
 
 use crate::kafka::Error;
 use crate::record::{Offset, Position};
@@ -52,14 +52,14 @@ impl PartitionReader {
     pub fn new(
         topic_id: Option<TopicId>,
         partition: i32,
-        clients: Arc<Clients>,
+        clients: Arc<RskafkaClients>,
         cluster: Arc<Cluster>,
         reserve: Reserve,
         config: ReaderConfig<'_>,
     ) -> Self {
-        let (by_rskafka, why) = config.takes_rskafka();
+        let (takes_rskafka, why) = config.takes_rskafka();
         let wire = WireReader::new(topic_id, partition, cluster, reserve, &config);
-        let rskafka = by_rskafka.then(|| {
+        let rskafka = takes_rskafka.then(|| {
             let slot = clients.slot(config.source.rskafka_max_partitions);
             (RskafkaReader::new(partition, clients, config.kafka, config.source), slot)
         });

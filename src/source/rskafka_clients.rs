@@ -27,7 +27,7 @@ const AROUND_BATCHES: usize = 64 << 10;
 /// One rskafka client for all partitions, made when first needed and made anew after it hung, and
 /// before its SASL session ends.
 #[derive(Debug)]
-pub struct Clients {
+pub struct RskafkaClients {
     options: Options,
     /// The bytes of the largest answer that is taken.
     largest: AtomicUsize,
@@ -59,7 +59,7 @@ impl Drop for RskafkaSlot {
 
 /// A client of one partition.
 #[derive(Debug)]
-pub struct Partition {
+pub struct RskafkaPartition {
     /// The client.
     pub client: PartitionClient,
     secured: Secured,
@@ -67,7 +67,7 @@ pub struct Partition {
     max_idle: Duration,
 }
 
-impl Partition {
+impl RskafkaPartition {
     /// Whether the next request needs another client: the broker is about to end the session, or its connection
     /// was idle for so long that it may be forgotten on the way. To be asked before each request, which is what
     /// counts as use.
@@ -78,7 +78,7 @@ impl Partition {
     }
 }
 
-impl Clients {
+impl RskafkaClients {
     /// Connects to nothing yet. `max_fetch_bytes` is the most that is asked for at once.
     ///
     /// rskafka holds an answer several times over, in no budget: one that is larger than a fetch and a usual batch, which
@@ -132,7 +132,7 @@ impl Clients {
     ///
     /// # Errors
     /// Where there is no leader, or it can't be reached.
-    pub async fn partition(&self, topic: &str, partition: i32) -> Result<Partition, Error> {
+    pub async fn partition(&self, topic: &str, partition: i32) -> Result<RskafkaPartition, Error> {
         loop {
             match self.connect_to(topic, partition).await {
                 Err(error) if self.takes_longer_lists(&error) => {}
@@ -153,7 +153,7 @@ impl Clients {
         wanted >= bytes && self.largest.fetch_max(wanted, Ordering::Relaxed) < wanted
     }
 
-    async fn connect_to(&self, topic: &str, partition: i32) -> Result<Partition, Error> {
+    async fn connect_to(&self, topic: &str, partition: i32) -> Result<RskafkaPartition, Error> {
         let (client, secured) = self.secured_client().await?;
         let no_room = |error: std::io::Error| Cause::Connect(error.to_string());
         let on = format!("{topic}/{partition}");
@@ -167,7 +167,7 @@ impl Clients {
             self.forget(&client).await;
         }
         let (last_use, max_idle) = (LastUse::now(), self.options.connections_max_idle);
-        connected.map(|client| Partition { client, secured, last_use, max_idle })
+        connected.map(|client| RskafkaPartition { client, secured, last_use, max_idle })
     }
 
     /// Lets go of a client that hung or broke, unless another has taken its place already.

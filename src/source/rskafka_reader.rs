@@ -10,7 +10,7 @@ use rskafka_calls::fetch_records;
 use tracing::debug;
 
 use super::batch::SourceBatch;
-use super::rskafka_clients::{Clients, Partition, within};
+use super::rskafka_clients::{RskafkaClients, RskafkaPartition, within};
 use super::wire_reader::WireReader;
 use crate::config;
 use crate::kafka::{Cause, Error};
@@ -24,20 +24,20 @@ const SUSPICION: u32 = 8;
 ///
 /// rskafka is built without its codecs: no batch is unpacked without a bound. Its answers are in no budget, so that a
 /// partition whose batches are larger than its share stays with the wire as well, and the first fetch, which tells of both,
-/// goes that way; what is larger than usual it does not take ([`Clients::new`]).
+/// goes that way; what is larger than usual it does not take ([`RskafkaClients::new`]).
 #[derive(Debug)]
 pub(super) struct RskafkaReader {
     topic: String,
     partition: i32,
-    clients: Arc<Clients>,
-    client: Option<Partition>,
+    clients: Arc<RskafkaClients>,
+    client: Option<RskafkaPartition>,
     request_timeout: Duration,
     suspicion: u32,
     undecodable: u64,
 }
 
 impl RskafkaReader {
-    pub fn new(partition: i32, clients: Arc<Clients>, kafka: &config::Kafka, source: &config::Source) -> Self {
+    pub fn new(partition: i32, clients: Arc<RskafkaClients>, kafka: &config::Kafka, source: &config::Source) -> Self {
         Self {
             topic: source.topic.clone(),
             partition,
@@ -57,34 +57,34 @@ impl RskafkaReader {
         room: usize,
     ) -> Result<SourceBatch, Error> {
         if self.suspicion > 0 || wire.has_more(position) {
-            return self.by_wire(wire, position, room, wire.max_wait_ms()).await;
+            return self.fetch_with_wire(wire, position, room, wire.max_wait_ms()).await;
         }
-        let fetched = self.fetch_by_rskafka(wire, position, room).await;
+        let fetched = self.fetch_with_rskafka(wire, position, room).await;
         match self.drop_broken(fetched).await {
             Ok((records, high_watermark)) if records.is_empty() && position.offset >= high_watermark => {
                 Ok(SourceBatch::nothing(position, high_watermark))
             }
             Ok((records, high_watermark)) => match following(records, position.offset, high_watermark) {
                 // A hole, an open transaction, or what rskafka took for a batch cut short.
-                records if records.is_empty() => self.by_wire(wire, position, room, 0).await,
+                records if records.is_empty() => self.fetch_with_wire(wire, position, room, 0).await,
                 records => Ok(SourceBatch::of_rskafka(position, high_watermark, records)),
             },
             Err(error) if matches!(error.cause, Cause::Undecodable(_)) => {
                 let (topic, partition) = (&self.topic, self.partition);
                 debug!(topic, partition, offset = position.offset.0, %error, "rskafka can't decode: reading by the wire");
                 self.undecodable += 1;
-                self.by_wire(wire, position, room, 0).await
+                self.fetch_with_wire(wire, position, room, 0).await
             }
             Err(error) if is_beyond_rskafka(&error) => {
                 let (topic, partition) = (&self.topic, self.partition);
                 debug!(topic, partition, offset = position.offset.0, %error, "not for rskafka: reading by the wire");
                 self.suspicion = SUSPICION;
-                self.by_wire(wire, position, room, 0).await
+                self.fetch_with_wire(wire, position, room, 0).await
             }
             Err(error) if matches!(error.cause, Cause::Timeout(_) | Cause::Connect(_)) => {
                 let (topic, partition) = (&self.topic, self.partition);
                 debug!(topic, partition, offset = position.offset.0, %error, "rskafka gets no answer: reading by the wire");
-                self.by_wire(wire, position, room, wire.max_wait_ms()).await
+                self.fetch_with_wire(wire, position, room, wire.max_wait_ms()).await
             }
             Err(error) => Err(error),
         }
@@ -96,7 +96,7 @@ impl RskafkaReader {
     }
 
     /// Reads by the wire what rskafka can't.
-    async fn by_wire(
+    async fn fetch_with_wire(
         &mut self,
         wire: &mut WireReader,
         position: Position,
@@ -104,7 +104,7 @@ impl RskafkaReader {
         max_wait_ms: i32,
     ) -> Result<SourceBatch, Error> {
         let batch = wire.fetch(position, room, max_wait_ms).await?;
-        if batch.baffles_rskafka(room) {
+        if batch.is_beyond_rskafka(room) {
             self.suspicion = SUSPICION;
         } else if !batch.is_empty() {
             self.suspicion = self.suspicion.saturating_sub(1);
@@ -112,13 +112,13 @@ impl RskafkaReader {
         Ok(batch)
     }
 
-    async fn fetch_by_rskafka(
+    async fn fetch_with_rskafka(
         &mut self,
         wire: &mut WireReader,
         position: Position,
         room: usize,
     ) -> Result<(Vec<RecordAndOffset>, Offset), Error> {
-        if self.client.as_ref().is_none_or(Partition::is_spent) {
+        if self.client.as_ref().is_none_or(RskafkaPartition::is_spent) {
             wire.validate(position).await?;
         }
         let (deadline, on, wait) = (self.request_timeout, wire.on(), wire.max_wait_ms());

@@ -8,7 +8,7 @@ use kafka_client::testing::{ScriptedBroker, batch, fetched, offset};
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::fetch_response::PartitionData;
 
-use super::{Clients, PartitionReader, ReaderConfig, Reserve};
+use super::{PartitionReader, ReaderConfig, Reserve, RskafkaClients};
 use crate::config::{self, Config, ReaderKind};
 use crate::kafka::{Cause, Error};
 use crate::record::Offset;
@@ -24,7 +24,7 @@ async fn reader(broker: ScriptedBroker, reader: ReaderKind) -> PartitionReader {
     let options = broker.listen().await;
     let kafka = config::Kafka { brokers: options.bootstrap.clone(), ..Config::default().kafka };
     let cluster = Arc::new(Cluster::new(options));
-    let clients = Arc::new(Clients::new(cluster.options(), 1 << 20));
+    let clients = Arc::new(RskafkaClients::new(cluster.options(), 1 << 20));
     let max_wait = Duration::from_millis(50);
     let source = config::Source { topic: "t".to_owned(), reader, max_wait, ..Config::default().source };
     let config = ReaderConfig { kafka: &kafka, source: &source, rskafka_cannot: None, max_record_bytes: 1 << 20 };
