@@ -24,8 +24,8 @@ use crate::supervisor::{MakeWorker, Supervisor};
 use crate::tenure::Tenure;
 use crate::topic::TopicPartition;
 use crate::worker::{
-    Accounts, AtLeastOnce, AtLeastOnceParts, Budget, Delivery, ExactlyOnce, ExactlyOnceParts, Gate, GateParts, Halt,
-    PartitionWorker, Sink, SinkParts, Source, SourceParts, Transactions,
+    AtLeastOnce, AtLeastOnceParts, Budget, Delivery, ExactlyOnce, ExactlyOnceParts, Gate, GateParts, Halt,
+    PartitionWorker, Sink, SinkParts, Source, SourceParts, Telemetry, Transactions,
 };
 
 /// How long a partition may be in trouble before the process counts as unready: a blip is none.
@@ -444,7 +444,7 @@ impl MakeWorker for Workshop {
             oversize: config.dead_letter.oversize,
             gate,
             retries: retries.clone(),
-            accounts: Arc::new(Accounts::new(
+            telemetry: Arc::new(Telemetry::new(
                 observe.clone(),
                 metrics,
                 Arc::clone(&status),

@@ -10,7 +10,6 @@
 //! Batches are worked on one after another, which keeps the order of the partition; at most two
 //! are held, the one being written and the one fetched ahead.
 
-mod accounts;
 mod breaker;
 mod budget;
 mod delivery;
@@ -18,6 +17,7 @@ mod gate;
 mod rewinds;
 mod sink;
 mod source;
+mod telemetry;
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -32,12 +32,12 @@ use crate::retry::within;
 use crate::source::SourceBatch;
 use crate::tenure::Tenure;
 
-pub use accounts::{Accounts, unix_ms};
 pub use budget::Budget;
 pub use delivery::{Aborted, AtLeastOnce, AtLeastOnceParts, Delivery, ExactlyOnce, ExactlyOnceParts, Transactions};
 pub use gate::{Gate, GateParts, Halt};
 pub use sink::{Sink, SinkParts};
 pub use source::{Source, SourceParts, Start};
+pub use telemetry::{Telemetry, unix_ms};
 
 /// The worker of one partition.
 pub struct PartitionWorker {

@@ -9,10 +9,10 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::accounts::{Accounts, Done, unix_ms};
 use super::delivery::{Aborted, Delivery};
 use super::gate::Gate;
 use super::source::Start;
+use super::telemetry::{CompletedBatch, Telemetry, unix_ms};
 use crate::config::Oversize;
 use crate::dead_letter::{Fit, Stage};
 use crate::event::{Reason, Rejection};
@@ -58,7 +58,7 @@ pub struct SinkParts {
     /// Who is told of failures.
     pub retries: Retries,
     /// Who is told of everything else.
-    pub accounts: Arc<Accounts>,
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// Records to be staged and written again, because the batch that they were in was refused.
@@ -95,7 +95,7 @@ impl Sink {
     /// # Errors
     /// [`Aborted`].
     pub async fn begin_at(&mut self, start: Start) -> Result<(), Aborted> {
-        self.parts.delivery.begin_at(start, &self.parts.accounts).await
+        self.parts.delivery.begin_at(start, &self.parts.telemetry).await
     }
 
     /// Takes a batch through the stages and to the brokers. Returns when every record of it is
@@ -113,16 +113,16 @@ impl Sink {
 
     async fn deliver_held(&mut self, batch: &SourceBatch, stop: &CancellationToken) -> Result<(), Aborted> {
         let now = Now::from_unix_ms(unix_ms());
-        self.parts.accounts.begin(batch);
+        self.parts.telemetry.begin(batch);
         let partitions = self.partition_counts().await;
         let mut counts = self.parts.gate.as_ref().map(Gate::counts).unwrap_or_default();
         #[cfg(feature = "otlp")]
         {
             let records = (0..batch.len()).filter_map(|index| batch.entry(index)).map(|entry| entry.record);
-            counts.spans = self.parts.accounts.begin_spans(&self.parts.of, records);
+            counts.spans = self.parts.telemetry.begin_spans(&self.parts.of, records);
         }
         let out = {
-            let SinkParts { stages, delivery, accounts, max_batch_bytes, gate, .. } = &mut self.parts;
+            let SinkParts { stages, delivery, telemetry, max_batch_bytes, gate, .. } = &mut self.parts;
             let buffer = std::mem::take(&mut self.buffer);
             let out = OutputBatch::new(*max_batch_bytes, expected(batch)).within(buffer);
             let whole = Redo::of((0..batch.len()).collect());
@@ -130,11 +130,11 @@ impl Sink {
             match (gate, delivery.tally()) {
                 (Some(_), _) => stage(&mut **stages, batch, &whole, out, places, &mut counts, &mut self.judged),
                 (None, Some(tally)) => stage(&mut **stages, batch, &whole, out, places, &mut counts, tally),
-                (None, None) => stage(&mut **stages, batch, &whole, out, places, &mut counts, &mut accounts.tally()),
+                (None, None) => stage(&mut **stages, batch, &whole, out, places, &mut counts, &mut telemetry.tally()),
             }
         };
         self.pass_gate(batch, &counts, stop).await?;
-        self.parts.delivery.begin(batch, &self.parts.accounts);
+        self.parts.delivery.begin(batch, &self.parts.telemetry);
         let written = self.parts.delivery.write(out).await?;
         self.buffer = written.buffer;
         let judged = counts.all_dead();
@@ -144,8 +144,8 @@ impl Sink {
         if let Some(gate) = &mut self.parts.gate {
             gate.refused(counts.all_dead() - judged);
         }
-        let done = Done::new(batch, counts, self.parts.of.partition, &self.parts.accounts);
-        self.parts.delivery.done(done, &self.parts.accounts).await?;
+        let completed = CompletedBatch::new(batch, counts, self.parts.of.partition, &self.parts.telemetry);
+        self.parts.delivery.complete(completed, &self.parts.telemetry).await?;
         self.settle();
         Ok(())
     }
@@ -163,12 +163,12 @@ impl Sink {
         counts: &Counts,
         stop: &CancellationToken,
     ) -> Result<(), Aborted> {
-        let Self { parts: SinkParts { gate: Some(gate), delivery, accounts, .. }, judged, .. } = self else {
+        let Self { parts: SinkParts { gate: Some(gate), delivery, telemetry, .. }, judged, .. } = self else {
             return Ok(());
         };
         while let Err(passed) = gate.judge(count(batch.len()), counts) {
             // What came before is not held up.
-            let mut committed = delivery.commit(accounts).await;
+            let mut committed = delivery.commit(telemetry).await;
             let resumed = {
                 let mut waited = pin!(stop.run_until_cancelled(gate.wait(passed)));
                 loop {
@@ -177,7 +177,7 @@ impl Sink {
                     }
                     tokio::select! {
                         resumed = &mut waited => break resumed,
-                        () = delivery.due() => committed = delivery.commit(accounts).await,
+                        () = delivery.due() => committed = delivery.commit(telemetry).await,
                     }
                 }
             };
@@ -189,7 +189,7 @@ impl Sink {
         }
         match delivery.tally() {
             Some(tally) => tally.merge(judged),
-            None => accounts.tally().merge(judged),
+            None => telemetry.tally().merge(judged),
         }
         judged.clear();
         Ok(())
@@ -205,7 +205,7 @@ impl Sink {
     /// # Errors
     /// [`Aborted`].
     pub async fn commit(&mut self) -> Result<(), Aborted> {
-        self.parts.delivery.commit(&self.parts.accounts).await?;
+        self.parts.delivery.commit(&self.parts.telemetry).await?;
         self.settle();
         Ok(())
     }
@@ -215,7 +215,7 @@ impl Sink {
     /// # Errors
     /// Where that fails.
     pub async fn finish(self) -> Result<(), StoreError> {
-        self.parts.delivery.finish(&self.parts.accounts).await
+        self.parts.delivery.finish(&self.parts.telemetry).await
     }
 
     /// Writes what was refused in smaller and smaller batches, until the records that are the

@@ -17,8 +17,8 @@ use crate::source::SourceBatch;
 use crate::tenure::Tenure;
 use crate::topic::TopicPartition;
 use crate::tracker::{TrackError, Tracker};
-use crate::worker::accounts::{Accounts, Done};
 use crate::worker::source::Start;
+use crate::worker::telemetry::{CompletedBatch, Telemetry};
 
 /// Delivers at least once.
 pub struct AtLeastOnce {
@@ -63,20 +63,20 @@ impl AtLeastOnce {
     ///
     /// # Errors
     /// [`Aborted`] where the store turns out to have another offset than it told.
-    pub async fn begin_at(&mut self, start: Start, accounts: &Arc<Accounts>) -> Result<(), Aborted> {
+    pub async fn begin_at(&mut self, start: Start, telemetry: &Arc<Telemetry>) -> Result<(), Aborted> {
         let mut operation = self.parts.retries.operation_of("checkpoint", "store the offset of", self.parts.of.clone());
         let loaded = start.stored.filter(|_| start.is_stored);
         if !start.is_stored {
             self.store_first(&start, &mut operation).await?;
         }
         let start = start.checkpoint;
-        accounts.begin_at(start.next_offset);
+        telemetry.begin_at(start.next_offset);
         let tracker = Tracker::starting_at(start.next_offset);
-        let accounts = Arc::clone(accounts);
+        let telemetry = Arc::clone(telemetry);
         let report = move |outcome: Result<&Checkpoint, &StoreError>, took| match outcome {
             Ok(checkpoint) => {
                 operation.succeeded();
-                accounts.stored(checkpoint.next_offset, took);
+                telemetry.stored(checkpoint.next_offset, took);
                 Duration::ZERO
             }
             Err(error) => operation.failed_as(error.class(), error),
@@ -140,7 +140,7 @@ impl AtLeastOnce {
     }
 
     /// Work on a batch begins.
-    pub fn begin(&mut self, batch: &SourceBatch, accounts: &Accounts) {
+    pub fn begin(&mut self, batch: &SourceBatch, telemetry: &Telemetry) {
         let Some(Progress { tracker, checkpointer }) = &mut self.progress else { return };
         if batch.range.start != tracker.next() {
             // The source went on elsewhere; nothing is in flight, so that nothing is passed over
@@ -152,7 +152,7 @@ impl AtLeastOnce {
         if let Err(error) = tracker.begin(batch.range.clone()) {
             self.say_mistake(&batch.range, &error);
         }
-        accounts.in_flight(batch.bytes());
+        telemetry.in_flight(batch.bytes());
     }
 
     /// Writes a batch.
@@ -180,19 +180,19 @@ impl AtLeastOnce {
     }
 
     /// All of a batch is written.
-    pub fn done(&mut self, done: &Done, accounts: &Accounts) {
+    pub fn complete(&mut self, completed: &CompletedBatch, telemetry: &Telemetry) {
         let Some(Progress { tracker, checkpointer }) = &mut self.progress else { return };
-        match tracker.acknowledge(done.range.clone()) {
+        match tracker.acknowledge(completed.range.clone()) {
             Ok(()) => {
                 // Of an earlier place, where there is work before this, the epoch is not known.
                 let offset = tracker.done();
-                let leader_epoch = done.end.leader_epoch.filter(|_| offset == done.end.offset);
+                let leader_epoch = completed.end.leader_epoch.filter(|_| offset == completed.end.offset);
                 checkpointer.advance(Position { offset, leader_epoch });
             }
-            Err(error) => self.say_mistake(&done.range, &error),
+            Err(error) => self.say_mistake(&completed.range, &error),
         }
-        accounts.in_flight(0);
-        accounts.note(done);
+        telemetry.in_flight(0);
+        telemetry.note(completed);
     }
 
     fn say_mistake(&self, range: &Range<Offset>, error: &TrackError) {

@@ -23,8 +23,8 @@ use crate::retry::{ErrorClass, Operation, Retries};
 use crate::source::SourceBatch;
 use crate::tenure::Tenure;
 use crate::topic::TopicPartition;
-use crate::worker::accounts::{Accounts, Done};
 use crate::worker::source::Start;
+use crate::worker::telemetry::{CompletedBatch, Telemetry};
 use kafka_client::concurrent_transactions::Ending;
 use kafka_client::transaction::{Failure, Request, Transaction, is_fenced};
 
@@ -135,7 +135,7 @@ struct Open {
     next: Option<Position>,
     /// Bytes of source records, those of the batch that is being worked on included.
     bytes: usize,
-    batches: Vec<Done>,
+    batches: Vec<CompletedBatch>,
     tally: Tally,
 }
 
@@ -188,16 +188,16 @@ impl ExactlyOnce {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn begin_at(&mut self, start: Start, accounts: &Accounts) -> Result<(), Aborted> {
+    pub async fn begin_at(&mut self, start: Start, telemetry: &Telemetry) -> Result<(), Aborted> {
         let next = start.checkpoint.position();
         self.committed = Some((start.checkpoint, Instant::now()));
         self.unconfirmed = Some(Loaded(start.stored));
         self.keeper = self.parts.transactions.group.current().await;
-        accounts.in_flight(0);
-        accounts.begin_at(next.offset);
+        telemetry.in_flight(0);
+        telemetry.begin_at(next.offset);
         if !start.is_stored {
             self.open.next = Some(next);
-            self.commit(accounts).await?;
+            self.commit(telemetry).await?;
         } else if self.progress.is_failing() {
             // Though there may be no more to read: a commit shows that this works again.
             (self.open.next, self.open.since) = (Some(next), Some(Instant::now()));
@@ -206,10 +206,10 @@ impl ExactlyOnce {
     }
 
     /// Work on a batch begins.
-    pub fn begin(&mut self, batch: &SourceBatch, accounts: &Accounts) {
+    pub fn begin(&mut self, batch: &SourceBatch, telemetry: &Telemetry) {
         self.open.since.get_or_insert_with(Instant::now);
         self.open.bytes += batch.bytes();
-        accounts.in_flight(self.open.bytes);
+        telemetry.in_flight(self.open.bytes);
     }
 
     /// Whether there is anything that does not count yet.
@@ -246,13 +246,13 @@ impl ExactlyOnce {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn done(&mut self, done: Done, accounts: &Accounts) -> Result<(), Aborted> {
+    pub async fn complete(&mut self, completed: CompletedBatch, telemetry: &Telemetry) -> Result<(), Aborted> {
         let settings = &self.parts.transactions.settings;
-        self.open.next = Some(done.end);
-        self.open.batches.push(done);
+        self.open.next = Some(completed.end);
+        self.open.batches.push(completed);
         let old = self.open.since.is_some_and(|since| since.elapsed() >= settings.transaction_interval);
         let large = self.open.bytes >= settings.transaction_max_bytes.as_usize();
-        if old || large { self.commit(accounts).await } else { Ok(()) }
+        if old || large { self.commit(telemetry).await } else { Ok(()) }
     }
 
     /// Returns when what is open is old enough, or what was committed is about to be forgotten.
@@ -270,7 +270,7 @@ impl ExactlyOnce {
     ///
     /// # Errors
     /// [`Aborted`]: then it is not committed, or it can't be told here; the group's offset tells.
-    pub async fn commit(&mut self, accounts: &Accounts) -> Result<(), Aborted> {
+    pub async fn commit(&mut self, telemetry: &Telemetry) -> Result<(), Aborted> {
         let Some((checkpoint, at)) = &self.committed else { return Ok(()) };
         let stale = self.parts.transactions.refresh_interval.is_some_and(|interval| at.elapsed() >= interval);
         let unchanged = stale.then(|| checkpoint.position());
@@ -280,11 +280,11 @@ impl ExactlyOnce {
         self.settle().await?;
         self.progress.succeeded();
         self.committed = self.committed.take().map(|(before, _)| (before.at(next), Instant::now()));
-        accounts.stored(next.offset, begun.elapsed());
-        accounts.tally().merge(&self.open.tally);
-        self.open.batches.iter().for_each(|done| accounts.note(done));
+        telemetry.stored(next.offset, begun.elapsed());
+        telemetry.tally().merge(&self.open.tally);
+        self.open.batches.iter().for_each(|completed| telemetry.note(completed));
         self.open.clear();
-        accounts.in_flight(0);
+        telemetry.in_flight(0);
         Ok(())
     }
 

@@ -15,8 +15,8 @@ mod exactly_once;
 
 use std::time::Duration;
 
-use super::accounts::{Accounts, Done};
 use super::source::Start;
+use super::telemetry::{CompletedBatch, Telemetry};
 use crate::observe::Tally;
 use crate::offsets::StoreError;
 use crate::output::{OutputBatch, Written};
@@ -57,18 +57,18 @@ impl Delivery {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn begin_at(&mut self, start: Start, accounts: &std::sync::Arc<Accounts>) -> Result<(), Aborted> {
+    pub async fn begin_at(&mut self, start: Start, telemetry: &std::sync::Arc<Telemetry>) -> Result<(), Aborted> {
         match self {
-            Self::AtLeastOnce(it) => it.begin_at(start, accounts).await,
-            Self::ExactlyOnce(it) => it.begin_at(start, accounts).await,
+            Self::AtLeastOnce(it) => it.begin_at(start, telemetry).await,
+            Self::ExactlyOnce(it) => it.begin_at(start, telemetry).await,
         }
     }
 
     /// Work on a batch begins.
-    pub fn begin(&mut self, batch: &SourceBatch, accounts: &Accounts) {
+    pub fn begin(&mut self, batch: &SourceBatch, telemetry: &Telemetry) {
         match self {
-            Self::AtLeastOnce(it) => it.begin(batch, accounts),
-            Self::ExactlyOnce(it) => it.begin(batch, accounts),
+            Self::AtLeastOnce(it) => it.begin(batch, telemetry),
+            Self::ExactlyOnce(it) => it.begin(batch, telemetry),
         }
     }
 
@@ -103,13 +103,13 @@ impl Delivery {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn done(&mut self, done: Done, accounts: &Accounts) -> Result<(), Aborted> {
+    pub async fn complete(&mut self, completed: CompletedBatch, telemetry: &Telemetry) -> Result<(), Aborted> {
         match self {
             Self::AtLeastOnce(it) => {
-                it.done(&done, accounts);
+                it.complete(&completed, telemetry);
                 Ok(())
             }
-            Self::ExactlyOnce(it) => it.done(done, accounts).await,
+            Self::ExactlyOnce(it) => it.complete(completed, telemetry).await,
         }
     }
 
@@ -125,10 +125,10 @@ impl Delivery {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn commit(&mut self, accounts: &Accounts) -> Result<(), Aborted> {
+    pub async fn commit(&mut self, telemetry: &Telemetry) -> Result<(), Aborted> {
         match self {
             Self::AtLeastOnce(it) => it.confirm(),
-            Self::ExactlyOnce(it) => it.commit(accounts).await,
+            Self::ExactlyOnce(it) => it.commit(telemetry).await,
         }
     }
 
@@ -136,11 +136,11 @@ impl Delivery {
     ///
     /// # Errors
     /// Where that offset can't be stored, though its records are written.
-    pub async fn finish(self, accounts: &Accounts) -> Result<(), StoreError> {
+    pub async fn finish(self, telemetry: &Telemetry) -> Result<(), StoreError> {
         match self {
             Self::AtLeastOnce(it) => it.finish().await,
             // Aborted, which is said already, neither counts, and whoever comes next does both again.
-            Self::ExactlyOnce(mut it) => it.commit(accounts).await.or(Ok(())),
+            Self::ExactlyOnce(mut it) => it.commit(telemetry).await.or(Ok(())),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::source::SourceBatch;
 use crate::stages::{Counts, Died};
 
 /// Metrics, status and tallies of one partition.
-pub struct Accounts {
+pub struct Telemetry {
     observe: Observe,
     metrics: Arc<PartitionMetrics>,
     status: Arc<PartitionStatus>,
@@ -26,7 +26,7 @@ pub struct Accounts {
 
 /// A batch whose records are all acknowledged, and what is counted of it.
 #[derive(Debug)]
-pub struct Done {
+pub struct CompletedBatch {
     /// The source offsets.
     pub range: Range<Offset>,
     /// Where reading goes on behind it.
@@ -40,11 +40,11 @@ pub struct Done {
     examples: Vec<(&'static str, Example)>,
 }
 
-impl Done {
+impl CompletedBatch {
     /// Of this batch of a partition, of which the stages counted this.
-    pub fn new(batch: &SourceBatch, mut counts: Counts, partition: i32, accounts: &Accounts) -> Self {
+    pub fn new(batch: &SourceBatch, mut counts: Counts, partition: i32, telemetry: &Telemetry) -> Self {
         let last = std::mem::take(&mut counts.last_dead).into_iter();
-        let wanted = last.filter(|(reason, _)| accounts.observe.examples.wants(reason.code()));
+        let wanted = last.filter(|(reason, _)| telemetry.observe.examples.wants(reason.code()));
         let examples = wanted.filter_map(|(reason, Died { at, stage, field })| {
             let record = batch.entry(at)?.record;
             let example = Example {
@@ -70,7 +70,7 @@ impl Done {
     }
 }
 
-impl Accounts {
+impl Telemetry {
     /// With nothing in them.
     pub fn new(
         observe: Observe,
@@ -129,13 +129,13 @@ impl Accounts {
     }
 
     /// Counts a batch, and ends its spans.
-    pub fn note(&self, done: &Done) {
-        let Done { records, bytes, oldest, counts, .. } = done;
+    pub fn note(&self, completed: &CompletedBatch) {
+        let CompletedBatch { records, bytes, oldest, counts, .. } = completed;
         #[cfg(feature = "otlp")]
         if let Some(traces) = &self.observe.traces {
             traces.end(&counts.spans);
         }
-        self.status.done(done.end.offset);
+        self.status.done(completed.end.offset);
         if let Some((oldest_ms, records)) = oldest {
             self.metrics.acknowledged(*oldest_ms, unix_ms(), *records);
         }
@@ -152,7 +152,7 @@ impl Accounts {
             counter.inc_by(*count);
             tally.rule(name, *count);
         }
-        for (reason, example) in &done.examples {
+        for (reason, example) in &completed.examples {
             self.observe.examples.keep(reason, example.clone());
         }
         let totals = tally.totals();
