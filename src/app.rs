@@ -24,8 +24,8 @@ use crate::supervisor::{MakeWorker, Supervisor};
 use crate::tenure::Tenure;
 use crate::topic::TopicPartition;
 use crate::worker::{
-    AtLeastOnce, AtLeastOnceParts, Budget, Delivery, ExactlyOnce, ExactlyOnceParts, Gate, GateParts, Halt,
-    PartitionWorker, Sink, SinkParts, Source, SourceParts, Telemetry, Transactions,
+    AtLeastOnce, AtLeastOnceParts, Budget, DeadLetterGate, DeadLetterGateParts, Delivery, ExactlyOnce,
+    ExactlyOnceParts, PartitionWorker, ShutdownHandle, Sink, SinkParts, Source, SourceParts, Telemetry, Transactions,
 };
 
 /// How long a partition may be in trouble before the process counts as unready: a blip is none.
@@ -227,7 +227,7 @@ impl App {
         let timeout = config.shutdown.timeout;
         // Cancelled by who runs this, or from within.
         let stop = stop.child_token();
-        let halt = Halt::new(stop.clone());
+        let shutdown = ShutdownHandle::new(stop.clone());
         let workshop = Workshop {
             config,
             observe: observe.clone(),
@@ -241,7 +241,7 @@ impl App {
             processor,
             budget,
             reserve,
-            halt: halt.clone(),
+            shutdown: shutdown.clone(),
         };
         observe.health.started();
         let draining = drain_note(observe.clone(), stop.clone());
@@ -258,7 +258,7 @@ impl App {
         if drained.unfinished > 0 {
             warn!(unfinished = drained.unfinished, "not drained: what was in flight will be read again");
         }
-        if let Some(reason) = halt.reason() {
+        if let Some(reason) = shutdown.reason() {
             return Err(AppError::DeadLetters(reason.to_owned()));
         }
         if let Some(failed) = drained.failed {
@@ -358,7 +358,7 @@ struct Workshop {
     budget: Budget,
     reserve: Reserve,
     /// Ends the program from within.
-    halt: Halt,
+    shutdown: ShutdownHandle,
 }
 
 impl Workshop {
@@ -426,13 +426,13 @@ impl MakeWorker for Workshop {
             status: Arc::clone(&status),
         });
         let of = TopicPartition::new(topic, partition);
-        let gate = GateParts {
+        let gate = DeadLetterGateParts {
             of: of.clone(),
             observe: observe.clone(),
             status: Arc::clone(&status),
-            halt: self.halt.clone(),
+            shutdown: self.shutdown.clone(),
         };
-        let gate = Gate::new(&config.dead_letter.limits, gate);
+        let gate = DeadLetterGate::new(&config.dead_letter.limits, gate);
         let stages = self.stages(partition);
         let delivery = self.delivery(partition, &tenure, stages.dimensions());
         let sink = Sink::new(SinkParts {

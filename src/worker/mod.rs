@@ -12,8 +12,8 @@
 
 mod breaker;
 mod budget;
+mod dead_letter_gate;
 mod delivery;
-mod gate;
 mod rewinds;
 mod sink;
 mod source;
@@ -33,8 +33,8 @@ use crate::source::SourceBatch;
 use crate::tenure::Tenure;
 
 pub use budget::Budget;
+pub use dead_letter_gate::{DeadLetterGate, DeadLetterGateParts, ShutdownHandle};
 pub use delivery::{Aborted, AtLeastOnce, AtLeastOnceParts, Delivery, ExactlyOnce, ExactlyOnceParts, Transactions};
-pub use gate::{Gate, GateParts, Halt};
 pub use sink::{Sink, SinkParts};
 pub use source::{Source, SourceParts, Start};
 pub use telemetry::{Telemetry, unix_ms};

@@ -9,8 +9,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::dead_letter_gate::DeadLetterGate;
 use super::delivery::{Aborted, Delivery};
-use super::gate::Gate;
 use super::source::Start;
 use super::telemetry::{CompletedBatch, Telemetry, unix_ms};
 use crate::config::Oversize;
@@ -54,7 +54,7 @@ pub struct SinkParts {
     /// What to do with a dead letter that is too large for its topic.
     pub oversize: Oversize,
     /// Keeps dead letters within their limits, where there are any.
-    pub gate: Option<Gate>,
+    pub gate: Option<DeadLetterGate>,
     /// Who is told of failures.
     pub retries: Retries,
     /// Who is told of everything else.
@@ -86,7 +86,7 @@ impl Sink {
     /// # Errors
     /// [`Aborted`].
     pub async fn prepare(&mut self) -> Result<(), Aborted> {
-        self.parts.gate.iter_mut().for_each(Gate::roll_back);
+        self.parts.gate.iter_mut().for_each(DeadLetterGate::roll_back);
         self.parts.delivery.prepare().await
     }
 
@@ -115,7 +115,7 @@ impl Sink {
         let now = Now::from_unix_ms(unix_ms());
         self.parts.telemetry.begin(batch);
         let partitions = self.partition_counts().await;
-        let mut counts = self.parts.gate.as_ref().map(Gate::counts).unwrap_or_default();
+        let mut counts = self.parts.gate.as_ref().map(DeadLetterGate::counts).unwrap_or_default();
         #[cfg(feature = "otlp")]
         {
             let records = (0..batch.len()).filter_map(|index| batch.entry(index)).map(|entry| entry.record);
@@ -153,7 +153,7 @@ impl Sink {
     /// What was judged counts for good once nothing is open any more.
     fn settle(&mut self) {
         let SinkParts { delivery, gate, .. } = &mut self.parts;
-        gate.iter_mut().filter(|_| !delivery.is_open()).for_each(Gate::settle);
+        gate.iter_mut().filter(|_| !delivery.is_open()).for_each(DeadLetterGate::settle);
     }
 
     /// Returns once a staged batch may be written, and counts it.

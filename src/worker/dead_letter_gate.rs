@@ -15,19 +15,19 @@ use crate::topic::TopicPartition;
 
 /// Ends the program for a reason. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct Halt {
+pub struct ShutdownHandle {
     stop: CancellationToken,
     reason: Arc<OnceLock<String>>,
 }
 
-impl Halt {
+impl ShutdownHandle {
     /// Cancels `stop` when it is called.
     pub fn new(stop: CancellationToken) -> Self {
         Self { stop, reason: Arc::default() }
     }
 
     /// Ends the program; the first reason is the one that is told.
-    pub fn halt(&self, reason: String) {
+    pub fn shut_down(&self, reason: String) {
         let _ = self.reason.set(reason); // who came first has said it
         self.stop.cancel();
     }
@@ -40,14 +40,14 @@ impl Halt {
 
 /// Keeps one partition's dead letters within their limits.
 #[derive(Debug)]
-pub struct Gate {
+pub struct DeadLetterGate {
     breaker: Breaker,
-    parts: GateParts,
+    parts: DeadLetterGateParts,
 }
 
 /// What a gate is made of.
 #[derive(Debug)]
-pub struct GateParts {
+pub struct DeadLetterGateParts {
     /// The partition.
     pub of: TopicPartition,
     /// Whom to tell.
@@ -55,12 +55,12 @@ pub struct GateParts {
     /// What people see.
     pub status: Arc<PartitionStatus>,
     /// How to end the program.
-    pub halt: Halt,
+    pub shutdown: ShutdownHandle,
 }
 
-impl Gate {
+impl DeadLetterGate {
     /// `None` where there are no limits.
-    pub fn new(limits: &DeadLetterLimits, parts: GateParts) -> Option<Self> {
+    pub fn new(limits: &DeadLetterLimits, parts: DeadLetterGateParts) -> Option<Self> {
         Some(Self { breaker: Breaker::new(limits)?, parts })
     }
 
@@ -97,7 +97,7 @@ impl Gate {
     /// Says what was passed, and returns once an operator resumes the partition; never where the
     /// program is to end.
     pub async fn wait(&mut self, passed: Passed) {
-        let GateParts { of, observe, status, halt } = &self.parts;
+        let DeadLetterGateParts { of, observe, status, shutdown } = &self.parts;
         let TopicPartition { topic, partition } = of;
         let (topic, limit) = (&**topic, passed.limit());
         let on_limit = self.breaker.on_limit();
@@ -128,7 +128,7 @@ impl Gate {
             OnLimit::Stop => {
                 component.degraded(&format!("{passed}: stopping"), Severity::Fatal);
                 error!(topic, partition, limit, "{of}: {passed}: stopping, and nothing of the batch is written");
-                halt.halt(format!("{of}: {passed}"));
+                shutdown.shut_down(format!("{of}: {passed}"));
                 std::future::pending().await
             }
         }
