@@ -24,8 +24,9 @@ use crate::supervisor::{MakeWorker, Supervisor};
 use crate::tenure::Tenure;
 use crate::topic::TopicPartition;
 use crate::worker::{
-    AtLeastOnce, AtLeastOnceParts, Budget, DeadLetterGate, DeadLetterGateParts, Delivery, ExactlyOnce,
-    ExactlyOnceParts, PartitionWorker, ShutdownHandle, Sink, SinkParts, Source, SourceParts, Telemetry, Transactions,
+    AtLeastOnce, AtLeastOnceConfig, Budget, DeadLetterGate, DeadLetterGateConfig, Delivery, ExactlyOnce,
+    ExactlyOnceConfig, PartitionWorker, ShutdownHandle, Sink, SinkConfig, Source, SourceConfig, Telemetry,
+    Transactions,
 };
 
 /// How long a partition may be in trouble before the process counts as unready: a blip is none.
@@ -377,10 +378,10 @@ impl Workshop {
         match &self.transactions {
             Some(transactions) => {
                 let transactions = Arc::clone(transactions);
-                let parts = ExactlyOnceParts { transactions, topic, partition, tenure, dimensions };
+                let parts = ExactlyOnceConfig { transactions, topic, partition, tenure, dimensions };
                 Delivery::ExactlyOnce(Box::new(ExactlyOnce::new(parts)))
             }
-            None => Delivery::AtLeastOnce(Box::new(AtLeastOnce::new(AtLeastOnceParts {
+            None => Delivery::AtLeastOnce(Box::new(AtLeastOnce::new(AtLeastOnceConfig {
                 of: TopicPartition::new(&topic, partition),
                 writer: Arc::clone(&self.writer),
                 store: Arc::clone(&self.store),
@@ -412,7 +413,7 @@ impl MakeWorker for Workshop {
                 max_record_bytes: config.pipeline.max_record_bytes.as_usize(),
             },
         );
-        let source = Source::new(SourceParts {
+        let source = Source::new(SourceConfig {
             topic: topic.clone(),
             topic_id,
             partition,
@@ -426,7 +427,7 @@ impl MakeWorker for Workshop {
             status: Arc::clone(&status),
         });
         let of = TopicPartition::new(topic, partition);
-        let gate = DeadLetterGateParts {
+        let gate = DeadLetterGateConfig {
             of: of.clone(),
             observe: observe.clone(),
             status: Arc::clone(&status),
@@ -435,7 +436,7 @@ impl MakeWorker for Workshop {
         let gate = DeadLetterGate::new(&config.dead_letter.limits, gate);
         let stages = self.stages(partition);
         let delivery = self.delivery(partition, &tenure, stages.dimensions());
-        let sink = Sink::new(SinkParts {
+        let sink = Sink::new(SinkConfig {
             of,
             stages,
             writer: Arc::clone(writer),

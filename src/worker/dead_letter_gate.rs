@@ -42,12 +42,12 @@ impl ShutdownHandle {
 #[derive(Debug)]
 pub struct DeadLetterGate {
     breaker: Breaker,
-    parts: DeadLetterGateParts,
+    config: DeadLetterGateConfig,
 }
 
 /// What a gate is made of.
 #[derive(Debug)]
-pub struct DeadLetterGateParts {
+pub struct DeadLetterGateConfig {
     /// The partition.
     pub of: TopicPartition,
     /// Whom to tell.
@@ -60,8 +60,8 @@ pub struct DeadLetterGateParts {
 
 impl DeadLetterGate {
     /// `None` where there are no limits.
-    pub fn new(limits: &DeadLetterLimits, parts: DeadLetterGateParts) -> Option<Self> {
-        Some(Self { breaker: Breaker::new(limits)?, parts })
+    pub fn new(limits: &DeadLetterLimits, config: DeadLetterGateConfig) -> Option<Self> {
+        Some(Self { breaker: Breaker::new(limits)?, config })
     }
 
     /// Counts for the stages to go on with.
@@ -97,7 +97,7 @@ impl DeadLetterGate {
     /// Says what was passed, and returns once an operator resumes the partition; never where the
     /// program is to end.
     pub async fn wait(&mut self, passed: Passed) {
-        let DeadLetterGateParts { of, observe, status, shutdown } = &self.parts;
+        let DeadLetterGateConfig { of, observe, status, shutdown } = &self.config;
         let TopicPartition { topic, partition } = of;
         let (topic, limit) = (&**topic, passed.limit());
         let on_limit = self.breaker.on_limit();

@@ -33,10 +33,10 @@ use crate::source::SourceBatch;
 use crate::tenure::Tenure;
 
 pub use budget::Budget;
-pub use dead_letter_gate::{DeadLetterGate, DeadLetterGateParts, ShutdownHandle};
-pub use delivery::{Aborted, AtLeastOnce, AtLeastOnceParts, Delivery, ExactlyOnce, ExactlyOnceParts, Transactions};
-pub use sink::{Sink, SinkParts};
-pub use source::{Source, SourceParts, Start};
+pub use dead_letter_gate::{DeadLetterGate, DeadLetterGateConfig, ShutdownHandle};
+pub use delivery::{Aborted, AtLeastOnce, AtLeastOnceConfig, Delivery, ExactlyOnce, ExactlyOnceConfig, Transactions};
+pub use sink::{Sink, SinkConfig};
+pub use source::{Source, SourceConfig, Start};
 pub use telemetry::{Telemetry, unix_ms};
 
 /// The worker of one partition.

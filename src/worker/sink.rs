@@ -28,7 +28,7 @@ use crate::topic::TopicPartition;
 
 /// Delivers a partition's batches and keeps its progress.
 pub struct Sink {
-    parts: SinkParts,
+    config: SinkConfig,
     /// In trouble while a dead letter is refused by its own topic.
     dead_letters: Operation,
     /// In trouble while nobody says how many partitions the outputs have.
@@ -40,7 +40,7 @@ pub struct Sink {
 }
 
 /// What a sink is made of.
-pub struct SinkParts {
+pub struct SinkConfig {
     /// Whose records they are.
     pub of: TopicPartition,
     /// What is done to records.
@@ -73,11 +73,11 @@ struct Redo {
 
 impl Sink {
     /// A sink that does not know where its partition begins yet.
-    pub fn new(parts: SinkParts) -> Self {
-        let dead_letters = parts.retries.operation_of("dead_letter", "dead letters of", parts.of.clone());
-        let outputs = parts.retries.operation_of("metadata", "look up the outputs of", parts.of.clone());
-        let judged = Tally::new(parts.stages.dimensions());
-        Self { parts, dead_letters, outputs, buffer: Vec::new(), judged }
+    pub fn new(config: SinkConfig) -> Self {
+        let dead_letters = config.retries.operation_of("dead_letter", "dead letters of", config.of.clone());
+        let outputs = config.retries.operation_of("metadata", "look up the outputs of", config.of.clone());
+        let judged = Tally::new(config.stages.dimensions());
+        Self { config, dead_letters, outputs, buffer: Vec::new(), judged }
     }
 
     /// Makes sure that nobody else writes for this partition, where that can be had. To be called
@@ -86,8 +86,8 @@ impl Sink {
     /// # Errors
     /// [`Aborted`].
     pub async fn prepare(&mut self) -> Result<(), Aborted> {
-        self.parts.gate.iter_mut().for_each(DeadLetterGate::roll_back);
-        self.parts.delivery.prepare().await
+        self.config.gate.iter_mut().for_each(DeadLetterGate::roll_back);
+        self.config.delivery.prepare().await
     }
 
     /// Begins where the source begins.
@@ -95,7 +95,7 @@ impl Sink {
     /// # Errors
     /// [`Aborted`].
     pub async fn begin_at(&mut self, start: Start) -> Result<(), Aborted> {
-        self.parts.delivery.begin_at(start, &self.parts.telemetry).await
+        self.config.delivery.begin_at(start, &self.config.telemetry).await
     }
 
     /// Takes a batch through the stages and to the brokers. Returns when every record of it is
@@ -105,24 +105,24 @@ impl Sink {
     /// # Errors
     /// [`Aborted`], also where it waits for that word when `stop` is called.
     pub async fn deliver(&mut self, batch: &SourceBatch, stop: &CancellationToken) -> Result<(), Aborted> {
-        self.parts.stages.hold();
+        self.config.stages.hold();
         let delivered = self.deliver_held(batch, stop).await;
-        self.parts.stages.release();
+        self.config.stages.release();
         delivered
     }
 
     async fn deliver_held(&mut self, batch: &SourceBatch, stop: &CancellationToken) -> Result<(), Aborted> {
         let now = Now::from_unix_ms(unix_ms());
-        self.parts.telemetry.begin(batch);
+        self.config.telemetry.begin(batch);
         let partitions = self.partition_counts().await;
-        let mut counts = self.parts.gate.as_ref().map(DeadLetterGate::counts).unwrap_or_default();
+        let mut counts = self.config.gate.as_ref().map(DeadLetterGate::counts).unwrap_or_default();
         #[cfg(feature = "otlp")]
         {
             let records = (0..batch.len()).filter_map(|index| batch.entry(index)).map(|entry| entry.record);
-            counts.spans = self.parts.telemetry.begin_spans(&self.parts.of, records);
+            counts.spans = self.config.telemetry.begin_spans(&self.config.of, records);
         }
         let out = {
-            let SinkParts { stages, delivery, telemetry, max_batch_bytes, gate, .. } = &mut self.parts;
+            let SinkConfig { stages, delivery, telemetry, max_batch_bytes, gate, .. } = &mut self.config;
             let buffer = std::mem::take(&mut self.buffer);
             let out = OutputBatch::new(*max_batch_bytes, expected(batch)).within(buffer);
             let whole = Redo::of((0..batch.len()).collect());
@@ -134,25 +134,25 @@ impl Sink {
             }
         };
         self.pass_gate(batch, &counts, stop).await?;
-        self.parts.delivery.begin(batch, &self.parts.telemetry);
-        let written = self.parts.delivery.write(out).await?;
+        self.config.delivery.begin(batch, &self.config.telemetry);
+        let written = self.config.delivery.write(out).await?;
         self.buffer = written.buffer;
         let judged = counts.all_dead();
         for refused in written.refused {
             self.redo(batch, refused, &now, &mut counts).await?;
         }
-        if let Some(gate) = &mut self.parts.gate {
+        if let Some(gate) = &mut self.config.gate {
             gate.refused(counts.all_dead() - judged);
         }
-        let completed = CompletedBatch::new(batch, counts, self.parts.of.partition, &self.parts.telemetry);
-        self.parts.delivery.complete(completed, &self.parts.telemetry).await?;
+        let completed = CompletedBatch::new(batch, counts, self.config.of.partition, &self.config.telemetry);
+        self.config.delivery.complete(completed, &self.config.telemetry).await?;
         self.settle();
         Ok(())
     }
 
     /// What was judged counts for good once nothing is open any more.
     fn settle(&mut self) {
-        let SinkParts { delivery, gate, .. } = &mut self.parts;
+        let SinkConfig { delivery, gate, .. } = &mut self.config;
         gate.iter_mut().filter(|_| !delivery.is_open()).for_each(DeadLetterGate::settle);
     }
 
@@ -163,7 +163,7 @@ impl Sink {
         counts: &Counts,
         stop: &CancellationToken,
     ) -> Result<(), Aborted> {
-        let Self { parts: SinkParts { gate: Some(gate), delivery, telemetry, .. }, judged, .. } = self else {
+        let Self { config: SinkConfig { gate: Some(gate), delivery, telemetry, .. }, judged, .. } = self else {
             return Ok(());
         };
         while let Err(passed) = gate.judge(count(batch.len()), counts) {
@@ -197,7 +197,7 @@ impl Sink {
 
     /// Returns when [`Sink::commit`] is to be called; perhaps never.
     pub async fn due(&self) {
-        self.parts.delivery.due().await;
+        self.config.delivery.due().await;
     }
 
     /// Makes what is written count.
@@ -205,7 +205,7 @@ impl Sink {
     /// # Errors
     /// [`Aborted`].
     pub async fn commit(&mut self) -> Result<(), Aborted> {
-        self.parts.delivery.commit(&self.parts.telemetry).await?;
+        self.config.delivery.commit(&self.config.telemetry).await?;
         self.settle();
         Ok(())
     }
@@ -215,7 +215,7 @@ impl Sink {
     /// # Errors
     /// Where that fails.
     pub async fn finish(self) -> Result<(), StoreError> {
-        self.parts.delivery.finish(&self.parts.telemetry).await
+        self.config.delivery.finish(&self.config.telemetry).await
     }
 
     /// Writes what was refused in smaller and smaller batches, until the records that are the
@@ -235,11 +235,11 @@ impl Sink {
             // hours old by now, and a dead letter's is what its topic judges it by.
             let places = (now, unix_ms(), &*partitions);
             // Counted the first time already.
-            let mut tally = Tally::new(self.parts.stages.dimensions());
-            let SinkParts { stages, max_batch_bytes, .. } = &mut self.parts;
+            let mut tally = Tally::new(self.config.stages.dimensions());
+            let SinkConfig { stages, max_batch_bytes, .. } = &mut self.config;
             let out = OutputBatch::new(*max_batch_bytes, Expected::default());
             let out = stage(&mut **stages, batch, &redo, out, places, &mut Counts::default(), &mut tally);
-            for refused in self.parts.delivery.write(out).await?.refused {
+            for refused in self.config.delivery.write(out).await?.refused {
                 self.split(batch, refused, &redo, &mut stack, counts).await;
             }
         }
@@ -290,7 +290,7 @@ impl Sink {
         if to.topic != DEAD_LETTER || fit.keyed || !is_about_the_record(error) {
             return None;
         }
-        let TopicPartition { topic, partition } = &self.parts.of;
+        let TopicPartition { topic, partition } = &self.config.of;
         let offset = first.record.offset.0;
         warn!(topic = &**topic, partition, offset, %error, "dead letters without a key get their place as one");
         Some(Fit { keyed: true, ..fit })
@@ -313,8 +313,8 @@ impl Sink {
         }
         let entries = || culprits.sources.iter().filter_map(|source| batch.entry(*source));
         // Cutting helps against size only; for any other reason something would be lost in vain.
-        if reason(error) == Reason::TooLarge && self.parts.oversize == Oversize::Truncate {
-            let smaller = entries().next().and_then(|alone| self.parts.stages.smaller(&alone, culprits.fit));
+        if reason(error) == Reason::TooLarge && self.config.oversize == Oversize::Truncate {
+            let smaller = entries().next().and_then(|alone| self.config.stages.smaller(&alone, culprits.fit));
             if let Some(fit) = smaller {
                 return Redo { fit, ..culprits };
             }
@@ -333,7 +333,7 @@ impl Sink {
     /// How many partitions each output topic has, however long it takes to learn.
     async fn partition_counts(&mut self) -> Arc<[i32]> {
         loop {
-            match self.parts.writer.partition_counts().await {
+            match self.config.writer.partition_counts().await {
                 Ok(counts) => {
                     self.outputs.succeeded();
                     return counts;

@@ -26,7 +26,7 @@ const THROTTLED_PAUSE: Duration = Duration::from_millis(10);
 
 /// Reads a partition from where its checkpoint says, through every trouble.
 pub struct Source {
-    parts: SourceParts,
+    config: SourceConfig,
     operation: Operation,
     position: Position,
     /// The place before which the log was last found to lack what had been read.
@@ -35,7 +35,7 @@ pub struct Source {
 }
 
 /// What a source is made of.
-pub struct SourceParts {
+pub struct SourceConfig {
     /// The partition's topic.
     pub topic: String,
     /// The topic's id, where the broker tells one.
@@ -74,22 +74,23 @@ pub struct Start {
 
 impl Source {
     /// A source that knows nothing of its position yet.
-    pub fn new(parts: SourceParts) -> Self {
-        let operation = parts.retries.operation_of("fetch", "read", TopicPartition::new(&parts.topic, parts.partition));
-        Self { parts, operation, position: Position::default(), truncated_before: None, rewinds: Rewinds::default() }
+    pub fn new(config: SourceConfig) -> Self {
+        let operation =
+            config.retries.operation_of("fetch", "read", TopicPartition::new(&config.topic, config.partition));
+        Self { config, operation, position: Position::default(), truncated_before: None, rewinds: Rewinds::default() }
     }
 
     /// Finds where to begin. What an earlier attempt had fetched is forgotten.
     pub async fn start(&mut self) -> Start {
-        self.parts.share.give_back(usize::MAX);
+        self.config.share.give_back(usize::MAX);
         loop {
             match self.try_start().await {
                 Ok(start) => {
                     let checkpoint = &start.checkpoint;
                     self.operation.succeeded();
                     self.position = checkpoint.position();
-                    self.parts.status.state(PartitionState::Running);
-                    let (reader, why) = self.parts.reader.taken();
+                    self.config.status.state(PartitionState::Running);
+                    let (reader, why) = self.config.reader.taken();
                     info!(
                         topic = checkpoint.topic,
                         partition = checkpoint.partition,
@@ -106,7 +107,7 @@ impl Source {
     }
 
     async fn try_start(&mut self) -> Result<Start, Duration> {
-        let SourceParts { topic, partition, store, topic_id, .. } = &self.parts;
+        let SourceConfig { topic, partition, store, topic_id, .. } = &self.config;
         let stored = store.load(topic, *partition).await;
         let found = stored.map_err(|error| self.operation.failed_as(error.class(), &error))?;
         let stored = found.as_ref().map(|found| found.next_offset);
@@ -128,7 +129,7 @@ impl Source {
             None => self.first_offset().await,
         };
         let next_offset = next_offset.map_err(|error| self.operation.failed(&error))?;
-        let SourceParts { topic, partition, topic_id, .. } = &self.parts;
+        let SourceConfig { topic, partition, topic_id, .. } = &self.config;
         let checkpoint = Checkpoint {
             topic: topic.clone(),
             topic_id: *topic_id,
@@ -140,9 +141,9 @@ impl Source {
     }
 
     async fn first_offset(&mut self) -> Result<Offset, Error> {
-        match self.parts.start {
-            StartAt::Earliest => self.parts.reader.earliest().await,
-            StartAt::Latest => self.parts.reader.latest().await,
+        match self.config.start {
+            StartAt::Earliest => self.config.reader.earliest().await,
+            StartAt::Latest => self.config.reader.latest().await,
         }
     }
 
@@ -154,15 +155,15 @@ impl Source {
     async fn fetch_some(&mut self) -> SourceBatch {
         loop {
             let begun = Instant::now();
-            let fetched = self.parts.reader.fetch(self.position, self.parts.share.room()).await;
-            self.parts.metrics.undecodable.inc_by(self.parts.reader.take_undecodable());
+            let fetched = self.config.reader.fetch(self.position, self.config.share.room()).await;
+            self.config.metrics.undecodable.inc_by(self.config.reader.take_undecodable());
             match fetched {
                 Ok(batch) => {
                     self.operation.succeeded();
                     self.note_fetched(&batch, begun.elapsed());
                     if !batch.range.is_empty() {
                         self.position = batch.end();
-                        self.parts.share.take(batch.bytes());
+                        self.config.share.take(batch.bytes());
                         return batch;
                     }
                 }
@@ -187,7 +188,7 @@ impl Source {
     }
 
     fn note_fetched(&self, batch: &SourceBatch, took: Duration) {
-        let SourceParts { metrics, status, .. } = &self.parts;
+        let SourceConfig { metrics, status, .. } = &self.config;
         if !batch.is_empty() {
             metrics.fetch.observe(took); // a fetch that waited in vain says nothing of the broker
         }
@@ -200,7 +201,7 @@ impl Source {
 
     /// Says what is passed over because it can't be decoded.
     fn note_damage(&self, batch: &SourceBatch) {
-        let SourceParts { topic, partition, metrics, .. } = &self.parts;
+        let SourceConfig { topic, partition, metrics, .. } = &self.config;
         for flaw in batch.flaws().iter().filter(|flaw| flaw.kind == FlawKind::Corrupt) {
             metrics.corrupt_batches.inc();
             warn!(
@@ -226,7 +227,7 @@ impl Source {
             Err(error) => Err(error),
         };
         let relocation = self.permitted(to).await?;
-        let (topic, partition) = (&self.parts.topic, self.parts.partition);
+        let (topic, partition) = (&self.config.topic, self.config.partition);
         let expired = relocation.to.offset.since(from.offset);
         warn!(
             topic,
@@ -236,7 +237,7 @@ impl Source {
             expired,
             "the position no longer exists: going on elsewhere"
         );
-        self.parts.metrics.expired.inc_by(expired);
+        self.config.metrics.expired.inc_by(expired);
         Some(self.relocate(relocation))
     }
 
@@ -259,8 +260,8 @@ impl Source {
         let on = format!(
             "{}/{}, which would go back from {} to {} once more: what gives the reason for it again and again would have \
              all that lies between written again and again; that is done in {}",
-            self.parts.topic,
-            self.parts.partition,
+            self.config.topic,
+            self.config.partition,
             relocation.from.offset,
             relocation.to.offset,
             humantime::format_duration(Duration::from_secs(wait.as_secs() + 1))
@@ -272,7 +273,7 @@ impl Source {
     fn relocate(&mut self, relocation: Relocation) -> SourceBatch {
         if relocation.goes_back() {
             self.rewinds.note(Instant::now());
-            self.parts.metrics.rewinds.inc();
+            self.config.metrics.rewinds.inc();
         }
         (self.position, self.truncated_before) = (relocation.to, None);
         SourceBatch::relocated(relocation)
@@ -287,19 +288,19 @@ impl Source {
     /// only repeat what both have.
     async fn truncated(&mut self, error: Error, diverged: Option<Position>) -> Option<SourceBatch> {
         if self.truncated_before.replace(self.position) != Some(self.position) {
-            self.parts.metrics.truncations.inc();
+            self.config.metrics.truncations.inc();
         }
         let from = self.position;
-        let to = match (self.parts.out_of_range, diverged) {
+        let to = match (self.config.out_of_range, diverged) {
             (OutOfRange::Fail, _) => Err(self.refused(error)),
             (_, Some(diverged)) => Ok(diverged),
-            (OutOfRange::Earliest, None) => self.parts.reader.earliest().await.map(Position::from),
-            (OutOfRange::Latest, None) => self.parts.reader.latest().await.map(Position::from),
+            (OutOfRange::Earliest, None) => self.config.reader.earliest().await.map(Position::from),
+            (OutOfRange::Latest, None) => self.config.reader.latest().await.map(Position::from),
         };
         let relocation = self.permitted(to.map(|to| Relocation { from, to })).await?;
         error!(
-            topic = self.parts.topic,
-            partition = self.parts.partition,
+            topic = self.config.topic,
+            partition = self.config.partition,
             position = from.offset.0,
             leader_epoch = from.leader_epoch,
             diverged = diverged.map(|diverged| diverged.offset.0),
@@ -325,9 +326,9 @@ impl Source {
     /// Where that can't be asked, or the policy is to fail.
     async fn policy_offset(&mut self, position: Offset) -> Result<Offset, Error> {
         // Another topic by the same name is the assignment's to tell of.
-        self.parts.reader.check_topic().await?;
-        let (earliest, latest) = (self.parts.reader.earliest().await?, self.parts.reader.latest().await?);
-        match self.parts.out_of_range {
+        self.config.reader.check_topic().await?;
+        let (earliest, latest) = (self.config.reader.earliest().await?, self.config.reader.latest().await?);
+        match self.config.out_of_range {
             _ if (earliest..=latest).contains(&position) && position == self.position.offset => Ok(position),
             OutOfRange::Earliest => Ok(earliest),
             OutOfRange::Latest => Ok(latest),
@@ -335,7 +336,7 @@ impl Source {
                 let on = format!(
                     "{}/{} at offset {position}, which is not within {earliest}..={latest} (source.on_offset_out_of_range is \"fail\": \
                      set another, or the offset with 'offsets set')",
-                    self.parts.topic, self.parts.partition
+                    self.config.topic, self.config.partition
                 );
                 let failed = Error::code("read", on, ResponseError::OffsetOutOfRange);
                 Err(failed)
@@ -345,11 +346,11 @@ impl Source {
 
     /// Whether another batch may be fetched while one is written.
     pub fn has_room_ahead(&self) -> bool {
-        self.parts.share.has_room_ahead()
+        self.config.share.has_room_ahead()
     }
 
     /// Gives back the room of a batch that is written.
     pub fn release(&mut self, bytes: usize) {
-        self.parts.share.give_back(bytes);
+        self.config.share.give_back(bytes);
     }
 }

@@ -22,7 +22,7 @@ use crate::worker::telemetry::{CompletedBatch, Telemetry};
 
 /// Delivers at least once.
 pub struct AtLeastOnce {
-    parts: AtLeastOnceParts,
+    config: AtLeastOnceConfig,
     /// As whom batches are written.
     producer: Producer,
     progress: Option<Progress>,
@@ -31,7 +31,7 @@ pub struct AtLeastOnce {
 }
 
 /// What it is made of.
-pub struct AtLeastOnceParts {
+pub struct AtLeastOnceConfig {
     /// The source's partition.
     pub of: TopicPartition,
     /// Who writes.
@@ -54,9 +54,9 @@ struct Progress {
 
 impl AtLeastOnce {
     /// Knows nothing of where its partition begins yet.
-    pub fn new(parts: AtLeastOnceParts) -> Self {
-        let overtaken = parts.retries.operation_of("checkpoint", "confirm the offset of", parts.of.clone());
-        Self { parts, producer: Producer::default(), progress: None, overtaken }
+    pub fn new(config: AtLeastOnceConfig) -> Self {
+        let overtaken = config.retries.operation_of("checkpoint", "confirm the offset of", config.of.clone());
+        Self { config, producer: Producer::default(), progress: None, overtaken }
     }
 
     /// Begins where the source begins; stores that first, however long it takes.
@@ -64,7 +64,8 @@ impl AtLeastOnce {
     /// # Errors
     /// [`Aborted`] where the store turns out to have another offset than it told.
     pub async fn begin_at(&mut self, start: Start, telemetry: &Arc<Telemetry>) -> Result<(), Aborted> {
-        let mut operation = self.parts.retries.operation_of("checkpoint", "store the offset of", self.parts.of.clone());
+        let mut operation =
+            self.config.retries.operation_of("checkpoint", "store the offset of", self.config.of.clone());
         let loaded = start.stored.filter(|_| start.is_stored);
         if !start.is_stored {
             self.store_first(&start, &mut operation).await?;
@@ -81,7 +82,7 @@ impl AtLeastOnce {
             }
             Err(error) => operation.failed_as(error.class(), error),
         };
-        let AtLeastOnceParts { store, tenure, checkpoint_interval, .. } = &self.parts;
+        let AtLeastOnceConfig { store, tenure, checkpoint_interval, .. } = &self.config;
         let (store, tenure) = (Arc::clone(store), tenure.clone());
         let checkpointer = Checkpointer::spawn(store, tenure, start, loaded, *checkpoint_interval, report);
         self.progress = Some(Progress { tracker, checkpointer });
@@ -91,7 +92,7 @@ impl AtLeastOnce {
     async fn store_first(&mut self, start: &Start, operation: &mut Operation) -> Result<(), Aborted> {
         let mut before = vec![start.stored];
         loop {
-            let AtLeastOnceParts { store, tenure, .. } = &self.parts;
+            let AtLeastOnceConfig { store, tenure, .. } = &self.config;
             tenure.held().await; // a lease that ran out may be renewed
             let Err(error) = store.store_over(&start.checkpoint, &before, tenure).await else {
                 operation.succeeded();
@@ -162,7 +163,7 @@ impl AtLeastOnce {
     /// is not to be.
     pub async fn write(&mut self, out: OutputBatch) -> Result<Written, Aborted> {
         self.confirm()?;
-        let AtLeastOnceParts { writer, tenure, .. } = &self.parts;
+        let AtLeastOnceConfig { writer, tenure, .. } = &self.config;
         let overtaken = async {
             match &self.progress {
                 Some(progress) => progress.checkpointer.overtaken().await,
@@ -196,7 +197,7 @@ impl AtLeastOnce {
     }
 
     fn say_mistake(&self, range: &Range<Offset>, error: &TrackError) {
-        let (TopicPartition { topic, partition }, offset) = (&self.parts.of, range.start.0);
+        let (TopicPartition { topic, partition }, offset) = (&self.config.of, range.start.0);
         error!(%topic, partition, offset, %error, "a mistake of this program: the offset stays where it is");
     }
 

@@ -63,7 +63,7 @@ impl Transactions {
 
 /// Delivers exactly once.
 pub struct ExactlyOnce {
-    parts: ExactlyOnceParts,
+    config: ExactlyOnceConfig,
     id: Arc<str>,
     coordinator: Coordinator,
     machine: Transaction,
@@ -115,7 +115,7 @@ impl Unanswered {
 struct Loaded(Option<Offset>);
 
 /// What it is made of.
-pub struct ExactlyOnceParts {
+pub struct ExactlyOnceConfig {
     /// What the partitions share.
     pub transactions: Arc<Transactions>,
     /// The source topic.
@@ -154,8 +154,8 @@ impl Open {
 
 impl ExactlyOnce {
     /// Asks nobody yet.
-    pub fn new(parts: ExactlyOnceParts) -> Self {
-        let ExactlyOnceParts { transactions, topic, partition, dimensions, .. } = &parts;
+    pub fn new(config: ExactlyOnceConfig) -> Self {
+        let ExactlyOnceConfig { transactions, topic, partition, dimensions, .. } = &config;
         let id: Arc<str> = format!("{}-{topic}-{partition}", transactions.id_prefix).into();
         let of = TopicPartition::new(topic, *partition);
         let operation = transactions.retries.operation_of("transaction", "transactions of", of.clone());
@@ -172,7 +172,7 @@ impl ExactlyOnce {
             open: Open::nothing(dimensions),
             operation,
             progress,
-            parts,
+            config,
         }
     }
 
@@ -192,7 +192,7 @@ impl ExactlyOnce {
         let next = start.checkpoint.position();
         self.committed = Some((start.checkpoint, Instant::now()));
         self.unconfirmed = Some(Loaded(start.stored));
-        self.keeper = self.parts.transactions.group.current().await;
+        self.keeper = self.config.transactions.group.current().await;
         telemetry.in_flight(0);
         telemetry.begin_at(next.offset);
         if !start.is_stored {
@@ -230,7 +230,7 @@ impl ExactlyOnce {
         self.machine.write_to(out.destinations());
         self.settle().await?;
         let written = match &self.producer {
-            Some((_, producer)) => self.parts.transactions.writer.write(out, producer, &self.parts.tenure).await,
+            Some((_, producer)) => self.config.transactions.writer.write(out, producer, &self.config.tenure).await,
             None => Written { aborted: Some(self.unidentified()), ..Written::default() },
         };
         match &written.aborted {
@@ -247,7 +247,7 @@ impl ExactlyOnce {
     /// # Errors
     /// [`Aborted`].
     pub async fn complete(&mut self, completed: CompletedBatch, telemetry: &Telemetry) -> Result<(), Aborted> {
-        let settings = &self.parts.transactions.settings;
+        let settings = &self.config.transactions.settings;
         self.open.next = Some(completed.end);
         self.open.batches.push(completed);
         let old = self.open.since.is_some_and(|since| since.elapsed() >= settings.transaction_interval);
@@ -257,7 +257,7 @@ impl ExactlyOnce {
 
     /// Returns when what is open is old enough, or what was committed is about to be forgotten.
     pub async fn due(&self) {
-        let Transactions { settings, refresh_interval, .. } = &*self.parts.transactions;
+        let Transactions { settings, refresh_interval, .. } = &*self.config.transactions;
         let old = self.open.since.map(|since| since + settings.transaction_interval);
         let stale = self.committed.as_ref().zip(*refresh_interval).map(|((_, at), interval)| *at + interval);
         match old.or(stale) {
@@ -272,7 +272,7 @@ impl ExactlyOnce {
     /// [`Aborted`]: then it is not committed, or it can't be told here; the group's offset tells.
     pub async fn commit(&mut self, telemetry: &Telemetry) -> Result<(), Aborted> {
         let Some((checkpoint, at)) = &self.committed else { return Ok(()) };
-        let stale = self.parts.transactions.refresh_interval.is_some_and(|interval| at.elapsed() >= interval);
+        let stale = self.config.transactions.refresh_interval.is_some_and(|interval| at.elapsed() >= interval);
         let unchanged = stale.then(|| checkpoint.position());
         let Some(next) = self.open.next.or(unchanged) else { return Ok(()) };
         let begun = Instant::now();
@@ -292,7 +292,7 @@ impl ExactlyOnce {
     async fn settle(&mut self) -> Result<(), Aborted> {
         let mut ending = Ending::default();
         while let Some(request) = self.machine.poll() {
-            self.parts.tenure.held().await;
+            self.config.tenure.held().await;
             let Err(error) = self.ask(&request).await else {
                 self.operation.succeeded();
                 continue;
@@ -324,14 +324,14 @@ impl ExactlyOnce {
 
     /// Asks one thing, once.
     async fn ask(&mut self, request: &Request) -> Result<(), Error> {
-        let Transactions { settings, group, writer, .. } = &*self.parts.transactions;
-        let tenure = &*self.parts.tenure.permit();
+        let Transactions { settings, group, writer, .. } = &*self.config.transactions;
+        let tenure = &*self.config.tenure.permit();
         if matches!(request, Request::Initialize | Request::Renew) {
             let before = self.producer.as_ref().map(|(begun, _)| begun.producer);
             let before = before.filter(|_| *request == Request::Renew);
             let (timeout, latest) = (settings.transaction_timeout, settings.transaction_version.into());
             let begun = self.coordinator.init_transactions(timeout, latest, before, tenure).await?;
-            self.parts.transactions.tell(begun.version);
+            self.config.transactions.tell(begun.version);
             self.write_as(begun);
             self.machine.initialized(begun.version);
             return Ok(());
@@ -373,7 +373,7 @@ impl ExactlyOnce {
     }
 
     async fn commit_offset(&mut self, begun: Begun, next_offset: Offset) -> Result<(), Error> {
-        let Transactions { group, committer, .. } = &*self.parts.transactions;
+        let Transactions { group, committer, .. } = &*self.config.transactions;
         let Some((before, _)) = &self.committed else { return Err(self.unidentified()) };
         self.keeper = Some(group.connection().await?); // who this is, is asked as late as can be
         let identity = committer.identity(group.group())?;
@@ -381,13 +381,13 @@ impl ExactlyOnce {
         let leader_epoch = self.open.next.map_or(before.leader_epoch, |next| next.leader_epoch);
         let next = Position { offset: next_offset, leader_epoch };
         let offset = group_offset(&before.clone().at(next));
-        let permit = self.parts.tenure.permit();
+        let permit = self.config.tenure.permit();
         let commit = OffsetInTransaction {
             transactional_id: &self.id,
             begun,
             identity: identity.as_ref(),
-            topic: &self.parts.topic,
-            partition: self.parts.partition,
+            topic: &self.config.topic,
+            partition: self.config.partition,
             offset: &offset,
             permit: &*permit,
         };
@@ -419,7 +419,7 @@ impl ExactlyOnce {
             return false;
         }
         for to in partitions {
-            if self.parts.transactions.writer.has_gone(*to).await {
+            if self.config.transactions.writer.has_gone(*to).await {
                 return true;
             }
         }
@@ -444,9 +444,9 @@ impl ExactlyOnce {
         self.coordinator.forget_any().await;
         // Whoever kept the offset may have ceased to: who does is asked again before it is loaded.
         if let Some(keeper) = self.keeper.take() {
-            self.parts.transactions.group.forget(&keeper).await;
+            self.config.transactions.group.forget(&keeper).await;
         }
-        let timeout = self.parts.transactions.settings.transaction_timeout;
+        let timeout = self.config.transactions.settings.transaction_timeout;
         let open_for = self.open.since.map_or(Duration::ZERO, |since| since.elapsed());
         let is_fenced = is_fenced(error);
         let is_own = is_fenced && self.unanswered.has_arrived();
@@ -457,7 +457,7 @@ impl ExactlyOnce {
         let reason: &dyn fmt::Display = if is_own { &OWN_REQUEST } else { error };
         let pause = self.progress.failed_as(class, reason);
         let (transactional_id, batches) = (&*self.id, self.open.batches.len());
-        let (topic, partition) = (&self.parts.topic, self.parts.partition);
+        let (topic, partition) = (&self.config.topic, self.config.partition);
         let offset = self.committed.as_ref().map(|(committed, _)| committed.next_offset.0);
         warn!(
             topic,

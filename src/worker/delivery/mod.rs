@@ -22,8 +22,8 @@ use crate::offsets::StoreError;
 use crate::output::{OutputBatch, Written};
 use crate::source::SourceBatch;
 
-pub use at_least_once::{AtLeastOnce, AtLeastOnceParts};
-pub use exactly_once::{ExactlyOnce, ExactlyOnceParts, Transactions};
+pub use at_least_once::{AtLeastOnce, AtLeastOnceConfig};
+pub use exactly_once::{ExactlyOnce, ExactlyOnceConfig, Transactions};
 
 /// What was written since the last commit does not count: the source goes back to the offset that is
 /// stored. Said already, in log, metrics and readiness.
