@@ -9,25 +9,18 @@ use kafka_client::{Cluster, Coordinator, Options};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::assignment::{Assigned, AssignmentError, Changes, Topics, fixed, group};
-use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, ProcessorKind, StartAt};
-use crate::dead_letter::Envelope;
+use crate::assignment::{AssignmentError, Changes, Topics, fixed, group};
+use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, ProcessorKind};
 use crate::geoip::{Countries, CountryFile};
 use crate::kafka::{self, Admin, options};
-use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Members, Observe, Snapshot, stats};
+use crate::observe::{AdminServer, BindError, GeoIpMetrics, Members, Observe, Snapshot, stats};
 use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
 use crate::output::Writer;
 use crate::retry::Retries;
-use crate::source::{LogEnds, PartitionReader, ReaderConfig, Reserve, RskafkaClients};
-use crate::stages::{Login, MakeStages, Processor, Routes, Stages, amendments, configured, possible};
-use crate::supervisor::{MakeWorker, Supervisor};
-use crate::tenure::Tenure;
-use crate::topic::TopicPartition;
-use crate::worker::{
-    AtLeastOnce, AtLeastOnceConfig, Budget, DeadLetterGate, DeadLetterGateConfig, Delivery, ExactlyOnce,
-    ExactlyOnceConfig, PartitionWorker, ShutdownHandle, Sink, SinkConfig, Source, SourceConfig, Telemetry,
-    Transactions,
-};
+use crate::source::{LogEnds, Reserve, RskafkaClients};
+use crate::stages::{Login, MakeStages, Processor, Routes, amendments, configured, possible};
+use crate::supervisor::Supervisor;
+use crate::worker::{Budget, ShutdownHandle, Transactions, WorkerFactory};
 
 /// How long a partition may be in trouble before the process counts as unready: a blip is none.
 const READINESS_GRACE: Duration = Duration::from_secs(10);
@@ -229,7 +222,7 @@ impl App {
         // Cancelled by who runs this, or from within.
         let stop = stop.child_token();
         let shutdown = ShutdownHandle::new(stop.clone());
-        let workshop = Workshop {
+        let workers = WorkerFactory {
             config,
             observe: observe.clone(),
             retries,
@@ -246,7 +239,7 @@ impl App {
         };
         observe.health.started();
         let draining = drain_note(observe.clone(), stop.clone());
-        let drained = Supervisor::new(workshop).run(changes, &stop, timeout).await;
+        let drained = Supervisor::new(workers).run(changes, &stop, timeout).await;
         draining.abort();
         close(&*store).await;
         #[cfg(feature = "otlp")]
@@ -341,118 +334,4 @@ fn drain_note(observe: Observe, stop: CancellationToken) -> tokio::task::JoinHan
         }
         .boxed(),
     )
-}
-
-/// Makes workers of shared parts.
-struct Workshop {
-    config: Arc<Config>,
-    observe: Observe,
-    retries: Retries,
-    clients: Arc<RskafkaClients>,
-    cluster: Arc<Cluster>,
-    writer: Arc<Writer>,
-    store: Arc<dyn OffsetStore>,
-    /// Set where delivery is exactly once.
-    transactions: Option<Arc<Transactions>>,
-    routes: Arc<Routes>,
-    processor: Arc<dyn MakeStages>,
-    budget: Budget,
-    reserve: Reserve,
-    /// Ends the program from within.
-    shutdown: ShutdownHandle,
-}
-
-impl Workshop {
-    fn stages(&self, partition: i32) -> Box<dyn Stages> {
-        let dead_letter = &self.config.dead_letter;
-        let application = &self.config.kafka.client_id;
-        let envelope = Envelope::new(&dead_letter.header_prefix, application, &self.config.source.topic, partition);
-        self.processor.make(Arc::clone(&self.routes), envelope, partition)
-    }
-}
-
-impl Workshop {
-    /// The guarantee that is configured, for one partition.
-    fn delivery(&self, partition: i32, tenure: &Tenure, dimensions: Dimensions) -> Delivery {
-        let (topic, tenure) = (self.config.source.topic.clone(), tenure.clone());
-        match &self.transactions {
-            Some(transactions) => {
-                let transactions = Arc::clone(transactions);
-                let parts = ExactlyOnceConfig { transactions, topic, partition, tenure, dimensions };
-                Delivery::ExactlyOnce(Box::new(ExactlyOnce::new(parts)))
-            }
-            None => Delivery::AtLeastOnce(Box::new(AtLeastOnce::new(AtLeastOnceConfig {
-                of: TopicPartition::new(&topic, partition),
-                writer: Arc::clone(&self.writer),
-                store: Arc::clone(&self.store),
-                checkpoint_interval: self.config.offsets.checkpoint_interval,
-                tenure,
-                retries: self.retries.clone(),
-            }))),
-        }
-    }
-}
-
-impl MakeWorker for Workshop {
-    fn make(&self, partition: i32, assigned: &Assigned) -> PartitionWorker {
-        let Assigned { tenure, topic_id, is_new } = assigned.clone();
-        let Self { config, observe, retries, clients, cluster, writer, store, routes, budget, reserve, .. } = self;
-        let topic = &config.source.topic;
-        let metrics = Arc::new(observe.metrics.partition(topic, partition));
-        let status = Arc::new(observe.partitions.partition(topic, partition));
-        let reader = PartitionReader::new(
-            topic_id,
-            partition,
-            Arc::clone(clients),
-            Arc::clone(cluster),
-            reserve.clone(),
-            ReaderConfig {
-                kafka: &config.kafka,
-                source: &config.source,
-                rskafka_cannot: config.rskafka_cannot(),
-                max_record_bytes: config.pipeline.max_record_bytes.as_usize(),
-            },
-        );
-        let source = Source::new(SourceConfig {
-            topic: topic.clone(),
-            topic_id,
-            partition,
-            reader,
-            store: Arc::clone(store),
-            start: if is_new { StartAt::Earliest } else { config.source.start },
-            out_of_range: config.source.on_offset_out_of_range,
-            share: budget.join(),
-            retries: retries.clone(),
-            metrics: Arc::clone(&metrics),
-            status: Arc::clone(&status),
-        });
-        let of = TopicPartition::new(topic, partition);
-        let gate = DeadLetterGateConfig {
-            of: of.clone(),
-            observe: observe.clone(),
-            status: Arc::clone(&status),
-            shutdown: self.shutdown.clone(),
-        };
-        let gate = DeadLetterGate::new(&config.dead_letter.limits, gate);
-        let stages = self.stages(partition);
-        let delivery = self.delivery(partition, &tenure, stages.dimensions());
-        let sink = Sink::new(SinkConfig {
-            of,
-            stages,
-            writer: Arc::clone(writer),
-            delivery,
-            max_batch_bytes: config.output.max_batch_bytes.as_usize(),
-            oversize: config.dead_letter.oversize,
-            gate,
-            retries: retries.clone(),
-            telemetry: Arc::new(Telemetry::new(
-                observe.clone(),
-                metrics,
-                Arc::clone(&status),
-                observe.tallies.register(),
-                routes.names(),
-            )),
-        });
-        PartitionWorker { tenure, source, sink, status }
-    }
 }

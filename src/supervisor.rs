@@ -13,22 +13,16 @@ use tracing::{error, info, warn};
 use crate::assignment::{Assigned, AssignmentError, Change, Changes};
 use crate::offsets::StoreError;
 use crate::tenure::Tenure;
-use crate::worker::PartitionWorker;
+use crate::worker::WorkerFactory;
 
 /// How long a worker that died waits before it is started again.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// How long leaving a group may take once all workers have ended.
 const LEAVE_GRACE: Duration = Duration::from_secs(2);
 
-/// Makes the worker of a partition.
-pub trait MakeWorker: Send + Sync {
-    /// A worker for this partition of the source topic.
-    fn make(&self, partition: i32, assigned: &Assigned) -> PartitionWorker;
-}
-
 /// Keeps the workers of one source topic.
-pub struct Supervisor<M> {
-    make: M,
+pub struct Supervisor {
+    factory: WorkerFactory,
     workers: JoinSet<Result<(), StoreError>>,
     /// What each task works on.
     tasks: HashMap<Id, i32>,
@@ -60,10 +54,10 @@ pub struct Drained {
     pub failed: Option<AssignmentError>,
 }
 
-impl<M: MakeWorker> Supervisor<M> {
-    /// Without workers yet.
-    pub fn new(make: M) -> Self {
-        Self { make, workers: JoinSet::new(), tasks: HashMap::new(), partitions: BTreeMap::new(), draining: false }
+impl Supervisor {
+    /// Begins without workers.
+    pub fn new(factory: WorkerFactory) -> Self {
+        Self { factory, workers: JoinSet::new(), tasks: HashMap::new(), partitions: BTreeMap::new(), draining: false }
     }
 
     /// Runs workers for what is assigned until `stop`, then drains them within `timeout`. Ends
@@ -123,7 +117,7 @@ impl<M: MakeWorker> Supervisor<M> {
     fn start(&mut self, partition: i32, assigned: Assigned, before: Option<Tenure>) {
         let stop = CancellationToken::new();
         let tenure = assigned.tenure.part();
-        let worker = self.make.make(partition, &Assigned { tenure: tenure.clone(), ..assigned.clone() });
+        let worker = self.factory.make(partition, tenure.clone(), assigned.topic_id, assigned.is_new);
         let stopped = stop.clone();
         let task = self.workers.spawn(
             async move {
