@@ -22,7 +22,7 @@ use login_pipeline::output::{Expected, OutputBatch};
 use login_pipeline::record::{Headers, Offset, RecordView};
 use login_pipeline::source::Entry;
 use login_pipeline::stages::{
-    AmendedLogin, Batch, Counts, Login, Now, Processor, ProcessorStages, Routes, Stages, amendments,
+    Batch, Counts, EnrichedLogin, Login, Now, Processor, ProcessorStages, Routes, Stages, edits,
 };
 
 const RECORDS: usize = 10_000;
@@ -37,9 +37,9 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         let mut config = Config::default();
         change(&mut config);
         let key = Secret::new("a key of more than sixteen bytes");
-        let amendments = amendments(&config.enrich, &config.privacy, Some(&key));
-        match amendments {
-            Some(amendments) => stages(AmendedLogin::new(amendments, countries.clone())),
+        let edits = edits(&config.enrich, &config.privacy, Some(&key));
+        match edits {
+            Some(edits) => stages(EnrichedLogin::new(edits, countries.clone())),
             None => stages(Login),
         }
     };

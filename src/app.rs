@@ -18,7 +18,7 @@ use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, 
 use crate::output::Writer;
 use crate::retry::Retries;
 use crate::source::{LogEnds, Reserve, RskafkaClients};
-use crate::stages::{Login, MakeStages, Processor, Routes, amendments, configured, possible};
+use crate::stages::{Login, MakeStages, Processor, Routes, configured, edits, possible};
 use crate::supervisor::Supervisor;
 use crate::worker::{Budget, ShutdownHandle, Transactions, WorkerFactory};
 
@@ -105,7 +105,7 @@ impl App {
     /// # Errors
     /// The same, and where the configuration asks for what that processor would not heed.
     pub async fn open_with<P: Processor + Clone>(config: Config, processor: P) -> Result<Self, AppError> {
-        if amendments(&config.enrich, &config.privacy, None).is_some() {
+        if edits(&config.enrich, &config.privacy, None).is_some() {
             return Err(AppError::ForLogins { processor: P::NAME });
         }
         Self::assemble::<P>(config, |_, _| (Arc::new(processor), None)).await

@@ -7,7 +7,7 @@
 //!               └────────────┴─ dead letter: the record as it came, and why
 //! ```
 
-mod amended;
+mod enriched;
 mod login;
 pub mod possible;
 mod processor;
@@ -27,7 +27,7 @@ use crate::record::{Headers, RecordView, trace_id};
 use crate::source::Entry;
 
 pub use crate::output::{DEAD_LETTER, OUTPUT};
-pub use amended::{AmendedLogin, amendments, configured};
+pub use enriched::{EnrichedLogin, configured, edits};
 pub use login::Login;
 pub use processor::{Enriched, Now, Processor};
 pub use route::{Route, Routes};

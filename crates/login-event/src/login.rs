@@ -1,19 +1,19 @@
 //! The login event and its rules.
 
-mod amend;
-mod classes;
-mod cover;
+mod byte_classes;
+mod edits;
+mod fast_path;
 mod fields;
 mod ipv4;
+mod pseudonymize;
 mod rules;
-mod usual;
 
 use std::borrow::Cow;
 
-pub use self::amend::{Amendments, Asked, Prepared};
-pub use self::cover::{IdPrivacy, IpPrivacy};
+pub use self::edits::{EditOptions, EditPlan, Edits};
 pub use self::fields::OWN_FIELDS;
 use self::fields::{Field, Fields};
+pub use self::pseudonymize::{IdPrivacy, IpPrivacy};
 use self::rules::{
     MAX_LOCALE, MAX_TEXT, MAX_VERSION, check_text, invalid, is_ip, is_version, lower_cased, optional_text, text_of,
     timestamp_of,
@@ -51,10 +51,10 @@ impl<'a> LoginEvent<'a> {
     /// the order of the documentation.
     #[inline(never)] // in a caller that is made small it would be, too
     pub fn parse(value: &'a [u8]) -> Result<Self, Rejection> {
-        usual::parse(value).map_or_else(|| Self::parse_any(value), Ok)
+        fast_path::parse(value).map_or_else(|| Self::parse_any(value), Ok)
     }
 
-    /// The same by the scanner: any event, and what is wrong with any other text.
+    /// Parses by the scanner, which knows any event, and says what is wrong with any other text.
     #[inline(never)]
     fn parse_any(value: &'a [u8]) -> Result<Self, Rejection> {
         let text = utf8_text(Some(value))?;

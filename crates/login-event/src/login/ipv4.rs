@@ -1,6 +1,6 @@
 //! IPv4 addresses, told without a branch on what their digits are.
 
-use super::classes::{BYTES, Classes};
+use super::byte_classes::{BYTES, ByteClasses};
 
 /// The longest address, in bytes.
 const LONGEST: usize = 15;
@@ -35,7 +35,7 @@ pub(super) fn holds_ipv4(window: &Window, length: usize) -> bool {
     if !(SHORTEST..=LONGEST).contains(&length) {
         return false;
     }
-    let classes = Classes::of(bytes, length);
+    let classes = ByteClasses::of(bytes, length);
     let mut fine = classes.are_all() & (classes.dots.count_ones() == 3);
     let mut ends = classes.dots | (classes.all + 1);
     let mut start = 0;

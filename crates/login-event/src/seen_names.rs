@@ -1,17 +1,16 @@
-//! The names of members that nobody expects.
+//! Names of members that an event has beyond its own: to find one that comes twice.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-/// The names met so far, of members that nobody expects: told apart without a quadratic walk,
-/// however many a sender invents.
+/// Names seen so far, of members that no event needs: told apart without a quadratic walk, however many a sender invents.
 #[derive(Debug, Default)]
-pub struct Names<'a> {
+pub struct SeenNames<'a> {
     few: Vec<Cow<'a, str>>,
     many: HashSet<Cow<'a, str>>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> SeenNames<'a> {
     const FEW: usize = 16;
 
     /// Adds a name; `false` where it was there.
@@ -36,7 +35,7 @@ mod tests {
     proptest! {
         #[test]
         fn names_are_told_apart(names in prop::collection::vec("[ab]{1,6}", 0..60)) {
-            let mut seen = Names::default();
+            let mut seen = SeenNames::default();
             let mut oracle = HashSet::new();
             for name in names {
                 assert_eq!(seen.insert(Cow::Owned(name.clone())), oracle.insert(name));

@@ -32,9 +32,9 @@ const NOTHING: Wanted = Wanted {
     statics: false,
 };
 
-fn amendments(wanted: Wanted) -> Amendments {
+fn edits(wanted: Wanted) -> Edits {
     let statics = [("cell", "-7"), ("region", r#""e\"u""#), ("share", "1.0"), ("test", "true")];
-    let asked = Asked {
+    let options = EditOptions {
         user_id: wanted.user_id,
         device_id: wanted.device_id,
         ip: wanted.ip,
@@ -46,25 +46,25 @@ fn amendments(wanted: Wanted) -> Amendments {
             .map(|(name, value)| (*name, value.as_bytes().to_vec()))
             .collect(),
     };
-    Amendments::new(&asked).unwrap_or(Amendments {
-        user_id: Cover::Keep,
-        device_id: Cover::Keep,
-        ip: Cover::Keep,
+    Edits::new(&options).unwrap_or(Edits {
+        user_id: Pseudonymizer::Keep,
+        device_id: Pseudonymizer::Keep,
+        ip: Pseudonymizer::Keep,
         country: None,
         statics: Vec::new(),
     })
 }
 
-fn written(text: &str, asked: Wanted, country: Option<&[u8; 2]>) -> String {
-    let amendments = amendments(asked);
-    let prepared = amendments.prepare(LoginEvent::parse(text.as_bytes()).unwrap());
+fn written(text: &str, options: Wanted, country: Option<&[u8; 2]>) -> String {
+    let edits = edits(options);
+    let plan = edits.plan(LoginEvent::parse(text.as_bytes()).unwrap());
     let mut out = Vec::new();
-    amendments.write(&prepared, &ENRICHMENT, country.filter(|_| asked.country), &mut out);
+    edits.write(&plan, &ENRICHMENT, country.filter(|_| options.country), &mut out);
     String::from_utf8(out).unwrap()
 }
 
 fn pseudonym(text: &str) -> String {
-    match Cover::of_id(IdPrivacy::HmacSha256, Some(KEY)).cover(text) {
+    match Pseudonymizer::of_id(IdPrivacy::HmacSha256, Some(KEY)).pseudonymize(text) {
         Written::Text(text) => String::from_utf8(text).unwrap(),
         other => panic!("{other:?}"),
     }
@@ -79,18 +79,18 @@ fn what_is_added_follows_in_a_fixed_order() {
 
 #[test]
 fn without_a_country_there_is_no_such_field() {
-    let asked = Wanted { country: true, ..NOTHING };
+    let options = Wanted { country: true, ..NOTHING };
     let plain = REAL.replace("iOS", "ios").replace('}', &format!(",{ADDED}}}"));
-    assert_eq!(written(REAL, asked, None), plain);
+    assert_eq!(written(REAL, options, None), plain);
     let claims = |at: &str, with: &str| REAL.replacen(at, with, 1);
     for text in [
         claims("{", r#"{"country":"XX","#),
         claims(",\"ip\"", r#" ,"c\u006funtry":{"x":[1,"}"]},"ip""#),
         claims("}", r#","country" :null}"#),
     ] {
-        let out = written(&text, asked, None);
+        let out = written(&text, options, None);
         assert_eq!(out.replace(" ,", ","), plain, "{text}");
-        let out = written(&text, asked, Some(b"US"));
+        let out = written(&text, options, Some(b"US"));
         assert_eq!(serde_json::from_str::<Json>(&out).unwrap()["country"], "US", "{out}");
         assert_eq!(out.matches("US").count(), 1);
     }
@@ -106,7 +106,7 @@ fn fields_of_the_deployment_replace_those_of_the_event() {
 
 #[test]
 fn people_are_hidden_in_place() {
-    let asked =
+    let options =
         Wanted { user_id: IdPrivacy::HmacSha256, device_id: IdPrivacy::HmacSha256, ip: IpPrivacy::Truncate, ..NOTHING };
     let (user, device) = (pseudonym("424cdd21-063a-43a7-b91b-7ca1a833afae"), pseudonym("593-47-5928"));
     let expected = REAL
@@ -115,18 +115,18 @@ fn people_are_hidden_in_place() {
         .replace("593-47-5928", &device)
         .replace("111.135", "111.0")
         .replace('}', &format!(",{ADDED}}}"));
-    assert_eq!(written(REAL, asked, None), expected);
+    assert_eq!(written(REAL, options, None), expected);
     let escaped = REAL.replace("424cdd21", "\\u003424cdd21");
-    assert_eq!(written(&escaped, asked, None), expected, "the text counts, not how it is written");
+    assert_eq!(written(&escaped, options, None), expected, "the text counts, not how it is written");
 }
 
 #[test]
 fn what_is_removed_goes_with_its_comma() {
-    let asked = Wanted { user_id: IdPrivacy::Remove, device_id: IdPrivacy::Remove, ip: IpPrivacy::Remove, ..NOTHING };
+    let options = Wanted { user_id: IdPrivacy::Remove, device_id: IdPrivacy::Remove, ip: IpPrivacy::Remove, ..NOTHING };
     let end = format!(r#""locale":"RU","timestamp":1694479551,"device_type":"ios",{ADDED}}}"#);
-    assert_eq!(written(REAL, asked, None), format!(r#"{{"app_version":"2.3.0",{end}"#));
+    assert_eq!(written(REAL, options, None), format!(r#"{{"app_version":"2.3.0",{end}"#));
     let all_first = r#" { "ip" : "::1" , "user_id":"u", "device_id":"d" ,"x" : 1, "app_version":"2.3","locale":"RU","timestamp":1 } "#;
-    let out = written(all_first, asked, None);
+    let out = written(all_first, options, None);
     assert!(out.starts_with(r#" {"x" : 1, "app_version":"2.3""#), "{out}");
     assert!(serde_json::from_str::<Json>(&out).is_ok(), "{out}");
 }
@@ -134,10 +134,10 @@ fn what_is_removed_goes_with_its_comma() {
 #[test]
 fn a_key_says_no_more_than_the_value() {
     let user = "424cdd21-063a-43a7-b91b-7ca1a833afae";
-    let key = |asked, key: &str| {
-        let amendments = amendments(asked);
-        let prepared = amendments.prepare(LoginEvent::parse(REAL.as_bytes()).unwrap());
-        amendments.key(&prepared, Some(key.as_bytes())).map(|key| String::from_utf8(key.to_vec()).unwrap())
+    let key = |options, key: &str| {
+        let edits = edits(options);
+        let plan = edits.plan(LoginEvent::parse(REAL.as_bytes()).unwrap());
+        edits.key(&plan, Some(key.as_bytes())).map(|key| String::from_utf8(key.to_vec()).unwrap())
     };
     assert_eq!(key(NOTHING, user).as_deref(), Some(user));
     let hashed = Wanted { user_id: IdPrivacy::HmacSha256, ip: IpPrivacy::Truncate, ..NOTHING };
@@ -147,11 +147,11 @@ fn a_key_says_no_more_than_the_value() {
     assert_eq!(key(hashed, "another").as_deref(), Some("another"));
     assert_eq!(key(Wanted { country: true, ..NOTHING }, "199.172.111.135").as_deref(), Some("199.172.111.135"));
     assert_eq!(key(Wanted { user_id: IdPrivacy::Remove, ..NOTHING }, user), None);
-    let none = amendments(hashed);
-    assert_eq!(none.key(&none.prepare(LoginEvent::parse(REAL.as_bytes()).unwrap()), None), None);
+    let none = edits(hashed);
+    assert_eq!(none.key(&none.plan(LoginEvent::parse(REAL.as_bytes()).unwrap()), None), None);
 }
 
-fn asked() -> impl Strategy<Value = Wanted> {
+fn options() -> impl Strategy<Value = Wanted> {
     let id = || prop::sample::select(vec![IdPrivacy::Keep, IdPrivacy::HmacSha256, IdPrivacy::Remove]);
     let ip = prop::sample::select(vec![IpPrivacy::Keep, IpPrivacy::HmacSha256, IpPrivacy::Truncate, IpPrivacy::Remove]);
     (id(), id(), ip, any::<bool>(), any::<bool>()).prop_map(|(user_id, device_id, ip, country, statics)| Wanted {
@@ -176,7 +176,7 @@ fn unknown_value() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn any_bytes_have_one_outcome(
-        asked in asked(),
+        options in options(),
         at in 0..REAL.len(),
         with in prop::collection::vec(any::<u8>(), 0..6),
         cut in 0..REAL.len(),
@@ -185,10 +185,10 @@ proptest! {
         bytes.splice(at..(at + with.len()).min(REAL.len()), with);
         for bytes in [&bytes[..], &bytes[..cut.min(bytes.len())]] {
             if let Ok(event) = LoginEvent::parse(bytes) {
-                let amendments = amendments(asked);
-                let prepared = amendments.prepare(event);
+                let edits = edits(options);
+                let plan = edits.plan(event);
                 let mut out = Vec::new();
-                amendments.write(&prepared, &ENRICHMENT, None, &mut out);
+                edits.write(&plan, &ENRICHMENT, None, &mut out);
                 prop_assert!(serde_json::from_slice::<Map<String, Json>>(&out).is_ok());
             }
         }
@@ -196,7 +196,7 @@ proptest! {
 
     #[test]
     fn all_is_as_asked_and_the_rest_keeps_its_bytes(
-        asked in asked(),
+        options in options(),
         country in prop::option::of(Just(b"DE")),
         unknown in prop::collection::btree_map("[a-z]{12,14}", unknown_value(), 0..4),
         there in prop::sample::subsequence(vec!["country", "region", "test", "processed_at", "latency_ms"], 0..=5),
@@ -213,7 +213,7 @@ proptest! {
             members.iter().map(|(name, raw)| format!("{space}\"{name}\"{space}:{space}{raw}{space}")).collect();
         let text = format!("{{{}}}{space}", joined.join(","));
 
-        let out = written(&text, asked, country);
+        let out = written(&text, options, country);
         let found: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&out).unwrap();
         let mut expected: BTreeMap<String, String> = members.into_iter().collect();
         expected.insert("device_type".to_owned(), "\"ios\"".to_owned());
@@ -223,24 +223,24 @@ proptest! {
             Some(value) => drop(expected.insert(name.to_owned(), value)),
             None => drop(expected.remove(name)),
         };
-        if asked.country {
+        if options.country {
             set("country", country.map(|_| "\"DE\"".to_owned()));
         }
-        if asked.statics {
+        if options.statics {
             let fields = json!({"region": "e\"u", "cell": -7, "share": 1.0, "test": true});
             fields.as_object().unwrap().iter().for_each(|(name, value)| set(name, Some(value.to_string())));
         }
-        for (name, asked, came) in [
-            ("user_id", asked.user_id, "424cdd21-063a-43a7-b91b-7ca1a833afae"),
-            ("device_id", asked.device_id, "593-47-5928"),
+        for (name, privacy, came) in [
+            ("user_id", options.user_id, "424cdd21-063a-43a7-b91b-7ca1a833afae"),
+            ("device_id", options.device_id, "593-47-5928"),
         ] {
-            match asked {
+            match privacy {
                 IdPrivacy::Keep => {}
                 IdPrivacy::HmacSha256 => set(name, Some(format!("\"{}\"", pseudonym(came)))),
                 IdPrivacy::Remove => set(name, None),
             }
         }
-        match asked.ip {
+        match options.ip {
             IpPrivacy::Keep => {}
             IpPrivacy::HmacSha256 => set("ip", Some(format!("\"{}\"", pseudonym("199.172.111.135")))),
             IpPrivacy::Truncate => set("ip", Some("\"199.172.111.0\"".to_owned())),

@@ -1,4 +1,4 @@
-//! The event as nearly all senders write it, read and checked at a fraction of the scanner's cost:
+//! The fast path: an event as nearly all senders write it, read and checked at a fraction of the scanner's cost:
 //! plain ASCII, no escapes, no white space, the fields in the usual order and no others. What differs
 //! in anything, or breaks a rule, is left to the scanner; a test holds the two against each other.
 
@@ -7,7 +7,7 @@ use super::rules::{MAX_LOCALE, MAX_TEXT, MAX_VERSION, decimal, is_version, lower
 use super::{LoginEvent, UNKNOWN};
 use crate::{Span, Text, are_digits};
 
-/// A usual event.
+/// Reads an event of the one form that nearly all have; `None` for any other.
 #[inline]
 pub(super) fn parse(value: &[u8]) -> Option<LoginEvent<'_>> {
     if !is_plain(value) {
@@ -140,10 +140,10 @@ mod tests {
 
     const REAL: &str = r#"{"user_id":"424cdd21-063a-43a7-b91b-7ca1a833afae","app_version":"2.3.0","ip":"199.172.111.135","locale":"RU","device_id":"593-47-5928","timestamp":1694479551,"device_type":"android"}"#;
 
-    /// The same must come of the scanner. Whether anything came is returned.
+    /// Holds the fast path against the scanner, which must give the same event. Returns whether it gave one.
     fn agrees(text: &str) -> Result<bool, TestCaseError> {
-        let Some(usual) = parse(text.as_bytes()) else { return Ok(false) };
-        prop_assert_eq!(Ok(usual), LoginEvent::parse_any(text.as_bytes()), "{}", text);
+        let Some(event) = parse(text.as_bytes()) else { return Ok(false) };
+        prop_assert_eq!(Ok(event), LoginEvent::parse_any(text.as_bytes()), "{}", text);
         Ok(true)
     }
 

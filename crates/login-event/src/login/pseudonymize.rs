@@ -1,4 +1,4 @@
-//! What is written in place of a text that says who a person is.
+//! Pseudonyms: what is written in place of a text that says who a person is.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -28,13 +28,13 @@ pub enum IdPrivacy {
     Remove,
 }
 
-/// What is done to a field.
+/// What is written in place of a field.
 #[derive(Debug)]
-pub(super) enum Cover {
+pub(super) enum Pseudonymizer {
     Keep,
     /// HMAC-SHA-256 of the text as it is, without its escapes.
     Id(hmac::Key),
-    /// The same of an address, whichever way it was written.
+    /// HMAC-SHA-256 of an address in its canonical form, whichever way it was written.
     Ip(hmac::Key),
     Network,
     Remove,
@@ -50,10 +50,10 @@ pub(super) enum Written {
     Removed,
 }
 
-impl Cover {
+impl Pseudonymizer {
     /// Of an id. Without the key that it needs nothing is written rather than the id.
-    pub(super) fn of_id(asked: IdPrivacy, key: Option<&[u8]>) -> Self {
-        match asked {
+    pub(super) fn of_id(privacy: IdPrivacy, key: Option<&[u8]>) -> Self {
+        match privacy {
             IdPrivacy::Keep => Self::Keep,
             IdPrivacy::HmacSha256 => key.map_or(Self::Remove, |key| Self::Id(hmac_key(key))),
             IdPrivacy::Remove => Self::Remove,
@@ -61,8 +61,8 @@ impl Cover {
     }
 
     /// Of an address.
-    pub(super) fn of_ip(asked: IpPrivacy, key: Option<&[u8]>) -> Self {
-        match asked {
+    pub(super) fn of_ip(privacy: IpPrivacy, key: Option<&[u8]>) -> Self {
+        match privacy {
             IpPrivacy::Keep => Self::Keep,
             IpPrivacy::HmacSha256 => key.map_or(Self::Remove, |key| Self::Ip(hmac_key(key))),
             IpPrivacy::Truncate => Self::Network,
@@ -74,8 +74,8 @@ impl Cover {
         matches!(self, Self::Keep)
     }
 
-    /// What becomes of a field that says `came`.
-    pub(super) fn cover(&self, came: &str) -> Written {
+    /// Makes what is written of a field that says `came`.
+    pub(super) fn pseudonymize(&self, came: &str) -> Written {
         match self {
             Self::Keep => Written::Kept,
             Self::Id(key) => Written::Text(pseudonym(key, came.as_bytes())),
@@ -139,9 +139,9 @@ mod tests {
             ("::ffff:199.172.111.135", "199.172.111.0"),
             ("2002:c7ac:6f87::1", "2002:c7ac:6f00::"), // 6to4 of the first
         ] {
-            assert_eq!(text(Cover::Network.cover(address)), network, "{address}");
+            assert_eq!(text(Pseudonymizer::Network.pseudonymize(address)), network, "{address}");
         }
-        assert_eq!(Cover::Network.cover("nothing of the kind"), Written::Removed);
+        assert_eq!(Pseudonymizer::Network.pseudonymize("nothing of the kind"), Written::Removed);
     }
 
     #[test]
@@ -149,17 +149,20 @@ mod tests {
         let key = b"a key of more than sixteen bytes";
         // printf %s user-1 | openssl dgst -sha256 -hmac 'a key of more than sixteen bytes'
         let expected = "bc0893eebc2ea4f7984bda0a6340009a67f9f4163aaec1f4786f6c33c9595df8";
-        assert_eq!(text(Cover::of_id(IdPrivacy::HmacSha256, Some(key)).cover("user-1")), expected);
-        let ip = Cover::of_ip(IpPrivacy::HmacSha256, Some(key));
-        assert_eq!(text(ip.cover("10.0.0.1")), "3ec86867a77e62161717dfa9ccca942891403e476a3bc7bc02dd69591f2c1278");
-        assert_eq!(ip.cover("10.0.0.1"), ip.cover("::ffff:10.0.0.1"));
-        assert_eq!(ip.cover("2001:DB8:0::1"), ip.cover("2001:db8::1"));
+        assert_eq!(text(Pseudonymizer::of_id(IdPrivacy::HmacSha256, Some(key)).pseudonymize("user-1")), expected);
+        let ip = Pseudonymizer::of_ip(IpPrivacy::HmacSha256, Some(key));
+        assert_eq!(
+            text(ip.pseudonymize("10.0.0.1")),
+            "3ec86867a77e62161717dfa9ccca942891403e476a3bc7bc02dd69591f2c1278"
+        );
+        assert_eq!(ip.pseudonymize("10.0.0.1"), ip.pseudonymize("::ffff:10.0.0.1"));
+        assert_eq!(ip.pseudonymize("2001:DB8:0::1"), ip.pseudonymize("2001:db8::1"));
         assert!(!format!("{ip:?}").contains("sixteen"));
     }
 
     #[test]
     fn without_its_key_nothing_is_written() {
-        assert_eq!(Cover::of_id(IdPrivacy::HmacSha256, None).cover("user-1"), Written::Removed);
-        assert_eq!(Cover::of_ip(IpPrivacy::HmacSha256, None).cover("10.0.0.1"), Written::Removed);
+        assert_eq!(Pseudonymizer::of_id(IdPrivacy::HmacSha256, None).pseudonymize("user-1"), Written::Removed);
+        assert_eq!(Pseudonymizer::of_ip(IpPrivacy::HmacSha256, None).pseudonymize("10.0.0.1"), Written::Removed);
     }
 }

@@ -1,9 +1,9 @@
-//! What a deployment asks for beyond the enrichment that everybody gets: a country, fields of its own,
-//! and less said about people. Only where something is asked for is any of this on the way of an
-//! event; without, [`LoginEvent::write_enriched`] writes it.
+//! Edits that a deployment asks for beyond the enrichment that everybody gets: a country, fields of its own, pseudonyms
+//! or nothing in place of personal data. Only where something is asked for is any of this on the way of an event; without,
+//! [`LoginEvent::write_enriched`] writes it.
 //!
 //! ```text
-//! LoginEvent ──► Amendments::prepare ──► Prepared ──► write
+//! LoginEvent ──► Edits::plan ──► EditPlan ──► write
 //!                 finds what changes      edits, in the order of the text
 //! ```
 //!
@@ -14,14 +14,14 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::cover::{Cover, IdPrivacy, IpPrivacy, Written};
 use super::fields::{Field, OPENINGS};
+use super::pseudonymize::{IdPrivacy, IpPrivacy, Pseudonymizer, Written};
 use super::{Enrichment, LoginEvent, write_number, write_string};
 use crate::{Members, Step};
 
-/// What a deployment asks for.
+/// The edits that a deployment asks for.
 #[derive(Clone)]
-pub struct Asked<'a> {
+pub struct EditOptions<'a> {
     /// What is written of the user.
     pub user_id: IdPrivacy,
     /// What is written of the device.
@@ -36,12 +36,12 @@ pub struct Asked<'a> {
     pub statics: Vec<(&'a str, Vec<u8>)>,
 }
 
-/// What is done to every event. Its `Debug` shows no key.
+/// The edits to every event. Their `Debug` shows no key.
 #[derive(Debug)]
-pub struct Amendments {
-    user_id: Cover,
-    device_id: Cover,
-    ip: Cover,
+pub struct Edits {
+    user_id: Pseudonymizer,
+    device_id: Pseudonymizer,
+    ip: Pseudonymizer,
     country: Option<Added>,
     statics: Vec<Added>,
 }
@@ -65,7 +65,7 @@ impl Added {
     }
 }
 
-/// Something to write in an event's text.
+/// One edit in an event's text.
 #[derive(Debug, Clone, Copy)]
 struct Edit {
     /// Where the member before this one ends, or the first begins.
@@ -84,9 +84,9 @@ enum What {
     Static(usize),
 }
 
-/// An event, and what is to be written of it.
+/// An event, and the edits that it is written with.
 #[derive(Debug)]
-pub struct Prepared<'a> {
+pub struct EditPlan<'a> {
     /// The event as it came.
     pub event: LoginEvent<'a>,
     user_id: Personal<'a>,
@@ -105,33 +105,33 @@ struct Personal<'a> {
     written: Written,
 }
 
-impl Prepared<'_> {
+impl EditPlan<'_> {
     /// The event's address.
     pub fn address(&self) -> Option<IpAddr> {
         self.ip.came.parse().ok()
     }
 }
 
-impl Amendments {
-    /// What is asked for; `None` where that is nothing.
-    pub fn new(asked: &Asked<'_>) -> Option<Self> {
-        let statics = asked.statics.iter().map(|(name, value)| Added::new(name, value.clone()));
-        let amendments = Self {
-            user_id: Cover::of_id(asked.user_id, asked.key),
-            device_id: Cover::of_id(asked.device_id, asked.key),
-            ip: Cover::of_ip(asked.ip, asked.key),
-            country: asked.country.map(|name| Added::new(name, Vec::new())),
+impl Edits {
+    /// Edits by these options; `None` where they ask for nothing.
+    pub fn new(options: &EditOptions<'_>) -> Option<Self> {
+        let statics = options.statics.iter().map(|(name, value)| Added::new(name, value.clone()));
+        let edits = Self {
+            user_id: Pseudonymizer::of_id(options.user_id, options.key),
+            device_id: Pseudonymizer::of_id(options.device_id, options.key),
+            ip: Pseudonymizer::of_ip(options.ip, options.key),
+            country: options.country.map(|name| Added::new(name, Vec::new())),
             statics: statics.collect(),
         };
-        let keeps_all = [&amendments.user_id, &amendments.device_id, &amendments.ip].into_iter().all(Cover::keeps);
-        let adds = amendments.country.is_some() || !amendments.statics.is_empty();
-        (adds || !keeps_all).then_some(amendments)
+        let keeps_all = [&edits.user_id, &edits.device_id, &edits.ip].into_iter().all(Pseudonymizer::keeps);
+        let adds = edits.country.is_some() || !edits.statics.is_empty();
+        (adds || !keeps_all).then_some(edits)
     }
 
-    /// Finds what there is to write.
-    pub fn prepare<'a>(&self, event: LoginEvent<'a>) -> Prepared<'a> {
+    /// Finds the edits to an event.
+    pub fn plan<'a>(&self, event: LoginEvent<'a>) -> EditPlan<'a> {
         let text = simdutf8::basic::from_utf8(event.text).unwrap_or_default();
-        let mut prepared = Prepared {
+        let mut plan = EditPlan {
             event,
             user_id: Personal::default(),
             device_id: Personal::default(),
@@ -140,7 +140,7 @@ impl Amendments {
             statics_there: 0,
             country_there: false,
         };
-        let Ok(mut members) = Members::of(text) else { return prepared };
+        let Ok(mut members) = Members::of(text) else { return plan };
         let first = text.find('{').map_or(0, |open| open + 1);
         let mut before = first;
         let mut expected = Field::UserId;
@@ -149,60 +149,60 @@ impl Amendments {
                 Some(Ok(value)) => (Ok(expected), value),
                 None => match members.step() {
                     Ok(Step::Member(name, value)) => (Field::of(&name).ok_or(name), value),
-                    _ => return prepared,
+                    _ => return plan,
                 },
-                Some(Err(_)) => return prepared,
+                Some(Err(_)) => return plan,
             };
             let what = match field {
                 Ok(field) => {
                     expected = field.often_before();
-                    self.own(field, || value.text(text).unwrap_or_default(), &mut prepared)
+                    self.own(field, || value.text(text).unwrap_or_default(), &mut plan)
                 }
-                Err(name) => self.added(&name, &mut prepared),
+                Err(name) => self.added(&name, &mut plan),
             };
             let (start, end) = (value.span.range().start, value.span.range().end);
             if let Some(what) = what {
-                prepared.edits.push(Edit { before, is_first: before == first, start, end, what });
+                plan.edits.push(Edit { before, is_first: before == first, start, end, what });
             }
             before = end;
         }
     }
 
-    fn own<'a>(&self, field: Field, came: impl FnOnce() -> Cow<'a, str>, prepared: &mut Prepared<'a>) -> Option<What> {
-        let (cover, personal) = match field {
-            Field::UserId => (&self.user_id, &mut prepared.user_id),
-            Field::DeviceId => (&self.device_id, &mut prepared.device_id),
-            Field::Ip => (&self.ip, &mut prepared.ip),
-            Field::DeviceType if prepared.event.device_type_stays => return None,
+    fn own<'a>(&self, field: Field, came: impl FnOnce() -> Cow<'a, str>, plan: &mut EditPlan<'a>) -> Option<What> {
+        let (pseudonymizer, personal) = match field {
+            Field::UserId => (&self.user_id, &mut plan.user_id),
+            Field::DeviceId => (&self.device_id, &mut plan.device_id),
+            Field::Ip => (&self.ip, &mut plan.ip),
+            Field::DeviceType if plan.event.device_type_stays => return None,
             Field::DeviceType | Field::ProcessedAt | Field::LatencyMs => return Some(What::Own(field)),
             Field::AppVersion | Field::Locale | Field::Timestamp => return None,
         };
         let is_asked = field == Field::Ip && self.country.is_some();
-        if cover.keeps() && !is_asked {
+        if pseudonymizer.keeps() && !is_asked {
             return None;
         }
         personal.came = came();
-        personal.written = cover.cover(&personal.came);
-        (!cover.keeps()).then_some(What::Own(field))
+        personal.written = pseudonymizer.pseudonymize(&personal.came);
+        (!pseudonymizer.keeps()).then_some(What::Own(field))
     }
 
-    fn added(&self, name: &str, prepared: &mut Prepared<'_>) -> Option<What> {
+    fn added(&self, name: &str, plan: &mut EditPlan<'_>) -> Option<What> {
         if self.country.as_ref().is_some_and(|country| country.name == name) {
-            prepared.country_there = true;
+            plan.country_there = true;
             return Some(What::Country);
         }
         let at = self.statics.iter().position(|added| added.name == name)?;
-        prepared.statics_there |= 1 << at;
+        plan.statics_there |= 1 << at;
         Some(What::Static(at))
     }
 
     /// What is written in a field instead of what came, as a text; [`None`] where nothing is, and what came counts. A
     /// field that is left out is an empty option.
-    pub fn written<'p>(&self, prepared: &'p Prepared<'_>, name: &str) -> Option<Option<Cow<'p, str>>> {
+    pub fn written<'p>(&self, plan: &'p EditPlan<'_>, name: &str) -> Option<Option<Cow<'p, str>>> {
         let personal = match Field::of(name) {
-            Some(Field::UserId) => &prepared.user_id,
-            Some(Field::DeviceId) => &prepared.device_id,
-            Some(Field::Ip) => &prepared.ip,
+            Some(Field::UserId) => &plan.user_id,
+            Some(Field::DeviceId) => &plan.device_id,
+            Some(Field::Ip) => &plan.ip,
             Some(_) => return None,
             None => {
                 let value = &self.statics.iter().find(|added| added.name == name)?.value;
@@ -222,11 +222,11 @@ impl Amendments {
         self.country.as_ref().map(|added| added.name.as_str())
     }
 
-    /// The record's key as it is written: where it says what a covered field says, it says no more than
+    /// The record's key as it is written: where it says what a pseudonymized field says, it says no more than
     /// that field does.
-    pub fn key<'k>(&self, prepared: &'k Prepared<'_>, key: Option<&'k [u8]>) -> Option<&'k [u8]> {
+    pub fn key<'k>(&self, plan: &'k EditPlan<'_>, key: Option<&'k [u8]>) -> Option<&'k [u8]> {
         let key = key?;
-        let all = [&prepared.user_id, &prepared.device_id, &prepared.ip];
+        let all = [&plan.user_id, &plan.device_id, &plan.ip];
         match all.into_iter().find(|field| field.written != Written::Kept && field.came.as_bytes() == key) {
             Some(Personal { written: Written::Text(text), .. }) => Some(text),
             Some(_) => None,
@@ -234,29 +234,23 @@ impl Amendments {
         }
     }
 
-    /// Appends the event as it is to be written.
-    pub fn write(
-        &self,
-        prepared: &Prepared<'_>,
-        to_add: &Enrichment<'_>,
-        country: Option<&[u8; 2]>,
-        out: &mut Vec<u8>,
-    ) {
+    /// Appends the event with its edits made.
+    pub fn write(&self, plan: &EditPlan<'_>, to_add: &Enrichment<'_>, country: Option<&[u8; 2]>, out: &mut Vec<u8>) {
         const ROOM: usize = 256;
-        let event = &prepared.event;
+        let event = &plan.event;
         let added: usize = self.statics.iter().map(|added| added.opening.len() + added.value.len()).sum();
         out.reserve(event.text.len() + ROOM + added);
         let mut copy = Copying { text: event.text, at: 0, first_is_gone: false };
-        for edit in &prepared.edits {
+        for edit in &plan.edits {
             let personal = |personal: &Personal<'_>, copy: &mut Copying<'_>, out: &mut Vec<u8>| match &personal.written
             {
                 Written::Text(text) => copy.replace(edit, out, |out| write_string(text, out)),
                 Written::Kept | Written::Removed => copy.cut(edit, out),
             };
             match edit.what {
-                What::Own(Field::UserId) => personal(&prepared.user_id, &mut copy, out),
-                What::Own(Field::DeviceId) => personal(&prepared.device_id, &mut copy, out),
-                What::Own(Field::Ip) => personal(&prepared.ip, &mut copy, out),
+                What::Own(Field::UserId) => personal(&plan.user_id, &mut copy, out),
+                What::Own(Field::DeviceId) => personal(&plan.device_id, &mut copy, out),
+                What::Own(Field::Ip) => personal(&plan.ip, &mut copy, out),
                 What::Own(Field::ProcessedAt) => {
                     copy.replace(edit, out, |out| out.extend_from_slice(to_add.processed_at));
                 }
@@ -285,12 +279,12 @@ impl Amendments {
             out.extend_from_slice(b",\"latency_ms\":");
             write_number(to_add.latency_ms, out);
         }
-        if let (Some(field), Some(code), false) = (&self.country, country, prepared.country_there) {
+        if let (Some(field), Some(code), false) = (&self.country, country, plan.country_there) {
             out.extend_from_slice(&field.opening);
             write_string(code, out);
         }
         for (at, added) in self.statics.iter().enumerate() {
-            if prepared.statics_there & (1 << at) == 0 {
+            if plan.statics_there & (1 << at) == 0 {
                 out.extend_from_slice(&added.opening);
                 out.extend_from_slice(&added.value);
             }

@@ -6,14 +6,14 @@ pub(super) const BYTES: usize = 16;
 
 /// A bit for each byte, the first the lowest.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Classes {
+pub(super) struct ByteClasses {
     pub dots: u32,
     pub digits: u32,
     /// Of all that count.
     pub all: u32,
 }
 
-impl Classes {
+impl ByteClasses {
     /// Of the first `length`, at most all.
     #[inline(always)]
     pub fn of(bytes: &[u8; BYTES], length: usize) -> Self {
@@ -72,7 +72,7 @@ mod tests {
         #[test]
         fn are_those_of_each_byte(text in "[./0-9:a\u{0}-\u{ff}]{16}", length in 0..=BYTES) {
             let bytes: [u8; BYTES] = *text.as_bytes().first_chunk().unwrap();
-            let classes = Classes::of(&bytes, length);
+            let classes = ByteClasses::of(&bytes, length);
             for (at, byte) in bytes.iter().enumerate() {
                 let bit = |bits: u32| bits >> at & 1 == 1;
                 prop_assert_eq!(bit(classes.dots), at < length && *byte == b'.');
