@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::dead_letter::MaskedValue;
+use crate::dead_letter::RedactedValue;
 use crate::observe::{
     Counter, Example, Observe, PartitionMetrics, PartitionStatus, RouteMetrics, SharedTally, Tally, count, is_time,
 };
@@ -53,7 +53,7 @@ impl CompletedBatch {
                 timestamp_ms: record.timestamp_ms,
                 stage: stage.as_str(),
                 field,
-                shape: MaskedValue(record.value).to_string(),
+                shape: RedactedValue(record.value).to_string(),
                 at: u64::try_from(unix_ms()).unwrap_or_default(),
             };
             Some((reason.code(), example))

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Context;
-use crate::dead_letter::{Envelope, Marks, Replayed};
+use crate::dead_letter::{Envelope, ErrorHeaders, Replayed};
 use crate::event::{Reason, Rejection};
 use crate::observe::{Metrics, Tally};
 use crate::output::{Expected, OutputBatch};
@@ -54,9 +54,14 @@ impl<'c> Judge<'c> {
     ///
     /// # Errors
     /// Why it would be a dead letter again.
-    pub fn judge(&mut self, dead: &RecordView<'_>, marks: &Marks<'_>, partition: i32) -> Result<Passed, Rejection> {
+    pub fn judge(
+        &mut self,
+        dead: &RecordView<'_>,
+        error_headers: &ErrorHeaders<'_>,
+        partition: i32,
+    ) -> Result<Passed, Rejection> {
         let mut out = OutputBatch::new(usize::MAX, Expected::default());
-        self.attempt(dead, marks, partition, 0, &[], &mut out)
+        self.attempt(dead, error_headers, partition, 0, &[], &mut out)
     }
 
     /// The same, and appends what comes of it, for the dead letter at index `at`; `partitions` says how many each of the
@@ -67,18 +72,19 @@ impl<'c> Judge<'c> {
     pub fn attempt(
         &mut self,
         dead: &RecordView<'_>,
-        marks: &Marks<'_>,
+        error_headers: &ErrorHeaders<'_>,
         partition: i32,
         at: usize,
         partitions: &[i32],
         out: &mut OutputBatch,
     ) -> Result<Passed, Rejection> {
-        let replayed = Replayed::new(self.context.prefix(), marks.replays);
+        let replayed = Replayed::new(self.context.prefix(), error_headers.replays);
         let headers: Vec<_> = replayed.headers(dead).collect();
         let headers = Headers::Borrowed(&headers);
-        let record = RecordView { timestamp_ms: marks.time(dead), key: marks.key(dead), headers, ..*dead };
+        let record =
+            RecordView { timestamp_ms: error_headers.time(dead), key: error_headers.key(dead), headers, ..*dead };
         self.fits(&record)?;
-        let of = marks.partition.unwrap_or(partition);
+        let of = error_headers.partition.unwrap_or(partition);
         let stages = match self.stages.take().filter(|(for_partition, _)| *for_partition == of) {
             Some((_, stages)) => stages,
             None => self.stages_of(of),

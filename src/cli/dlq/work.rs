@@ -23,7 +23,7 @@ use super::progress::Progress;
 use super::standing::Standing;
 use super::targets::{Targets, target_partition};
 use super::{Context, Failure};
-use crate::dead_letter::{Marks, Replayed};
+use crate::dead_letter::{ErrorHeaders, Replayed};
 use crate::observe::Observe;
 use crate::output::{Destination, Expected, OutputBatch, Producer, Writer};
 use crate::record::{Headers, Offset, RecordView, trace_id};
@@ -55,7 +55,7 @@ pub enum Ended {
 struct Due<'e> {
     record: RecordView<'e>,
     partition: i32,
-    marks: Marks<'e>,
+    error_headers: ErrorHeaders<'e>,
     fate: Fate<'e>,
     /// The topic that it is written to; `None` where nothing is.
     topic: Option<String>,
@@ -297,10 +297,10 @@ impl<'c> Work<'c> {
     /// What is to be done with one.
     fn look_at<'e>(&mut self, rules: &'e Rules<'c>, found: &Found<'e>, planned: &mut Plan) -> Due<'e> {
         let (record, partition) = (found.entry.record, found.partition);
-        let marks = Marks::of(&record, rules.prefix);
-        let fate = rules.fate(found, &marks);
+        let error_headers = ErrorHeaders::of(&record, rules.prefix);
+        let fate = rules.fate(found, &error_headers);
         let judge = self.judge.as_mut().filter(|_| matches!(fate, Fate::Retry));
-        let verdict = judge.map(|judge| judge.judge(&record, &marks, partition));
+        let verdict = judge.map(|judge| judge.judge(&record, &error_headers, partition));
         planned.note(fate, verdict.as_ref(), &self.routes);
         if let Some(verdict @ Err(_)) = &verdict {
             planned.judged(verdict, &self.routes);
@@ -311,7 +311,7 @@ impl<'c> Work<'c> {
             (Fate::Retry | Fate::Skip(_), _) => None,
         };
         let is_done = !matches!(verdict, Some(Err(_)));
-        Due { record, partition, marks, fate, topic, is_done }
+        Due { record, partition, error_headers, fate, topic, is_done }
     }
 
     /// Writes these, and returns the places of those that are not written.
@@ -326,7 +326,7 @@ impl<'c> Work<'c> {
         for (at, due) in due.iter().enumerate() {
             match (due.fate, &mut self.judge) {
                 (Fate::Retry, Some(judge)) => {
-                    let passed = judge.attempt(&due.record, &due.marks, due.partition, at, counts, &mut output);
+                    let passed = judge.attempt(&due.record, &due.error_headers, due.partition, at, counts, &mut output);
                     unwritten.extend(passed.is_err().then_some(at));
                 }
                 _ => self.append(due, at, counts, &mut output)?,
@@ -358,21 +358,21 @@ impl<'c> Work<'c> {
 
     /// Appends the record that a dead letter was; or itself, where it is quarantined.
     fn append(&self, due: &Due<'_>, at: usize, counts: &[i32], output: &mut OutputBatch) -> Result<(), Failure> {
-        let Due { record, partition, marks, fate, .. } = due;
+        let Due { record, partition, error_headers, fate, .. } = due;
         let (Fate::Replay(name) | Fate::Quarantine(name)) = fate else { return Ok(()) };
         let topic = self.targets.place(name).ok_or_else(|| format!("{name} was not asked for before"))?;
         let count = counts.get(topic).copied().unwrap_or(1);
         if let Fate::Quarantine(_) = fate {
             let to = Destination { topic, partition: partition % count.max(1) };
             // Retention counts from now there, too, where the record's own time stands in a header.
-            let timestamp_ms = marks.timestamp_ms.map_or(record.timestamp_ms, |_| unix_ms());
+            let timestamp_ms = error_headers.timestamp_ms.map_or(record.timestamp_ms, |_| unix_ms());
             let outgoing = Outgoing { timestamp_ms, key: record.key, value: record.value };
             output.append(to, at, &outgoing, record.headers);
         } else {
-            let key = marks.key(record);
-            let to = Destination { topic, partition: target_partition(marks, key, *partition, count) };
-            let outgoing = Outgoing { timestamp_ms: marks.time(record), key, value: record.value };
-            let replayed = Replayed::new(self.rules.prefix, marks.replays);
+            let key = error_headers.key(record);
+            let to = Destination { topic, partition: target_partition(error_headers, key, *partition, count) };
+            let outgoing = Outgoing { timestamp_ms: error_headers.time(record), key, value: record.value };
+            let replayed = Replayed::new(self.rules.prefix, error_headers.replays);
             let headers: Vec<_> = replayed.headers(record).collect();
             output.append(to, at, &outgoing, Headers::Borrowed(&headers));
         }

@@ -1,16 +1,16 @@
-//! What a dead letter says of itself, and the record that it was.
+//! The headers of a dead letter that say what was wrong with it, and the record that it was.
 //!
 //! ```text
-//! record as it came ──► Envelope ──► dead letter ──► Marks ──► record as it came, replay.count + 1
+//! record as it came ──► Envelope ──► dead letter ──► ErrorHeaders ──► record as it came, replay.count + 1
 //! ```
 
 use crate::record::RecordView;
 use crate::topic;
 
-/// What the headers of a dead letter say. Whoever may write to its topic wrote them: what is no
-/// sensible value is taken for none.
+/// The error headers of a dead letter. Whoever may write to its topic wrote them: a value that makes no sense is taken
+/// for none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Marks<'a> {
+pub struct ErrorHeaders<'a> {
     /// The topic that the record came from.
     pub topic: Option<&'a str>,
     /// Its partition there.
@@ -39,31 +39,31 @@ pub struct Marks<'a> {
     pub key_was_null: bool,
 }
 
-impl<'a> Marks<'a> {
+impl<'a> ErrorHeaders<'a> {
     /// Reads the headers under `prefix`.
     pub fn of(record: &RecordView<'a>, prefix: &str) -> Self {
-        let mut marks = Self::default();
+        let mut error_headers = Self::default();
         for (name, value) in record.headers.iter() {
             let Some(name) = name.strip_prefix(prefix.as_bytes()) else { continue };
             let Some(text) = value.and_then(|value| std::str::from_utf8(value).ok()) else { continue };
             match name {
-                b"topic" => marks.topic = Some(text).filter(|topic| topic::is_name(topic)),
-                b"partition" => marks.partition = text.parse().ok().filter(|partition| *partition >= 0),
-                b"offset" => marks.offset = text.parse().ok(),
-                b"timestamp" => marks.timestamp_ms = text.parse().ok(),
-                b"reason" => marks.reason = Some(text),
-                b"field" => marks.field = Some(text),
-                b"message" => marks.message = Some(text),
-                b"stage" => marks.stage = Some(text),
-                b"replay.count" => marks.replays = text.parse().unwrap_or(0),
-                b"truncated.from" => marks.truncated_from = Some(text.parse().unwrap_or(0)),
-                b"truncated.key.from" => marks.key_truncated_from = Some(text.parse().unwrap_or(0)),
-                b"truncated.headers" => marks.truncated_headers = Some(text.parse().unwrap_or(0)),
-                b"key.null" => marks.key_was_null = text == "true",
+                b"topic" => error_headers.topic = Some(text).filter(|topic| topic::is_name(topic)),
+                b"partition" => error_headers.partition = text.parse().ok().filter(|partition| *partition >= 0),
+                b"offset" => error_headers.offset = text.parse().ok(),
+                b"timestamp" => error_headers.timestamp_ms = text.parse().ok(),
+                b"reason" => error_headers.reason = Some(text),
+                b"field" => error_headers.field = Some(text),
+                b"message" => error_headers.message = Some(text),
+                b"stage" => error_headers.stage = Some(text),
+                b"replay.count" => error_headers.replays = text.parse().unwrap_or(0),
+                b"truncated.from" => error_headers.truncated_from = Some(text.parse().unwrap_or(0)),
+                b"truncated.key.from" => error_headers.key_truncated_from = Some(text.parse().unwrap_or(0)),
+                b"truncated.headers" => error_headers.truncated_headers = Some(text.parse().unwrap_or(0)),
+                b"key.null" => error_headers.key_was_null = text == "true",
                 _ => {}
             }
         }
-        marks
+        error_headers
     }
 
     /// Whether some of the record is not there.
@@ -148,11 +148,17 @@ mod tests {
             let dead =
                 owned(envelope.letter(&record(&list), Stage::Validate, &rejection, Fit::default(), None).headers());
             let dead = record(&dead);
-            let marks = Marks::of(&dead, PREFIX);
-            assert_eq!((marks.topic, marks.partition, marks.offset), (Some("user-login"), Some(3), Some(42)));
-            assert_eq!((marks.reason, marks.field), (Some("missing_field"), Some("ip")));
-            assert_eq!((marks.replays, marks.truncated_from, marks.time(&dead)), (before, None, 1_000));
-            headers = owned(Replayed::new(PREFIX, marks.replays).headers(&dead));
+            let error_headers = ErrorHeaders::of(&dead, PREFIX);
+            assert_eq!(
+                (error_headers.topic, error_headers.partition, error_headers.offset),
+                (Some("user-login"), Some(3), Some(42))
+            );
+            assert_eq!((error_headers.reason, error_headers.field), (Some("missing_field"), Some("ip")));
+            assert_eq!(
+                (error_headers.replays, error_headers.truncated_from, error_headers.time(&dead)),
+                (before, None, 1_000)
+            );
+            headers = owned(Replayed::new(PREFIX, error_headers.replays).headers(&dead));
             assert_eq!(headers[..3], came);
             assert_eq!(headers.len(), 4, "one header is added, however often");
         }
@@ -185,8 +191,8 @@ mod tests {
             let headers = owned(letter.headers());
             let dead = RecordView { key: letter.key(), headers: Headers::List(&headers), ..record };
             assert!(dead.key.is_some() || !fit.keyed, "no dead letter without a key");
-            let marks = Marks::of(&dead, PREFIX);
-            assert_eq!((marks.key(&dead), marks.is_truncated()), (key, is_truncated), "{fit:?}");
+            let error_headers = ErrorHeaders::of(&dead, PREFIX);
+            assert_eq!((error_headers.key(&dead), error_headers.is_truncated()), (key, is_truncated), "{fit:?}");
         }
     }
 
@@ -199,6 +205,6 @@ mod tests {
         let headers = [text("topic", "a b"), text("partition", "-1"), text("offset", "x"), text("replay.count", "-7")];
         let record =
             RecordView { offset: Offset(0), timestamp_ms: 5, key: None, value: None, headers: Headers::List(&headers) };
-        assert_eq!(Marks::of(&record, PREFIX), Marks::default());
+        assert_eq!(ErrorHeaders::of(&record, PREFIX), ErrorHeaders::default());
     }
 }

@@ -1,4 +1,4 @@
-//! A record as it may be shown to anybody: its shape, and nothing that its sender chose.
+//! Redacts a record, so that it may be shown to anybody: its shape, and nothing that its sender chose.
 //!
 //! Personal data stands in any field of a bad record, also in one that should hold another, and in
 //! names. So nothing is shown but the names that the event has, types and lengths.
@@ -13,9 +13,9 @@ const MOST: usize = 32;
 
 /// Bytes, shown by how many there are.
 #[derive(Debug, Clone, Copy)]
-pub struct MaskedBytes<'a>(pub Option<&'a [u8]>);
+pub struct RedactedBytes<'a>(pub Option<&'a [u8]>);
 
-impl fmt::Display for MaskedBytes<'_> {
+impl fmt::Display for RedactedBytes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             None => f.write_str("null"),
@@ -26,9 +26,9 @@ impl fmt::Display for MaskedBytes<'_> {
 
 /// A value, shown by its shape where it is a JSON object.
 #[derive(Debug, Clone, Copy)]
-pub struct MaskedValue<'a>(pub Option<&'a [u8]>);
+pub struct RedactedValue<'a>(pub Option<&'a [u8]>);
 
-impl fmt::Display for MaskedValue<'_> {
+impl fmt::Display for RedactedValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(value) = self.0 else { return f.write_str("null") };
         let shape = match std::str::from_utf8(value) {
@@ -78,14 +78,14 @@ mod tests {
                 "<58 bytes, {ip: string of 6 bytes, <other>: 3 bytes of array or object, locale: null, timestamp: number}>",
             ),
         ] {
-            assert_eq!(MaskedValue(value).to_string(), shown);
+            assert_eq!(RedactedValue(value).to_string(), shown);
         }
     }
 
     #[test]
     fn an_object_of_many_members_is_told_in_short() {
         let members: Vec<_> = (0..1_000).map(|n| format!("\"CANARY{n}\":{n}")).collect();
-        let shown = MaskedValue(Some(format!("{{{}}}", members.join(",")).as_bytes())).to_string();
+        let shown = RedactedValue(Some(format!("{{{}}}", members.join(",")).as_bytes())).to_string();
         assert!(shown.ends_with("968 more}>") && !shown.contains("CANARY"), "{shown}");
     }
 }
