@@ -15,7 +15,7 @@ use crate::geoip::{Countries, CountryFile};
 use crate::kafka::{self, Admin, options};
 use crate::observe::{AdminServer, BindError, GeoIpMetrics, Members, Observe, Snapshot, stats};
 use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
-use crate::output::Writer;
+use crate::output::OutputTopics;
 use crate::retry::Retries;
 use crate::source::{LogEnds, Reserve, RskafkaClients};
 use crate::stages::{Login, MakeStages, Processor, Routes, configured, edits, possible};
@@ -176,8 +176,8 @@ impl App {
         let ends = LogEnds::new(Arc::clone(&cluster), observe.partitions.clone(), config.source.lag_interval);
         let asking = tokio::spawn(ends.ask(watched_until.clone()).boxed());
         let retries = Retries::new(observe.clone(), &config);
-        let writer = Writer::new(&config, routes.topics(), Arc::clone(&cluster), retries.clone(), &observe);
-        let writer = Arc::new(writer);
+        let outputs = OutputTopics::new(&config, routes.topics(), Arc::clone(&cluster), retries.clone(), &observe);
+        let outputs = Arc::new(outputs);
         let max_in_flight_bytes = config.pipeline.max_in_flight_bytes.as_usize();
         let budget = Budget::new(max_in_flight_bytes, config.source.max_fetch_bytes.as_usize());
         let reserve = Reserve::new(max_in_flight_bytes);
@@ -213,7 +213,7 @@ impl App {
                 group: Arc::clone(&group),
                 committer,
                 refresh_interval: store.refresh_interval(),
-                writer: Arc::clone(&writer),
+                outputs: Arc::clone(&outputs),
                 retries: retries.clone(),
                 told: Default::default(),
             })
@@ -228,7 +228,7 @@ impl App {
             retries,
             clients,
             cluster,
-            writer,
+            outputs,
             store: Arc::clone(&store),
             transactions,
             routes,

@@ -2,7 +2,8 @@
 //! acknowledged by all in-sync replicas, or refused for good.
 //!
 //! ```text
-//! OutputBatch ──► write ── a partition each, side by side ──► PartitionWriter ── attempts, in order ──► topics ──► brokers
+//! OutputBatch ──► write ──► PartitionWriter, one a partition ──► OutputTopics ──► Cluster ──► brokers
+//!               side by side   batches in order, retried        one attempt
 //! ```
 
 mod partition_writer;
@@ -13,5 +14,5 @@ mod write;
 
 pub use kafka_client::producer::Producer;
 pub use kafka_records::output::{Destination, Expected, OutputBatch, Part};
-pub use topics::{DEAD_LETTER, OUTPUT, Writer};
-pub use write::{Refused, Written};
+pub use topics::{DEAD_LETTER, OUTPUT, OutputTopics};
+pub use write::{Refused, Written, write};

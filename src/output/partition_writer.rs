@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use kafka_client::concurrent_transactions::Ending;
 use kafka_client::producer::{Producer, Verdict, sequence_after};
 use kafka_protocol::ResponseError;
@@ -11,17 +10,16 @@ use kafka_records::output::Destination;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::topics::Writer;
+use super::topics::OutputTopics;
 use crate::kafka::{Cause, Error};
 use crate::observe::count;
 use crate::retry::Operation;
 use crate::tenure::Tenure;
 
-/// So often must a broker find the same bytes damaged before that is its judgement of the records, and no
-/// accident of their way there.
+/// Attempts after which CORRUPT_MESSAGE is the broker's judgement of the records, and no accident of their way there.
 const DAMAGED: u32 = 5;
 
-/// Why a batch is not written, for good.
+/// Why a batch will never be written.
 #[derive(Debug)]
 pub(super) enum Unwritten {
     /// The broker will never take it, or its partition is no longer there.
@@ -30,17 +28,18 @@ pub(super) enum Unwritten {
     Aborted(Error),
 }
 
-/// What became of a batch that is refused for what it is.
+/// The fate of a batch that is refused for what it is.
 enum Poison {
     Refused(Unwritten),
+    /// An earlier attempt has written it.
     Written,
-    /// It can't be told yet.
+    /// No broker tells yet.
     Unknown,
 }
 
 /// Writes to one partition for one worker.
 pub(super) struct PartitionWriter<'w> {
-    writer: &'w Writer,
+    topics: &'w OutputTopics,
     producer: &'w Producer,
     tenure: &'w Tenure,
     to: Destination,
@@ -48,30 +47,31 @@ pub(super) struct PartitionWriter<'w> {
 }
 
 impl<'w> PartitionWriter<'w> {
-    pub fn new(writer: &'w Writer, producer: &'w Producer, tenure: &'w Tenure, to: Destination) -> Self {
-        Self { writer, producer, tenure, to, operation: None }
+    pub fn new(topics: &'w OutputTopics, producer: &'w Producer, tenure: &'w Tenure, to: Destination) -> Self {
+        Self { topics, producer, tenure, to, operation: None }
     }
 
-    /// Writes one batch, however often it takes, and returns the buffer that it was in.
+    /// Writes one batch, retried until it is acknowledged, and returns the buffer that it was in.
     ///
     /// # Errors
-    /// Where it never will be written. Anything else is tried again.
+    /// [`Unwritten`] where it never will be written.
     pub async fn write(&mut self, batch: BatchBuilder) -> Result<Vec<u8>, Unwritten> {
         let records = batch.count();
         let mut stamp = self.stamp().await;
-        let Finished { batch: mut encoded, failed } = batch.finish_as(self.writer.compression(), stamp);
+        let Finished { batch: mut encoded, failed } = batch.finish_as(self.topics.compression(), stamp);
         if let Some(error) = failed {
             warn!(%error, "a batch can't be compressed: it goes out as it is");
         }
         let mut ending = Ending::default();
         let mut damaged = 0;
-        // Whether an earlier attempt may have written it, of which nobody has heard.
+        // Set once an attempt that was never answered may have written it.
         let mut in_doubt = false;
         loop {
             self.tenure.held().await;
             let begun = Instant::now();
-            let error = match self.send(encoded.clone()).await {
-                Ok(()) => {
+            let attempt = self.topics.produce(self.to, encoded.clone(), self.producer, self.tenure);
+            let error = match attempt.await {
+                Ok(_) => {
                     self.note_written(&stamp, records, encoded.len(), begun.elapsed());
                     // An attempt that was given up may still hold the bytes: then there is no buffer.
                     return Ok(encoded.try_into_mut().map(Vec::from).unwrap_or_default());
@@ -91,7 +91,7 @@ impl<'w> PartitionWriter<'w> {
                     Poison::Unknown => continue,
                 }
             }
-            if error.is(ResponseError::UnknownTopicOrPartition) && self.writer.has_gone(self.to).await {
+            if error.is(ResponseError::UnknownTopicOrPartition) && self.topics.has_gone(self.to).await {
                 return Err(Unwritten::Refused(error));
             }
             in_doubt |= error.leaves_doubt();
@@ -115,7 +115,7 @@ impl<'w> PartitionWriter<'w> {
         }
     }
 
-    /// What to make of a batch that its topic refuses for what it is. A broker looks at that before it looks
+    /// Judges a batch that its topic refuses for what it is. A broker looks at that before it looks
     /// whether it has the batch already: after an attempt without answer it may have been written, under
     /// settings or at a time when it was not refused.
     async fn judge_poison(&mut self, error: Error, in_doubt: bool, stamp: &Stamp, records: i32) -> Poison {
@@ -125,7 +125,7 @@ impl<'w> PartitionWriter<'w> {
         if stamp.transactional {
             return Poison::Refused(Unwritten::Aborted(error));
         }
-        match self.writer.last_sequence(self.to, stamp.producer).await {
+        match self.topics.last_sequence(self.to, stamp.producer).await {
             Ok(last) if last == Some(sequence_after(stamp.sequence, records - 1)) => Poison::Written,
             Ok(_) => Poison::Refused(Unwritten::Refused(error)),
             Err(unknown) => {
@@ -135,19 +135,14 @@ impl<'w> PartitionWriter<'w> {
         }
     }
 
-    async fn send(&self, batch: Bytes) -> Result<(), Error> {
-        self.writer.send(self.to, batch, self.producer, self.tenure).await.map(drop)
-    }
-
     fn note_written(&mut self, stamp: &Stamp, records: i32, bytes: usize, took: Duration) {
         self.producer.written(self.to, stamp, records);
         let sum = (usize::try_from(records).map_or(0, count), count(bytes));
-        self.writer.note_written(self.to, sum, took, self.producer);
+        self.topics.count_written(self.to, sum, took, self.producer);
         self.operation.iter_mut().for_each(Operation::succeeded);
     }
 
-    /// The stamp of the next batch. Where the producer has no id yet, it gets one, however long that
-    /// takes.
+    /// The stamp of the next batch. A producer without an id gets one first, retried until it has.
     async fn stamp(&mut self) -> Stamp {
         loop {
             if let Some(stamp) = self.producer.stamp(self.to) {
@@ -157,7 +152,7 @@ impl<'w> PartitionWriter<'w> {
             if self.producer.stamp(self.to).is_some() {
                 continue;
             }
-            match self.writer.cluster().init_producer_id().await {
+            match self.topics.init_producer_id().await {
                 Ok(id) => self.producer.identified(id),
                 Err(error) if are_no_ids_given(&error) => {
                     let error = Error::from(error);
@@ -170,12 +165,12 @@ impl<'w> PartitionWriter<'w> {
     }
 
     async fn pause(&mut self, error: &Error) {
-        let operation = self.operation.get_or_insert_with(|| self.writer.operation(self.to));
+        let operation = self.operation.get_or_insert_with(|| self.topics.operation(self.to));
         sleep(operation.failed(error)).await;
     }
 }
 
-/// Whether brokers are too old for idempotence, or don't let this client have it.
+/// Tells whether brokers are too old for idempotence, or don't let this client have it.
 fn are_no_ids_given(error: &kafka_client::Error) -> bool {
     error.is(ResponseError::ClusterAuthorizationFailed) || matches!(error.cause, Cause::Unsupported(_))
 }

@@ -13,7 +13,7 @@ use kafka_protocol::messages::describe_producers_response::{PartitionResponse, P
 use kafka_protocol::messages::{DescribeProducersResponse, ProducerId};
 use kafka_records::batch::Outgoing;
 
-use super::{Destination, Expected, OutputBatch, Producer, Writer, Written};
+use super::{Destination, Expected, OutputBatch, OutputTopics, Producer, Written, write};
 use crate::config::Config;
 use crate::observe::Observe;
 use crate::record::Headers;
@@ -29,14 +29,14 @@ async fn written(broker: ScriptedBroker) -> Written {
     let observe = Observe::new("1.2.3", &[], Duration::ZERO, serde_json::json!({}));
     let retries = Retries::new(observe.clone(), &config);
     let cluster = Arc::new(Cluster::new(options));
-    let writer = Writer::new(&config, &["t".to_owned()], cluster, retries, &observe);
+    let topics = OutputTopics::new(&config, &["t".to_owned()], cluster, retries, &observe);
     let mut out = OutputBatch::new(1 << 20, Expected::default());
     for source in 0..3 {
         let record = Outgoing { key: None, value: Some(b"v"), timestamp_ms: 1 };
         out.append(DESTINATION, source, &record, Headers::NONE);
     }
     let (producer, tenure) = (Producer::default(), Tenure::unlimited());
-    let writing = writer.write(out, &producer, &tenure);
+    let writing = write(&topics, out, &producer, &tenure);
     tokio::time::timeout(Duration::from_secs(30), writing).await.unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! The topics that are written to, and what all writes to them share.
+//! The topics that are written to: their partitions, their metrics, and one attempt at writing to one of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,17 +20,17 @@ use crate::retry::{Operation, Retries};
 use crate::tenure::Tenure;
 use crate::topic::TopicPartition;
 
-/// The output topic's place among the writer's topics.
+/// The output topic's place among the [`OutputTopics`].
 pub const OUTPUT: usize = 0;
-/// The dead-letter topic's place among the writer's topics.
+/// The dead-letter topic's place among the [`OutputTopics`].
 pub const DEAD_LETTER: usize = 1;
 
-/// How long the number of a topic's partitions is taken for granted.
+/// The age up to which a topic's number of partitions is not asked for again.
 const METADATA_MAX_AGE: Duration = Duration::from_secs(60);
 
-/// Writes to the output topics of this process; shared by all workers.
+/// The output topics of this process; shared by all workers.
 #[derive(Debug)]
-pub struct Writer {
+pub struct OutputTopics {
     cluster: Arc<Cluster>,
     topics: Vec<Topic>,
     compression: Compression,
@@ -46,8 +46,8 @@ struct Topic {
     latency: DurationHistogram,
 }
 
-impl Writer {
-    /// Writes to `topics`, whose places are what [`Destination::topic`] means.
+impl OutputTopics {
+    /// Knows `topics`, whose places are what [`Destination::topic`] means.
     pub fn new(config: &Config, topics: &[String], cluster: Arc<Cluster>, retries: Retries, observe: &Observe) -> Self {
         let topic = |(place, name): (usize, &String)| Topic {
             name: name.as_str().into(),
@@ -88,12 +88,12 @@ impl Writer {
         }
     }
 
-    /// The topic that a destination is in.
-    pub fn topic(&self, to: Destination) -> &str {
+    /// The name of the topic that a destination is in.
+    pub fn name(&self, to: Destination) -> &str {
         &self.topics[to.topic].name
     }
 
-    /// Whether a topic has fewer partitions now than this one needs.
+    /// Asks whether a topic has fewer partitions now than this one needs.
     pub async fn has_gone(&self, to: Destination) -> bool {
         let Ok(counts) = self.ask_partition_counts().await else { return false };
         let gone = counts.get(to.topic).is_some_and(|count| to.partition >= *count);
@@ -108,30 +108,31 @@ impl Writer {
         names.iter().map(|name| Ok(found.remove(*name).ok_or_else(|| unknown(name))??.partition_count())).collect()
     }
 
-    pub(super) fn cluster(&self) -> &Cluster {
-        &self.cluster
-    }
-
+    /// The codec of batches.
     pub(super) fn compression(&self) -> Compression {
         self.compression
     }
 
-    /// One attempt.
-    pub(super) async fn send(
+    /// Sends a batch, once. Nothing is sent without a permit of the `tenure`.
+    pub(super) async fn produce(
         &self,
         to: Destination,
         batch: Bytes,
         producer: &Producer,
         tenure: &Tenure,
     ) -> Result<Produced, Error> {
-        let name = &self.topics[to.topic].name;
         let permit = tenure.permit();
-        let within = producer.within();
+        let (name, within) = (&self.topics[to.topic].name, producer.within());
         Ok(self.cluster.produce_under(&permit, within, name, to.partition, batch, self.request_timeout).await?)
     }
 
+    /// Asks for the id of an idempotent producer, once.
+    pub(super) async fn init_producer_id(&self) -> Result<ProducerId, kafka_client::Error> {
+        self.cluster.init_producer_id().await
+    }
+
     /// Counts what is written, at once or, within a transaction, when that is committed.
-    pub(super) fn note_written(
+    pub(super) fn count_written(
         &self,
         to: Destination,
         (records, bytes): (u64, u64),
@@ -153,18 +154,18 @@ impl Writer {
         }
     }
 
-    /// The number of the last record that a producer is known to have written there.
+    /// Asks for the sequence number of the last record that a producer is known to have written there.
     pub(super) async fn last_sequence(&self, to: Destination, of: ProducerId) -> Result<Option<i32>, Error> {
-        Ok(self.cluster.last_sequence(&self.topics[to.topic].name, to.partition, of).await?)
+        Ok(self.cluster.last_sequence(self.name(to), to.partition, of).await?)
     }
 
+    /// The operation of writing to a partition, for its first failure.
     pub(super) fn operation(&self, to: Destination) -> Operation {
-        let name = &self.topics[to.topic].name;
-        self.retries.operation_of("produce", "write to", TopicPartition::new(name, to.partition))
+        self.retries.operation_of("produce", "write to", TopicPartition::new(self.name(to), to.partition))
     }
 }
 
-/// How metrics name a destination: by its role where it has one.
+/// The name that metrics have for a topic: its role where it has one.
 fn route_label(place: usize, topic: &str) -> &str {
     match place {
         OUTPUT => "output",

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use kafka_client::Cluster;
 
+use super::PartitionWorker;
+use super::budget::Budget;
+use super::dead_letter_gate::{DeadLetterGate, DeadLetterGateConfig, ShutdownHandle};
 use super::delivery::{AtLeastOnce, AtLeastOnceConfig, Delivery, ExactlyOnce, ExactlyOnceConfig, Transactions};
-use super::{
-    Budget, DeadLetterGate, DeadLetterGateConfig, PartitionWorker, ShutdownHandle, Sink, SinkConfig, Source,
-    SourceConfig, Telemetry,
-};
+use super::sink::{Sink, SinkConfig};
+use super::source::{Source, SourceConfig};
+use super::telemetry::Telemetry;
 use crate::config::{Config, StartAt};
 use crate::dead_letter::Envelope;
 use crate::observe::{Dimensions, Observe};
 use crate::offsets::OffsetStore;
-use crate::output::Writer;
+use crate::output::OutputTopics;
 use crate::retry::Retries;
 use crate::source::{PartitionReader, ReaderConfig, Reserve, RskafkaClients};
 use crate::stages::{MakeStages, Routes, Stages};
@@ -33,7 +35,7 @@ pub struct WorkerFactory {
     /// The brokers.
     pub cluster: Arc<Cluster>,
     /// The topics that are written to.
-    pub writer: Arc<Writer>,
+    pub outputs: Arc<OutputTopics>,
     /// Where checkpoints are kept.
     pub store: Arc<dyn OffsetStore>,
     /// Set where delivery is exactly once.
@@ -54,7 +56,7 @@ impl WorkerFactory {
     /// Makes the worker of a partition, which is this instance's for a `tenure`; one that `is_new`, since it came into
     /// being while this instance ran, is read from its first record on.
     pub fn make(&self, partition: i32, tenure: Tenure, topic_id: Option<TopicId>, is_new: bool) -> PartitionWorker {
-        let Self { config, observe, retries, clients, cluster, writer, store, routes, budget, reserve, .. } = self;
+        let Self { config, observe, retries, clients, cluster, outputs, store, routes, budget, reserve, .. } = self;
         let topic = &config.source.topic;
         let metrics = Arc::new(observe.metrics.partition(topic, partition));
         let status = Arc::new(observe.partitions.partition(topic, partition));
@@ -93,23 +95,20 @@ impl WorkerFactory {
         };
         let gate = DeadLetterGate::new(&config.dead_letter.limits, gate);
         let stages = self.stages(partition);
-        let delivery = self.delivery(partition, &tenure, stages.dimensions());
+        let (tally, rules) = (observe.tallies.register(), routes.names());
+        let telemetry = Arc::new(Telemetry::new(observe.clone(), metrics, Arc::clone(&status), tally, rules));
+        let delivery = self.delivery(&of, &tenure, stages.dimensions(), &telemetry);
         let sink = Sink::new(SinkConfig {
             of,
             stages,
-            writer: Arc::clone(writer),
+            outputs: Arc::clone(outputs),
             delivery,
+            tenure: tenure.clone(),
             max_batch_bytes: config.output.max_batch_bytes.as_usize(),
             oversize: config.dead_letter.oversize,
             gate,
             retries: retries.clone(),
-            telemetry: Arc::new(Telemetry::new(
-                observe.clone(),
-                metrics,
-                Arc::clone(&status),
-                observe.tallies.register(),
-                routes.names(),
-            )),
+            telemetry,
         });
         PartitionWorker { tenure, source, sink, status }
     }
@@ -122,21 +121,27 @@ impl WorkerFactory {
     }
 
     /// The guarantee that is configured, for one partition.
-    fn delivery(&self, partition: i32, tenure: &Tenure, dimensions: Dimensions) -> Delivery {
-        let (topic, tenure) = (self.config.source.topic.clone(), tenure.clone());
+    fn delivery(
+        &self,
+        of: &TopicPartition,
+        tenure: &Tenure,
+        dimensions: Dimensions,
+        telemetry: &Arc<Telemetry>,
+    ) -> Delivery {
+        let (of, tenure, telemetry) = (of.clone(), tenure.clone(), Arc::clone(telemetry));
         match &self.transactions {
             Some(transactions) => {
                 let transactions = Arc::clone(transactions);
-                let parts = ExactlyOnceConfig { transactions, topic, partition, tenure, dimensions };
-                Delivery::ExactlyOnce(Box::new(ExactlyOnce::new(parts)))
+                let config = ExactlyOnceConfig { of, transactions, tenure, dimensions, telemetry };
+                Delivery::ExactlyOnce(Box::new(ExactlyOnce::new(config)))
             }
             None => Delivery::AtLeastOnce(Box::new(AtLeastOnce::new(AtLeastOnceConfig {
-                of: TopicPartition::new(&topic, partition),
-                writer: Arc::clone(&self.writer),
+                of,
                 store: Arc::clone(&self.store),
                 checkpoint_interval: self.config.offsets.checkpoint_interval,
                 tenure,
                 retries: self.retries.clone(),
+                telemetry,
             }))),
         }
     }

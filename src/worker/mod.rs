@@ -3,8 +3,9 @@
 //! ```text
 //!            ┌──────────── while this batch is written ────────────┐
 //! Source ──► │ the next one is fetched                             │
-//!   ▲        └──────────────────────────────► Sink ── stages ── Delivery ── writer, offsets
-//!   └───────────────── aborted: from the offset that is stored ─────┘
+//!   ▲        └──────────────────────────────► Sink ──► stages ──► output::write ──► brokers
+//!   │                                           └─ Delivery: transactions, or offsets in a store
+//!   └── aborted: from the offset that is stored ──────┘
 //! ```
 //!
 //! Batches are worked on one after another, which keeps the order of the partition; at most two
@@ -34,23 +35,22 @@ use crate::source::SourceBatch;
 use crate::tenure::Tenure;
 
 pub use budget::Budget;
-pub use dead_letter_gate::{DeadLetterGate, DeadLetterGateConfig, ShutdownHandle};
-pub use delivery::{Aborted, AtLeastOnce, AtLeastOnceConfig, Delivery, ExactlyOnce, ExactlyOnceConfig, Transactions};
+pub use dead_letter_gate::ShutdownHandle;
+pub use delivery::Transactions;
 pub use factory::WorkerFactory;
-pub use sink::{Sink, SinkConfig};
-pub use source::{Source, SourceConfig, Start};
-pub use telemetry::{Telemetry, unix_ms};
+pub use telemetry::unix_ms;
+
+use delivery::Aborted;
+use sink::Sink;
+use source::Source;
 
 /// The worker of one partition.
 pub struct PartitionWorker {
     /// For how long the partition is this instance's.
-    pub tenure: Tenure,
-    /// Where records come from.
-    pub source: Source,
-    /// Where they go.
-    pub sink: Sink,
-    /// What people see.
-    pub status: Arc<PartitionStatus>,
+    tenure: Tenure,
+    source: Source,
+    sink: Sink,
+    status: Arc<PartitionStatus>,
 }
 
 impl PartitionWorker {

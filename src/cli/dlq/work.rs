@@ -25,7 +25,7 @@ use super::targets::{Targets, target_partition};
 use super::{Context, Failure};
 use crate::dead_letter::{ErrorHeaders, Replayed};
 use crate::observe::Observe;
-use crate::output::{Destination, Expected, OutputBatch, Producer, Writer};
+use crate::output::{self, Destination, Expected, OutputBatch, OutputTopics, Producer};
 use crate::record::{Headers, Offset, RecordView, trace_id};
 use crate::retry::Retries;
 use crate::stages::Routes;
@@ -112,7 +112,7 @@ pub struct Work<'c> {
     routes: Arc<Routes>,
     /// What a retry goes by.
     judge: Option<Judge<'c>>,
-    writer: Writer,
+    topics: OutputTopics,
     producer: Producer,
     observe: Observe,
     begun: Instant,
@@ -130,7 +130,8 @@ impl<'c> Work<'c> {
         let observe = Observe::new(env!("CARGO_PKG_VERSION"), &[], context.patience, serde_json::Value::Null);
         observe.health.started();
         let retries = Retries::new(observe.clone(), &context.config);
-        let writer = Writer::new(&context.config, &targets.names, Arc::clone(&context.cluster), retries, &observe);
+        let topics =
+            OutputTopics::new(&context.config, &targets.names, Arc::clone(&context.cluster), retries, &observe);
         let (producer, done, begun) = (Producer::default(), Plan::default(), Instant::now());
         Self {
             done,
@@ -140,7 +141,7 @@ impl<'c> Work<'c> {
             progress,
             routes,
             judge,
-            writer,
+            topics,
             producer,
             observe,
             begun,
@@ -262,7 +263,7 @@ impl<'c> Work<'c> {
         standing: &mut Standing,
         stop: &CancellationToken,
     ) -> Result<Stretch, Failure> {
-        let counts = self.context.patiently(|| self.writer.partition_counts()).await?;
+        let counts = self.context.patiently(|| self.topics.partition_counts()).await?;
         self.judge.iter_mut().for_each(Judge::tick);
         let rules = Arc::clone(&self.rules);
         let mut planned = Plan::default();
@@ -333,7 +334,7 @@ impl<'c> Work<'c> {
             }
         }
         let tenure = Tenure::unlimited();
-        let writing = self.writer.write(output, &self.producer, &tenure);
+        let writing = output::write(&self.topics, output, &self.producer, &tenure);
         let written = tokio::select! {
             written = writing => written,
             why = self.hopeless() => return Err(why.into()),

@@ -1,4 +1,4 @@
-//! What is acknowledged counts at once; the offset follows, at most once an interval.
+//! At least once: what is acknowledged counts at once; the offset follows, at most once an interval.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tracing::error;
 use super::Aborted;
 use crate::kafka::Error;
 use crate::offsets::{Checkpoint, Checkpointer, OffsetStore, Standing, StoreError};
-use crate::output::{OutputBatch, Producer, Writer, Written};
+use crate::output::Producer;
 use crate::record::{Offset, Position};
 use crate::retry::{ErrorClass, Operation, Retries};
 use crate::source::SourceBatch;
@@ -23,27 +23,27 @@ use crate::worker::telemetry::{CompletedBatch, Telemetry};
 /// Delivers at least once.
 pub struct AtLeastOnce {
     config: AtLeastOnceConfig,
-    /// As whom batches are written.
+    /// The idempotent producer that batches are written by.
     producer: Producer,
     progress: Option<Progress>,
-    /// In trouble while the store turns out to have another offset than it told.
-    overtaken: Operation,
+    /// Failing while the store turns out to have another offset than it told.
+    confirmation: Operation,
 }
 
-/// What it is made of.
+/// What [`AtLeastOnce`] is made of.
 pub struct AtLeastOnceConfig {
     /// The source's partition.
     pub of: TopicPartition,
-    /// Who writes.
-    pub writer: Arc<Writer>,
     /// Where checkpoints go.
     pub store: Arc<dyn OffsetStore>,
-    /// How often at most.
+    /// The time between two checkpoints, at least.
     pub checkpoint_interval: Duration,
-    /// For how long the partition is this instance's: nothing is written after.
+    /// For how long the partition is this instance's: no checkpoint is stored after.
     pub tenure: Tenure,
-    /// Who is told of failures.
+    /// How failing operations are retried.
     pub retries: Retries,
+    /// Who is told of everything else.
+    pub telemetry: Arc<Telemetry>,
 }
 
 #[derive(Debug)]
@@ -53,17 +53,17 @@ struct Progress {
 }
 
 impl AtLeastOnce {
-    /// Knows nothing of where its partition begins yet.
+    /// A guarantee that does not know where its partition begins yet.
     pub fn new(config: AtLeastOnceConfig) -> Self {
-        let overtaken = config.retries.operation_of("checkpoint", "confirm the offset of", config.of.clone());
-        Self { config, producer: Producer::default(), progress: None, overtaken }
+        let confirmation = config.retries.operation_of("checkpoint", "confirm the offset of", config.of.clone());
+        Self { config, producer: Producer::default(), progress: None, confirmation }
     }
 
     /// Begins where the source begins; stores that first, however long it takes.
     ///
     /// # Errors
     /// [`Aborted`] where the store turns out to have another offset than it told.
-    pub async fn begin_at(&mut self, start: Start, telemetry: &Arc<Telemetry>) -> Result<(), Aborted> {
+    pub async fn begin_at(&mut self, start: Start) -> Result<(), Aborted> {
         let mut operation =
             self.config.retries.operation_of("checkpoint", "store the offset of", self.config.of.clone());
         let loaded = start.stored.filter(|_| start.is_stored);
@@ -71,9 +71,9 @@ impl AtLeastOnce {
             self.store_first(&start, &mut operation).await?;
         }
         let start = start.checkpoint;
-        telemetry.begin_at(start.next_offset);
+        self.config.telemetry.begin_at(start.next_offset);
         let tracker = Tracker::starting_at(start.next_offset);
-        let telemetry = Arc::clone(telemetry);
+        let telemetry = Arc::clone(&self.config.telemetry);
         let report = move |outcome: Result<&Checkpoint, &StoreError>, took| match outcome {
             Ok(checkpoint) => {
                 operation.succeeded();
@@ -96,7 +96,7 @@ impl AtLeastOnce {
             tenure.held().await; // a lease that ran out may be renewed
             let Err(error) = store.store_over(&start.checkpoint, &before, tenure).await else {
                 operation.succeeded();
-                self.overtaken.succeeded();
+                self.confirmation.succeeded();
                 return Ok(());
             };
             if let Some(overtaken) = error.overtaken() {
@@ -112,10 +112,10 @@ impl AtLeastOnce {
     /// The place where this began is not where the store is: nothing more is written from there.
     fn begin_anew(&mut self, overtaken: &Error) -> Aborted {
         self.progress = None;
-        Aborted { pause: self.overtaken.failed_as(ErrorClass::Transient, overtaken) }
+        Aborted { pause: self.confirmation.failed_as(ErrorClass::Transient, overtaken) }
     }
 
-    /// Whether the place where this began is what the store has, as far as is known.
+    /// Checks that the place where this began is what the store has, as far as is known.
     ///
     /// # Errors
     /// [`Aborted`] where it is not.
@@ -123,7 +123,7 @@ impl AtLeastOnce {
         match self.progress.as_ref().map(|progress| progress.checkpointer.standing()) {
             Some(Standing::Overtaken(error)) => Err(self.begin_anew(&error)),
             Some(Standing::Confirmed) => {
-                self.overtaken.succeeded();
+                self.confirmation.succeeded();
                 Ok(())
             }
             Some(Standing::Unconfirmed) | None => Ok(()),
@@ -135,13 +135,13 @@ impl AtLeastOnce {
         let Some(Progress { checkpointer, .. }) = &self.progress else { return std::future::pending().await };
         checkpointer.decided().await;
         // Said once: after that, only being overtaken is news.
-        if matches!(checkpointer.standing(), Standing::Confirmed) && !self.overtaken.is_failing() {
+        if matches!(checkpointer.standing(), Standing::Confirmed) && !self.confirmation.is_failing() {
             checkpointer.overtaken().await;
         }
     }
 
-    /// Work on a batch begins.
-    pub fn begin(&mut self, batch: &SourceBatch, telemetry: &Telemetry) {
+    /// Notes that a batch is about to be written.
+    pub fn begin(&mut self, batch: &SourceBatch) {
         let Some(Progress { tracker, checkpointer }) = &mut self.progress else { return };
         if batch.range.start != tracker.next() {
             // The source went on elsewhere; nothing is in flight, so that nothing is passed over
@@ -153,35 +153,31 @@ impl AtLeastOnce {
         if let Err(error) = tracker.begin(batch.range.clone()) {
             self.say_mistake(&batch.range, &error);
         }
-        telemetry.in_flight(batch.bytes());
+        self.config.telemetry.in_flight(batch.bytes());
     }
 
-    /// Writes a batch.
-    ///
-    /// # Errors
-    /// [`Aborted`] where the store turns out to have another offset than it told: what is not written by then
-    /// is not to be.
-    pub async fn write(&mut self, out: OutputBatch) -> Result<Written, Aborted> {
-        self.confirm()?;
-        let AtLeastOnceConfig { writer, tenure, .. } = &self.config;
-        let overtaken = async {
-            match &self.progress {
-                Some(progress) => progress.checkpointer.overtaken().await,
-                None => std::future::pending().await,
-            }
-        };
-        let error = tokio::select! {
-            biased;
-            written = writer.write(out, &self.producer, tenure) => return Ok(written),
-            error = overtaken => error,
-        };
+    /// The producer that batches are written by.
+    pub fn producer(&self) -> &Producer {
+        &self.producer
+    }
+
+    /// Returns once the store turns out to have another offset than it told: what is not written by then is not to be.
+    pub async fn overtaken(&self) -> Error {
+        match &self.progress {
+            Some(progress) => progress.checkpointer.overtaken().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Notes that a write was called off.
+    pub fn abort(&mut self, error: &Error) -> Aborted {
         // Of what was on its way nobody knows the number.
         self.producer = Producer::default();
-        Err(self.begin_anew(&error))
+        self.begin_anew(error)
     }
 
-    /// All of a batch is written.
-    pub fn complete(&mut self, completed: &CompletedBatch, telemetry: &Telemetry) {
+    /// Notes that all of a batch is written.
+    pub fn complete(&mut self, completed: &CompletedBatch) {
         let Some(Progress { tracker, checkpointer }) = &mut self.progress else { return };
         match tracker.acknowledge(completed.range.clone()) {
             Ok(()) => {
@@ -192,8 +188,8 @@ impl AtLeastOnce {
             }
             Err(error) => self.say_mistake(&completed.range, &error),
         }
-        telemetry.in_flight(0);
-        telemetry.note(completed);
+        self.config.telemetry.in_flight(0);
+        self.config.telemetry.note(completed);
     }
 
     fn say_mistake(&self, range: &Range<Offset>, error: &TrackError) {

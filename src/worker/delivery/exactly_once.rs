@@ -1,4 +1,4 @@
-//! Outputs, dead letters and the source's offset in one transaction: all of it counts, or none.
+//! Exactly once: outputs, dead letters and the source's offset in one transaction: all of it counts, or none.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ use crate::config;
 use crate::kafka::{Cause, Error};
 use crate::observe::{Dimensions, Tally};
 use crate::offsets::{Checkpoint, Committer, StoreError, group_offset};
-use crate::output::{Destination, OutputBatch, Producer, Writer, Written};
+use crate::output::{Destination, OutputBatch, OutputTopics, Producer};
 use crate::record::{Offset, Position};
 use crate::retry::{ErrorClass, Operation, Retries};
 use crate::source::SourceBatch;
@@ -30,7 +30,7 @@ use kafka_client::transaction::{Failure, Request, Transaction, is_fenced};
 
 /// What the transactions of all partitions share.
 pub struct Transactions {
-    /// As configured.
+    /// `delivery.*`
     pub settings: config::Delivery,
     /// Begins each transactional id.
     pub id_prefix: String,
@@ -42,16 +42,16 @@ pub struct Transactions {
     pub committer: Committer,
     /// How often an offset must be committed again though nothing has changed.
     pub refresh_interval: Option<Duration>,
-    /// Who writes.
-    pub writer: Arc<Writer>,
-    /// Who is told of failures.
+    /// The topics that are written to.
+    pub outputs: Arc<OutputTopics>,
+    /// How failing operations are retried.
     pub retries: Retries,
-    /// The version of transactions that was last told of.
+    /// The version of transactions that the log was last told of.
     pub told: Mutex<Option<TransactionVersion>>,
 }
 
 impl Transactions {
-    /// Says which version is spoken: once, as long as it stays that.
+    /// Logs which version is spoken: once, as long as it stays that.
     fn tell(&self, version: TransactionVersion) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if *told != Some(version) {
@@ -78,9 +78,9 @@ pub struct ExactlyOnce {
     /// Requests for an id whose answers were lost: each may yet arrive, and fence what came after it.
     unanswered: Unanswered,
     open: Open,
-    /// In trouble while a request is refused.
+    /// Failing while a request is refused.
     operation: Operation,
-    /// In trouble since what was written last was aborted, until something is committed.
+    /// Failing since what was written last was aborted, until something is committed.
     progress: Operation,
 }
 
@@ -114,18 +114,18 @@ impl Unanswered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Loaded(Option<Offset>);
 
-/// What it is made of.
+/// What [`ExactlyOnce`] is made of.
 pub struct ExactlyOnceConfig {
+    /// The source's partition.
+    pub of: TopicPartition,
     /// What the partitions share.
     pub transactions: Arc<Transactions>,
-    /// The source topic.
-    pub topic: String,
-    /// The source partition.
-    pub partition: i32,
     /// For how long it is this instance's: nothing is written after.
     pub tenure: Tenure,
     /// What is counted by value.
     pub dimensions: Dimensions,
+    /// Who is told of what counts.
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// What does not count before the next commit.
@@ -153,13 +153,12 @@ impl Open {
 }
 
 impl ExactlyOnce {
-    /// Asks nobody yet.
+    /// A guarantee that has asked nobody yet.
     pub fn new(config: ExactlyOnceConfig) -> Self {
-        let ExactlyOnceConfig { transactions, topic, partition, dimensions, .. } = &config;
-        let id: Arc<str> = format!("{}-{topic}-{partition}", transactions.id_prefix).into();
-        let of = TopicPartition::new(topic, *partition);
+        let ExactlyOnceConfig { of, transactions, dimensions, .. } = &config;
+        let id: Arc<str> = format!("{}-{}-{}", transactions.id_prefix, of.topic, of.partition).into();
         let operation = transactions.retries.operation_of("transaction", "transactions of", of.clone());
-        let progress = transactions.retries.operation_of("transaction", "commits of", of);
+        let progress = transactions.retries.operation_of("transaction", "commits of", of.clone());
         Self {
             coordinator: Coordinator::of_transactions(Arc::clone(&transactions.cluster), &id),
             id,
@@ -188,16 +187,16 @@ impl ExactlyOnce {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn begin_at(&mut self, start: Start, telemetry: &Telemetry) -> Result<(), Aborted> {
+    pub async fn begin_at(&mut self, start: Start) -> Result<(), Aborted> {
         let next = start.checkpoint.position();
         self.committed = Some((start.checkpoint, Instant::now()));
         self.unconfirmed = Some(Loaded(start.stored));
         self.keeper = self.config.transactions.group.current().await;
-        telemetry.in_flight(0);
-        telemetry.begin_at(next.offset);
+        self.config.telemetry.in_flight(0);
+        self.config.telemetry.begin_at(next.offset);
         if !start.is_stored {
             self.open.next = Some(next);
-            self.commit(telemetry).await?;
+            self.commit().await?;
         } else if self.progress.is_failing() {
             // Though there may be no more to read: a commit shows that this works again.
             (self.open.next, self.open.since) = (Some(next), Some(Instant::now()));
@@ -205,54 +204,57 @@ impl ExactlyOnce {
         Ok(())
     }
 
-    /// Work on a batch begins.
-    pub fn begin(&mut self, batch: &SourceBatch, telemetry: &Telemetry) {
+    /// Notes that a batch is about to be written.
+    pub fn begin(&mut self, batch: &SourceBatch) {
         self.open.since.get_or_insert_with(Instant::now);
         self.open.bytes += batch.bytes();
-        telemetry.in_flight(self.open.bytes);
+        self.config.telemetry.in_flight(self.open.bytes);
     }
 
-    /// Whether there is anything that does not count yet.
+    /// Tells whether anything is written that does not count yet.
     pub fn is_open(&self) -> bool {
         !self.open.batches.is_empty()
     }
 
-    /// Counts what does not count yet.
+    /// The tally of what does not count yet.
     pub fn tally(&mut self) -> &mut Tally {
         &mut self.open.tally
     }
 
-    /// Writes a batch as part of the open transaction.
+    /// Returns once the open transaction has the partitions of these outputs.
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn write(&mut self, out: OutputBatch) -> Result<Written, Aborted> {
+    pub async fn ready(&mut self, out: &OutputBatch) -> Result<(), Aborted> {
         self.machine.write_to(out.destinations());
-        self.settle().await?;
-        let written = match &self.producer {
-            Some((_, producer)) => self.config.transactions.writer.write(out, producer, &self.config.tenure).await,
-            None => Written { aborted: Some(self.unidentified()), ..Written::default() },
-        };
-        match &written.aborted {
-            Some(error) => {
-                self.machine.abort();
-                Err(self.aborted(error).await)
-            }
-            None => Ok(written),
-        }
+        self.settle().await
     }
 
-    /// All of a batch is written; commits where the transaction is large or old enough.
+    /// The producer of the open transaction.
+    ///
+    /// # Errors
+    /// Where it has no id.
+    pub fn producer(&self) -> Result<&Producer, Error> {
+        self.producer.as_ref().map(|(_, producer)| producer).ok_or_else(|| self.unidentified())
+    }
+
+    /// Ends the open transaction, of which nothing counts.
+    pub async fn abort(&mut self, error: &Error) -> Aborted {
+        self.machine.abort();
+        self.aborted(error).await
+    }
+
+    /// Notes that all of a batch is written; commits where the transaction is large or old enough.
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn complete(&mut self, completed: CompletedBatch, telemetry: &Telemetry) -> Result<(), Aborted> {
+    pub async fn complete(&mut self, completed: CompletedBatch) -> Result<(), Aborted> {
         let settings = &self.config.transactions.settings;
         self.open.next = Some(completed.end);
         self.open.batches.push(completed);
         let old = self.open.since.is_some_and(|since| since.elapsed() >= settings.transaction_interval);
         let large = self.open.bytes >= settings.transaction_max_bytes.as_usize();
-        if old || large { self.commit(telemetry).await } else { Ok(()) }
+        if old || large { self.commit().await } else { Ok(()) }
     }
 
     /// Returns when what is open is old enough, or what was committed is about to be forgotten.
@@ -270,7 +272,7 @@ impl ExactlyOnce {
     ///
     /// # Errors
     /// [`Aborted`]: then it is not committed, or it can't be told here; the group's offset tells.
-    pub async fn commit(&mut self, telemetry: &Telemetry) -> Result<(), Aborted> {
+    pub async fn commit(&mut self) -> Result<(), Aborted> {
         let Some((checkpoint, at)) = &self.committed else { return Ok(()) };
         let stale = self.config.transactions.refresh_interval.is_some_and(|interval| at.elapsed() >= interval);
         let unchanged = stale.then(|| checkpoint.position());
@@ -280,6 +282,7 @@ impl ExactlyOnce {
         self.settle().await?;
         self.progress.succeeded();
         self.committed = self.committed.take().map(|(before, _)| (before.at(next), Instant::now()));
+        let telemetry = &self.config.telemetry;
         telemetry.stored(next.offset, begun.elapsed());
         telemetry.tally().merge(&self.open.tally);
         self.open.batches.iter().for_each(|completed| telemetry.note(completed));
@@ -313,8 +316,7 @@ impl ExactlyOnce {
             if let Request::AddPartitions(partitions) = &request
                 && self.has_any_gone(partitions, &error).await
             {
-                self.machine.abort();
-                return Err(self.aborted(&error).await);
+                return Err(self.abort(&error).await);
             }
             let pause = self.note(&request, &error);
             sleep(pause).await;
@@ -324,7 +326,7 @@ impl ExactlyOnce {
 
     /// Asks one thing, once.
     async fn ask(&mut self, request: &Request) -> Result<(), Error> {
-        let Transactions { settings, group, writer, .. } = &*self.config.transactions;
+        let Transactions { settings, group, outputs, .. } = &*self.config.transactions;
         let tenure = &*self.config.tenure.permit();
         if matches!(request, Request::Initialize | Request::Renew) {
             let before = self.producer.as_ref().map(|(begun, _)| begun.producer);
@@ -343,7 +345,7 @@ impl ExactlyOnce {
             Request::AddPartitions(partitions) => {
                 let mut named = TopicPartitions::new();
                 for to in partitions {
-                    named.entry(writer.topic(*to).to_owned()).or_default().insert(to.partition);
+                    named.entry(outputs.name(*to).to_owned()).or_default().insert(to.partition);
                 }
                 self.coordinator.add_partitions(begun.producer, &named, tenure).await?;
             }
@@ -355,7 +357,7 @@ impl ExactlyOnce {
             Request::End => {
                 let next = self.coordinator.commit_transaction(begun, tenure).await?;
                 if let Some((_, producer)) = &self.producer {
-                    writer.count(producer.take_uncounted());
+                    outputs.count(producer.take_uncounted());
                 }
                 if next != begun {
                     self.write_as(next);
@@ -386,8 +388,8 @@ impl ExactlyOnce {
             transactional_id: &self.id,
             begun,
             identity: identity.as_ref(),
-            topic: &self.config.topic,
-            partition: self.config.partition,
+            topic: &self.config.of.topic,
+            partition: self.config.of.partition,
             offset: &offset,
             permit: &*permit,
         };
@@ -412,14 +414,14 @@ impl ExactlyOnce {
         Error::code("write as transactional id", &*self.id, ResponseError::InvalidProducerIdMapping)
     }
 
-    /// Whether the topic of one of these has been made anew with fewer partitions: its records have
-    /// another place now.
+    /// Tells whether the topic of one of these has been recreated with fewer partitions: its records have another place
+    /// now.
     async fn has_any_gone<'p>(&self, partitions: impl IntoIterator<Item = &'p Destination>, error: &Error) -> bool {
         if !error.is(ResponseError::UnknownTopicOrPartition) {
             return false;
         }
         for to in partitions {
-            if self.config.transactions.writer.has_gone(*to).await {
+            if self.config.transactions.outputs.has_gone(*to).await {
                 return true;
             }
         }
@@ -438,7 +440,7 @@ impl ExactlyOnce {
         }
     }
 
-    /// Notes that what is open does not count, and forgets it. A new connection tells which version of
+    /// Forgets what is open, which does not count. A new connection tells which version of
     /// transactions the cluster has by now.
     async fn aborted(&mut self, error: &Error) -> Aborted {
         self.coordinator.forget_any().await;
@@ -457,16 +459,16 @@ impl ExactlyOnce {
         let reason: &dyn fmt::Display = if is_own { &OWN_REQUEST } else { error };
         let pause = self.progress.failed_as(class, reason);
         let (transactional_id, batches) = (&*self.id, self.open.batches.len());
-        let (topic, partition) = (&self.config.topic, self.config.partition);
+        let TopicPartition { topic, partition } = &self.config.of;
         let offset = self.committed.as_ref().map(|(committed, _)| committed.next_offset.0);
         warn!(
-            topic,
+            %topic,
             partition,
             offset,
             transactional_id,
             batches,
             error = %reason,
-            "transaction aborted: its records are done again from this offset on"
+            "transaction aborted: its records are processed again from this offset on"
         );
         self.open.clear();
         Aborted { pause }
