@@ -250,7 +250,10 @@ impl App {
         watched_until.cancel();
         let _ = tokio::join!(serving, reporting, asking); // all end with the token; a panic is logged already
         if drained.unfinished > 0 {
-            warn!(unfinished = drained.unfinished, "not drained: what was in flight will be read again");
+            warn!(
+                unfinished = drained.unfinished,
+                "partitions were not drained: what was in flight will be read again"
+            );
         }
         if let Some(reason) = shutdown.reason() {
             return Err(AppError::DeadLetters(reason.to_owned()));
@@ -315,16 +318,20 @@ async fn tell_members(group: Arc<Coordinator>, members: Members) {
     }
 }
 
-/// Tells others that nobody works here any more. Where that fails, `offsets set` asks for `--force`.
+/// Tells the offset store that nobody works here any more. Where that fails, `offsets set` asks for `--force`.
 async fn close(store: &dyn OffsetStore) {
     match tokio::time::timeout(CLOSE_GRACE, store.close()).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => warn!(%error, "nobody can be told that this instance has ended"),
-        Err(_) => warn!("nobody could be told in time that this instance has ended"),
+        Ok(Err(error)) => {
+            warn!(%error, "the offset store was not told that this instance has ended: 'offsets set' will ask for --force")
+        }
+        Err(_) => warn!(
+            "the offset store was not told in time that this instance has ended: 'offsets set' will ask for --force"
+        ),
     }
 }
 
-/// Says so, in log and readiness, when draining begins.
+/// Tells log and readiness when draining begins.
 fn drain_note(observe: Observe, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
     tokio::spawn(
         async move {

@@ -107,7 +107,7 @@ impl Supervisor {
 
     fn assign(&mut self, partitions: BTreeMap<i32, Assigned>) {
         for (partition, assigned) in partitions {
-            info!(partition, "assigned");
+            info!(partition, "partition assigned");
             self.start(partition, assigned, None);
         }
     }
@@ -147,7 +147,7 @@ impl Supervisor {
             }
         }
         if !ours.is_empty() {
-            info!(partitions = ?ours, "revoked: finishing what is in flight");
+            info!(partitions = ?ours, "partitions revoked: finishing what is in flight");
         }
         // Without a worker there is nothing to finish.
         if !others.is_empty() {
@@ -160,7 +160,7 @@ impl Supervisor {
         if partitions.is_empty() {
             return;
         }
-        warn!(?partitions, "lost: what is in flight will be read again");
+        warn!(?partitions, "partitions lost: what is in flight will be read again");
         if self.draining {
             drained.unfinished += partitions.iter().filter(|lost| self.partitions.contains_key(lost)).count();
         }
@@ -189,20 +189,20 @@ impl Supervisor {
             return;
         }
         if !revoked {
-            error!(partition, "the worker of this partition ended unexpectedly; it will be started again");
+            error!(partition, "the partition's worker ended unexpectedly: restarting it");
             self.start(partition, assigned, Some(tenure));
             return;
         }
         match ended {
             Ok((_, Ok(()))) => {}
             Ok((_, Err(error))) => {
-                warn!(partition, %error, "the last offset is not stored: what came after it will be read again");
+                warn!(partition, %error, "the last checkpoint was not stored: what came after the one before will be read again");
                 drained.unstored.push(error);
             }
             Err(_) => drained.unfinished += 1,
         }
         assigned.tenure.end();
-        info!(partition, "given up");
+        info!(partition, "partition released");
         changes.released(BTreeSet::from([partition]));
     }
 }

@@ -44,9 +44,9 @@ impl Admin {
             Ok(created) => {
                 let partition_count = created.partitions.unwrap_or(partitions);
                 let replication = created.replication.unwrap_or(replication);
-                info!(topic = name, partition_count, replication, "created");
+                info!(topic = name, partition_count, replication, "topic created");
                 if let Some(Shortfall { why, .. }) = created.shortfall {
-                    warn!(topic = name, "created, but {why}");
+                    warn!(topic = name, "topic created, but {why}");
                 }
                 Ok(())
             }

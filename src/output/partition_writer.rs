@@ -60,7 +60,7 @@ impl<'w> PartitionWriter<'w> {
         let mut stamp = self.stamp().await;
         let Finished { batch: mut encoded, failed } = batch.finish_as(self.topics.compression(), stamp);
         if let Some(error) = failed {
-            warn!(%error, "a batch can't be compressed: it goes out as it is");
+            warn!(%error, "compression of a batch failed: it is written uncompressed");
         }
         let mut ending = Ending::default();
         let mut damaged = 0;

@@ -3,7 +3,7 @@
 //! ```text
 //! read user-login/0: no leader; trying again          the first says it at once
 //! read user-login/1: ...  2: ...  59: ...             the others are gathered for a second
-//! the same of 59 more: user-login/1, user-login/2, user-login/3 and 56 more
+//! read …: no leader; trying again (also user-login/1, user-login/2, user-login/3 and 56 more)
 //! ```
 
 use std::collections::HashMap;
@@ -77,11 +77,11 @@ impl LogGrouping {
         let (count, operation, text) = (others.len(), line.operation, &line.text);
         let named = first_of(&others);
         match line.class {
-            "" => info!(operation, partitions = count, "the same of {named}: {text}"),
+            "" => info!(operation, partitions = count, "{text} (also {named})"),
             class if class == ErrorClass::Fatal.as_str() => {
-                error!(operation, class, partitions = count, "the same of {named}: {text}");
+                error!(operation, class, partitions = count, "{text} (also {named})");
             }
-            class => warn!(operation, class, partitions = count, "the same of {named}: {text}"),
+            class => warn!(operation, class, partitions = count, "{text} (also {named})"),
         }
     }
 }
@@ -105,8 +105,7 @@ mod tests {
         assert!(says(3, "no route") && says(0, "no leader"), "what one says again is news");
         sleep(GATHER * 2).await;
         let said: Vec<_> = lines.json().iter().map(|line| line["message"].as_str().unwrap().to_owned()).collect();
-        let expected =
-            "the same of user-login/1, user-login/2, user-login/3 and 56 more: read …: no leader; trying again";
+        let expected = "read …: no leader; trying again (also user-login/1, user-login/2, user-login/3 and 56 more)";
         assert_eq!(said, [expected]);
         assert!(says(1, "no leader"), "it is over");
     }

@@ -113,8 +113,8 @@ impl DeadLetterGate {
                     topic,
                     partition,
                     limit,
-                    "{of} is paused, and nothing of the batch is written: {passed}. Mend the source or the rules and \
-                     start again, or let them through: POST /resume?partition={partition} at the admin port"
+                    "{passed}: {of} is paused, and nothing of the batch is written. Fix the source or the rules and restart, \
+                     or let the dead letters through: POST /resume?partition={partition} at the admin port"
                 );
                 pause.resumed().await;
                 info!(
@@ -127,7 +127,10 @@ impl DeadLetterGate {
             }
             OnLimit::Stop => {
                 component.degraded(&format!("{passed}: stopping"), Severity::Fatal);
-                error!(topic, partition, limit, "{of}: {passed}: stopping, and nothing of the batch is written");
+                error!(
+                    topic,
+                    partition, limit, "{passed}: {of} stops the program, and nothing of the batch is written"
+                );
                 shutdown.shut_down(format!("{of}: {passed}"));
                 std::future::pending().await
             }

@@ -122,7 +122,7 @@ impl Source {
                     topic,
                     partition,
                     offset = found.next_offset.0,
-                    "the topic was deleted and made anew: the stored offset is another log's"
+                    "topic was recreated: the stored offset belongs to the old topic and is not used"
                 );
                 self.policy_offset(found.next_offset).await
             }
@@ -210,7 +210,7 @@ impl Source {
                 from = batch.range.start.0,
                 to = batch.range.end.0,
                 why = flaw.why,
-                "records can't be decoded: their bytes are a dead letter, and reading goes on behind them"
+                "records can't be decoded: their bytes become a dead letter, and reading goes on behind them"
             );
         }
     }
@@ -235,7 +235,7 @@ impl Source {
             from = from.offset.0,
             to = relocation.to.offset.0,
             expired,
-            "the position no longer exists: going on elsewhere"
+            "position no longer exists: reading goes on elsewhere, by source.on_offset_out_of_range"
         );
         self.config.metrics.expired.inc_by(expired);
         Some(self.relocate(relocation))
@@ -306,7 +306,7 @@ impl Source {
             diverged = diverged.map(|diverged| diverged.offset.0),
             next = relocation.to.offset.0,
             "the log was truncated, as by an unclean leader election: what was read from where it diverged on \
-             is lost to Kafka; going on with what stands there now"
+             is lost to Kafka; reading goes on with what stands there now"
         );
         Some(self.relocate(relocation))
     }

@@ -177,14 +177,17 @@ impl Log {
             Ok(Some(policy)) if policy == "compact" => Ok(true),
             Ok(Some(policy)) => Err(TopicError::NotCompacted { log: self.topic.clone(), policy }),
             Ok(None) | Err(kafka_client::Error { cause: Cause::Unsupported(_), .. }) => {
-                warn!(topic = self.topic, "the brokers don't tell its cleanup.policy: make sure that it is compact");
+                warn!(
+                    topic = self.topic,
+                    "cleanup.policy of the offsets topic is unknown, the brokers don't tell it: make sure that it is compact"
+                );
                 Ok(true)
             }
             // Reading and writing it is allowed, looking at its settings is a permission apart.
             Err(error) if error.is(ResponseError::TopicAuthorizationFailed) => {
                 warn!(
                     topic = self.topic,
-                    "not allowed to see its cleanup.policy (DescribeConfigs): make sure that it is compact"
+                    "cleanup.policy of the offsets topic is unknown, DescribeConfigs is not allowed: make sure that it is compact"
                 );
                 Ok(true)
             }
@@ -204,9 +207,9 @@ impl Log {
         match self.cluster.create_topic(&wanted).await {
             Ok(created) => {
                 let replication = created.replication.unwrap_or(replication);
-                info!(topic = self.topic, replication, "created, compacted, for offsets");
+                info!(topic = self.topic, replication, "topic created, compacted, for offsets");
                 if let Some(Shortfall { why, .. }) = created.shortfall {
-                    warn!(topic = self.topic, "created, but {why}");
+                    warn!(topic = self.topic, "topic created, but {why}");
                 }
             }
             Err(error) if error.is(ResponseError::TopicAlreadyExists) => {} // another instance was faster

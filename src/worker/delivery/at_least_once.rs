@@ -194,7 +194,7 @@ impl AtLeastOnce {
 
     fn say_mistake(&self, range: &Range<Offset>, error: &TrackError) {
         let (TopicPartition { topic, partition }, offset) = (&self.config.of, range.start.0);
-        error!(%topic, partition, offset, %error, "a mistake of this program: the offset stays where it is");
+        error!(%topic, partition, offset, %error, "offsets out of order, by a mistake of this program: the stored offset stays where it is");
     }
 
     /// Stores the last checkpoint.

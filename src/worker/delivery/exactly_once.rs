@@ -56,7 +56,7 @@ impl Transactions {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if *told != Some(version) {
             *told = Some(version);
-            info!(version = version.number(), "exactly once: by transactions of this version (transaction.version)");
+            info!(version = version.number(), "exactly once by transactions of this version (transaction.version)");
         }
     }
 }
