@@ -22,13 +22,13 @@ use crate::stages::{Login, MakeStages, Processor, Routes, configured, edits, pos
 use crate::supervisor::Supervisor;
 use crate::worker::{Budget, ShutdownHandle, Transactions, WorkerFactory};
 
-/// How long a partition may be in trouble before the process counts as unready: a blip is none.
+/// The time that an operation may fail before the process counts as unready: a blip is none.
 const READINESS_GRACE: Duration = Duration::from_secs(10);
 
-/// How long it may take to tell the offset store of the end, once everything is stored.
+/// The time that telling the offset store of the end may take, once everything is stored.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
-/// How long what is known of the group's members is good enough for the page.
+/// The age up to which what is known of the group's members is good enough for the page.
 const MEMBERS_REST: Duration = Duration::from_secs(10);
 
 /// Why the pipeline could not start, or did not end well.
@@ -50,13 +50,13 @@ pub enum AppError {
     #[error(transparent)]
     Assignment(#[from] AssignmentError),
     /// Too many dead letters, where that is to end the program.
-    #[error("stopped, since dead_letter.on_limit is \"stop\": {0}; mend the source or the rules, or raise the limit")]
+    #[error("stopped, since dead_letter.on_limit is \"stop\": {0}; fix the source or the rules, or raise the limit")]
     DeadLetters(String),
     /// Pseudonyms have no key; the configuration had it when it was checked.
     #[error("privacy.key_file: {0}")]
     Key(String),
     /// The configuration asks for what only the login's processor does.
-    #[error("enrich and privacy are rules for logins, and {processor} would not heed them: take them out")]
+    #[error("enrich and privacy are rules for logins, and {processor} would ignore them: take them out")]
     ForLogins {
         /// The processor that runs.
         processor: &'static str,
@@ -69,7 +69,7 @@ pub enum AppError {
     Route(#[from] regex_lite::Error),
 }
 
-/// What the pipeline did, told when it has ended.
+/// The counts of a pipeline that has ended.
 #[derive(Debug)]
 pub struct Summary {
     /// All it counted.
@@ -84,7 +84,7 @@ pub struct App {
     /// The store, where it is one that only one process may have.
     store: Option<FileStore>,
     routes: Arc<Routes>,
-    /// What is done to records.
+    /// Makes the stages that records go through.
     processor: Arc<dyn MakeStages>,
     countries: Option<(Countries, CountryFile)>,
 }
@@ -100,10 +100,10 @@ impl App {
         }
     }
 
-    /// The same with a processor of the caller's, whatever `pipeline.processor` says.
+    /// Like [`App::open`] with a processor of the caller's, whatever `pipeline.processor` says.
     ///
     /// # Errors
-    /// The same, and where the configuration asks for what that processor would not heed.
+    /// Those of [`App::open`], and where the configuration asks for what that processor would ignore.
     pub async fn open_with<P: Processor + Clone>(config: Config, processor: P) -> Result<Self, AppError> {
         if edits(&config.enrich, &config.privacy, None).is_some() {
             return Err(AppError::ForLogins { processor: P::NAME });
@@ -139,12 +139,12 @@ impl App {
         Ok(Self { config: Arc::new(config), observe, admin, store, routes, processor, countries })
     }
 
-    /// Where `/metrics` and its siblings are.
+    /// The address of `/metrics` and its siblings.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin.local_addr()
     }
 
-    /// What it counts and shows.
+    /// Metrics, readiness and status.
     pub fn observe(&self) -> &Observe {
         &self.observe
     }
@@ -303,7 +303,7 @@ fn group_of(config: &Config) -> Option<&str> {
     has_group.then_some(&config.group.id)
 }
 
-/// Asks who the members of the group are, while somebody looks at the page.
+/// Tells the page who the members of the group are, while somebody looks at it.
 async fn tell_members(group: Arc<Coordinator>, members: Members) {
     loop {
         members.wanted().await;

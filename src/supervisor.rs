@@ -1,5 +1,5 @@
-//! Turns the assignment into running workers: starts those of new partitions, starts again what
-//! died, drains what is revoked, drops what is lost, and drains all of them at the end.
+//! Turns the assignment into running workers: starts those of new partitions, restarts what died,
+//! drains what is revoked, drops what is lost, and drains all of them at the end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -15,16 +15,16 @@ use crate::offsets::StoreError;
 use crate::tenure::Tenure;
 use crate::worker::WorkerFactory;
 
-/// How long a worker that died waits before it is started again.
+/// The pause before a worker that died is restarted.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// How long leaving a group may take once all workers have ended.
+/// The time that leaving a group may take once all workers have ended.
 const LEAVE_GRACE: Duration = Duration::from_secs(2);
 
 /// Keeps the workers of one source topic.
 pub struct Supervisor {
     factory: WorkerFactory,
     workers: JoinSet<Result<(), StoreError>>,
-    /// What each task works on.
+    /// The partition of each task.
     tasks: HashMap<Id, i32>,
     partitions: BTreeMap<i32, Partition>,
     /// Set once all is to be given up.
@@ -42,7 +42,7 @@ struct Partition {
     revoked: bool,
 }
 
-/// How the workers ended.
+/// The outcome of draining.
 #[derive(Debug, Default)]
 pub struct Drained {
     /// Workers that did not finish, be it that there was no time or that their partition was lost meanwhile: their
@@ -50,7 +50,7 @@ pub struct Drained {
     pub unfinished: usize,
     /// Checkpoints that could not be stored at the end.
     pub unstored: Vec<StoreError>,
-    /// Why there will be no assignment any more, where that came before the stop.
+    /// The reason why there will be no assignment any more, where that came before the stop.
     pub failed: Option<AssignmentError>,
 }
 

@@ -64,7 +64,7 @@ impl OutputTopics {
         }
     }
 
-    /// How many partitions each topic has, as learned within the last minute or so.
+    /// The number of partitions of each topic, as learned within the last minute or so.
     ///
     /// # Errors
     /// Where that is not known, and no broker answers or a topic is not there.

@@ -16,13 +16,13 @@ use crate::tenure::Tenure;
 /// there.
 #[derive(Debug)]
 pub struct Refused {
-    /// Where it was to go.
+    /// The partition that it was for.
     pub to: Destination,
     /// The sources of its records.
     pub sources: Vec<usize>,
     /// The sources of what was to follow it there, not written either.
     pub behind: Vec<usize>,
-    /// Why.
+    /// The broker's answer.
     pub error: Error,
 }
 
@@ -36,7 +36,7 @@ impl Refused {
 /// The outcome of writing an output batch.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// What is not written and never will be.
+    /// The batches that are not written and never will be.
     pub refused: Vec<Refused>,
     /// Why it is not to be written to the end: the transaction that it is part of can't be committed any more.
     pub aborted: Option<Error>,

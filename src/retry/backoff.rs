@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt: the one policy of the program, and the only user of the backoff crate.
+//! The pauses between attempts: the one policy of the program, and the only user of the backoff crate.
 //!
 //! Errors say their [`ErrorClass`]; loops ask [`Pauses`] how long to wait. Waiting for ever is
 //! allowed, since a broker that is down comes back and a missing permission gets granted, but the
@@ -12,7 +12,7 @@ use backoff::backoff::Backoff;
 use super::class::ErrorClass;
 use crate::config;
 
-/// How pauses grow: exponentially, with jitter, up to a longest one.
+/// The growth of pauses: exponential, with jitter, up to a longest one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     initial: Duration,
@@ -49,7 +49,7 @@ pub struct Pauses {
 }
 
 impl Pauses {
-    /// How long to wait after a failure of this class. What lasts until someone fixes it is asked
+    /// The pause after a failure of this class. What lasts until someone fixes it is asked
     /// at the slowest pace from the first time on.
     pub fn after(&mut self, class: ErrorClass) -> Duration {
         self.attempts = self.attempts.saturating_add(1);
@@ -59,7 +59,7 @@ impl Pauses {
         }
     }
 
-    /// How often the operation has failed in a row.
+    /// The number of failures in a row.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }

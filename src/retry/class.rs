@@ -1,4 +1,4 @@
-//! What an error means for trying again.
+//! The meaning of an error for trying again.
 
 use std::fmt::Display;
 
@@ -9,7 +9,7 @@ pub trait ClassifiedError: Display {
     /// Its class.
     fn class(&self) -> ErrorClass;
 
-    /// Whether a topic is not there: it may be new, but one that stays away has to be created.
+    /// Tells whether a topic is not there: it may be new, but one that stays away has to be created.
     fn is_unknown_topic(&self) -> bool {
         false
     }

@@ -19,7 +19,7 @@ use super::class::ErrorClass;
 use crate::observe::{ANY, first_of};
 use crate::topic::TopicPartition;
 
-/// How long lines of the same text are gathered.
+/// The time that lines of the same text are gathered.
 const GATHER: Duration = Duration::from_secs(1);
 
 /// The lines of the last moment, and the partitions that each is about. Clones share them.
@@ -32,11 +32,11 @@ pub struct LogGrouping {
 /// A log line without its partition.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogLine {
-    /// What is done.
+    /// The operation's name.
     pub operation: &'static str,
-    /// How bad it is; empty where it is over.
+    /// The error's class; empty where the operation succeeds again.
     pub class: &'static str,
-    /// What happened.
+    /// The message.
     pub text: String,
 }
 

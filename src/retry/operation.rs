@@ -37,7 +37,7 @@ pub async fn within<F: Future>(troubles: Troubles, work: F) -> F::Output {
     WORKED_FOR.scope(troubles, work).await
 }
 
-/// What all retried operations share: the policy of pauses, and who is told of failures.
+/// Everything that retried operations share: the policy of pauses, and who is told of failures.
 #[derive(Debug, Clone)]
 pub struct Retries {
     observe: Observe,
@@ -72,7 +72,7 @@ pub struct Operation {
     operation: &'static str,
     name: Arc<str>,
     of: Option<TopicPartition>,
-    /// Where in the partition it happens.
+    /// The offset in the partition that it is at.
     at: Option<Offset>,
     pauses: Pauses,
     row: Option<Row>,
@@ -84,7 +84,7 @@ struct Row {
     said: Instant,
     class: ErrorClass,
     component: ComponentHandle,
-    /// On the page, where it is a source partition's.
+    /// The failure on the page, where it is a source partition's.
     shown: Option<PartitionTrouble>,
 }
 
@@ -194,7 +194,7 @@ fn place(of: Option<&TopicPartition>, at: Option<Offset>) -> (Option<&str>, Opti
     (of.map(|of| &*of.topic), of.map(|of| of.partition), at.map(|at| at.0))
 }
 
-/// How readiness takes a class: what lasts until someone fixes it makes the process unready at once.
+/// The severity of a class for readiness: what lasts until someone fixes it makes the process unready at once.
 fn severity(class: ErrorClass) -> Severity {
     match class {
         ErrorClass::Fatal | ErrorClass::Poison => Severity::Fatal,

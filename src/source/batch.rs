@@ -1,4 +1,4 @@
-//! What a fetch brought, whichever way it came.
+//! A batch of source records, whichever reader fetched it.
 
 use std::ops::Range;
 
@@ -35,12 +35,12 @@ enum Entries {
 pub struct Entry<'a> {
     /// The record; of bytes that are none, the bytes as its value.
     pub record: RecordView<'a>,
-    /// What keeps it from being processed.
+    /// The flaw that keeps it from being processed.
     pub flaw: Option<&'a Flaw>,
 }
 
 impl SourceBatch {
-    /// Of records as rskafka gives them, the first of them at `from` and each behind the one before.
+    /// A batch of records as rskafka gives them, the first of them at `from` and each behind the one before.
     pub(super) fn of_rskafka(from: Position, high_watermark: Offset, records: Vec<RecordAndOffset>) -> Self {
         let bytes = records.iter().map(held_bytes).sum();
         // rskafka throws away in which epoch they were written.
@@ -55,35 +55,35 @@ impl SourceBatch {
         }
     }
 
-    /// Of a stretch that was read by the wire from an offset on.
+    /// A batch of what was read by the wire from an offset on.
     pub(super) fn of_wire(from: Offset, high_watermark: Offset, stretch: Stretch) -> Self {
         let (bytes, next) = (stretch.records.bytes(), stretch.next);
         Self { range: from..next.to().offset, high_watermark, next, entries: Entries::Wire(stretch), bytes, held: None }
     }
 
-    /// Nothing at all, where reading goes on.
+    /// An empty batch, where reading goes on.
     pub(super) fn nothing(position: Position, high_watermark: Offset) -> Self {
         Self::of_wire(position.offset, high_watermark, Stretch::empty_at(position))
     }
 
-    /// Nothing at all, where a policy says that reading goes on.
+    /// An empty batch, where a policy says that reading goes on.
     pub fn relocated(relocation: Relocation) -> Self {
         let at = relocation.to;
         let stretch = Stretch { next: relocation.step(), ..Stretch::empty_at(at) };
         Self::of_wire(at.offset, at.offset, stretch)
     }
 
-    /// The same, with memory that is given back with it.
+    /// This batch with memory that is given back when it is dropped.
     pub(super) fn holding(self, held: Option<Taken>) -> Self {
         Self { held, ..self }
     }
 
-    /// Where reading goes on behind it.
+    /// The position behind it, where reading goes on.
     pub fn end(&self) -> Position {
         self.next.to()
     }
 
-    /// How many entries.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         match &self.entries {
             Entries::Rskafka(records) => records.len(),
@@ -91,7 +91,7 @@ impl SourceBatch {
         }
     }
 
-    /// Whether there are none; the range may still cover a hole.
+    /// Tells whether there are none; the range may still cover a hole.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -101,7 +101,7 @@ impl SourceBatch {
         self.bytes
     }
 
-    /// What keeps entries from being processed.
+    /// The flaws that keep entries from being processed.
     pub fn flaws(&self) -> &[Flaw] {
         match &self.entries {
             Entries::Rskafka(_) => &[],
@@ -119,7 +119,7 @@ impl SourceBatch {
         }
     }
 
-    /// Whether it was read by the wire and holds what makes rskafka fail, or what it takes more
+    /// Tells whether it was read by the wire and holds what makes rskafka fail, or what it takes more
     /// memory for than there is `room`.
     pub(super) fn is_beyond_rskafka(&self, room: usize) -> bool {
         let Entries::Wire(stretch) = &self.entries else { return false };

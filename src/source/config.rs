@@ -1,13 +1,13 @@
-//! What a reader is told.
+//! The part of the configuration that a reader needs.
 
 use crate::config::{self, ReaderKind};
 
-/// What a reader is told of the configuration.
+/// The part of the configuration that a reader needs.
 #[derive(Debug, Clone, Copy)]
 pub struct ReaderConfig<'c> {
-    /// Connections.
+    /// `kafka.*`: connections.
     pub kafka: &'c config::Kafka,
-    /// What is read, and by which reader.
+    /// `source.*`: the topic, and the reader.
     pub source: &'c config::Source,
     /// Why rskafka can't read it, where it can't.
     pub rskafka_cannot: Option<&'static str>,
@@ -16,7 +16,7 @@ pub struct ReaderConfig<'c> {
 }
 
 impl ReaderConfig<'_> {
-    /// Whether rskafka reads, and why, for people.
+    /// Tells whether rskafka reads, and why, for people.
     pub(super) fn takes_rskafka(&self) -> (bool, &'static str) {
         match (self.source.reader, self.rskafka_cannot) {
             (ReaderKind::Rskafka, _) => (true, "source.reader is rskafka"),

@@ -1,4 +1,4 @@
-//! How far the logs reach that this instance reads: asked for at an interval, of all partitions, since one that is
+//! The ends of the logs that this instance reads: asked for at an interval, of all partitions, since one that is
 //! held, paused or blocked fetches nothing that would tell it.
 //!
 //! ```text
@@ -22,13 +22,13 @@ use crate::kafka::Error;
 use crate::observe::StatusBoard;
 use crate::record::Offset;
 
-/// How many intervals an end is known for: an answer that is lost makes nothing unknown.
+/// The number of intervals that an end is known for: an answer that is lost makes nothing unknown.
 const KNOWN_FOR: u32 = 3;
 
-/// How often it is said that nobody tells.
+/// The time between two log lines about ends that no broker tells.
 const REMINDER: Duration = Duration::from_secs(60);
 
-/// How long others are waited for where a partition has come: they come together.
+/// The time that others are waited for where a partition has come: they come together.
 const GATHERING: Duration = Duration::from_millis(100);
 
 /// Asks where logs end.
@@ -43,7 +43,7 @@ pub struct LogEnds {
 type Asked = (i32, String, Result<BTreeMap<i32, Result<Offset, kafka_client::Error>>, Error>);
 
 impl LogEnds {
-    /// For the partitions of this board.
+    /// Asks for the partitions of this board.
     pub fn new(cluster: Arc<Cluster>, board: StatusBoard, interval: Duration) -> Self {
         board.watermarks_last(interval.saturating_mul(KNOWN_FOR));
         Self { cluster, board, interval }
@@ -115,7 +115,7 @@ impl LogEnds {
     }
 }
 
-/// When it was last said that nobody tells. What fails for the same reason is in trouble, and says more.
+/// The time of the last log line about ends that no broker tells. Fetches fail for the same reason, and log more.
 #[derive(Debug, Default)]
 struct Said(Option<Instant>);
 

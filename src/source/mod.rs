@@ -66,7 +66,7 @@ impl PartitionReader {
         Self { wire, rskafka, why }
     }
 
-    /// Which reader is taken, and why, for people.
+    /// The reader that is used, and why, for people.
     pub fn taken(&self) -> (&'static str, &'static str) {
         match &self.rskafka {
             Some((_, slot)) if slot.is_one_too_many() => ("wire", "more partitions than source.rskafka_max_partitions"),
@@ -95,7 +95,7 @@ impl PartitionReader {
         fetched
     }
 
-    /// How many fetches rskafka could not decode, since this was last asked.
+    /// Takes the number of fetches that rskafka could not decode, since this was last called.
     pub fn take_undecodable(&mut self) -> u64 {
         self.rskafka.as_mut().map_or(0, |(rskafka, _)| rskafka.take_undecodable())
     }

@@ -1,6 +1,6 @@
 //! rskafka's client on a short leash: it has no timeouts of its own and would try again for
 //! minutes, so every call gets a deadline here and none is tried again inside. Nor does it renew
-//! SASL sessions or read certificates again, so it is made anew in time.
+//! SASL sessions or read certificates again, so it is replaced in time.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use crate::kafka::{Cause, Error, Secured};
 /// Kafka's default of `message.max.bytes`, and more.
 const USUAL_BATCH_BYTES: usize = 1 << 20;
 
-/// What stands around the batches of an answer, aborted transactions included.
+/// The bytes around the batches of an answer, aborted transactions included.
 const AROUND_BATCHES: usize = 64 << 10;
 
-/// One rskafka client for all partitions, made when first needed and made anew after it hung, and
-/// before its SASL session ends.
+/// One rskafka client for all partitions, made when first needed and replaced after it hung, and before
+/// its SASL session ends.
 #[derive(Debug)]
 pub struct RskafkaClients {
     options: Options,
@@ -45,7 +45,7 @@ pub struct RskafkaSlot {
 }
 
 impl RskafkaSlot {
-    /// Whether there are more partitions now than rskafka may read.
+    /// Tells whether there are more partitions now than rskafka may read.
     pub fn is_one_too_many(&self) -> bool {
         self.taken.load(Ordering::Relaxed) > self.most
     }
@@ -60,7 +60,7 @@ impl Drop for RskafkaSlot {
 /// A client of one partition.
 #[derive(Debug)]
 pub struct RskafkaPartition {
-    /// The client.
+    /// rskafka's client of the partition.
     pub client: PartitionClient,
     secured: Secured,
     last_use: LastUse,
@@ -68,7 +68,7 @@ pub struct RskafkaPartition {
 }
 
 impl RskafkaPartition {
-    /// Whether the next request needs another client: the broker is about to end the session, or its connection
+    /// Tells whether the next request needs another client: the broker is about to end the session, or its connection
     /// was idle for so long that it may be forgotten on the way. To be asked before each request, which is what
     /// counts as use.
     pub fn is_spent(&self) -> bool {
@@ -101,7 +101,7 @@ impl RskafkaClients {
         RskafkaSlot { taken: Arc::clone(&self.slots), most }
     }
 
-    /// The client.
+    /// The client, which is connected first where there is none.
     ///
     /// # Errors
     /// Where no broker answers, or none lets us in.
@@ -141,7 +141,7 @@ impl RskafkaClients {
         }
     }
 
-    /// Whether an answer was too large, and is taken from now on.
+    /// Tells whether an answer was too large, and is taken from now on.
     fn takes_longer_lists(&self, error: &Error) -> bool {
         matches!(error.cause, Cause::FrameTooLarge { actual, .. } if self.takes_lists_of(actual))
     }

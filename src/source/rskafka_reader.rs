@@ -90,7 +90,7 @@ impl RskafkaReader {
         }
     }
 
-    /// How many fetches it could not decode, since this was last asked.
+    /// Takes the number of fetches that it could not decode, since this was last called.
     pub fn take_undecodable(&mut self) -> u64 {
         std::mem::take(&mut self.undecodable)
     }
@@ -140,7 +140,7 @@ impl RskafkaReader {
         Ok(&self.client.insert(client).client)
     }
 
-    /// Lets go of a client that hung or broke, and of its leader where that has moved. What is
+    /// Drops a client that hung or broke, and one whose leader has moved. What is
     /// next goes by the wire, which knows more ways to a broker.
     async fn drop_broken<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &result {
@@ -158,7 +158,7 @@ impl RskafkaReader {
     }
 }
 
-/// Whether our own client may be answered what rskafka isn't: an answer that is larger than usual; a topic of zstd on Kafka
+/// Tells whether our own client may be answered what rskafka isn't: an answer that is larger than usual; a topic of zstd on Kafka
 /// before 4, which says so to whoever fetches as old clients do (KIP-110); a broker without the versions that rskafka speaks.
 fn is_beyond_rskafka(error: &Error) -> bool {
     matches!(error.cause, Cause::FrameTooLarge { .. } | Cause::Unsupported(_))

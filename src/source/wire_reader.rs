@@ -26,13 +26,13 @@ const USUAL_RECORD_BYTES: usize = 128;
 /// Records that are always taken at a time, however little room there is.
 const LEAST_RECORDS: usize = 64;
 
-/// What is handed out at a time of an answer that is larger than was asked for.
+/// The bytes that are handed out at a time of an answer that is larger than was asked for.
 const LARGE_WINDOW: usize = 128 * 1024;
 
 /// A codec that holds no more than this is not counted.
 const SMALL_CODEC: usize = 128 * 1024;
 
-/// So often nothing may come of a log that goes on, before it is looked at more closely.
+/// The empty answers in a row, of a log that goes on, after which it is looked at more closely.
 const EMPTY_ANSWERS: u32 = 3;
 
 /// Reads one partition by the wire.
@@ -54,7 +54,7 @@ pub(super) struct WireReader {
     boundary: Option<Offset>,
     /// A position within a batch of which a survey has found that it is where it says.
     surveyed: Option<Offset>,
-    /// Whether the answer is what a survey found sound, and nothing of it has been handed out.
+    /// Set while the answer is what a survey found sound, and nothing of it has been handed out.
     is_resumed: bool,
     /// Memory for the codec of a batch that takes several windows.
     codec: Option<Taken>,
@@ -115,7 +115,7 @@ impl WireReader {
         }
     }
 
-    /// Whether there is more of an answer that has been fetched already.
+    /// Tells whether there is more of an answer that has been fetched already.
     pub fn has_more(&self, position: Position) -> bool {
         self.answer.as_ref().is_some_and(|answer| answer.at().offset == position.offset)
     }
@@ -129,14 +129,14 @@ impl WireReader {
         }
     }
 
-    /// A place in what is read.
+    /// Asks for the offset of a place in the log.
     pub async fn offset(&self, at: At) -> Result<Offset, Error> {
         let found = self.cluster.offset_as(self.isolation, &self.topic, self.partition, at).await?;
         found.ok_or_else(|| Error::code("look up offsets of", self.on(), ResponseError::OffsetNotAvailable))
     }
 
-    /// Whether the topic is still the one that the position is of. Fetches go by its name: one that
-    /// was deleted and made anew would be read on in the middle. Until the assignment has noticed
+    /// Checks that the topic is still the one that the position is of. Fetches go by its name: one that
+    /// was deleted and recreated would be read on in the middle. Until the assignment has noticed
     /// that too, nothing is read.
     pub async fn check_topic(&self) -> Result<(), Error> {
         let Some(expected) = self.topic_id else { return Ok(()) };
@@ -147,12 +147,12 @@ impl WireReader {
         }
     }
 
-    /// What is read, for errors.
+    /// The partition, for errors.
     pub fn on(&self) -> String {
         format!("{}/{}", self.topic, self.partition)
     }
 
-    /// How long a broker may hold a fetch.
+    /// The time that a broker may hold a fetch.
     pub fn max_wait_ms(&self) -> i32 {
         self.max_wait_ms
     }
@@ -222,7 +222,7 @@ impl WireReader {
         Ok(None)
     }
 
-    /// What an answer without batches says: that there is nothing yet, or that something is wrong with
+    /// Judges an answer without batches: that there is nothing yet, or that something is wrong with
     /// what is there.
     async fn nothing(&mut self, position: Position, room: usize, fetched: &Fetched) -> Result<SourceBatch, Error> {
         if position.offset >= fetched.end {

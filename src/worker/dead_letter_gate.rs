@@ -1,5 +1,4 @@
-//! What happens when a partition's dead letters pass a limit: it waits for an operator's word, or
-//! the whole program ends.
+//! The gate of a partition's dead letters: past a limit it waits until an operator resumes it, or ends the program.
 
 use std::sync::{Arc, OnceLock};
 
@@ -32,7 +31,7 @@ impl ShutdownHandle {
         self.stop.cancel();
     }
 
-    /// Why it was ended, if it was.
+    /// The reason why it was ended, if it was.
     pub fn reason(&self) -> Option<&str> {
         self.reason.get().map(String::as_str)
     }
@@ -45,16 +44,16 @@ pub struct DeadLetterGate {
     config: DeadLetterGateConfig,
 }
 
-/// What a gate is made of.
+/// The parts of a [`DeadLetterGate`].
 #[derive(Debug)]
 pub struct DeadLetterGateConfig {
     /// The partition.
     pub of: TopicPartition,
-    /// Whom to tell.
+    /// Metrics and readiness.
     pub observe: Observe,
-    /// What people see.
+    /// The partition's status, for people.
     pub status: Arc<PartitionStatus>,
-    /// How to end the program.
+    /// Ends the program.
     pub shutdown: ShutdownHandle,
 }
 
@@ -69,7 +68,7 @@ impl DeadLetterGate {
         self.breaker.counts()
     }
 
-    /// Whether a batch of so many records, staged to these counts, may be written.
+    /// Judges whether a batch of so many records, staged to these counts, may be written.
     ///
     /// # Errors
     /// The limit that it would pass.
@@ -77,12 +76,12 @@ impl DeadLetterGate {
         self.breaker.judge(records, counts, Instant::now())
     }
 
-    /// What was judged up to now counts for good.
+    /// Lets what was judged up to now count for good.
     pub fn settle(&mut self) {
         self.breaker.settle();
     }
 
-    /// What was judged since then was aborted, and comes again.
+    /// Forgets what was judged since the last [`DeadLetterGate::settle`]: it was aborted, and comes again.
     pub fn roll_back(&mut self) {
         self.breaker.roll_back();
     }
@@ -94,7 +93,7 @@ impl DeadLetterGate {
         }
     }
 
-    /// Says what was passed, and returns once an operator resumes the partition; never where the
+    /// Reports which limit was passed, and returns once an operator resumes the partition; never where the
     /// program is to end.
     pub async fn wait(&mut self, passed: Passed) {
         let DeadLetterGateConfig { of, observe, status, shutdown } = &self.config;

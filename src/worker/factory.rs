@@ -24,11 +24,11 @@ use crate::topic::{TopicId, TopicPartition};
 
 /// Makes workers that read one source topic; what it holds is shared by all of them.
 pub struct WorkerFactory {
-    /// What the operator asks for.
+    /// The configuration.
     pub config: Arc<Config>,
-    /// What is counted and shown.
+    /// Metrics, readiness and status.
     pub observe: Observe,
-    /// How failing operations are retried.
+    /// The policy of retries, and who is told of failures.
     pub retries: Retries,
     /// rskafka's client, where that reads.
     pub clients: Arc<RskafkaClients>,
@@ -36,13 +36,13 @@ pub struct WorkerFactory {
     pub cluster: Arc<Cluster>,
     /// The topics that are written to.
     pub outputs: Arc<OutputTopics>,
-    /// Where checkpoints are kept.
+    /// The store of checkpoints.
     pub store: Arc<dyn OffsetStore>,
     /// Set where delivery is exactly once.
     pub transactions: Option<Arc<Transactions>>,
-    /// Where records go.
+    /// The rules that say where records go.
     pub routes: Arc<Routes>,
-    /// What is done to a record.
+    /// Makes the stages of each partition.
     pub processor: Arc<dyn MakeStages>,
     /// The bytes in flight.
     pub budget: Budget,

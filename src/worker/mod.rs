@@ -46,7 +46,7 @@ use source::Source;
 
 /// The worker of one partition.
 pub struct PartitionWorker {
-    /// For how long the partition is this instance's.
+    /// The tenure of the partition, which ends this worker.
     tenure: Tenure,
     source: Source,
     sink: Sink,
@@ -84,7 +84,7 @@ impl PartitionWorker {
     }
 }
 
-/// Shows from `stop` on that what has begun is finished.
+/// Shows from `stop` on that the worker drains.
 async fn drains(status: &PartitionStatus, stop: &CancellationToken) -> Infallible {
     stop.cancelled().await;
     status.state(PartitionState::Draining);

@@ -1,4 +1,4 @@
-//! Where a worker's records go: through the stages, to the brokers, and into a checkpoint.
+//! The sink of a worker's records: through the stages, to the brokers, and into a checkpoint.
 //!
 //! ```text
 //! Sink::deliver: stage ─► pass_gate ─► write ─────────────► redo ──────────────► complete
@@ -40,31 +40,31 @@ pub struct Sink {
     lookup: Operation,
     /// The buffer of the batch before.
     buffer: Vec<u8>,
-    /// What is counted of a batch before the gate has let it pass.
+    /// The tally of a batch that the gate has not let pass yet.
     judged: Tally,
 }
 
-/// What [`Sink`] is made of.
+/// The parts of a [`Sink`].
 pub struct SinkConfig {
     /// The partition whose records are delivered.
     pub of: TopicPartition,
-    /// What is done to records.
+    /// The stages that records go through.
     pub stages: Box<dyn Stages>,
     /// The topics that are written to.
     pub outputs: Arc<OutputTopics>,
-    /// When what is written counts.
+    /// The guarantee: when what is written counts.
     pub delivery: Delivery,
-    /// For how long the partition is this instance's: nothing is written after.
+    /// The tenure of the partition: nothing is written after it.
     pub tenure: Tenure,
     /// The most bytes of one written batch.
     pub max_batch_bytes: usize,
-    /// What to do with a dead letter that is too large for its topic.
+    /// The policy for a dead letter that is too large for its topic.
     pub oversize: Oversize,
     /// Keeps dead letters within their limits, where there are any.
     pub gate: Option<DeadLetterGate>,
-    /// How failing operations are retried.
+    /// The policy of retries, and who is told of failures.
     pub retries: Retries,
-    /// Who is told of everything else.
+    /// Metrics, status and tallies.
     pub telemetry: Arc<Telemetry>,
 }
 
@@ -214,7 +214,7 @@ impl Sink {
         }
     }
 
-    /// What the gate has judged counts for good once nothing is open any more.
+    /// Lets what the gate has judged count for good once nothing is open any more.
     fn settle(&mut self) {
         let SinkConfig { delivery, gate, .. } = &mut self.config;
         gate.iter_mut().filter(|_| !delivery.is_open()).for_each(DeadLetterGate::settle);

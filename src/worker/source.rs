@@ -1,4 +1,4 @@
-//! Where a worker's records come from, and at which offset.
+//! The source of a worker's records: where it begins, and where it goes on when its position is gone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,10 @@ use crate::retry::{Operation, Retries};
 use crate::source::{PartitionReader, SourceBatch};
 use crate::topic::{TopicId, TopicPartition};
 
-/// How long a fetch waits at least that a quota left empty.
+/// The least pause after a fetch that a quota left empty.
 const THROTTLED_PAUSE: Duration = Duration::from_millis(10);
 
-/// Reads a partition from where its checkpoint says, through every trouble.
+/// Reads a partition from its checkpoint on; whatever fails is retried.
 pub struct Source {
     config: SourceConfig,
     operation: Operation,
@@ -34,7 +34,7 @@ pub struct Source {
     rewinds: Rewinds,
 }
 
-/// What a source is made of.
+/// The parts of a [`Source`].
 pub struct SourceConfig {
     /// The partition's topic.
     pub topic: String,
@@ -42,32 +42,32 @@ pub struct SourceConfig {
     pub topic_id: Option<TopicId>,
     /// The partition.
     pub partition: i32,
-    /// Who reads.
+    /// Reads the partition, one attempt a call.
     pub reader: PartitionReader,
-    /// Where checkpoints are.
+    /// The store of checkpoints.
     pub store: Arc<dyn OffsetStore>,
-    /// Where to begin without one.
+    /// The place to begin at without a checkpoint.
     pub start: StartAt,
-    /// What to do where the position no longer exists.
+    /// The policy where the position no longer exists.
     pub out_of_range: OutOfRange,
-    /// How much may be fetched.
+    /// The share of memory for what is fetched.
     pub share: Share,
-    /// Who is told of failures.
+    /// The policy of retries, and who is told of failures.
     pub retries: Retries,
-    /// What is counted.
+    /// The partition's metrics.
     pub metrics: Arc<PartitionMetrics>,
-    /// What people see.
+    /// The partition's status, for people.
     pub status: Arc<PartitionStatus>,
 }
 
-/// Where a source begins.
+/// The place where a source begins.
 #[derive(Debug, Clone)]
 pub struct Start {
     /// The place.
     pub checkpoint: Checkpoint,
     /// The offset that the store has, though it be another log's.
     pub stored: Option<Offset>,
-    /// Whether the place is stored. If not it must be, before anything is written: a partition that begins
+    /// Set where the place is stored. If not it must be, before anything is written: a partition that begins
     /// at the end must not begin at a later end after a crash.
     pub is_stored: bool,
 }
@@ -147,7 +147,8 @@ impl Source {
         }
     }
 
-    /// The next records; `None` once `stop` is called. Fetches that bring nothing are not told.
+    /// Returns the next batch that covers any offset, or `None` once `stop` is cancelled. Fetches that bring nothing, or
+    /// fail, are repeated here.
     pub async fn fetch(&mut self, stop: &CancellationToken) -> Option<SourceBatch> {
         stop.run_until_cancelled(self.fetch_some()).await
     }
@@ -199,7 +200,7 @@ impl Source {
         status.high_watermark(batch.high_watermark);
     }
 
-    /// Says what is passed over because it can't be decoded.
+    /// Logs and counts what is passed over because it can't be decoded.
     fn note_damage(&self, batch: &SourceBatch) {
         let SourceConfig { topic, partition, metrics, .. } = &self.config;
         for flaw in batch.flaws().iter().filter(|flaw| flaw.kind == FlawKind::Corrupt) {
@@ -255,7 +256,7 @@ impl Source {
         None
     }
 
-    /// What keeps a policy from sending the position back once more.
+    /// The error that keeps a policy from sending the position back once more.
     fn goes_back_again(&self, relocation: Relocation, wait: Duration) -> Error {
         let on = format!(
             "{}/{}, which would go back from {} to {} once more: what gives the reason for it again and again would have \
@@ -320,7 +321,7 @@ impl Source {
         Error::new(error.doing, on, error.cause.clone())
     }
 
-    /// Where to go on instead of at `position`.
+    /// Asks the policy where to go on instead of at `position`.
     ///
     /// # Errors
     /// Where that can't be asked, or the policy is to fail.
@@ -344,7 +345,7 @@ impl Source {
         }
     }
 
-    /// Whether another batch may be fetched while one is written.
+    /// Tells whether another batch may be fetched while one is written.
     pub fn has_room_ahead(&self) -> bool {
         self.config.share.has_room_ahead()
     }

@@ -1,4 +1,4 @@
-//! What people see of a partition's work once it counts.
+//! Metrics, status and tallies of a partition's work, once it counts.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,11 +29,11 @@ pub struct Telemetry {
 pub struct CompletedBatch {
     /// The source offsets.
     pub range: Range<Offset>,
-    /// Where reading goes on behind it.
+    /// The position behind it.
     pub end: Position,
     records: u64,
     bytes: u64,
-    /// When its first record that tells so was written, and how many there are from that one on.
+    /// The time of its first record that has one, and the number of records from that one on.
     oldest: Option<(i64, u64)>,
     counts: Counts,
     /// Dead letters to show to people, where it is time for another of their reason.
@@ -41,7 +41,7 @@ pub struct CompletedBatch {
 }
 
 impl CompletedBatch {
-    /// Of this batch of a partition, of which the stages counted this.
+    /// Sums up a batch of a partition, of which the stages counted this.
     pub fn new(batch: &SourceBatch, mut counts: Counts, partition: i32, telemetry: &Telemetry) -> Self {
         let last = std::mem::take(&mut counts.last_dead).into_iter();
         let wanted = last.filter(|(reason, _)| telemetry.observe.examples.wants(reason.code()));
@@ -71,7 +71,7 @@ impl CompletedBatch {
 }
 
 impl Telemetry {
-    /// With nothing in them.
+    /// Telemetry without any counts.
     pub fn new(
         observe: Observe,
         metrics: Arc<PartitionMetrics>,
@@ -91,28 +91,28 @@ impl Telemetry {
         self.tally.lock()
     }
 
-    /// Everything below this offset is stored already.
+    /// Notes where work begins: everything below this offset is stored already.
     pub fn begin_at(&self, offset: Offset) {
         self.status.committed(offset);
         self.status.done(offset);
         self.metrics.checkpointed();
     }
 
-    /// This offset is stored, which took so long.
+    /// Notes that this offset is stored, which took so long.
     pub fn stored(&self, offset: Offset, took: Duration) {
         self.metrics.checkpointed();
         self.metrics.checkpoint.observe(took);
         self.status.checkpointed(offset);
     }
 
-    /// Work on this batch begins.
+    /// Notes that work on a batch begins.
     pub fn begin(&self, batch: &SourceBatch) {
         if let Some((oldest_ms, _)) = oldest(batch) {
             self.status.oldest(oldest_ms);
         }
     }
 
-    /// So many bytes of source records wait to be acknowledged.
+    /// Sets the bytes of source records that wait to be acknowledged.
     pub fn in_flight(&self, bytes: usize) {
         self.metrics.in_flight_bytes(count(bytes));
         self.status.in_flight_bytes(count(bytes));

@@ -22,16 +22,16 @@ use crate::kafka::Error;
 use crate::record::{Offset, Position};
 use crate::source::batch::SourceBatch;
 
-/// What more is asked for once, to see what stands behind a damaged batch.
+/// The bytes that are asked for beyond a damaged batch, to see what stands behind it.
 const BEHIND_DAMAGE: usize = 1 << 20;
 
-/// So much of bytes that are no batch goes into a dead letter.
+/// The most bytes that are no batch in a dead letter.
 const MOST_UNFRAMED: usize = 1 << 20;
 
-/// What stands at a place in the log.
+/// The findings at a place in the log.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Ahead {
-    /// What can't be read, in order, and why.
+    /// The bytes that can't be read, in order, and why.
     odd: Vec<(Bytes, String)>,
     /// The first sound batch that ends behind the position, and what is behind it.
     sound: Option<(Offset, Bytes)>,
@@ -115,7 +115,7 @@ impl WireReader {
         self.answer = Some(answer.beginning_at(frames));
     }
 
-    /// What an answer has from the position on: what is odd, and the first sound batch, with the frames
+    /// Finds what an answer has from the position on: what is odd, and the first sound batch, with the frames
     /// that begin with it.
     async fn ahead(
         &mut self,
@@ -157,7 +157,7 @@ impl WireReader {
         Ok((ahead, None))
     }
 
-    /// Whether what stands beside a batch says that it can't be where it says. Only what begins at the
+    /// Tells whether what stands beside a batch says that it can't be where it says. Only what begins at the
     /// position is sure to be there.
     async fn contradicted(
         &mut self,
@@ -209,7 +209,7 @@ impl WireReader {
         }
     }
 
-    /// The same as [`WireReader::passed_over`], where two looks find the same.
+    /// Like [`WireReader::passed_over`], but nothing where two looks differ.
     async fn surely_passed_over(
         &mut self,
         position: Position,
@@ -223,7 +223,7 @@ impl WireReader {
         Err(self.undecodable(position.offset, "two reads of the same batch differ: the damage is on the way"))
     }
 
-    /// What stands in the log before a batch and is passed over by the broker, as what comes before the
+    /// Finds what stands in the log before a batch and is passed over by the broker, as what comes before the
     /// position shows, where that lies in the same segment.
     async fn passed_over(
         &mut self,

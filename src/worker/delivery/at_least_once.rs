@@ -30,19 +30,19 @@ pub struct AtLeastOnce {
     confirmation: Operation,
 }
 
-/// What [`AtLeastOnce`] is made of.
+/// The parts of an [`AtLeastOnce`].
 pub struct AtLeastOnceConfig {
     /// The source's partition.
     pub of: TopicPartition,
-    /// Where checkpoints go.
+    /// The store of checkpoints.
     pub store: Arc<dyn OffsetStore>,
     /// The time between two checkpoints, at least.
     pub checkpoint_interval: Duration,
-    /// For how long the partition is this instance's: no checkpoint is stored after.
+    /// The tenure of the partition: no checkpoint is stored after it.
     pub tenure: Tenure,
-    /// How failing operations are retried.
+    /// The policy of retries, and who is told of failures.
     pub retries: Retries,
-    /// Who is told of everything else.
+    /// Counts and status of what is acknowledged.
     pub telemetry: Arc<Telemetry>,
 }
 

@@ -28,7 +28,7 @@ use crate::worker::telemetry::{CompletedBatch, Telemetry};
 use kafka_client::concurrent_transactions::Ending;
 use kafka_client::transaction::{Failure, Request, Transaction, is_fenced};
 
-/// What the transactions of all partitions share.
+/// Everything that the transactions of all partitions share.
 pub struct Transactions {
     /// `delivery.*`
     pub settings: config::Delivery,
@@ -38,13 +38,13 @@ pub struct Transactions {
     pub cluster: Arc<Cluster>,
     /// Keeps the offsets. The store loads them over the same connection as they are committed.
     pub group: Arc<Coordinator>,
-    /// As whom they are committed.
+    /// The member, or none, that offsets are committed as.
     pub committer: Committer,
-    /// How often an offset must be committed again though nothing has changed.
+    /// The time after which an offset is committed again though nothing has changed: brokers would forget it.
     pub refresh_interval: Option<Duration>,
     /// The topics that are written to.
     pub outputs: Arc<OutputTopics>,
-    /// How failing operations are retried.
+    /// The policy of retries, and who is told of failures.
     pub retries: Retries,
     /// The version of transactions that the log was last told of.
     pub told: Mutex<Option<TransactionVersion>>,
@@ -69,7 +69,7 @@ pub struct ExactlyOnce {
     machine: Transaction,
     /// The id at the moment, and the numbers of what is written under it.
     producer: Option<(Begun, Producer)>,
-    /// What was committed last, and when.
+    /// The last commit, and its time.
     committed: Option<(Checkpoint, Instant)>,
     /// The offset that the group was said to have, until the first commit shows that it has.
     unconfirmed: Option<Loaded>,
@@ -84,7 +84,7 @@ pub struct ExactlyOnce {
     progress: Operation,
 }
 
-/// How long a request whose answer was given up may lie somewhere before it is carried out.
+/// The time that a request whose answer was given up may lie somewhere before it is carried out.
 const LATE: Duration = Duration::from_secs(120);
 
 /// Requests whose answers were lost.
@@ -97,7 +97,7 @@ impl Unanswered {
         self.0.push(Instant::now());
     }
 
-    /// Whether one of them may have been carried out by now. Each can be the reason once.
+    /// Tells whether one of them may have been carried out by now. Each can be the reason once.
     fn has_arrived(&mut self) -> bool {
         self.forget_old();
         let any = !self.0.is_empty();
@@ -114,21 +114,21 @@ impl Unanswered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Loaded(Option<Offset>);
 
-/// What [`ExactlyOnce`] is made of.
+/// The parts of an [`ExactlyOnce`].
 pub struct ExactlyOnceConfig {
     /// The source's partition.
     pub of: TopicPartition,
-    /// What the partitions share.
+    /// Everything that the partitions share.
     pub transactions: Arc<Transactions>,
-    /// For how long it is this instance's: nothing is written after.
+    /// The tenure of the partition: nothing is committed after it.
     pub tenure: Tenure,
-    /// What is counted by value.
+    /// The fields that are counted by value.
     pub dimensions: Dimensions,
-    /// Who is told of what counts.
+    /// Counts and status of what is committed.
     pub telemetry: Arc<Telemetry>,
 }
 
-/// What does not count before the next commit.
+/// The open transaction: nothing of it counts before the next commit.
 struct Open {
     since: Option<Instant>,
     /// The place to commit.
@@ -409,7 +409,7 @@ impl ExactlyOnce {
         Ok(outcome?)
     }
 
-    /// For what is asked or written before there is an id, which is a mistake: it aborts.
+    /// The error of what is asked or written before there is an id, which is a mistake: it aborts.
     fn unidentified(&self) -> Error {
         Error::code("write as transactional id", &*self.id, ResponseError::InvalidProducerIdMapping)
     }
@@ -475,6 +475,6 @@ impl ExactlyOnce {
     }
 }
 
-/// What a producer is fenced by that asked for its id twice.
+/// The reason where a producer that asked for its id twice fences itself.
 const OWN_REQUEST: &str = "an earlier request of this instance for an id (InitProducerId), whose answer was lost, was \
                            carried out late, and ended the transaction";

@@ -34,7 +34,7 @@ pub(super) use exactly_once::{ExactlyOnce, ExactlyOnceConfig};
 /// metrics and readiness have it already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Aborted {
-    /// How long to wait before the next attempt.
+    /// The pause before the next attempt.
     pub pause: Duration,
 }
 

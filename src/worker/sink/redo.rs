@@ -26,7 +26,7 @@ struct Redo {
     sources: Vec<usize>,
     /// Set once their output has refused just these: they are dead letters for this.
     refused: Option<Error>,
-    /// What their dead letters are.
+    /// The form of their dead letters.
     fit: Fit,
 }
 
@@ -174,7 +174,7 @@ impl Sink {
     }
 }
 
-/// What to do where the dead-letter topic refuses a time that no record chose.
+/// Advice where the dead-letter topic refuses a time that no record chose.
 const TIME_OF_NOW: &str = "a dead letter bears the time of now: set that topic's limits so that it takes it, or the \
                            clock right, of this machine or of the broker";
 
