@@ -25,15 +25,15 @@ pub struct ErrorHeaders<'a> {
     pub field: Option<&'a str>,
     /// What is wrong, for people.
     pub message: Option<&'a str>,
-    /// Where it failed.
+    /// The stage that it failed in.
     pub stage: Option<&'a str>,
-    /// How often it was replayed before it died.
+    /// The number of replays before it died.
     pub replays: u32,
-    /// How long the value was, where it was cut.
+    /// The length that the value had, where it was cut.
     pub truncated_from: Option<u64>,
-    /// How long the key was, where it was cut.
+    /// The length that the key had, where it was cut.
     pub key_truncated_from: Option<u64>,
-    /// How many of its own headers are left out, where any are.
+    /// The number of its own headers that are left out, where any are.
     pub truncated_headers: Option<u64>,
     /// The record has no key; what stands there is its place.
     pub key_was_null: bool,
@@ -66,7 +66,7 @@ impl<'a> ErrorHeaders<'a> {
         error_headers
     }
 
-    /// Whether some of the record is not there.
+    /// Tells whether some of the record is not there.
     pub fn is_truncated(&self) -> bool {
         self.truncated_from.or(self.key_truncated_from).or(self.truncated_headers).is_some()
     }
@@ -76,7 +76,7 @@ impl<'a> ErrorHeaders<'a> {
         record.key.filter(|_| !self.key_was_null)
     }
 
-    /// When the record was made; what its topic says where the headers don't.
+    /// The time that the record was made at; what its topic says where the headers don't.
     pub fn time(&self, record: &RecordView<'_>) -> i64 {
         self.timestamp_ms.unwrap_or(record.timestamp_ms)
     }
@@ -92,7 +92,7 @@ pub struct Replayed<'a> {
 }
 
 impl<'a> Replayed<'a> {
-    /// For a record that was replayed `before` times.
+    /// The headers of a record that was replayed `before` times.
     pub fn new(prefix: &'a str, before: u32) -> Self {
         let count = before.saturating_add(1).to_string();
         Self { prefix, name: format!("{prefix}replay.count"), count }

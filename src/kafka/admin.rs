@@ -15,12 +15,12 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Asks through these.
+    /// Asks through this cluster.
     pub fn new(cluster: Arc<Cluster>) -> Self {
         Self { cluster }
     }
 
-    /// What the cluster says of one topic.
+    /// Asks the cluster about one topic.
     ///
     /// # Errors
     /// Where no broker answers, or the topic is not there or not for us.

@@ -1,4 +1,4 @@
-//! What goes wrong between us and the brokers, with what to do about it: the client says what happened, this adds which
+//! Errors between us and the brokers, with advice: the client says what happened, this adds which
 //! key, permission or setting of a topic or broker to change.
 
 use std::fmt;
@@ -22,7 +22,7 @@ pub use kafka_client::Cause;
 pub struct Error(kafka_client::Error);
 
 impl Error {
-    /// Of an operation, as in `fetch`, on something: a topic and partition, or a broker's address.
+    /// The error of an operation, as in `fetch`, on something: a topic and partition, or a broker's address.
     pub fn new(doing: &'static str, on: impl Into<String>, cause: Cause) -> Self {
         Self(kafka_client::Error { doing, on: on.into(), cause })
     }
@@ -32,7 +32,7 @@ impl Error {
         Self::new(doing, on, Cause::Code(code))
     }
 
-    /// What rskafka's error says, for an operation on something.
+    /// The error that rskafka's says, of an operation on something.
     pub fn from_rskafka(doing: &'static str, on: impl Into<String>, error: &RskafkaError) -> Self {
         Self::new(doing, on, cause_of(error))
     }
@@ -49,7 +49,7 @@ impl From<kafka_client::Error> for Error {
     }
 }
 
-/// For the client, which shows what happened and nothing more.
+/// The client's error, which shows what happened and nothing more.
 impl From<Error> for kafka_client::Error {
     fn from(Error(error): Error) -> Self {
         error
@@ -126,7 +126,7 @@ impl fmt::Display for Why<'_> {
     }
 }
 
-/// What to do about an error of the operating system, of which some ways leave but the text.
+/// Advice about an error of the operating system, of which some ways leave but the text.
 fn os_hint(text: &str) -> &'static str {
     let is = |number: Errno| text.contains(&format!("(os error {})", number.raw_os_error()));
     if is(Errno::MFILE) {
@@ -139,10 +139,10 @@ fn os_hint(text: &str) -> &'static str {
     }
 }
 
-/// How a text says that the other side has closed a connection.
+/// Texts that say that the other side has closed a connection.
 const CLOSED: [&str; 3] = ["unexpected end of file", "early eof", "Connection reset by peer"];
 
-/// What to do about an error code that lasts.
+/// Advice about an error code that lasts.
 fn hint(code: ResponseError) -> &'static str {
     match code {
         ResponseError::TopicAuthorizationFailed => {
@@ -217,7 +217,7 @@ fn hint(code: ResponseError) -> &'static str {
     }
 }
 
-/// What rskafka's refused authentication means: it does not tell by what mechanism.
+/// The cause of a refused authentication of rskafka's: it does not tell by what mechanism.
 fn refusal() -> SaslError {
     SaslError::Refused { origin: format!("{PASSWORD}, or {TOKEN_FILE}, or {TOKENS}"), told: String::new() }
 }
@@ -253,7 +253,7 @@ fn cause_of_request(error: &RequestError) -> Cause {
     }
 }
 
-/// Of a connection that rskafka could not make. A connection of our own went before it, so that
+/// The cause of a connection that rskafka could not make. A connection of our own went before it, so that
 /// these are rare: a broker that differs from the others, or changed in between.
 fn cause_of_connection(error: &ConnectionError) -> Cause {
     match error {
@@ -293,7 +293,7 @@ fn cause_of_connection(error: &ConnectionError) -> Cause {
     }
 }
 
-/// What a request ran into, where rskafka says no more than that it gave up.
+/// The cause that a request ran into, where rskafka says no more than that it gave up.
 fn within(gave_up: &BackoffError) -> Option<&RequestError> {
     std::error::Error::source(gave_up)?.downcast_ref()
 }
@@ -304,7 +304,7 @@ fn frame_too_large(text: &str) -> Cause {
     too_large_in(text).unwrap_or_else(|| Cause::Disconnected(text.to_owned()))
 }
 
-/// The same, wherever in a text it stands.
+/// The error code that a text names, wherever it stands there.
 fn too_large_in(text: &str) -> Option<Cause> {
     let (_, rest) = text.split_once("Message too large, limit is ")?;
     let (limit, rest) = rest.split_once(" bytes but got ")?;

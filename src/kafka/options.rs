@@ -11,10 +11,10 @@ use kafka_client::{NoMeter, Sasl, TransactionVersion};
 use super::Tokens;
 use crate::config::{self, ReaderKind, TransactionVersions};
 
-/// What brokers are told of this program.
+/// The name and version of this program that brokers are told.
 pub(crate) const SOFTWARE: [&str; 2] = [env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")];
 
-/// Where to look after a refusal of a user and a password ...
+/// Advice after a refusal of a user and a password ...
 pub(super) const PASSWORD: &str = "kafka.sasl.username and kafka.sasl.password or password_file";
 /// ... of a token out of a file ...
 pub(super) const TOKEN_FILE: &str = "the token in kafka.sasl.token_file: it may have expired";

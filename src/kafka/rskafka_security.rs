@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::{Cause, Error};
 
-/// What a client of rskafka's was secured by.
+/// The TLS and SASL that a client of rskafka's was connected with.
 #[derive(Debug, Clone)]
 pub struct Secured {
     tls: Option<Arc<ClientConfig>>,
@@ -54,12 +54,12 @@ impl Secured {
         Ok((builder, Self { tls, spent_at }))
     }
 
-    /// Whether the broker is about to end the session.
+    /// Tells whether the broker is about to end the session.
     pub fn is_spent(&self) -> bool {
         self.spent_at.is_some_and(|at| at <= Instant::now())
     }
 
-    /// Whether new connections would be secured in another way: a session is about to end, or files
+    /// Tells whether new connections would be secured in another way: a session is about to end, or files
     /// have changed.
     pub fn is_outdated(&self, security: &Security) -> bool {
         let now = security.tls.as_ref().map(|tls| tls.current());

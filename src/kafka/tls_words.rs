@@ -1,4 +1,4 @@
-//! What TLS's errors mean, in words that tell what to mend.
+//! TLS errors in words that tell which key or file to change.
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -11,19 +11,19 @@ use rustls::{AlertDescription, CertificateError};
 /// Whom TLS is spoken with, and what of the configuration is about that, for texts that tell what to mend.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer {
-    /// What it is.
+    /// The kind of peer.
     name: &'static str,
     /// The key of those who may sign its certificate.
     ca: &'static str,
-    /// Where the name comes from that its certificate must have.
+    /// The key that names what its certificate must be for.
     names: &'static str,
     /// The key to check where it speaks no TLS.
     protocol: &'static str,
-    /// What to do where it wants a certificate of ours.
+    /// The advice where it wants a certificate of ours.
     client: &'static str,
-    /// What says whose certificates it takes.
+    /// The setting that says whose certificates it takes.
     trusts: &'static str,
-    /// What says which versions and ciphers it speaks.
+    /// The setting that says which versions and ciphers it speaks.
     speaks: &'static str,
 }
 
@@ -38,7 +38,7 @@ pub(crate) const BROKER: Peer = Peer {
     speaks: "the broker's ssl.enabled.protocols and ssl.cipher.suites",
 };
 
-/// Where tokens are asked for.
+/// The endpoint that tokens are asked of.
 pub(crate) const TOKEN_ENDPOINT: Peer = Peer {
     name: "the token endpoint",
     ca: "kafka.sasl.token_endpoint_ca_file",
@@ -61,12 +61,12 @@ pub(crate) const ADMIN_PORT: Peer = Peer {
 };
 
 impl Peer {
-    /// What an error of a stream means, where it is TLS's.
+    /// Explains an error of a stream, where it is TLS's.
     pub(crate) fn said(&self, error: &io::Error) -> Option<String> {
         kafka_client::tls::said(error).map(|error| self.explain(error))
     }
 
-    /// What an error of TLS's means with this peer.
+    /// Explains an error of TLS's with this peer.
     pub(crate) fn explain(&self, error: &rustls::Error) -> String {
         match error {
             rustls::Error::InvalidCertificate(error) => self.certificate(error),
@@ -81,7 +81,7 @@ impl Peer {
         }
     }
 
-    /// What is wrong with its certificate.
+    /// Explains what is wrong with its certificate.
     fn certificate(&self, error: &CertificateError) -> String {
         let name = self.name;
         match error {

@@ -1,4 +1,4 @@
-//! Where a good event goes: the output topic, unless a configured rule says otherwise.
+//! The route of a good event: the output topic, unless a configured rule says otherwise.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ pub struct Routes {
     partitioner: Partitioner,
 }
 
-/// Where an event goes.
+/// The route of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     /// To this one of the [`Routes::topics`].

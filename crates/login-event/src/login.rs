@@ -20,7 +20,7 @@ use self::rules::{
 };
 use super::{Members, Rejection, Span, Step, Text, utf8_text};
 
-/// What `device_type` becomes where there is none.
+/// The `device_type` of an event that has none.
 const UNKNOWN: Cow<'static, str> = Cow::Borrowed("unknown");
 
 /// A valid login event, borrowed from the record's value.
@@ -153,7 +153,7 @@ impl<'a> LoginEvent<'a> {
     }
 }
 
-/// How a member is written.
+/// The writer of a member.
 type Write<'w> = &'w dyn Fn(&mut Vec<u8>);
 
 /// Writes a JSON string.
@@ -176,12 +176,12 @@ fn write_number(number: i64, out: &mut Vec<u8>) {
 /// A time as RFC 3339 has it, UTC, with milliseconds; a JSON string, quotes included.
 pub type Rfc3339Json = [u8; 26];
 
-/// What enrichment adds to an event.
+/// The fields that enrichment adds to an event.
 #[derive(Debug, Clone, Copy)]
 pub struct Enrichment<'a> {
-    /// When the event was processed.
+    /// The time at which the event was processed.
     pub processed_at: &'a Rfc3339Json,
-    /// How long that was after the event's own timestamp; never negative.
+    /// The time from the event's own timestamp to that; never negative.
     pub latency_ms: i64,
 }
 

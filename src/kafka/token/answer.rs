@@ -1,4 +1,4 @@
-//! What a token endpoint's answer means (RFC 6749): a token and how long it lives, or why there is none.
+//! The answers of a token endpoint (RFC 6749): a token and how long it lives, or why there is none.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::config::{Secret, is_bearer_token};
 use crate::retry::ErrorClass;
 
-/// How long a token is taken to live of which neither the answer nor the token itself says so.
+/// The life of a token of which neither the answer nor the token itself says so.
 const UNKNOWN_LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// A token that is said to live for longer is asked for again all the same.
@@ -37,17 +37,17 @@ pub(super) struct Granted {
 pub(super) struct Refused {
     pub(super) class: ErrorClass,
     pub(super) why: String,
-    /// How long the endpoint asks to be left alone.
+    /// The time that the endpoint asks to be left alone.
     pub(super) pause: Option<Duration>,
 }
 
 impl Refused {
-    /// What lasts until someone mends it.
+    /// A refusal that lasts until someone fixes it.
     pub(super) fn lasting(why: impl Into<String>) -> Self {
         Self { class: ErrorClass::Fatal, why: why.into(), pause: None }
     }
 
-    /// What passes by itself.
+    /// A refusal that passes by itself.
     pub(super) fn passing(why: impl Into<String>) -> Self {
         Self { class: ErrorClass::Transient, why: why.into(), pause: None }
     }
@@ -63,7 +63,7 @@ struct Body {
     error_description: Option<String>,
 }
 
-/// What an answer means that came at `now`; `hidden` are the forms of what it must not quote.
+/// Judges an answer that came at `now`; `hidden` are the forms of what it must not quote.
 pub(super) fn read(
     status: StatusCode,
     headers: &HeaderMap,
@@ -126,7 +126,7 @@ fn seconds(value: &Value) -> Option<f64> {
     number.filter(|number| number.is_finite())
 }
 
-/// When a token expires that is a JWT, in seconds since 1970. Its signature is the brokers' to check.
+/// The expiry of a token that is a JWT, in seconds since 1970. Its signature is the brokers' to check.
 fn expiry(token: &str) -> Option<f64> {
     #[derive(Deserialize)]
     struct Claims {

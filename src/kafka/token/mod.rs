@@ -40,13 +40,13 @@ const OVER: u32 = 95;
 /// Tokens are asked for this often at most, however short they live.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// How old a token must be for a broker's refusal to be the reason for another.
+/// The least age of a token for a broker's refusal to be the reason for another.
 const SETTLED: Duration = Duration::from_secs(10);
 
 /// The pauses after failures are those of Kafka's `sasl.login.retry.backoff.ms` and `.max.ms`.
 const RETRY: Retry = Retry { initial: Duration::from_millis(100), max: Duration::from_secs(10) };
 
-/// How often a failure that lasts is said again.
+/// The time between two log lines about a failure that lasts.
 const REMINDER: Duration = Duration::from_secs(60);
 
 /// Why there is no token.
@@ -65,7 +65,7 @@ impl From<TokenError> for NoToken {
 }
 
 impl TokenError {
-    /// What it means for trying again.
+    /// The meaning for trying again.
     pub fn class(&self) -> ErrorClass {
         self.class
     }
@@ -141,7 +141,7 @@ struct Shared {
 struct State {
     held: Option<Held>,
     failure: Option<Failure>,
-    /// When a failure was said last, of those since the last token.
+    /// The time of the last log line about a failure, of those since the last token.
     said: Option<Instant>,
 }
 
@@ -198,7 +198,7 @@ impl State {
         self.held.as_ref().filter(|held| now < held.over_at).map(|held| held.token.clone())
     }
 
-    /// What there is to say without asking the endpoint.
+    /// Answers without asking the endpoint, where that can be.
     fn settled(&self, now: Instant) -> Option<Result<Secret, TokenError>> {
         if let Some(held) = self.held.as_ref().filter(|held| now < held.used_at) {
             return Some(Ok(held.token.clone()));
@@ -207,7 +207,7 @@ impl State {
         Some(self.usable(now).ok_or_else(|| failure.error.clone()))
     }
 
-    /// When the endpoint is to be asked next.
+    /// The time at which the endpoint is to be asked next.
     fn next(&self, now: Instant) -> Instant {
         match (&self.failure, &self.held) {
             (Some(failure), _) => failure.until,

@@ -1,4 +1,4 @@
-//! What is wrong with the offsets topic, or with whoever writes to it.
+//! Errors of the offsets topic, or of whoever writes to it.
 
 use super::record::{EntryError, Owner};
 use crate::kafka;
@@ -17,9 +17,9 @@ pub enum TopicError {
         topic: String,
         /// The source partition.
         partition: i32,
-        /// As whom this instance owned it.
+        /// The owner that this instance was.
         ours: Owner,
-        /// Who does now.
+        /// The owner now.
         by: Owner,
     },
     /// Brokers would delete offsets by age or size.

@@ -16,14 +16,14 @@ use crate::config::Compression;
 use crate::kafka::{Cause, Error};
 use crate::record::{Headers, Offset};
 
-/// What it means that the offsets topic is missing.
+/// The meaning of a missing offsets topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
     /// An error: someone else makes it.
     Error,
     /// It is to be made.
     Make {
-        /// With how many replicas; -1 leaves that to the broker.
+        /// The number of replicas; -1 leaves that to the broker.
         replication: i16,
     },
     /// Nothing was ever stored: for who only looks.
@@ -33,7 +33,7 @@ pub enum Missing {
 /// The one partition that is used: a log has one order.
 const PARTITION: i32 = 0;
 
-/// What a topic is made with. Small segments, since the last one is never compacted and is read at
+/// The settings that a topic is created with. Small segments, since the last one is never compacted and is read at
 /// every start; what is compacted goes on being compacted though little is written.
 const SETTINGS: [(&str, &str); 3] =
     [("cleanup.policy", "compact"), ("segment.bytes", "8388608"), ("segment.ms", "86400000")];

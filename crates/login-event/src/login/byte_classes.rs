@@ -1,7 +1,7 @@
 //! Which of some bytes are dots and which are digits, told without a branch on what they are: no
 //! processor could foretell that.
 
-/// How many bytes are looked at.
+/// The number of bytes that are looked at.
 pub(super) const BYTES: usize = 16;
 
 /// A bit for each byte, the first the lowest.
@@ -14,7 +14,7 @@ pub(super) struct ByteClasses {
 }
 
 impl ByteClasses {
-    /// Of the first `length`, at most all.
+    /// The classes of the first `length` bytes, at most all.
     #[inline(always)]
     pub fn of(bytes: &[u8; BYTES], length: usize) -> Self {
         let halves = u128::from_le_bytes(*bytes);
@@ -23,7 +23,7 @@ impl ByteClasses {
         Self { dots: (dots(low) | dots(high) << 8) & all, digits: (digits(low) | digits(high) << 8) & all, all }
     }
 
-    /// Whether all are digits or dots.
+    /// Tells whether all are digits or dots.
     #[inline(always)]
     pub fn are_all(self) -> bool {
         self.dots | self.digits == self.all

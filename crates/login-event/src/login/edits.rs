@@ -22,11 +22,11 @@ use crate::{Members, Step};
 /// The edits that a deployment asks for.
 #[derive(Clone)]
 pub struct EditOptions<'a> {
-    /// What is written of the user.
+    /// The form that the user is written in.
     pub user_id: IdPrivacy,
-    /// What is written of the device.
+    /// The form that the device is written in.
     pub device_id: IdPrivacy,
-    /// What is written of the address.
+    /// The form that the address is written in.
     pub ip: IpPrivacy,
     /// The key of pseudonyms. Without one, nothing is written in their place.
     pub key: Option<&'a [u8]>,
@@ -196,7 +196,7 @@ impl Edits {
         Some(What::Static(at))
     }
 
-    /// What is written in a field instead of what came, as a text; [`None`] where nothing is, and what came counts. A
+    /// The text that is written in a field instead of what came; [`None`] where nothing is, and what came counts. A
     /// field that is left out is an empty option.
     pub fn written<'p>(&self, plan: &'p EditPlan<'_>, name: &str) -> Option<Option<Cow<'p, str>>> {
         let personal = match Field::of(name) {

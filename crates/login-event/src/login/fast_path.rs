@@ -42,7 +42,7 @@ pub(super) fn parse(value: &[u8]) -> Option<LoginEvent<'_>> {
     })
 }
 
-/// Whether all is ASCII without control characters and backslashes. Without a branch for each byte,
+/// Tells whether all is ASCII without control characters and backslashes. Without a branch for each byte,
 /// and whole chunks only: the last overlaps the one before it.
 #[inline]
 fn is_plain(bytes: &[u8]) -> bool {

@@ -91,7 +91,7 @@ pub const OWN_FIELDS: [&str; Field::ALL.len()] = {
     names
 };
 
-/// How each field begins where it is not the first, in the order of [`Field`].
+/// The opening of each field where it is not the first, in the order of [`Field`].
 pub(super) const OPENINGS: [Opening; Field::ALL.len()] = {
     let mut openings = [Opening::of(""); Field::ALL.len()];
     let mut at = 0;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ring::hmac;
 
-/// What is written of an address.
+/// The form that an address is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IpPrivacy {
     /// The address.
@@ -17,7 +17,7 @@ pub enum IpPrivacy {
     Remove,
 }
 
-/// What is written of an id. There is no `truncate`: the first half of an id still tells people apart.
+/// The form that an id is written in. There is no `truncate`: the first half of an id still tells people apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdPrivacy {
     /// The id.
@@ -28,7 +28,7 @@ pub enum IdPrivacy {
     Remove,
 }
 
-/// What is written in place of a field.
+/// The way to write a field that says who a person is.
 #[derive(Debug)]
 pub(super) enum Pseudonymizer {
     Keep,
@@ -40,7 +40,7 @@ pub(super) enum Pseudonymizer {
     Remove,
 }
 
-/// What becomes of a field.
+/// The outcome for a field.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) enum Written {
     #[default]
@@ -51,7 +51,7 @@ pub(super) enum Written {
 }
 
 impl Pseudonymizer {
-    /// Of an id. Without the key that it needs nothing is written rather than the id.
+    /// A pseudonymizer of ids. Without the key that it needs nothing is written rather than the id.
     pub(super) fn of_id(privacy: IdPrivacy, key: Option<&[u8]>) -> Self {
         match privacy {
             IdPrivacy::Keep => Self::Keep,
@@ -60,7 +60,7 @@ impl Pseudonymizer {
         }
     }
 
-    /// Of an address.
+    /// A pseudonymizer of addresses.
     pub(super) fn of_ip(privacy: IpPrivacy, key: Option<&[u8]>) -> Self {
         match privacy {
             IpPrivacy::Keep => Self::Keep,
