@@ -12,7 +12,7 @@ use rskafka::{BackoffError, ConnectionError, SaslError as RskafkaSaslError};
 use rustix::io::Errno;
 
 use super::options::{PASSWORD, TOKEN_FILE, TOKENS};
-use super::tls_words::BROKER;
+use super::tls_hints::BROKER;
 use crate::retry::{ClassifiedError, ErrorClass};
 
 pub use kafka_client::Cause;

@@ -5,7 +5,7 @@ mod admin;
 mod error;
 mod options;
 mod rskafka_security;
-mod tls_words;
+mod tls_hints;
 mod token;
 
 pub use admin::Admin;
@@ -13,5 +13,5 @@ pub use error::{Cause, Error, Why};
 pub(crate) use options::SOFTWARE;
 pub use options::{options, security};
 pub use rskafka_security::Secured;
-pub(crate) use tls_words::ADMIN_PORT;
+pub(crate) use tls_hints::ADMIN_PORT;
 pub use token::{TokenError, Tokens};

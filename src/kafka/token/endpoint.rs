@@ -25,7 +25,7 @@ use super::answer::{self, Granted, Refused};
 use crate::config::{EndpointUrl, Secret, TokenEndpoint};
 use crate::http_client::{Stream, exchange};
 use crate::kafka::Cause;
-use crate::kafka::tls_words::TOKEN_ENDPOINT;
+use crate::kafka::tls_hints::TOKEN_ENDPOINT;
 
 /// The largest answer taken, its head by itself and its body by itself. Tokens have a few KiB.
 const LARGEST: usize = 64 * 1024;

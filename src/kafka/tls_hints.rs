@@ -8,7 +8,7 @@ use kafka_client::plain::Plain;
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError};
 
-/// Whom TLS is spoken with, and what of the configuration is about that, for texts that tell what to mend.
+/// A peer that TLS is spoken with: the settings that advice about its errors names.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer {
     /// The kind of peer.
