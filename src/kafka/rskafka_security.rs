@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Options ──► Connection of our own, closed again ──► ClientBuilder with the same TLS and SASL
-//!               says what to mend, and how long sessions last
+//!               says what to fix, and how long sessions last
 //! ```
 //! rskafka's errors are texts within texts, it does not tell when the broker will end a session, and its
 //! SCRAM takes any number of iterations. It tries brokers one after another, and the addresses of a name

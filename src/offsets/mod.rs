@@ -199,7 +199,7 @@ impl StoreError {
     }
 
     /// Tells whether waiting a little is worth it even while the program stops: brokers come back sooner
-    /// than disks are mended.
+    /// than disks are fixed.
     fn passes(&self) -> bool {
         matches!(self, Self::Broker(_)) && self.class() != ErrorClass::Fatal
     }

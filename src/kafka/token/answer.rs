@@ -167,7 +167,7 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: Option<Body>, hidden: 
     if passes {
         return Refused { pause: asked_pause(headers), ..Refused::passing(what) };
     }
-    let mend = match (error, status) {
+    let advice = match (error, status) {
         ("invalid_client", _) => CLIENT,
         ("invalid_scope", _) => "check kafka.sasl.scope",
         ("invalid_target", _) => "check kafka.sasl.audience",
@@ -178,7 +178,7 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: Option<Body>, hidden: 
             "check kafka.sasl.token_endpoint_url, kafka.sasl.scope, kafka.sasl.audience, and what this client may do there"
         }
     };
-    Refused::lasting(format!("{what}: {mend}"))
+    Refused::lasting(format!("{what}: {advice}"))
 }
 
 /// `Retry-After`, where it is in seconds.

@@ -253,7 +253,7 @@ impl Desk {
         if matches!(work, Work::Close) {
             return Ok(None);
         }
-        // None only where the log was made anew between writing and reading.
+        // None only where the log was recreated between writing and reading.
         let not_held = || StoreError::NotHeld { topic: topic.clone(), partition: *partition };
         let owner = self.standing(order)?.ok_or_else(not_held)?;
         if !matches!(work, Work::Load) {
