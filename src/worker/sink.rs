@@ -33,7 +33,15 @@ use crate::topic::TopicPartition;
 
 /// Delivers a partition's batches and keeps its progress.
 pub struct Sink {
-    config: SinkConfig,
+    of: TopicPartition,
+    stages: Box<dyn Stages>,
+    outputs: Arc<OutputTopics>,
+    delivery: Delivery,
+    tenure: Tenure,
+    max_batch_bytes: usize,
+    oversize: Oversize,
+    gate: Option<DeadLetterGate>,
+    telemetry: Arc<Telemetry>,
     /// Failing while a dead letter is refused by its own topic.
     dead_letters: Operation,
     /// Failing while no broker tells how many partitions the outputs have.
@@ -71,10 +79,26 @@ pub struct SinkConfig {
 impl Sink {
     /// A sink that does not know where its partition begins yet.
     pub fn new(config: SinkConfig) -> Self {
-        let dead_letters = config.retries.operation_of("dead_letter", "dead letters of", config.of.clone());
-        let lookup = config.retries.operation_of("metadata", "look up the outputs of", config.of.clone());
-        let judged = Tally::new(config.stages.dimensions());
-        Self { config, dead_letters, lookup, buffer: Vec::new(), judged }
+        let SinkConfig { of, stages, outputs, delivery, tenure, max_batch_bytes, oversize, gate, retries, telemetry } =
+            config;
+        let dead_letters = retries.operation_of("dead_letter", "dead letters of", of.clone());
+        let lookup = retries.operation_of("metadata", "look up the outputs of", of.clone());
+        let (buffer, judged) = (Vec::new(), Tally::new(stages.dimensions()));
+        Self {
+            of,
+            stages,
+            outputs,
+            delivery,
+            tenure,
+            max_batch_bytes,
+            oversize,
+            gate,
+            telemetry,
+            dead_letters,
+            lookup,
+            buffer,
+            judged,
+        }
     }
 
     /// Makes sure that nobody else writes for this partition, where that can be had. To be called
@@ -83,8 +107,8 @@ impl Sink {
     /// # Errors
     /// [`Aborted`].
     pub async fn prepare(&mut self) -> Result<(), Aborted> {
-        self.config.gate.iter_mut().for_each(DeadLetterGate::roll_back);
-        self.config.delivery.prepare().await
+        self.gate.iter_mut().for_each(DeadLetterGate::roll_back);
+        self.delivery.prepare().await
     }
 
     /// Begins where the source begins.
@@ -92,7 +116,7 @@ impl Sink {
     /// # Errors
     /// [`Aborted`].
     pub async fn begin_at(&mut self, start: Start) -> Result<(), Aborted> {
-        self.config.delivery.begin_at(start).await
+        self.delivery.begin_at(start).await
     }
 
     /// Takes a batch through the stages and to the brokers. Returns when every record of it is acknowledged, retried for
@@ -101,27 +125,27 @@ impl Sink {
     /// # Errors
     /// [`Aborted`], also where it waits for the operator when `stop` is called.
     pub async fn deliver(&mut self, batch: &SourceBatch, stop: &CancellationToken) -> Result<(), Aborted> {
-        self.config.stages.hold();
+        self.stages.hold();
         let delivered = self.deliver_held(batch, stop).await;
-        self.config.stages.release();
+        self.stages.release();
         delivered
     }
 
     async fn deliver_held(&mut self, batch: &SourceBatch, stop: &CancellationToken) -> Result<(), Aborted> {
         let now = Now::from_unix_ms(unix_ms());
-        self.config.telemetry.begin(batch);
+        self.telemetry.begin(batch);
         let partitions = self.partition_counts().await;
-        let mut counts = self.config.gate.as_ref().map(DeadLetterGate::counts).unwrap_or_default();
+        let mut counts = self.gate.as_ref().map(DeadLetterGate::counts).unwrap_or_default();
         #[cfg(feature = "otlp")]
         self.begin_spans(batch, &mut counts);
         let out = self.stage(batch, &now, &partitions, &mut counts);
         self.pass_gate(batch, &counts, stop).await?;
-        self.config.delivery.begin(batch);
+        self.delivery.begin(batch);
         let Written { refused, buffer, .. } = self.write(out).await?;
         self.buffer = buffer;
         self.redo(batch, refused, &now, &mut counts).await?;
-        let completed = CompletedBatch::new(batch, counts, self.config.of.partition, &self.config.telemetry);
-        self.config.delivery.complete(completed).await?;
+        let completed = CompletedBatch::new(batch, counts, self.of.partition, &self.telemetry);
+        self.delivery.complete(completed).await?;
         self.settle();
         Ok(())
     }
@@ -130,13 +154,13 @@ impl Sink {
     #[cfg(feature = "otlp")]
     fn begin_spans(&self, batch: &SourceBatch, counts: &mut Counts) {
         let records = (0..batch.len()).filter_map(|index| batch.entry(index)).map(|entry| entry.record);
-        counts.spans = self.config.telemetry.begin_spans(&self.config.of, records);
+        counts.spans = self.telemetry.begin_spans(&self.of, records);
     }
 
     /// Stages all of a batch. What a gate may hold up is counted apart until it has passed; what is part of a transaction
     /// until that is committed.
     fn stage(&mut self, batch: &SourceBatch, now: &Now, partitions: &[i32], counts: &mut Counts) -> OutputBatch {
-        let SinkConfig { stages, delivery, telemetry, max_batch_bytes, gate, .. } = &mut self.config;
+        let Self { stages, delivery, telemetry, gate, .. } = self;
         let mut at_once;
         let tally = match (gate, delivery.tally()) {
             (Some(_), _) => &mut self.judged,
@@ -146,7 +170,7 @@ impl Sink {
                 &mut *at_once
             }
         };
-        let mut out = OutputBatch::new(*max_batch_bytes, expected(batch)).within(std::mem::take(&mut self.buffer));
+        let mut out = OutputBatch::new(self.max_batch_bytes, expected(batch)).within(std::mem::take(&mut self.buffer));
         let mut staged = Batch { now, dead_ms: now.unix_ms, partitions, out: &mut out, counts, tally };
         for (index, entry) in (0..batch.len()).filter_map(|index| Some((index, batch.entry(index)?))) {
             stages.process(&entry, index, Fit::default(), &mut staged);
@@ -161,9 +185,7 @@ impl Sink {
         counts: &Counts,
         stop: &CancellationToken,
     ) -> Result<(), Aborted> {
-        let Self { config: SinkConfig { gate: Some(gate), delivery, telemetry, .. }, judged, .. } = self else {
-            return Ok(());
-        };
+        let Self { gate: Some(gate), delivery, telemetry, judged, .. } = self else { return Ok(()) };
         while let Err(passed) = gate.judge(count(batch.len()), counts) {
             // What came before is not held up.
             let mut committed = delivery.commit().await;
@@ -198,7 +220,7 @@ impl Sink {
     /// # Errors
     /// [`Aborted`] where that is called off, or ends the transaction.
     async fn write(&mut self, out: OutputBatch) -> Result<Written, Aborted> {
-        let SinkConfig { delivery, outputs, tenure, .. } = &mut self.config;
+        let Self { delivery, outputs, tenure, .. } = self;
         delivery.ready(&out).await?;
         let written = match delivery.producer() {
             Ok(producer) => tokio::select! {
@@ -216,13 +238,13 @@ impl Sink {
 
     /// Lets what the gate has judged count for good once nothing is open any more.
     fn settle(&mut self) {
-        let SinkConfig { delivery, gate, .. } = &mut self.config;
+        let Self { delivery, gate, .. } = self;
         gate.iter_mut().filter(|_| !delivery.is_open()).for_each(DeadLetterGate::settle);
     }
 
     /// Returns when [`Sink::commit`] is to be called; perhaps never.
     pub async fn due(&self) {
-        self.config.delivery.due().await;
+        self.delivery.due().await;
     }
 
     /// Makes what is written count.
@@ -230,7 +252,7 @@ impl Sink {
     /// # Errors
     /// [`Aborted`].
     pub async fn commit(&mut self) -> Result<(), Aborted> {
-        self.config.delivery.commit().await?;
+        self.delivery.commit().await?;
         self.settle();
         Ok(())
     }
@@ -240,13 +262,13 @@ impl Sink {
     /// # Errors
     /// Where that fails.
     pub async fn finish(self) -> Result<(), StoreError> {
-        self.config.delivery.finish().await
+        self.delivery.finish().await
     }
 
     /// The number of partitions of each output topic, asked for until some broker tells.
     async fn partition_counts(&mut self) -> Arc<[i32]> {
         loop {
-            match self.config.outputs.partition_counts().await {
+            match self.outputs.partition_counts().await {
                 Ok(counts) => {
                     self.lookup.succeeded();
                     return counts;

@@ -47,7 +47,7 @@ impl Sink {
             self.redo_one(batch, refused, now, counts).await?;
             self.dead_letters.succeeded();
         }
-        if let Some(gate) = &mut self.config.gate {
+        if let Some(gate) = &mut self.gate {
             gate.refused(counts.all_dead() - judged);
         }
         Ok(())
@@ -75,9 +75,9 @@ impl Sink {
     /// Stages some of a batch's records again, which were counted the first time. Stages are pure, and hold what changes
     /// by itself: at the same time the same comes of it.
     fn stage_again(&mut self, batch: &SourceBatch, redo: &Redo, now: &Now, partitions: &[i32]) -> OutputBatch {
-        let stages = &mut self.config.stages;
+        let stages = &mut self.stages;
         let (counts, tally) = (&mut Counts::default(), &mut Tally::new(stages.dimensions()));
-        let mut out = OutputBatch::new(self.config.max_batch_bytes, Expected::default());
+        let mut out = OutputBatch::new(self.max_batch_bytes, Expected::default());
         // By the batch's own time rules send each record where they did, and what they dropped is not here. It may be
         // hours old by now, and a dead letter's is what its topic judges it by.
         let mut staged = Batch { now, dead_ms: unix_ms(), partitions, out: &mut out, counts, tally };
@@ -133,7 +133,7 @@ impl Sink {
         if to.topic != DEAD_LETTER || fit.keyed || !is_about_the_record(error) {
             return None;
         }
-        let TopicPartition { topic, partition } = &self.config.of;
+        let TopicPartition { topic, partition } = &self.of;
         let offset = first.record.offset.0;
         warn!(topic = &**topic, partition, offset, %error, "dead letters without a key are refused: each gets its place as its key");
         Some(Fit { keyed: true, ..fit })
@@ -156,8 +156,8 @@ impl Sink {
         }
         let entries = || culprits.sources.iter().filter_map(|source| batch.entry(*source));
         // Cutting helps against size only; for any other reason something would be lost in vain.
-        if reason(error) == Reason::TooLarge && self.config.oversize == Oversize::Truncate {
-            let smaller = entries().next().and_then(|alone| self.config.stages.smaller(&alone, culprits.fit));
+        if reason(error) == Reason::TooLarge && self.oversize == Oversize::Truncate {
+            let smaller = entries().next().and_then(|alone| self.stages.smaller(&alone, culprits.fit));
             if let Some(fit) = smaller {
                 return Redo { fit, ..culprits };
             }
