@@ -19,7 +19,7 @@ use crate::output::OutputTopics;
 use crate::retry::Retries;
 use crate::source::{LogEnds, Reserve, RskafkaClients};
 use crate::stages::{Login, MakeStages, Processor, Routes, configured, edits, possible};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Drained, Supervisor};
 use crate::worker::{Budget, ShutdownHandle, Transactions, WorkerFactory};
 
 /// The time that an operation may fail before the process counts as unready: a blip is none.
@@ -167,25 +167,13 @@ impl App {
             // Read before the first record is. Ends with the token.
             countries.keep_fresh(file, config.enrich.geoip.check_interval, watched_until.clone()).await;
         }
-        let (options, tokens) = options(&config.kafka);
-        let cluster = Arc::new(Cluster::new(Options { meter: Arc::new(observe.metrics.clone()), ..options }));
-        if let Some(tokens) = &tokens {
-            tokens.count_in(&observe.metrics);
-        }
-        let clients = Arc::new(RskafkaClients::new(cluster.options(), config.source.max_fetch_bytes.as_usize()));
+        let cluster = cluster(&config, &observe);
         let ends = LogEnds::new(Arc::clone(&cluster), observe.partitions.clone(), config.source.lag_interval);
         let asking = tokio::spawn(ends.ask(watched_until.clone()).boxed());
         let retries = Retries::new(observe.clone(), &config);
-        let outputs = OutputTopics::new(&config, routes.topics(), Arc::clone(&cluster), retries.clone(), &observe);
-        let outputs = Arc::new(outputs);
-        let max_in_flight_bytes = config.pipeline.max_in_flight_bytes.as_usize();
-        let budget = Budget::new(max_in_flight_bytes, config.source.max_fetch_bytes.as_usize());
-        let reserve = Reserve::new(max_in_flight_bytes);
-        let admin = Admin::new(Arc::clone(&cluster));
-        let topics = Topics::new(admin, &config.source.topic, routes.topics(), config.topics.clone());
+        let topics =
+            Topics::new(Admin::new(Arc::clone(&cluster)), &config.source.topic, routes.topics(), config.topics.clone());
         let (changes, committer) = assignment(&config, topics, &cluster, &retries, &observe);
-        let exactly_once = config.delivery.guarantee == Guarantee::ExactlyOnce;
-        let committer_within = exactly_once.then(|| committer.clone());
         let group = Arc::new(Coordinator::new(Arc::clone(&cluster), &config.group.id));
         if config.assignment.mode == AssignmentMode::Group {
             let telling = tell_members(Arc::clone(&group), observe.members.clone());
@@ -194,23 +182,19 @@ impl App {
         }
         let store: Arc<dyn OffsetStore> = match store {
             Some(store) => Arc::new(store),
-            None if config.offsets.store == OffsetStoreKind::Topic => {
-                let settings = TopicSettings::from(&*config);
-                Arc::new(TopicStore::new(Arc::clone(&cluster), &settings, observe.health.clone()))
-            }
-            // Transactional ids keep others out.
-            None if exactly_once => Arc::new(GroupStore::new(Arc::clone(&group), committer)),
-            None => {
-                let watched = Watched { health: observe.health.clone(), metrics: observe.metrics.clone() };
-                Arc::new(GroupStore::watching(Arc::clone(&group), committer, watched))
-            }
+            None => shared_store(&config, &observe, &cluster, &group, committer.clone()),
         };
-        let transactions = committer_within.map(|committer| {
+        // Cancelled by who runs this, or from within.
+        let stop = stop.child_token();
+        let shutdown = ShutdownHandle::new(stop.clone());
+        let outputs = OutputTopics::new(&config, routes.topics(), Arc::clone(&cluster), retries.clone(), &observe);
+        let outputs = Arc::new(outputs);
+        let transactions = (config.delivery.guarantee == Guarantee::ExactlyOnce).then(|| {
             Arc::new(Transactions {
                 settings: config.delivery.clone(),
                 id_prefix: config.transactional_id_prefix().to_owned(),
                 cluster: Arc::clone(&cluster),
-                group: Arc::clone(&group),
+                group,
                 committer,
                 refresh_interval: store.refresh_interval(),
                 outputs: Arc::clone(&outputs),
@@ -218,23 +202,21 @@ impl App {
                 told: Default::default(),
             })
         });
-        let timeout = config.shutdown.timeout;
-        // Cancelled by who runs this, or from within.
-        let stop = stop.child_token();
-        let shutdown = ShutdownHandle::new(stop.clone());
+        let (timeout, max_fetch_bytes) = (config.shutdown.timeout, config.source.max_fetch_bytes.as_usize());
+        let max_in_flight_bytes = config.pipeline.max_in_flight_bytes.as_usize();
         let workers = WorkerFactory {
             config,
             observe: observe.clone(),
             retries,
-            clients,
+            clients: Arc::new(RskafkaClients::new(cluster.options(), max_fetch_bytes)),
             cluster,
             outputs,
             store: Arc::clone(&store),
             transactions,
             routes,
             processor,
-            budget,
-            reserve,
+            budget: Budget::new(max_in_flight_bytes, max_fetch_bytes),
+            reserve: Reserve::new(max_in_flight_bytes),
             shutdown: shutdown.clone(),
         };
         observe.health.started();
@@ -249,24 +231,56 @@ impl App {
 
         watched_until.cancel();
         let _ = tokio::join!(serving, reporting, asking); // all end with the token; a panic is logged already
-        if drained.unfinished > 0 {
-            warn!(
-                unfinished = drained.unfinished,
-                "partitions were not drained: what was in flight will be read again"
-            );
-        }
-        if let Some(reason) = shutdown.reason() {
-            return Err(AppError::DeadLetters(reason.to_owned()));
-        }
-        if let Some(failed) = drained.failed {
-            return Err(failed.into());
-        }
-        match drained.unstored.into_iter().next() {
-            Some(error) => Err(error.into()),
-            None if drained.unfinished > 0 => Err(AppError::Unfinished(drained.unfinished)),
-            None => Ok(Summary { counted: observe.tallies.snapshot() }),
-        }
+        outcome(drained, &shutdown).map(|()| Summary { counted: observe.tallies.snapshot() })
     }
+}
+
+/// Why the pipeline did not end well, where it did not.
+fn outcome(drained: Drained, shutdown: &ShutdownHandle) -> Result<(), AppError> {
+    let Drained { unfinished, unstored, failed } = drained;
+    if unfinished > 0 {
+        warn!(unfinished, "partitions were not drained: what was in flight will be read again");
+    }
+    if let Some(reason) = shutdown.reason() {
+        return Err(AppError::DeadLetters(reason.to_owned()));
+    }
+    if let Some(failed) = failed {
+        return Err(failed.into());
+    }
+    match unstored.into_iter().next() {
+        Some(error) => Err(error.into()),
+        None if unfinished > 0 => Err(AppError::Unfinished(unfinished)),
+        None => Ok(()),
+    }
+}
+
+/// The client as configured, which counts in the metrics and has connected to nothing yet.
+fn cluster(config: &Config, observe: &Observe) -> Arc<Cluster> {
+    let (options, tokens) = options(&config.kafka);
+    if let Some(tokens) = &tokens {
+        tokens.count_in(&observe.metrics);
+    }
+    Arc::new(Cluster::new(Options { meter: Arc::new(observe.metrics.clone()), ..options }))
+}
+
+/// The offset store that processes share: a topic, or the group.
+fn shared_store(
+    config: &Config,
+    observe: &Observe,
+    cluster: &Arc<Cluster>,
+    group: &Arc<Coordinator>,
+    committer: Committer,
+) -> Arc<dyn OffsetStore> {
+    if config.offsets.store == OffsetStoreKind::Topic {
+        let settings = TopicSettings::from(config);
+        return Arc::new(TopicStore::new(Arc::clone(cluster), &settings, observe.health.clone()));
+    }
+    // Transactional ids keep others out.
+    if config.delivery.guarantee == Guarantee::ExactlyOnce {
+        return Arc::new(GroupStore::new(Arc::clone(group), committer));
+    }
+    let watched = Watched { health: observe.health.clone(), metrics: observe.metrics.clone() };
+    Arc::new(GroupStore::watching(Arc::clone(group), committer, watched))
 }
 
 /// The assignment as configured, and as whom its offsets are committed to a group.

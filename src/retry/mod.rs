@@ -7,4 +7,4 @@ mod operation;
 
 pub use backoff::{Pauses, Policy};
 pub use class::{ClassifiedError, ErrorClass};
-pub use operation::{Operation, Retries, within};
+pub use operation::{Operation, Retries, working_for};

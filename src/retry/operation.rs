@@ -4,8 +4,8 @@
 //! the failure as long as it lasts, and so does the state of the source partition that it is of:
 //!
 //! ```text
-//! read, checkpoint, transactions of a partition ── by name ──┐
-//! write to an output, by a partition's worker ── within ─────┴─► Troubles ─► /status: retrying, blocked, last_error
+//! read, checkpoint, transactions of a partition ── by name ────┐
+//! write to an output, by a partition's worker ── working_for ──┴─► Troubles ─► /status: retrying, blocked, last_error
 //! ```
 
 use std::future::Future;
@@ -33,7 +33,7 @@ tokio::task_local! {
 
 /// Does the work of one source partition: whatever operation fails within it is shown as that partition's. Output topics
 /// are shared, and a write to one names another topic's partition.
-pub async fn within<F: Future>(troubles: Troubles, work: F) -> F::Output {
+pub async fn working_for<F: Future>(troubles: Troubles, work: F) -> F::Output {
     WORKED_FOR.scope(troubles, work).await
 }
 
@@ -232,7 +232,7 @@ mod tests {
 
         // By who works on it.
         let mut write = retries.operation_of("produce", "write to", TopicPartition::new("processed-user-login", 0));
-        within(status.troubles(), async { write.failed_as(ErrorClass::Ambiguous, &"no answer") }).await;
+        working_for(status.troubles(), async { write.failed_as(ErrorClass::Ambiguous, &"no answer") }).await;
         assert_eq!(shown(), (PartitionState::Retrying, Some("no answer".into())));
         drop(write);
         assert_eq!(shown(), (PartitionState::Running, Some("no answer".into())), "the last error stays");

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::observe::{PartitionState, PartitionStatus};
 use crate::offsets::StoreError;
-use crate::retry::within;
+use crate::retry::working_for;
 use crate::source::SourceBatch;
 use crate::tenure::Tenure;
 
@@ -70,7 +70,7 @@ impl PartitionWorker {
                 Ok(())
             }
             never = drains(&status, &stop) => match never {},
-            result = within(status.troubles(), Self::work(source, sink, stop.clone())) => result,
+            result = working_for(status.troubles(), Self::work(source, sink, stop.clone())) => result,
         }
     }
 
