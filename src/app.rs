@@ -18,7 +18,7 @@ use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, 
 use crate::output::OutputTopics;
 use crate::retry::Retries;
 use crate::source::{LogEnds, Reserve, RskafkaClients};
-use crate::stages::{Login, MakeStages, Processor, Routes, configured, edits, possible};
+use crate::stages::{Login, Processor, Routes, StagesFactory, configured, edits, possible};
 use crate::supervisor::{Drained, Supervisor};
 use crate::worker::{Budget, ShutdownHandle, Transactions, WorkerFactory};
 
@@ -85,7 +85,7 @@ pub struct App {
     store: Option<FileStore>,
     routes: Arc<Routes>,
     /// Makes the stages that records go through.
-    processor: Arc<dyn MakeStages>,
+    processor: Arc<dyn StagesFactory>,
     countries: Option<(Countries, CountryFile)>,
 }
 
@@ -121,7 +121,7 @@ impl App {
     /// Around what `made` gives: a processor with the name and the dimensions of `P`, and the countries that it needs.
     async fn assemble<P: Processor>(
         config: Config,
-        made: impl FnOnce(&Config, GeoIpMetrics) -> (Arc<dyn MakeStages>, Option<Countries>),
+        made: impl FnOnce(&Config, GeoIpMetrics) -> (Arc<dyn StagesFactory>, Option<Countries>),
     ) -> Result<Self, AppError> {
         let routes = Arc::new(Routes::new(&config)?);
         let store = match config.offsets.store {

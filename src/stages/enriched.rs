@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::login::enrichment;
-use super::{Enriched, Login, MakeStages, Now, Processor};
+use super::{Enriched, Login, Now, Processor, StagesFactory};
 use crate::config::{Config, Enrich, Privacy, ProcessorKind, Secret};
 use crate::event::{EditOptions, EditPlan, Edits, Rejection};
 use crate::geoip::{Countries, Country, Snapshot};
@@ -43,7 +43,7 @@ pub fn configured(
     config: &Config,
     key: Option<&Secret>,
     metrics: GeoIpMetrics,
-) -> (Arc<dyn MakeStages>, Option<Countries>) {
+) -> (Arc<dyn StagesFactory>, Option<Countries>) {
     let ProcessorKind::Login = config.pipeline.processor;
     let Some(edits) = edits(&config.enrich, &config.privacy, key) else { return (Arc::new(Login), None) };
     let countries = Countries::new(metrics);

@@ -175,19 +175,19 @@ pub struct ProcessorStages<P> {
 
 /// Makes the stages of each source partition. Every [`Processor`] that can be cloned does, around a
 /// clone of itself.
-pub trait MakeStages: Send + Sync {
-    /// For the records of one source partition.
+pub trait StagesFactory: Send + Sync {
+    /// Makes stages for the records of one source partition.
     fn make(&self, routes: Arc<Routes>, envelope: Envelope, source_partition: i32) -> Box<dyn Stages>;
 }
 
-impl<P: Processor + Clone> MakeStages for P {
+impl<P: Processor + Clone> StagesFactory for P {
     fn make(&self, routes: Arc<Routes>, envelope: Envelope, source_partition: i32) -> Box<dyn Stages> {
         Box::new(ProcessorStages::new(self.clone(), routes, envelope, source_partition))
     }
 }
 
 impl<P: Processor> ProcessorStages<P> {
-    /// For the records of one source partition.
+    /// Stages for the records of one source partition.
     pub fn new(processor: P, routes: Arc<Routes>, envelope: Envelope, source_partition: i32) -> Self {
         Self { processor, routes, envelope, source_partition }
     }

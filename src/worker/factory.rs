@@ -18,7 +18,7 @@ use crate::offsets::OffsetStore;
 use crate::output::OutputTopics;
 use crate::retry::Retries;
 use crate::source::{PartitionReader, ReaderConfig, Reserve, RskafkaClients};
-use crate::stages::{MakeStages, Routes, Stages};
+use crate::stages::{Routes, Stages, StagesFactory};
 use crate::tenure::Tenure;
 use crate::topic::{TopicId, TopicPartition};
 
@@ -43,7 +43,7 @@ pub struct WorkerFactory {
     /// The rules that say where records go.
     pub routes: Arc<Routes>,
     /// Makes the stages of each partition.
-    pub processor: Arc<dyn MakeStages>,
+    pub processor: Arc<dyn StagesFactory>,
     /// The bytes in flight.
     pub budget: Budget,
     /// Memory for what is larger than a fetch asks for.

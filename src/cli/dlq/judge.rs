@@ -10,7 +10,7 @@ use crate::observe::{Metrics, Tally};
 use crate::output::{Expected, OutputBatch};
 use crate::record::{Headers, RecordView};
 use crate::source::Entry;
-use crate::stages::{Batch, Counts, MakeStages, Now, Passed, Route, Routes, Stages, configured};
+use crate::stages::{Batch, Counts, Now, Passed, Route, Routes, Stages, StagesFactory, configured};
 use crate::worker::unix_ms;
 
 /// The stages, and what they need.
@@ -19,7 +19,7 @@ pub struct Judge<'c> {
     pub without_countries: Option<String>,
     context: &'c Context,
     routes: Arc<Routes>,
-    made: Arc<dyn MakeStages>,
+    made: Arc<dyn StagesFactory>,
     /// Those of the source partition that was asked for last.
     stages: Option<(i32, Box<dyn Stages>)>,
     now: Now,
