@@ -1,5 +1,5 @@
-//! Turns the assignment into running workers: starts those of new partitions, starts again what
-//! died, drains what is revoked, drops what is lost, and drains all of them at the end.
+//! Turns the assignment into running workers: starts those of new partitions, restarts what died,
+//! drains what is revoked, drops what is lost, and drains all of them at the end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -13,24 +13,18 @@ use tracing::{error, info, warn};
 use crate::assignment::{Assigned, AssignmentError, Change, Changes};
 use crate::offsets::StoreError;
 use crate::tenure::Tenure;
-use crate::worker::PartitionWorker;
+use crate::worker::WorkerFactory;
 
-/// How long a worker that died waits before it is started again.
+/// The pause before a worker that died is restarted.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// How long leaving a group may take once all workers have ended.
+/// The time that leaving a group may take once all workers have ended.
 const LEAVE_GRACE: Duration = Duration::from_secs(2);
 
-/// Makes the worker of a partition.
-pub trait MakeWorker: Send + Sync {
-    /// A worker for this partition of the source topic.
-    fn make(&self, partition: i32, assigned: &Assigned) -> PartitionWorker;
-}
-
 /// Keeps the workers of one source topic.
-pub struct Supervisor<M> {
-    make: M,
+pub struct Supervisor {
+    factory: WorkerFactory,
     workers: JoinSet<Result<(), StoreError>>,
-    /// What each task works on.
+    /// The partition of each task.
     tasks: HashMap<Id, i32>,
     partitions: BTreeMap<i32, Partition>,
     /// Set once all is to be given up.
@@ -48,7 +42,7 @@ struct Partition {
     revoked: bool,
 }
 
-/// How the workers ended.
+/// The outcome of draining.
 #[derive(Debug, Default)]
 pub struct Drained {
     /// Workers that did not finish, be it that there was no time or that their partition was lost meanwhile: their
@@ -56,14 +50,14 @@ pub struct Drained {
     pub unfinished: usize,
     /// Checkpoints that could not be stored at the end.
     pub unstored: Vec<StoreError>,
-    /// Why there will be no assignment any more, where that came before the stop.
+    /// The reason why there will be no assignment any more, where that came before the stop.
     pub failed: Option<AssignmentError>,
 }
 
-impl<M: MakeWorker> Supervisor<M> {
-    /// Without workers yet.
-    pub fn new(make: M) -> Self {
-        Self { make, workers: JoinSet::new(), tasks: HashMap::new(), partitions: BTreeMap::new(), draining: false }
+impl Supervisor {
+    /// Begins without workers.
+    pub fn new(factory: WorkerFactory) -> Self {
+        Self { factory, workers: JoinSet::new(), tasks: HashMap::new(), partitions: BTreeMap::new(), draining: false }
     }
 
     /// Runs workers for what is assigned until `stop`, then drains them within `timeout`. Ends
@@ -113,7 +107,7 @@ impl<M: MakeWorker> Supervisor<M> {
 
     fn assign(&mut self, partitions: BTreeMap<i32, Assigned>) {
         for (partition, assigned) in partitions {
-            info!(partition, "assigned");
+            info!(partition, "partition assigned");
             self.start(partition, assigned, None);
         }
     }
@@ -123,7 +117,7 @@ impl<M: MakeWorker> Supervisor<M> {
     fn start(&mut self, partition: i32, assigned: Assigned, before: Option<Tenure>) {
         let stop = CancellationToken::new();
         let tenure = assigned.tenure.part();
-        let worker = self.make.make(partition, &Assigned { tenure: tenure.clone(), ..assigned.clone() });
+        let worker = self.factory.make(partition, tenure.clone(), assigned.topic_id, assigned.is_new);
         let stopped = stop.clone();
         let task = self.workers.spawn(
             async move {
@@ -153,7 +147,7 @@ impl<M: MakeWorker> Supervisor<M> {
             }
         }
         if !ours.is_empty() {
-            info!(partitions = ?ours, "revoked: finishing what is in flight");
+            info!(partitions = ?ours, "partitions revoked: finishing what is in flight");
         }
         // Without a worker there is nothing to finish.
         if !others.is_empty() {
@@ -166,7 +160,7 @@ impl<M: MakeWorker> Supervisor<M> {
         if partitions.is_empty() {
             return;
         }
-        warn!(?partitions, "lost: what is in flight will be read again");
+        warn!(?partitions, "partitions lost: what is in flight will be read again");
         if self.draining {
             drained.unfinished += partitions.iter().filter(|lost| self.partitions.contains_key(lost)).count();
         }
@@ -195,20 +189,20 @@ impl<M: MakeWorker> Supervisor<M> {
             return;
         }
         if !revoked {
-            error!(partition, "the worker of this partition ended unexpectedly; it will be started again");
+            error!(partition, "the partition's worker ended unexpectedly: restarting it");
             self.start(partition, assigned, Some(tenure));
             return;
         }
         match ended {
             Ok((_, Ok(()))) => {}
             Ok((_, Err(error))) => {
-                warn!(partition, %error, "the last offset is not stored: what came after it will be read again");
+                warn!(partition, %error, "the last checkpoint was not stored: what came after the one before will be read again");
                 drained.unstored.push(error);
             }
             Err(_) => drained.unfinished += 1,
         }
         assigned.tenure.end();
-        info!(partition, "given up");
+        info!(partition, "partition released");
         changes.released(BTreeSet::from([partition]));
     }
 }

@@ -9,15 +9,15 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::{Assigned, AssignmentError, Change, Changes, FirstSight, Reporter, Topics};
-use crate::broker::{Trouble, Watch};
 use crate::config::AssignmentMode;
+use crate::retry::{Operation, Retries};
 use crate::tenure::Tenure;
 
 /// Assigns what `mode` says, and asks every `interval` whether the topic has more partitions or was
 /// made anew.
-pub fn assign(mode: AssignmentMode, topics: Topics, interval: Duration, watch: &Watch) -> Changes {
-    let trouble = watch.operation("metadata", format!("look up topic {}", topics.source()));
-    let fixed = Fixed { mode, topics, interval, trouble, topic: FirstSight::default(), assigned: BTreeMap::new() };
+pub fn assign(mode: AssignmentMode, topics: Topics, interval: Duration, retries: &Retries) -> Changes {
+    let operation = retries.operation("metadata", format!("look up topic {}", topics.source()));
+    let fixed = Fixed { mode, topics, interval, operation, topic: FirstSight::default(), assigned: BTreeMap::new() };
     Changes::of(|reporter| fixed.run(reporter))
 }
 
@@ -25,7 +25,7 @@ struct Fixed {
     mode: AssignmentMode,
     topics: Topics,
     interval: Duration,
-    trouble: Trouble,
+    operation: Operation,
     topic: FirstSight,
     assigned: BTreeMap<i32, Tenure>,
 }
@@ -48,7 +48,7 @@ impl Fixed {
         loop {
             let pause = match self.topics.look_up().await {
                 Ok(found) => {
-                    self.trouble.passed();
+                    self.operation.succeeded();
                     for change in self.changes(&found) {
                         if changes.send(change).await.is_err() {
                             return;
@@ -56,7 +56,7 @@ impl Fixed {
                     }
                     self.interval
                 }
-                Err(error) => self.trouble.failed(&error),
+                Err(error) => self.operation.failed(&error),
             };
             sleep(pause).await;
         }

@@ -2,8 +2,8 @@
 
 use kafka_client::Topic;
 
-use crate::broker::{Admin, Error};
 use crate::config::{self, CreateTopics};
+use crate::kafka::{Admin, Error};
 use crate::topic::TopicId;
 
 /// Looks up the source topic.

@@ -9,18 +9,18 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Checkpoint, OffsetStore, StoreError};
-use crate::broker::Error;
+use crate::kafka::Error;
 use crate::record::{Offset, Position};
 use crate::tenure::Tenure;
 
-/// How long a broker may still carry out a request whose answer was given up: it lies in a queue, or
+/// The time in which a broker may still carry out a request whose answer was given up: it lies in a queue, or
 /// on the way. Carried out after its own repetition, it sets the stored offset back.
 const LATE: Duration = Duration::from_secs(30);
 
-/// What became of an attempt to store a checkpoint.
+/// The outcome of an attempt to store a checkpoint.
 pub type Outcome<'a> = Result<&'a Checkpoint, &'a StoreError>;
 
-/// What is known of the place where work began.
+/// The standing of the place where work began.
 #[derive(Debug, Clone)]
 pub enum Standing {
     /// Loaded, perhaps from a broker that had ceased to be the coordinator.
@@ -73,7 +73,7 @@ impl Checkpointer {
         Self { progress, standing, task: tokio::spawn(keeper.run(watched).boxed()) }
     }
 
-    /// What is known of the place where work began.
+    /// The standing of the place where work began.
     pub fn standing(&self) -> Standing {
         self.standing.borrow().clone()
     }
@@ -249,7 +249,7 @@ impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
         self.in_doubt_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// How soon what is stored already is stored again.
+    /// The time after which what is stored already is stored again.
     fn refresh_interval(&self) -> Option<Duration> {
         if self.is_in_doubt() { Some(self.interval) } else { self.store.refresh_interval() }
     }
@@ -259,7 +259,7 @@ impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
     }
 }
 
-/// What a store that told this offset may have. One that has none by now has forgotten it: that is no reason
+/// The offsets that a store that told this one may have. One that has none by now has forgotten it: that is no reason
 /// to begin elsewhere.
 fn expected(told: Option<Offset>) -> Vec<Option<Offset>> {
     vec![told, None]
@@ -279,7 +279,7 @@ mod tests {
     use futures::future::BoxFuture;
 
     use super::*;
-    use crate::broker::{Cause, Error};
+    use crate::kafka::{Cause, Error};
     use crate::record::Offset;
 
     /// Keeps what it is given, and fails as often as it is told to.

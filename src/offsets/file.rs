@@ -123,7 +123,7 @@ impl FileStore {
         sync_folder(&folder)
     }
 
-    /// Where a topic's checkpoints are: in a folder of its name. That of a topic called as the lock file has a name
+    /// The folder of a topic's checkpoints, which has its name. That of a topic called as the lock file has a name
     /// that no topic can have, so that the lock is where it always was, for processes of any version.
     fn folder_of(&self, topic: &str) -> PathBuf {
         if topic == LOCK { self.folder.join(format!("{topic}~")) } else { self.folder.join(topic) }

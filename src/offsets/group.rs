@@ -21,7 +21,7 @@ use self::keeper::{Before, Group, had};
 pub use self::rivals::Watched;
 use self::rivals::{Expected, Rivals};
 use super::{Checkpoint, OffsetStore, StoreError};
-use crate::broker::{Cause, Error};
+use crate::kafka::{Cause, Error};
 use crate::record::Offset;
 use crate::retry::ErrorClass;
 use crate::tenure::Tenure;
@@ -35,14 +35,14 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// Commits that wait for their turn; one a partition, so that this is never reached.
 const QUEUE: usize = 1024;
 
-/// As whom offsets are committed.
+/// The one that offsets are committed as.
 #[derive(Debug, Clone)]
 pub enum Committer {
-    /// As nobody: the coordinator takes that as long as the group has no members.
+    /// Nobody: the coordinator takes that as long as the group has no members.
     Plain,
-    /// As a member of the group.
+    /// A member of the group.
     Member {
-        /// Who this is at the moment; `None` while it is no member.
+        /// The member at the moment; `None` while it is none.
         identity: watch::Receiver<Option<Identity>>,
         /// Told where the coordinator no longer knows the member.
         doubt: Arc<Notify>,
@@ -50,7 +50,7 @@ pub enum Committer {
 }
 
 impl Committer {
-    /// As whom to commit to `group` now.
+    /// The identity to commit to `group` with now.
     ///
     /// # Errors
     /// While this is no member: what the coordinator would most likely say.
@@ -94,7 +94,7 @@ pub struct GroupStore {
 #[derive(Debug)]
 struct Commit {
     checkpoint: Checkpoint,
-    /// What it takes the place of, where that is to be confirmed.
+    /// The offsets that it may take the place of, where that is to be confirmed.
     before: Option<Vec<Option<Offset>>>,
     tenure: Tenure,
     done: oneshot::Sender<Result<(), StoreError>>,
@@ -106,7 +106,7 @@ impl GroupStore {
         Self::with(coordinator.into(), committer, None)
     }
 
-    /// The same, and looks whether another process commits these offsets too, where no membership keeps it from that.
+    /// Like [`GroupStore::new`], and looks whether another process commits these offsets too, where no membership keeps it from that.
     pub fn watching(coordinator: impl Into<Arc<Coordinator>>, committer: Committer, watched: Watched) -> Self {
         let watched = matches!(committer, Committer::Plain).then_some(watched);
         Self::with(coordinator.into(), committer, watched)
@@ -179,7 +179,7 @@ impl OffsetStore for GroupStore {
     }
 }
 
-/// What a failed commit means for trying again. Membership mends itself, or ends the tenure.
+/// The meaning of a failed commit for trying again. Membership is renewed, or ends the tenure.
 pub(super) fn class_of(error: &Error) -> ErrorClass {
     use ResponseError as Code;
     match error.cause {
@@ -314,13 +314,13 @@ impl Commit {
     }
 }
 
-/// Whether a code says that the coordinator no longer knows the member.
+/// Tells whether a code says that the coordinator no longer knows the member.
 fn is_expelled(code: ResponseError) -> bool {
     use ResponseError as Code;
     matches!(code, Code::UnknownMemberId | Code::IllegalGeneration | Code::FencedInstanceId | Code::FencedMemberEpoch)
 }
 
-/// What the coordinator would most likely say to a commit now.
+/// The error that the coordinator would most likely give for a commit now.
 fn no_member(group: &str) -> Error {
     Error::code(DOING, group, ResponseError::RebalanceInProgress)
 }

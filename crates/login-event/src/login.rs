@@ -1,26 +1,26 @@
 //! The login event and its rules.
 
-mod amend;
-mod classes;
-mod cover;
+mod byte_classes;
+mod edits;
+mod fast_path;
 mod fields;
 mod ipv4;
+mod pseudonymize;
 mod rules;
-mod usual;
 
 use std::borrow::Cow;
 
-pub use self::amend::{Amendments, Asked, Prepared};
-pub use self::cover::{IdPrivacy, IpPrivacy};
+pub use self::edits::{EditOptions, EditPlan, Edits};
 pub use self::fields::OWN_FIELDS;
 use self::fields::{Field, Fields};
+pub use self::pseudonymize::{IdPrivacy, IpPrivacy};
 use self::rules::{
     MAX_LOCALE, MAX_TEXT, MAX_VERSION, check_text, invalid, is_ip, is_version, lower_cased, optional_text, text_of,
     timestamp_of,
 };
 use super::{Members, Rejection, Span, Step, Text, utf8_text};
 
-/// What `device_type` becomes where there is none.
+/// The `device_type` of an event that has none.
 const UNKNOWN: Cow<'static, str> = Cow::Borrowed("unknown");
 
 /// A valid login event, borrowed from the record's value.
@@ -51,10 +51,10 @@ impl<'a> LoginEvent<'a> {
     /// the order of the documentation.
     #[inline(never)] // in a caller that is made small it would be, too
     pub fn parse(value: &'a [u8]) -> Result<Self, Rejection> {
-        usual::parse(value).map_or_else(|| Self::parse_any(value), Ok)
+        fast_path::parse(value).map_or_else(|| Self::parse_any(value), Ok)
     }
 
-    /// The same by the scanner: any event, and what is wrong with any other text.
+    /// Parses by the scanner, which knows any event, and says what is wrong with any other text.
     #[inline(never)]
     fn parse_any(value: &'a [u8]) -> Result<Self, Rejection> {
         let text = utf8_text(Some(value))?;
@@ -153,7 +153,7 @@ impl<'a> LoginEvent<'a> {
     }
 }
 
-/// How a member is written.
+/// The writer of a member.
 type Write<'w> = &'w dyn Fn(&mut Vec<u8>);
 
 /// Writes a JSON string.
@@ -176,12 +176,12 @@ fn write_number(number: i64, out: &mut Vec<u8>) {
 /// A time as RFC 3339 has it, UTC, with milliseconds; a JSON string, quotes included.
 pub type Rfc3339Json = [u8; 26];
 
-/// What enrichment adds to an event.
+/// The fields that enrichment adds to an event.
 #[derive(Debug, Clone, Copy)]
 pub struct Enrichment<'a> {
-    /// When the event was processed.
+    /// The time at which the event was processed.
     pub processed_at: &'a Rfc3339Json,
-    /// How long that was after the event's own timestamp; never negative.
+    /// The time from the event's own timestamp to that; never negative.
     pub latency_ms: i64,
 }
 

@@ -24,10 +24,11 @@ use super::member::{Membership, Request, Settings, Step};
 use super::publisher::MembershipPublisher;
 use super::sender::Sender;
 use crate::assignment::{AssignmentError, Change, Changes, Order, Reporter, Topics};
-use crate::broker::{Cause, Error, Trouble, Watch};
 use crate::config::{self, GroupProtocol};
+use crate::kafka::{Cause, Error};
 use crate::observe::{GroupReport, Observe};
 use crate::offsets::Committer;
+use crate::retry::{Operation, Retries};
 
 /// The first version of ConsumerGroupHeartbeat that is final: Kafka 3.7 to 3.9 offer version 0, of a preview that 4.0
 /// brokers need not understand (KIP-848, KIP-1082).
@@ -46,14 +47,14 @@ pub struct Parts<'a> {
     /// The brokers.
     pub cluster: &'a Arc<Cluster>,
     /// Who is told of failures.
-    pub watch: &'a Watch,
+    pub retries: &'a Retries,
     /// Who is told of everything.
     pub observe: &'a Observe,
 }
 
 /// Joins the group, in a task of its own. The committer is the member's.
 pub fn join(parts: Parts<'_>) -> (Changes, Committer) {
-    let Parts { group, topics, interval, request_timeout, cluster, watch, observe } = parts;
+    let Parts { group, topics, interval, request_timeout, cluster, retries, observe } = parts;
     let (identity, identities) = watch::channel(None);
     let doubt = Arc::new(Notify::new());
     let committer = Committer::Member { identity: identities, doubt: Arc::clone(&doubt) };
@@ -68,7 +69,7 @@ pub fn join(parts: Parts<'_>) -> (Changes, Committer) {
         server_assignor: group.server_assignor.clone(),
     };
     let report = GroupReport { id: group.id.clone(), instance_id: group.instance_id.clone(), ..GroupReport::default() };
-    let trouble = watch.operation("group", format!("membership in group {}", group.id));
+    let operation = retries.operation("group", format!("membership in group {}", group.id));
     let connection = Arc::new(Coordinator::new(Arc::clone(cluster), &group.id));
     let sender = Sender {
         coordinator: connection,
@@ -77,14 +78,14 @@ pub fn join(parts: Parts<'_>) -> (Changes, Committer) {
         timeout: request_timeout.min(group.session_timeout / 3),
         held: group.rebalance_timeout + request_timeout,
     };
-    let metadata = watch.operation("metadata", format!("look up the topics of group {}", group.id));
+    let metadata = retries.operation("metadata", format!("look up the topics of group {}", group.id));
     let lookup = Lookup::new(topics, cluster, metadata, interval);
     let driver = |orders| Driver {
         protocol: group.protocol,
         settings,
         sender,
         lookup,
-        trouble,
+        operation,
         doubt,
         orders: Orders { orders, leaving: false, gone: false },
         publisher: MembershipPublisher::new(identity, &group.id, observe, report),
@@ -97,7 +98,7 @@ struct Driver {
     settings: Settings,
     sender: Sender,
     lookup: Lookup,
-    trouble: Trouble,
+    operation: Operation,
     doubt: Arc<Notify>,
     publisher: MembershipPublisher,
     orders: Orders,
@@ -182,7 +183,7 @@ impl Driver {
                 }
                 Ok(false) => return Some(self.classic()),
                 Err(error) => {
-                    let again = Instant::now() + self.trouble.failed(&error.into());
+                    let again = Instant::now() + self.operation.failed(&Error::from(error));
                     tokio::select! {
                         () = sleep_until(again) => {}
                         order = self.orders.next() => if matches!(order, Order::Leave) {
@@ -266,11 +267,11 @@ impl Driver {
 
     fn note(&mut self, machine: &mut dyn Membership, outcome: Result<(), Error>) {
         match outcome {
-            Ok(()) => self.trouble.passed(),
+            Ok(()) => self.operation.succeeded(),
             Err(error) => {
                 // A membership that there is must not run out while this waits.
                 let longest = self.settings.session_timeout / 3;
-                machine.pause(Instant::now() + self.trouble.failed(&error).min(longest));
+                machine.pause(Instant::now() + self.operation.failed(&error).min(longest));
             }
         }
     }

@@ -14,14 +14,15 @@ use tracing::warn;
 use super::member::{Described, Membership};
 use super::publisher::MembershipPublisher;
 use crate::assignment::Topics;
-use crate::broker::{Error, Trouble};
+use crate::kafka::Error;
+use crate::retry::Operation;
 use crate::topic::TopicId;
 
 /// The source topic, looked up once an interval, and others that a leader shares.
 pub struct Lookup {
     topics: Arc<Topics>,
     cluster: Arc<Cluster>,
-    trouble: Trouble,
+    operation: Operation,
     interval: Duration,
     /// When the source topic is looked up next.
     due: Instant,
@@ -39,11 +40,11 @@ const DESCRIBE_PAUSE: Duration = Duration::from_millis(200);
 
 impl Lookup {
     /// Begins at once.
-    pub fn new(topics: Topics, cluster: &Arc<Cluster>, trouble: Trouble, interval: Duration) -> Self {
+    pub fn new(topics: Topics, cluster: &Arc<Cluster>, operation: Operation, interval: Duration) -> Self {
         let now = Instant::now();
         let (topics, cluster) = (Arc::new(topics), Arc::clone(cluster));
         let logs = Logs::default();
-        Self { topics, cluster, trouble, interval, due: now, not_before: now, running: None, found: None, logs }
+        Self { topics, cluster, operation, interval, due: now, not_before: now, running: None, found: None, logs }
     }
 
     /// Returns when something was found out: of the source topic when it is due, of `wanted` soon.
@@ -69,7 +70,7 @@ impl Lookup {
             None => {}
             Some(Ok(found)) => match found.get(source).copied().flatten() {
                 Some(described) => {
-                    self.trouble.passed();
+                    self.operation.succeeded();
                     self.due = now + self.interval;
                     self.not_before = now + DESCRIBE_PAUSE;
                     if self.logs.admit(described.id) {
@@ -81,13 +82,13 @@ impl Lookup {
                 }
                 None => {
                     let unknown = Error::code("look up topic", source, ResponseError::UnknownTopicOrPartition);
-                    self.due = now + self.trouble.failed(&unknown);
+                    self.due = now + self.operation.failed(&unknown);
                     self.not_before = self.due;
                     machine.described(&found, now);
                 }
             },
             Some(Err(error)) => {
-                self.due = now + self.trouble.failed(&error);
+                self.due = now + self.operation.failed(&error);
                 self.not_before = self.due;
             }
         }

@@ -14,7 +14,7 @@ use kafka_protocol::messages::{
 use tokio::time::Instant;
 
 use super::assignor::Assignor;
-use crate::broker::Error;
+use crate::kafka::Error;
 use crate::topic::TopicId;
 
 /// A member of a consumer group.

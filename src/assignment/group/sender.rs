@@ -11,7 +11,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::Request as _;
 
 use super::member::{Request, Response};
-use crate::broker::{Cause, Error};
+use crate::kafka::{Cause, Error};
 
 /// Sends the machine's requests.
 pub struct Sender {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use kafka_client::{Cluster, Coordinator};
 
 use super::Failure;
-use crate::broker::{self, Cause};
 use crate::config::{Config, OffsetStoreKind};
+use crate::kafka::{self, Cause};
 use crate::offsets::{Checkpoint, Committer, FileStore, GroupStore, Missing, OffsetStore, StoreError};
 use crate::offsets::{TopicAdmin, TopicSettings};
 use crate::tenure::Tenure;
@@ -86,8 +86,7 @@ impl Store {
         Ok(match self {
             Self::File(_) => None,
             Self::Group(_, coordinator) => {
-                let found =
-                    coordinator.describe().await.map_err(broker::Error::from)?.filter(|group| group.members > 0);
+                let found = coordinator.describe().await.map_err(kafka::Error::from)?.filter(|group| group.members > 0);
                 found.map(|group| {
                     let (id, members, state) = (coordinator.group(), group.members, group.state);
                     format!(

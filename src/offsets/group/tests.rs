@@ -251,7 +251,7 @@ async fn a_static_assignment_under_a_group_with_members_says_so() {
     let script = Script::of(&[Fate::Refused(ResponseError::UnknownMemberId)]);
     let store = GroupStore::with(Arc::clone(&script) as Arc<dyn Group>, Committer::Plain, None);
     let error = store.store(&checkpoint_at(0, 11), &Tenure::unlimited()).await.unwrap_err();
-    assert_eq!(error.class(), ErrorClass::Fatal, "it lasts until someone mends it: {error}");
+    assert_eq!(error.class(), ErrorClass::Fatal, "it lasts until someone fixes it: {error}");
     let said = error.to_string();
     assert!(said.contains("the group has active members") && said.contains("--group g"), "{said}");
     assert!(said.contains("group.id") && said.contains("assignment.mode"), "{said}");
@@ -327,7 +327,7 @@ async fn a_lease_that_runs_out_while_the_coordinator_is_looked_for_is_a_passing_
     let lease = Lease::unlimited();
     lease.renew(lease.now(), Duration::from_secs(2));
     let outcome = store.store(&checkpoint_at(0, 11), &Tenure::under(&lease)).await;
-    assert_eq!(outcome.unwrap_err().class(), ErrorClass::Transient, "nobody needs to mend it");
+    assert_eq!(outcome.unwrap_err().class(), ErrorClass::Transient, "nobody needs to fix it");
     assert_eq!(script.came(), []);
 }
 

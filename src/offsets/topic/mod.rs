@@ -81,9 +81,9 @@ pub struct TopicSettings {
     pub topic: String,
     /// The consumer group's id.
     pub group: String,
-    /// What it means that the topic is missing.
+    /// The meaning of a missing topic.
     pub missing: Missing,
-    /// How long brokers may take to replicate what is written.
+    /// The time that brokers may take to replicate what is written.
     pub timeout: Duration,
 }
 
@@ -168,13 +168,13 @@ enum Work {
     Close,
 }
 
-/// Who works on the orders, one batch of them after another.
+/// The task that works on the orders, one batch of them after another.
 #[derive(Debug)]
 struct Desk {
     log: Log,
     ledger: Ledger,
     health: Health,
-    /// What another instance has taken over: unready for the rest of this life.
+    /// The partitions that another instance has taken over: unready for the rest of this life.
     fenced: BTreeMap<(String, i32), ComponentHandle>,
     closed: bool,
 }
@@ -218,7 +218,7 @@ impl Desk {
         self.log.read_on(&mut self.ledger).await
     }
 
-    /// What is to be written for an order, as the log stands.
+    /// Finds the records to write for an order, as the log stands.
     fn plan(&mut self, order: &Order) -> Result<Vec<Written>, StoreError> {
         let Order { topic, partition, work, .. } = order;
         let not_held = || StoreError::NotHeld { topic: topic.clone(), partition: *partition };
@@ -247,13 +247,13 @@ impl Desk {
         }
     }
 
-    /// What became of an order, as the log stands behind what was written.
+    /// The outcome of an order, as the log stands behind what was written.
     fn outcome(&mut self, order: &Order) -> Result<Option<Checkpoint>, StoreError> {
         let Order { topic, partition, work, .. } = order;
         if matches!(work, Work::Close) {
             return Ok(None);
         }
-        // None only where the log was made anew between writing and reading.
+        // None only where the log was recreated between writing and reading.
         let not_held = || StoreError::NotHeld { topic: topic.clone(), partition: *partition };
         let owner = self.standing(order)?.ok_or_else(not_held)?;
         if !matches!(work, Work::Load) {
@@ -263,7 +263,7 @@ impl Desk {
         Ok(self.ledger.checkpoint(topic, *partition)?.cloned())
     }
 
-    /// As whom this instance owns an order's partition; `None` where it never did.
+    /// The owner that this instance is of an order's partition; `None` where it never was.
     fn standing(&mut self, order: &Order) -> Result<Option<Owner>, TopicError> {
         let Order { topic, partition, .. } = order;
         match self.ledger.standing(topic, *partition) {

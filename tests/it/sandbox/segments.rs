@@ -7,9 +7,9 @@ use kafka_client::Error;
 use kafka_client::{Answer, Ask, At, Cluster, FetchLink, Isolation, Options};
 use kafka_records::records::Window;
 use kafka_sandbox::{Action, Api, Damage, Fault, NewBatch, NewRecord, Sandbox, SandboxError, TopicConfig};
-use login_pipeline::broker::Reserve;
 use login_pipeline::config::Config;
 use login_pipeline::record::{Offset, Position};
+use login_pipeline::source::Reserve;
 
 use super::support::{TOPIC, soon, with_topic};
 

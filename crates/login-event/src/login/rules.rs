@@ -1,4 +1,4 @@
-//! What the event's fields must be.
+//! The rules of the event's fields.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -38,7 +38,7 @@ fn required((field, value): Named) -> Result<Value, Rejection> {
     }
 }
 
-/// Whether a required field is a text of 1 to `most` bytes.
+/// Tells whether a required field is a text of 1 to `most` bytes.
 #[inline(always)]
 pub(super) fn check_text(text: &str, named: Named, most: usize) -> Result<(), Rejection> {
     match named.1 {
@@ -182,7 +182,7 @@ fn eight_digits(text: u64) -> Option<i64> {
     i64::try_from(number).ok()
 }
 
-/// Whether the text is an address as the standard library reads them; nearly all are IPv4, which
+/// Tells whether the text is an address as the standard library reads them; nearly all are IPv4, which
 /// is told here at a fraction of the cost.
 pub(super) fn is_ip(text: &str) -> bool {
     is_ipv4(text.as_bytes()) || text.parse::<IpAddr>().is_ok()

@@ -18,7 +18,7 @@ use super::assignor::{Assignor, Member, Members};
 use super::consumer::fenced_instance;
 use super::member::{Cause, Described, Event, Holdings, Membership, Response, Settings, Step};
 use super::subscription::{Assignment, Partitions, Subscription, decode_assignment};
-use crate::broker::Error;
+use crate::kafka::Error;
 
 const PROTOCOL_TYPE: &str = "consumer";
 /// In place of a generation before the first.
@@ -206,7 +206,7 @@ impl Classic {
     /// An answer without an error that can't be one. Nothing of it counts.
     fn nonsense(&mut self, doing: &'static str, told: String) -> Error {
         self.unanswered();
-        let cause = crate::broker::Cause::Undecodable(told);
+        let cause = crate::kafka::Cause::Undecodable(told);
         Error::new(doing, self.settings.group_id.clone(), cause)
     }
 

@@ -17,7 +17,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::member::{Cause, Described, Event, Holdings, Membership, Request, Response, Settings, Step};
-use crate::broker::Error;
+use crate::kafka::Error;
 use crate::topic::TopicId;
 
 /// The epochs that join and leave.
@@ -143,7 +143,7 @@ impl Consumer {
     fn accept(&mut self, response: &ConsumerGroupHeartbeatResponse, sent: Instant) -> Result<(), Error> {
         if response.member_epoch <= JOIN {
             self.unanswered();
-            let cause = crate::broker::Cause::Undecodable(format!("member epoch {}", response.member_epoch));
+            let cause = crate::kafka::Cause::Undecodable(format!("member epoch {}", response.member_epoch));
             return Err(Error::new(HEARTBEAT, self.settings.group_id.clone(), cause));
         }
         if let Some(member_id) = response.member_id.as_ref().filter(|id| !id.is_empty()) {
