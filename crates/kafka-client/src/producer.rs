@@ -2,7 +2,7 @@
 //! however often it is sent, and refuse one that comes out of its turn.
 //!
 //! ```text
-//! stamp ──► batch ──► broker ──┬─ written, or a duplicate ──► written: the next number
+//! state ──► batch ──► broker ──┬─ written, or a duplicate ──► written: the next number
 //!   ▲                          ├─ answer lost ──────────────► again: the same bytes
 //!   └────── a new id ◄─────────┴─ id or number unknown ─────► anew
 //! ```
@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kafka_protocol::ResponseError;
-use kafka_records::batch::{ProducerId, Stamp};
+use kafka_records::batch::{ProducerId, ProducerState};
 use kafka_records::output::Destination;
 
 use super::WithinTransaction;
@@ -64,7 +64,7 @@ pub enum Verdict {
     Written,
     /// Send the same bytes again.
     Again,
-    /// It is not written, and never will be under this stamp: stamp it anew.
+    /// It is not written, and never will be under this state: give it the next one.
     Anew,
     /// The transaction that it is part of can't be committed any more.
     Aborted,
@@ -107,16 +107,16 @@ impl Producer {
         std::mem::take(&mut self.uncounted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The stamp of the next batch for a partition; `None` while an id is to be asked for.
-    pub fn stamp(&self, to: Destination) -> Option<Stamp> {
+    /// The producer state of the next batch for a partition; `None` while an id is to be asked for.
+    pub fn next_state(&self, to: Destination) -> Option<ProducerState> {
         let sequences = self.lock();
         match sequences.id {
             Id::Unknown => None,
             Id::Known(producer) => {
                 let sequence = sequences.next.get(&to).copied().unwrap_or(0);
-                Some(Stamp { producer, sequence, transactional: self.within.is_some() })
+                Some(ProducerState { producer, sequence, transactional: self.within.is_some() })
             }
-            Id::Refused => Some(Stamp::PLAIN),
+            Id::Refused => Some(ProducerState::PLAIN),
         }
     }
 
@@ -135,15 +135,15 @@ impl Producer {
     }
 
     /// A batch of so many records is written.
-    pub fn written(&self, to: Destination, stamp: &Stamp, records: i32) {
+    pub fn written(&self, to: Destination, state: &ProducerState, records: i32) {
         let mut sequences = self.lock();
-        if sequences.id == Id::Known(stamp.producer) {
-            sequences.next.insert(to, sequence_after(stamp.sequence, records));
+        if sequences.id == Id::Known(state.producer) {
+            sequences.next.insert(to, sequence_after(state.sequence, records));
         }
     }
 
-    /// An attempt to write a batch under this stamp has failed.
-    pub fn failed(&self, stamp: &Stamp, error: &Error) -> Verdict {
+    /// Decides what a failed attempt to write a batch under this state means for it.
+    pub fn failed(&self, state: &ProducerState, error: &Error) -> Verdict {
         use ResponseError as Code;
         if error.is(Code::DuplicateSequenceNumber) {
             return Verdict::Written;
@@ -159,14 +159,14 @@ impl Producer {
                 | Code::InvalidProducerEpoch
                 | Code::InvalidProducerIdMapping
                 | Code::ProducerFenced,
-            ) if *stamp != Stamp::PLAIN => {
+            ) if *state != ProducerState::PLAIN => {
                 let mut sequences = self.lock();
-                if sequences.id == Id::Known(stamp.producer) {
+                if sequences.id == Id::Known(state.producer) {
                     sequences.id = Id::Unknown;
                 }
                 Verdict::Anew
             }
-            Cause::Code(Code::ClusterAuthorizationFailed) if *stamp != Stamp::PLAIN => {
+            Cause::Code(Code::ClusterAuthorizationFailed) if *state != ProducerState::PLAIN => {
                 self.refused();
                 Verdict::Anew
             }
