@@ -75,7 +75,7 @@ mod transactions;
 mod transport;
 mod versions;
 
-pub use answer::{Answer, Left, Stretch};
+pub use answer::{Answer, FetchedRecords, Left};
 pub use cluster::{Cluster, Partition, Topic};
 pub use connection::{Connection, NO_MORE_CONNECTIONS};
 pub use coordinator::Coordinator;

@@ -4,7 +4,7 @@
 //! ```text
 //! answer ─► frames ─► RawBatch ─► SoundBatch (checksum, offsets) ─► OpenBatch ── read ─► Records
 //!                        │                                             │       (one window of them)
-//!                        └─ damage: a dead letter of all its bytes     └─ again, until it is done
+//!                        └─ corrupt: a dead letter of all its bytes    └─ again, until it is done
 //! ```
 //! Of a batch that is not compressed the records lie in the answer; of another one in the window that they
 //! were unpacked into. Everything is checked when a record is added; looking at it afterwards can't
@@ -80,9 +80,9 @@ impl Flaw {
     }
 }
 
-/// An entry: a record, or bytes that are none or too many.
+/// An entry of a decoded batch: a record, or bytes that are no record, with the flaw that says why.
 #[derive(Debug, Clone, Copy)]
-pub struct Found<'a> {
+pub struct Entry<'a> {
     /// The record; of bytes that are none, the bytes as its value.
     pub record: RecordView<'a>,
     /// What is wrong with it.
@@ -144,7 +144,7 @@ impl Records {
     }
 
     /// One of them, counted from 0 in the order of the log.
-    pub fn get(&self, index: usize) -> Option<Found<'_>> {
+    pub fn get(&self, index: usize) -> Option<Entry<'_>> {
         let slot = self.slots.get(index)?;
         let buffer = self.buffers.get(usize::try_from(slot.buffer).ok()?)?;
         let record = RecordView {
@@ -158,16 +158,16 @@ impl Records {
             true => None,
             false => self.flaws.binary_search_by_key(&index, |flaw| flaw.place).ok(),
         };
-        Some(Found { record, flaw: flaw.and_then(|at| self.flaws.get(at)) })
+        Some(Entry { record, flaw: flaw.and_then(|at| self.flaws.get(at)) })
     }
 
     /// All of them, in the order of the log.
-    pub fn iter(&self) -> impl Iterator<Item = Found<'_>> {
+    pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
         (0..self.len()).filter_map(|index| self.get(index))
     }
 
     /// Adds bytes that are no record, as if they stood at `offset`.
-    pub fn add_damage(&mut self, offset: Offset, bytes: Bytes, why: String) {
+    pub fn add_corrupt_batch(&mut self, offset: Offset, bytes: Bytes, why: String) {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1);
         let value = Span { from: 0, to: length };
         let slot = Slot { offset, timestamp_ms: -1, buffer: 0, key: Span::NULL, value, headers: Span::EMPTY };

@@ -191,7 +191,7 @@ impl WireReader {
             let read = answer.read(&mut window);
             let high_watermark = answer.high_watermark();
             self.boundary = answer.is_at_boundary().then_some(answer.at().offset);
-            let (stretch, left) = read.map_err(|error| no_memory(&self.topic, self.partition, position, error))?;
+            let (fetched, left) = read.map_err(|error| no_memory(&self.topic, self.partition, position, error))?;
             match left {
                 Left::Odd(why) if std::mem::take(&mut self.is_resumed) => {
                     self.forget_answer();
@@ -210,14 +210,14 @@ impl WireReader {
                 Left::Nothing => (self.answer, self.codec) = (None, None),
                 Left::More => {}
             }
-            if stretch.records.is_empty() && stretch.next.to().offset <= position.offset {
+            if fetched.records.is_empty() && fetched.next.to().offset <= position.offset {
                 // Something is passed over: a record that is too large, or what was read before.
                 tokio::task::yield_now().await;
                 continue;
             }
             self.is_resumed = false;
             let held = self.granted.take().map(|(_, taken)| taken);
-            return Ok(Some(SourceBatch::of_wire(position.offset, high_watermark, stretch).holding(held)));
+            return Ok(Some(SourceBatch::of_wire(position.offset, high_watermark, fetched).holding(held)));
         }
         Ok(None)
     }

@@ -149,9 +149,9 @@ impl OpenBatch {
             Source::Unreadable(error) => Err(error.clone()),
         };
         match read {
-            Err(UnpackError::Damaged(why)) => {
+            Err(UnpackError::Corrupt(why)) => {
                 // What is left of the batch is one entry, with all of its bytes.
-                records.add_damage(self.layout.next_expected(), self.batch.bytes().clone(), why);
+                records.add_corrupt_batch(self.layout.next_expected(), self.batch.bytes().clone(), why);
                 Ok(Progress::Done)
             }
             other => other,
@@ -236,7 +236,7 @@ impl Packed {
             Err(UnpackError::NoMemory) => return Err(UnpackError::NoMemory),
             Err(error) => {
                 self.ended = true;
-                self.failed = Some(UnpackError::Damaged(format!("decompression failed: {error}")));
+                self.failed = Some(UnpackError::Corrupt(format!("decompression failed: {error}")));
             }
         }
         Ok(())
@@ -413,7 +413,7 @@ impl Layout {
         }
         let kept = at.start..at.end.min(at.start + window.max_record_bytes);
         let cut_from = (kept.len() < whole).then_some(whole);
-        records.add_damage(
+        records.add_corrupt_batch(
             offset,
             buffer.slice(kept),
             format!("record {} of {} can't be decoded", self.taken, self.count),
@@ -452,11 +452,11 @@ impl Layout {
     }
 
     fn missing(&self) -> UnpackError {
-        UnpackError::Damaged(format!("record {} of {} can't be found", self.taken + 1, self.count))
+        UnpackError::Corrupt(format!("record {} of {} can't be found", self.taken + 1, self.count))
     }
 
     fn more(&self, bytes: usize) -> UnpackError {
-        UnpackError::Damaged(format!("{bytes} bytes or more stand behind its last record, of {}", self.count))
+        UnpackError::Corrupt(format!("{bytes} bytes or more stand behind its last record, of {}", self.count))
     }
 }
 
