@@ -11,7 +11,7 @@ use kafka_records::schema::{self, Field, Version};
 
 /// What is wrong with an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Misfit {
+pub enum MalformedResponse {
     /// Nobody here asks that.
     #[error("no answer to api key {0} is known")]
     Unknown(i16),
@@ -39,13 +39,13 @@ pub struct Body {
 ///
 /// # Errors
 /// Where the answer does not hold what that version of it must.
-pub fn body(api_key: i16, version: i16, answer: &Bytes) -> Result<Body, Misfit> {
-    let api = ApiKey::try_from(api_key).map_err(|()| Misfit::Unknown(api_key))?;
-    let fields = fields(api).ok_or(Misfit::Unknown(api_key))?;
+pub fn body(api_key: i16, version: i16, answer: &Bytes) -> Result<Body, MalformedResponse> {
+    let api = ApiKey::try_from(api_key).map_err(|()| MalformedResponse::Unknown(api_key))?;
+    let fields = fields(api).ok_or(MalformedResponse::Unknown(api_key))?;
     let header = Version { number: version, flexible: api.response_header_version(version) >= 1 };
     let number = Version { number: version, flexible: api.request_header_version(version) >= 2 };
-    let body = schema::after(&[CORRELATION_ID], header, answer).ok_or(Misfit::Claims { api, version })?;
-    let rest = schema::after(fields, number, body).ok_or(Misfit::Claims { api, version })?;
+    let body = schema::after(&[CORRELATION_ID], header, answer).ok_or(MalformedResponse::Claims { api, version })?;
+    let rest = schema::after(fields, number, body).ok_or(MalformedResponse::Claims { api, version })?;
     Ok(Body { fields: answer.slice_ref(&body[..body.len() - rest.len()]), trailing: rest.len() })
 }
 

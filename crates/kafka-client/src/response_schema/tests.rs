@@ -221,7 +221,7 @@ fn whatever_may_be_null_may_be_null() {
     each(|tested, whole| {
         for null in 0..whole.nullable {
             let Filled { api, number, answer, header, .. } = filled(tested.key, whole.number, Some(null));
-            body(tested.key, number, &answer).unwrap_or_else(|misfit| panic!("{null} of {api:?}: {misfit}"));
+            body(tested.key, number, &answer).unwrap_or_else(|error| panic!("{null} of {api:?}: {error}"));
             // Not all may: then the codec says so.
             if let Ok(again) = (tested.again)(answer.clone(), number) {
                 assert_eq!(again, answer.slice(header..), "{api:?} {number} {null}");
@@ -256,7 +256,7 @@ fn an_answer_cut_short_is_an_error_and_what_follows_it_is_ignored() {
     each(|tested, Filled { api, number, answer, .. }| {
         for end in 0..answer.len() {
             let cut = body(tested.key, *number, &answer.slice(..end));
-            assert_eq!(cut, Err(Misfit::Claims { api: *api, version: *number }), "{end}");
+            assert_eq!(cut, Err(MalformedResponse::Claims { api: *api, version: *number }), "{end}");
             assert!((tested.again)(answer.slice(..end), *number).is_err());
         }
         let longer: Bytes = [answer, &b"!!"[..]].concat().into();
@@ -305,7 +305,7 @@ fn an_error_says_of_what_and_in_which_version() {
     let error = decode::<FetchRequest>(&answer.slice(..40), 11).unwrap_err();
     assert_eq!(error.to_string(), "the Fetch answer (version 11) does not hold what it claims");
     let error = body(ApiKey::Vote as i16, 0, &answer).unwrap_err();
-    assert_eq!(error, Misfit::Unknown(ApiKey::Vote as i16));
+    assert_eq!(error, MalformedResponse::Unknown(ApiKey::Vote as i16));
 }
 
 proptest! {
