@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::warn;
 
-use super::buf_chain::Pieces;
+use super::buf_chain::BufChain;
 use super::frames::{FrameError, Frames};
 use super::idle::LastUse;
 use super::outbound::{Body, Outbound, Permitted, Unconditional};
@@ -53,7 +53,7 @@ const SESSION_OVER: u32 = 95;
 /// What it means that a broker, whose settings are known to be right, closes a connection at once.
 pub const NO_MORE_CONNECTIONS: &str = "the broker closed the connection before any answer: it ends, or allows no more from here: raise its \
      max.connections.per.ip (or max.connections)";
-/// The most pieces of a request that are handed to the system at once.
+/// The most buffers of a request that are handed to the system at once.
 const MOST_SLICES: usize = 64;
 
 /// An open connection. Dropping it closes it; requests that wait then fail.
@@ -328,7 +328,7 @@ impl Connection {
     }
 
     /// A body behind what stands before it: the frame's length, and the request's header.
-    fn frame(&self, mut body: Pieces, version: i16, api: Api, id: i32) -> anyhow::Result<Pieces> {
+    fn frame(&self, mut body: BufChain, version: i16, api: Api, id: i32) -> anyhow::Result<BufChain> {
         let header_version = (api.header_version)(version);
         let header = RequestHeader::default()
             .with_request_api_key(api.key)
@@ -370,7 +370,7 @@ impl Connection {
     ) -> Result<i16, Cause> {
         let body = outbound.body()?;
         let version = body.version;
-        let frame = self.frame(body.pieces, version, api, id);
+        let frame = self.frame(body.bytes, version, api, id);
         let mut frame = frame.map_err(|error| Cause::Undecodable(error.to_string()))?;
         let whole = frame.remaining();
         let unfinished = BreakOnDrop(&self.waiting);
@@ -428,7 +428,7 @@ enum Progress {
 /// Writes a frame of so many bytes, and looks before each step whether it may go on.
 fn write(
     writer: &mut WriteHalf,
-    frame: &mut Pieces,
+    frame: &mut BufChain,
     whole: usize,
     outbound: &mut dyn Outbound,
     context: &mut Context<'_>,
@@ -676,9 +676,9 @@ mod tests {
 
     /// A request of so many bytes.
     fn request(bytes: usize, permit: &dyn Permit) -> Permitted<'_> {
-        let mut pieces = Pieces::default();
-        pieces.push(Bytes::from(vec![7; bytes]));
-        Permitted::new(Body { pieces, version: 0 }, permit)
+        let mut chain = BufChain::default();
+        chain.push(Bytes::from(vec![7; bytes]));
+        Permitted::new(Body { bytes: chain, version: 0 }, permit)
     }
 
     /// A connection to a broker that has told its versions, and reads no more until it is told to. Then it counts

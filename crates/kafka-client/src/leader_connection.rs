@@ -8,7 +8,7 @@
 //!   └──────────────── the connection is lost, or another leads, or in another epoch ◄────────────┘
 //! ```
 //! A log can be truncated only where the leader changes, and no fetch of an earlier epoch is
-//! answered after that: what is asked once, when the link is opened, holds for as long as it is open.
+//! answered after that: what is asked once, when it is opened, holds for as long as it is open.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ const DOUBTED_FOR: Duration = Duration::from_secs(30);
 
 /// See the module. Connected when first used, and anew whenever that is of use.
 #[derive(Debug)]
-pub struct FetchLink {
+pub struct LeaderConnection {
     cluster: Arc<Cluster>,
     admission: Arc<Admission>,
     leader: Option<Leader>,
@@ -44,7 +44,7 @@ struct Leader {
     epoch: Option<i32>,
 }
 
-impl FetchLink {
+impl LeaderConnection {
     /// Connects to nothing yet. An answer that is larger than was asked for waits for memory of the
     /// reserve.
     pub fn new(cluster: Arc<Cluster>, reserve: Reserve) -> Self {

@@ -7,7 +7,7 @@
 //!    │                       stream (TCP or TLS), sasl
 //!    ├── produce (batches encoded in place, acks=all, no hidden retry)
 //!    ├── fetch   (raw batches: control batches, null headers, corrupt ones)
-//!    │      └── FetchLink (to one partition's leader, on a connection of its own)
+//!    │      └── LeaderConnection (to one partition's leader, on a connection of its own)
 //!    ├── leader_epochs (does the log still hold what was read of it?)
 //!    ├── producers (is a batch written whose answer was lost?)
 //!    ├── list_offsets (the ends of a log, the record of a time)
@@ -84,7 +84,7 @@ pub use fetch::{Ask, Fetched, Isolation};
 pub use group_offsets::{Committed, Committing, GroupOffset, Identity, OffsetsHeld, text};
 pub use groups::{GroupDescription, Member};
 pub use idle::LastUse;
-pub use leader_connection::FetchLink;
+pub use leader_connection::LeaderConnection;
 pub use list_offsets::At;
 pub use meter::{Meter, NoMeter};
 pub use options::Options;

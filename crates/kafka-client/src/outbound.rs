@@ -4,14 +4,14 @@
 use bytes::BytesMut;
 use kafka_protocol::protocol::Request;
 
-use super::buf_chain::Pieces;
+use super::buf_chain::BufChain;
 use crate::Cause;
 use crate::Permit;
 
 /// A request's body, in one version of its layout.
 #[derive(Debug)]
 pub(super) struct Body {
-    pub pieces: Pieces,
+    pub bytes: BufChain,
     pub version: i16,
 }
 
@@ -23,9 +23,9 @@ impl Body {
     pub fn of<R: Request>(request: &R, version: i16) -> anyhow::Result<Self> {
         let mut body = BytesMut::with_capacity(request.compute_size(version)?);
         request.encode(&mut body, version)?;
-        let mut pieces = Pieces::default();
-        pieces.push(body.freeze());
-        Ok(Self { pieces, version })
+        let mut bytes = BufChain::default();
+        bytes.push(body.freeze());
+        Ok(Self { bytes, version })
     }
 }
 

@@ -29,7 +29,7 @@ use kafka_protocol::protocol::Request;
 use kafka_records::record::Offset;
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, oneshot};
 
-use super::buf_chain::Pieces;
+use super::buf_chain::BufChain;
 use super::outbound::{Body, Outbound};
 use super::versions::Offered;
 use super::{Connection, TransactionVersion};
@@ -187,8 +187,8 @@ impl Outbound for Together<'_> {
         let within = first.within.as_ref();
         let transaction = within.map(|within| within.version).unwrap_or_default();
         let version = self.offered.within(transaction, ProduceRequest::KEY)?;
-        let pieces = body(&self.topics, within, self.timeout, version);
-        Ok(Body { pieces: pieces.map_err(|error| Cause::Undecodable(error.to_string()))?, version })
+        let chain = body(&self.topics, within, self.timeout, version);
+        Ok(Body { bytes: chain.map_err(|error| Cause::Undecodable(error.to_string()))?, version })
     }
 
     fn may_go_on(&self) -> bool {
@@ -251,8 +251,8 @@ fn body(
     within: Option<&WithinTransaction>,
     timeout: Duration,
     version: i16,
-) -> anyhow::Result<Pieces> {
-    let mut pieces = Pieces::default();
+) -> anyhow::Result<BufChain> {
+    let mut chain = BufChain::default();
     let mut glue = Glue { bytes: BytesMut::with_capacity(64), flexible: version >= FLEXIBLE };
     glue.text(within.map(|within| &*within.transactional_id))?;
     glue.bytes.put_i16(-1); // acks=all
@@ -264,17 +264,17 @@ fn body(
         for Outgoing { partition, batch, .. } in batches {
             glue.bytes.put_i32(*partition);
             glue.length(batch.len())?;
-            pieces.push(glue.bytes.split().freeze());
-            pieces.push(batch.clone());
+            chain.push(glue.bytes.split().freeze());
+            chain.push(batch.clone());
             glue.tags();
         }
         glue.tags();
     }
     glue.tags();
     if !glue.bytes.is_empty() {
-        pieces.push(glue.bytes.freeze());
+        chain.push(glue.bytes.freeze());
     }
-    Ok(pieces)
+    Ok(chain)
 }
 
 /// The first version of Produce whose lengths are compact and whose structures end in tags (KIP-482).
@@ -365,8 +365,8 @@ mod tests {
         }
         for (version, id) in (3..=12).flat_map(|version| [(version, None), (version, Some("id"))]) {
             let within = id.map(within);
-            let mut pieces = body(&topics, within.as_ref(), Duration::from_secs(5), version).unwrap();
-            let mut bytes = pieces.copy_to_bytes(pieces.remaining());
+            let mut chain = body(&topics, within.as_ref(), Duration::from_secs(5), version).unwrap();
+            let mut bytes = chain.copy_to_bytes(chain.remaining());
             let request = ProduceRequest::decode(&mut bytes, version).unwrap();
             assert!(bytes.is_empty());
             assert_eq!((request.acks, request.timeout_ms), (-1, 5_000));

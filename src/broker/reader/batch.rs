@@ -106,9 +106,7 @@ impl SourceBatch {
     pub fn entry(&self, index: usize) -> Option<Entry<'_>> {
         match &self.entries {
             Entries::Rskafka(records) => records.get(index).map(|record| Entry { record: view(record), flaw: None }),
-            Entries::Wire(fetched) => {
-                fetched.records.get(index)
-            }
+            Entries::Wire(fetched) => fetched.records.get(index),
         }
     }
 

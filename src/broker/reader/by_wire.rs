@@ -10,7 +10,7 @@ mod survey;
 use std::sync::Arc;
 
 use kafka_client::admission::{KEPT, Reserve, Taken};
-use kafka_client::{Answer, Ask, At, Cluster, FetchLink, Fetched, Isolation, Left};
+use kafka_client::{Answer, Ask, At, Cluster, Fetched, Isolation, LeaderConnection, Left};
 use kafka_protocol::ResponseError;
 use kafka_records::records::Window;
 
@@ -42,7 +42,7 @@ pub(super) struct WireReader {
     topic_id: Option<TopicId>,
     partition: i32,
     cluster: Arc<Cluster>,
-    link: FetchLink,
+    leader: LeaderConnection,
     reserve: Reserve,
     isolation: Isolation,
     leaves_out_aborted: bool,
@@ -76,7 +76,7 @@ impl WireReader {
             topic: source.topic.clone(),
             topic_id,
             partition,
-            link: FetchLink::new(Arc::clone(&cluster), reserve.clone()),
+            leader: LeaderConnection::new(Arc::clone(&cluster), reserve.clone()),
             cluster,
             reserve,
             isolation: Isolation::from(*source),
@@ -124,7 +124,7 @@ impl WireReader {
     /// epoch: for who reads in another way.
     pub async fn validate(&mut self, position: Position) -> Result<(), Error> {
         match position.leader_epoch {
-            Some(_) => Ok(self.link.open(&self.topic, self.partition, position).await?),
+            Some(_) => Ok(self.leader.open(&self.topic, self.partition, position).await?),
             None => Ok(()),
         }
     }
@@ -242,9 +242,9 @@ impl WireReader {
 
     /// Fetches from a position, and hands nothing out.
     async fn look(&mut self, position: Position, max_bytes: usize, max_wait_ms: i32) -> Result<Fetched, Error> {
-        if !self.link.is_open() {
+        if !self.leader.is_open() {
             self.check_topic().await?;
-            self.link.open(&self.topic, self.partition, position).await?;
+            self.leader.open(&self.topic, self.partition, position).await?;
         }
         let ask = Ask {
             topic: &self.topic,
@@ -254,7 +254,7 @@ impl WireReader {
             max_bytes: i32::try_from(max_bytes).unwrap_or(i32::MAX),
             max_wait_ms,
         };
-        Ok(self.link.fetch(&ask).await?)
+        Ok(self.leader.fetch(&ask).await?)
     }
 
     fn undecodable(&self, position: Offset, why: &str) -> Error {

@@ -20,7 +20,7 @@ use kafka_records::record::{Offset, Position};
 use super::*;
 use crate::ErrorClass;
 use crate::admission::Reserve;
-use crate::{Ask, At, Coordinator, FetchLink, Isolation};
+use crate::{Ask, At, Coordinator, Isolation, LeaderConnection};
 use crate::{Cause, Error};
 
 #[track_caller]
@@ -175,13 +175,13 @@ async fn a_fetch_tells_the_leaders_epoch_and_asks_anew_when_that_has_passed() {
         let partition = PartitionData::default().with_high_watermark(5).with_last_stable_offset(5);
         fetched(partition.with_error_code(code))(0)
     });
-    let mut link = FetchLink::new(broker.start().await, Reserve::new(1 << 20));
-    link.open("t", 0, Offset(5).into()).await.unwrap();
-    let error = link.fetch(&ask(Isolation::Committed, 5)).await.unwrap_err();
+    let mut leader = LeaderConnection::new(broker.start().await, Reserve::new(1 << 20));
+    leader.open("t", 0, Offset(5).into()).await.unwrap();
+    let error = leader.fetch(&ask(Isolation::Committed, 5)).await.unwrap_err();
     assert!(error.is(ResponseError::FencedLeaderEpoch) && error.class() == ErrorClass::Transient, "{error}");
-    assert!(!link.is_open());
-    link.open("t", 0, Offset(5).into()).await.unwrap();
-    assert!(link.fetch(&ask(Isolation::Committed, 5)).await.is_ok() && link.is_open());
+    assert!(!leader.is_open());
+    leader.open("t", 0, Offset(5).into()).await.unwrap();
+    assert!(leader.fetch(&ask(Isolation::Committed, 5)).await.is_ok() && leader.is_open());
     assert_eq!(*epochs.lock().unwrap(), [(11, 0), (11, 1)]);
 }
 
@@ -204,12 +204,12 @@ async fn a_leader_that_has_been_deposed_and_does_not_know_truncates_nothing() {
         OffsetForLeaderEpochResponse::default().with_topics(vec![topic])
     });
     let cluster = broker.start().await;
-    let mut link = FetchLink::new(Arc::clone(&cluster), Reserve::new(1 << 20));
+    let mut leader = LeaderConnection::new(Arc::clone(&cluster), Reserve::new(1 << 20));
     let position = Position { offset: Offset(10), leader_epoch: Some(6) };
-    let doubted = async |link: &mut FetchLink| {
+    let doubted = async |leader: &mut LeaderConnection| {
         // However often it is asked.
         for _ in 0..50 {
-            let error = link.open("t", 0, position).await.unwrap_err();
+            let error = leader.open("t", 0, position).await.unwrap_err();
             assert!(error.is(ResponseError::UnknownLeaderEpoch) && error.class() == ErrorClass::Transient, "{error}");
         }
     };
@@ -218,23 +218,23 @@ async fn a_leader_that_has_been_deposed_and_does_not_know_truncates_nothing() {
         tokio::time::advance(Duration::from_secs(30)).await;
         tokio::time::resume();
     };
-    doubted(&mut link).await;
+    doubted(&mut leader).await;
     half_a_minute().await;
     lead(7);
-    link.open("t", 0, position).await.unwrap();
-    assert!(link.is_open());
+    leader.open("t", 0, position).await.unwrap();
+    assert!(leader.is_open());
     lead(5);
     cluster.forget_leader("t", 0);
-    doubted(&mut link).await;
+    doubted(&mut leader).await;
     half_a_minute().await;
     // Nobody does not know for so long: it is another log.
-    let error = link.open("t", 0, position).await.unwrap_err();
+    let error = leader.open("t", 0, position).await.unwrap_err();
     let diverged = Position { offset: Offset(8), leader_epoch: Some(5) };
     assert!(matches!(error.cause, Cause::Truncated { diverged: Some(at), .. } if at == diverged), "{error}");
 }
 
-/// Opens a link to a leader in epoch 7 that says this of the epoch 5 of a position at 10.
-async fn opened(answer: impl Fn() -> EpochEndOffset + Send + Sync + 'static) -> (Result<(), Error>, FetchLink) {
+/// Opens a leader to a leader in epoch 7 that says this of the epoch 5 of a position at 10.
+async fn opened(answer: impl Fn() -> EpochEndOffset + Send + Sync + 'static) -> (Result<(), Error>, LeaderConnection) {
     let broker = ScriptedBroker::new().respond(ApiKey::Metadata, |port| {
         let mut told = metadata(port, &[0]);
         told.topics[0].partitions[0].leader_epoch = 7;
@@ -248,32 +248,32 @@ async fn opened(answer: impl Fn() -> EpochEndOffset + Send + Sync + 'static) -> 
         let topic = OffsetForLeaderTopicResult::default().with_topic(topic("t")).with_partitions(vec![answer()]);
         OffsetForLeaderEpochResponse::default().with_topics(vec![topic])
     });
-    let mut link = FetchLink::new(broker.start().await, Reserve::new(1 << 20));
+    let mut leader = LeaderConnection::new(broker.start().await, Reserve::new(1 << 20));
     let position = Position { offset: Offset(10), leader_epoch: Some(5) };
-    (link.open("t", 0, position).await, link)
+    (leader.open("t", 0, position).await, leader)
 }
 
 #[tokio::test]
-async fn no_link_opens_to_a_leader_that_does_not_have_what_was_read() {
+async fn no_connection_opens_to_a_leader_that_does_not_have_what_was_read() {
     let says = async |epoch, end| {
         opened(move || EpochEndOffset::default().with_leader_epoch(epoch).with_end_offset(end)).await
     };
-    let (outcome, link) = says(5, 10).await;
+    let (outcome, leader) = says(5, 10).await;
     outcome.unwrap();
-    assert!(link.is_open());
-    let (outcome, link) = says(4, 8).await;
+    assert!(leader.is_open());
+    let (outcome, leader) = says(4, 8).await;
     let diverged = Position { offset: Offset(8), leader_epoch: Some(4) };
     let error = outcome.unwrap_err();
     assert!(matches!(error.cause, Cause::Truncated { diverged: Some(at), .. } if at == diverged), "{error}");
-    assert!(!link.is_open() && error.class() == ErrorClass::Fatal);
+    assert!(!leader.is_open() && error.class() == ErrorClass::Fatal);
     undecodable(says(6, 10).await.0, "it tells of leader epoch 6, asked for 5");
     undecodable(says(5, -9).await.0, "-9 is no offset");
     undecodable(opened(|| EpochEndOffset::default().with_partition(1)).await.0, "another partition");
     let fenced = opened(|| EpochEndOffset::default().with_error_code(ResponseError::FencedLeaderEpoch.code()));
-    let (outcome, link) = fenced.await;
+    let (outcome, leader) = fenced.await;
     let error = outcome.unwrap_err();
     assert!(error.is(ResponseError::FencedLeaderEpoch) && error.class() == ErrorClass::Transient, "{error}");
-    assert!(!link.is_open());
+    assert!(!leader.is_open());
 }
 
 fn coordinator(port: u16) -> FindCoordinatorResponse {
