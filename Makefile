@@ -25,6 +25,7 @@ check: ## what must hold before a commit: format, lints, layers, and licences wh
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --features otlp --test traces -- -D warnings
 	cargo clippy --no-default-features -- -D warnings
+	cargo clippy -p kafka-client --no-default-features --features testing -- -D warnings
 	cargo test --test layering --test circles
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is not installed: its check was left out"; fi
 

@@ -25,7 +25,6 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
-use tokio::io::AsyncWrite;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -62,7 +61,7 @@ pub struct Connection {
     address: String,
     peer: SocketAddr,
     client_id: StrBytes,
-    writer: Mutex<WriteHalf>,
+    writer: Mutex<Box<dyn WriteHalf>>,
     waiting: Arc<Waiting>,
     next_id: AtomicI32,
     offered: Offered,
@@ -310,7 +309,7 @@ impl Connection {
     /// The writer, once the broker's pause is over, and since when it was waited for. In this order, and
     /// again where the broker has asked for another pause meanwhile: a request that holds the writer is as
     /// good as sent.
-    async fn turn(&self, deadline: Duration) -> Result<(MutexGuard<'_, WriteHalf>, Instant), Cause> {
+    async fn turn(&self, deadline: Duration) -> Result<(MutexGuard<'_, Box<dyn WriteHalf>>, Instant), Cause> {
         loop {
             if let Some(until) = self.throttled_until() {
                 sleep_until(until).await;
@@ -345,7 +344,7 @@ impl Connection {
 
     async fn exchange(
         &self,
-        writer: MutexGuard<'_, WriteHalf>,
+        writer: MutexGuard<'_, Box<dyn WriteHalf>>,
         outbound: &mut dyn Outbound,
         api: Api,
     ) -> Result<(Bytes, i16), Cause> {
@@ -363,7 +362,7 @@ impl Connection {
     /// Builds a request and writes it, as far as it may go out.
     async fn send(
         &self,
-        mut writer: MutexGuard<'_, WriteHalf>,
+        mut writer: MutexGuard<'_, Box<dyn WriteHalf>>,
         outbound: &mut dyn Outbound,
         api: Api,
         id: i32,
@@ -374,7 +373,7 @@ impl Connection {
         let mut frame = frame.map_err(|error| Cause::Undecodable(error.to_string()))?;
         let whole = frame.remaining();
         let unfinished = BreakOnDrop(&self.waiting);
-        let written = poll_fn(|context| write(&mut writer, &mut frame, whole, outbound, context)).await;
+        let written = poll_fn(|context| write(&mut **writer, &mut frame, whole, outbound, context)).await;
         match written.map_err(|error| self.waiting.broken(&error, Standing::Answered))? {
             Progress::Whole => std::mem::forget(unfinished),
             Progress::None => {
@@ -427,7 +426,7 @@ enum Progress {
 
 /// Writes a frame of so many bytes, and looks before each step whether it may go on.
 fn write(
-    writer: &mut WriteHalf,
+    writer: &mut dyn WriteHalf,
     frame: &mut BufChain,
     whole: usize,
     outbound: &mut dyn Outbound,

@@ -25,7 +25,7 @@ const MOST_KEPT: usize = 2 * 1024 * 1024;
 /// The frames of one connection.
 #[derive(Debug)]
 pub(super) struct Frames {
-    stream: ReadHalf,
+    stream: Box<dyn ReadHalf>,
     max_bytes: usize,
     admission: Option<Arc<Admission>>,
     spare: Spare,
@@ -40,7 +40,7 @@ pub(super) enum FrameError {
 
 impl Frames {
     /// Of at most so many bytes each. A large one waits for its `admission`, where there is one.
-    pub fn new(stream: ReadHalf, max_bytes: usize, admission: Option<Arc<Admission>>) -> Self {
+    pub fn new(stream: Box<dyn ReadHalf>, max_bytes: usize, admission: Option<Arc<Admission>>) -> Self {
         Self { stream, max_bytes, admission, spare: Spare::default() }
     }
 

@@ -4,7 +4,7 @@
 //! ```text
 //! Cluster ── metadata, leaders ──► Connection ── one request, one deadline ──► broker
 //!    │                                 ▲
-//!    │                       stream (TCP or TLS), sasl
+//!    │                       Transport (TCP, TLS over it, or a simulated network), sasl
 //!    ├── produce (batches encoded in place, acks=all, no hidden retry)
 //!    ├── fetch   (raw batches: control batches, null headers, corrupt ones)
 //!    │      └── LeaderConnection (to one partition's leader, on a connection of its own)
@@ -32,12 +32,14 @@ mod aborted;
 mod address;
 pub mod admission;
 mod answer;
+mod attempts;
 mod buf_chain;
 pub mod certificate;
 mod cluster;
 pub mod concurrent_transactions;
 mod connection;
 mod coordinator;
+#[cfg(feature = "net")]
 pub mod dial;
 mod error;
 mod fetch;
@@ -46,9 +48,11 @@ mod frames;
 mod group_offsets;
 mod groups;
 mod idle;
+mod lately;
 mod leader_connection;
 mod leader_epochs;
 mod list_offsets;
+mod lock;
 mod meter;
 mod options;
 mod outbound;
@@ -84,6 +88,7 @@ pub use fetch::{Ask, Fetched, Isolation};
 pub use group_offsets::{Committed, Committing, GroupOffset, Identity, OffsetsHeld, text};
 pub use groups::{GroupDescription, Member};
 pub use idle::LastUse;
+pub use lately::Lately;
 pub use leader_connection::LeaderConnection;
 pub use list_offsets::At;
 pub use meter::{Meter, NoMeter};
@@ -95,4 +100,7 @@ pub use security::{Credentials, Sasl, SaslMechanism, Security};
 pub use tls::{Tls, TlsFiles};
 pub use topics::{CreatedTopic, NewTopic, Shortfall};
 pub use transactions::{Begun, OffsetInTransaction, TopicPartitions};
+#[cfg(feature = "net")]
+pub use transport::Tcp;
+pub use transport::{Connected, ReadHalf, Stream, Transport, WriteHalf};
 pub use versions::TransactionVersion;

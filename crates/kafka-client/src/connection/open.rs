@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use super::{Connection, Session, Waiting, read_answers};
 use crate::admission::Admission;
 use crate::frames::Frames;
-use crate::transport::{self, Opened};
+use crate::transport::{self, Connected};
 use crate::versions::Offered;
-use crate::{Error, Options, dial, sasl};
+use crate::{Error, Options, sasl};
 
 impl Connection {
     /// Connects to `address` (`host:port`), in TLS where that is configured, learns which requests
@@ -37,8 +37,8 @@ impl Connection {
         admission: Option<&Arc<Admission>>,
     ) -> Result<Self, Error> {
         let failed = |cause| Error { doing: "connect to", on: address.to_owned(), cause };
-        let opened = transport::connect(address, &options.security, options.connect_timeout).await;
-        let Opened { read, write, peer } = opened.map_err(failed)?;
+        let Connected { stream, peer } = transport::connect(address, options).await.map_err(failed)?;
+        let (read, write) = stream.halves();
         let waiting = Arc::new(Waiting::new());
         let frames = Frames::new(read, options.max_frame_bytes, admission.cloned());
         let reader = tokio::spawn(read_answers(frames, Arc::clone(&waiting), Arc::clone(&options.security)).boxed());
@@ -62,7 +62,7 @@ impl Connection {
         // A broker that hangs takes connections all the same: its kernel does. That is a connection which can't be set up.
         let patience = options.connect_timeout.min(options.request_timeout);
         connection.offered =
-            connection.negotiate(patience, options.software).await.inspect_err(|_| dial::avoid(peer))?;
+            connection.negotiate(patience, options.software).await.inspect_err(|_| options.transport.avoid(peer))?;
         if let Some(sasl) = &options.security.sasl {
             let begun = Instant::now();
             let lifetime = sasl::authenticate(&connection, sasl).await?;
