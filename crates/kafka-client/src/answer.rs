@@ -13,7 +13,7 @@ use kafka_records::step::Step;
 use kafka_records::unpack::UnpackError;
 
 use super::aborted::Aborted;
-use super::fetch::Fetched;
+use super::api::fetch::Fetched;
 
 /// Records of one partition, decoded from a fetch response, and where to read on.
 #[derive(Debug)]

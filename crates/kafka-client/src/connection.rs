@@ -23,8 +23,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
+use kafka_protocol::messages::{ApiKey, RequestHeader};
+use kafka_protocol::protocol::{Encodable, Request, StrBytes};
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -36,7 +36,7 @@ use super::idle::LastUse;
 use super::outbound::{Body, Outbound, Permitted, Unconditional};
 use super::security::Security;
 use super::transport::WriteHalf;
-use super::versions::{Offered, TransactionVersion};
+use super::versions::{Api, Offered, TransactionVersion};
 use super::{response_schema, throttle, tls};
 use crate::Permit;
 use crate::admission::Admission;
@@ -64,6 +64,8 @@ pub struct Connection {
     writer: Mutex<Box<dyn WriteHalf>>,
     waiting: Arc<Waiting>,
     next_id: AtomicI32,
+    /// The APIs that this client speaks.
+    apis: &'static [Api],
     offered: Offered,
     request_timeout: Duration,
     max_idle: Duration,
@@ -99,19 +101,6 @@ impl Session {
 }
 
 type Answer = Result<Bytes, Cause>;
-
-/// Which request a body is, and the layout of the header before it.
-#[derive(Debug, Clone, Copy)]
-struct Api {
-    key: i16,
-    header_version: fn(i16) -> i16,
-}
-
-impl Api {
-    fn of<R: Request>() -> Self {
-        Self { key: R::KEY, header_version: R::header_version }
-    }
-}
 
 /// The requests whose answers are still to come.
 #[derive(Debug)]
@@ -187,7 +176,8 @@ impl Connection {
         transaction: TransactionVersion,
         permit: &dyn Permit,
     ) -> Result<R::Response, Error> {
-        let version = self.offered.within(transaction, R::KEY).map_err(|cause| self.error(doing, cause))?;
+        let version = self.api(R::KEY).and_then(|api| self.offered.within(transaction, api));
+        let version = version.map_err(|cause| self.error(doing, cause))?;
         let body = Body::of(request, version);
         let body = body.map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))?;
         let mut outbound = Permitted::new(body, permit);
@@ -204,8 +194,9 @@ impl Connection {
         outbound: &mut dyn Outbound,
         deadline: Duration,
     ) -> Result<R::Response, Error> {
-        let (answer, version) = self.carry(doing, outbound, Api::of::<R>(), deadline).await?;
-        let decoded = decode::<R>(&answer, version);
+        let api = self.api(R::KEY).map_err(|cause| self.error(doing, cause))?;
+        let (answer, version) = self.carry(doing, outbound, api, deadline).await?;
+        let decoded = response_schema::decode::<R>(api, version, &answer);
         let (response, trailing) = decoded.map_err(|error| self.error(doing, Cause::Undecodable(error.to_string())))?;
         if trailing > 0 {
             self.ignore_trailing(R::KEY, version, trailing);
@@ -251,7 +242,11 @@ impl Connection {
     /// # Errors
     /// [`Cause::Unsupported`] where there is none.
     pub fn version(&self, api_key: i16) -> Result<i16, Cause> {
-        self.offered.latest(api_key)
+        self.api(api_key).and_then(|api| self.offered.latest(api))
+    }
+
+    fn api(&self, key: i16) -> Result<&'static Api, Cause> {
+        self.apis.iter().find(|api| api.key == key).ok_or_else(|| Cause::Unsupported(Api::name(key)))
     }
 
     /// Whether the broker takes this version of a request.
@@ -264,7 +259,7 @@ impl Connection {
         &self.offered
     }
 
-    async fn request_in<R: Request>(
+    pub(super) async fn request_in<R: Request>(
         &self,
         doing: &'static str,
         request: &R,
@@ -282,7 +277,7 @@ impl Connection {
         &self,
         doing: &'static str,
         outbound: &mut dyn Outbound,
-        api: Api,
+        api: &Api,
         deadline: Duration,
     ) -> Result<(Bytes, i16), Error> {
         let (writer, since) = self.turn(deadline).await.map_err(|cause| self.error(doing, cause))?;
@@ -327,8 +322,9 @@ impl Connection {
     }
 
     /// A body behind what stands before it: the frame's length, and the request's header.
-    fn frame(&self, mut body: BufChain, version: i16, api: Api, id: i32) -> anyhow::Result<BufChain> {
-        let header_version = (api.header_version)(version);
+    fn frame(&self, mut body: BufChain, version: i16, api: &Api, id: i32) -> anyhow::Result<BufChain> {
+        let key = ApiKey::try_from(api.key).map_err(|()| anyhow::anyhow!("{} is no API", api.key))?;
+        let header_version = key.request_header_version(version);
         let header = RequestHeader::default()
             .with_request_api_key(api.key)
             .with_request_api_version(version)
@@ -346,7 +342,7 @@ impl Connection {
         &self,
         writer: MutexGuard<'_, Box<dyn WriteHalf>>,
         outbound: &mut dyn Outbound,
-        api: Api,
+        api: &Api,
     ) -> Result<(Bytes, i16), Cause> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let answer = self.waiting.expect(id)?;
@@ -364,7 +360,7 @@ impl Connection {
         &self,
         mut writer: MutexGuard<'_, Box<dyn WriteHalf>>,
         outbound: &mut dyn Outbound,
-        api: Api,
+        api: &Api,
         id: i32,
     ) -> Result<i16, Cause> {
         let body = outbound.body()?;
@@ -384,25 +380,6 @@ impl Connection {
             Progress::Part => return Err(Cause::NotHeld),
         }
         Ok(version)
-    }
-
-    /// Asks for the broker's versions; a broker that does not know ours says so in version 0.
-    async fn negotiate(&self, patience: Duration, [name, version]: [&'static str; 2]) -> Result<Offered, Error> {
-        const DOING: &str = "negotiate versions with";
-        let request = ApiVersionsRequest::default()
-            .with_client_software_name(StrBytes::from_static_str(name))
-            .with_client_software_version(StrBytes::from_static_str(version));
-        let mut response = self.request_in(DOING, &request, 3, patience).await;
-        let unsupported = |error: &Error| matches!(error.cause, Cause::Undecodable(_));
-        if response.as_ref().is_ok_and(|response| response.error_code != 0) || response.as_ref().is_err_and(unsupported)
-        {
-            response = self.request_in(DOING, &ApiVersionsRequest::default(), 0, patience).await;
-        }
-        let response = response?;
-        if let Some(code) = kafka_protocol::ResponseError::try_from_code(response.error_code) {
-            return Err(self.error(DOING, Cause::Code(code)));
-        }
-        Ok(Offered::from(&response))
     }
 
     pub(super) fn error(&self, doing: &'static str, cause: Cause) -> Error {
@@ -579,13 +556,6 @@ fn is_tls(length: usize) -> bool {
     matches!(u32::try_from(length).map(u32::to_be_bytes), Ok([21, 3, 0..=4, 0]))
 }
 
-/// The one place where answers are decoded. Gives also how many bytes follow the last field.
-pub(super) fn decode<R: Request>(answer: &Bytes, version: i16) -> anyhow::Result<(R::Response, usize)> {
-    // kafka-protocol's decoders trust what an answer claims: it is held against its table first.
-    let response_schema::Body { mut fields, trailing } = response_schema::body(R::KEY, version, answer)?;
-    Ok((R::Response::decode(&mut fields, version)?, trailing))
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -709,8 +679,8 @@ mod tests {
     }
 
     async fn ask(connection: &Connection, bytes: usize, permit: &dyn Permit) -> Result<Bytes, Error> {
-        let api = Api { key: 0, header_version: |_| 1 };
-        let answer = connection.carry("ask", &mut request(bytes, permit), api, Duration::from_secs(60)).await;
+        let api = crate::api::produce::API;
+        let answer = connection.carry("ask", &mut request(bytes, permit), &api, Duration::from_secs(60)).await;
         answer.map(|(answer, _)| answer)
     }
 

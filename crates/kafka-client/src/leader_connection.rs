@@ -17,10 +17,10 @@ use kafka_protocol::ResponseError;
 use kafka_records::record::Position;
 use tokio::time::Instant;
 
-use super::fetch::{self, Ask, Fetched};
-use super::{Cluster, Connection, leader_epochs};
 use crate::admission::{Admission, Reserve};
-use crate::{Cause, Error};
+use crate::api::fetch::{self, Ask, Fetched};
+use crate::api::offset_for_leader_epoch;
+use crate::{Cause, Cluster, Connection, Error};
 
 /// For so long whoever leads in an earlier epoch than the position's is taken for one that has been deposed and does not
 /// know: longer than a broker is without its session before others see it gone (9 s, 18 s with ZooKeeper) and have told
@@ -71,9 +71,9 @@ impl LeaderConnection {
         if self.doubted_since.is_some_and(|since| since.elapsed() < DOUBTED_FOR) {
             self.cluster.forget_leader(topic, partition);
             let on = format!("{topic}/{partition}");
-            return Err(Error::code(leader_epochs::DOING, on, ResponseError::UnknownLeaderEpoch));
+            return Err(Error::code(offset_for_leader_epoch::DOING, on, ResponseError::UnknownLeaderEpoch));
         }
-        let validated = leader_epochs::validate(&connection, epoch, (topic, partition), position).await;
+        let validated = offset_for_leader_epoch::validate(&connection, epoch, (topic, partition), position).await;
         if validated.as_ref().is_err_and(has_moved) {
             self.cluster.forget_leader(topic, partition);
         }

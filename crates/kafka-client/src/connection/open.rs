@@ -13,7 +13,7 @@ use crate::admission::Admission;
 use crate::frames::Frames;
 use crate::transport::{self, Connected};
 use crate::versions::Offered;
-use crate::{Error, Options, sasl};
+use crate::{Error, Options, api, sasl};
 
 impl Connection {
     /// Connects to `address` (`host:port`), in TLS where that is configured, learns which requests
@@ -49,6 +49,7 @@ impl Connection {
             writer: Mutex::new(write),
             waiting,
             next_id: AtomicI32::new(0),
+            apis: api::ALL,
             offered: Offered::default(),
             request_timeout: options.request_timeout,
             max_idle: options.connections_max_idle,
@@ -61,8 +62,8 @@ impl Connection {
         };
         // A broker that hangs takes connections all the same: its kernel does. That is a connection which can't be set up.
         let patience = options.connect_timeout.min(options.request_timeout);
-        connection.offered =
-            connection.negotiate(patience, options.software).await.inspect_err(|_| options.transport.avoid(peer))?;
+        let offered = api::api_versions::negotiate(&connection, patience, options.software).await;
+        connection.offered = offered.inspect_err(|_| options.transport.avoid(peer))?;
         if let Some(sasl) = &options.security.sasl {
             let begun = Instant::now();
             let lifetime = sasl::authenticate(&connection, sasl).await?;

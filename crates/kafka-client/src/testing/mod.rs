@@ -29,7 +29,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 #[cfg(feature = "net")]
 use super::Options;
-use super::versions::KNOWN_VERSIONS;
+use super::api;
+use super::versions::Api;
 use super::{Cluster, Permit};
 
 /// Gives a response's body, in a version, of a broker on a port, to a request that begins with its header.
@@ -47,11 +48,11 @@ impl Default for ScriptedBroker {
 impl ScriptedBroker {
     /// One that answers `ApiVersions` and `Metadata` as it should, and nothing else.
     pub fn new() -> Self {
-        let range = |(key, range): (ApiKey, _)| {
-            let kafka_protocol::protocol::VersionRange { min, max } = range;
-            ApiVersion::default().with_api_key(key as i16).with_min_version(min).with_max_version(max)
+        let range = |api: &Api| {
+            let (min, max) = (api.versions.min, api.versions.max);
+            ApiVersion::default().with_api_key(api.key).with_min_version(min).with_max_version(max)
         };
-        let versions = ApiVersionsResponse::default().with_api_keys(KNOWN_VERSIONS.map(range).into());
+        let versions = ApiVersionsResponse::default().with_api_keys(api::ALL.iter().map(range).collect());
         Self(HashMap::new())
             .respond(ApiKey::ApiVersions, move |_| versions.clone())
             .respond(ApiKey::Metadata, |port| metadata(port, &[0]))

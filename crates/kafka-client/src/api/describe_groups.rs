@@ -1,19 +1,34 @@
-//! Who the members of a group are: `ConsumerGroupDescribe` (KIP-848) and `DescribeGroups` (classic).
-//!
-//! Each knows the groups of its own protocol only, so that both are asked.
+//! `DescribeGroups`: a group whose members speak the classic protocol. It knows no others.
 
 use bytes::{Buf, Bytes};
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::{
-    ConsumerGroupDescribeRequest, ConsumerProtocolAssignment, DescribeGroupsRequest, GroupId,
-};
-use kafka_protocol::protocol::{Decodable, Request, StrBytes};
+use kafka_protocol::messages::{ConsumerProtocolAssignment, DescribeGroupsRequest, GroupId};
+use kafka_protocol::protocol::{Decodable, StrBytes};
+use kafka_records::schema::Field;
+use kafka_records::schema::Field::{Blob, Fixed, Since, Structs, Text};
 use serde::Serialize;
 
-use super::Coordinator;
-use crate::{Cause, Error};
+use crate::response_schema::{ERROR, THROTTLE};
+use crate::versions::Api;
+use crate::{Cause, Coordinator, Error};
 
-const DOING: &str = "describe group";
+/// The API, as it is spoken here.
+pub(crate) const API: Api = Api::of::<DescribeGroupsRequest>(0, 5, RESPONSE);
+
+const RESPONSE: &[Field] = &[
+    Since(1, &THROTTLE),
+    Structs(&[
+        ERROR,
+        Text,
+        Text,
+        Text,
+        Text,
+        Structs(&[Text, Since(4, &Text), Text, Text, Blob, Blob]),
+        Since(3, &Fixed(4)),
+    ]),
+];
+
+pub(super) const DOING: &str = "describe group";
 
 /// A member of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,7 +43,7 @@ pub struct Member {
     pub partitions: Option<u64>,
 }
 
-fn count(length: usize) -> u64 {
+pub(super) fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 
@@ -44,13 +59,13 @@ pub struct GroupDescription {
 }
 
 impl GroupDescription {
-    fn new(state: &str, who: Vec<Member>) -> Self {
+    pub(super) fn new(state: &str, who: Vec<Member>) -> Self {
         Self { state: state.to_owned(), members: who.len(), who }
     }
 }
 
 /// A client's host, which brokers write with a slash before it.
-fn host(told: &str) -> String {
+pub(super) fn host(told: &str) -> String {
     told.trim_start_matches('/').to_owned()
 }
 
@@ -62,47 +77,8 @@ fn assigned(mut assignment: Bytes) -> Option<u64> {
 }
 
 impl Coordinator {
-    /// The group, whichever protocol its members speak; `None` where there is no such group.
-    ///
-    /// # Errors
-    /// Where the coordinator can't be reached, or refuses.
-    pub async fn describe(&self) -> Result<Option<GroupDescription>, Error> {
-        match self.describe_consumer().await? {
-            None => self.describe_classic().await,
-            found => Ok(found),
-        }
-    }
-
-    /// `None` also where the brokers don't speak KIP-848.
-    async fn describe_consumer(&self) -> Result<Option<GroupDescription>, Error> {
-        let connection = self.connection().await?;
-        if connection.version(ConsumerGroupDescribeRequest::KEY).is_err() {
-            return Ok(None);
-        }
-        let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![self.group_id()]);
-        let answer = connection.request(DOING, &request).await;
-        let response = self.checked(&connection, answer).await?;
-        let group = response.groups.iter().find(|found| found.group_id == self.group_id());
-        let group = group.ok_or_else(|| self.not_told())?;
-        match ResponseError::try_from_code(group.error_code) {
-            None => {
-                let who = group.members.iter().map(|member| Member {
-                    member_id: member.member_id.to_string(),
-                    client_id: member.client_id.to_string(),
-                    host: host(&member.client_host),
-                    partitions: Some(count(
-                        member.assignment.topic_partitions.iter().map(|topic| topic.partitions.len()).sum(),
-                    )),
-                });
-                Ok(Some(GroupDescription::new(&group.group_state, who.collect())))
-            }
-            // The second: brokers that know KIP-848 and have it switched off.
-            Some(ResponseError::GroupIdNotFound | ResponseError::UnsupportedVersion) => Ok(None),
-            Some(code) => self.checked(&connection, Err(Error::code(DOING, self.group(), code))).await,
-        }
-    }
-
-    async fn describe_classic(&self) -> Result<Option<GroupDescription>, Error> {
+    /// Describes a group of the classic protocol; `None` where there is no such group.
+    pub(super) async fn describe_classic(&self) -> Result<Option<GroupDescription>, Error> {
         let connection = self.connection().await?;
         let request = DescribeGroupsRequest::default().with_groups(vec![self.group_id()]);
         let answer = connection.request(DOING, &request).await;
@@ -124,13 +100,13 @@ impl Coordinator {
         }
     }
 
-    /// Of a group that is asked for, every broker says something.
-    fn not_told(&self) -> Error {
+    /// The error of a response that leaves the group out: every broker says something of a group that is asked for.
+    pub(super) fn not_told(&self) -> Error {
         let cause = Cause::Undecodable("it names another group".to_owned());
         Error { doing: DOING, on: self.group().to_owned(), cause }
     }
 
-    fn group_id(&self) -> GroupId {
+    pub(super) fn group_id(&self) -> GroupId {
         GroupId(StrBytes::from_string(self.group().to_owned()))
     }
 }
