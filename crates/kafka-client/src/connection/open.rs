@@ -8,7 +8,10 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{Connection, Session, Waiting, read_answers};
+use super::Connection;
+use super::pending::Pending;
+use super::reader::read_answers;
+use super::session::Session;
 use crate::admission::Admission;
 use crate::frames::Frames;
 use crate::transport::{self, Connected};
@@ -39,15 +42,15 @@ impl Connection {
         let failed = |cause| Error { doing: "connect to", on: address.to_owned(), cause };
         let Connected { stream, peer } = transport::connect(address, options).await.map_err(failed)?;
         let (read, write) = stream.halves();
-        let waiting = Arc::new(Waiting::new());
+        let pending = Arc::new(Pending::new());
         let frames = Frames::new(read, options.max_frame_bytes, admission.cloned());
-        let reader = tokio::spawn(read_answers(frames, Arc::clone(&waiting), Arc::clone(&options.security)).boxed());
+        let reader = tokio::spawn(read_answers(frames, Arc::clone(&pending), Arc::clone(&options.security)).boxed());
         let mut connection = Self {
             address: address.to_owned(),
             peer,
             client_id: StrBytes::from_string(options.client_id.clone()),
             writer: Mutex::new(write),
-            waiting,
+            pending,
             next_id: AtomicI32::new(0),
             apis: api::ALL,
             offered: Offered::default(),
