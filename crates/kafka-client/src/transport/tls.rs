@@ -67,3 +67,55 @@ impl Stream for TlsStream<Box<dyn Stream>> {
         (Box::new(read), Box::new(write))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::testing::Network;
+    use crate::{Options, Security, TlsFiles, transport};
+
+    #[tokio::test]
+    async fn tls_lies_over_any_transport() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["broker".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let ca = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(ca.path(), certificate.pem()).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let server =
+            ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.into()], key).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+
+        let network = Network::default();
+        for address in ["broker:9093", "other:9093"] {
+            let (mut listener, acceptor) = (network.listen(address), acceptor.clone());
+            tokio::spawn(async move {
+                while let Some(stream) = listener.accept().await {
+                    let Ok(mut secured) = acceptor.accept(stream).await else { continue };
+                    let mut message = [0; 5];
+                    secured.read_exact(&mut message).await.unwrap();
+                    message.reverse();
+                    secured.write_all(&message).await.unwrap();
+                    secured.shutdown().await.unwrap();
+                }
+            });
+        }
+        let tls = Tls::new("tls", TlsFiles { ca_file: Some(ca.path().to_owned()), ..TlsFiles::default() });
+        let security = Arc::new(Security::new(Some(tls), None));
+        let options = Options { security, ..network.options("client", &[]) };
+        let (mut read, mut write) = transport::connect("broker:9093", &options).await.unwrap().stream.halves();
+        write.write_all(b"olleh").await.unwrap();
+        write.flush().await.unwrap();
+        let mut answer = Vec::new();
+        read.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, b"hello");
+        let refused = transport::connect("other:9093", &options).await.unwrap_err();
+        assert!(matches!(refused, Cause::Tls(TlsError::Refused(_))), "{refused}");
+    }
+}
