@@ -20,7 +20,7 @@ use super::api::fetch::Fetched;
 pub struct FetchedRecords {
     /// The records and what is none, in order.
     pub records: Records,
-    /// Where to go on.
+    /// The step to where reading goes on.
     pub next: Step,
     /// Control batches stepped over.
     pub controls: usize,
@@ -70,7 +70,7 @@ enum Refusal {
 }
 
 impl FetchedRecords {
-    /// Nothing, at a position.
+    /// No records, at a position.
     pub fn empty_at(position: Position) -> Self {
         Self { records: Records::default(), next: Step::stay(position), controls: 0, compressed: false }
     }
@@ -96,23 +96,23 @@ impl Answer {
         }
     }
 
-    /// The same, of which what stands before `frames` has been looked at: the first batch is to be
+    /// Goes on from `frames`, as what stands before them has been looked at: the first batch is to be
     /// taken as it is.
     pub fn beginning_at(self, frames: Frames) -> Self {
         Self { frames, is_new: false, is_boundary: false, ..self }
     }
 
-    /// The same, of a log that is compacted and has holes anywhere.
+    /// Takes it for that of a compacted log, which has holes anywhere.
     pub fn of_compacted(self) -> Self {
         Self { is_compacted: true, ..self }
     }
 
-    /// Up to where it has been handed out.
+    /// The position up to which it has been handed out.
     pub fn at(&self) -> Position {
         self.at
     }
 
-    /// Whether a batch ended there.
+    /// Returns whether a batch ended at that position.
     pub fn is_at_boundary(&self) -> bool {
         self.is_boundary && self.open.is_none() && self.closed.is_none()
     }
@@ -122,7 +122,7 @@ impl Answer {
         self.high_watermark
     }
 
-    /// How many bytes came.
+    /// The size of what came, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -138,7 +138,7 @@ impl Answer {
         self.closed = self.closed.take().or_else(|| self.open.take().map(OpenBatch::closed));
     }
 
-    /// What a batch of it that is framed is held against.
+    /// The bounds that a batch of it that is framed is held against.
     pub fn bounds(&self) -> Bounds {
         let from = if self.is_boundary { self.at.offset } else { Offset(0) };
         Bounds { offsets: from..self.end, least_epoch: self.at.leader_epoch, greatest_epoch: self.leader_epoch }

@@ -1,4 +1,4 @@
-//! What the cluster looks like, and one shared connection to each broker.
+//! The cluster as brokers describe it, and one shared connection to each of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ struct Lead {
     epoch: Option<i32>,
 }
 
-/// The brokers, reached by bootstrap and then by what they say of each other.
+/// A cluster: its brokers are reached by bootstrap and then by what they say of each other.
 #[derive(Debug)]
 pub struct Cluster {
     options: Options,
@@ -58,7 +58,7 @@ impl Cluster {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How it makes connections.
+    /// The options by which it makes connections.
     pub fn options(&self) -> &Options {
         &self.options
     }

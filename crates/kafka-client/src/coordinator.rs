@@ -111,7 +111,7 @@ impl Coordinator {
         self.state.lock().await.connection = None;
     }
 
-    /// Whether this error of the coordinator's means that another must be looked up.
+    /// Returns whether this error of the coordinator's means that another must be looked up.
     pub fn has_moved(error: &Error) -> bool {
         error.is(ResponseError::NotCoordinator)
             || error.is(ResponseError::CoordinatorNotAvailable)

@@ -2,7 +2,7 @@
 
 use kafka_records::record::Offset;
 
-/// Who commits: what the coordinator gave a member of the group, which it checks on each commit.
+/// A member that commits: what the coordinator gave a member of the group, which it checks on each commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The member's id.
@@ -20,6 +20,6 @@ pub struct GroupOffset {
     pub offset: Offset,
     /// The leader epoch of the record before it, where it is known.
     pub leader_epoch: Option<i32>,
-    /// What the committer noted.
+    /// The committer's note.
     pub metadata: String,
 }

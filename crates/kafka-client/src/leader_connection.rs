@@ -28,7 +28,7 @@ use crate::{Cause, Cluster, Connection, Error};
 /// no ids. A time, since how often it is tried meanwhile is the caller's to choose.
 const DOUBTED_FOR: Duration = Duration::from_secs(30);
 
-/// See the module. Connected when first used, and anew whenever that is of use.
+/// A connection to one partition's leader, see the module. Connected when first used, and anew whenever that is of use.
 #[derive(Debug)]
 pub struct LeaderConnection {
     cluster: Arc<Cluster>,
@@ -51,7 +51,7 @@ impl LeaderConnection {
         Self { cluster, admission: Arc::new(Admission::new(reserve)), leader: None, doubted_since: None }
     }
 
-    /// Whether the next fetch goes over the connection that is there.
+    /// Returns whether the next fetch goes over the connection that is there.
     pub fn is_open(&self) -> bool {
         self.leader.as_ref().is_some_and(|leader| leader.connection.takes_request())
     }

@@ -1,4 +1,4 @@
-//! How connections are made, and who is asked what any broker can answer.
+//! The options of connections, and who is asked what any broker can answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::{Cause, Error, Meter, NoMeter, Security, Transport};
 /// How long a broker may take at most with what any of them can answer, before the next one is asked as well.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How connections are made.
+/// The options by which connections are made.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where to begin, each `host:port`.
+    /// The brokers to begin with, each `host:port`.
     pub bootstrap: Vec<String>,
-    /// What brokers log and count quotas by.
+    /// The client id, which brokers log and count quotas by.
     pub client_id: String,
     /// The name and version of the program, which brokers count clients by (KIP-511).
     pub software: [&'static str; 2],
@@ -25,7 +25,7 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Deadline of a request.
     pub request_timeout: Duration,
-    /// How long a connection may be idle and still be used.
+    /// The longest time that a connection may be idle and still be used.
     pub connections_max_idle: Duration,
     /// The largest answer taken.
     pub max_frame_bytes: usize,
@@ -35,7 +35,7 @@ pub struct Options {
     pub transport: Arc<dyn Transport>,
     /// Counts what is to be counted of connections.
     pub meter: Arc<dyn Meter>,
-    /// Which brokers, by address, lately did not answer.
+    /// The brokers, by address, that lately did not answer.
     pub lately: Arc<Lately<String>>,
 }
 

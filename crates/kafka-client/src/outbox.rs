@@ -44,9 +44,9 @@ pub struct Produced {
 /// The transaction that a batch is part of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WithinTransaction {
-    /// Whose.
+    /// The transactional id.
     pub transactional_id: Arc<str>,
-    /// In version 2 the first batch for a partition makes that part of the transaction.
+    /// The version: in version 2 the first batch for a partition makes that part of the transaction.
     pub version: TransactionVersion,
 }
 

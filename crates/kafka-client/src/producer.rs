@@ -26,7 +26,7 @@ use kafka_records::output::Destination;
 use super::WithinTransaction;
 use super::{Cause, Error, transaction};
 
-/// One producer. All its writes go through `&self`: those to several partitions run side by side.
+/// An idempotent producer. All its writes go through `&self`: those to several partitions run side by side.
 #[derive(Debug)]
 pub struct Producer {
     sequences: Mutex<Sequences>,
@@ -57,7 +57,7 @@ enum Id {
     Refused,
 }
 
-/// What a failed attempt means for the batch.
+/// The verdict on a failed attempt: what it means for the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It is written all the same.
@@ -83,14 +83,14 @@ impl Producer {
         self.asking.lock().await
     }
 
-    /// One that writes within transactions, as this id.
+    /// A producer that writes within transactions, as this id.
     pub fn transactional(within: WithinTransaction, id: ProducerId) -> Self {
         let sequences = Mutex::new(Sequences { id: Id::Known(id), next: HashMap::new() });
         let (asking, uncounted) = (tokio::sync::Mutex::default(), Mutex::default());
         Self { sequences, asking, within: Some(within), uncounted }
     }
 
-    /// Set where all that it writes is part of transactions.
+    /// The transactions that all it writes is part of, where it is.
     pub fn within(&self) -> Option<&WithinTransaction> {
         self.within.as_ref()
     }
@@ -102,7 +102,7 @@ impl Producer {
         (sum.0, sum.1) = (sum.0 + records, sum.1 + bytes);
     }
 
-    /// What is to be counted now that the transaction is committed.
+    /// Takes what is to be counted now that the transaction is committed.
     pub fn take_uncounted(&self) -> Uncounted {
         std::mem::take(&mut self.uncounted.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -120,7 +120,7 @@ impl Producer {
         }
     }
 
-    /// The brokers gave this id. Numbers begin again under it.
+    /// Takes the id that the brokers gave. Numbers begin again under it.
     pub fn identified(&self, id: ProducerId) {
         let mut sequences = self.lock();
         if sequences.id == Id::Unknown {
@@ -129,12 +129,12 @@ impl Producer {
         }
     }
 
-    /// The brokers give no id: batches go without from now on.
+    /// Notes that the brokers give no id: batches go without from now on.
     pub fn refused(&self) {
         self.lock().id = Id::Refused;
     }
 
-    /// A batch of so many records is written.
+    /// Notes that a batch of so many records is written.
     pub fn written(&self, to: Destination, state: &ProducerState, records: i32) {
         let mut sequences = self.lock();
         if sequences.id == Id::Known(state.producer) {
@@ -179,7 +179,7 @@ impl Producer {
     }
 }
 
-/// Numbers go from `i32::MAX` on to 0.
+/// The sequence number behind so many records: numbers go from `i32::MAX` on to 0.
 pub fn sequence_after(sequence: i32, records: i32) -> i32 {
     let next = (i64::from(sequence) + i64::from(records)) & i64::from(i32::MAX);
     i32::try_from(next).unwrap_or(0)

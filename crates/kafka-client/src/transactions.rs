@@ -25,9 +25,9 @@ use crate::{Cause, Connection, Coordinator, Error, Permit, TransactionVersion};
 /// The producer id that transactions are written under from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begun {
-    /// What the brokers know the transactional id by.
+    /// The producer id and epoch that brokers know the transactional id by.
     pub producer: ProducerId,
-    /// In which version.
+    /// The version of its transactions.
     pub version: TransactionVersion,
 }
 

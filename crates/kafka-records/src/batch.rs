@@ -32,19 +32,19 @@ pub struct Outgoing<'a> {
     pub value: Option<&'a [u8]>,
 }
 
-/// What an idempotent producer is known by.
+/// An idempotent producer's id and epoch, by which the brokers know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProducerId {
     /// The id.
     pub id: i64,
-    /// Of several with the same id, only the one of the latest epoch may write.
+    /// The epoch: of several producers with the same id, only the one of the latest may write.
     pub epoch: i16,
 }
 
 /// A batch's producer id, epoch and sequence number, by which a broker recognizes a duplicate (KIP-98).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProducerState {
-    /// Whose batch it is.
+    /// The producer that the batch is of.
     pub producer: ProducerId,
     /// The number of its first record, among all that the producer wrote to the partition.
     pub sequence: i32,
@@ -53,7 +53,7 @@ pub struct ProducerState {
 }
 
 impl ProducerState {
-    /// Of a batch that the broker does not tell from its copies.
+    /// The state of a batch that no idempotent producer wrote: the broker does not tell it from its copies.
     pub const PLAIN: Self = Self { producer: ProducerId { id: -1, epoch: -1 }, sequence: -1, transactional: false };
 }
 
@@ -106,7 +106,7 @@ impl BatchBuilder {
         self.append_any(record, record.value.is_none(), headers, &mut write);
     }
 
-    /// The same with the value that `write` appends to the bytes that it is given, in place of the
+    /// Appends a record with the value that `write` appends to the bytes that it is given, in place of the
     /// record's own. Where it panics nothing is written.
     pub fn append_with(&mut self, record: &Outgoing<'_>, headers: Headers<'_>, write: &mut dyn FnMut(&mut Vec<u8>)) {
         self.append_any(record, false, headers, write);
@@ -149,7 +149,7 @@ impl BatchBuilder {
         self.count += 1;
     }
 
-    /// Where [`BatchBuilder::rewind`] leads back to.
+    /// Marks a place that [`BatchBuilder::rewind`] leads back to.
     pub fn mark(&self) -> Mark {
         Mark { bytes: self.bytes.len(), count: self.count, max_timestamp: self.max_timestamp }
     }

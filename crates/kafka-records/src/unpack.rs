@@ -61,7 +61,7 @@ impl Unpacker {
         Ok(Self(stream))
     }
 
-    /// How many bytes the codec may hold while this goes on, by what the packed bytes say.
+    /// The memory that the codec may hold while this goes on, in bytes, by what the packed bytes say.
     pub fn needs(&self) -> usize {
         match &self.0 {
             Stream::Gzip(_) => GZIP_NEEDS,

@@ -44,9 +44,9 @@ const LEAVES_NUMBERS: i16 = 4;
 pub struct NewTopic<'a> {
     /// Its name.
     pub name: &'a str,
-    /// How many partitions it gets; -1 leaves that to the broker.
+    /// The number of partitions that it gets; -1 leaves that to the broker.
     pub partitions: i32,
-    /// How many replicas; -1 leaves that to the broker.
+    /// The number of replicas; -1 leaves that to the broker.
     pub replication: i16,
     /// Its settings, but for the broker's defaults.
     pub settings: &'a [(&'static str, &'static str)],
@@ -55,20 +55,20 @@ pub struct NewTopic<'a> {
 /// A topic as the broker created it, or would, as far as it tells.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CreatedTopic {
-    /// How many partitions it has.
+    /// The number of partitions.
     pub partitions: Option<i32>,
-    /// How many replicas each has.
+    /// The number of replicas that each has.
     pub replication: Option<i16>,
-    /// Where these are fewer than must be in sync.
+    /// Said where these are fewer than must be in sync.
     pub shortfall: Option<Shortfall>,
 }
 
 /// A topic has fewer replicas than must be in sync for a record to be taken that all are to acknowledge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shortfall {
-    /// What that means, and what to do.
+    /// The meaning of it, and what to do.
     pub why: String,
-    /// Whether no record can ever be written to it.
+    /// True where no record can ever be written to it.
     pub is_unwritable: bool,
 }
 

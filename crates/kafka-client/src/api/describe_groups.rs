@@ -35,11 +35,11 @@ pub(super) const DOING: &str = "describe group";
 pub struct Member {
     /// Its id, which the coordinator gave it.
     pub member_id: String,
-    /// What its client calls itself (`client.id`).
+    /// The name of its client (`client.id`).
     pub client_id: String,
-    /// Where it asks from, as the broker sees it.
+    /// The host that it asks from, as the broker sees it.
     pub host: String,
-    /// How many partitions it has, where that is known.
+    /// The number of partitions that it has, where that is known.
     pub partitions: Option<u64>,
 }
 
@@ -52,9 +52,9 @@ pub(super) fn count(length: usize) -> u64 {
 pub struct GroupDescription {
     /// Kafka's word for its state, such as `Stable`, `Empty` or `Dead`.
     pub state: String,
-    /// How many members it has.
+    /// The number of its members.
     pub members: usize,
-    /// Who they are.
+    /// Its members.
     pub who: Vec<Member>,
 }
 

@@ -37,10 +37,10 @@ const RESPONSE: &[Field] = &[
 
 const DOING: &str = "fetch batches of";
 
-/// Up to where a fetch reads.
+/// The isolation of a fetch: up to where it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isolation {
-    /// Up to the last stable offset, as rskafka asks too.
+    /// Up to the last stable offset, which leaves out undecided transactions.
     Committed,
     /// Up to the high watermark, undecided transactions included.
     Uncommitted,
@@ -56,24 +56,24 @@ impl Isolation {
     }
 }
 
-/// What is fetched.
+/// What to fetch, and how much.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
-    /// Of this topic.
+    /// The topic.
     pub topic: &'a str,
-    /// Of this partition.
+    /// The partition.
     pub partition: i32,
-    /// Up to there.
+    /// Up to where.
     pub isolation: Isolation,
-    /// From there on.
+    /// The offset to begin at.
     pub offset: Offset,
-    /// About so many bytes, and one batch whatever its size. An answer of more than that waits for memory.
+    /// The most bytes, about, and one batch whatever its size. An answer of more than that waits for memory.
     pub max_bytes: i32,
-    /// For so long the broker may hold the fetch while there is nothing.
+    /// The longest time that the broker may hold the fetch while there is nothing, in milliseconds.
     pub max_wait_ms: i32,
 }
 
-/// What a fetch brought.
+/// The batches that a fetch brought.
 #[derive(Debug)]
 pub struct Fetched {
     /// The offset behind the last record that all in-sync replicas have.

@@ -42,7 +42,7 @@ pub struct Topic {
     pub id: Option<TopicId>,
     /// Its partitions, sorted.
     pub partitions: Vec<Partition>,
-    /// What this client may do with it, as KIP-430's bit field; `None` where the broker does not
+    /// The operations that this client may do with it, as KIP-430's bit field; `None` where the broker does not
     /// say.
     pub authorized_operations: Option<i32>,
     /// The least number of replicas that one of its partitions has.
@@ -50,7 +50,7 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// How many partitions it has.
+    /// The number of its partitions.
     pub fn partition_count(&self) -> i32 {
         i32::try_from(self.partitions.len()).unwrap_or(i32::MAX)
     }
@@ -63,7 +63,7 @@ pub struct Partition {
     pub index: i32,
     /// The node that leads it; `None` during an election.
     pub leader: Option<i32>,
-    /// How often it has been led anew (KIP-320), where the broker tells.
+    /// Its leader epoch: how often it has been led anew (KIP-320), where the broker tells.
     pub leader_epoch: Option<i32>,
 }
 

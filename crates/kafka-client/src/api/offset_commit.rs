@@ -20,13 +20,13 @@ use crate::{Cause, Connection, Coordinator, Error, Permit};
 /// The API, as it is spoken here.
 pub(crate) const API: Api = Api::of::<OffsetCommitRequest>(2, 9, &[Since(3, &THROTTLE), PARTITION_ERRORS]);
 
-/// What became of each partition's commit; nothing of those that were not sent.
+/// The result of each partition's commit; nothing of those that were not sent.
 pub type Committed = BTreeMap<i32, Result<(), ResponseError>>;
 
 /// Offsets of one topic by partition, each for as long as its partition is this instance's.
 pub type OffsetsHeld = BTreeMap<i32, (GroupOffset, Arc<dyn Permit>)>;
 
-/// As whom to commit, asked when the commit is about to leave. `None` is a plain committer, which the
+/// Names the member that commits, asked when the commit is about to leave. `None` is a plain committer, which the
 /// coordinator takes only while the group has no members.
 pub type Committing<'a> = &'a (dyn Fn() -> Result<Option<Identity>, Error> + Send + Sync);
 

@@ -27,19 +27,19 @@ const DOING: &str = "commit offsets within the transaction of";
 /// Offsets of one partition for one group, as part of a transaction.
 #[derive(Debug, Clone, Copy)]
 pub struct OffsetInTransaction<'a> {
-    /// Whose transaction.
+    /// The transactional id.
     pub transactional_id: &'a str,
     /// The producer id that the transactions' coordinator gave it.
     pub begun: Begun,
-    /// As which member of the group; as nobody where `None`.
+    /// The member of the group that commits; nobody where `None`.
     pub identity: Option<&'a Identity>,
-    /// The partition's topic.
+    /// The topic.
     pub topic: &'a str,
     /// The partition.
     pub partition: i32,
-    /// How far it is done.
+    /// The offset up to which it is done.
     pub offset: &'a GroupOffset,
-    /// For how long the partition is this instance's.
+    /// Permission to write for the partition.
     pub permit: &'a dyn Permit,
 }
 

@@ -40,12 +40,12 @@ pub struct Window {
     pub records: usize,
     /// The most bytes of one record.
     pub max_record_bytes: usize,
-    /// What the caller has found memory for beyond `bytes`: a record that needs no more is unpacked.
+    /// The memory that the caller has found beyond `bytes`, in bytes: a record that needs no more is unpacked.
     pub granted: usize,
 }
 
 impl Window {
-    /// Whether there is no room left.
+    /// Returns whether there is no room left.
     pub fn is_full(&self) -> bool {
         self.bytes == 0 || self.records == 0
     }
@@ -130,7 +130,7 @@ impl OpenBatch {
         self.batch
     }
 
-    /// How many bytes its codec holds until it is done.
+    /// The memory that its codec holds until it is done, in bytes.
     pub fn needs(&self) -> usize {
         match &self.source {
             Source::Plain(..) | Source::Unreadable(_) => 0,

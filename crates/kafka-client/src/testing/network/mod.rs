@@ -92,12 +92,12 @@ impl Network {
         Listener { incoming }
     }
 
-    /// What all clients have to an address.
+    /// The path from all clients to an address.
     pub fn path(&self, to: &str) -> Path {
         Path { network: self.clone(), route: Route { from: None, to: to.to_owned() } }
     }
 
-    /// What one client has to an address.
+    /// The path from one client to an address.
     pub fn path_from(&self, client: &str, to: &str) -> Path {
         Path { network: self.clone(), route: Route { from: Some(client.to_owned()), to: to.to_owned() } }
     }
@@ -191,7 +191,7 @@ impl Transport for Host {
     }
 }
 
-/// Where a broker hears of connections to its address.
+/// A listener, by which a broker hears of connections to its address.
 #[derive(Debug)]
 pub struct Listener {
     incoming: mpsc::UnboundedReceiver<Endpoint>,
@@ -204,7 +204,7 @@ impl Listener {
     }
 }
 
-/// What lies between one client, or all, and an address. What it is told holds for connections that are open and for
+/// The path between one client, or all, and an address. What it is told holds for connections that are open and for
 /// those to come.
 #[derive(Debug, Clone)]
 pub struct Path {
@@ -245,7 +245,7 @@ impl Path {
         self.change(|rule| rule.delay = delay);
     }
 
-    /// How many connections are open.
+    /// The number of connections that are open.
     pub fn connections(&self) -> usize {
         let state = self.network.state();
         state.wires.values().filter(|wire| self.route.is_of(wire) && !wire.is_broken()).count()
