@@ -14,7 +14,7 @@ pub(super) struct BufChain {
 
 impl BufChain {
     /// Adds a buffer at the end.
-    pub fn push(&mut self, buffer: Bytes) {
+    pub(crate) fn push(&mut self, buffer: Bytes) {
         if !buffer.is_empty() {
             self.remaining += buffer.len();
             self.buffers.push_back(buffer);
@@ -22,7 +22,7 @@ impl BufChain {
     }
 
     /// Adds a buffer before all others.
-    pub fn push_front(&mut self, buffer: Bytes) {
+    pub(crate) fn push_front(&mut self, buffer: Bytes) {
         if !buffer.is_empty() {
             self.remaining += buffer.len();
             self.buffers.push_front(buffer);

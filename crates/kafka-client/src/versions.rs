@@ -87,7 +87,7 @@ impl Offered {
     ///
     /// # Errors
     /// [`Cause::Unsupported`] where there is none.
-    pub fn latest(&self, api: &Api) -> Result<i16, Cause> {
+    pub(crate) fn latest(&self, api: &Api) -> Result<i16, Cause> {
         match self.versions.get(&api.key).map(|theirs| api.versions.intersect(theirs)) {
             Some(range) if !range.is_empty() => Ok(range.max),
             _ => Err(Cause::Unsupported(Api::name(api.key))),
@@ -95,7 +95,7 @@ impl Offered {
     }
 
     /// Whether the broker takes this version of a request, known here or not.
-    pub fn has(&self, api_key: i16, version: i16) -> bool {
+    pub(crate) fn has(&self, api_key: i16, version: i16) -> bool {
         self.versions.get(&api_key).is_some_and(|range| (range.min..=range.max).contains(&version))
     }
 
@@ -103,7 +103,7 @@ impl Offered {
     ///
     /// # Errors
     /// [`Cause::Unsupported`] where the broker does not take it.
-    pub fn within(&self, transaction: TransactionVersion, api: &Api) -> Result<i16, Cause> {
+    pub(crate) fn within(&self, transaction: TransactionVersion, api: &Api) -> Result<i16, Cause> {
         match (transaction, api.in_transaction_v2) {
             (TransactionVersion::V2, Some(version)) if self.has(api.key, version) => Ok(version),
             (TransactionVersion::V2, Some(version)) => {
@@ -114,7 +114,7 @@ impl Offered {
     }
 
     /// Which transactions the cluster has. A level is agreed on only where every broker has it.
-    pub fn transactions(&self) -> TransactionVersion {
+    pub(crate) fn transactions(&self) -> TransactionVersion {
         match self.finalized.get(TRANSACTION_VERSION) {
             Some(2..) => TransactionVersion::V2,
             _ => TransactionVersion::V1,

@@ -36,7 +36,7 @@ struct Block {
 }
 
 impl Snappy {
-    pub fn new(mut packed: Bytes) -> Result<Self, UnpackError> {
+    pub(super) fn new(mut packed: Bytes) -> Result<Self, UnpackError> {
         let framed = packed.starts_with(XERIAL_MAGIC);
         if framed {
             if packed.len() < XERIAL_HEADER_BYTES {
@@ -47,7 +47,7 @@ impl Snappy {
         Ok(Self { packed, framed, block: None, plain: Vec::new(), given: 0 })
     }
 
-    pub fn unpack(&mut self, out: &mut Vec<u8>, room: usize) -> Result<bool, UnpackError> {
+    pub(super) fn unpack(&mut self, out: &mut Vec<u8>, room: usize) -> Result<bool, UnpackError> {
         let full = out.len().saturating_add(room);
         loop {
             let waiting = self.plain.get(self.given..).unwrap_or_default();
