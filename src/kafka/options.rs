@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kafka_client::{Cause, Credentials, Isolation, Options, SaslError, SaslMechanism, Secret, Security, Tls, TlsFiles};
-use kafka_client::{NoMeter, Sasl, TransactionVersion};
+use kafka_client::{NoMeter, Sasl, Tcp, TransactionVersion};
 
 use super::Tokens;
 use crate::config::{self, ReaderKind, TransactionVersions};
@@ -34,6 +34,7 @@ pub fn options(kafka: &config::Kafka) -> (Options, Option<Arc<Tokens>>) {
         connections_max_idle: kafka.connections_max_idle,
         max_frame_bytes: kafka.max_frame_bytes.as_usize(),
         security: Arc::new(security),
+        transport: Arc::new(Tcp),
         meter: Arc::new(NoMeter),
         lately: Arc::default(),
     };

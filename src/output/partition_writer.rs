@@ -5,7 +5,7 @@ use std::time::Duration;
 use kafka_client::concurrent_transactions::Ending;
 use kafka_client::producer::{Producer, Verdict, sequence_after};
 use kafka_protocol::ResponseError;
-use kafka_records::batch::{BatchBuilder, Finished, Stamp, restamped};
+use kafka_records::batch::{BatchBuilder, Finished, ProducerState, with_producer_state};
 use kafka_records::output::Destination;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -57,8 +57,8 @@ impl<'w> PartitionWriter<'w> {
     /// [`Unwritten`] where it never will be written.
     pub async fn write(&mut self, batch: BatchBuilder) -> Result<Vec<u8>, Unwritten> {
         let records = batch.count();
-        let mut stamp = self.stamp().await;
-        let Finished { batch: mut encoded, failed } = batch.finish_as(self.topics.compression(), stamp);
+        let mut state = self.next_state().await;
+        let Finished { batch: mut encoded, failed } = batch.finish_as(self.topics.compression(), state);
         if let Some(error) = failed {
             warn!(%error, "compression of a batch failed: it is written uncompressed");
         }
@@ -72,7 +72,7 @@ impl<'w> PartitionWriter<'w> {
             let attempt = self.topics.produce(self.to, encoded.clone(), self.producer, self.tenure);
             let error = match attempt.await {
                 Ok(_) => {
-                    self.note_written(&stamp, records, encoded.len(), begun.elapsed());
+                    self.note_written(&state, records, encoded.len(), begun.elapsed());
                     // An attempt that was given up may still hold the bytes: then there is no buffer.
                     return Ok(encoded.try_into_mut().map(Vec::from).unwrap_or_default());
                 }
@@ -82,10 +82,10 @@ impl<'w> PartitionWriter<'w> {
                 }
             };
             if error.refuses_records() || damaged >= DAMAGED {
-                match self.judge_poison(error, in_doubt, &stamp, records).await {
+                match self.judge_poison(error, in_doubt, &state, records).await {
                     Poison::Refused(unwritten) => return Err(unwritten),
                     Poison::Written => {
-                        self.note_written(&stamp, records, encoded.len(), begun.elapsed());
+                        self.note_written(&state, records, encoded.len(), begun.elapsed());
                         return Ok(Vec::new());
                     }
                     Poison::Unknown => continue,
@@ -95,9 +95,9 @@ impl<'w> PartitionWriter<'w> {
                 return Err(Unwritten::Refused(error));
             }
             in_doubt |= error.leaves_doubt();
-            match self.producer.failed(&stamp, &error) {
+            match self.producer.failed(&state, &error) {
                 Verdict::Written => {
-                    self.note_written(&stamp, records, encoded.len(), begun.elapsed());
+                    self.note_written(&state, records, encoded.len(), begun.elapsed());
                     return Ok(Vec::new());
                 }
                 Verdict::Again => match ending.pause(&error) {
@@ -106,8 +106,8 @@ impl<'w> PartitionWriter<'w> {
                 },
                 Verdict::Anew => {
                     self.pause(&error).await;
-                    stamp = self.stamp().await;
-                    encoded = restamped(encoded, stamp);
+                    state = self.next_state().await;
+                    encoded = with_producer_state(encoded, state);
                     in_doubt = false;
                 }
                 Verdict::Aborted => return Err(Unwritten::Aborted(error)),
@@ -118,15 +118,15 @@ impl<'w> PartitionWriter<'w> {
     /// Judges a batch that its topic refuses for what it is. A broker looks at that before it looks
     /// whether it has the batch already: after an attempt without answer it may have been written, under
     /// settings or at a time when it was not refused.
-    async fn judge_poison(&mut self, error: Error, in_doubt: bool, stamp: &Stamp, records: i32) -> Poison {
-        if !in_doubt || *stamp == Stamp::PLAIN {
+    async fn judge_poison(&mut self, error: Error, in_doubt: bool, state: &ProducerState, records: i32) -> Poison {
+        if !in_doubt || *state == ProducerState::PLAIN {
             return Poison::Refused(Unwritten::Refused(error));
         }
-        if stamp.transactional {
+        if state.transactional {
             return Poison::Refused(Unwritten::Aborted(error));
         }
-        match self.topics.last_sequence(self.to, stamp.producer).await {
-            Ok(last) if last == Some(sequence_after(stamp.sequence, records - 1)) => Poison::Written,
+        match self.topics.last_sequence(self.to, state.producer).await {
+            Ok(last) if last == Some(sequence_after(state.sequence, records - 1)) => Poison::Written,
             Ok(_) => Poison::Refused(Unwritten::Refused(error)),
             Err(unknown) => {
                 self.pause(&unknown).await;
@@ -135,21 +135,21 @@ impl<'w> PartitionWriter<'w> {
         }
     }
 
-    fn note_written(&mut self, stamp: &Stamp, records: i32, bytes: usize, took: Duration) {
-        self.producer.written(self.to, stamp, records);
+    fn note_written(&mut self, state: &ProducerState, records: i32, bytes: usize, took: Duration) {
+        self.producer.written(self.to, state, records);
         let sum = (usize::try_from(records).map_or(0, count), count(bytes));
         self.topics.count_written(self.to, sum, took, self.producer);
         self.operation.iter_mut().for_each(Operation::succeeded);
     }
 
-    /// The stamp of the next batch. A producer without an id gets one first, retried until it has.
-    async fn stamp(&mut self) -> Stamp {
+    /// The producer state of the next batch. A producer without an id gets one first, retried until it has.
+    async fn next_state(&mut self) -> ProducerState {
         loop {
-            if let Some(stamp) = self.producer.stamp(self.to) {
-                return stamp;
+            if let Some(state) = self.producer.next_state(self.to) {
+                return state;
             }
             let _asking = self.producer.turn_to_ask().await;
-            if self.producer.stamp(self.to).is_some() {
+            if self.producer.next_state(self.to).is_some() {
                 continue;
             }
             match self.topics.init_producer_id().await {

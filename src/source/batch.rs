@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
-use kafka_client::Stretch;
+use kafka_client::FetchedRecords;
 use kafka_client::admission::Taken;
 use kafka_records::records::Flaw;
 use kafka_records::step::{Relocation, Step};
 use rskafka::record::{Record, RecordAndOffset};
 
 use crate::record::{Headers, Offset, Position, RecordView};
+
+pub use kafka_records::records::Entry;
 
 /// Records as they were fetched, with the offsets they cover.
 #[derive(Debug)]
@@ -27,16 +29,7 @@ pub struct SourceBatch {
 #[derive(Debug)]
 enum Entries {
     Rskafka(Vec<RecordAndOffset>),
-    Wire(Stretch),
-}
-
-/// One thing that was fetched: a record, or bytes that are none.
-#[derive(Debug, Clone, Copy)]
-pub struct Entry<'a> {
-    /// The record; of bytes that are none, the bytes as its value.
-    pub record: RecordView<'a>,
-    /// The flaw that keeps it from being processed.
-    pub flaw: Option<&'a Flaw>,
+    Wire(FetchedRecords),
 }
 
 impl SourceBatch {
@@ -56,21 +49,21 @@ impl SourceBatch {
     }
 
     /// A batch of what was read by the wire from an offset on.
-    pub(super) fn of_wire(from: Offset, high_watermark: Offset, stretch: Stretch) -> Self {
-        let (bytes, next) = (stretch.records.bytes(), stretch.next);
-        Self { range: from..next.to().offset, high_watermark, next, entries: Entries::Wire(stretch), bytes, held: None }
+    pub(super) fn of_wire(from: Offset, high_watermark: Offset, fetched: FetchedRecords) -> Self {
+        let (bytes, next) = (fetched.records.bytes(), fetched.next);
+        Self { range: from..next.to().offset, high_watermark, next, entries: Entries::Wire(fetched), bytes, held: None }
     }
 
     /// An empty batch, where reading goes on.
     pub(super) fn nothing(position: Position, high_watermark: Offset) -> Self {
-        Self::of_wire(position.offset, high_watermark, Stretch::empty_at(position))
+        Self::of_wire(position.offset, high_watermark, FetchedRecords::empty_at(position))
     }
 
     /// An empty batch, where a policy says that reading goes on.
     pub fn relocated(relocation: Relocation) -> Self {
         let at = relocation.to;
-        let stretch = Stretch { next: relocation.step(), ..Stretch::empty_at(at) };
-        Self::of_wire(at.offset, at.offset, stretch)
+        let fetched = FetchedRecords { next: relocation.step(), ..FetchedRecords::empty_at(at) };
+        Self::of_wire(at.offset, at.offset, fetched)
     }
 
     /// This batch with memory that is given back when it is dropped.
@@ -87,7 +80,7 @@ impl SourceBatch {
     pub fn len(&self) -> usize {
         match &self.entries {
             Entries::Rskafka(records) => records.len(),
-            Entries::Wire(stretch) => stretch.records.len(),
+            Entries::Wire(fetched) => fetched.records.len(),
         }
     }
 
@@ -105,7 +98,7 @@ impl SourceBatch {
     pub fn flaws(&self) -> &[Flaw] {
         match &self.entries {
             Entries::Rskafka(_) => &[],
-            Entries::Wire(stretch) => stretch.records.flaws(),
+            Entries::Wire(fetched) => fetched.records.flaws(),
         }
     }
 
@@ -113,24 +106,22 @@ impl SourceBatch {
     pub fn entry(&self, index: usize) -> Option<Entry<'_>> {
         match &self.entries {
             Entries::Rskafka(records) => records.get(index).map(|record| Entry { record: view(record), flaw: None }),
-            Entries::Wire(stretch) => {
-                stretch.records.get(index).map(|found| Entry { record: found.record, flaw: found.flaw })
-            }
+            Entries::Wire(fetched) => fetched.records.get(index),
         }
     }
 
     /// Tells whether it was read by the wire and holds what makes rskafka fail, or what it takes more
     /// memory for than there is `room`.
     pub(super) fn is_beyond_rskafka(&self, room: usize) -> bool {
-        let Entries::Wire(stretch) = &self.entries else { return false };
+        let Entries::Wire(fetched) = &self.entries else { return false };
         let beyond = |(name, value): (&[u8], Option<&[u8]>)| value.is_none() || std::str::from_utf8(name).is_err();
         let is_odd = |record: RecordView<'_>| record.headers.iter().any(beyond);
-        stretch.controls > 0
-            || stretch.compressed
+        fetched.controls > 0
+            || fetched.compressed
             || self.bytes > room
             || self.held.is_some()
-            || !stretch.records.flaws().is_empty()
-            || stretch.records.iter().any(|found| is_odd(found.record))
+            || !fetched.records.flaws().is_empty()
+            || fetched.records.iter().any(|found| is_odd(found.record))
     }
 }
 

@@ -10,7 +10,7 @@ mod survey;
 use std::sync::Arc;
 
 use kafka_client::admission::{KEPT, Reserve, Taken};
-use kafka_client::{Answer, Ask, At, Cluster, FetchLink, Fetched, Isolation, Left};
+use kafka_client::{Answer, Ask, At, Cluster, Fetched, Isolation, LeaderConnection, Left};
 use kafka_protocol::ResponseError;
 use kafka_records::records::Window;
 
@@ -42,7 +42,7 @@ pub(super) struct WireReader {
     topic_id: Option<TopicId>,
     partition: i32,
     cluster: Arc<Cluster>,
-    link: FetchLink,
+    leader: LeaderConnection,
     reserve: Reserve,
     isolation: Isolation,
     leaves_out_aborted: bool,
@@ -76,7 +76,7 @@ impl WireReader {
             topic: source.topic.clone(),
             topic_id,
             partition,
-            link: FetchLink::new(Arc::clone(&cluster), reserve.clone()),
+            leader: LeaderConnection::new(Arc::clone(&cluster), reserve.clone()),
             cluster,
             reserve,
             isolation: Isolation::from(*source),
@@ -124,7 +124,7 @@ impl WireReader {
     /// epoch: for who reads in another way.
     pub async fn validate(&mut self, position: Position) -> Result<(), Error> {
         match position.leader_epoch {
-            Some(_) => Ok(self.link.open(&self.topic, self.partition, position).await?),
+            Some(_) => Ok(self.leader.open(&self.topic, self.partition, position).await?),
             None => Ok(()),
         }
     }
@@ -191,7 +191,7 @@ impl WireReader {
             let read = answer.read(&mut window);
             let high_watermark = answer.high_watermark();
             self.boundary = answer.is_at_boundary().then_some(answer.at().offset);
-            let (stretch, left) = read.map_err(|error| no_memory(&self.topic, self.partition, position, error))?;
+            let (fetched, left) = read.map_err(|error| no_memory(&self.topic, self.partition, position, error))?;
             match left {
                 Left::Odd(why) if std::mem::take(&mut self.is_resumed) => {
                     self.forget_answer();
@@ -210,14 +210,14 @@ impl WireReader {
                 Left::Nothing => (self.answer, self.codec) = (None, None),
                 Left::More => {}
             }
-            if stretch.records.is_empty() && stretch.next.to().offset <= position.offset {
+            if fetched.records.is_empty() && fetched.next.to().offset <= position.offset {
                 // Something is passed over: a record that is too large, or what was read before.
                 tokio::task::yield_now().await;
                 continue;
             }
             self.is_resumed = false;
             let held = self.granted.take().map(|(_, taken)| taken);
-            return Ok(Some(SourceBatch::of_wire(position.offset, high_watermark, stretch).holding(held)));
+            return Ok(Some(SourceBatch::of_wire(position.offset, high_watermark, fetched).holding(held)));
         }
         Ok(None)
     }
@@ -242,9 +242,9 @@ impl WireReader {
 
     /// Fetches from a position, and hands nothing out.
     async fn look(&mut self, position: Position, max_bytes: usize, max_wait_ms: i32) -> Result<Fetched, Error> {
-        if !self.link.is_open() {
+        if !self.leader.is_open() {
             self.check_topic().await?;
-            self.link.open(&self.topic, self.partition, position).await?;
+            self.leader.open(&self.topic, self.partition, position).await?;
         }
         let ask = Ask {
             topic: &self.topic,
@@ -254,7 +254,7 @@ impl WireReader {
             max_bytes: i32::try_from(max_bytes).unwrap_or(i32::MAX),
             max_wait_ms,
         };
-        Ok(self.link.fetch(&ask).await?)
+        Ok(self.leader.fetch(&ask).await?)
     }
 
     fn undecodable(&self, position: Offset, why: &str) -> Error {

@@ -12,7 +12,7 @@
 //! is stored elsewhere. What is damaged is read twice first, since it may have been damaged on the way.
 
 use bytes::Bytes;
-use kafka_client::{Answer, Fetched, Stretch};
+use kafka_client::{Answer, Fetched, FetchedRecords};
 use kafka_protocol::ResponseError;
 use kafka_records::records::{Bounds, Frames, RawBatch, SoundBatch};
 use kafka_records::step::Step;
@@ -84,28 +84,28 @@ impl WireReader {
                 self.probe(position, fetched.end, &odd).await?
             }
         };
-        let mut stretch = Stretch::empty_at(position);
+        let mut read = FetchedRecords::empty_at(position);
         let last = Offset(next.to().offset.0.saturating_sub(1));
         let mut least = position.offset;
         for (bytes, why) in odd {
             // Where it says that it is, as far as that can be.
             let claimed = Frames::new(bytes.clone()).next_claim().unwrap_or(least);
             let offset = if (least..=last).contains(&claimed) { claimed } else { least.min(last) };
-            stretch.records.add_damage(offset, bytes, why);
+            read.records.add_corrupt_batch(offset, bytes, why);
             least = offset.next();
         }
-        stretch.next = next;
+        read.next = next;
         tracing::debug!(
             topic = self.topic,
             partition = self.partition,
             offset = position.offset.0,
             next = next.to().offset.0,
-            damaged = stretch.records.len(),
+            damaged = read.records.len(),
             why,
             "looked closely at the log"
         );
         self.boundary = Some(next.to().offset);
-        Ok(Some(SourceBatch::of_wire(position.offset, fetched.high_watermark, stretch)))
+        Ok(Some(SourceBatch::of_wire(position.offset, fetched.high_watermark, read)))
     }
 
     /// Goes on with a batch that holds the position.

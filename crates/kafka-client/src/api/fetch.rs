@@ -1,5 +1,5 @@
-//! A fetch that keeps what rskafka throws away: the batches themselves, so that a stretch of the
-//! log is read, stepped over or dead-lettered batch by batch.
+//! `Fetch`: record batches as they lie in a partition's log, so that it is read, stepped over or dead-lettered batch by
+//! batch. Spoken up to version 11: topic ids begin at 13.
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
@@ -7,16 +7,40 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{BrokerId, FetchRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use kafka_records::record::Offset;
+use kafka_records::schema::Field;
+use kafka_records::schema::Field::{Blob, Fixed, Since, Structs, Text};
 
-use super::{Cluster, Connection};
-use crate::{Cause, Error};
+use crate::response_schema::{ERROR, THROTTLE};
+use crate::versions::Api;
+use crate::{Cause, Cluster, Connection, Error};
+
+/// The API, as it is spoken here.
+pub(crate) const API: Api = Api::of::<FetchRequest>(4, 11, RESPONSE);
+
+const RESPONSE: &[Field] = &[
+    THROTTLE,
+    Since(7, &ERROR),
+    Since(7, &Fixed(4)), // session
+    Structs(&[
+        Text,
+        Structs(&[
+            Fixed(4),
+            ERROR,
+            Fixed(8 + 8), // high watermark, last stable offset
+            Since(5, &Fixed(8)),
+            Structs(&[Fixed(8 + 8)]), // aborted transactions
+            Since(11, &Fixed(4)),
+            Blob, // the records: stepped over as a whole
+        ]),
+    ]),
+];
 
 const DOING: &str = "fetch batches of";
 
-/// Up to where a fetch reads.
+/// The isolation of a fetch: up to where it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isolation {
-    /// Up to the last stable offset, as rskafka asks too.
+    /// Up to the last stable offset, which leaves out undecided transactions.
     Committed,
     /// Up to the high watermark, undecided transactions included.
     Uncommitted,
@@ -24,7 +48,7 @@ pub enum Isolation {
 
 impl Isolation {
     /// Its number in the protocol.
-    pub(super) fn level(self) -> i8 {
+    pub(crate) fn level(self) -> i8 {
         match self {
             Self::Uncommitted => 0,
             Self::Committed => 1,
@@ -32,24 +56,24 @@ impl Isolation {
     }
 }
 
-/// What is fetched.
+/// What to fetch, and how much.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
-    /// Of this topic.
+    /// The topic.
     pub topic: &'a str,
-    /// Of this partition.
+    /// The partition.
     pub partition: i32,
-    /// Up to there.
+    /// Up to where.
     pub isolation: Isolation,
-    /// From there on.
+    /// The offset to begin at.
     pub offset: Offset,
-    /// About so many bytes, and one batch whatever its size. An answer of more than that waits for memory.
+    /// The most bytes, about, and one batch whatever its size. An answer of more than that waits for memory.
     pub max_bytes: i32,
-    /// For so long the broker may hold the fetch while there is nothing.
+    /// The longest time that the broker may hold the fetch while there is nothing, in milliseconds.
     pub max_wait_ms: i32,
 }
 
-/// What a fetch brought.
+/// The batches that a fetch brought.
 #[derive(Debug)]
 pub struct Fetched {
     /// The offset behind the last record that all in-sync replicas have.
@@ -82,7 +106,7 @@ impl Cluster {
 
 /// Fetches batches from the leader of a partition, in the epoch in which it leads where that is
 /// known (KIP-320): a broker that leads in another says so instead of what is in its log.
-pub(super) async fn fetch(connection: &Connection, leader_epoch: Option<i32>, ask: &Ask<'_>) -> Result<Fetched, Error> {
+pub(crate) async fn fetch(connection: &Connection, leader_epoch: Option<i32>, ask: &Ask<'_>) -> Result<Fetched, Error> {
     let failed = |cause| Error { doing: DOING, on: format!("{}/{}", ask.topic, ask.partition), cause };
     let response = connection.request(DOING, &request(leader_epoch, ask)).await?;
     if let Some(code) = ResponseError::try_from_code(response.error_code) {

@@ -4,10 +4,29 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, TopicName};
 use kafka_records::batch::ProducerId;
+use kafka_records::schema::Field;
+use kafka_records::schema::Field::{Fixed, Structs, Text};
 
-use super::Cluster;
-use super::group_offsets::text;
-use crate::{Cause, Error};
+use crate::response_schema::{ERROR, THROTTLE};
+use crate::text::text;
+use crate::versions::Api;
+use crate::{Cause, Cluster, Error};
+
+/// The API, as it is spoken here.
+pub(crate) const API: Api = Api::of::<DescribeProducersRequest>(0, 0, RESPONSE);
+
+const RESPONSE: &[Field] = &[
+    THROTTLE,
+    Structs(&[
+        Text,
+        Structs(&[
+            Fixed(4),
+            ERROR,
+            Text,
+            Structs(&[Fixed(8 + 4 + 4 + 8 + 4 + 8)]), // id, epoch, last sequence number, time; of the transaction
+        ]),
+    ]),
+];
 
 const DOING: &str = "ask for the producers of";
 

@@ -9,19 +9,26 @@
 //!
 //! A fetch could ask the same from version 12 on (`last_fetched_epoch`). It would ask it each time,
 //! answers an epoch that the leader does not know as an offset out of range, and needs Kafka 2.7.
-//! Kafka's own consumer asks as this does, where the leader changes.
+//! Kafka's own consumer asks as this does, where the leader changes. Spoken from version 3 on: before, it took rights on
+//! the cluster.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{BrokerId, OffsetForLeaderEpochRequest, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
 use kafka_records::record::{Offset, Position};
+use kafka_records::schema::Field::{Fixed, Structs, Text};
 
-use super::Connection;
-use crate::{Cause, Error};
+use crate::response_schema::{ERROR, THROTTLE};
+use crate::versions::Api;
+use crate::{Cause, Connection, Error};
+
+/// The API, as it is spoken here.
+pub(crate) const API: Api =
+    Api::of::<OffsetForLeaderEpochRequest>(3, 4, &[THROTTLE, Structs(&[Text, Structs(&[ERROR, Fixed(4 + 4 + 8)])])]);
 
 /// What is done, for errors.
-pub(super) const DOING: &str = "validate the position in";
+pub(crate) const DOING: &str = "validate the position in";
 
 /// What a leader says of an epoch that it does not know, and of its end.
 const UNDEFINED: i32 = -1;
@@ -33,7 +40,7 @@ const UNDEFINED: i32 = -1;
 /// # Errors
 /// [`Cause::Truncated`] where it does not; whatever keeps the leader from answering, and every error
 /// code it gives.
-pub(super) async fn validate(
+pub(crate) async fn validate(
     connection: &Connection,
     current: Option<i32>,
     (topic, partition): (&str, i32),

@@ -1,25 +1,40 @@
-//! `CreateTopics`, whose answer says what the topic became, and `DescribeConfigs`.
+//! `CreateTopics`, whose response says what the topic became.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
-use kafka_protocol::messages::{CreateTopicsRequest, DescribeConfigsRequest, ProduceRequest, TopicName};
+use kafka_protocol::messages::{CreateTopicsRequest, ProduceRequest, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
+use kafka_records::schema::Field;
+use kafka_records::schema::Field::{Fixed, Since, Structs, Tags, Text};
 
-use super::{Cluster, Connection};
-use crate::{Cause, Error};
+use crate::response_schema::{ERROR, THROTTLE, UUID};
+use crate::versions::Api;
+use crate::{Cause, Cluster, Connection, Error};
+
+/// The API, as it is spoken here.
+pub(crate) const API: Api = Api::of::<CreateTopicsRequest>(2, 7, RESPONSE);
+
+const RESPONSE: &[Field] = &[
+    THROTTLE,
+    Structs(&[
+        Text,
+        Since(7, &UUID),
+        ERROR,
+        Text,
+        Since(5, &Fixed(4 + 2)),
+        Since(5, &Structs(&[Text, Text, Fixed(1 + 1 + 1)])),
+        Tags(&[(0, ERROR)]),
+    ]),
+];
 
 /// How long a broker may take to create a topic.
 const CREATE_TIMEOUT_MS: i32 = 15_000;
-
-/// `DescribeConfigs` counts topics among resources by this number.
-const TOPIC: i8 = 2;
 
 /// From this version of `Produce` on, Kafka 3.7's, a broker asks for no more replicas in sync than there are.
 const BOUNDS_MIN_INSYNC: i16 = 10;
 
 /// The setting that says how many replicas must have a record that all are to acknowledge.
-const MIN_INSYNC: &str = "min.insync.replicas";
+pub(super) const MIN_INSYNC: &str = "min.insync.replicas";
 
 /// From this version of `CreateTopics` on, Kafka 2.4's, -1 leaves a number to the broker (KIP-464).
 const LEAVES_NUMBERS: i16 = 4;
@@ -29,9 +44,9 @@ const LEAVES_NUMBERS: i16 = 4;
 pub struct NewTopic<'a> {
     /// Its name.
     pub name: &'a str,
-    /// How many partitions it gets; -1 leaves that to the broker.
+    /// The number of partitions that it gets; -1 leaves that to the broker.
     pub partitions: i32,
-    /// How many replicas; -1 leaves that to the broker.
+    /// The number of replicas; -1 leaves that to the broker.
     pub replication: i16,
     /// Its settings, but for the broker's defaults.
     pub settings: &'a [(&'static str, &'static str)],
@@ -40,26 +55,26 @@ pub struct NewTopic<'a> {
 /// A topic as the broker created it, or would, as far as it tells.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CreatedTopic {
-    /// How many partitions it has.
+    /// The number of partitions.
     pub partitions: Option<i32>,
-    /// How many replicas each has.
+    /// The number of replicas that each has.
     pub replication: Option<i16>,
-    /// Where these are fewer than must be in sync.
+    /// Said where these are fewer than must be in sync.
     pub shortfall: Option<Shortfall>,
 }
 
 /// A topic has fewer replicas than must be in sync for a record to be taken that all are to acknowledge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shortfall {
-    /// What that means, and what to do.
+    /// The meaning of it, and what to do.
     pub why: String,
-    /// Whether no record can ever be written to it.
+    /// True where no record can ever be written to it.
     pub is_unwritable: bool,
 }
 
 impl Shortfall {
     /// `is_bounded` where the brokers go by the number of replicas in such a case.
-    fn of(replicas: i32, min_insync: i32, is_bounded: bool) -> Option<Self> {
+    pub(super) fn of(replicas: i32, min_insync: i32, is_bounded: bool) -> Option<Self> {
         let s = if replicas == 1 { "" } else { "s" };
         let what = if is_bounded {
             "what is acknowledged is on no more than that"
@@ -74,7 +89,7 @@ impl Shortfall {
 }
 
 /// Whether a broker takes records whose topic has fewer replicas than must be in sync.
-fn bounds_min_insync(connection: &Connection) -> bool {
+pub(super) fn bounds_min_insync(connection: &Connection) -> bool {
     connection.offered().has(ProduceRequest::KEY, BOUNDS_MIN_INSYNC)
 }
 
@@ -140,46 +155,6 @@ impl Cluster {
             shortfall: both
                 .and_then(|(replicas, least)| Shortfall::of(replicas.into(), least, bounds_min_insync(&connection))),
         })
-    }
-
-    /// Where a topic with so many replicas has fewer than must be in sync.
-    ///
-    /// # Errors
-    /// Where no broker answers, or its settings are not for us to see.
-    pub async fn shortfall(&self, topic: &str, replicas: i32) -> Result<Option<Shortfall>, Error> {
-        let min_insync = self.topic_setting(topic, MIN_INSYNC).await?.and_then(|told| told.parse().ok());
-        let Some(least) = min_insync.filter(|least| replicas < *least) else { return Ok(None) };
-        Ok(Shortfall::of(replicas, least, bounds_min_insync(&*self.controller().await?)))
-    }
-
-    /// A topic's setting as it is in force, defaults included; `None` where the broker knows none of
-    /// this name.
-    ///
-    /// # Errors
-    /// Where no broker answers, or it refuses.
-    pub async fn topic_setting(&self, topic: &str, setting: &'static str) -> Result<Option<String>, Error> {
-        const DOING: &str = "describe the settings of topic";
-        let resource = DescribeConfigsResource::default()
-            .with_resource_type(TOPIC)
-            .with_resource_name(StrBytes::from_string(topic.to_owned()))
-            .with_configuration_keys(Some(vec![StrBytes::from_static_str(setting)]));
-        let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
-        let ask = |connection: std::sync::Arc<super::Connection>| {
-            let request = request.clone();
-            async move { connection.request(DOING, &request).await }
-        };
-        let response = self.ask_any(ask).await?;
-        let found = response.results.into_iter().find(|found| found.resource_name.as_str() == topic);
-        let found = found.ok_or_else(|| Error {
-            doing: DOING,
-            on: topic.to_owned(),
-            cause: Cause::Undecodable("it names another topic".to_owned()),
-        })?;
-        if let Some(code) = ResponseError::try_from_code(found.error_code) {
-            return Err(Error::code(DOING, topic, code));
-        }
-        let found = found.configs.into_iter().find(|found| found.name.as_str() == setting);
-        Ok(found.and_then(|found| found.value).map(|value| value.to_string()))
     }
 }
 

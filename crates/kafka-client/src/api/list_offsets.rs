@@ -7,9 +7,19 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
 use kafka_records::record::Offset;
+use kafka_records::schema::Field;
+use kafka_records::schema::Field::{Fixed, Since, Structs, Text};
 
-use super::{Cluster, Connection, Isolation};
-use crate::{Cause, Error};
+use super::fetch::Isolation;
+use crate::response_schema::{ERROR, THROTTLE};
+use crate::versions::Api;
+use crate::{Cause, Cluster, Connection, Error};
+
+/// The API, as it is spoken here.
+pub(crate) const API: Api = Api::of::<ListOffsetsRequest>(1, 7, RESPONSE);
+
+const RESPONSE: &[Field] =
+    &[Since(2, &THROTTLE), Structs(&[Text, Structs(&[Fixed(4), ERROR, Fixed(8 + 8), Since(4, &Fixed(4))])])];
 
 const DOING: &str = "list offsets of";
 
@@ -93,7 +103,7 @@ impl Cluster {
         self.offset_as(Isolation::Committed, topic, partition, at).await
     }
 
-    /// The same, of what a reader of that isolation is given.
+    /// The offset of a place in what a reader of that isolation is given; `None` where no record is of that time or later.
     ///
     /// # Errors
     /// As [`Cluster::offset_at`].
@@ -132,7 +142,7 @@ impl Cluster {
     }
 }
 
-/// Of what is not committed, too, unless that is set besides.
+/// Builds a request for what is not committed, too, unless that is set besides.
 fn request(topic: &str, partitions: &[i32], at: At) -> ListOffsetsRequest {
     let asked = |partition: &i32| {
         ListOffsetsPartition::default().with_partition_index(*partition).with_timestamp(at.timestamp())

@@ -5,12 +5,12 @@ use std::sync::Mutex;
 
 use tokio::time::Instant;
 
-use super::lock;
+use crate::lock::lock;
 
 /// The most that are remembered. There are as many as a cluster has brokers, or a name addresses.
 const MOST: usize = 1024;
 
-/// When each of some peers last failed to answer.
+/// Peers that lately failed to answer, and when each did.
 pub struct Lately<K>(Mutex<Vec<(K, Instant)>>);
 
 /// A question that is asked. Dropped without an answer, whoever was asked counts as one that does not.
@@ -33,7 +33,7 @@ impl<K> Default for Lately<K> {
 }
 
 impl<K: Eq> Lately<K> {
-    /// The same, those that failed last in the end.
+    /// Sorts peers: those that failed last come last.
     pub fn sorted<T>(&self, mut peers: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
         let failures = lock(&self.0);
         let failed_at = |peer: &T| {
@@ -45,7 +45,7 @@ impl<K: Eq> Lately<K> {
         peers
     }
 
-    /// Notes that one is asked now.
+    /// Begins a question to a peer.
     pub fn begin(&self, peer: K) -> Attempt<'_, K> {
         Attempt { lately: self, of: Some(peer) }
     }
@@ -63,7 +63,7 @@ impl<K: Eq> Lately<K> {
 }
 
 impl<K: Eq> Attempt<'_, K> {
-    /// It has answered.
+    /// Ends the question: the peer has answered.
     pub fn answered(mut self) {
         if let Some(peer) = self.of.take() {
             self.lately.note(peer, false);
