@@ -19,7 +19,7 @@ pub mod retry;
 pub mod source;
 pub mod stages;
 pub mod supervisor;
-pub mod tenure;
+pub mod ownership;
 pub mod tracker;
 pub mod worker;
 

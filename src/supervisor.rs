@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use crate::assignment::{Assigned, AssignmentError, Change, Changes};
 use crate::offsets::StoreError;
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 use crate::worker::WorkerFactory;
 
 /// The pause before a worker that died is restarted.
@@ -34,8 +34,8 @@ pub struct Supervisor {
 /// A partition that is this instance's, and its worker.
 struct Partition {
     assigned: Assigned,
-    /// The worker's own part of the partition's tenure: what it leaves behind where it dies ends with it.
-    tenure: Tenure,
+    /// The worker's own part of the partition's ownership: what it leaves behind where it dies ends with it.
+    ownership: PartitionOwnership,
     stop: CancellationToken,
     task: AbortHandle,
     /// Set once it is to be given up.
@@ -114,10 +114,10 @@ impl Supervisor {
 
     /// Starts a partition's worker, at once or, where one `before` it has died, after a pause: by then that
     /// one's checkpointer has stored what was done, or never will.
-    fn start(&mut self, partition: i32, assigned: Assigned, before: Option<Tenure>) {
+    fn start(&mut self, partition: i32, assigned: Assigned, before: Option<PartitionOwnership>) {
         let stop = CancellationToken::new();
-        let tenure = assigned.tenure.part();
-        let worker = self.factory.make(partition, tenure.clone(), assigned.topic_id, assigned.is_new);
+        let ownership = assigned.ownership.part();
+        let worker = self.factory.make(partition, ownership.clone(), assigned.topic_id, assigned.is_new);
         let stopped = stop.clone();
         let task = self.workers.spawn(
             async move {
@@ -134,7 +134,7 @@ impl Supervisor {
             .boxed(),
         );
         self.tasks.insert(task.id(), partition);
-        self.partitions.insert(partition, Partition { assigned, tenure, stop, task, revoked: false });
+        self.partitions.insert(partition, Partition { assigned, ownership, stop, task, revoked: false });
     }
 
     fn revoke(&mut self, partitions: &BTreeSet<i32>, changes: &Changes) {
@@ -155,7 +155,7 @@ impl Supervisor {
         }
     }
 
-    /// The tenures have ended, and the workers with them; what they had in flight is dropped here.
+    /// The ownerships have ended, and the workers with them; what they had in flight is dropped here.
     fn lose(&mut self, partitions: &BTreeSet<i32>, drained: &mut Drained) {
         if partitions.is_empty() {
             return;
@@ -165,7 +165,7 @@ impl Supervisor {
             drained.unfinished += partitions.iter().filter(|lost| self.partitions.contains_key(lost)).count();
         }
         for lost in partitions.iter().filter_map(|partition| self.partitions.remove(partition)) {
-            lost.assigned.tenure.end();
+            lost.assigned.ownership.end();
             lost.task.abort();
         }
     }
@@ -182,15 +182,15 @@ impl Supervisor {
         if self.partitions.get(&partition).is_none_or(|found| found.task.id() != id) {
             return;
         }
-        let Some(Partition { assigned, tenure, revoked, .. }) = self.partitions.remove(&partition) else { return };
+        let Some(Partition { assigned, ownership, revoked, .. }) = self.partitions.remove(&partition) else { return };
         // Lost, which is about to be told: nothing is to be started again or given up.
-        if assigned.tenure.has_ended() {
+        if assigned.ownership.has_ended() {
             drained.unfinished += usize::from(self.draining);
             return;
         }
         if !revoked {
             error!(partition, "the partition's worker ended unexpectedly: restarting it");
-            self.start(partition, assigned, Some(tenure));
+            self.start(partition, assigned, Some(ownership));
             return;
         }
         match ended {
@@ -201,7 +201,7 @@ impl Supervisor {
             }
             Err(_) => drained.unfinished += 1,
         }
-        assigned.tenure.end();
+        assigned.ownership.end();
         info!(partition, "partition released");
         changes.released(BTreeSet::from([partition]));
     }

@@ -14,7 +14,7 @@ use super::topics::OutputTopics;
 use crate::kafka::{Cause, Error};
 use crate::observe::count;
 use crate::retry::Operation;
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 
 /// Attempts after which CORRUPT_MESSAGE is the broker's judgement of the records, and no accident of their way there.
 const DAMAGED: u32 = 5;
@@ -41,14 +41,14 @@ enum Poison {
 pub(super) struct PartitionWriter<'w> {
     topics: &'w OutputTopics,
     producer: &'w Producer,
-    tenure: &'w Tenure,
+    ownership: &'w PartitionOwnership,
     to: Destination,
     operation: Option<Operation>,
 }
 
 impl<'w> PartitionWriter<'w> {
-    pub fn new(topics: &'w OutputTopics, producer: &'w Producer, tenure: &'w Tenure, to: Destination) -> Self {
-        Self { topics, producer, tenure, to, operation: None }
+    pub fn new(topics: &'w OutputTopics, producer: &'w Producer, ownership: &'w PartitionOwnership, to: Destination) -> Self {
+        Self { topics, producer, ownership, to, operation: None }
     }
 
     /// Writes one batch, retried until it is acknowledged, and returns the buffer that it was in.
@@ -67,9 +67,9 @@ impl<'w> PartitionWriter<'w> {
         // Set once an attempt that was never answered may have written it.
         let mut in_doubt = false;
         loop {
-            self.tenure.held().await;
+            self.ownership.held().await;
             let begun = Instant::now();
-            let attempt = self.topics.produce(self.to, encoded.clone(), self.producer, self.tenure);
+            let attempt = self.topics.produce(self.to, encoded.clone(), self.producer, self.ownership);
             let error = match attempt.await {
                 Ok(_) => {
                     self.note_written(&state, records, encoded.len(), begun.elapsed());

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::observe::Observe;
 use crate::record::Headers;
 use crate::retry::Retries;
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 
 const DESTINATION: Destination = Destination { topic: 0, partition: 0 };
 
@@ -35,8 +35,8 @@ async fn written(broker: ScriptedBroker) -> Written {
         let record = Outgoing { key: None, value: Some(b"v"), timestamp_ms: 1 };
         out.append(DESTINATION, source, &record, Headers::NONE);
     }
-    let (producer, tenure) = (Producer::default(), Tenure::unlimited());
-    let writing = write(&topics, out, &producer, &tenure);
+    let (producer, ownership) = (Producer::default(), PartitionOwnership::unlimited());
+    let writing = write(&topics, out, &producer, &ownership);
     tokio::time::timeout(Duration::from_secs(30), writing).await.unwrap()
 }
 

@@ -17,7 +17,7 @@ use crate::config::{Compression, Config};
 use crate::kafka::Error;
 use crate::observe::{DurationHistogram, Observe, RouteMetrics};
 use crate::retry::{Operation, Retries};
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 use crate::topic::TopicPartition;
 
 /// The output topic's place among the [`OutputTopics`].
@@ -113,15 +113,15 @@ impl OutputTopics {
         self.compression
     }
 
-    /// Sends a batch, once. Nothing is sent without a permit of the `tenure`.
+    /// Sends a batch, once. Nothing is sent without a permit of the `ownership`.
     pub(super) async fn produce(
         &self,
         to: Destination,
         batch: Bytes,
         producer: &Producer,
-        tenure: &Tenure,
+        ownership: &PartitionOwnership,
     ) -> Result<Produced, Error> {
-        let permit = tenure.permit();
+        let permit = ownership.permit();
         let (name, within) = (&self.topics[to.topic].name, producer.within());
         Ok(self.cluster.produce_under(&permit, within, name, to.partition, batch, self.request_timeout).await?)
     }

@@ -10,7 +10,7 @@ use kafka_records::output::{Destination, OutputBatch, Part};
 use super::partition_writer::{PartitionWriter, Unwritten};
 use super::topics::OutputTopics;
 use crate::kafka::Error;
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 
 /// A record batch that its topic will never take: too large, against its rules, or for a partition that is no longer
 /// there.
@@ -68,14 +68,14 @@ impl Written {
 /// acknowledged by all in-sync replicas, or refused for good; any other failure is retried for as long as it lasts.
 ///
 /// All batches of one worker go by one `producer`, so that brokers tell them from their copies; where it writes
-/// transactions of version 1, the partitions must be part of the open one. Without `tenure` nothing is sent: then this
+/// transactions of version 1, the partitions must be part of the open one. Without `ownership` nothing is sent: then this
 /// waits, for a lease that is renewed or for being dropped.
-pub async fn write(topics: &OutputTopics, batch: OutputBatch, producer: &Producer, tenure: &Tenure) -> Written {
+pub async fn write(topics: &OutputTopics, batch: OutputBatch, producer: &Producer, ownership: &PartitionOwnership) -> Written {
     let mut to_each: BTreeMap<Destination, Vec<Part>> = BTreeMap::new();
     for part in batch.into_parts() {
         to_each.entry(part.to).or_default().push(part);
     }
-    let write_to = |(to, parts)| write_in_order(PartitionWriter::new(topics, producer, tenure, to), to, parts);
+    let write_to = |(to, parts)| write_in_order(PartitionWriter::new(topics, producer, ownership, to), to, parts);
     let writes = to_each.into_iter().map(write_to);
     join_all(writes).await.into_iter().fold(Written::default(), Written::and)
 }

@@ -19,7 +19,7 @@ use crate::output::OutputTopics;
 use crate::retry::Retries;
 use crate::source::{PartitionReader, ReaderConfig, Reserve, RskafkaClients};
 use crate::stages::{Routes, Stages, StagesFactory};
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 use crate::topic::{TopicId, TopicPartition};
 
 /// Makes workers that read one source topic; what it holds is shared by all of them.
@@ -53,9 +53,9 @@ pub struct WorkerFactory {
 }
 
 impl WorkerFactory {
-    /// Makes the worker of a partition, which is this instance's for a `tenure`; one that `is_new`, since it came into
+    /// Makes the worker of a partition, which is this instance's for a `ownership`; one that `is_new`, since it came into
     /// being while this instance ran, is read from its first record on.
-    pub fn make(&self, partition: i32, tenure: Tenure, topic_id: Option<TopicId>, is_new: bool) -> PartitionWorker {
+    pub fn make(&self, partition: i32, ownership: PartitionOwnership, topic_id: Option<TopicId>, is_new: bool) -> PartitionWorker {
         let Self { config, observe, retries, clients, cluster, outputs, store, routes, budget, reserve, .. } = self;
         let topic = &config.source.topic;
         let metrics = Arc::new(observe.metrics.partition(topic, partition));
@@ -97,20 +97,20 @@ impl WorkerFactory {
         let stages = self.stages(partition);
         let (tally, rules) = (observe.tallies.register(), routes.names());
         let telemetry = Arc::new(Telemetry::new(observe.clone(), metrics, Arc::clone(&status), tally, rules));
-        let delivery = self.delivery(&of, &tenure, stages.dimensions(), &telemetry);
+        let delivery = self.delivery(&of, &ownership, stages.dimensions(), &telemetry);
         let sink = Sink::new(SinkConfig {
             of,
             stages,
             outputs: Arc::clone(outputs),
             delivery,
-            tenure: tenure.clone(),
+            ownership: ownership.clone(),
             max_batch_bytes: config.output.max_batch_bytes.as_usize(),
             oversize: config.dead_letter.oversize,
             gate,
             retries: retries.clone(),
             telemetry,
         });
-        PartitionWorker { tenure, source, sink, status }
+        PartitionWorker { ownership, source, sink, status }
     }
 
     fn stages(&self, partition: i32) -> Box<dyn Stages> {
@@ -124,22 +124,22 @@ impl WorkerFactory {
     fn delivery(
         &self,
         of: &TopicPartition,
-        tenure: &Tenure,
+        ownership: &PartitionOwnership,
         dimensions: Dimensions,
         telemetry: &Arc<Telemetry>,
     ) -> Delivery {
-        let (of, tenure, telemetry) = (of.clone(), tenure.clone(), Arc::clone(telemetry));
+        let (of, ownership, telemetry) = (of.clone(), ownership.clone(), Arc::clone(telemetry));
         match &self.transactions {
             Some(transactions) => {
                 let transactions = Arc::clone(transactions);
-                let config = ExactlyOnceConfig { of, transactions, tenure, dimensions, telemetry };
+                let config = ExactlyOnceConfig { of, transactions, ownership, dimensions, telemetry };
                 Delivery::ExactlyOnce(Box::new(ExactlyOnce::new(config)))
             }
             None => Delivery::AtLeastOnce(Box::new(AtLeastOnce::new(AtLeastOnceConfig {
                 of,
                 store: Arc::clone(&self.store),
                 checkpoint_interval: self.config.offsets.checkpoint_interval,
-                tenure,
+                ownership,
                 retries: self.retries.clone(),
                 telemetry,
             }))),

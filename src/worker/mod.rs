@@ -32,7 +32,7 @@ use crate::observe::{PartitionState, PartitionStatus};
 use crate::offsets::StoreError;
 use crate::retry::working_for;
 use crate::source::SourceBatch;
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 
 pub use budget::Budget;
 pub use dead_letter_gate::ShutdownHandle;
@@ -46,8 +46,8 @@ use source::Source;
 
 /// The worker of one partition.
 pub struct PartitionWorker {
-    /// The tenure of the partition, which ends this worker.
-    tenure: Tenure,
+    /// The ownership of the partition, which ends this worker.
+    ownership: PartitionOwnership,
     source: Source,
     sink: Sink,
     status: Arc<PartitionStatus>,
@@ -55,17 +55,17 @@ pub struct PartitionWorker {
 
 impl PartitionWorker {
     /// Works until `stop`, then finishes what is in flight and stores the last checkpoint. Dropped
-    /// before, or at the end of its tenure, it leaves what is not acknowledged to whoever reads the
+    /// before, or at the end of its ownership, it leaves what is not acknowledged to whoever reads the
     /// partition next; in the latter case it does nothing more, and waits for `stop`.
     ///
     /// # Errors
     /// Where the last checkpoint can't be stored.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
-        let Self { tenure, source, sink, status } = self;
+        let Self { ownership, source, sink, status } = self;
         tokio::select! {
             biased;
-            // Not the end of this: whoever started it would start it again, under the same tenure.
-            () = tenure.ended() => {
+            // Not the end of this: whoever started it would start it again, under the same ownership.
+            () = ownership.ended() => {
                 stop.cancelled().await;
                 Ok(())
             }

@@ -28,7 +28,7 @@ use crate::output::{self, Expected, OutputBatch, OutputTopics, Written};
 use crate::retry::{Operation, Retries};
 use crate::source::SourceBatch;
 use crate::stages::{Batch, Counts, Now, Stages};
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 use crate::topic::TopicPartition;
 
 /// Delivers a partition's batches and keeps its progress.
@@ -37,7 +37,7 @@ pub struct Sink {
     stages: Box<dyn Stages>,
     outputs: Arc<OutputTopics>,
     delivery: Delivery,
-    tenure: Tenure,
+    ownership: PartitionOwnership,
     max_batch_bytes: usize,
     oversize: Oversize,
     gate: Option<DeadLetterGate>,
@@ -62,8 +62,8 @@ pub struct SinkConfig {
     pub outputs: Arc<OutputTopics>,
     /// The guarantee: when what is written counts.
     pub delivery: Delivery,
-    /// The tenure of the partition: nothing is written after it.
-    pub tenure: Tenure,
+    /// The ownership of the partition: nothing is written after it.
+    pub ownership: PartitionOwnership,
     /// The most bytes of one written batch.
     pub max_batch_bytes: usize,
     /// The policy for a dead letter that is too large for its topic.
@@ -79,7 +79,7 @@ pub struct SinkConfig {
 impl Sink {
     /// A sink that does not know where its partition begins yet.
     pub fn new(config: SinkConfig) -> Self {
-        let SinkConfig { of, stages, outputs, delivery, tenure, max_batch_bytes, oversize, gate, retries, telemetry } =
+        let SinkConfig { of, stages, outputs, delivery, ownership, max_batch_bytes, oversize, gate, retries, telemetry } =
             config;
         let dead_letters = retries.operation_of("dead_letter", "dead letters of", of.clone());
         let lookup = retries.operation_of("metadata", "look up the outputs of", of.clone());
@@ -89,7 +89,7 @@ impl Sink {
             stages,
             outputs,
             delivery,
-            tenure,
+            ownership,
             max_batch_bytes,
             oversize,
             gate,
@@ -220,12 +220,12 @@ impl Sink {
     /// # Errors
     /// [`Aborted`] where that is called off, or ends the transaction.
     async fn write(&mut self, out: OutputBatch) -> Result<Written, Aborted> {
-        let Self { delivery, outputs, tenure, .. } = self;
+        let Self { delivery, outputs, ownership, .. } = self;
         delivery.ready(&out).await?;
         let written = match delivery.producer() {
             Ok(producer) => tokio::select! {
                 biased;
-                written = output::write(outputs, out, producer, tenure) => written,
+                written = output::write(outputs, out, producer, ownership) => written,
                 error = delivery.overtaken() => Written::aborted_by(error),
             },
             Err(unidentified) => Written::aborted_by(unidentified),

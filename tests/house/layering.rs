@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["kafka"],
     &["retry"],
     &["observe"],
-    &["audit", "http_client", "tenure"],
+    &["audit", "http_client", "ownership"],
     &["config"],
 ];
 

@@ -29,7 +29,7 @@ use crate::output::{self, Destination, Expected, OutputBatch, OutputTopics, Prod
 use crate::record::{Headers, Offset, RecordView, trace_id};
 use crate::retry::Retries;
 use crate::stages::Routes;
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 use crate::worker::unix_ms;
 
 /// As many records are written between two stored offsets, at most: what a kill may duplicate.
@@ -333,8 +333,8 @@ impl<'c> Work<'c> {
                 _ => self.append(due, at, counts, &mut output)?,
             }
         }
-        let tenure = Tenure::unlimited();
-        let writing = output::write(&self.topics, output, &self.producer, &tenure);
+        let ownership = PartitionOwnership::unlimited();
+        let writing = output::write(&self.topics, output, &self.producer, &ownership);
         let written = tokio::select! {
             written = writing => written,
             why = self.hopeless() => return Err(why.into()),

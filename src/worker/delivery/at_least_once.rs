@@ -14,7 +14,7 @@ use crate::output::Producer;
 use crate::record::{Offset, Position};
 use crate::retry::{ErrorClass, Operation, Retries};
 use crate::source::SourceBatch;
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 use crate::topic::TopicPartition;
 use crate::tracker::{TrackError, Tracker};
 use crate::worker::source::Start;
@@ -38,8 +38,8 @@ pub struct AtLeastOnceConfig {
     pub store: Arc<dyn OffsetStore>,
     /// The time between two checkpoints, at least.
     pub checkpoint_interval: Duration,
-    /// The tenure of the partition: no checkpoint is stored after it.
-    pub tenure: Tenure,
+    /// The ownership of the partition: no checkpoint is stored after it.
+    pub ownership: PartitionOwnership,
     /// The policy of retries, and who is told of failures.
     pub retries: Retries,
     /// Counts and status of what is acknowledged.
@@ -82,9 +82,9 @@ impl AtLeastOnce {
             }
             Err(error) => operation.failed_as(error.class(), error),
         };
-        let AtLeastOnceConfig { store, tenure, checkpoint_interval, .. } = &self.config;
-        let (store, tenure) = (Arc::clone(store), tenure.clone());
-        let checkpointer = Checkpointer::spawn(store, tenure, start, loaded, *checkpoint_interval, report);
+        let AtLeastOnceConfig { store, ownership, checkpoint_interval, .. } = &self.config;
+        let (store, ownership) = (Arc::clone(store), ownership.clone());
+        let checkpointer = Checkpointer::spawn(store, ownership, start, loaded, *checkpoint_interval, report);
         self.progress = Some(Progress { tracker, checkpointer });
         Ok(())
     }
@@ -92,9 +92,9 @@ impl AtLeastOnce {
     async fn store_first(&mut self, start: &Start, operation: &mut Operation) -> Result<(), Aborted> {
         let mut before = vec![start.stored];
         loop {
-            let AtLeastOnceConfig { store, tenure, .. } = &self.config;
-            tenure.held().await; // a lease that ran out may be renewed
-            let Err(error) = store.store_over(&start.checkpoint, &before, tenure).await else {
+            let AtLeastOnceConfig { store, ownership, .. } = &self.config;
+            ownership.held().await; // a lease that ran out may be renewed
+            let Err(error) = store.store_over(&start.checkpoint, &before, ownership).await else {
                 operation.succeeded();
                 self.confirmation.succeeded();
                 return Ok(());

@@ -21,7 +21,7 @@ use crate::output::{Destination, OutputBatch, OutputTopics, Producer};
 use crate::record::{Offset, Position};
 use crate::retry::{ErrorClass, Operation, Retries};
 use crate::source::SourceBatch;
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 use crate::topic::TopicPartition;
 use crate::worker::source::Start;
 use crate::worker::telemetry::{CompletedBatch, Telemetry};
@@ -120,8 +120,8 @@ pub struct ExactlyOnceConfig {
     pub of: TopicPartition,
     /// Everything that the partitions share.
     pub transactions: Arc<Transactions>,
-    /// The tenure of the partition: nothing is committed after it.
-    pub tenure: Tenure,
+    /// The ownership of the partition: nothing is committed after it.
+    pub ownership: PartitionOwnership,
     /// The fields that are counted by value.
     pub dimensions: Dimensions,
     /// Counts and status of what is committed.
@@ -295,7 +295,7 @@ impl ExactlyOnce {
     async fn settle(&mut self) -> Result<(), Aborted> {
         let mut ending = Ending::default();
         while let Some(request) = self.machine.poll() {
-            self.config.tenure.held().await;
+            self.config.ownership.held().await;
             let Err(error) = self.ask(&request).await else {
                 self.operation.succeeded();
                 continue;
@@ -327,12 +327,12 @@ impl ExactlyOnce {
     /// Asks one thing, once.
     async fn ask(&mut self, request: &Request) -> Result<(), Error> {
         let Transactions { settings, group, outputs, .. } = &*self.config.transactions;
-        let tenure = &*self.config.tenure.permit();
+        let ownership = &*self.config.ownership.permit();
         if matches!(request, Request::Initialize | Request::Renew) {
             let before = self.producer.as_ref().map(|(begun, _)| begun.producer);
             let before = before.filter(|_| *request == Request::Renew);
             let (timeout, latest) = (settings.transaction_timeout, settings.transaction_version.into());
-            let begun = self.coordinator.init_transactions(timeout, latest, before, tenure).await?;
+            let begun = self.coordinator.init_transactions(timeout, latest, before, ownership).await?;
             self.config.transactions.tell(begun.version);
             self.write_as(begun);
             self.machine.initialized(begun.version);
@@ -347,15 +347,15 @@ impl ExactlyOnce {
                 for to in partitions {
                     named.entry(outputs.name(*to).to_owned()).or_default().insert(to.partition);
                 }
-                self.coordinator.add_partitions(begun.producer, &named, tenure).await?;
+                self.coordinator.add_partitions(begun.producer, &named, ownership).await?;
             }
-            Request::AddOffsets => self.coordinator.add_offsets(begun.producer, group.group(), tenure).await?,
+            Request::AddOffsets => self.coordinator.add_offsets(begun.producer, group.group(), ownership).await?,
             Request::CommitOffsets(offset) => {
                 self.commit_offset(begun, *offset).await?;
                 self.unconfirmed = None;
             }
             Request::End => {
-                let next = self.coordinator.commit_transaction(begun, tenure).await?;
+                let next = self.coordinator.commit_transaction(begun, ownership).await?;
                 if let Some((_, producer)) = &self.producer {
                     outputs.count(producer.take_uncounted());
                 }
@@ -383,7 +383,7 @@ impl ExactlyOnce {
         let leader_epoch = self.open.next.map_or(before.leader_epoch, |next| next.leader_epoch);
         let next = Position { offset: next_offset, leader_epoch };
         let offset = group_offset(&before.clone().at(next));
-        let permit = self.config.tenure.permit();
+        let permit = self.config.ownership.permit();
         let commit = OffsetInTransaction {
             transactional_id: &self.id,
             begun,

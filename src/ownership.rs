@@ -16,14 +16,14 @@ use tokio_util::sync::CancellationToken;
 /// How often a lease that has run out is looked at again: rare, and soon decided otherwise.
 const LEASE_POLL: Duration = Duration::from_millis(50);
 
-/// One partition's tenure. Clones are the same.
+/// One partition's ownership. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct Tenure(Arc<Inner>);
+pub struct PartitionOwnership(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     ended: CancellationToken,
-    lease: Lease,
+    lease: SessionLease,
 }
 
 impl Permit for Inner {
@@ -32,15 +32,15 @@ impl Permit for Inner {
     }
 }
 
-impl Tenure {
-    /// A tenure under a lease.
-    pub fn under(lease: &Lease) -> Self {
+impl PartitionOwnership {
+    /// An ownership under a lease.
+    pub fn under(lease: &SessionLease) -> Self {
         Self(Arc::new(Inner { ended: CancellationToken::new(), lease: lease.clone() }))
     }
 
     /// One that lasts until it is ended.
     pub fn unlimited() -> Self {
-        Self::under(&Lease::unlimited())
+        Self::under(&SessionLease::unlimited())
     }
 
     /// One within this: it ends with it at the latest, and alone before. What a worker leaves behind that
@@ -89,7 +89,7 @@ impl Tenure {
 /// It counts by every clock there is, and the one that has gone the furthest is right ([`Moment`]): the
 /// coordinator's time goes on while this machine sleeps.
 #[derive(Debug, Clone)]
-pub struct Lease {
+pub struct SessionLease {
     clock: Clock,
     granted: Arc<Mutex<Option<Granted>>>,
 }
@@ -101,7 +101,7 @@ struct Granted {
     length: Duration,
 }
 
-impl Lease {
+impl SessionLease {
     /// A lease that never runs out until it is renewed.
     pub fn unlimited() -> Self {
         Self::by(Clock::default())
@@ -211,26 +211,26 @@ fn read(clock: ClockId) -> Duration {
 mod tests {
     use super::*;
 
-    fn renew(lease: &Lease, seconds: u64) {
+    fn renew(lease: &SessionLease, seconds: u64) {
         lease.renew(lease.now(), Duration::from_secs(seconds));
     }
 
     #[tokio::test(start_paused = true)]
     async fn holds_while_the_lease_is_renewed() {
-        let lease = Lease::unlimited();
-        let tenure = Tenure::under(&lease);
-        assert!(tenure.holds());
+        let lease = SessionLease::unlimited();
+        let ownership = PartitionOwnership::under(&lease);
+        assert!(ownership.holds());
         renew(&lease, 100);
         tokio::time::advance(Duration::from_secs(99)).await;
-        assert!(tenure.holds());
+        assert!(ownership.holds());
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(!tenure.holds() && !tenure.has_ended());
+        assert!(!ownership.holds() && !ownership.has_ended());
         renew(&lease, 100);
-        assert!(tenure.holds(), "nobody ended it meanwhile");
+        assert!(ownership.holds(), "nobody ended it meanwhile");
     }
 
     /// A lease of ten seconds, and what the clocks say: monotonic, since the boot, of the day.
-    fn leased() -> (Lease, impl Fn(f64, f64, f64)) {
+    fn leased() -> (SessionLease, impl Fn(f64, f64, f64)) {
         let begun = Instant::now();
         let at = move |monotonic: f64, boot: f64, real: f64| Moment {
             monotonic: begun + Duration::from_secs_f64(monotonic),
@@ -239,7 +239,7 @@ mod tests {
         };
         let told = Arc::new(Mutex::new(at(0.0, 0.0, 0.0)));
         let tell = Arc::clone(&told);
-        let lease = Lease::by(Clock::from_fn(move || *told.lock().unwrap()));
+        let lease = SessionLease::by(Clock::from_fn(move || *told.lock().unwrap()));
         renew(&lease, 10);
         (lease, move |monotonic, boot, real| *tell.lock().unwrap() = at(monotonic, boot, real))
     }
@@ -278,17 +278,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_end_is_final_and_for_all_clones() {
-        let lease = Lease::unlimited();
-        let (tenure, other) = (Tenure::under(&lease), Tenure::under(&lease));
-        let clone = tenure.clone();
-        tenure.end();
+        let lease = SessionLease::unlimited();
+        let (ownership, other) = (PartitionOwnership::under(&lease), PartitionOwnership::under(&lease));
+        let clone = ownership.clone();
+        ownership.end();
         clone.ended().await;
         assert!(clone.has_ended() && !clone.holds() && other.holds());
     }
 
     #[tokio::test]
     async fn a_part_ends_alone_and_with_the_whole() {
-        let whole = Tenure::unlimited();
+        let whole = PartitionOwnership::unlimited();
         let (first, second) = (whole.part(), whole.part());
         first.end();
         assert!(!first.holds() && whole.holds() && second.holds());
