@@ -15,11 +15,11 @@ pub mod kafka;
 pub mod observe;
 pub mod offsets;
 pub mod output;
+pub mod ownership;
 pub mod retry;
 pub mod source;
 pub mod stages;
 pub mod supervisor;
-pub mod ownership;
 pub mod tracker;
 pub mod worker;
 

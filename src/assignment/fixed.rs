@@ -10,8 +10,8 @@ use tracing::warn;
 
 use super::{Assigned, AssignmentError, Change, Changes, FirstSight, Reporter, Topics};
 use crate::config::AssignmentMode;
-use crate::retry::{Operation, Retries};
 use crate::ownership::PartitionOwnership;
+use crate::retry::{Operation, Retries};
 
 /// Assigns what `mode` says, and asks every `interval` whether the topic has more partitions or was
 /// made anew.
@@ -84,7 +84,8 @@ impl Fixed {
         };
         let partitions: BTreeMap<_, _> = new.map(assigned).collect();
         if !partitions.is_empty() {
-            self.assigned.extend(partitions.iter().map(|(partition, assigned)| (*partition, assigned.ownership.clone())));
+            self.assigned
+                .extend(partitions.iter().map(|(partition, assigned)| (*partition, assigned.ownership.clone())));
             changes.push(Change::Assigned(partitions));
         }
         changes

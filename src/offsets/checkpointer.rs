@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Checkpoint, OffsetStore, StoreError};
 use crate::kafka::Error;
-use crate::record::{Offset, Position};
 use crate::ownership::PartitionOwnership;
+use crate::record::{Offset, Position};
 
 /// The time in which a broker may still carry out a request whose answer was given up: it lies in a queue, or
 /// on the way. Carried out after its own repetition, it sets the stored offset back.
@@ -296,7 +296,11 @@ mod tests {
             async { Ok(None) }.boxed()
         }
 
-        fn store<'a>(&'a self, checkpoint: &'a Checkpoint, _: &'a PartitionOwnership) -> BoxFuture<'a, Result<(), StoreError>> {
+        fn store<'a>(
+            &'a self,
+            checkpoint: &'a Checkpoint,
+            _: &'a PartitionOwnership,
+        ) -> BoxFuture<'a, Result<(), StoreError>> {
             let (mut failures, mut unanswered) = (self.failures.lock().unwrap(), self.unanswered.lock().unwrap());
             let result = if *unanswered > 0 {
                 *unanswered -= 1;

@@ -155,7 +155,11 @@ impl OffsetStore for FileStore {
     }
 
     /// The lock keeps other processes out; the ownership is of this one's own workers.
-    fn store<'a>(&'a self, checkpoint: &'a Checkpoint, ownership: &'a PartitionOwnership) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn store<'a>(
+        &'a self,
+        checkpoint: &'a Checkpoint,
+        ownership: &'a PartitionOwnership,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         let (checkpoint, ownership) = (checkpoint.clone(), ownership.clone());
         self.blocking(move |store| store.write_under(&checkpoint, &ownership)).boxed()
     }

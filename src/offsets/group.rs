@@ -22,9 +22,9 @@ pub use self::rivals::Watched;
 use self::rivals::{Expected, Rivals};
 use super::{Checkpoint, OffsetStore, StoreError};
 use crate::kafka::{Cause, Error};
+use crate::ownership::PartitionOwnership;
 use crate::record::Offset;
 use crate::retry::ErrorClass;
-use crate::ownership::PartitionOwnership;
 use crate::topic::TopicId;
 use kafka_client::{Coordinator, GroupOffset, Identity, OffsetsHeld};
 
@@ -155,7 +155,11 @@ impl OffsetStore for GroupStore {
         .boxed()
     }
 
-    fn store<'a>(&'a self, checkpoint: &'a Checkpoint, ownership: &'a PartitionOwnership) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn store<'a>(
+        &'a self,
+        checkpoint: &'a Checkpoint,
+        ownership: &'a PartitionOwnership,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         self.enqueue(checkpoint, None, ownership).boxed()
     }
 

@@ -15,9 +15,9 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 
 use crate::kafka;
+use crate::ownership::PartitionOwnership;
 use crate::record::{Offset, Position};
 use crate::retry::ErrorClass;
-use crate::ownership::PartitionOwnership;
 use crate::topic::TopicId;
 
 pub use checkpointer::{Checkpointer, Outcome, Standing};
@@ -68,7 +68,11 @@ pub trait OffsetStore: Send + Sync {
     ///
     /// # Errors
     /// Where it can't be written; the one before stays, unless the answer alone was lost.
-    fn store<'a>(&'a self, checkpoint: &'a Checkpoint, ownership: &'a PartitionOwnership) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn store<'a>(
+        &'a self,
+        checkpoint: &'a Checkpoint,
+        ownership: &'a PartitionOwnership,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Keeps a checkpoint as [`OffsetStore::store`] does, in the place of one of `before`: the offset that was
     /// loaded, or whatever an earlier attempt may have stored. Stores whose answers may be out of date look

@@ -13,8 +13,8 @@ use tracing::warn;
 use super::topics::OutputTopics;
 use crate::kafka::{Cause, Error};
 use crate::observe::count;
-use crate::retry::Operation;
 use crate::ownership::PartitionOwnership;
+use crate::retry::Operation;
 
 /// Attempts after which CORRUPT_MESSAGE is the broker's judgement of the records, and no accident of their way there.
 const DAMAGED: u32 = 5;
@@ -47,7 +47,12 @@ pub(super) struct PartitionWriter<'w> {
 }
 
 impl<'w> PartitionWriter<'w> {
-    pub fn new(topics: &'w OutputTopics, producer: &'w Producer, ownership: &'w PartitionOwnership, to: Destination) -> Self {
+    pub fn new(
+        topics: &'w OutputTopics,
+        producer: &'w Producer,
+        ownership: &'w PartitionOwnership,
+        to: Destination,
+    ) -> Self {
         Self { topics, producer, ownership, to, operation: None }
     }
 

@@ -16,9 +16,9 @@ use kafka_records::batch::Outgoing;
 use super::{Destination, Expected, OutputBatch, OutputTopics, Producer, Written, write};
 use crate::config::Config;
 use crate::observe::Observe;
+use crate::ownership::PartitionOwnership;
 use crate::record::Headers;
 use crate::retry::Retries;
-use crate::ownership::PartitionOwnership;
 
 const DESTINATION: Destination = Destination { topic: 0, partition: 0 };
 

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use crate::config::{Compression, Config};
 use crate::kafka::Error;
 use crate::observe::{DurationHistogram, Observe, RouteMetrics};
-use crate::retry::{Operation, Retries};
 use crate::ownership::PartitionOwnership;
+use crate::retry::{Operation, Retries};
 use crate::topic::TopicPartition;
 
 /// The output topic's place among the [`OutputTopics`].

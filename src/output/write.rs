@@ -70,7 +70,12 @@ impl Written {
 /// All batches of one worker go by one `producer`, so that brokers tell them from their copies; where it writes
 /// transactions of version 1, the partitions must be part of the open one. Without `ownership` nothing is sent: then this
 /// waits, for a lease that is renewed or for being dropped.
-pub async fn write(topics: &OutputTopics, batch: OutputBatch, producer: &Producer, ownership: &PartitionOwnership) -> Written {
+pub async fn write(
+    topics: &OutputTopics,
+    batch: OutputBatch,
+    producer: &Producer,
+    ownership: &PartitionOwnership,
+) -> Written {
     let mut to_each: BTreeMap<Destination, Vec<Part>> = BTreeMap::new();
     for part in batch.into_parts() {
         to_each.entry(part.to).or_default().push(part);

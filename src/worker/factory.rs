@@ -16,10 +16,10 @@ use crate::dead_letter::Envelope;
 use crate::observe::{Dimensions, Observe};
 use crate::offsets::OffsetStore;
 use crate::output::OutputTopics;
+use crate::ownership::PartitionOwnership;
 use crate::retry::Retries;
 use crate::source::{PartitionReader, ReaderConfig, Reserve, RskafkaClients};
 use crate::stages::{Routes, Stages, StagesFactory};
-use crate::ownership::PartitionOwnership;
 use crate::topic::{TopicId, TopicPartition};
 
 /// Makes workers that read one source topic; what it holds is shared by all of them.
@@ -55,7 +55,13 @@ pub struct WorkerFactory {
 impl WorkerFactory {
     /// Makes the worker of a partition, which is this instance's for a `ownership`; one that `is_new`, since it came into
     /// being while this instance ran, is read from its first record on.
-    pub fn make(&self, partition: i32, ownership: PartitionOwnership, topic_id: Option<TopicId>, is_new: bool) -> PartitionWorker {
+    pub fn make(
+        &self,
+        partition: i32,
+        ownership: PartitionOwnership,
+        topic_id: Option<TopicId>,
+        is_new: bool,
+    ) -> PartitionWorker {
         let Self { config, observe, retries, clients, cluster, outputs, store, routes, budget, reserve, .. } = self;
         let topic = &config.source.topic;
         let metrics = Arc::new(observe.metrics.partition(topic, partition));

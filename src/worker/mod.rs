@@ -30,9 +30,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::observe::{PartitionState, PartitionStatus};
 use crate::offsets::StoreError;
+use crate::ownership::PartitionOwnership;
 use crate::retry::working_for;
 use crate::source::SourceBatch;
-use crate::ownership::PartitionOwnership;
 
 pub use budget::Budget;
 pub use dead_letter_gate::ShutdownHandle;

@@ -25,10 +25,10 @@ use crate::dead_letter::Fit;
 use crate::observe::{Tally, count};
 use crate::offsets::StoreError;
 use crate::output::{self, Expected, OutputBatch, OutputTopics, Written};
+use crate::ownership::PartitionOwnership;
 use crate::retry::{Operation, Retries};
 use crate::source::SourceBatch;
 use crate::stages::{Batch, Counts, Now, Stages};
-use crate::ownership::PartitionOwnership;
 use crate::topic::TopicPartition;
 
 /// Delivers a partition's batches and keeps its progress.
@@ -79,8 +79,18 @@ pub struct SinkConfig {
 impl Sink {
     /// A sink that does not know where its partition begins yet.
     pub fn new(config: SinkConfig) -> Self {
-        let SinkConfig { of, stages, outputs, delivery, ownership, max_batch_bytes, oversize, gate, retries, telemetry } =
-            config;
+        let SinkConfig {
+            of,
+            stages,
+            outputs,
+            delivery,
+            ownership,
+            max_batch_bytes,
+            oversize,
+            gate,
+            retries,
+            telemetry,
+        } = config;
         let dead_letters = retries.operation_of("dead_letter", "dead letters of", of.clone());
         let lookup = retries.operation_of("metadata", "look up the outputs of", of.clone());
         let (buffer, judged) = (Vec::new(), Tally::new(stages.dimensions()));

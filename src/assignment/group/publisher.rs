@@ -10,7 +10,7 @@ use tracing::{error, info};
 use super::member::{Event, Membership};
 use crate::assignment::{Assigned, Change, FirstSight};
 use crate::observe::{GroupMetrics, GroupReport, Observe};
-use crate::ownership::{SessionLease, Moment, PartitionOwnership};
+use crate::ownership::{Moment, PartitionOwnership, SessionLease};
 
 /// What others see of the membership.
 pub(super) struct MembershipPublisher {

@@ -90,7 +90,11 @@ impl<'a> Rules<'a> {
     }
 
     /// The fate of a dead letter with these error headers.
-    pub(super) fn fate<'e>(&'e self, Found { entry, partition }: &Found<'e>, error_headers: &ErrorHeaders<'e>) -> Fate<'e> {
+    pub(super) fn fate<'e>(
+        &'e self,
+        Found { entry, partition }: &Found<'e>,
+        error_headers: &ErrorHeaders<'e>,
+    ) -> Fate<'e> {
         if entry.flaw.is_some() {
             return Fate::Skip(Skip::Damaged);
         }

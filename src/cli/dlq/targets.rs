@@ -110,7 +110,12 @@ fn no_quarantine(plan: &Plan, rules: &Rules<'_>) -> String {
 
 /// The partition that a record goes to, of `count`: the one that it came from, where there is one of that
 /// number; else the one that Kafka's clients choose for its key.
-pub(super) fn target_partition(error_headers: &ErrorHeaders<'_>, key: Option<&[u8]>, dead_letter: i32, count: i32) -> i32 {
+pub(super) fn target_partition(
+    error_headers: &ErrorHeaders<'_>,
+    key: Option<&[u8]>,
+    dead_letter: i32,
+    count: i32,
+) -> i32 {
     match (error_headers.partition, key) {
         (Some(partition), _) if partition < count => partition,
         (_, Some(key)) => partition_of(key, count),

@@ -26,10 +26,10 @@ use super::{Context, Failure};
 use crate::dead_letter::{ErrorHeaders, Replayed};
 use crate::observe::Observe;
 use crate::output::{self, Destination, Expected, OutputBatch, OutputTopics, Producer};
+use crate::ownership::PartitionOwnership;
 use crate::record::{Headers, Offset, RecordView, trace_id};
 use crate::retry::Retries;
 use crate::stages::Routes;
-use crate::ownership::PartitionOwnership;
 use crate::worker::unix_ms;
 
 /// As many records are written between two stored offsets, at most: what a kill may duplicate.

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use super::super::{Checkpointer, Standing};
 use super::keeper::Offsets;
 use super::*;
-use crate::record::Offset;
 use crate::ownership::SessionLease;
+use crate::record::Offset;
 
 /// What becomes of the next commit.
 #[derive(Debug, Clone, Copy)]
@@ -166,7 +166,9 @@ fn checkpointer(store: &Arc<GroupStore>, partition: i32, ownership: &PartitionOw
     let interval = Duration::from_secs(1);
     let pause = Duration::from_millis(100);
     // As one whose offset was never stored: nothing is to be confirmed.
-    Checkpointer::spawn(store.clone(), ownership.clone(), checkpoint_at(partition, 10), None, interval, move |_, _| pause)
+    Checkpointer::spawn(store.clone(), ownership.clone(), checkpoint_at(partition, 10), None, interval, move |_, _| {
+        pause
+    })
 }
 
 /// One that begins at an offset that was loaded.

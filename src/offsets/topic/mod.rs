@@ -141,7 +141,11 @@ impl OffsetStore for TopicStore {
         self.order((topic, partition), Work::Load).boxed()
     }
 
-    fn store<'a>(&'a self, checkpoint: &'a Checkpoint, ownership: &'a PartitionOwnership) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn store<'a>(
+        &'a self,
+        checkpoint: &'a Checkpoint,
+        ownership: &'a PartitionOwnership,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         let work = Work::Store(checkpoint.clone(), ownership.clone());
         self.order((&checkpoint.topic, checkpoint.partition), work).map(|stored| stored.map(drop)).boxed()
     }

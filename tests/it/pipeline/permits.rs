@@ -8,7 +8,7 @@ use kafka_client::Error;
 use kafka_client::{Cluster, Options, Produced};
 use kafka_sandbox::{Action, Api, Fault, NewBatch, NewRecord, Sandbox};
 use login_pipeline::config::{Config, Kafka, OffsetStoreKind, ReaderKind};
-use login_pipeline::ownership::{SessionLease, PartitionOwnership};
+use login_pipeline::ownership::{PartitionOwnership, SessionLease};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -33,7 +33,11 @@ async fn throttled() -> (Sandbox, Arc<Cluster>) {
     (sandbox, cluster)
 }
 
-fn write(cluster: &Arc<Cluster>, ownership: &PartitionOwnership, partition: i32) -> JoinHandle<Result<Produced, Error>> {
+fn write(
+    cluster: &Arc<Cluster>,
+    ownership: &PartitionOwnership,
+    partition: i32,
+) -> JoinHandle<Result<Produced, Error>> {
     let (cluster, permit) = (Arc::clone(cluster), ownership.permit());
     tokio::spawn(
         async move { cluster.produce_under(&permit, None, &TOPIC.into(), partition, batch("late"), SECOND).await },

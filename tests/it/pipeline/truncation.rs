@@ -5,8 +5,8 @@ use std::time::Duration;
 use kafka_sandbox::{Api, NewBatch};
 use login_pipeline::config::{OffsetStoreKind, OutOfRange, ReaderKind};
 use login_pipeline::offsets::{Checkpoint, FileStore, OffsetStore};
-use login_pipeline::record::Header;
 use login_pipeline::ownership::PartitionOwnership;
+use login_pipeline::record::Header;
 
 use crate::pipeline::support::{ID, OUTPUT, Pipeline, SOURCE, World};
 
