@@ -16,9 +16,9 @@ use crate::dead_letter::Envelope;
 use crate::geoip::{Countries, CountryFile};
 use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Members, Observe, Snapshot, stats};
 use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
+use crate::ownership::PartitionOwnership;
 use crate::stages::{Login, MakeStages, Processor, Routes, Stages, amendments, configured, possible};
 use crate::supervisor::{MakeWorker, Supervisor};
-use crate::tenure::Tenure;
 use crate::topic::TopicPartition;
 use crate::worker::{
     Accounts, AtLeastOnce, AtLeastOnceParts, Budget, Delivery, ExactlyOnce, ExactlyOnceParts, Gate, GateParts, Halt,
@@ -369,12 +369,12 @@ impl Workshop {
 
 impl Workshop {
     /// The guarantee that is configured, for one partition.
-    fn delivery(&self, partition: i32, tenure: &Tenure, dimensions: Dimensions) -> Delivery {
-        let (topic, tenure) = (self.config.source.topic.clone(), tenure.clone());
+    fn delivery(&self, partition: i32, ownership: &PartitionOwnership, dimensions: Dimensions) -> Delivery {
+        let (topic, ownership) = (self.config.source.topic.clone(), ownership.clone());
         match &self.transactions {
             Some(transactions) => {
                 let transactions = Arc::clone(transactions);
-                let parts = ExactlyOnceParts { transactions, topic, partition, tenure, dimensions };
+                let parts = ExactlyOnceParts { transactions, topic, partition, ownership, dimensions };
                 Delivery::ExactlyOnce(Box::new(ExactlyOnce::new(parts)))
             }
             None => Delivery::AtLeastOnce(Box::new(AtLeastOnce::new(AtLeastOnceParts {
@@ -382,7 +382,7 @@ impl Workshop {
                 writer: Arc::clone(&self.writer),
                 store: Arc::clone(&self.store),
                 checkpoint_interval: self.config.offsets.checkpoint_interval,
-                tenure,
+                ownership,
                 watch: self.watch.clone(),
             }))),
         }
@@ -391,7 +391,7 @@ impl Workshop {
 
 impl MakeWorker for Workshop {
     fn make(&self, partition: i32, assigned: &Assigned) -> PartitionWorker {
-        let Assigned { tenure, topic_id, is_new } = assigned.clone();
+        let Assigned { ownership, topic_id, is_new } = assigned.clone();
         let Self { config, observe, watch, clients, cluster, writer, store, routes, budget, reserve, .. } = self;
         let topic = &config.source.topic;
         let metrics = Arc::new(observe.metrics.partition(topic, partition));
@@ -431,7 +431,7 @@ impl MakeWorker for Workshop {
         };
         let gate = Gate::new(&config.dead_letter.limits, gate);
         let stages = self.stages(partition);
-        let delivery = self.delivery(partition, &tenure, stages.dimensions());
+        let delivery = self.delivery(partition, &ownership, stages.dimensions());
         let sink = Sink::new(SinkParts {
             of,
             stages,
@@ -449,6 +449,6 @@ impl MakeWorker for Workshop {
                 routes.names(),
             )),
         });
-        PartitionWorker { tenure, source, sink, status }
+        PartitionWorker { ownership, source, sink, status }
     }
 }

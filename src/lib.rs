@@ -15,10 +15,10 @@ pub mod geoip;
 mod http_client;
 pub mod observe;
 pub mod offsets;
+pub mod ownership;
 pub mod retry;
 pub mod stages;
 pub mod supervisor;
-pub mod tenure;
 pub mod tracker;
 pub mod worker;
 

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use crate::assignment::{Assigned, AssignmentError, Change, Changes};
 use crate::offsets::StoreError;
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 use crate::worker::PartitionWorker;
 
 /// How long a worker that died waits before it is started again.
@@ -40,8 +40,8 @@ pub struct Supervisor<M> {
 /// A partition that is this instance's, and its worker.
 struct Partition {
     assigned: Assigned,
-    /// The worker's own part of the partition's tenure: what it leaves behind where it dies ends with it.
-    tenure: Tenure,
+    /// The worker's own part of the partition's ownership: what it leaves behind where it dies ends with it.
+    ownership: PartitionOwnership,
     stop: CancellationToken,
     task: AbortHandle,
     /// Set once it is to be given up.
@@ -120,10 +120,10 @@ impl<M: MakeWorker> Supervisor<M> {
 
     /// Starts a partition's worker, at once or, where one `before` it has died, after a pause: by then that
     /// one's checkpointer has stored what was done, or never will.
-    fn start(&mut self, partition: i32, assigned: Assigned, before: Option<Tenure>) {
+    fn start(&mut self, partition: i32, assigned: Assigned, before: Option<PartitionOwnership>) {
         let stop = CancellationToken::new();
-        let tenure = assigned.tenure.part();
-        let worker = self.make.make(partition, &Assigned { tenure: tenure.clone(), ..assigned.clone() });
+        let ownership = assigned.ownership.part();
+        let worker = self.make.make(partition, &Assigned { ownership: ownership.clone(), ..assigned.clone() });
         let stopped = stop.clone();
         let task = self.workers.spawn(
             async move {
@@ -140,7 +140,7 @@ impl<M: MakeWorker> Supervisor<M> {
             .boxed(),
         );
         self.tasks.insert(task.id(), partition);
-        self.partitions.insert(partition, Partition { assigned, tenure, stop, task, revoked: false });
+        self.partitions.insert(partition, Partition { assigned, ownership, stop, task, revoked: false });
     }
 
     fn revoke(&mut self, partitions: &BTreeSet<i32>, changes: &Changes) {
@@ -161,7 +161,7 @@ impl<M: MakeWorker> Supervisor<M> {
         }
     }
 
-    /// The tenures have ended, and the workers with them; what they had in flight is dropped here.
+    /// Drops what the workers had in flight: their ownership has ended, and they with it.
     fn lose(&mut self, partitions: &BTreeSet<i32>, drained: &mut Drained) {
         if partitions.is_empty() {
             return;
@@ -171,7 +171,7 @@ impl<M: MakeWorker> Supervisor<M> {
             drained.unfinished += partitions.iter().filter(|lost| self.partitions.contains_key(lost)).count();
         }
         for lost in partitions.iter().filter_map(|partition| self.partitions.remove(partition)) {
-            lost.assigned.tenure.end();
+            lost.assigned.ownership.end();
             lost.task.abort();
         }
     }
@@ -188,15 +188,15 @@ impl<M: MakeWorker> Supervisor<M> {
         if self.partitions.get(&partition).is_none_or(|found| found.task.id() != id) {
             return;
         }
-        let Some(Partition { assigned, tenure, revoked, .. }) = self.partitions.remove(&partition) else { return };
+        let Some(Partition { assigned, ownership, revoked, .. }) = self.partitions.remove(&partition) else { return };
         // Lost, which is about to be told: nothing is to be started again or given up.
-        if assigned.tenure.has_ended() {
+        if assigned.ownership.has_ended() {
             drained.unfinished += usize::from(self.draining);
             return;
         }
         if !revoked {
             error!(partition, "the worker of this partition ended unexpectedly; it will be started again");
-            self.start(partition, assigned, Some(tenure));
+            self.start(partition, assigned, Some(ownership));
             return;
         }
         match ended {
@@ -207,7 +207,7 @@ impl<M: MakeWorker> Supervisor<M> {
             }
             Err(_) => drained.unfinished += 1,
         }
-        assigned.tenure.end();
+        assigned.ownership.end();
         info!(partition, "given up");
         changes.released(BTreeSet::from([partition]));
     }

@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["dead_letter", "generator", "geoip", "offsets", "tracker"],
     &["broker"],
     &["observe"],
-    &["audit", "http_client", "retry", "tenure"],
+    &["audit", "http_client", "ownership", "retry"],
     &["config"],
 ];
 

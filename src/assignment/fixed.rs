@@ -11,7 +11,7 @@ use tracing::warn;
 use super::{Assigned, AssignmentError, Change, Changes, FirstSight, Reporter, Topics};
 use crate::broker::{Trouble, Watch};
 use crate::config::AssignmentMode;
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 
 /// Assigns what `mode` says, and asks every `interval` whether the topic has more partitions or was
 /// made anew.
@@ -27,7 +27,7 @@ struct Fixed {
     interval: Duration,
     trouble: Trouble,
     topic: FirstSight,
-    assigned: BTreeMap<i32, Tenure>,
+    assigned: BTreeMap<i32, PartitionOwnership>,
 }
 
 impl Fixed {
@@ -68,7 +68,7 @@ impl Fixed {
         self.topic.saw(found.id, found.partition_count());
         if before.is_some() && self.topic.id() != before && !self.assigned.is_empty() {
             warn!(topic = self.topics.source(), "the topic was deleted and made anew: its partitions begin again");
-            self.assigned.values().for_each(Tenure::end);
+            self.assigned.values().for_each(PartitionOwnership::end);
             changes.push(Change::Lost(std::mem::take(&mut self.assigned).into_keys().collect()));
         }
         let there: Vec<i32> = found.partitions.iter().map(|partition| partition.index).collect();
@@ -80,11 +80,12 @@ impl Fixed {
         let new = new.filter(|partition| !self.assigned.contains_key(partition));
         let assigned = |partition| {
             let (topic_id, is_new) = (self.topic.id(), self.topic.is_new(partition));
-            (partition, Assigned { tenure: Tenure::unlimited(), topic_id, is_new })
+            (partition, Assigned { ownership: PartitionOwnership::unlimited(), topic_id, is_new })
         };
         let partitions: BTreeMap<_, _> = new.map(assigned).collect();
         if !partitions.is_empty() {
-            self.assigned.extend(partitions.iter().map(|(partition, assigned)| (*partition, assigned.tenure.clone())));
+            self.assigned
+                .extend(partitions.iter().map(|(partition, assigned)| (*partition, assigned.ownership.clone())));
             changes.push(Change::Assigned(partitions));
         }
         changes

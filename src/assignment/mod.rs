@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use topics::FirstSight;
 
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 use crate::topic::TopicId;
 pub use topics::Topics;
 
@@ -31,15 +31,15 @@ pub enum Change {
     /// These are to be given up: finish what is in flight, store offsets, then say
     /// [`Changes::released`].
     Revoked(BTreeSet<i32>),
-    /// These are another's already; their tenures have ended. Nothing is to be finished.
+    /// These are another's already; their ownership has ended. Nothing is to be finished.
     Lost(BTreeSet<i32>),
 }
 
 /// A partition that is this instance's.
 #[derive(Debug, Clone)]
 pub struct Assigned {
-    /// For how long.
-    pub tenure: Tenure,
+    /// Whether this instance may still write for it.
+    pub ownership: PartitionOwnership,
     /// The source topic's id, where the brokers tell one.
     pub topic_id: Option<TopicId>,
     /// Whether it came into being while this instance ran: then its records are read from the first

@@ -12,7 +12,7 @@ use tracing::warn;
 use super::writer::Writer;
 use super::{Cause, Destination, Ending, Error, Trouble};
 use crate::observe::count;
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 
 /// So often must a broker find the same bytes damaged before that is its judgement of the records, and no
 /// accident of their way there.
@@ -39,14 +39,14 @@ enum Poison {
 pub(super) struct PartitionWriter<'w> {
     writer: &'w Writer,
     producer: &'w Producer,
-    tenure: &'w Tenure,
+    ownership: &'w PartitionOwnership,
     to: Destination,
     trouble: Option<Trouble>,
 }
 
 impl<'w> PartitionWriter<'w> {
-    pub fn new(writer: &'w Writer, producer: &'w Producer, tenure: &'w Tenure, to: Destination) -> Self {
-        Self { writer, producer, tenure, to, trouble: None }
+    pub fn new(writer: &'w Writer, producer: &'w Producer, ownership: &'w PartitionOwnership, to: Destination) -> Self {
+        Self { writer, producer, ownership, to, trouble: None }
     }
 
     /// Writes one batch, however often it takes, and returns the buffer that it was in.
@@ -65,7 +65,7 @@ impl<'w> PartitionWriter<'w> {
         // Whether an earlier attempt may have written it, of which nobody has heard.
         let mut in_doubt = false;
         loop {
-            self.tenure.held().await;
+            self.ownership.held().await;
             let begun = Instant::now();
             let error = match self.send(encoded.clone()).await {
                 Ok(()) => {
@@ -133,7 +133,7 @@ impl<'w> PartitionWriter<'w> {
     }
 
     async fn send(&self, batch: Bytes) -> Result<(), Error> {
-        self.writer.send(self.to, batch, self.producer, self.tenure).await.map(drop)
+        self.writer.send(self.to, batch, self.producer, self.ownership).await.map(drop)
     }
 
     fn note_written(&mut self, stamp: &Stamp, records: i32, bytes: usize, took: Duration) {

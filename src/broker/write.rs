@@ -7,7 +7,7 @@ use kafka_protocol::ResponseError;
 
 use super::partition_writer::{PartitionWriter, Unwritten};
 use super::{Destination, Error, OutputBatch, Part, Producer, Writer};
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 
 /// A record batch that its topic will never take: too large, against its rules, or for a partition
 /// that is no longer there.
@@ -61,19 +61,25 @@ impl Writer {
     /// Returns when everything is acknowledged by all in-sync replicas, or refused for good;
     /// anything else is tried again for as long as it takes. All batches of one worker go by one
     /// `producer`, so that brokers tell them from their copies; where it writes transactions of version 1,
-    /// the partitions must be part of the open one. Without `tenure` nothing is sent: then this waits,
+    /// the partitions must be part of the open one. Without `ownership` nothing is sent: then this waits,
     /// for a lease that is renewed or for being dropped.
-    pub async fn write(&self, batch: OutputBatch, producer: &Producer, tenure: &Tenure) -> Written {
+    pub async fn write(&self, batch: OutputBatch, producer: &Producer, ownership: &PartitionOwnership) -> Written {
         let mut to_each: BTreeMap<Destination, Vec<Part>> = BTreeMap::new();
         for part in batch.into_parts() {
             to_each.entry(part.to).or_default().push(part);
         }
-        let writes = to_each.into_iter().map(|(to, parts)| self.write_in_order(to, parts, producer, tenure));
+        let writes = to_each.into_iter().map(|(to, parts)| self.write_in_order(to, parts, producer, ownership));
         join_all(writes).await.into_iter().fold(Written::default(), Written::and)
     }
 
-    async fn write_in_order(&self, to: Destination, parts: Vec<Part>, producer: &Producer, tenure: &Tenure) -> Written {
-        let mut writer = PartitionWriter::new(self, producer, tenure, to);
+    async fn write_in_order(
+        &self,
+        to: Destination,
+        parts: Vec<Part>,
+        producer: &Producer,
+        ownership: &PartitionOwnership,
+    ) -> Written {
+        let mut writer = PartitionWriter::new(self, producer, ownership, to);
         let mut written = Written::default();
         let mut parts = parts.into_iter();
         while let Some(Part { batch, sources, .. }) = parts.next() {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{Destination, Error, Producer, Trouble, Watch};
 use crate::config::{Compression, Config};
 use crate::observe::{DurationHistogram, Observe, RouteMetrics};
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 use crate::topic::TopicPartition;
 
 /// The output topic's place among the writer's topics.
@@ -120,10 +120,10 @@ impl Writer {
         to: Destination,
         batch: Bytes,
         producer: &Producer,
-        tenure: &Tenure,
+        ownership: &PartitionOwnership,
     ) -> Result<Produced, Error> {
         let name = &self.topics[to.topic].name;
-        let permit = tenure.permit();
+        let permit = ownership.permit();
         let within = producer.within();
         Ok(self.cluster.produce_under(&permit, within, name, to.partition, batch, self.request_timeout).await?)
     }

@@ -22,9 +22,9 @@ pub use self::rivals::Watched;
 use self::rivals::{Expected, Rivals};
 use super::{Checkpoint, OffsetStore, StoreError};
 use crate::broker::{Cause, Error};
+use crate::ownership::PartitionOwnership;
 use crate::record::Offset;
 use crate::retry::ErrorClass;
-use crate::tenure::Tenure;
 use crate::topic::TopicId;
 use kafka_client::{Coordinator, GroupOffset, Identity, OffsetsHeld};
 
@@ -96,7 +96,7 @@ struct Commit {
     checkpoint: Checkpoint,
     /// What it takes the place of, where that is to be confirmed.
     before: Option<Vec<Option<Offset>>>,
-    tenure: Tenure,
+    ownership: PartitionOwnership,
     done: oneshot::Sender<Result<(), StoreError>>,
 }
 
@@ -125,10 +125,10 @@ impl GroupStore {
         &self,
         checkpoint: &Checkpoint,
         before: Option<Vec<Option<Offset>>>,
-        tenure: &Tenure,
+        ownership: &PartitionOwnership,
     ) -> Result<(), StoreError> {
         let (done, outcome) = oneshot::channel();
-        let commit = Commit { checkpoint: checkpoint.clone(), before, tenure: tenure.clone(), done };
+        let commit = Commit { checkpoint: checkpoint.clone(), before, ownership: ownership.clone(), done };
         let not_held = || not_held(checkpoint);
         // Both fail only where a later commit of the same partition took this one's place.
         self.queue.send(commit).await.map_err(|_| not_held())?;
@@ -155,8 +155,12 @@ impl OffsetStore for GroupStore {
         .boxed()
     }
 
-    fn store<'a>(&'a self, checkpoint: &'a Checkpoint, tenure: &'a Tenure) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.enqueue(checkpoint, None, tenure).boxed()
+    fn store<'a>(
+        &'a self,
+        checkpoint: &'a Checkpoint,
+        ownership: &'a PartitionOwnership,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.enqueue(checkpoint, None, ownership).boxed()
     }
 
     /// A broker that slept through the election of another coordinator tells offsets of before, and can't
@@ -165,9 +169,9 @@ impl OffsetStore for GroupStore {
         &'a self,
         checkpoint: &'a Checkpoint,
         before: &'a [Option<Offset>],
-        tenure: &'a Tenure,
+        ownership: &'a PartitionOwnership,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.enqueue(checkpoint, Some(before.to_vec()), tenure).boxed()
+        self.enqueue(checkpoint, Some(before.to_vec()), ownership).boxed()
     }
 
     fn looks_back(&self) -> bool {
@@ -179,7 +183,7 @@ impl OffsetStore for GroupStore {
     }
 }
 
-/// What a failed commit means for trying again. Membership mends itself, or ends the tenure.
+/// What a failed commit means for trying again. Membership mends itself, or ends the ownership.
 pub(super) fn class_of(error: &Error) -> ErrorClass {
     use ResponseError as Code;
     match error.cause {
@@ -216,8 +220,8 @@ async fn commit_queued(
         let mut next = Some(first);
         while let Some(commit) = next {
             let topic = due.entry(commit.checkpoint.topic.clone()).or_default();
-            // What an earlier tenure left behind never takes the place of a later one's.
-            if commit.tenure.has_ended() {
+            // What an earlier ownership left behind never takes the place of a later one's.
+            if commit.ownership.has_ended() {
                 let error = not_held(&commit.checkpoint);
                 commit.end(Err(error));
             } else {
@@ -243,7 +247,7 @@ async fn commit_together(
     // and its pauses, may take until both have changed.
     let who = || committer.identity(group.id()).map_err(kafka_client::Error::from);
     let offsets = |commits: &BTreeMap<i32, Commit>| -> OffsetsHeld {
-        let held = |commit: &Commit| (rivals.signed(group_offset(&commit.checkpoint)), commit.tenure.permit());
+        let held = |commit: &Commit| (rivals.signed(group_offset(&commit.checkpoint)), commit.ownership.permit());
         commits.iter().map(|(partition, commit)| (*partition, held(commit))).collect()
     };
     let committed = loop {
@@ -276,7 +280,7 @@ async fn commit_together(
             Ok(outcomes) => match outcomes.get(&partition) {
                 Some(outcome) => *outcome,
                 // A lease that ran out may be renewed: then it is tried again.
-                None if commit.tenure.has_ended() => {
+                None if commit.ownership.has_ended() => {
                     let error = not_held(&commit.checkpoint);
                     commit.end(Err(error));
                     continue;
@@ -285,7 +289,7 @@ async fn commit_together(
             },
             Err(error) => {
                 let error = match error.cause {
-                    Cause::NotHeld if commit.tenure.has_ended() => not_held(&commit.checkpoint),
+                    Cause::NotHeld if commit.ownership.has_ended() => not_held(&commit.checkpoint),
                     Cause::NotHeld => no_member(group.id()).into(),
                     _ => error.clone().into(),
                 };
@@ -310,7 +314,7 @@ const DOING: &str = "commit offsets of group";
 impl Commit {
     /// Says what became of it.
     fn end(self, outcome: Result<(), StoreError>) {
-        let _ = self.done.send(outcome); // whoever asked may have ended with its tenure
+        let _ = self.done.send(outcome); // whoever asked may have ended with its ownership
     }
 }
 

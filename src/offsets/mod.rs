@@ -15,9 +15,9 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 
 use crate::broker;
+use crate::ownership::PartitionOwnership;
 use crate::record::{Offset, Position};
 use crate::retry::ErrorClass;
-use crate::tenure::Tenure;
 use crate::topic::TopicId;
 
 pub use checkpointer::{Checkpointer, Outcome, Standing};
@@ -64,11 +64,15 @@ pub trait OffsetStore: Send + Sync {
     fn load<'a>(&'a self, topic: &'a str, partition: i32) -> BoxFuture<'a, Result<Option<Checkpoint>, StoreError>>;
 
     /// Keeps a checkpoint; when this returns, it survives a crash. Stores that several processes
-    /// share keep nothing once `tenure` has ended.
+    /// share keep nothing once `ownership` has ended.
     ///
     /// # Errors
     /// Where it can't be written; the one before stays, unless the answer alone was lost.
-    fn store<'a>(&'a self, checkpoint: &'a Checkpoint, tenure: &'a Tenure) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn store<'a>(
+        &'a self,
+        checkpoint: &'a Checkpoint,
+        ownership: &'a PartitionOwnership,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Keeps a checkpoint as [`OffsetStore::store`] does, in the place of one of `before`: the offset that was
     /// loaded, or whatever an earlier attempt may have stored. Stores whose answers may be out of date look
@@ -80,10 +84,10 @@ pub trait OffsetStore: Send + Sync {
         &'a self,
         checkpoint: &'a Checkpoint,
         before: &'a [Option<Offset>],
-        tenure: &'a Tenure,
+        ownership: &'a PartitionOwnership,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         let _ = before;
-        self.store(checkpoint, tenure)
+        self.store(checkpoint, ownership)
     }
 
     /// Whether what was loaded is to be confirmed by [`OffsetStore::store_over`], since it may be out of date.

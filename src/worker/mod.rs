@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{SourceBatch, within};
 use crate::observe::{PartitionState, PartitionStatus};
 use crate::offsets::StoreError;
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 
 pub use accounts::{Accounts, unix_ms};
 pub use budget::Budget;
@@ -41,7 +41,7 @@ pub use source::{Source, SourceParts, Start};
 /// The worker of one partition.
 pub struct PartitionWorker {
     /// For how long the partition is this instance's.
-    pub tenure: Tenure,
+    pub ownership: PartitionOwnership,
     /// Where records come from.
     pub source: Source,
     /// Where they go.
@@ -52,17 +52,17 @@ pub struct PartitionWorker {
 
 impl PartitionWorker {
     /// Works until `stop`, then finishes what is in flight and stores the last checkpoint. Dropped
-    /// before, or at the end of its tenure, it leaves what is not acknowledged to whoever reads the
+    /// before, or at the end of its ownership, it leaves what is not acknowledged to whoever reads the
     /// partition next; in the latter case it does nothing more, and waits for `stop`.
     ///
     /// # Errors
     /// Where the last checkpoint can't be stored.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
-        let Self { tenure, source, sink, status } = self;
+        let Self { ownership, source, sink, status } = self;
         tokio::select! {
             biased;
-            // Not the end of this: whoever started it would start it again, under the same tenure.
-            () = tenure.ended() => {
+            // Not the end of this: whoever started it would start it again, under the same ownership.
+            () = ownership.ended() => {
                 stop.cancelled().await;
                 Ok(())
             }

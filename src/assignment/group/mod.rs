@@ -6,7 +6,7 @@
 //!             Consumer ┘ ◄─ answered, described, released   │
 //!            (KIP-848)                                      ├─► Changes ──► supervisor
 //!                                                           ├─► Identity ─► GroupStore
-//!                                                           └─► Lease ────► every write
+//!                                                           └─► SessionLease ────► every write
 //! ```
 
 pub mod assignor;

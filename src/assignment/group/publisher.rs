@@ -10,16 +10,16 @@ use tracing::{error, info};
 use super::member::{Event, Membership};
 use crate::assignment::{Assigned, Change, FirstSight};
 use crate::observe::{GroupMetrics, GroupReport, Observe};
-use crate::tenure::{Lease, Moment, Tenure};
+use crate::ownership::{Moment, PartitionOwnership, SessionLease};
 
 /// What others see of the membership.
 pub(super) struct MembershipPublisher {
     identity: watch::Sender<Option<Identity>>,
-    pub(super) lease: Lease,
+    pub(super) lease: SessionLease,
     /// Since when the lease was last renewed, and until when.
     renewal: Option<(Moment, Instant)>,
     pub(super) topic: FirstSight,
-    tenures: BTreeMap<i32, Tenure>,
+    ownerships: BTreeMap<i32, PartitionOwnership>,
     metrics: GroupMetrics,
     observe: Observe,
     pub(super) report: GroupReport,
@@ -37,10 +37,10 @@ impl MembershipPublisher {
     ) -> Self {
         Self {
             identity,
-            lease: Lease::unlimited(),
+            lease: SessionLease::unlimited(),
             renewal: None,
             topic: FirstSight::default(),
-            tenures: BTreeMap::new(),
+            ownerships: BTreeMap::new(),
             metrics: observe.metrics.group(group),
             observe: observe.clone(),
             report,
@@ -85,10 +85,10 @@ impl MembershipPublisher {
     ) -> Result<(), mpsc::error::SendError<Change>> {
         let assigned = |partition| {
             let (topic_id, is_new) = (self.topic.id(), self.topic.is_new(partition));
-            (partition, Assigned { tenure: Tenure::under(&self.lease), topic_id, is_new })
+            (partition, Assigned { ownership: PartitionOwnership::under(&self.lease), topic_id, is_new })
         };
         let partitions: BTreeMap<_, _> = partitions.into_iter().map(assigned).collect();
-        self.tenures.extend(partitions.iter().map(|(partition, assigned)| (*partition, assigned.tenure.clone())));
+        self.ownerships.extend(partitions.iter().map(|(partition, assigned)| (*partition, assigned.ownership.clone())));
         changes.send(Change::Assigned(partitions)).await
     }
 
@@ -99,7 +99,7 @@ impl MembershipPublisher {
     ) -> Result<(), mpsc::error::SendError<Change>> {
         // Before anything else is sent: from here on no offset of theirs is stored.
         for partition in partitions {
-            self.tenures.remove(partition).iter().for_each(Tenure::end);
+            self.ownerships.remove(partition).iter().for_each(PartitionOwnership::end);
         }
         if partitions.is_empty() { Ok(()) } else { changes.send(Change::Lost(partitions.clone())).await }
     }

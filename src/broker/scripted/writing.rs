@@ -16,8 +16,8 @@ use kafka_records::batch::Outgoing;
 use crate::broker::{Destination, Expected, OutputBatch, Producer, Watch, Writer, Written};
 use crate::config::Config;
 use crate::observe::Observe;
+use crate::ownership::PartitionOwnership;
 use crate::record::Headers;
-use crate::tenure::Tenure;
 
 const DESTINATION: Destination = Destination { topic: 0, partition: 0 };
 
@@ -34,8 +34,8 @@ async fn written(broker: ScriptedBroker) -> Written {
         let record = Outgoing { key: None, value: Some(b"v"), timestamp_ms: 1 };
         out.append(DESTINATION, source, &record, Headers::NONE);
     }
-    let (producer, tenure) = (Producer::default(), Tenure::unlimited());
-    let writing = writer.write(out, &producer, &tenure);
+    let (producer, ownership) = (Producer::default(), PartitionOwnership::unlimited());
+    let writing = writer.write(out, &producer, &ownership);
     tokio::time::timeout(Duration::from_secs(30), writing).await.unwrap()
 }
 

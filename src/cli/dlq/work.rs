@@ -26,9 +26,9 @@ use super::{Context, Failure};
 use crate::broker::{Destination, Expected, OutputBatch, Producer, Watch, Writer};
 use crate::dead_letter::{Marks, Replayed};
 use crate::observe::Observe;
+use crate::ownership::PartitionOwnership;
 use crate::record::{Headers, Offset, RecordView, trace_id};
 use crate::stages::Routes;
-use crate::tenure::Tenure;
 use crate::worker::unix_ms;
 
 /// As many records are written between two stored offsets, at most: what a kill may duplicate.
@@ -331,8 +331,8 @@ impl<'c> Work<'c> {
                 _ => self.append(due, at, counts, &mut output)?,
             }
         }
-        let tenure = Tenure::unlimited();
-        let writing = self.writer.write(output, &self.producer, &tenure);
+        let ownership = PartitionOwnership::unlimited();
+        let writing = self.writer.write(output, &self.producer, &ownership);
         let written = tokio::select! {
             written = writing => written,
             why = self.hopeless() => return Err(why.into()),

@@ -10,7 +10,7 @@ use crate::broker::{self, Cause};
 use crate::config::{Config, OffsetStoreKind};
 use crate::offsets::{Checkpoint, Committer, FileStore, GroupStore, Missing, OffsetStore, StoreError};
 use crate::offsets::{TopicAdmin, TopicSettings};
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 
 /// The checkpoints of a topic; damaged ones among them as errors.
 pub type Listed = BTreeMap<i32, Result<Checkpoint, StoreError>>;
@@ -110,16 +110,16 @@ impl Store {
     /// # Errors
     /// Where one can't be stored; some of the others may be.
     pub async fn set(&mut self, checkpoints: &[Checkpoint]) -> Result<(), Failure> {
-        let tenure = Tenure::unlimited();
+        let ownership = PartitionOwnership::unlimited();
         match self {
             Self::File(store) => {
                 for checkpoint in checkpoints {
-                    store.store(checkpoint, &tenure).await?;
+                    store.store(checkpoint, &ownership).await?;
                 }
             }
             Self::Group(store, coordinator) => {
                 // Together, so that they go into one request or two.
-                let storing = checkpoints.iter().map(|checkpoint| store.store(checkpoint, &tenure));
+                let storing = checkpoints.iter().map(|checkpoint| store.store(checkpoint, &ownership));
                 for stored in futures::future::join_all(storing).await {
                     stored.map_err(|error| commit_refused(coordinator.group(), error))?;
                 }

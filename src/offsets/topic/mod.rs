@@ -17,7 +17,7 @@
 //! end and appends a record under an epoch greater than any before, with a number of its own beside
 //! it. From then on that owner, the greatest, is right about this partition, and nobody else. An
 //! instance that finds a greater owner than itself stores nothing for the partition any more, ends
-//! its tenure, so that its worker writes no more output either, and turns unready; it never takes
+//! its ownership, so that its worker writes no more output either, and turns unready; it never takes
 //! over again in this life. Orderly ends are noted (`released`), so that `offsets set` knows whether
 //! anybody works.
 //!
@@ -64,7 +64,7 @@ pub use record::Owner;
 use super::{Checkpoint, OffsetStore, StoreError};
 use crate::config::{Config, CreateTopics};
 use crate::observe::{ComponentHandle, Health, Severity};
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 use kafka_client::Cluster;
 use ledger::{Ledger, Standing, Written};
 use log::Log;
@@ -141,8 +141,12 @@ impl OffsetStore for TopicStore {
         self.order((topic, partition), Work::Load).boxed()
     }
 
-    fn store<'a>(&'a self, checkpoint: &'a Checkpoint, tenure: &'a Tenure) -> BoxFuture<'a, Result<(), StoreError>> {
-        let work = Work::Store(checkpoint.clone(), tenure.clone());
+    fn store<'a>(
+        &'a self,
+        checkpoint: &'a Checkpoint,
+        ownership: &'a PartitionOwnership,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let work = Work::Store(checkpoint.clone(), ownership.clone());
         self.order((&checkpoint.topic, checkpoint.partition), work).map(|stored| stored.map(drop)).boxed()
     }
 
@@ -163,7 +167,7 @@ struct Order {
 #[derive(Debug)]
 enum Work {
     Load,
-    Store(Checkpoint, Tenure),
+    Store(Checkpoint, PartitionOwnership),
     /// Gives up everything; the order's partition means nothing.
     Close,
 }
@@ -228,7 +232,7 @@ impl Desk {
                 Ok(self.releases())
             }
             _ if self.closed => Err(not_held()),
-            Work::Store(_, tenure) if !tenure.holds() => Err(not_held()),
+            Work::Store(_, ownership) if !ownership.holds() => Err(not_held()),
             Work::Store(checkpoint, _) => {
                 let entry = Entry { state: State::Held, checkpoint: Some(checkpoint.clone()) };
                 match self.standing(order)? {
@@ -275,8 +279,8 @@ impl Desk {
                 let component =
                     component.or_insert_with(|| self.health.component(format!("offset of {topic}/{partition}")));
                 component.degraded(&error.to_string(), Severity::Fatal);
-                if let Work::Store(_, tenure) = &order.work {
-                    tenure.end();
+                if let Work::Store(_, ownership) = &order.work {
+                    ownership.end();
                 }
                 Err(error)
             }

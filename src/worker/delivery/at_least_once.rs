@@ -10,9 +10,9 @@ use tracing::error;
 use super::Aborted;
 use crate::broker::{Error, OutputBatch, Producer, SourceBatch, Trouble, Watch, Writer, Written};
 use crate::offsets::{Checkpoint, Checkpointer, OffsetStore, Standing, StoreError};
+use crate::ownership::PartitionOwnership;
 use crate::record::{Offset, Position};
 use crate::retry::ErrorClass;
-use crate::tenure::Tenure;
 use crate::topic::TopicPartition;
 use crate::tracker::{TrackError, Tracker};
 use crate::worker::accounts::{Accounts, Done};
@@ -39,7 +39,7 @@ pub struct AtLeastOnceParts {
     /// How often at most.
     pub checkpoint_interval: Duration,
     /// For how long the partition is this instance's: nothing is written after.
-    pub tenure: Tenure,
+    pub ownership: PartitionOwnership,
     /// Who is told of failures.
     pub watch: Watch,
 }
@@ -79,9 +79,9 @@ impl AtLeastOnce {
             }
             Err(error) => trouble.failed_as(error.class(), error),
         };
-        let AtLeastOnceParts { store, tenure, checkpoint_interval, .. } = &self.parts;
-        let (store, tenure) = (Arc::clone(store), tenure.clone());
-        let checkpointer = Checkpointer::spawn(store, tenure, start, loaded, *checkpoint_interval, report);
+        let AtLeastOnceParts { store, ownership, checkpoint_interval, .. } = &self.parts;
+        let (store, ownership) = (Arc::clone(store), ownership.clone());
+        let checkpointer = Checkpointer::spawn(store, ownership, start, loaded, *checkpoint_interval, report);
         self.progress = Some(Progress { tracker, checkpointer });
         Ok(())
     }
@@ -89,9 +89,9 @@ impl AtLeastOnce {
     async fn store_first(&mut self, start: &Start, trouble: &mut Trouble) -> Result<(), Aborted> {
         let mut before = vec![start.stored];
         loop {
-            let AtLeastOnceParts { store, tenure, .. } = &self.parts;
-            tenure.held().await; // a lease that ran out may be renewed
-            let Err(error) = store.store_over(&start.checkpoint, &before, tenure).await else {
+            let AtLeastOnceParts { store, ownership, .. } = &self.parts;
+            ownership.held().await; // a lease that ran out may be renewed
+            let Err(error) = store.store_over(&start.checkpoint, &before, ownership).await else {
                 trouble.passed();
                 self.overtaken.passed();
                 return Ok(());
@@ -160,7 +160,7 @@ impl AtLeastOnce {
     /// is not to be.
     pub async fn write(&mut self, out: OutputBatch) -> Result<Written, Aborted> {
         self.confirm()?;
-        let AtLeastOnceParts { writer, tenure, .. } = &self.parts;
+        let AtLeastOnceParts { writer, ownership, .. } = &self.parts;
         let overtaken = async {
             match &self.progress {
                 Some(progress) => progress.checkpointer.overtaken().await,
@@ -169,7 +169,7 @@ impl AtLeastOnce {
         };
         let error = tokio::select! {
             biased;
-            written = writer.write(out, &self.producer, tenure) => return Ok(written),
+            written = writer.write(out, &self.producer, ownership) => return Ok(written),
             error = overtaken => error,
         };
         // Of what was on its way nobody knows the number.

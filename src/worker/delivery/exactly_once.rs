@@ -20,9 +20,9 @@ use crate::broker::{
 use crate::config;
 use crate::observe::{Dimensions, Tally};
 use crate::offsets::{Checkpoint, Committer, StoreError, group_offset};
+use crate::ownership::PartitionOwnership;
 use crate::record::{Offset, Position};
 use crate::retry::ErrorClass;
-use crate::tenure::Tenure;
 use crate::topic::TopicPartition;
 use crate::worker::accounts::{Accounts, Done};
 use crate::worker::source::Start;
@@ -122,7 +122,7 @@ pub struct ExactlyOnceParts {
     /// The source partition.
     pub partition: i32,
     /// For how long it is this instance's: nothing is written after.
-    pub tenure: Tenure,
+    pub ownership: PartitionOwnership,
     /// What is counted by value.
     pub dimensions: Dimensions,
 }
@@ -229,7 +229,7 @@ impl ExactlyOnce {
         self.machine.write_to(out.destinations());
         self.settle().await?;
         let written = match &self.producer {
-            Some((_, producer)) => self.parts.transactions.writer.write(out, producer, &self.parts.tenure).await,
+            Some((_, producer)) => self.parts.transactions.writer.write(out, producer, &self.parts.ownership).await,
             None => Written { aborted: Some(self.unidentified()), ..Written::default() },
         };
         match &written.aborted {
@@ -291,7 +291,7 @@ impl ExactlyOnce {
     async fn settle(&mut self) -> Result<(), Aborted> {
         let mut ending = Ending::default();
         while let Some(request) = self.machine.poll() {
-            self.parts.tenure.held().await;
+            self.parts.ownership.held().await;
             let Err(error) = self.ask(&request).await else {
                 self.trouble.passed();
                 continue;
@@ -324,12 +324,12 @@ impl ExactlyOnce {
     /// Asks one thing, once.
     async fn ask(&mut self, request: &Request) -> Result<(), Error> {
         let Transactions { settings, group, writer, .. } = &*self.parts.transactions;
-        let tenure = &*self.parts.tenure.permit();
+        let ownership = &*self.parts.ownership.permit();
         if matches!(request, Request::Initialize | Request::Renew) {
             let before = self.producer.as_ref().map(|(begun, _)| begun.producer);
             let before = before.filter(|_| *request == Request::Renew);
             let (timeout, latest) = (settings.transaction_timeout, settings.transaction_version.into());
-            let begun = self.coordinator.init_transactions(timeout, latest, before, tenure).await?;
+            let begun = self.coordinator.init_transactions(timeout, latest, before, ownership).await?;
             self.parts.transactions.tell(begun.version);
             self.write_as(begun);
             self.machine.initialized(begun.version);
@@ -344,15 +344,15 @@ impl ExactlyOnce {
                 for to in partitions {
                     named.entry(writer.topic(*to).to_owned()).or_default().insert(to.partition);
                 }
-                self.coordinator.add_partitions(begun.producer, &named, tenure).await?;
+                self.coordinator.add_partitions(begun.producer, &named, ownership).await?;
             }
-            Request::AddOffsets => self.coordinator.add_offsets(begun.producer, group.group(), tenure).await?,
+            Request::AddOffsets => self.coordinator.add_offsets(begun.producer, group.group(), ownership).await?,
             Request::CommitOffsets(offset) => {
                 self.commit_offset(begun, *offset).await?;
                 self.unconfirmed = None;
             }
             Request::End => {
-                let next = self.coordinator.commit_transaction(begun, tenure).await?;
+                let next = self.coordinator.commit_transaction(begun, ownership).await?;
                 if let Some((_, producer)) = &self.producer {
                     writer.count(producer.take_uncounted());
                 }
@@ -380,7 +380,7 @@ impl ExactlyOnce {
         let leader_epoch = self.open.next.map_or(before.leader_epoch, |next| next.leader_epoch);
         let next = Position { offset: next_offset, leader_epoch };
         let offset = group_offset(&before.clone().at(next));
-        let permit = self.parts.tenure.permit();
+        let permit = self.parts.ownership.permit();
         let commit = OffsetInTransaction {
             transactional_id: &self.id,
             begun,

@@ -1,8 +1,7 @@
 //! Partition ownership: whether this instance may still write for a partition.
 //!
 //! Given with each partition that is assigned, and checked last, when the bytes of a produce or a commit are
-//! about to leave: once it has ended, nothing is written for the partition and no offset of it is stored any
-//! more.
+//! about to leave: once it has ended, nothing is written for the partition and no offset of it is stored.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,17 +12,17 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// How often a lease that has run out is looked at again: rare, and soon decided otherwise.
+/// How often a lease that has run out is checked again: that is rare, and soon renewed or ended.
 const LEASE_POLL: Duration = Duration::from_millis(50);
 
-/// One partition's tenure. Clones are the same.
+/// Ownership of one partition. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Tenure(Arc<Inner>);
+pub struct PartitionOwnership(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     ended: CancellationToken,
-    lease: Lease,
+    lease: SessionLease,
 }
 
 impl Permit for Inner {
@@ -32,19 +31,19 @@ impl Permit for Inner {
     }
 }
 
-impl Tenure {
-    /// A tenure under a lease.
-    pub fn under(lease: &Lease) -> Self {
+impl PartitionOwnership {
+    /// Ownership that holds as long as the lease does, until it is ended.
+    pub fn under(lease: &SessionLease) -> Self {
         Self(Arc::new(Inner { ended: CancellationToken::new(), lease: lease.clone() }))
     }
 
-    /// One that lasts until it is ended.
+    /// Ownership without a lease: it holds until it is ended.
     pub fn unlimited() -> Self {
-        Self::under(&Lease::unlimited())
+        Self::under(&SessionLease::unlimited())
     }
 
-    /// One within this: it ends with it at the latest, and alone before. What a worker leaves behind that
-    /// died ends with the worker's.
+    /// A part of this ownership, which ends with the whole at the latest, and can end alone before. A worker has
+    /// one: what it leaves behind when it dies ends with it.
     pub fn part(&self) -> Self {
         Self(Arc::new(Inner { ended: self.0.ended.child_token(), lease: self.0.lease.clone() }))
     }
@@ -59,65 +58,64 @@ impl Tenure {
         self.0.holds()
     }
 
-    /// What the client looks at before it writes.
+    /// The permit that the client checks before it writes.
     pub fn permit(&self) -> Arc<dyn Permit> {
         Arc::clone(&self.0) as Arc<dyn Permit>
     }
 
-    /// Whether it has ended for ever; a lease that ran out is no end.
+    /// Whether it has ended for ever; a lease that ran out is not an end.
     pub fn has_ended(&self) -> bool {
         self.0.ended.is_cancelled()
     }
 
-    /// Returns at once while it holds, else when its lease is renewed; never once it has ended.
+    /// Returns at once while it holds, otherwise when its lease is renewed; never once it has ended.
     pub async fn held(&self) {
         while !self.holds() {
             sleep(LEASE_POLL).await;
         }
     }
 
-    /// Waits for its end. A lease that ran out is no end: it may be renewed.
+    /// Waits for its end. A lease that ran out is not an end: it may be renewed.
     pub async fn ended(&self) {
         self.0.ended.cancelled().await;
     }
 }
 
-/// The time for which a group's coordinator is known to count this member in: each answer renews
-/// it. A process that was stopped and wakes finds it run out before it asks anybody. Clones are the
-/// same.
+/// The lease of a group's member: until when the coordinator is known to count it in. Each answer renews it. A process
+/// that was stopped and wakes finds it run out before it asks anybody. Clones share it.
 ///
-/// It counts by every clock there is, and the one that has gone the furthest is right ([`Moment`]): the
+/// It is measured by every clock there is, and the one that has gone the furthest is right ([`Moment`]): the
 /// coordinator's time goes on while this machine sleeps.
 #[derive(Debug, Clone)]
-pub struct Lease {
+pub struct SessionLease {
     clock: Clock,
     granted: Arc<Mutex<Option<Granted>>>,
 }
 
-/// So long, from then on.
+/// A length of time, and the moment that it counts from.
 #[derive(Debug, Clone, Copy)]
 struct Granted {
     since: Moment,
     length: Duration,
 }
 
-impl Lease {
-    /// A lease that never runs out until it is renewed.
+impl SessionLease {
+    /// A lease that does not run out before it is renewed for the first time.
     pub fn unlimited() -> Self {
         Self::by(Clock::default())
     }
 
-    /// The same, by a clock of the caller's.
+    /// Like [`SessionLease::unlimited`], measured by a clock of the caller's.
     pub fn by(clock: Clock) -> Self {
         Self { clock, granted: Arc::default() }
     }
 
-    /// Now. To be asked before the request is sent whose answer renews the lease.
+    /// The moment now. Ask before sending the request whose answer renews the lease.
     pub fn now(&self) -> Moment {
         self.clock.now()
     }
 
-    /// Runs out so long after `since`, from now on.
+    /// Renews the lease: it runs out when `length` has gone by since `since`.
     pub fn renew(&self, since: Moment, length: Duration) {
         *self.lock() = Some(Granted { since, length });
     }
@@ -133,8 +131,8 @@ impl Lease {
     }
 }
 
-/// What the clock of the day may be set back by before it is no longer believed. Whoever corrects it by less
-/// does so by making it slower, which the others follow.
+/// How far the clock of the day may be set back before it is no longer believed. Smaller corrections make the clock
+/// slower, which the others follow.
 const SET_BACK: Duration = Duration::from_secs(1);
 
 /// A moment, by all clocks.
@@ -153,8 +151,8 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// The time that has gone by since, by the clock that says the most; `None` where that can't be
-    /// told: the clock of the day was set back, which may hide a leap.
+    /// The time that has gone by since `before`, by the clock that says the most; `None` where that is unknown: the
+    /// clock of the day was set back, which may hide a leap.
     fn since(&self, before: &Self) -> Option<Duration> {
         let awake = self.monotonic.saturating_duration_since(before.monotonic);
         let since_boot = self.boot.saturating_sub(before.boot);
@@ -163,12 +161,12 @@ impl Moment {
     }
 }
 
-/// Tells moments. Clones are the same.
+/// A source of moments. Clones share it.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Moment + Send + Sync>);
 
 impl Clock {
-    /// One that says what it is told to.
+    /// A clock that says what `now` returns.
     pub fn from_fn(now: impl Fn() -> Moment + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
@@ -178,7 +176,7 @@ impl Clock {
     }
 }
 
-/// The machine's.
+/// The machine's clocks.
 impl Default for Clock {
     fn default() -> Self {
         Self::from_fn(|| Moment {
@@ -197,7 +195,7 @@ impl fmt::Debug for Clock {
 
 #[cfg(target_os = "linux")]
 const SINCE_BOOT: ClockId = ClockId::Boottime;
-/// Elsewhere a machine that slept is known by the clock of the day alone.
+/// On other systems only the clock of the day shows that a machine slept.
 #[cfg(not(target_os = "linux"))]
 const SINCE_BOOT: ClockId = ClockId::Monotonic;
 
@@ -211,26 +209,26 @@ fn read(clock: ClockId) -> Duration {
 mod tests {
     use super::*;
 
-    fn renew(lease: &Lease, seconds: u64) {
+    fn renew(lease: &SessionLease, seconds: u64) {
         lease.renew(lease.now(), Duration::from_secs(seconds));
     }
 
     #[tokio::test(start_paused = true)]
     async fn holds_while_the_lease_is_renewed() {
-        let lease = Lease::unlimited();
-        let tenure = Tenure::under(&lease);
-        assert!(tenure.holds());
+        let lease = SessionLease::unlimited();
+        let ownership = PartitionOwnership::under(&lease);
+        assert!(ownership.holds());
         renew(&lease, 100);
         tokio::time::advance(Duration::from_secs(99)).await;
-        assert!(tenure.holds());
+        assert!(ownership.holds());
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(!tenure.holds() && !tenure.has_ended());
+        assert!(!ownership.holds() && !ownership.has_ended());
         renew(&lease, 100);
-        assert!(tenure.holds(), "nobody ended it meanwhile");
+        assert!(ownership.holds(), "nobody ended it meanwhile");
     }
 
     /// A lease of ten seconds, and what the clocks say: monotonic, since the boot, of the day.
-    fn leased() -> (Lease, impl Fn(f64, f64, f64)) {
+    fn leased() -> (SessionLease, impl Fn(f64, f64, f64)) {
         let begun = Instant::now();
         let at = move |monotonic: f64, boot: f64, real: f64| Moment {
             monotonic: begun + Duration::from_secs_f64(monotonic),
@@ -239,7 +237,7 @@ mod tests {
         };
         let told = Arc::new(Mutex::new(at(0.0, 0.0, 0.0)));
         let tell = Arc::clone(&told);
-        let lease = Lease::by(Clock::from_fn(move || *told.lock().unwrap()));
+        let lease = SessionLease::by(Clock::from_fn(move || *told.lock().unwrap()));
         renew(&lease, 10);
         (lease, move |monotonic, boot, real| *tell.lock().unwrap() = at(monotonic, boot, real))
     }
@@ -278,17 +276,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_end_is_final_and_for_all_clones() {
-        let lease = Lease::unlimited();
-        let (tenure, other) = (Tenure::under(&lease), Tenure::under(&lease));
-        let clone = tenure.clone();
-        tenure.end();
+        let lease = SessionLease::unlimited();
+        let (ownership, other) = (PartitionOwnership::under(&lease), PartitionOwnership::under(&lease));
+        let clone = ownership.clone();
+        ownership.end();
         clone.ended().await;
         assert!(clone.has_ended() && !clone.holds() && other.holds());
     }
 
     #[tokio::test]
     async fn a_part_ends_alone_and_with_the_whole() {
-        let whole = Tenure::unlimited();
+        let whole = PartitionOwnership::unlimited();
         let (first, second) = (whole.part(), whole.part());
         first.end();
         assert!(!first.holds() && whole.holds() && second.holds());
