@@ -15,7 +15,9 @@ use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, Processo
 use crate::dead_letter::Envelope;
 use crate::geoip::{Countries, CountryFile};
 use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Members, Observe, Snapshot, stats};
-use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
+use crate::offsets::{
+    CommitIdentity, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched,
+};
 use crate::ownership::PartitionOwnership;
 use crate::stages::{Login, MakeStages, Processor, Routes, Stages, amendments, configured, possible};
 use crate::supervisor::{MakeWorker, Supervisor};
@@ -276,12 +278,12 @@ fn assignment(
     cluster: &Arc<Cluster>,
     watch: &Watch,
     observe: &Observe,
-) -> (Changes, Committer) {
+) -> (Changes, CommitIdentity) {
     let interval = config.assignment.discovery_interval;
     match &config.assignment.mode {
         AssignmentMode::Group => {
             let request_timeout = config.kafka.request_timeout;
-            group::join(group::Parts {
+            group::join(group::GroupConfig {
                 group: &config.group,
                 topics,
                 interval,
@@ -291,7 +293,7 @@ fn assignment(
                 observe,
             })
         }
-        mode => (fixed::assign(mode.clone(), topics, interval, watch), Committer::Plain),
+        mode => (fixed::assign(mode.clone(), topics, interval, watch), CommitIdentity::Plain),
     }
 }
 

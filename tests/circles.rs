@@ -36,7 +36,7 @@ const KNOWN: &[&str] = &[
 ];
 
 /// Folders and files of tests within a crate's sources.
-const TESTS: &[&str] = &["tests", "testing", "trial", "scripted"];
+const TESTS: &[&str] = &["tests", "testing", "simulation", "scripted"];
 
 /// The sources of one crate, by module; without comments and tests.
 fn sources(root: &Path) -> BTreeMap<Module, String> {

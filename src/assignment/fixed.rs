@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::{Assigned, AssignmentError, Change, Changes, FirstSight, Reporter, Topics};
+use super::{Assigned, AssignmentError, Change, Changes, Reporter, TopicIncarnation, Topics};
 use crate::broker::{Trouble, Watch};
 use crate::config::AssignmentMode;
 use crate::ownership::PartitionOwnership;
@@ -17,7 +17,8 @@ use crate::ownership::PartitionOwnership;
 /// made anew.
 pub fn assign(mode: AssignmentMode, topics: Topics, interval: Duration, watch: &Watch) -> Changes {
     let trouble = watch.operation("metadata", format!("look up topic {}", topics.source()));
-    let fixed = Fixed { mode, topics, interval, trouble, topic: FirstSight::default(), assigned: BTreeMap::new() };
+    let fixed =
+        Fixed { mode, topics, interval, trouble, topic: TopicIncarnation::default(), assigned: BTreeMap::new() };
     Changes::of(|reporter| fixed.run(reporter))
 }
 
@@ -26,7 +27,7 @@ struct Fixed {
     topics: Topics,
     interval: Duration,
     trouble: Trouble,
-    topic: FirstSight,
+    topic: TopicIncarnation,
     assigned: BTreeMap<i32, PartitionOwnership>,
 }
 

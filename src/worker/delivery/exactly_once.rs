@@ -19,7 +19,7 @@ use crate::broker::{
 };
 use crate::config;
 use crate::observe::{Dimensions, Tally};
-use crate::offsets::{Checkpoint, Committer, StoreError, group_offset};
+use crate::offsets::{Checkpoint, CommitIdentity, StoreError, group_offset};
 use crate::ownership::PartitionOwnership;
 use crate::record::{Offset, Position};
 use crate::retry::ErrorClass;
@@ -38,7 +38,7 @@ pub struct Transactions {
     /// Keeps the offsets. The store loads them over the same connection as they are committed.
     pub group: Arc<Coordinator>,
     /// As whom they are committed.
-    pub committer: Committer,
+    pub committer: CommitIdentity,
     /// How often an offset must be committed again though nothing has changed.
     pub refresh_interval: Option<Duration>,
     /// Who writes.

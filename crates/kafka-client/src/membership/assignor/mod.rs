@@ -1,4 +1,4 @@
-//! How the leader of a classic group shares partitions. Names and results are those of Kafka's own
+//! Assignors: how the leader of a classic group shares partitions. Names and results are those of Kafka's own
 //! clients, so that members of both kinds can be in one group, whoever leads it.
 
 mod cooperative_sticky;
@@ -10,7 +10,6 @@ mod tests;
 use std::collections::BTreeMap;
 
 use super::subscription::{Partitions, Subscription};
-use crate::config::AssignorKind;
 
 /// A way to share partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +28,7 @@ pub enum Assignor {
 pub struct Member {
     /// The id that survives restarts.
     pub instance_id: Option<String>,
-    /// What it wants and has.
+    /// Its topics, and the partitions that it has.
     pub subscription: Subscription,
 }
 
@@ -46,18 +45,17 @@ impl Assignor {
         }
     }
 
-    /// The one of that name.
+    /// The assignor of that name.
     pub fn by_name(name: &str) -> Option<Self> {
         [Self::Range, Self::RoundRobin, Self::CooperativeSticky].into_iter().find(|assignor| assignor.name() == name)
     }
 
-    /// Whether members keep their partitions while the group rebalances.
+    /// Returns whether members keep their partitions while the group rebalances.
     pub fn is_cooperative(self) -> bool {
         self == Self::CooperativeSticky
     }
 
-    /// What each member gets, of `topics` and their numbers of partitions. Every member is in the
-    /// answer, perhaps with nothing.
+    /// Shares `topics`, by their numbers of partitions. Every member is in the result, perhaps with nothing.
     pub fn assign(self, members: &Members, topics: &BTreeMap<String, i32>) -> BTreeMap<String, Partitions> {
         let mut given: BTreeMap<String, Partitions> =
             members.keys().map(|id| (id.clone(), Partitions::new())).collect();
@@ -75,20 +73,10 @@ impl Assignor {
     }
 }
 
-impl From<AssignorKind> for Assignor {
-    fn from(kind: AssignorKind) -> Self {
-        match kind {
-            AssignorKind::CooperativeSticky => Self::CooperativeSticky,
-            AssignorKind::Range => Self::Range,
-            AssignorKind::RoundRobin => Self::RoundRobin,
-        }
-    }
-}
-
 /// A partition and its topic.
 type Partition<'a> = (&'a str, i32);
 
-/// Who gets what.
+/// Partitions, each with the member that gets it.
 type Given<'a> = Vec<(Partition<'a>, &'a str)>;
 
 /// Members in the order of Kafka's clients: static ones by instance id, then the others by id.

@@ -1,28 +1,28 @@
-//! The requests of a classic member, each as the broker's version of it can say it.
+//! Requests of a classic member.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kafka_client::text;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest};
 use kafka_protocol::protocol::StrBytes;
 
+use super::super::assignor::Assignor;
+use super::super::request::Request;
+use super::super::subscription::{Partitions, Subscription, encode_assignment};
 use super::{Classic, PROTOCOL_TYPE};
-use crate::assignment::group::assignor::Assignor;
-use crate::assignment::group::member::Request;
-use crate::assignment::group::subscription::{Partitions, Subscription, encode_assignment};
+use crate::text;
 
 impl Classic {
     pub(super) fn join(&self) -> Request {
         let owned = self.holdings.owned().clone();
         let subscription = Subscription {
-            topics: BTreeSet::from([self.settings.topic.clone()]),
+            topics: BTreeSet::from([self.options.topic.clone()]),
             owned: if owned.is_empty() {
                 Partitions::new()
             } else {
-                Partitions::from([(self.settings.topic.clone(), owned)])
+                Partitions::from([(self.options.topic.clone(), owned)])
             },
             generation: Some(self.generation).filter(|_| self.is_member()),
             rack: None,
@@ -34,12 +34,12 @@ impl Classic {
         };
         let request = JoinGroupRequest::default()
             .with_group_id(self.group_id())
-            .with_session_timeout_ms(millis(self.settings.session_timeout))
-            .with_rebalance_timeout_ms(millis(self.settings.rebalance_timeout))
+            .with_session_timeout_ms(millis(self.options.session_timeout))
+            .with_rebalance_timeout_ms(millis(self.options.rebalance_timeout))
             .with_member_id(text(&self.member_id))
             .with_group_instance_id(self.instance_id())
             .with_protocol_type(StrBytes::from_static_str(PROTOCOL_TYPE))
-            .with_protocols(self.settings.assignors.iter().map(protocol).collect());
+            .with_protocols(self.options.assignors.iter().map(protocol).collect());
         Request::Join(request)
     }
 
@@ -75,20 +75,20 @@ impl Classic {
         Request::Leave(request)
     }
 
-    /// One of each.
+    /// One request of each kind.
     #[cfg(test)]
-    pub fn requests(settings: crate::assignment::group::member::Settings) -> Vec<Request> {
-        let member = Self { member_id: "m".to_owned(), generation: 3, ..Self::new(settings) };
+    pub(in super::super) fn requests(options: super::MemberOptions) -> Vec<Request> {
+        let member = Self { member_id: "m".to_owned(), generation: 3, ..Self::new(options) };
         let shares = BTreeMap::from([("m".to_owned(), Partitions::new())]);
         vec![member.join(), member.sync(&shares), member.heartbeat(), member.leave_request()]
     }
 
     fn group_id(&self) -> GroupId {
-        GroupId(text(&self.settings.group_id))
+        GroupId(text(&self.options.group_id))
     }
 
     fn instance_id(&self) -> Option<StrBytes> {
-        self.settings.instance_id.as_deref().map(text)
+        self.options.instance_id.as_deref().map(text)
     }
 }
 

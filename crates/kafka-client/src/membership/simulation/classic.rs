@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::Identity;
 use bytes::Bytes;
-use kafka_client::Identity;
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{
@@ -15,7 +15,7 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::time::Instant;
 
 use super::{Model, Token, text};
-use crate::assignment::group::member::{Described, Request, Response};
+use crate::membership::{Described, Request, Response};
 
 /// How long the first join of an empty group waits for others.
 const INITIAL_DELAY: Duration = Duration::from_millis(300);

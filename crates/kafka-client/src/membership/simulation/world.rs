@@ -6,21 +6,21 @@ use std::time::Duration;
 use kafka_protocol::ResponseError as Code;
 use tokio::time::Instant;
 
-use super::slot::{InFlight, Slot};
+use super::simulated_member::{InFlight, SimulatedMember};
 use super::{
-    Lost, MOST_AT_ONCE, Model, REQUEST_TIMEOUT, RETRY, SETTLED_WITHIN, SHORT_REBALANCE, TICK, Token, Upset, refusal,
-    settings,
+    Lost, MOST_AT_ONCE, Model, REQUEST_TIMEOUT, RETRY, SETTLED_WITHIN, SHORT_REBALANCE, TICK, Token, Upset, options,
+    refusal,
 };
-use crate::assignment::group::assignor::Assignor;
-use crate::assignment::group::member::{Described, Membership, Request, Response, Settings, Step};
-use crate::topic::TopicId;
+use crate::membership::Assignor;
+use crate::membership::{Described, MemberOptions, Membership, Request, Response, Step};
+use kafka_records::topic::TopicId;
 
 pub struct World<M> {
     pub now: Instant,
     pub model: M,
-    make: fn(Settings) -> Box<dyn Membership>,
-    settings: Settings,
-    slots: Vec<Slot>,
+    make: fn(MemberOptions) -> Box<dyn Membership>,
+    options: MemberOptions,
+    members: Vec<SimulatedMember>,
     topic: Option<Described>,
     topic_back: Option<(Instant, Described)>,
     refused_until: Option<(Code, Instant)>,
@@ -32,13 +32,13 @@ pub struct World<M> {
 }
 
 impl<M: Model> World<M> {
-    pub fn new(model: M, assignors: &[Assignor], make: fn(Settings) -> Box<dyn Membership>) -> Self {
+    pub fn new(model: M, assignors: &[Assignor], make: fn(MemberOptions) -> Box<dyn Membership>) -> Self {
         let mut world = Self {
             now: Instant::now(),
             model,
             make,
-            settings: Settings { assignors: assignors.to_vec(), ..settings() },
-            slots: Vec::new(),
+            options: MemberOptions { assignors: assignors.to_vec(), ..options() },
+            members: Vec::new(),
             topic: None,
             topic_back: None,
             refused_until: None,
@@ -54,7 +54,7 @@ impl<M: Model> World<M> {
     /// With rebalances that are over before a session is, so that a member may be expelled that
     /// could still be heard.
     pub fn with_short_rebalances(mut self) -> Self {
-        self.settings.rebalance_timeout = SHORT_REBALANCE;
+        self.options.rebalance_timeout = SHORT_REBALANCE;
         self
     }
 
@@ -74,7 +74,7 @@ impl<M: Model> World<M> {
     pub fn endure(mut self, upsets: Vec<(Upset, u32)>) {
         self.join(false);
         for (upset, ticks) in upsets {
-            self.slots[0].slow_until = self.now + Duration::from_secs(3600);
+            self.members[0].slow_until = self.now + Duration::from_secs(3600);
             if !matches!(upset, Upset::Join { .. } | Upset::Die(_) | Upset::Leave(_)) {
                 self.upset(upset);
             }
@@ -85,7 +85,7 @@ impl<M: Model> World<M> {
 
     pub fn upset(&mut self, upset: Upset) {
         let ticks = |count: u32| self.now + TICK * count;
-        let alive: Vec<usize> = (0..self.slots.len()).filter(|at| !self.slots[*at].left).collect();
+        let alive: Vec<usize> = (0..self.members.len()).filter(|at| !self.members[*at].left).collect();
         let which = |who: usize| alive.get(who % alive.len().max(1)).copied();
         match upset {
             Upset::Nothing => {}
@@ -101,27 +101,27 @@ impl<M: Model> World<M> {
             }
             Upset::Die(who) => {
                 if let Some(at) = which(who) {
-                    self.slots.remove(at);
+                    self.members.remove(at);
                 }
             }
             Upset::Hang(who, count) => {
                 let until = ticks(count);
-                which(who).into_iter().for_each(|at| self.slots[at].hung_until = until);
+                which(who).into_iter().for_each(|at| self.members[at].hung_until = until);
             }
             Upset::Lose(who, lost, count) => {
                 let until = ticks(count);
-                which(who).into_iter().for_each(|at| self.slots[at].lost = Some((lost, until)));
+                which(who).into_iter().for_each(|at| self.members[at].lost = Some((lost, until)));
             }
             Upset::Slow(who, count) => {
                 let until = ticks(count);
-                which(who).into_iter().for_each(|at| self.slots[at].slow_until = until);
+                which(who).into_iter().for_each(|at| self.members[at].slow_until = until);
             }
             Upset::Move(code, count) => {
                 self.refused_until = Some((code, ticks(count)));
                 self.model.fail_over(self.now);
                 // What was held back is answered by the broker that lets go.
-                for slot in &mut self.slots {
-                    if let Some(in_flight) = slot.in_flight.as_mut().filter(|in_flight| in_flight.held_back) {
+                for member in &mut self.members {
+                    if let Some(in_flight) = member.in_flight.as_mut().filter(|in_flight| in_flight.held_back) {
                         in_flight.give_up = self.now;
                     }
                 }
@@ -140,14 +140,14 @@ impl<M: Model> World<M> {
                 }
             }
             Upset::Recreate(partitions) => self.recreate(partitions),
-            Upset::Releases(who, after) => which(who).into_iter().for_each(|at| self.slots[at].release_after = after),
+            Upset::Releases(who, after) => which(who).into_iter().for_each(|at| self.members[at].release_after = after),
             Upset::Doubt(who) => {
                 let now = self.now;
-                if let Some(slot) = which(who).map(|at| &mut self.slots[at])
-                    && slot.in_flight.is_none()
+                if let Some(member) = which(who).map(|at| &mut self.members[at])
+                    && member.in_flight.is_none()
                 {
-                    slot.machine.doubt(now);
-                    slot.wake = now;
+                    member.machine.doubt(now);
+                    member.wake = now;
                 }
             }
         }
@@ -157,7 +157,7 @@ impl<M: Model> World<M> {
     pub fn join(&mut self, is_static: bool) {
         // One of those that are gone comes back, or a new one.
         let running: BTreeSet<_> =
-            self.slots.iter().filter(|slot| !slot.left).filter_map(|s| s.instance.clone()).collect();
+            self.members.iter().filter(|member| !member.left).filter_map(|s| s.instance.clone()).collect();
         let instance = is_static.then(|| {
             let free = (0..self.instances).map(|n| format!("instance-{n}")).find(|name| !running.contains(name));
             free.unwrap_or_else(|| {
@@ -165,9 +165,9 @@ impl<M: Model> World<M> {
                 format!("instance-{}", self.instances - 1)
             })
         });
-        let settings = Settings { instance_id: instance.clone(), ..self.settings.clone() };
-        self.slots.push(Slot {
-            machine: (self.make)(settings),
+        let options = MemberOptions { instance_id: instance.clone(), ..self.options.clone() };
+        self.members.push(SimulatedMember {
+            machine: (self.make)(options),
             instance,
             in_flight: None,
             inbox: None,
@@ -186,7 +186,7 @@ impl<M: Model> World<M> {
             slow_until: self.now,
             leaving: false,
             left: false,
-            failed: None,
+            fenced: false,
             sent_at: self.now,
             sent: 0,
             requests: 0,
@@ -194,11 +194,11 @@ impl<M: Model> World<M> {
     }
 
     fn leave(&mut self, at: usize) {
-        let slot = &mut self.slots[at];
-        slot.leaving = true;
-        slot.wake = self.now;
-        slot.machine.leave();
-        slot.note(self.now);
+        let member = &mut self.members[at];
+        member.leaving = true;
+        member.wake = self.now;
+        member.machine.leave();
+        member.note(self.now);
     }
 
     fn new_log(&mut self, partitions: i32) -> Described {
@@ -234,8 +234,8 @@ impl<M: Model> World<M> {
         loop {
             self.deliver();
             let mut moved = false;
-            for at in 0..self.slots.len() {
-                moved |= self.step_slot(at);
+            for at in 0..self.members.len() {
+                moved |= self.step_member(at);
                 self.check_exclusive();
             }
             if !moved && !self.late.iter().any(|(at, ..)| *at <= self.now) {
@@ -247,69 +247,72 @@ impl<M: Model> World<M> {
     /// Answers come in; what came for those that no longer wait is dropped.
     fn deliver(&mut self) {
         for (token, response) in self.model.answers() {
-            let slow =
-                self.slots.iter().find(|slot| slot.waits_for(token)).is_some_and(|slot| self.now < slot.slow_until);
+            let slow = self
+                .members
+                .iter()
+                .find(|member| member.waits_for(token))
+                .is_some_and(|member| self.now < member.slow_until);
             let delay = if slow { TICK * 7 } else { Duration::ZERO };
             self.late.push((self.now + delay, token, response));
         }
         let now = self.now;
         for (_, token, response) in self.late.extract_if(.., |(at, ..)| *at <= now) {
-            if let Some(slot) = self.slots.iter_mut().find(|slot| slot.waits_for(token)) {
-                slot.inbox = Some(response);
+            if let Some(member) = self.members.iter_mut().find(|member| member.waits_for(token)) {
+                member.inbox = Some(response);
             }
         }
     }
 
     /// Whether anything happened.
-    fn step_slot(&mut self, at: usize) -> bool {
+    fn step_member(&mut self, at: usize) -> bool {
         let now = self.now;
         let topic = self.topic;
-        let slot = &mut self.slots[at];
-        if slot.left || now < slot.hung_until {
+        let member = &mut self.members[at];
+        if member.left || now < member.hung_until {
             return false;
         }
-        slot.lost.take_if(|(_, until)| now >= *until);
+        member.lost.take_if(|(_, until)| now >= *until);
         let mut told = false;
-        if let Some(in_flight) = &slot.in_flight {
+        if let Some(in_flight) = &member.in_flight {
             let (sent, give_up) = (in_flight.sent, in_flight.give_up);
-            if let Some(response) = slot.inbox.take() {
-                slot.in_flight = None;
-                if slot.machine.answered(response, sent, now).is_err() {
-                    slot.machine.pause(now + RETRY);
+            if let Some(response) = member.inbox.take() {
+                member.in_flight = None;
+                if member.machine.answered(response, sent, now).is_err() {
+                    member.machine.pause(now + RETRY);
                 }
                 told = true;
             } else if now >= give_up {
-                slot.in_flight = None;
-                slot.machine.unanswered();
-                slot.machine.pause(now + RETRY);
+                member.in_flight = None;
+                member.machine.unanswered();
+                member.machine.pause(now + RETRY);
                 told = true;
             }
         }
-        slot.note(now); // what the answer took away is no longer there to be released
-        told |= slot.finish_releases(now);
-        told |= slot.look(topic, now);
-        slot.note(now);
-        if slot.in_flight.is_some() && slot.machine.abandons_request() {
-            (slot.in_flight, slot.inbox) = (None, None);
-            slot.machine.unanswered();
+        member.note(now); // what the answer took away is no longer there to be released
+        told |= member.finish_releases(now);
+        told |= member.look(topic, now);
+        member.note(now);
+        if member.in_flight.is_some() && member.machine.abandons_request() {
+            (member.in_flight, member.inbox) = (None, None);
+            member.machine.unanswered();
             told = true;
         }
-        if slot.in_flight.is_some() || !told && now < slot.wake {
+        if member.in_flight.is_some() || !told && now < member.wake {
             return told;
         }
-        let step = slot.machine.poll(now);
-        slot.note(now);
+        let step = member.machine.poll(now);
+        member.note(now);
         match step {
             Step::Send(request) => self.send(at, request),
             Step::Wait { until, describe } => {
                 assert!(until > now, "it waits until an instant that is over: a busy loop");
-                (slot.wake, slot.describe) = (until, !describe.is_empty());
+                (member.wake, member.describe) = (until, !describe.is_empty());
                 return told;
             }
             Step::Left => {
-                assert!(slot.leaving || slot.failed.is_some(), "it left unasked");
-                assert!(slot.held.is_empty() && slot.identity.is_none(), "it left with something in hand");
-                slot.left = true;
+                assert!(member.leaving || member.fenced, "it left unasked");
+                assert!(member.held.is_empty() && member.identity.is_none(), "it left with something in hand");
+                member.left = true;
             }
         }
         true
@@ -319,19 +322,19 @@ impl<M: Model> World<M> {
     fn send(&mut self, at: usize, request: Request) {
         self.tokens += 1;
         let token = self.tokens;
-        let slot = &mut self.slots[at];
-        if slot.sent_at != self.now {
-            (slot.sent_at, slot.sent) = (self.now, 0);
+        let member = &mut self.members[at];
+        if member.sent_at != self.now {
+            (member.sent_at, member.sent) = (self.now, 0);
         }
-        slot.sent += 1;
-        slot.requests += 1;
-        assert!(slot.sent <= MOST_AT_ONCE, "a busy loop: {request:?}");
+        member.sent += 1;
+        member.requests += 1;
+        assert!(member.sent <= MOST_AT_ONCE, "a busy loop: {request:?}");
         let held_back = matches!(request, Request::Join(_) | Request::Sync(_));
-        let timeout = if held_back { self.settings.rebalance_timeout + REQUEST_TIMEOUT } else { REQUEST_TIMEOUT };
-        let lost = slot.lost.map(|(lost, _)| lost);
+        let timeout = if held_back { self.options.rebalance_timeout + REQUEST_TIMEOUT } else { REQUEST_TIMEOUT };
+        let lost = member.lost.map(|(lost, _)| lost);
         // A connection that breaks is noticed soon, silence only at the deadline.
         let timeout = if lost.is_some() && token.is_multiple_of(2) { TICK } else { timeout };
-        slot.in_flight = Some(InFlight {
+        member.in_flight = Some(InFlight {
             token,
             sent: self.now,
             give_up: self.now + timeout,
@@ -350,12 +353,12 @@ impl<M: Model> World<M> {
     /// No partition is held by two members at a time. One whose lease has run out holds nothing.
     fn check_exclusive(&self) {
         let mut holders: BTreeMap<(Option<TopicId>, i32), usize> = BTreeMap::new();
-        for (at, slot) in self.slots.iter().enumerate() {
-            assert_eq!(slot.held.keys().copied().collect::<BTreeSet<_>>(), *slot.machine.owned());
-            if slot.left || slot.lease.is_none_or(|until| self.now >= until) {
+        for (at, member) in self.members.iter().enumerate() {
+            assert_eq!(member.held.keys().copied().collect::<BTreeSet<_>>(), *member.machine.owned());
+            if member.left || member.lease.is_none_or(|until| self.now >= until) {
                 continue;
             }
-            for (partition, log) in &slot.held {
+            for (partition, log) in &member.held {
                 if let Some(other) = holders.insert((*log, *partition), at) {
                     panic!("partition {partition} is held by {other} and {at}");
                 }
@@ -370,40 +373,45 @@ impl<M: Model> World<M> {
             let (_, topic) = self.topic_back.take().unwrap();
             self.set_topic(Some(topic));
         }
-        if self.slots.iter().all(|slot| slot.left || slot.leaving) {
+        if self.members.iter().all(|member| member.left || member.leaving) {
             self.join(false);
         }
         self.refused_until = None;
-        for slot in &mut self.slots {
-            (slot.hung_until, slot.slow_until, slot.lost) = (self.now, self.now, None);
-            slot.release_after = Some(1);
-            if slot.leaving {
+        for member in &mut self.members {
+            (member.hung_until, member.slow_until, member.lost) = (self.now, self.now, None);
+            member.release_after = Some(1);
+            if member.leaving {
                 // The shutdown's deadline drops what is never finished.
-                slot.releasing.values_mut().for_each(|at| *at = Some(self.now));
+                member.releasing.values_mut().for_each(|at| *at = Some(self.now));
             }
         }
         self.pass(ticks(SETTLED_WITHIN));
-        assert!(self.slots.iter().all(|slot| slot.left || !slot.leaving), "leaving does not end");
-        let before: Vec<_> = self.slots.iter().map(|slot| slot.requests).collect();
+        assert!(self.members.iter().all(|member| member.left || !member.leaving), "leaving does not end");
+        let before: Vec<_> = self.members.iter().map(|member| member.requests).collect();
         self.pass(100);
         let topic = self.topic.unwrap();
         let mut all = Vec::new();
-        for (slot, before) in self.slots.iter().zip(before) {
-            assert_eq!(slot.failed, None);
-            if slot.left {
+        for (member, before) in self.members.iter().zip(before) {
+            assert!(!member.fenced);
+            if member.left {
                 continue;
             }
-            assert_eq!(slot.machine.state(), "stable", "{:?}", slot.machine.owned());
-            assert!(slot.requests - before <= 12, "{} requests in 10 s of peace", slot.requests - before);
-            assert!(slot.held.values().all(|log| *log == topic.id), "a log of before: {:?} is {topic:?}", slot.held);
-            assert!(slot.lease.is_some_and(|until| self.now < until), "no lease in peace");
-            let identity = slot.identity.as_ref().expect("an identity in peace");
+            assert_eq!(member.machine.state(), "stable", "{:?}", member.machine.owned());
+            assert!(member.requests - before <= 12, "{} requests in 10 s of peace", member.requests - before);
+            assert!(
+                member.held.values().all(|log| *log == topic.id),
+                "a log of before: {:?} is {topic:?}",
+                member.held
+            );
+            assert!(member.lease.is_some_and(|until| self.now < until), "no lease in peace");
+            let identity = member.identity.as_ref().expect("an identity in peace");
             assert!(self.model.takes_commits_of(identity), "commits are refused in peace: {identity:?}");
-            all.extend(slot.held.keys().copied());
+            all.extend(member.held.keys().copied());
         }
         all.sort_unstable();
         assert_eq!(all, (0..topic.partitions).collect::<Vec<_>>(), "each partition is somebody's, once");
-        let counts: Vec<_> = self.slots.iter().filter(|slot| !slot.left).map(|slot| slot.held.len()).collect();
+        let counts: Vec<_> =
+            self.members.iter().filter(|member| !member.left).map(|member| member.held.len()).collect();
         if topic.partitions >= i32::try_from(counts.len()).unwrap() {
             assert!(counts.iter().all(|count| *count > 0), "somebody starves: {counts:?}");
         }
@@ -411,17 +419,17 @@ impl<M: Model> World<M> {
 
     /// Everybody leaves, while the coordinator answers nothing at all.
     pub fn leave_all(&mut self) {
-        for at in 0..self.slots.len() {
-            if !self.slots[at].left {
-                let slot = &mut self.slots[at];
-                (slot.hung_until, slot.release_after) = (self.now, Some(1));
-                slot.releasing.values_mut().for_each(|at| *at = Some(self.now));
-                self.slots[at].lost = Some((Lost::Request, self.now + Duration::from_secs(3600)));
+        for at in 0..self.members.len() {
+            if !self.members[at].left {
+                let member = &mut self.members[at];
+                (member.hung_until, member.release_after) = (self.now, Some(1));
+                member.releasing.values_mut().for_each(|at| *at = Some(self.now));
+                self.members[at].lost = Some((Lost::Request, self.now + Duration::from_secs(3600)));
                 self.leave(at);
             }
         }
         self.pass(ticks(REQUEST_TIMEOUT * 2) + 5);
-        assert!(self.slots.iter().all(|slot| slot.left), "leaving does not end");
+        assert!(self.members.iter().all(|member| member.left), "leaving does not end");
     }
 }
 

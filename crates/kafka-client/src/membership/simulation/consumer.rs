@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kafka_client::Identity;
+use crate::Identity;
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{HEARTBEAT, Model, SESSION, Token, text};
-use crate::assignment::group::member::{Described, Request, Response};
-use crate::topic::TopicId;
+use crate::membership::{Described, Request, Response};
+use kafka_records::topic::TopicId;
 
 /// A partition of a topic that may have been made anew.
 type Partition = (TopicId, i32);

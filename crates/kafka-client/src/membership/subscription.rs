@@ -1,4 +1,4 @@
-//! What members of a classic group tell each other through the coordinator: Kafka's `consumer`
+//! Subscriptions and assignments, which members of a classic group exchange through the coordinator: Kafka's `consumer`
 //! protocol type. The bytes are another client's, so that nothing in them is trusted.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,10 +11,10 @@ pub type Partitions = BTreeMap<String, BTreeSet<i32>>;
 /// The version that is written; later ones are read as this one, as Kafka's rule has it.
 const VERSION: i16 = 3;
 
-/// Begins what this program notes beside an assignment.
+/// Begins the note of ours beside an assignment. It bears the first user's name: members of all versions know it so.
 const NOTE: &[u8] = b"login-pipeline 1\n";
 
-/// What a member subscribes to, and what it has.
+/// The topics that a member subscribes to, and the partitions that it has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subscription {
     /// The topics.
@@ -23,7 +23,7 @@ pub struct Subscription {
     pub owned: Partitions,
     /// The generation in which it was given them.
     pub generation: Option<i32>,
-    /// Where it runs.
+    /// The rack that it runs in.
     pub rack: Option<String>,
 }
 
@@ -33,7 +33,7 @@ pub struct Subscription {
 pub struct Malformed;
 
 impl Subscription {
-    /// As the coordinator passes it on to the leader.
+    /// Encodes it as the coordinator passes it on to the leader.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         out.put_i16(VERSION);
@@ -56,10 +56,10 @@ impl Subscription {
         out.freeze()
     }
 
-    /// What another member has told.
+    /// Decodes what another member has sent.
     ///
     /// # Errors
-    /// Where the bytes are none.
+    /// The bytes are no subscription.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut input = Input(bytes);
         let version = input.i16()?;
@@ -76,18 +76,18 @@ impl Subscription {
     }
 }
 
-/// What one member is given.
+/// The part that one member is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Assignment {
     /// Its part.
     pub partitions: Partitions,
-    /// The topics and numbers of partitions that were shared, where a leader of this program noted
+    /// The topics and numbers of partitions that were shared, where a leader of our kind noted
     /// them. A static member that comes back as the leader without having shared knows by them
     /// whether the topic has more partitions than anybody reads.
     pub shared: Option<BTreeMap<String, i32>>,
 }
 
-/// What the leader gives one member, with what it shared by as a note of its own: other clients'
+/// Encodes the part of one member, with what the leader shared by as a note of its own: other clients'
 /// assignors don't look at it.
 pub fn encode_assignment(partitions: &Partitions, shared: Option<&BTreeMap<String, i32>>) -> Bytes {
     let mut out = BytesMut::new();
@@ -110,10 +110,10 @@ pub fn encode_assignment(partitions: &Partitions, shared: Option<&BTreeMap<Strin
     out.freeze()
 }
 
-/// What this member is given; no bytes at all are no partitions.
+/// Decodes the part of this member; no bytes at all are no partitions.
 ///
 /// # Errors
-/// Where the bytes are no assignment.
+/// The bytes are no assignment.
 pub fn decode_assignment(bytes: &[u8]) -> Result<Assignment, Malformed> {
     if bytes.is_empty() {
         return Ok(Assignment::default());

@@ -1,16 +1,16 @@
-//! One member under trial, as its driver and its workers would treat it.
+//! A simulated member, as its driver and its workers would treat it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kafka_client::Identity;
+use crate::Identity;
 use tokio::time::Instant;
 
 use super::{DISCOVERY, Lost, TICK, Token};
-use crate::assignment::group::member::{Described, Event, Membership, Response};
-use crate::topic::TopicId;
+use crate::membership::{Described, Event, Membership, Response};
+use kafka_records::topic::TopicId;
 
-/// A member, and what the trial knows of it.
-pub struct Slot {
+/// A member, and what the simulation knows of it.
+pub struct SimulatedMember {
     pub machine: Box<dyn Membership>,
     pub instance: Option<String>,
     pub in_flight: Option<InFlight>,
@@ -32,7 +32,7 @@ pub struct Slot {
     pub slow_until: Instant,
     pub leaving: bool,
     pub left: bool,
-    pub failed: Option<String>,
+    pub fenced: bool,
     pub sent_at: Instant,
     pub sent: usize,
     /// Requests of its life.
@@ -47,7 +47,7 @@ pub struct InFlight {
     pub answer_is_lost: bool,
 }
 
-impl Slot {
+impl SimulatedMember {
     pub fn waits_for(&self, token: Token) -> bool {
         self.in_flight.as_ref().is_some_and(|in_flight| in_flight.token == token && !in_flight.answer_is_lost)
     }
@@ -100,7 +100,7 @@ impl Slot {
                     }
                 }
                 Event::Rebalance(_) => {}
-                Event::Failed(why) => self.failed = Some(why),
+                Event::Fenced => self.fenced = true,
             }
         }
         assert!(self.identity.is_some() || self.held.is_empty(), "something is held without an identity");

@@ -8,17 +8,18 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kafka_client::Identity;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{JoinGroupResponse, SyncGroupResponse};
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::assignor::{Assignor, Member, Members};
-use super::consumer::fenced_instance;
-use super::member::{Cause, Described, Event, Holdings, Membership, Response, Settings, Step};
+use super::holdings::Holdings;
+use super::member::{Described, Event, Membership, RebalanceCause, Step};
+use super::options::MemberOptions;
+use super::request::Response;
 use super::subscription::{Assignment, Partitions, Subscription, decode_assignment};
-use crate::broker::Error;
+use crate::{Cause, Error, Identity};
 
 const PROTOCOL_TYPE: &str = "consumer";
 /// In place of a generation before the first.
@@ -27,32 +28,32 @@ const NO_GENERATION: i32 = -1;
 /// A member by the classic protocol.
 #[derive(Debug)]
 pub struct Classic {
-    settings: Settings,
-    /// Given by the coordinator.
+    options: MemberOptions,
+    /// The id that the coordinator gave.
     member_id: String,
     generation: i32,
     /// The assignor that the coordinator chose.
     protocol: String,
     phase: Phase,
     holdings: Holdings,
-    /// Whether this member leads the group.
+    /// Set while this member leads the group.
     leads: bool,
     /// As the leader: the topics and numbers of partitions that it shared by.
     shared: Option<BTreeMap<String, i32>>,
     /// The topic as last described. Nothing is joined before: a partition whose log is not known
     /// could be read from another log's offset.
     topic: Option<Described>,
-    /// When the request was sent whose answer last showed that nobody waits for this member to
+    /// The time at which the request was sent whose answer last showed that nobody waits for this member to
     /// join again. A rebalance begins after it, and may be over a rebalance timeout later.
     quiet_since: Option<Instant>,
-    /// Since when partitions are being given up for others.
+    /// The time since which partitions are being given up for others.
     releasing_since: Option<Instant>,
     due: Option<Instant>,
     session: Option<Session>,
     leaving: bool,
 }
 
-/// For how long the coordinator counts this member in after its last answer.
+/// The time for which the coordinator counts this member in after its last answer.
 #[derive(Debug, Clone, Copy)]
 struct Session {
     /// At least until then: the coordinator counts from some time after the request was sent.
@@ -63,7 +64,7 @@ struct Session {
     possible_until: Instant,
 }
 
-/// What the member does next, or waits for.
+/// The member's next action, or what it waits for.
 #[derive(Debug, Clone, PartialEq)]
 enum Phase {
     /// To join, as soon as what is being given up is released.
@@ -84,9 +85,9 @@ enum Phase {
 
 impl Classic {
     /// A member that has not joined yet.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(options: MemberOptions) -> Self {
         Self {
-            settings,
+            options,
             member_id: String::new(),
             generation: NO_GENERATION,
             protocol: String::new(),
@@ -103,10 +104,10 @@ impl Classic {
         }
     }
 
-    /// Whether partitions are kept while the group rebalances: only if every assignor that may be
+    /// Returns whether partitions are kept while the group rebalances: only if every assignor that may be
     /// chosen bears that.
     fn is_cooperative(&self) -> bool {
-        self.settings.assignors.iter().all(|assignor| assignor.is_cooperative())
+        self.options.assignors.iter().all(|assignor| assignor.is_cooperative())
     }
 
     fn is_member(&self) -> bool {
@@ -115,16 +116,16 @@ impl Classic {
 
     fn joined(&mut self, response: &JoinGroupResponse, sent: Instant, now: Instant) -> Result<(), Error> {
         let protocol = response.protocol_name.as_ref().map_or("", |name| name.as_str());
-        let offered = self.settings.assignors.iter().any(|assignor| assignor.name() == protocol);
+        let offered = self.options.assignors.iter().any(|assignor| assignor.name() == protocol);
         if response.member_id.is_empty() || response.generation_id < 0 || !offered {
             let (member, generation) = (response.member_id.as_str(), response.generation_id);
             let told = format!("member {member:?}, generation {generation}, assignor {protocol:?}");
-            return Err(self.nonsense("join group", told));
+            return Err(self.malformed("join group", told));
         }
         self.counted(sent, now);
         self.quiet_since = Some(sent);
         let is_next = self.generation.checked_add(1) == Some(response.generation_id);
-        let cause = if self.is_member() { Cause::MembersChanged } else { Cause::Joined };
+        let cause = if self.is_member() { RebalanceCause::MembersChanged } else { RebalanceCause::Joined };
         self.holdings.tell(Event::Rebalance(cause));
         self.member_id = response.member_id.to_string();
         self.generation = response.generation_id;
@@ -132,7 +133,7 @@ impl Classic {
         let identity = Identity {
             member_id: self.member_id.clone(),
             generation_or_epoch: self.generation,
-            instance_id: self.settings.instance_id.clone(),
+            instance_id: self.options.instance_id.clone(),
         };
         self.holdings.tell(Event::Identity(Some(identity)));
         self.leads = response.leader == response.member_id;
@@ -159,7 +160,7 @@ impl Classic {
         member: &kafka_protocol::messages::join_group_response::JoinGroupResponseMember,
     ) -> (String, Member) {
         let subscription = Subscription::decode(&member.metadata).unwrap_or_else(|error| {
-            let (group, member) = (&self.settings.group_id, &*member.member_id);
+            let (group, member) = (&self.options.group_id, &*member.member_id);
             warn!(group, member, %error, "this member's subscription can't be read: it gets nothing");
             Subscription::default()
         });
@@ -167,7 +168,7 @@ impl Classic {
         (member.member_id.to_string(), Member { instance_id, subscription })
     }
 
-    /// As the leader: shares the partitions of the described topics among the members.
+    /// Shares, as the leader, the partitions of the described topics among the members.
     fn share(&mut self, members: &Members, topics: BTreeMap<String, i32>) {
         let shares = Assignor::by_name(&self.protocol).map(|assignor| assignor.assign(members, &topics));
         self.phase = Phase::Unsynced(shares.unwrap_or_default()); // it is one that this member offered
@@ -176,19 +177,19 @@ impl Classic {
 
     fn synced(&mut self, response: &SyncGroupResponse, sent: Instant, now: Instant) -> Result<(), Error> {
         let given = decode_assignment(&response.assignment);
-        let given = given.map_err(|error| self.nonsense("take the part in group", format!("assignment: {error}")))?;
+        let given = given.map_err(|error| self.malformed("take the part in group", format!("assignment: {error}")))?;
         self.counted(sent, now);
         self.quiet_since = Some(sent);
-        self.due = Some(sent + self.settings.heartbeat_interval);
+        self.due = Some(sent + self.options.heartbeat_interval);
         let Assignment { mut partitions, shared } = given;
         if self.leads && self.shared.is_none() {
             self.shared = shared; // an assignment of before this static member came back
         }
-        let mut ours = partitions.remove(&self.settings.topic).unwrap_or_default();
+        let mut ours = partitions.remove(&self.options.topic).unwrap_or_default();
         let given = ours.len();
         ours.retain(|partition| *partition >= 0);
         if !partitions.is_empty() || ours.len() < given {
-            let group = &self.settings.group_id;
+            let group = &self.options.group_id;
             warn!(group, "the leader gave this member topics that it does not read, or partitions that can't be");
         }
         self.phase = Phase::Stable;
@@ -203,20 +204,19 @@ impl Classic {
         Ok(())
     }
 
-    /// An answer without an error that can't be one. Nothing of it counts.
-    fn nonsense(&mut self, doing: &'static str, told: String) -> Error {
+    /// The error for a response that has no error code and can't be right. Nothing of it counts.
+    fn malformed(&mut self, doing: &'static str, told: String) -> Error {
         self.unanswered();
-        let cause = crate::broker::Cause::Undecodable(told);
-        Error::new(doing, self.settings.group_id.clone(), cause)
+        Error { doing, on: self.options.group_id.clone(), cause: Cause::Undecodable(told) }
     }
 
-    /// The coordinator counted this member in when it answered now.
+    /// Notes that the coordinator counted this member in when it answered now.
     fn counted(&mut self, sent: Instant, answered: Instant) {
-        let timeout = self.settings.session_timeout;
+        let timeout = self.options.session_timeout;
         self.session = Some(Session { certain_until: sent + timeout, possible_until: answered + timeout });
     }
 
-    /// The group rebalances: join again, after giving up what must be given up first.
+    /// Joins again, since the group rebalances, after giving up what must be given up first.
     fn rejoin(&mut self, now: Instant) {
         self.phase = Phase::Unjoined;
         if !self.is_cooperative() && self.holdings.keep_only(&BTreeSet::new()) {
@@ -227,18 +227,18 @@ impl Classic {
         }
     }
 
-    /// Until when what is revoked must be released, or the group goes on without this member.
+    /// Returns until when what is revoked must be released, or the group goes on without this member.
     fn release_by(&self) -> Option<Instant> {
         if !self.holdings.is_releasing() {
             return None;
         }
         let begun = [self.quiet_since, self.releasing_since].into_iter().flatten().min()?;
         // Time to join again before that.
-        let margin = self.settings.heartbeat_interval.min(self.settings.rebalance_timeout / 2);
-        Some(begun + self.settings.rebalance_timeout - margin)
+        let margin = self.options.heartbeat_interval.min(self.options.rebalance_timeout / 2);
+        Some(begun + self.options.rebalance_timeout - margin)
     }
 
-    /// Nothing is being given up any more: another round gives it on.
+    /// Goes on once nothing is being given up any more: another round gives it on.
     fn after_release(&mut self) {
         self.releasing_since = None;
         if !self.leaving {
@@ -249,14 +249,14 @@ impl Classic {
         }
     }
 
-    /// The topic as it is now. One of another id is another log: what was held is of the old one.
+    /// Notes the topic as it is now. One of another id is another log: what was held is of the old one.
     fn note_topic(&mut self, found: Described) {
         let before = self.topic.replace(found);
         let anew = before.and_then(|before| before.id).zip(found.id).is_some_and(|(old, new)| old != new);
         if !anew || self.holdings.owned().is_empty() {
             return;
         }
-        self.holdings.tell(Event::Rebalance(Cause::TopicChanged));
+        self.holdings.tell(Event::Rebalance(RebalanceCause::TopicChanged));
         let was_releasing = self.holdings.is_releasing();
         self.holdings.begin_again();
         if was_releasing {
@@ -264,8 +264,8 @@ impl Classic {
         }
     }
 
-    /// The coordinator does not count this member in any more: everything is lost, and begins anew.
-    fn expelled(&mut self, cause: Cause, forget_id: bool) {
+    /// Begins again, since the coordinator does not count this member in any more: everything is lost.
+    fn expelled(&mut self, cause: RebalanceCause, forget_id: bool) {
         self.holdings.tell(Event::Rebalance(cause));
         self.holdings.tell(Event::Identity(None));
         self.holdings.lose_all();
@@ -281,36 +281,36 @@ impl Classic {
         }
     }
 
-    /// What an error code means wherever it comes from.
+    /// Acts on an error code that means the same wherever it comes from.
     fn refused(&mut self, code: ResponseError, doing: &'static str, now: Instant) -> Result<(), Error> {
         use ResponseError as Code;
         match code {
             Code::RebalanceInProgress => self.rejoin(now),
             Code::UnknownMemberId | Code::IllegalGeneration => {
-                self.expelled(Cause::Expelled, code == Code::UnknownMemberId);
-                self.pause(now + self.settings.heartbeat_interval / 10);
+                self.expelled(RebalanceCause::Expelled, code == Code::UnknownMemberId);
+                self.pause(now + self.options.heartbeat_interval / 10);
             }
             Code::FencedInstanceId => {
-                self.expelled(Cause::Expelled, false);
-                self.holdings.tell(Event::Failed(fenced_instance(&self.settings)));
+                self.expelled(RebalanceCause::Expelled, false);
+                self.holdings.tell(Event::Fenced);
                 self.phase = Phase::Left;
             }
             code => {
                 self.unanswered();
-                return Err(Error::code(doing, self.settings.group_id.as_str(), code));
+                return Err(Error::code(doing, self.options.group_id.as_str(), code));
             }
         }
         Ok(())
     }
 
-    /// A heartbeat, where one is due.
+    /// Returns a heartbeat, where one is due.
     fn beat(&mut self, now: Instant) -> Option<Step> {
         let due = self.due.unwrap_or(now);
         (due <= now).then(|| Step::Send(self.heartbeat()))
     }
 
     fn wait(&self, now: Instant, describe: BTreeSet<String>) -> Step {
-        let next = self.due.filter(|due| *due > now).unwrap_or(now + self.settings.heartbeat_interval);
+        let next = self.due.filter(|due| *due > now).unwrap_or(now + self.options.heartbeat_interval);
         let ends = self.session.map(|session| session.possible_until);
         let until = [ends, self.release_by()].into_iter().flatten().fold(next, Instant::min);
         Step::Wait { until, describe }
@@ -320,7 +320,7 @@ impl Classic {
         if !self.leaving || !self.holdings.owned().is_empty() {
             return None;
         }
-        let (was_member, is_static) = (!self.member_id.is_empty(), self.settings.instance_id.is_some());
+        let (was_member, is_static) = (!self.member_id.is_empty(), self.options.instance_id.is_some());
         self.phase = Phase::Left;
         self.session = None;
         if self.is_member() {
@@ -337,10 +337,10 @@ impl Membership for Classic {
             return Step::Left;
         }
         if self.session.is_some_and(|session| now >= session.possible_until) {
-            self.expelled(Cause::Expired, false);
+            self.expelled(RebalanceCause::Expired, false);
         }
         if self.release_by().is_some_and(|by| now >= by) {
-            self.holdings.tell(Event::Rebalance(Cause::NotReleased));
+            self.holdings.tell(Event::Rebalance(RebalanceCause::NotReleased));
             self.holdings.lose_releasing();
             self.after_release();
         }
@@ -352,7 +352,7 @@ impl Membership for Classic {
             Phase::Unjoined if self.holdings.is_releasing() && self.is_member() => {
                 self.beat(now).unwrap_or_else(|| self.wait(now, BTreeSet::new()))
             }
-            Phase::Unjoined if self.topic.is_none() => self.wait(now, BTreeSet::from([self.settings.topic.clone()])),
+            Phase::Unjoined if self.topic.is_none() => self.wait(now, BTreeSet::from([self.options.topic.clone()])),
             Phase::Unjoined | Phase::Joining | Phase::Syncing => match self.due.filter(|due| *due > now) {
                 Some(_) => self.wait(now, BTreeSet::new()),
                 None => {
@@ -396,12 +396,12 @@ impl Membership for Classic {
             (Response::Heartbeat(_), None) => {
                 self.counted(sent, sent);
                 self.quiet_since = Some(sent);
-                self.due = Some(sent + self.settings.heartbeat_interval);
+                self.due = Some(sent + self.options.heartbeat_interval);
                 Ok(())
             }
             (Response::Heartbeat(_), Some(ResponseError::RebalanceInProgress)) => {
                 self.counted(sent, sent);
-                self.due = Some(sent + self.settings.heartbeat_interval);
+                self.due = Some(sent + self.options.heartbeat_interval);
                 // Once is enough: while it gives up partitions each heartbeat hears the same.
                 if self.phase == Phase::Stable {
                     self.rejoin(now);
@@ -430,7 +430,7 @@ impl Membership for Classic {
     }
 
     fn described(&mut self, topics: &BTreeMap<String, Option<Described>>, now: Instant) {
-        if let Some(Some(found)) = topics.get(&self.settings.topic) {
+        if let Some(Some(found)) = topics.get(&self.options.topic) {
             self.note_topic(*found);
         }
         match &self.phase {
@@ -445,14 +445,14 @@ impl Membership for Classic {
                 self.share(&members, counts);
             }
             Phase::Stable if self.leads && !self.leaving => {
-                let name = &self.settings.topic;
+                let name = &self.options.topic;
                 let Some(found) = topics.get(name) else { return };
                 let found: BTreeMap<_, _> = found.iter().map(|found| (name.clone(), found.partitions.max(0))).collect();
                 match &self.shared {
                     // Shared by another, of another client, before this static member came back.
                     None => self.shared = Some(found),
                     Some(shared) if shared.get(name) != found.get(name) => {
-                        self.holdings.tell(Event::Rebalance(Cause::TopicChanged));
+                        self.holdings.tell(Event::Rebalance(RebalanceCause::TopicChanged));
                         self.rejoin(now);
                     }
                     Some(_) => {}
@@ -492,7 +492,7 @@ impl Membership for Classic {
     fn lease(&self) -> Option<Instant> {
         // What it does not hear of, be it that nothing comes through, may be a rebalance that goes
         // on without it.
-        let missed = self.quiet_since? + self.settings.rebalance_timeout;
+        let missed = self.quiet_since? + self.options.rebalance_timeout;
         Some(self.session?.certain_until.min(missed))
     }
 

@@ -1,8 +1,8 @@
 //! A coordinator that answers anything: what comes must neither panic a member nor confuse it for
-//! longer than the nonsense lasts.
+//! longer than the byzantine lasts.
 
+use crate::Identity;
 use bytes::{BufMut, Bytes, BytesMut};
-use kafka_client::Identity;
 use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{
@@ -13,16 +13,16 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Model, Token, text};
-use crate::assignment::group::member::{Described, Request, Response};
-use crate::assignment::group::subscription::{Partitions, encode_assignment};
+use crate::membership::subscription::{Partitions, encode_assignment};
+use crate::membership::{Described, Request, Response};
 
 #[derive(Debug)]
-pub struct Nonsense {
+pub struct Byzantine {
     random: fastrand::Rng,
     answers: Vec<(Token, Response)>,
 }
 
-impl Nonsense {
+impl Byzantine {
     pub fn new(seed: u64) -> Self {
         Self { random: fastrand::Rng::with_seed(seed), answers: Vec::new() }
     }
@@ -58,7 +58,7 @@ impl Nonsense {
     }
 }
 
-impl Model for Nonsense {
+impl Model for Byzantine {
     fn receive(&mut self, token: Token, request: Request, _: Instant) {
         let code = self.code();
         let answer = match request {

@@ -7,18 +7,20 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kafka_client::{Identity, text};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
 use kafka_protocol::messages::consumer_group_heartbeat_response::Assignment;
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, GroupId, TopicName};
+use kafka_records::topic::TopicId;
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::member::{Cause, Described, Event, Holdings, Membership, Request, Response, Settings, Step};
-use crate::broker::Error;
-use crate::topic::TopicId;
+use super::holdings::Holdings;
+use super::member::{Described, Event, Membership, RebalanceCause, Step};
+use super::options::MemberOptions;
+use super::request::{Request, Response};
+use crate::{Cause, Error, Identity, text};
 
 /// The epochs that join and leave.
 const JOIN: i32 = 0;
@@ -33,11 +35,11 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// A member by KIP-848.
 #[derive(Debug)]
 pub struct Consumer {
-    settings: Settings,
+    options: MemberOptions,
     member_id: String,
     /// The member's epoch; [`JOIN`] while it is none.
     epoch: i32,
-    /// Whether others know by which identity to commit.
+    /// Set once others know by which identity to commit.
     identified: bool,
     holdings: Holdings,
     /// The topic's id as the brokers last described it, which the holdings are of.
@@ -46,19 +48,19 @@ pub struct Consumer {
     target: Option<Vec<(TopicId, BTreeSet<i32>)>>,
     /// Set while the target names a topic that is not described yet.
     describe: bool,
-    /// What the coordinator was last told of the holdings.
+    /// The holdings as the coordinator was last told them.
     acknowledged: Option<BTreeSet<i32>>,
-    /// What the request under way tells of them.
+    /// The holdings as the request under way tells them.
     telling: Option<BTreeSet<i32>>,
-    /// Whether the next heartbeat says everything: the coordinator may have missed the last.
+    /// Set where the next heartbeat says everything: the coordinator may have missed the last.
     full: bool,
     due: Option<Instant>,
     interval: Duration,
-    /// When the first request was sent that has had no answer since the last answer: the
+    /// The time at which the first request was sent that has had no answer since the last answer: the
     /// coordinator may have taken it, and have told in vain what is to be given up.
     asked: Option<Instant>,
     session_until: Option<Instant>,
-    /// Until when the coordinator must hear that what is revoked is given up, or it expels this
+    /// The time by which the coordinator must hear that what is revoked is given up, or it expels this
     /// member, whatever else it holds.
     revoke_by: Option<Instant>,
     leaving: Leaving,
@@ -74,10 +76,10 @@ enum Leaving {
 
 impl Consumer {
     /// A member that has not joined yet.
-    pub fn new(settings: Settings) -> Self {
-        let interval = settings.heartbeat_interval;
+    pub fn new(options: MemberOptions) -> Self {
+        let interval = options.heartbeat_interval;
         Self {
-            settings,
+            options,
             member_id: new_member_id(),
             epoch: JOIN,
             identified: false,
@@ -99,19 +101,19 @@ impl Consumer {
 
     fn heartbeat(&mut self) -> Request {
         let joining = self.epoch == JOIN;
-        let group_id = GroupId(text(&self.settings.group_id));
+        let group_id = GroupId(text(&self.options.group_id));
         let request = ConsumerGroupHeartbeatRequest::default()
             .with_group_id(group_id)
             .with_member_id(text(&self.member_id))
             .with_member_epoch(self.epoch)
-            .with_instance_id(self.settings.instance_id.as_deref().map(text));
+            .with_instance_id(self.options.instance_id.as_deref().map(text));
         let full = std::mem::take(&mut self.full) || joining;
         let request = if full {
-            let timeout = i32::try_from(self.settings.rebalance_timeout.as_millis()).unwrap_or(i32::MAX);
+            let timeout = i32::try_from(self.options.rebalance_timeout.as_millis()).unwrap_or(i32::MAX);
             request
                 .with_rebalance_timeout_ms(timeout)
-                .with_subscribed_topic_names(Some(vec![TopicName(text(&self.settings.topic))]))
-                .with_server_assignor(self.settings.server_assignor.as_deref().map(text))
+                .with_subscribed_topic_names(Some(vec![TopicName(text(&self.options.topic))]))
+                .with_server_assignor(self.options.server_assignor.as_deref().map(text))
         } else {
             request
         };
@@ -129,11 +131,11 @@ impl Consumer {
     }
 
     fn leave_request(&self) -> Request {
-        let epoch = if self.settings.instance_id.is_some() { LEAVE_FOR_NOW } else { LEAVE };
+        let epoch = if self.options.instance_id.is_some() { LEAVE_FOR_NOW } else { LEAVE };
         let request = ConsumerGroupHeartbeatRequest::default()
-            .with_group_id(GroupId(text(&self.settings.group_id)))
+            .with_group_id(GroupId(text(&self.options.group_id)))
             .with_member_id(text(&self.member_id))
-            .with_instance_id(self.settings.instance_id.as_deref().map(text))
+            .with_instance_id(self.options.instance_id.as_deref().map(text))
             .with_member_epoch(epoch);
         Request::ConsumerHeartbeat(request)
     }
@@ -143,15 +145,15 @@ impl Consumer {
     fn accept(&mut self, response: &ConsumerGroupHeartbeatResponse, sent: Instant) -> Result<(), Error> {
         if response.member_epoch <= JOIN {
             self.unanswered();
-            let cause = crate::broker::Cause::Undecodable(format!("member epoch {}", response.member_epoch));
-            return Err(Error::new(HEARTBEAT, self.settings.group_id.clone(), cause));
+            let cause = Cause::Undecodable(format!("member epoch {}", response.member_epoch));
+            return Err(Error { doing: HEARTBEAT, on: self.options.group_id.clone(), cause });
         }
         if let Some(member_id) = response.member_id.as_ref().filter(|id| !id.is_empty()) {
             self.identified &= member_id.as_str() == self.member_id;
             self.member_id = member_id.to_string();
         }
         if response.member_epoch != self.epoch {
-            let cause = if self.epoch == JOIN { Cause::Joined } else { Cause::MembersChanged };
+            let cause = if self.epoch == JOIN { RebalanceCause::Joined } else { RebalanceCause::MembersChanged };
             self.epoch = response.member_epoch;
             self.identified = false;
             self.holdings.tell(Event::Rebalance(cause));
@@ -159,11 +161,11 @@ impl Consumer {
         self.identify();
         if let Ok(interval @ 1..) = u64::try_from(response.heartbeat_interval_ms) {
             // What would flood the coordinator, or outlast the session, is a mistake of the broker's.
-            let longest = (self.settings.session_timeout / 2).max(SHORTEST_INTERVAL);
+            let longest = (self.options.session_timeout / 2).max(SHORTEST_INTERVAL);
             self.interval = Duration::from_millis(interval).clamp(SHORTEST_INTERVAL, longest);
         }
         let asked = self.asked.take().unwrap_or(sent);
-        self.session_until = Some(sent + self.settings.session_timeout);
+        self.session_until = Some(sent + self.options.session_timeout);
         self.due = Some(sent + self.interval);
         if let Some(told) = self.telling.take() {
             if !self.holdings.is_releasing() && told == *self.holdings.owned() {
@@ -176,12 +178,12 @@ impl Consumer {
         }
         self.reconcile();
         if self.holdings.is_releasing() && (self.leaving == Leaving::No || self.is_wanted_by_others()) {
-            self.revoke_by.get_or_insert(asked + self.settings.rebalance_timeout);
+            self.revoke_by.get_or_insert(asked + self.options.rebalance_timeout);
         }
         Ok(())
     }
 
-    /// While leaving: whether the coordinator waits for something of what is given up.
+    /// Returns, while leaving, whether the coordinator waits for something of what is given up.
     fn is_wanted_by_others(&self) -> bool {
         self.target.as_ref().is_some_and(|target| {
             let of_topic = target.iter().find(|(id, _)| Some(*id) == self.topic_id);
@@ -194,7 +196,7 @@ impl Consumer {
             let identity = Identity {
                 member_id: self.member_id.clone(),
                 generation_or_epoch: self.epoch,
-                instance_id: self.settings.instance_id.clone(),
+                instance_id: self.options.instance_id.clone(),
             };
             self.holdings.tell(Event::Identity(Some(identity)));
         }
@@ -215,7 +217,7 @@ impl Consumer {
         if let Some(target) = self.target.take() {
             let of_topic = target.iter().find(|(id, _)| Some(*id) == self.topic_id);
             if of_topic.is_none() && !target.is_empty() {
-                // Of a topic that is new, or was made anew since it was described.
+                // Of a topic that is new, or was recreated since it was described.
                 self.describe = true;
                 self.target = Some(target);
                 return;
@@ -233,9 +235,9 @@ impl Consumer {
         }
     }
 
-    /// It is no longer certain that the coordinator counts this member in: everything is lost. The
-    /// coordinator says whether it does, and then assigns anew.
-    fn lapsed(&mut self, cause: Cause) {
+    /// Counts everything as lost, since it is no longer certain that the coordinator counts this member in. The
+    /// coordinator says whether it does, and then assigns again.
+    fn lapsed(&mut self, cause: RebalanceCause) {
         self.holdings.tell(Event::Rebalance(cause));
         self.unidentify();
         self.holdings.lose_all();
@@ -249,9 +251,9 @@ impl Consumer {
         self.revoke_by = None;
     }
 
-    /// The coordinator does not count this member in any more: everything is lost, and begins anew.
+    /// Begins again, since the coordinator does not count this member in any more: everything is lost.
     fn expelled(&mut self) {
-        self.lapsed(Cause::Expelled);
+        self.lapsed(RebalanceCause::Expelled);
         self.epoch = JOIN;
         self.asked = None;
     }
@@ -260,9 +262,9 @@ impl Consumer {
 impl Membership for Consumer {
     fn poll(&mut self, now: Instant) -> Step {
         if self.session_until.is_some_and(|until| now >= until) {
-            self.lapsed(Cause::Expired);
+            self.lapsed(RebalanceCause::Expired);
         } else if self.revoke_by.is_some_and(|by| now >= by) {
-            self.lapsed(Cause::NotReleased);
+            self.lapsed(RebalanceCause::NotReleased);
         }
         match self.leaving {
             Leaving::No => {}
@@ -289,7 +291,7 @@ impl Membership for Consumer {
             self.asked.get_or_insert(now);
             return Step::Send(self.heartbeat());
         }
-        let describe = self.describe.then(|| self.settings.topic.clone()).into_iter().collect();
+        let describe = self.describe.then(|| self.options.topic.clone()).into_iter().collect();
         Step::Wait {
             until: [self.session_until, self.revoke_by].into_iter().flatten().fold(due, Instant::min),
             describe,
@@ -321,13 +323,13 @@ impl Membership for Consumer {
             }
             Some(Code::FencedInstanceId) => {
                 self.expelled();
-                self.holdings.tell(Event::Failed(fenced_instance(&self.settings)));
+                self.holdings.tell(Event::Fenced);
                 self.leaving = Leaving::Left;
                 Ok(())
             }
             Some(code) => {
                 self.unanswered();
-                Err(Error::code(HEARTBEAT, self.settings.group_id.as_str(), code))
+                Err(Error::code(HEARTBEAT, self.options.group_id.as_str(), code))
             }
         }
     }
@@ -343,14 +345,14 @@ impl Membership for Consumer {
     }
 
     fn described(&mut self, topics: &BTreeMap<String, Option<Described>>, _: Instant) {
-        let Some(Some(topic)) = topics.get(&self.settings.topic) else { return };
+        let Some(Some(topic)) = topics.get(&self.options.topic) else { return };
         self.describe = false;
         let before = self.topic_id;
         self.topic_id = topic.id.or(before);
         if before != self.topic_id && !self.holdings.owned().is_empty() {
             // Lost with the log that they are of. Should the coordinator have told already what
             // comes instead, it is asked to say it again.
-            self.holdings.tell(Event::Rebalance(Cause::TopicChanged));
+            self.holdings.tell(Event::Rebalance(RebalanceCause::TopicChanged));
             self.holdings.lose_all();
             self.full = true;
             self.due = None;
@@ -386,7 +388,7 @@ impl Membership for Consumer {
     }
 
     fn lease(&self) -> Option<Instant> {
-        let in_vain = self.asked.map(|asked| asked + self.settings.rebalance_timeout);
+        let in_vain = self.asked.map(|asked| asked + self.options.rebalance_timeout);
         let bounds = [self.revoke_by, in_vain];
         self.session_until.map(|until| bounds.into_iter().flatten().fold(until, Instant::min))
     }
@@ -404,15 +406,6 @@ impl Membership for Consumer {
     fn owned(&self) -> &BTreeSet<i32> {
         self.holdings.owned()
     }
-}
-
-/// What ends a member whose instance id another has taken.
-pub(super) fn fenced_instance(settings: &Settings) -> String {
-    let instance = settings.instance_id.as_deref().unwrap_or_default();
-    format!(
-        "another member of group {} has joined as group.instance_id = {instance:?}: give each instance an id of its own",
-        settings.group_id
-    )
 }
 
 fn target(assignment: &Assignment) -> Vec<(TopicId, BTreeSet<i32>)> {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Given, Members, Partition, all, in_order};
-use crate::assignment::group::subscription::Subscription;
+use crate::membership::subscription::Subscription;
 
 pub fn assign<'a>(members: &'a Members, topics: &'a BTreeMap<String, i32>) -> Given<'a> {
     let members = in_order(members);
@@ -34,7 +34,7 @@ pub fn assign<'a>(members: &'a Members, topics: &'a BTreeMap<String, i32>) -> Gi
     given
 }
 
-/// Who has which partition, by the members' own word: of several the one of the latest generation,
+/// The owner of each partition by the members' own word: of several the one of the latest generation,
 /// and all of them where that is no help.
 fn claims<'a>(
     members: &[(&'a str, &'a Subscription)],
@@ -61,7 +61,7 @@ fn claims<'a>(
     latest.into_iter().map(|(partition, (_, claimants))| (partition, claimants)).collect()
 }
 
-/// What each member has, while it is shared out.
+/// Each member's share, while partitions are shared out.
 struct Shares<'a> {
     members: Vec<(&'a Subscription, BTreeSet<Partition<'a>>)>,
 }
@@ -79,7 +79,7 @@ impl<'a> Shares<'a> {
         self.members[member].1.insert(partition);
     }
 
-    /// Of those who want the topic, the one with the fewest partitions.
+    /// Returns the member with the fewest partitions of those that want the topic.
     fn fewest(&self, topic: &str) -> Option<usize> {
         let wants = |member: &usize| self.members[*member].0.topics.contains(topic);
         (0..self.members.len()).filter(wants).min_by_key(|member| self.of(*member).len())

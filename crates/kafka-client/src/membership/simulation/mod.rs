@@ -1,23 +1,23 @@
-//! Puts members on trial: one to four machines, a coordinator that keeps Kafka's rules, and all
-//! that can come between them. No socket, no task, no clock but the model's.
+//! Simulation of a group: one to four members, a coordinator that keeps Kafka's rules, and all that can come between
+//! them. No socket, no task, no clock but its own.
 //!
 //! What must hold is checked after every step, each rule in one place:
 //! - [`World::check_exclusive`]: no partition is two members' at a time;
-//! - [`slot::Slot::note`]: events come in an order that makes sense, and nothing is held without an
+//! - [`simulated_member::SimulatedMember::note`]: events come in an order that makes sense, and nothing is held without an
 //!   identity;
 //! - [`World::send`]: no busy loop;
 //! - [`World::settle`]: once disturbances stop, everything is somebody's within bounded time;
 //! - [`World::leave_all`]: leaving ends, whatever the coordinator does.
 
+pub mod byzantine;
 pub mod classic;
 pub mod consumer;
-pub mod nonsense;
-mod slot;
+mod simulated_member;
 mod world;
 
 use std::time::Duration;
 
-use kafka_client::Identity;
+use crate::Identity;
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::{
     ConsumerGroupHeartbeatResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse, SyncGroupResponse,
@@ -25,8 +25,7 @@ use kafka_protocol::messages::{
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use super::assignor::Assignor;
-use super::member::{Described, Request, Response, Settings};
+use super::{Assignor, Described, MemberOptions, Request, Response};
 
 pub use world::World;
 
@@ -121,8 +120,8 @@ pub fn upsets() -> impl Strategy<Value = Vec<(Upset, u32)>> {
     prop::collection::vec((one, prop_oneof![0..5u32, 0..120u32]), 1..25)
 }
 
-pub fn settings() -> Settings {
-    Settings {
+pub fn options() -> MemberOptions {
+    MemberOptions {
         group_id: "g".to_owned(),
         instance_id: None,
         topic: "t".to_owned(),
@@ -148,4 +147,4 @@ pub fn refusal(request: &Request, code: Code) -> Response {
     }
 }
 
-pub use kafka_client::text;
+pub use crate::text;

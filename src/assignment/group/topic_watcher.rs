@@ -1,4 +1,4 @@
-//! Looks topics up, beside everything else that a member does.
+//! Watches topics, beside everything else that a member does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,26 +6,26 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use kafka_client::membership::{Described, Membership};
 use kafka_client::{Cluster, Topic};
 use kafka_protocol::ResponseError;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
-use super::member::{Described, Membership};
 use super::publisher::MembershipPublisher;
 use crate::assignment::Topics;
 use crate::broker::{Error, Trouble};
 use crate::topic::TopicId;
 
-/// The source topic, looked up once an interval, and others that a leader shares.
-pub struct Lookup {
+/// Watcher of the source topic, which it looks up once an interval, and of others that a leader shares.
+pub struct TopicWatcher {
     topics: Arc<Topics>,
     cluster: Arc<Cluster>,
     trouble: Trouble,
     interval: Duration,
-    /// When the source topic is looked up next.
+    /// The time of the next look-up of the source topic.
     due: Instant,
-    /// Before this none that a member waits for is made either.
+    /// The earliest time of a look-up that a member waits for.
     not_before: Instant,
     running: Option<BoxFuture<'static, Result<Found, Error>>>,
     found: Option<Result<Found, Error>>,
@@ -37,8 +37,8 @@ type Found = BTreeMap<String, Option<Described>>;
 /// The pause between two look-ups that a member waits for.
 const DESCRIBE_PAUSE: Duration = Duration::from_millis(200);
 
-impl Lookup {
-    /// Begins at once.
+impl TopicWatcher {
+    /// A watcher whose first look-up is due at once.
     pub fn new(topics: Topics, cluster: &Arc<Cluster>, trouble: Trouble, interval: Duration) -> Self {
         let now = Instant::now();
         let (topics, cluster) = (Arc::new(topics), Arc::clone(cluster));
@@ -46,7 +46,7 @@ impl Lookup {
         Self { topics, cluster, trouble, interval, due: now, not_before: now, running: None, found: None, logs }
     }
 
-    /// Returns when something was found out: of the source topic when it is due, of `wanted` soon.
+    /// Looks up the source topic when it is due, `wanted` soon, and returns once something was found out.
     /// Dropped before, it goes on with the next call.
     pub async fn advance(&mut self, wanted: &BTreeSet<String>) {
         let running = match &mut self.running {
@@ -61,7 +61,7 @@ impl Lookup {
         self.running = None;
     }
 
-    /// Tells the member and others what was found.
+    /// Passes on to the member and others what was found.
     pub fn pass_on(&mut self, machine: &mut dyn Membership, publisher: &mut MembershipPublisher) {
         let now = Instant::now();
         let source = self.topics.source();
@@ -76,7 +76,7 @@ impl Lookup {
                         publisher.topic.saw(described.id, described.partitions);
                         machine.described(&found, now);
                     } else {
-                        warn!(topic = source, "a broker still tells of the topic that was deleted: it is not heeded");
+                        warn!(topic = source, "stale metadata ignored: a broker still reports the deleted topic");
                     }
                 }
                 None => {
@@ -94,7 +94,7 @@ impl Lookup {
     }
 }
 
-/// The logs that a topic has had. A broker that is behind may tell of one that is gone; taken for
+/// The incarnations of a topic. A broker that is behind may report one that is gone; taken for
 /// new, it would let every partition begin again, and a second time with the next broker's answer.
 #[derive(Debug, Default)]
 struct Logs {
@@ -103,7 +103,7 @@ struct Logs {
 }
 
 impl Logs {
-    /// Whether this can be the topic as it is now.
+    /// Returns whether this can be the topic as it is now.
     fn admit(&mut self, id: Option<TopicId>) -> bool {
         let Some(id) = id else { return true };
         if self.gone.contains(&id) {
@@ -116,7 +116,7 @@ impl Logs {
     }
 }
 
-/// The source topic and others as the brokers describe them.
+/// Looks up the source topic and others, as the brokers describe them.
 async fn look_up(topics: Arc<Topics>, cluster: Arc<Cluster>, wanted: BTreeSet<String>) -> Result<Found, Error> {
     let described = |topic: &Topic| Described { id: topic.id, partitions: topic.partition_count() };
     let unknown = |error: &Error| error.is(ResponseError::UnknownTopicOrPartition);

@@ -2,23 +2,23 @@ use kafka_protocol::messages::consumer_group_heartbeat_response::TopicPartitions
 use proptest::prelude::*;
 
 use super::*;
-use crate::assignment::group::assignor::Assignor;
-use crate::assignment::group::trial::consumer::ConsumerModel;
-use crate::assignment::group::trial::nonsense::Nonsense;
-use crate::assignment::group::trial::{HEARTBEAT, REBALANCE, SESSION, TICK, World, refusal, settings, upsets};
+use crate::membership::assignor::Assignor;
+use crate::membership::simulation::byzantine::Byzantine;
+use crate::membership::simulation::consumer::ConsumerModel;
+use crate::membership::simulation::{HEARTBEAT, REBALANCE, SESSION, TICK, World, options, refusal, upsets};
 
 proptest! {
     #[test]
     fn members_share_whatever_happens(upsets in upsets(), short in any::<bool>()) {
-        let make = |settings| -> Box<dyn Membership> { Box::new(Consumer::new(settings)) };
+        let make = |options| -> Box<dyn Membership> { Box::new(Consumer::new(options)) };
         let world = World::new(ConsumerModel::default(), &[Assignor::CooperativeSticky], make);
         if short { world.with_short_rebalances() } else { world }.run(upsets);
     }
 
     #[test]
     fn nonsense_is_endured(seed in any::<u64>(), upsets in upsets()) {
-        let make = |settings| -> Box<dyn Membership> { Box::new(Consumer::new(settings)) };
-        World::new(Nonsense::new(seed), &[Assignor::CooperativeSticky], make).endure(upsets);
+        let make = |options| -> Box<dyn Membership> { Box::new(Consumer::new(options)) };
+        World::new(Byzantine::new(seed), &[Assignor::CooperativeSticky], make).endure(upsets);
     }
 }
 
@@ -30,8 +30,8 @@ struct Alone {
 
 impl Alone {
     fn new() -> Self {
-        let settings = Settings { instance_id: Some("i".to_owned()), ..settings() };
-        let mut alone = Self { machine: Consumer::new(settings), now: Instant::now() };
+        let options = MemberOptions { instance_id: Some("i".to_owned()), ..options() };
+        let mut alone = Self { machine: Consumer::new(options), now: Instant::now() };
         alone.describe(1);
         alone
     }
@@ -139,7 +139,7 @@ fn every_error_in_every_phase_has_its_meaning() {
             if phase != "joining" {
                 assert!(events.contains(&Event::Lost(owned)) && events.contains(&Event::Identity(None)), "{case}");
             }
-            let failed = events.iter().any(|event| matches!(event, Event::Failed(_)));
+            let failed = events.iter().any(|event| matches!(event, Event::Fenced));
             assert_eq!(failed, code == Code::FencedInstanceId, "{case}");
             match alone.machine.poll(alone.now) {
                 Step::Left => assert!(failed || phase == "draining", "{case}"),
@@ -195,7 +195,7 @@ fn what_is_not_released_in_time_costs_everything_before_it_is_anothers() {
     }
     assert_eq!(alone.now, asked + REBALANCE);
     assert!(heartbeats >= 7, "they go on while partitions are given up: {heartbeats}");
-    let expected = [Event::Rebalance(Cause::NotReleased), Event::Identity(None), Event::Lost(set(&[0, 1, 2]))];
+    let expected = [Event::Rebalance(RebalanceCause::NotReleased), Event::Identity(None), Event::Lost(set(&[0, 1, 2]))];
     assert_eq!(alone.events(), expected);
 }
 
@@ -204,7 +204,7 @@ fn one_that_was_not_heard_asks_whether_it_is_still_a_member() {
     let mut alone = Alone::stable();
     alone.now += SESSION;
     let request = alone.sent();
-    let lost = [Event::Rebalance(Cause::Expired), Event::Identity(None), Event::Lost(set(&[0, 1, 2]))];
+    let lost = [Event::Rebalance(RebalanceCause::Expired), Event::Identity(None), Event::Lost(set(&[0, 1, 2]))];
     assert_eq!(alone.events(), lost);
     assert_eq!((request.member_epoch, owned_in(&request)), (3, Some(vec![])), "joining anew would be refused");
     alone.answer(told(3, Some(&[(1, &[0, 1, 2])]))).unwrap();
@@ -216,7 +216,7 @@ fn one_that_was_not_heard_asks_whether_it_is_still_a_member() {
 }
 
 #[test]
-fn a_topic_made_anew_is_another_topic() {
+fn a_recreated_topic_is_another_topic() {
     // Whether the coordinator or the brokers' description comes first.
     let mut first = Alone::stable();
     first.now += HEARTBEAT;
@@ -225,14 +225,15 @@ fn a_topic_made_anew_is_another_topic() {
     assert!(matches!(first.machine.poll(first.now), Step::Wait { describe, .. } if describe.contains("t")));
     first.events();
     first.describe(2);
-    let expected = [Event::Rebalance(Cause::TopicChanged), Event::Lost(set(&[0, 1, 2])), Event::Assigned(set(&[0, 1]))];
+    let expected =
+        [Event::Rebalance(RebalanceCause::TopicChanged), Event::Lost(set(&[0, 1, 2])), Event::Assigned(set(&[0, 1]))];
     assert_eq!(first.events(), expected);
 
     let mut second = Alone::stable();
     second.describe(1);
     assert_eq!(second.events(), [], "the same as before");
     second.describe(2);
-    assert_eq!(second.events(), [Event::Rebalance(Cause::TopicChanged), Event::Lost(set(&[0, 1, 2]))]);
+    assert_eq!(second.events(), [Event::Rebalance(RebalanceCause::TopicChanged), Event::Lost(set(&[0, 1, 2]))]);
     let request = second.sent();
     assert_eq!(owned_in(&request), Some(vec![]));
     assert!(request.subscribed_topic_names.is_some(), "all is said, so that all is told");
@@ -242,7 +243,7 @@ fn a_topic_made_anew_is_another_topic() {
 
 #[test]
 fn a_description_alone_assigns_nothing() {
-    let mut alone = Alone { machine: Consumer::new(settings()), now: Instant::now() };
+    let mut alone = Alone { machine: Consumer::new(options()), now: Instant::now() };
     alone.describe(1);
     alone.describe(2);
     assert_eq!(alone.events(), []);
@@ -251,14 +252,14 @@ fn a_description_alone_assigns_nothing() {
 
 #[test]
 fn one_that_may_have_joined_says_that_it_leaves() {
-    let mut alone = Alone { machine: Consumer::new(settings()), now: Instant::now() };
+    let mut alone = Alone { machine: Consumer::new(options()), now: Instant::now() };
     alone.sent();
     alone.machine.unanswered();
     alone.machine.leave();
     assert_eq!(alone.sent().member_epoch, LEAVE);
     alone.machine.unanswered();
     assert!(matches!(alone.machine.poll(alone.now), Step::Left), "said once");
-    let mut never = Alone { machine: Consumer::new(settings()), now: Instant::now() };
+    let mut never = Alone { machine: Consumer::new(options()), now: Instant::now() };
     never.machine.leave();
     assert!(matches!(never.machine.poll(never.now), Step::Left));
 }
