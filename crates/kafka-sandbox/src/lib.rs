@@ -13,7 +13,7 @@
 //!           restart, snapshot, move_coordinator, set_loading, committed
 //! ```
 //!
-//! It answers the versions that rskafka 0.6.0 and our own client negotiate (see [`Api::versions`])
+//! It answers the versions that rskafka 0.6.0 and our own client negotiate (see [`versions`])
 //! and behaves as Kafka 4.x does there: checksums and sizes are checked, a batch of an idempotent
 //! producer is written once, a fetch waits for its bytes and ends with its segment, nobody but the
 //! leader answers, groups rebalance by the classic protocol. What it lacks: KIP-848's groups, transactions'
@@ -68,7 +68,7 @@ use futures::FutureExt;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 
-pub use api::Api;
+pub use api::versions;
 pub use batch::NewBatch;
 pub use batch_header::BatchError;
 pub use cluster::TopicConfig;
@@ -76,6 +76,7 @@ pub use damage::Damage;
 pub use fault::{Action, Fault};
 pub use group::{CommittedOffset, GroupDescription};
 pub use handle::FaultHandle;
+pub use kafka_protocol::messages::ApiKey as Api;
 pub use record::{NewRecord, StoredRecord};
 pub use stale::Snapshot;
 

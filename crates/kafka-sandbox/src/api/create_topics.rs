@@ -1,34 +1,48 @@
-//! `CreateTopics` and `DeleteTopics`; any node does both, as any node of a KRaft cluster does.
+//! `CreateTopics`: makes topics; any node does, as any node of a KRaft cluster.
 
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
-use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
-use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse};
+use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
-use crate::cluster::{Cluster, Shared, TopicConfig};
+use super::call::{Answer, Call, Serve};
+use crate::cluster::{Cluster, TopicConfig};
 use crate::error_codes;
-use crate::fault::Plan;
+use crate::fault::Target;
+use crate::schema::Field;
 
-/// Makes topics. Of their settings those are heeded that a [`TopicConfig`] has.
-pub(super) fn create(shared: &Shared, plan: &Plan, request: CreateTopicsRequest) -> CreateTopicsResponse {
-    let mut cluster = shared.lock();
-    let only_check = request.validate_only;
-    let topics = request.topics.into_iter().map(|wanted| {
-        let config = topic_config(&cluster, &wanted);
-        let made = match plan.topic_error(&wanted.name) {
-            Some(code) => Err(code),
-            None => create_one(&mut cluster, &wanted, config.clone(), only_check),
-        };
-        CreatableTopicResult::default()
-            .with_name(wanted.name)
-            .with_error_code(made.err().unwrap_or(error_codes::NONE))
-            .with_num_partitions(config.partitions)
-            .with_replication_factor(1)
-    });
-    let topics = topics.collect();
-    drop(cluster);
-    shared.ring();
-    CreateTopicsResponse::default().with_topics(topics).with_throttle_time_ms(plan.throttle_ms)
+impl Serve for CreateTopicsRequest {
+    const SERVED: (i16, i16) = (2, 5);
+
+    fn schema(_: i16) -> &'static [Field] {
+        use Field::{Fixed, Structs, Text, Values};
+        &[Structs(&[Text, Fixed(4 + 2), Structs(&[Fixed(4), Values(&Fixed(4))]), Structs(&[Text, Text])]), Fixed(4 + 1)]
+    }
+
+    fn targets(&self, _: i16, _: &Cluster) -> Vec<Target> {
+        self.topics.iter().map(|topic| Target::topic(&topic.name)).collect()
+    }
+
+    /// Of topics' settings those are heeded that a [`TopicConfig`] has.
+    fn answer(self, call: Call<'_>) -> Answer<'_> {
+        let mut cluster = call.shared.lock();
+        let only_check = self.validate_only;
+        let topics = self.topics.into_iter().map(|wanted| {
+            let config = topic_config(&cluster, &wanted);
+            let made = match call.plan.topic_error(&wanted.name) {
+                Some(code) => Err(code),
+                None => create_one(&mut cluster, &wanted, config.clone(), only_check),
+            };
+            CreatableTopicResult::default()
+                .with_name(wanted.name)
+                .with_error_code(made.err().unwrap_or(error_codes::NONE))
+                .with_num_partitions(config.partitions)
+                .with_replication_factor(1)
+        });
+        let topics = topics.collect();
+        drop(cluster);
+        call.shared.ring();
+        CreateTopicsResponse::default().with_topics(topics).with_throttle_time_ms(call.plan.throttle_ms).into()
+    }
 }
 
 fn create_one(
@@ -71,20 +85,4 @@ fn topic_config(cluster: &Cluster, wanted: &CreatableTopic) -> TopicConfig {
     config.timestamp_after_max_ms = limit("message.timestamp.after.max.ms").or(config.timestamp_after_max_ms);
     config.min_insync_replicas = setting("min.insync.replicas").unwrap_or(config.min_insync_replicas);
     config
-}
-
-/// Deletes topics and all that is in them.
-pub(super) fn delete(shared: &Shared, plan: &Plan, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
-    let mut cluster = shared.lock();
-    let responses = request.topic_names.into_iter().map(|name| {
-        let code = match plan.topic_error(&name) {
-            Some(code) => code,
-            None => cluster.delete_topic(&name).err().unwrap_or(error_codes::NONE),
-        };
-        DeletableTopicResult::default().with_name(Some(name)).with_error_code(code)
-    });
-    let responses = responses.collect();
-    drop(cluster);
-    shared.ring();
-    DeleteTopicsResponse::default().with_responses(responses).with_throttle_time_ms(plan.throttle_ms)
 }
