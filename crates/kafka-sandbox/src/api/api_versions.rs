@@ -1,7 +1,9 @@
 //! `ApiVersions`: what the node understands; the first request of every connection.
 
 use kafka_protocol::messages::api_versions_response::ApiVersion;
-use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest,
+};
 use kafka_protocol::protocol::Request;
 
 use super::call::{Answer, Asked, Call, Row, Serve};
@@ -23,10 +25,11 @@ impl Serve for ApiVersionsRequest {
     }
 
     fn answer(self, call: Call<'_>) -> Answer<'_> {
+        let hidden = hidden(&call.shared.lock());
         ApiVersionsResponse::default()
             .with_error_code(call.plan.request_error().unwrap_or(error_codes::NONE))
             .with_throttle_time_ms(call.plan.throttle_ms)
-            .with_api_keys(call.apis.iter().map(offered).collect())
+            .with_api_keys(call.apis.iter().filter(|row| !hidden.contains(&row.key)).map(offered).collect())
             .into()
     }
 }
@@ -48,6 +51,12 @@ impl Asked for OfTheFuture {
             .with_api_keys(own.map(offered).collect())
             .into()
     }
+}
+
+/// The APIs that the node does not tell of, though it knows them.
+fn hidden(cluster: &Cluster) -> &'static [i16] {
+    const CONSUMER_PROTOCOL: &[i16] = &[ConsumerGroupHeartbeatRequest::KEY, ConsumerGroupDescribeRequest::KEY];
+    if cluster.groups.consumer_protocol.is_some() { &[] } else { CONSUMER_PROTOCOL }
 }
 
 fn offered(row: &Row) -> ApiVersion {

@@ -6,6 +6,8 @@
 
 mod api_versions;
 mod call;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_topics;
 mod delete_records;
 mod delete_topics;
@@ -27,10 +29,11 @@ mod sync_group;
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeGroupsRequest,
-    FetchRequest, FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest,
-    ProduceRequest, ResponseHeader, SyncGroupRequest,
+    ApiKey, ApiVersionsRequest, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, CreateTopicsRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest,
+    HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, ResponseHeader,
+    SyncGroupRequest,
 };
 use kafka_protocol::protocol::Encodable;
 
@@ -63,6 +66,8 @@ const APIS: &[Row] = &[
     Row::of::<DeleteRecordsRequest>(),
     Row::of::<InitProducerIdRequest>(),
     Row::of::<OffsetForLeaderEpochRequest>(),
+    Row::of::<ConsumerGroupHeartbeatRequest>(),
+    Row::of::<ConsumerGroupDescribeRequest>(),
 ];
 
 /// Every API that the sandbox answers, with its lowest and highest version.

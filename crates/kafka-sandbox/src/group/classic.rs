@@ -13,7 +13,10 @@
 //! As Kafka's `GroupMetadataManager` has it: a group that was empty waits a little for more members
 //! before its first generation (`group.initial.rebalance.delay.ms`); a static member that is back
 //! takes its old place without a rebalance (KIP-345); what a successor of the coordinator knows is
-//! the last generation whose parts were handed out.
+//! the last generation whose parts were handed out. In one thing it is kinder than Kafka: the new id of
+//! a static member that is back is written down at once. Kafka writes it with the next parts only, and a
+//! successor then has the old id back and fences the one member that there is by itself, which no client
+//! can tell from another's joining.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -29,9 +32,9 @@ use crate::error_codes;
 /// tests have no six seconds.
 const MAX_SESSION_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// Where a group is.
+/// A group's state, by Kafka's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum State {
+pub enum ClassicGroupState {
     /// Nobody is in it.
     #[default]
     Empty,
@@ -43,8 +46,8 @@ pub enum State {
     Stable,
 }
 
-impl State {
-    /// Its name in Kafka.
+impl ClassicGroupState {
+    /// The name in Kafka.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Empty => "Empty",
@@ -57,11 +60,11 @@ impl State {
 
 /// One group.
 #[derive(Debug)]
-pub struct Group {
+pub struct ClassicGroup {
     initial_delay: Duration,
-    state: State,
+    state: ClassicGroupState,
     membership: Membership,
-    /// What a successor would know.
+    /// The membership as a successor would read it.
     stored: Membership,
     /// Ids that were given and not joined with yet, and when they are forgotten.
     pending: BTreeMap<String, Instant>,
@@ -81,12 +84,12 @@ struct Gathering {
     newcomer: bool,
 }
 
-impl Group {
+impl ClassicGroup {
     /// An empty group; see the module for the delay.
     pub fn new(initial_delay: Duration, now: Instant) -> Self {
         Self {
             initial_delay,
-            state: State::Empty,
+            state: ClassicGroupState::Empty,
             membership: Membership::default(),
             stored: Membership::default(),
             pending: BTreeMap::new(),
@@ -96,10 +99,12 @@ impl Group {
         }
     }
 
-    pub fn state(&self) -> State {
+    /// The state by Kafka's rules.
+    pub fn state(&self) -> ClassicGroupState {
         self.state
     }
 
+    /// The members, and their generation.
     pub fn membership(&self) -> &Membership {
         &self.membership
     }
@@ -135,9 +140,9 @@ impl Group {
         self.check(claim)?;
         self.hear(&claim.member_id, now);
         match self.state {
-            State::Empty => Err(error_codes::UNKNOWN_MEMBER_ID),
-            State::PreparingRebalance => Err(error_codes::REBALANCE_IN_PROGRESS),
-            State::CompletingRebalance | State::Stable => Ok(()),
+            ClassicGroupState::Empty => Err(error_codes::UNKNOWN_MEMBER_ID),
+            ClassicGroupState::PreparingRebalance => Err(error_codes::REBALANCE_IN_PROGRESS),
+            ClassicGroupState::CompletingRebalance | ClassicGroupState::Stable => Ok(()),
         }
     }
 
@@ -169,24 +174,24 @@ impl Group {
     /// The code to answer with.
     pub fn handle_commit(&mut self, claim: &Claim, now: Instant) -> Result<(), i16> {
         let claims = claim.generation >= 0 || !claim.member_id.is_empty() || claim.instance_id.is_some();
-        if self.state == State::Empty && claim.generation < 0 {
+        if self.state == ClassicGroupState::Empty && claim.generation < 0 {
             return Ok(());
         }
         if !claims {
             return Err(error_codes::UNKNOWN_MEMBER_ID); // offsets of a group that somebody is in
         }
         self.check(claim)?;
-        if self.state == State::CompletingRebalance {
+        if self.state == ClassicGroupState::CompletingRebalance {
             return Err(error_codes::REBALANCE_IN_PROGRESS);
         }
         self.hear(&claim.member_id, now);
         Ok(())
     }
 
-    /// When `tick` has something to do next.
+    /// The next time that `tick` has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         let sessions = self.membership.members.values().filter_map(Member::expires);
-        let gathering = (self.state == State::PreparingRebalance).then_some(self.gathering.until);
+        let gathering = (self.state == ClassicGroupState::PreparingRebalance).then_some(self.gathering.until);
         let sync_by = self.sync_by.filter(|_| self.membership.members.values().any(|member| !member.synced));
         sessions.chain(self.pending.values().copied()).chain(gathering).chain(sync_by).min()
     }
@@ -199,7 +204,7 @@ impl Group {
             self.sync_by = None;
             self.expel(now, |member| !member.synced);
         }
-        if self.state == State::PreparingRebalance && self.gathering.until <= now {
+        if self.state == ClassicGroupState::PreparingRebalance && self.gathering.until <= now {
             match self.gathering.extensible {
                 Some(left) if self.gathering.newcomer && !left.is_zero() => {
                     let longer = left.min(self.initial_delay);
@@ -223,7 +228,8 @@ impl Group {
         }
         self.pending.clear();
         self.sync_by = None;
-        self.state = if self.membership.members.is_empty() { State::Empty } else { State::Stable };
+        self.state =
+            if self.membership.members.is_empty() { ClassicGroupState::Empty } else { ClassicGroupState::Stable };
     }
 
     fn join(&mut self, ticket: Ticket, join: Join, now: Instant) -> Result<(), Refused> {
@@ -263,12 +269,12 @@ impl Group {
         };
         let unchanged = member.protocols == join.protocols;
         let answered = match self.state {
-            State::Empty => return Err(error_codes::UNKNOWN_MEMBER_ID.into()),
-            State::PreparingRebalance => false,
+            ClassicGroupState::Empty => return Err(error_codes::UNKNOWN_MEMBER_ID.into()),
+            ClassicGroupState::PreparingRebalance => false,
             // Its answer was lost on the way.
-            State::CompletingRebalance => unchanged,
+            ClassicGroupState::CompletingRebalance => unchanged,
             // A leader that joins again wants the parts to be handed out anew.
-            State::Stable => unchanged && !leads,
+            ClassicGroupState::Stable => unchanged && !leads,
         };
         if answered {
             member.heard(now);
@@ -288,6 +294,10 @@ impl Group {
     }
 
     fn add(&mut self, id: String, ticket: Ticket, join: Join, now: Instant) {
+        if let Some(before) = join.instance_id.as_deref().and_then(|instance| self.stored.with_instance(instance)) {
+            let before = before.to_owned();
+            self.stored.rename(&before, &id);
+        }
         if self.membership.members.is_empty() {
             self.membership.protocol_type = Some(join.protocol_type.clone());
         }
@@ -304,12 +314,13 @@ impl Group {
         let Some(old) = self.membership.members.remove(before) else { return };
         self.refuse_held(before, &old, error_codes::FENCED_INSTANCE_ID);
         let member = Member { assignment: old.assignment, synced: old.synced, ..Member::new(join, ticket, now) };
+        self.stored.rename(before, &id);
         self.membership.members.insert(id.clone(), member);
         if led {
             self.membership.leader = Some(id.clone());
         }
         match self.state {
-            State::Stable if self.membership.elect_protocol() == self.membership.protocol => {
+            ClassicGroupState::Stable if self.membership.elect_protocol() == self.membership.protocol => {
                 if let Some(member) = self.membership.members.get_mut(&id) {
                     member.join = None;
                 }
@@ -342,9 +353,9 @@ impl Group {
             return Err(error_codes::UNKNOWN_MEMBER_ID);
         };
         match self.state {
-            State::Empty => Err(error_codes::UNKNOWN_MEMBER_ID),
-            State::PreparingRebalance => Err(error_codes::REBALANCE_IN_PROGRESS),
-            State::CompletingRebalance => {
+            ClassicGroupState::Empty => Err(error_codes::UNKNOWN_MEMBER_ID),
+            ClassicGroupState::PreparingRebalance => Err(error_codes::REBALANCE_IN_PROGRESS),
+            ClassicGroupState::CompletingRebalance => {
                 member.synced = true;
                 if let Some(superseded) = member.sync.replace(ticket) {
                     self.reply(superseded, Reply::Superseded);
@@ -354,7 +365,7 @@ impl Group {
                 }
                 Ok(())
             }
-            State::Stable => {
+            ClassicGroupState::Stable => {
                 member.synced = true;
                 member.heard(now);
                 let synced = self.membership.synced(&claim.member_id);
@@ -371,7 +382,7 @@ impl Group {
                 member.assignment = assignment;
             }
         }
-        self.state = State::Stable;
+        self.state = ClassicGroupState::Stable;
         self.stored = self.membership.stored();
         let waiting = self.membership.members.iter_mut().filter_map(|(id, member)| {
             let ticket = member.sync.take()?;
@@ -386,7 +397,7 @@ impl Group {
 
     /// Members have changed: the group rebalances, or goes on with that.
     fn rebalance_or_complete(&mut self, now: Instant) {
-        if self.state == State::PreparingRebalance {
+        if self.state == ClassicGroupState::PreparingRebalance {
             self.complete_if_all_joined(now);
         } else {
             self.prepare_rebalance(now);
@@ -401,12 +412,12 @@ impl Group {
             }
         }
         let timeout = self.membership.rebalance_timeout();
-        let was_empty = self.state == State::Empty;
+        let was_empty = self.state == ClassicGroupState::Empty;
         let wait = if was_empty { self.initial_delay.min(timeout) } else { timeout };
         let extensible = was_empty.then(|| timeout.saturating_sub(wait));
         self.gathering = Gathering { until: now + wait, extensible, newcomer: false };
         self.sync_by = None;
-        self.state = State::PreparingRebalance;
+        self.state = ClassicGroupState::PreparingRebalance;
         self.complete_if_all_joined(now);
     }
 
@@ -415,7 +426,7 @@ impl Group {
             self.pending.is_empty() && self.membership.members.values().all(|member| member.join.is_some());
         // A group that was empty waits out its delay, unless everybody has gone again.
         let waits = self.gathering.extensible.is_some() && !self.membership.members.is_empty();
-        if self.state == State::PreparingRebalance && all_joined && !waits {
+        if self.state == ClassicGroupState::PreparingRebalance && all_joined && !waits {
             self.complete_join(now);
         }
     }
@@ -438,11 +449,11 @@ impl Group {
         self.membership.generation += 1;
         self.membership.protocol = self.membership.elect_protocol();
         if self.membership.members.is_empty() {
-            self.state = State::Empty;
+            self.state = ClassicGroupState::Empty;
             self.stored = self.membership.stored();
             return;
         }
-        self.state = State::CompletingRebalance;
+        self.state = ClassicGroupState::CompletingRebalance;
         self.sync_by = Some(now + self.membership.rebalance_timeout());
         let joined = self.membership.members.iter_mut().filter_map(|(id, member)| {
             member.assignment = Bytes::new();
