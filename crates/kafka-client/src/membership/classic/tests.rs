@@ -5,17 +5,15 @@ use proptest::prelude::*;
 use super::*;
 use crate::membership::Request;
 use crate::membership::simulation::byzantine::Byzantine;
-use crate::membership::simulation::classic::ClassicModel;
+use crate::membership::simulation::classic::ClassicCoordinator;
 use crate::membership::simulation::{
-    HEARTBEAT, Lost, Model, REBALANCE, SESSION, TICK, Upset, World, options, refusal, text, upsets,
+    HEARTBEAT, Lost, REBALANCE, SESSION, SimulatedCoordinator, TICK, Upset, World, options, refusal, text, upsets,
 };
 use crate::membership::subscription::encode_assignment;
 use kafka_records::topic::TopicId;
 
-fn world(assignors: &[Assignor], asks_for_ids: bool) -> World<ClassicModel> {
-    let mut model = ClassicModel::default();
-    (model.asks_for_ids, model.skips_assignment) = (asks_for_ids, true);
-    World::new(model, assignors, |options| Box::new(Classic::new(options)))
+fn world(assignors: &[Assignor], asks_for_ids: bool) -> World<ClassicCoordinator> {
+    World::new(ClassicCoordinator::new(asks_for_ids), assignors, |options| Box::new(Classic::new(options)))
 }
 
 const COOPERATIVE: &[Assignor] = &[Assignor::CooperativeSticky];
@@ -375,18 +373,18 @@ fn leaving_while_a_join_is_held_back_gives_it_up() {
 
 #[test]
 fn a_static_member_is_fenced_by_its_double() {
-    let mut model = ClassicModel::default();
-    let join = |token, model: &mut ClassicModel, now| {
+    let mut coordinator = ClassicCoordinator::new(false);
+    let join = |token, coordinator: &mut ClassicCoordinator, now| {
         let mut machine = Classic::new(MemberOptions { instance_id: Some("i".to_owned()), ..options() });
         machine.described(&topic(1, 1), now);
         let Step::Send(request) = machine.poll(now) else { panic!("it joins") };
-        model.receive(token, request, now);
+        coordinator.receive(token, request, now);
         machine
     };
     let now = Instant::now();
-    let mut first = join(1, &mut model, now);
-    let _second = join(2, &mut model, now);
-    let (_, fenced) = model.answers().into_iter().find(|(token, _)| *token == 1).unwrap();
+    let mut first = join(1, &mut coordinator, now);
+    let _second = join(2, &mut coordinator, now);
+    let (_, fenced) = coordinator.answers().into_iter().find(|(token, _)| *token == 1).unwrap();
     first.answered(fenced, now, now).unwrap();
     assert!(matches!(first.poll(now), Step::Left));
     assert!(std::iter::from_fn(|| first.next_event()).any(|event| matches!(event, Event::Fenced)));

@@ -4,14 +4,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::membership::assignor::Assignor;
 use crate::membership::simulation::byzantine::Byzantine;
-use crate::membership::simulation::consumer::ConsumerModel;
+use crate::membership::simulation::consumer::ConsumerCoordinator;
 use crate::membership::simulation::{HEARTBEAT, REBALANCE, SESSION, TICK, World, options, refusal, upsets};
 
 proptest! {
     #[test]
     fn members_share_whatever_happens(upsets in upsets(), short in any::<bool>()) {
         let make = |options| -> Box<dyn Membership> { Box::new(Consumer::new(options)) };
-        let world = World::new(ConsumerModel::default(), &[Assignor::CooperativeSticky], make);
+        let world = World::new(ConsumerCoordinator::new(), &[Assignor::CooperativeSticky], make);
         if short { world.with_short_rebalances() } else { world }.run(upsets);
     }
 

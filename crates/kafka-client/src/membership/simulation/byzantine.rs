@@ -12,7 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Model, Token, text};
+use super::{SimulatedCoordinator, Token, text};
 use crate::membership::subscription::{Partitions, encode_assignment};
 use crate::membership::{Described, Request, Response};
 
@@ -58,7 +58,7 @@ impl Byzantine {
     }
 }
 
-impl Model for Byzantine {
+impl SimulatedCoordinator for Byzantine {
     fn receive(&mut self, token: Token, request: Request, _: Instant) {
         let code = self.code();
         let answer = match request {
@@ -124,7 +124,7 @@ impl Model for Byzantine {
 
     fn fail_over(&mut self, _: Instant) {}
 
-    fn takes_commits_of(&self, _: &Identity) -> bool {
+    fn takes_commits_of(&mut self, _: &Identity, _: Instant) -> bool {
         false
     }
 }

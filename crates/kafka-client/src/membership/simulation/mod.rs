@@ -1,5 +1,6 @@
 //! Simulation of a group: one to four members, a coordinator that keeps Kafka's rules, and all that can come between
-//! them. No socket, no task, no clock but its own.
+//! them. No socket, no task, no clock but its own. The coordinators are the machines of [`kafka_sandbox`], which the
+//! sandbox answers by over TCP: what they do wrong shows here, where what must hold is checked by rules of its own.
 //!
 //! What must hold is checked after every step, each rule in one place:
 //! - [`World::check_exclusive`]: no partition is two members' at a time;
@@ -50,15 +51,15 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 /// Names a request and its answer.
 pub type Token = u64;
 
-/// A coordinator by the rules of one protocol.
-pub trait Model {
+/// A coordinator of one protocol, with which the members are simulated.
+pub trait SimulatedCoordinator {
     fn receive(&mut self, token: Token, request: Request, now: Instant);
     fn tick(&mut self, now: Instant);
     fn answers(&mut self) -> Vec<(Token, Response)>;
     fn topic_changed(&mut self, topic: Option<Described>);
     /// Another broker takes over, with what was written down.
     fn fail_over(&mut self, now: Instant);
-    fn takes_commits_of(&self, identity: &Identity) -> bool;
+    fn takes_commits_of(&mut self, identity: &Identity, now: Instant) -> bool;
 }
 
 /// What happens to the group. Members are named by their place among those that live.

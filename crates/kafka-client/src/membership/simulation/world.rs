@@ -8,16 +8,16 @@ use tokio::time::Instant;
 
 use super::simulated_member::{InFlight, SimulatedMember};
 use super::{
-    Lost, MOST_AT_ONCE, Model, REQUEST_TIMEOUT, RETRY, SETTLED_WITHIN, SHORT_REBALANCE, TICK, Token, Upset, options,
-    refusal,
+    Lost, MOST_AT_ONCE, REQUEST_TIMEOUT, RETRY, SETTLED_WITHIN, SHORT_REBALANCE, SimulatedCoordinator, TICK, Token,
+    Upset, options, refusal,
 };
 use crate::membership::Assignor;
 use crate::membership::{Described, MemberOptions, Membership, Request, Response, Step};
 use kafka_records::topic::TopicId;
 
-pub struct World<M> {
+pub struct World<C> {
     pub now: Instant,
-    pub model: M,
+    pub coordinator: C,
     make: fn(MemberOptions) -> Box<dyn Membership>,
     options: MemberOptions,
     members: Vec<SimulatedMember>,
@@ -31,11 +31,11 @@ pub struct World<M> {
     instances: u32,
 }
 
-impl<M: Model> World<M> {
-    pub fn new(model: M, assignors: &[Assignor], make: fn(MemberOptions) -> Box<dyn Membership>) -> Self {
+impl<C: SimulatedCoordinator> World<C> {
+    pub fn new(coordinator: C, assignors: &[Assignor], make: fn(MemberOptions) -> Box<dyn Membership>) -> Self {
         let mut world = Self {
             now: Instant::now(),
-            model,
+            coordinator,
             make,
             options: MemberOptions { assignors: assignors.to_vec(), ..options() },
             members: Vec::new(),
@@ -118,7 +118,7 @@ impl<M: Model> World<M> {
             }
             Upset::Move(code, count) => {
                 self.refused_until = Some((code, ticks(count)));
-                self.model.fail_over(self.now);
+                self.coordinator.fail_over(self.now);
                 // What was held back is answered by the broker that lets go.
                 for member in &mut self.members {
                     if let Some(in_flight) = member.in_flight.as_mut().filter(|in_flight| in_flight.held_back) {
@@ -214,7 +214,7 @@ impl<M: Model> World<M> {
 
     fn set_topic(&mut self, topic: Option<Described>) {
         self.topic = topic;
-        self.model.topic_changed(topic);
+        self.coordinator.topic_changed(topic);
     }
 
     pub fn pass(&mut self, ticks: u32) {
@@ -230,7 +230,7 @@ impl<M: Model> World<M> {
             self.set_topic(Some(topic));
         }
         self.refused_until.take_if(|(_, until)| self.now >= *until);
-        self.model.tick(self.now);
+        self.coordinator.tick(self.now);
         loop {
             self.deliver();
             let mut moved = false;
@@ -246,7 +246,7 @@ impl<M: Model> World<M> {
 
     /// Answers come in; what came for those that no longer wait is dropped.
     fn deliver(&mut self) {
-        for (token, response) in self.model.answers() {
+        for (token, response) in self.coordinator.answers() {
             let slow = self
                 .members
                 .iter()
@@ -346,7 +346,7 @@ impl<M: Model> World<M> {
         }
         match self.refused_until {
             Some((code, _)) => self.late.push((self.now, token, refusal(&request, code))),
-            None => self.model.receive(token, request, self.now),
+            None => self.coordinator.receive(token, request, self.now),
         }
     }
 
@@ -405,7 +405,10 @@ impl<M: Model> World<M> {
             );
             assert!(member.lease.is_some_and(|until| self.now < until), "no lease in peace");
             let identity = member.identity.as_ref().expect("an identity in peace");
-            assert!(self.model.takes_commits_of(identity), "commits are refused in peace: {identity:?}");
+            assert!(
+                self.coordinator.takes_commits_of(identity, self.now),
+                "commits are refused in peace: {identity:?}"
+            );
             all.extend(member.held.keys().copied());
         }
         all.sort_unstable();
