@@ -14,7 +14,7 @@ use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, Processo
 use crate::geoip::{Countries, CountryFile};
 use crate::kafka::{self, Admin, options};
 use crate::observe::{AdminServer, BindError, GeoIpMetrics, Members, Observe, Snapshot, stats};
-use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
+use crate::offsets::{CommitIdentity, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
 use crate::output::OutputTopics;
 use crate::retry::Retries;
 use crate::source::{LogEnds, Reserve, RskafkaClients};
@@ -269,7 +269,7 @@ fn shared_store(
     observe: &Observe,
     cluster: &Arc<Cluster>,
     group: &Arc<Coordinator>,
-    committer: Committer,
+    committer: CommitIdentity,
 ) -> Arc<dyn OffsetStore> {
     if config.offsets.store == OffsetStoreKind::Topic {
         let settings = TopicSettings::from(config);
@@ -290,12 +290,12 @@ fn assignment(
     cluster: &Arc<Cluster>,
     retries: &Retries,
     observe: &Observe,
-) -> (Changes, Committer) {
+) -> (Changes, CommitIdentity) {
     let interval = config.assignment.discovery_interval;
     match &config.assignment.mode {
         AssignmentMode::Group => {
             let request_timeout = config.kafka.request_timeout;
-            group::join(group::Parts {
+            group::join(group::GroupConfig {
                 group: &config.group,
                 topics,
                 interval,
@@ -305,7 +305,7 @@ fn assignment(
                 observe,
             })
         }
-        mode => (fixed::assign(mode.clone(), topics, interval, retries), Committer::Plain),
+        mode => (fixed::assign(mode.clone(), topics, interval, retries), CommitIdentity::Plain),
     }
 }
 

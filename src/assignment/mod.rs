@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::FutureExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use topics::FirstSight;
+use topics::TopicIncarnation;
 
 use crate::ownership::PartitionOwnership;
 use crate::topic::TopicId;

@@ -35,25 +35,25 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// Commits that wait for their turn; one a partition, so that this is never reached.
 const QUEUE: usize = 1024;
 
-/// The one that offsets are committed as.
+/// Identity that offsets are committed with.
 #[derive(Debug, Clone)]
-pub enum Committer {
-    /// Nobody: the coordinator takes that as long as the group has no members.
+pub enum CommitIdentity {
+    /// None: the coordinator takes that as long as the group has no members.
     Plain,
-    /// A member of the group.
+    /// A member's of the group.
     Member {
-        /// The member at the moment; `None` while it is none.
+        /// The member at the moment; `None` while there is none.
         identity: watch::Receiver<Option<Identity>>,
-        /// Told where the coordinator no longer knows the member.
+        /// Notified where the coordinator no longer knows the member.
         doubt: Arc<Notify>,
     },
 }
 
-impl Committer {
-    /// The identity to commit to `group` with now.
+impl CommitIdentity {
+    /// Returns the identity to commit to `group` with now.
     ///
     /// # Errors
-    /// While this is no member: what the coordinator would most likely say.
+    /// This is no member now: the error is what the coordinator would most likely say.
     pub fn identity(&self, group: &str) -> Result<Option<Identity>, Error> {
         match self {
             Self::Plain => Ok(None),
@@ -61,8 +61,8 @@ impl Committer {
         }
     }
 
-    /// Why a commit was refused. To who is no member, a coordinator says that it doesn't know the member where it means
-    /// that there are others.
+    /// Returns why a commit was refused. A coordinator says that it doesn't know the member also to who is none, where it
+    /// means that there are others.
     fn cause(&self, group: &str, code: ResponseError) -> Cause {
         match (self, code) {
             (Self::Plain, ResponseError::UnknownMemberId) => Cause::GroupHasMembers(group.to_owned()),
@@ -70,8 +70,7 @@ impl Committer {
         }
     }
 
-    /// A commit was refused. Where that says that the member is none any more, its membership is
-    /// told.
+    /// Notes that a commit was refused. Where that says that the member is none any more, its membership hears of it.
     pub fn refused(&self, code: ResponseError) {
         if let Self::Member { doubt, .. } = self
             && is_expelled(code)
@@ -102,19 +101,19 @@ struct Commit {
 
 impl GroupStore {
     /// Keeps offsets with this coordinator.
-    pub fn new(coordinator: impl Into<Arc<Coordinator>>, committer: Committer) -> Self {
+    pub fn new(coordinator: impl Into<Arc<Coordinator>>, committer: CommitIdentity) -> Self {
         Self::with(coordinator.into(), committer, None)
     }
 
     /// Like [`GroupStore::new`], and looks whether another process commits these offsets too, where no membership keeps it from that.
-    pub fn watching(coordinator: impl Into<Arc<Coordinator>>, committer: Committer, watched: Watched) -> Self {
-        let watched = matches!(committer, Committer::Plain).then_some(watched);
+    pub fn watching(coordinator: impl Into<Arc<Coordinator>>, committer: CommitIdentity, watched: Watched) -> Self {
+        let watched = matches!(committer, CommitIdentity::Plain).then_some(watched);
         Self::with(coordinator.into(), committer, watched)
     }
 
-    fn with(group: Arc<dyn Group>, committer: Committer, watched: Option<Watched>) -> Self {
+    fn with(group: Arc<dyn Group>, committer: CommitIdentity, watched: Option<Watched>) -> Self {
         let (queue, queued) = mpsc::channel(QUEUE);
-        let refresh_interval = matches!(committer, Committer::Plain).then_some(REFRESH_INTERVAL);
+        let refresh_interval = matches!(committer, CommitIdentity::Plain).then_some(REFRESH_INTERVAL);
         let expected = Expected::default();
         let rivals = Rivals::new(watched, expected.clone());
         tokio::spawn(commit_queued(Arc::clone(&group), committer, rivals, queued).boxed());
@@ -201,7 +200,7 @@ pub(super) fn class_of(error: &Error) -> ErrorClass {
 /// Sends what is queued, one request after another.
 async fn commit_queued(
     group: Arc<dyn Group>,
-    committer: Committer,
+    committer: CommitIdentity,
     mut rivals: Rivals,
     mut queued: mpsc::Receiver<Commit>,
 ) {
@@ -237,7 +236,7 @@ async fn commit_queued(
 
 async fn commit_together(
     group: &dyn Group,
-    committer: &Committer,
+    committer: &CommitIdentity,
     rivals: &mut Rivals,
     topic: &str,
     mut commits: BTreeMap<i32, Commit>,

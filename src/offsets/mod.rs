@@ -23,7 +23,7 @@ use crate::topic::TopicId;
 pub use checkpointer::{Checkpointer, Outcome, Standing};
 pub use codec::CodecError;
 pub use file::{FileStore, Listed};
-pub use group::{Committer, GroupStore, Watched, checkpoint, group_offset};
+pub use group::{CommitIdentity, GroupStore, Watched, checkpoint, group_offset};
 pub use topic::{Missing, Owner, TopicAdmin, TopicError, TopicSettings, TopicStore};
 
 /// The progress of one partition.

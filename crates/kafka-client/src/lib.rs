@@ -16,15 +16,15 @@
 //!           ├── group_offsets (OffsetCommit, OffsetFetch)
 //!           ├── groups (has it members?)
 //!           ├── transactions (begun, what belongs to them, ended)
-//!           └── requests of the group's members, made elsewhere
+//!           └── membership (requests of the group's members, which a driver sends)
 //! ```
 //!
 //! Nothing here tries again: each call says what happened, and the caller's retry loop decides. Nothing here knows a
 //! configuration: [`Options`] are the caller's to fill, an [`Error`] names no key, a [`Permit`] says whether a write may
 //! still go out, and a [`Meter`] takes what is counted.
 //!
-//! The machines of an idempotent producer ([`producer`]) and of a transaction ([`transaction`]) ask nobody: they say what
-//! to ask, and are told the answer.
+//! The machines of an idempotent producer ([`producer`]), of a transaction ([`transaction`]) and of a group's member
+//! ([`membership`]) ask nobody: they say what to ask, and are told the answer.
 
 mod aborted;
 mod address;
@@ -48,6 +48,7 @@ mod idle;
 mod lately;
 mod leader_connection;
 mod lock;
+pub mod membership;
 mod meter;
 mod options;
 mod outbound;

@@ -8,7 +8,7 @@ use kafka_client::{Cluster, Coordinator};
 use super::Failure;
 use crate::config::{Config, OffsetStoreKind};
 use crate::kafka::{self, Cause};
-use crate::offsets::{Checkpoint, Committer, FileStore, GroupStore, Missing, OffsetStore, StoreError};
+use crate::offsets::{Checkpoint, CommitIdentity, FileStore, GroupStore, Missing, OffsetStore, StoreError};
 use crate::offsets::{TopicAdmin, TopicSettings};
 use crate::ownership::PartitionOwnership;
 
@@ -45,7 +45,7 @@ impl Store {
             OffsetStoreKind::File => Self::File(FileStore::open(&config.offsets.path)?),
             OffsetStoreKind::Group => {
                 let coordinator = || Coordinator::new(Arc::clone(cluster), &config.group.id);
-                Self::Group(GroupStore::new(coordinator(), Committer::Plain), coordinator())
+                Self::Group(GroupStore::new(coordinator(), CommitIdentity::Plain), coordinator())
             }
             OffsetStoreKind::Topic => {
                 let mut settings = TopicSettings::from(config);

@@ -157,7 +157,7 @@ fn member(generation: i32) -> Option<Identity> {
 fn store_of(script: &Arc<Script>) -> (Arc<GroupStore>, watch::Sender<Option<Identity>>, Arc<Notify>) {
     let (identity, identities) = watch::channel(member(1));
     let doubt = Arc::new(Notify::new());
-    let committer = Committer::Member { identity: identities, doubt: Arc::clone(&doubt) };
+    let committer = CommitIdentity::Member { identity: identities, doubt: Arc::clone(&doubt) };
     let group: Arc<dyn Group> = script.clone();
     (Arc::new(GroupStore::with(group, committer, None)), identity, doubt)
 }
@@ -216,7 +216,7 @@ async fn the_place_where_work_begins_is_confirmed_once_whatever_is_lost() {
 async fn the_end_does_not_set_back_what_others_have_set() {
     let script = Script::of(&[]);
     script.has(0, 10);
-    let store = Arc::new(GroupStore::with(script.clone(), Committer::Plain, None));
+    let store = Arc::new(GroupStore::with(script.clone(), CommitIdentity::Plain, None));
     let checkpointer = loaded_at(&store, 10);
     seconds(30).await;
     script.has(0, 70);
@@ -251,7 +251,7 @@ async fn an_answer_that_is_lost_is_made_up_for_by_the_next() {
 #[tokio::test(start_paused = true)]
 async fn a_static_assignment_under_a_group_with_members_says_so() {
     let script = Script::of(&[Fate::Refused(ResponseError::UnknownMemberId)]);
-    let store = GroupStore::with(Arc::clone(&script) as Arc<dyn Group>, Committer::Plain, None);
+    let store = GroupStore::with(Arc::clone(&script) as Arc<dyn Group>, CommitIdentity::Plain, None);
     let error = store.store(&checkpoint_at(0, 11), &PartitionOwnership::unlimited()).await.unwrap_err();
     assert_eq!(error.class(), ErrorClass::Fatal, "it lasts until someone fixes it: {error}");
     let said = error.to_string();
@@ -467,7 +467,7 @@ fn alone_on(shared: &Arc<Shared>) -> (GroupStore, Watched) {
     health.started();
     let watched = Watched { health, metrics: crate::observe::Metrics::new("0") };
     let group: Arc<dyn Group> = shared.clone();
-    (GroupStore::with(group, Committer::Plain, Some(watched.clone())), watched)
+    (GroupStore::with(group, CommitIdentity::Plain, Some(watched.clone())), watched)
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use super::Aborted;
 use crate::config;
 use crate::kafka::{Cause, Error};
 use crate::observe::{Dimensions, Tally};
-use crate::offsets::{Checkpoint, Committer, StoreError, group_offset};
+use crate::offsets::{Checkpoint, CommitIdentity, StoreError, group_offset};
 use crate::output::{Destination, OutputBatch, OutputTopics, Producer};
 use crate::ownership::PartitionOwnership;
 use crate::record::{Offset, Position};
@@ -39,7 +39,7 @@ pub struct Transactions {
     /// Keeps the offsets. The store loads them over the same connection as they are committed.
     pub group: Arc<Coordinator>,
     /// The member, or none, that offsets are committed as.
-    pub committer: Committer,
+    pub committer: CommitIdentity,
     /// The time after which an offset is committed again though nothing has changed: brokers would forget it.
     pub refresh_interval: Option<Duration>,
     /// The topics that are written to.

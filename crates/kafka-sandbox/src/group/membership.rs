@@ -1,4 +1,4 @@
-//! Who is in a group, in which generation: what a coordinator writes down, and its successor reads.
+//! The members of a classic group and their generation: what a coordinator writes down, and its successor reads.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,10 +9,15 @@ use crate::error_codes;
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub struct Membership {
+    /// Counts the rebalances.
     pub generation: i32,
+    /// As the members said: `consumer`, for consumers.
     pub protocol_type: Option<String>,
+    /// The assignor of this generation.
     pub protocol: Option<String>,
+    /// The member that hands out the parts.
     pub leader: Option<String>,
+    /// The members by their ids.
     pub members: BTreeMap<String, Member>,
 }
 
@@ -67,6 +72,16 @@ impl Membership {
 
     pub fn is_led_by(&self, member_id: &str) -> bool {
         self.leader.as_deref() == Some(member_id)
+    }
+
+    /// Gives a member, if there is one of that id, another id.
+    pub fn rename(&mut self, before: &str, id: &str) {
+        if let Some(member) = self.members.remove(before) {
+            self.members.insert(id.to_owned(), member);
+        }
+        if self.is_led_by(before) {
+            self.leader = Some(id.to_owned());
+        }
     }
 
     /// Takes a member off; another leads if it did.
