@@ -14,7 +14,9 @@ use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, Processo
 use crate::geoip::{Countries, CountryFile};
 use crate::kafka::{self, Admin, options};
 use crate::observe::{AdminServer, BindError, GeoIpMetrics, Members, Observe, Snapshot, stats};
-use crate::offsets::{CommitIdentity, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
+use crate::offsets::{
+    CommitIdentity, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched,
+};
 use crate::output::OutputTopics;
 use crate::retry::Retries;
 use crate::source::{LogEnds, Reserve, RskafkaClients};

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::{Assigned, AssignmentError, Change, Changes, TopicIncarnation, Reporter, Topics};
+use super::{Assigned, AssignmentError, Change, Changes, Reporter, TopicIncarnation, Topics};
 use crate::config::AssignmentMode;
 use crate::ownership::PartitionOwnership;
 use crate::retry::{Operation, Retries};
@@ -17,7 +17,8 @@ use crate::retry::{Operation, Retries};
 /// made anew.
 pub fn assign(mode: AssignmentMode, topics: Topics, interval: Duration, retries: &Retries) -> Changes {
     let operation = retries.operation("metadata", format!("look up topic {}", topics.source()));
-    let fixed = Fixed { mode, topics, interval, operation, topic: TopicIncarnation::default(), assigned: BTreeMap::new() };
+    let fixed =
+        Fixed { mode, topics, interval, operation, topic: TopicIncarnation::default(), assigned: BTreeMap::new() };
     Changes::of(|reporter| fixed.run(reporter))
 }
 

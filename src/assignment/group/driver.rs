@@ -21,11 +21,11 @@ use super::publisher::MembershipPublisher;
 use super::sender::Sender;
 use super::topic_watcher::TopicWatcher;
 use crate::assignment::{AssignmentError, Change, Changes, Order, Reporter, Topics};
+use crate::config::{self, AssignorKind, GroupProtocol};
 use crate::kafka::{Cause, Error};
-use crate::retry::{Operation, Retries};
-use crate::config::{self, GroupProtocol};
 use crate::observe::{GroupReport, Observe};
 use crate::offsets::CommitIdentity;
+use crate::retry::{Operation, Retries};
 
 /// The first version of ConsumerGroupHeartbeat that is final: Kafka 3.7 to 3.9 offer version 0, of a preview that 4.0
 /// brokers need not understand (KIP-848, KIP-1082).

@@ -93,20 +93,18 @@ impl Response {
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
-    use kafka_protocol::messages::ApiKey;
     use kafka_protocol::protocol::Encodable;
     use tokio::time::Instant;
 
     use super::super::simulation::options;
     use super::super::{Classic, Consumer, MemberOptions, Membership, Step};
     use super::*;
-    use crate::versions::KNOWN_VERSIONS;
+    use crate::api;
 
     /// The versions that a [`Connection`](crate::Connection) may choose of a request.
     fn versions(request: &Request) -> std::ops::RangeInclusive<i16> {
-        let key = ApiKey::try_from(request.api_key()).unwrap();
-        let (_, range) = KNOWN_VERSIONS.iter().find(|(known, _)| *known == key).unwrap();
-        range.min..=range.max
+        let api = api::ALL.iter().find(|api| api.key == request.api_key()).unwrap();
+        api.versions.min..=api.versions.max
     }
 
     fn encode(request: &Request, version: i16) -> anyhow::Result<()> {
