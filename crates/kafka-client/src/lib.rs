@@ -20,7 +20,7 @@
 //! # async fn example() -> Result<(), Error> {
 //! let cluster = Cluster::new(Options { bootstrap: vec!["localhost:9092".to_owned()], ..Options::default() });
 //! let end = cluster.offset_at("user-login", 0, At::Latest).await?;
-//! # assert!(end.is_some());
+//! println!("the next record gets offset {end:?}");
 //! # Ok(())
 //! # }
 //! ```
