@@ -4,19 +4,26 @@
 //! ```text
 //! Cluster ── metadata, leaders ──► Connection ── one request, one deadline ──► broker
 //!    │                                 ▲
-//!    │                       Transport (TCP, TLS over it, or a simulated network), sasl
-//!    ├── produce (batches encoded in place, acks=all, no hidden retry)
-//!    ├── fetch   (raw batches: control batches, null headers, corrupt ones)
-//!    │      └── LeaderConnection (to one partition's leader, on a connection of its own)
-//!    ├── leader_epochs (does the log still hold what was read of it?)
-//!    ├── producers (is a batch written whose answer was lost?)
-//!    ├── list_offsets (the ends of a log, the record of a time)
-//!    ├── topics (made with settings, and what settings they have)
+//!    │                       Transport (TCP, TLS over it, or a network in memory), sasl
+//!    ├── api: one file for each of Kafka's, with the calls of Cluster and Coordinator
+//!    │      ├── produce (batches encoded in place, acks=all, no hidden retry)
+//!    │      ├── fetch   (raw batches: control batches, null headers, corrupt ones)
+//!    │      ├── offset_for_leader_epoch (does the log still hold what was read of it?)
+//!    │      └── describe_producers (is a batch written whose answer was lost?), and the others
+//!    ├── LeaderConnection (to one partition's leader, on a connection of its own)
 //!    └── Coordinator (a group's broker, or a transactional id's, on a connection of its own)
-//!           ├── group_offsets (OffsetCommit, OffsetFetch)
-//!           ├── groups (has it members?)
-//!           ├── transactions (begun, what belongs to them, ended)
 //!           └── membership (requests of the group's members, which a driver sends)
+//! ```
+//!
+//! ```no_run
+//! use kafka_client::{At, Cluster, Error, Options};
+//!
+//! # async fn example() -> Result<(), Error> {
+//! let cluster = Cluster::new(Options { bootstrap: vec!["localhost:9092".to_owned()], ..Options::default() });
+//! let end = cluster.offset_at("user-login", 0, At::Latest).await?;
+//! println!("the next record gets offset {end:?}");
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! Nothing here tries again: each call says what happened, and the caller's retry loop decides. Nothing here knows a

@@ -6,12 +6,10 @@ use std::time::Duration;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ApiVersionsRequest;
 use kafka_protocol::protocol::StrBytes;
-use kafka_records::schema::Field;
-use kafka_records::schema::Field::{Fixed, Since, Structs, Tags, Text};
+use kafka_records::schema::Field::{self, Fixed, Since, Structs, Tags, Text};
 
 use crate::response_schema::{ERROR, THROTTLE};
-use crate::versions::Api;
-use crate::versions::Offered;
+use crate::versions::{Api, Offered};
 use crate::{Cause, Connection, Error};
 
 /// The API, as it is spoken here.

@@ -4,8 +4,7 @@
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ConsumerGroupDescribeRequest;
 use kafka_protocol::protocol::Request;
-use kafka_records::schema::Field;
-use kafka_records::schema::Field::{Fixed, Since, Struct, Structs, Text, Values};
+use kafka_records::schema::Field::{self, Fixed, Since, Struct, Structs, Text, Values};
 
 use super::describe_groups::{DOING, GroupDescription, Member, count, host};
 use crate::response_schema::{ERROR, INTS, THROTTLE, UUID};

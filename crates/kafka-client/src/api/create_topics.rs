@@ -4,8 +4,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::{CreateTopicsRequest, ProduceRequest, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
-use kafka_records::schema::Field;
-use kafka_records::schema::Field::{Fixed, Since, Structs, Tags, Text};
+use kafka_records::schema::Field::{self, Fixed, Since, Structs, Tags, Text};
 
 use crate::response_schema::{ERROR, THROTTLE, UUID};
 use crate::versions::Api;

@@ -6,8 +6,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::DescribeConfigsRequest;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::protocol::StrBytes;
-use kafka_records::schema::Field;
-use kafka_records::schema::Field::{Fixed, Since, Structs, Text};
+use kafka_records::schema::Field::{self, Fixed, Since, Structs, Text};
 
 use super::create_topics::{MIN_INSYNC, Shortfall, bounds_min_insync};
 use crate::response_schema::{ERROR, THROTTLE};

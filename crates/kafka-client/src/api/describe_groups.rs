@@ -4,8 +4,7 @@ use bytes::{Buf, Bytes};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{ConsumerProtocolAssignment, DescribeGroupsRequest, GroupId};
 use kafka_protocol::protocol::{Decodable, StrBytes};
-use kafka_records::schema::Field;
-use kafka_records::schema::Field::{Blob, Fixed, Since, Structs, Text};
+use kafka_records::schema::Field::{self, Blob, Fixed, Since, Structs, Text};
 use serde::Serialize;
 
 use crate::response_schema::{ERROR, THROTTLE};

@@ -4,8 +4,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, TopicName};
 use kafka_records::batch::ProducerId;
-use kafka_records::schema::Field;
-use kafka_records::schema::Field::{Fixed, Structs, Text};
+use kafka_records::schema::Field::{self, Fixed, Structs, Text};
 
 use crate::response_schema::{ERROR, THROTTLE};
 use crate::text::text;

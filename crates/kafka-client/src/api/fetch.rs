@@ -7,8 +7,7 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{BrokerId, FetchRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use kafka_records::record::Offset;
-use kafka_records::schema::Field;
-use kafka_records::schema::Field::{Blob, Fixed, Since, Structs, Text};
+use kafka_records::schema::Field::{self, Blob, Fixed, Since, Structs, Text};
 
 use crate::response_schema::{ERROR, THROTTLE};
 use crate::versions::Api;

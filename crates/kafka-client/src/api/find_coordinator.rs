@@ -3,8 +3,7 @@
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
-use kafka_records::schema::Field;
-use kafka_records::schema::Field::{Fixed, Since, Structs, Text, Until};
+use kafka_records::schema::Field::{self, Fixed, Since, Structs, Text, Until};
 
 use crate::Cause;
 use crate::address::address;

@@ -1,8 +1,7 @@
 //! `JoinGroup` (classic protocol): enters a group, and waits for the others.
 
 use kafka_protocol::messages::JoinGroupRequest;
-use kafka_records::schema::Field;
-use kafka_records::schema::Field::{Blob, Fixed, Since, Structs, Text};
+use kafka_records::schema::Field::{self, Blob, Fixed, Since, Structs, Text};
 
 use crate::response_schema::{ERROR, THROTTLE};
 use crate::versions::Api;

@@ -7,8 +7,7 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
 use kafka_records::record::Offset;
-use kafka_records::schema::Field;
-use kafka_records::schema::Field::{Fixed, Since, Structs, Text};
+use kafka_records::schema::Field::{self, Fixed, Since, Structs, Text};
 
 use super::fetch::Isolation;
 use crate::response_schema::{ERROR, THROTTLE};

@@ -6,8 +6,7 @@ use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{MetadataRequest, TopicName};
-use kafka_records::schema::Field;
-use kafka_records::schema::Field::{Fixed, Since, Structs, Text, Until};
+use kafka_records::schema::Field::{self, Fixed, Since, Structs, Text, Until};
 use kafka_records::topic::TopicId;
 
 use crate::address::address;

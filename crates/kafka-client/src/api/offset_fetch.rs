@@ -10,8 +10,7 @@ use kafka_protocol::messages::offset_fetch_request::{
 use kafka_protocol::messages::{GroupId, OffsetFetchRequest, OffsetFetchResponse, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
 use kafka_records::record::Offset;
-use kafka_records::schema::Field;
-use kafka_records::schema::Field::{Fixed, Since, Structs, Text, Until};
+use kafka_records::schema::Field::{self, Fixed, Since, Structs, Text, Until};
 
 use crate::group_offset::GroupOffset;
 use crate::response_schema::{ERROR, THROTTLE};

@@ -10,16 +10,14 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::produce_response::BatchIndexAndErrorMessage;
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use kafka_records::record::Offset;
-use kafka_records::schema::Field;
-use kafka_records::schema::Field::{Fixed, Since, Struct, Structs, Tags, Text};
+use kafka_records::schema::Field::{self, Fixed, Since, Struct, Structs, Tags, Text};
 use tokio::sync::oneshot;
 
 use crate::buf_chain::BufChain;
 use crate::outbound::{Body, Outbound};
 use crate::outbox::{DOING, Outbox, Outgoing, Produced, WithinTransaction, failed};
 use crate::response_schema::{ERROR, THROTTLE};
-use crate::versions::Api;
-use crate::versions::Offered;
+use crate::versions::{Api, Offered};
 use crate::{Cause, Cluster, Connection, Error, Permit, permit};
 
 /// The API, as it is spoken here.

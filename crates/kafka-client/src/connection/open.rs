@@ -40,7 +40,9 @@ impl Connection {
         admission: Option<&Arc<Admission>>,
     ) -> Result<Self, Error> {
         let failed = |cause| Error { doing: "connect to", on: address.to_owned(), cause };
-        let Connected { stream, peer } = transport::connect(address, options).await.map_err(failed)?;
+        let Options { transport, security, connect_timeout, .. } = options;
+        let connected = transport::connect(&**transport, address, security, *connect_timeout).await;
+        let Connected { stream, peer } = connected.map_err(failed)?;
         let (read, write) = stream.halves();
         let pending = Arc::new(Pending::new());
         let frames = Frames::new(read, options.max_frame_bytes, admission.cloned());
@@ -66,7 +68,7 @@ impl Connection {
         // A broker that hangs takes connections all the same: its kernel does. That is a connection which can't be set up.
         let patience = options.connect_timeout.min(options.request_timeout);
         let offered = api::api_versions::negotiate(&connection, patience, options.software).await;
-        connection.offered = offered.inspect_err(|_| options.transport.avoid(peer))?;
+        connection.offered = offered.inspect_err(|_| transport.avoid(peer))?;
         if let Some(sasl) = &options.security.sasl {
             let begun = Instant::now();
             let lifetime = sasl::authenticate(&connection, sasl).await?;

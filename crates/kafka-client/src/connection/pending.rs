@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -16,6 +15,7 @@ use crate::{Cause, tls};
 /// What it means that a broker, whose settings are known to be right, closes a connection at once.
 pub const NO_MORE_CONNECTIONS: &str = "the broker closed the connection before any answer: it ends, or allows no more from here: raise its \
      max.connections.per.ip (or max.connections)";
+
 /// A response, or why there is none.
 pub(super) type Answer = Result<Bytes, Cause>;
 

@@ -7,6 +7,7 @@
 //! after that: what reads and writes is compiled once, whatever lies below. Time is tokio's, so that a simulated network
 //! runs under its paused clock.
 
+mod connect;
 #[cfg(feature = "net")]
 mod tcp;
 mod tls;
@@ -18,11 +19,11 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{Cause, Options};
+use crate::Cause;
 
+pub(crate) use connect::connect;
 #[cfg(feature = "net")]
 pub use tcp::Tcp;
-use tls::TlsOver;
 
 /// A network that brokers are reached by.
 pub trait Transport: fmt::Debug + Send + Sync {
@@ -60,39 +61,3 @@ impl<T: AsyncRead + fmt::Debug + Send + Unpin> ReadHalf for T {}
 pub trait WriteHalf: AsyncWrite + fmt::Debug + Send + Unpin {}
 
 impl<T: AsyncWrite + fmt::Debug + Send + Unpin> WriteHalf for T {}
-
-/// Connects to `address` (`host:port`) over the transport of `options`, in TLS where that is wanted.
-///
-/// # Errors
-/// As [`Transport::connect`].
-pub(crate) async fn connect(address: &str, options: &Options) -> Result<Connected, Cause> {
-    let (host, port) = parted(address).ok_or_else(|| Cause::Connect("it is not host:port".to_owned()))?;
-    let Options { transport, security, connect_timeout, .. } = options;
-    match &security.tls {
-        Some(tls) => TlsOver::new(&**transport, tls, security.was_let_in()).connect(host, port, *connect_timeout).await,
-        None => transport.connect(host, port, *connect_timeout).await,
-    }
-}
-
-/// The name or address before the port, without the brackets of IPv6, and the port.
-fn parted(address: &str) -> Option<(&str, u16)> {
-    let (host, port) = address.rsplit_once(':')?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    Some((host, port.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use rustls::pki_types::ServerName;
-
-    use super::*;
-
-    #[test]
-    fn the_host_is_what_stands_before_the_port() {
-        for (address, host) in [("broker-1:9093", "broker-1"), ("10.0.0.7:9093", "10.0.0.7"), ("[::1]:9093", "::1")] {
-            assert_eq!(parted(address), Some((host, 9093)));
-            assert!(ServerName::try_from(host).is_ok(), "{host}");
-        }
-        assert_eq!((parted("broker"), parted("broker:http"), parted("broker:65536")), (None, None, None));
-    }
-}

@@ -79,7 +79,7 @@ mod tests {
 
     use super::*;
     use crate::testing::Network;
-    use crate::{Options, Security, TlsFiles, transport};
+    use crate::{Security, TlsFiles, transport};
 
     #[tokio::test]
     async fn tls_lies_over_any_transport() {
@@ -107,15 +107,16 @@ mod tests {
             });
         }
         let tls = Tls::new("tls", TlsFiles { ca_file: Some(ca.path().to_owned()), ..TlsFiles::default() });
-        let security = Arc::new(Security::new(Some(tls), None));
-        let options = Options { security, ..network.options("client", &[]) };
-        let (mut read, mut write) = transport::connect("broker:9093", &options).await.unwrap().stream.halves();
+        let (security, host, deadline) =
+            (Security::new(Some(tls), None), network.host("client"), Duration::from_secs(5));
+        let connected = transport::connect(&host, "broker:9093", &security, deadline).await.unwrap();
+        let (mut read, mut write) = connected.stream.halves();
         write.write_all(b"olleh").await.unwrap();
         write.flush().await.unwrap();
         let mut answer = Vec::new();
         read.read_to_end(&mut answer).await.unwrap();
         assert_eq!(answer, b"hello");
-        let refused = transport::connect("other:9093", &options).await.unwrap_err();
+        let refused = transport::connect(&host, "other:9093", &security, deadline).await.unwrap_err();
         assert!(matches!(refused, Cause::Tls(TlsError::Refused(_))), "{refused}");
     }
 }
