@@ -10,17 +10,17 @@
 //!
 //! Every step notes its [`Problems`] and goes on, so that all of them are told at once.
 //!
-//! What a file stands on is below it:
+//! Files stand on those below them:
 //!
 //! ```text
-//! load, print            what a Config is loaded from, and written as
-//! *_rules                what must hold between keys
-//! schema, security ...   all keys, and what sections do beside holding values
-//! keys                   the sections of Config, a row for each key
+//! load, print                  what a Config is loaded from, and written as
+//! rules, *_rules               what must hold between keys
+//! schema, security, admin ...  all keys; what sections do beside holding values
+//! keys                         the sections of Config, a row for each key
 //! assignment, route, enrich    fields that are more than one key
-//! table, kinds           how a row is read
-//! values, layers         what each key is set to, and by whom
-//! parse, shown, problem  one value read, or why not
+//! table, kinds                 how a row is read
+//! values, layers               what each key is set to, and by whom
+//! parse, shown, problem        one value read, or why not
 //! key, keyword, units ...      the types of keys and values
 //! ```
 //!
