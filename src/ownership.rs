@@ -12,7 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// How often a lease that has run out is checked again: that is rare, and soon renewed or ended.
+/// Interval for checking again a lease that has run out: that is rare, and it is soon renewed or ended.
 const LEASE_POLL: Duration = Duration::from_millis(50);
 
 /// Ownership of one partition. Clones share it.
@@ -53,7 +53,7 @@ impl PartitionOwnership {
         self.0.ended.cancel();
     }
 
-    /// Whether it has not ended and its lease has not run out.
+    /// Returns whether it has not ended and its lease has not run out.
     pub fn holds(&self) -> bool {
         self.0.holds()
     }
@@ -63,7 +63,7 @@ impl PartitionOwnership {
         Arc::clone(&self.0) as Arc<dyn Permit>
     }
 
-    /// Whether it has ended for ever; a lease that ran out is not an end.
+    /// Returns whether it has ended for ever; a lease that ran out is not an end.
     pub fn has_ended(&self) -> bool {
         self.0.ended.is_cancelled()
     }
@@ -120,7 +120,7 @@ impl SessionLease {
         *self.lock() = Some(Granted { since, length });
     }
 
-    /// Whether it has not run out.
+    /// Returns whether it has not run out.
     pub fn holds(&self) -> bool {
         let granted = *self.lock();
         granted.is_none_or(|Granted { since, length }| self.clock.now().since(&since).is_some_and(|gone| gone < length))
@@ -131,7 +131,7 @@ impl SessionLease {
     }
 }
 
-/// How far the clock of the day may be set back before it is no longer believed. Smaller corrections make the clock
+/// Limit for setting the clock of the day back, beyond which it is no longer believed. Smaller corrections make the clock
 /// slower, which the others follow.
 const SET_BACK: Duration = Duration::from_secs(1);
 
