@@ -13,7 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// How often a lease that has run out is looked at again: rare, and soon decided otherwise.
+/// Interval for checking again a lease that has run out: that is rare, and it is soon renewed or ended.
 const LEASE_POLL: Duration = Duration::from_millis(50);
 
 /// One partition's ownership. Clones are the same.
@@ -54,7 +54,7 @@ impl PartitionOwnership {
         self.0.ended.cancel();
     }
 
-    /// Whether it has not ended and its lease has not run out.
+    /// Returns whether it has not ended and its lease has not run out.
     pub fn holds(&self) -> bool {
         self.0.holds()
     }
@@ -64,7 +64,7 @@ impl PartitionOwnership {
         Arc::clone(&self.0) as Arc<dyn Permit>
     }
 
-    /// Whether it has ended for ever; a lease that ran out is no end.
+    /// Returns whether it has ended for ever; a lease that ran out is not an end.
     pub fn has_ended(&self) -> bool {
         self.0.ended.is_cancelled()
     }
@@ -122,7 +122,7 @@ impl SessionLease {
         *self.lock() = Some(Granted { since, length });
     }
 
-    /// Whether it has not run out.
+    /// Returns whether it has not run out.
     pub fn holds(&self) -> bool {
         let granted = *self.lock();
         granted.is_none_or(|Granted { since, length }| self.clock.now().since(&since).is_some_and(|gone| gone < length))
@@ -133,8 +133,8 @@ impl SessionLease {
     }
 }
 
-/// What the clock of the day may be set back by before it is no longer believed. Whoever corrects it by less
-/// does so by making it slower, which the others follow.
+/// Limit for setting the clock of the day back, beyond which it is no longer believed. Smaller corrections make the clock
+/// slower, which the others follow.
 const SET_BACK: Duration = Duration::from_secs(1);
 
 /// A moment, by all clocks.

@@ -1,4 +1,4 @@
-//! Partitions by list or by ordinal: what the configuration says, of those that there are.
+//! Fixed assignment, by list or by ordinal: what the configuration says, of those partitions that there are.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::config::AssignmentMode;
 use crate::ownership::PartitionOwnership;
 use crate::retry::{Operation, Retries};
 
-/// Assigns what `mode` says, and asks every `interval` whether the topic has more partitions or was
-/// made anew.
+/// Assigns what `mode` says, and looks up every `interval` whether the topic has more partitions or was
+/// recreated.
 pub fn assign(mode: AssignmentMode, topics: Topics, interval: Duration, retries: &Retries) -> Changes {
     let operation = retries.operation("metadata", format!("look up topic {}", topics.source()));
     let fixed =
@@ -68,7 +68,7 @@ impl Fixed {
         let before = self.topic.id();
         self.topic.saw(found.id, found.partition_count());
         if before.is_some() && self.topic.id() != before && !self.assigned.is_empty() {
-            warn!(topic = self.topics.source(), "the topic was deleted and made anew: its partitions begin again");
+            warn!(topic = self.topics.source(), "topic was recreated: its partitions begin again");
             self.assigned.values().for_each(PartitionOwnership::end);
             changes.push(Change::Lost(std::mem::take(&mut self.assigned).into_keys().collect()));
         }

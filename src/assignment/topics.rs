@@ -1,4 +1,4 @@
-//! The source topic as the brokers describe it, and the topics made that are missing.
+//! Look-up of the source topic, and creation of topics that are missing.
 
 use kafka_client::Topic;
 
@@ -17,7 +17,7 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// Of this source and these outputs.
+    /// A look-up of this source, which creates missing outputs where the configuration wants it.
     pub fn new(admin: Admin, source: &str, outputs: &[String], settings: config::Topics) -> Self {
         Self { admin, source: source.to_owned(), outputs: outputs.to_vec(), settings }
     }
@@ -31,7 +31,7 @@ impl Topics {
     /// missing.
     ///
     /// # Errors
-    /// Where no broker answers, or the topic is not there.
+    /// No broker answers, or the topic does not exist.
     pub async fn look_up(&self) -> Result<Topic, Error> {
         let Self { admin, source, settings, .. } = self;
         let create = settings.create == CreateTopics::Missing;

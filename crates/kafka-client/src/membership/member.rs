@@ -79,7 +79,7 @@ pub enum Step {
 pub struct Described {
     /// Its id, where the brokers report one.
     pub id: Option<TopicId>,
-    /// How many partitions it has.
+    /// The number of its partitions.
     pub partitions: i32,
 }
 

@@ -16,7 +16,7 @@ pub struct MemberOptions {
     /// The coordinator expels a member that it has not heard for this long. A KIP-848 coordinator has a timeout of its
     /// own (`group.consumer.session.timeout.ms`), which must not be shorter.
     pub session_timeout: Duration,
-    /// How long giving up partitions may take.
+    /// The limit for giving up partitions in a rebalance.
     pub rebalance_timeout: Duration,
     /// Classic: the interval of heartbeats. KIP-848: the interval until the coordinator says its own.
     pub heartbeat_interval: Duration,

@@ -48,7 +48,7 @@ async fn join(request: JoinGroupRequest, call: Call<'_>) -> Option<JoinGroupResp
                 let name = request.group_instance_id.as_deref().unwrap_or(call.client);
                 let new_member_id = cluster.groups.member_id(name);
                 let join = asked(version, call.client, new_member_id, &request);
-                cluster.groups.with(&group, |entry, now| entry.machine.handle_join(ticket, join, now));
+                cluster.groups.with(&group, |entry, now| entry.handle_join(ticket, join, now));
                 held
             };
             held.await.ok()?

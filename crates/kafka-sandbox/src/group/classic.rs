@@ -69,12 +69,12 @@ pub struct ClassicGroup {
     /// Ids that were given and not joined with yet, and when they are forgotten.
     pending: BTreeMap<String, Instant>,
     gathering: Gathering,
-    /// When members that have not asked for their part are expelled.
+    /// The time at which members that have not asked for their part are expelled.
     sync_by: Option<Instant>,
     replies: VecDeque<(Ticket, Reply)>,
 }
 
-/// How members are awaited, in `PreparingRebalance`.
+/// The wait for members, in `PreparingRebalance`.
 #[derive(Debug, Clone, Copy)]
 struct Gathering {
     until: Instant,
@@ -168,7 +168,7 @@ impl ClassicGroup {
         Ok(())
     }
 
-    /// Whether an offset is taken of whoever commits it. A commit counts as a heartbeat.
+    /// Checks whether an offset is taken of whoever commits it. A commit counts as a heartbeat.
     ///
     /// # Errors
     /// The code to answer with.

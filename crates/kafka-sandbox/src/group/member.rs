@@ -60,9 +60,9 @@ pub struct Listed {
     pub member_id: String,
     /// Its id across restarts.
     pub instance_id: Option<String>,
-    /// What it calls itself.
+    /// The client's name for itself.
     pub client_id: String,
-    /// What it said for the group's assignor.
+    /// Its data for the group's assignor.
     pub metadata: Bytes,
     /// Its part.
     pub assignment: Bytes,
@@ -123,7 +123,7 @@ pub struct Synced {
     pub protocol_type: Option<String>,
     /// The assignor of this generation.
     pub protocol: Option<String>,
-    /// What the leader gave it.
+    /// Its part, as the leader gave it.
     pub assignment: Bytes,
 }
 

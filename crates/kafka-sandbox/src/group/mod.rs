@@ -31,13 +31,13 @@ pub use offsets::CommittedOffset;
 
 use classic::{ClassicGroup, ClassicGroupState};
 use consumer::{ConsumerGroup, ConsumerGroupOptions};
-use member::{Claim, Reply, Ticket};
+use member::{Claim, Join, Reply, Ticket};
 use offsets::Offsets;
 
-/// How long a group that was empty waits for more members, where Kafka's default is three seconds.
+/// The time that a group that was empty waits for more members; Kafka's default is three seconds.
 pub(super) const INITIAL_REBALANCE_DELAY: Duration = Duration::from_millis(100);
 
-/// What a test sees of a group.
+/// A group as a test sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupDescription {
     /// By Kafka's names: `Empty`, `Stable`, while a classic group rebalances `PreparingRebalance` or
@@ -53,7 +53,7 @@ pub struct GroupDescription {
 #[derive(Debug)]
 pub(super) struct Groups {
     pub initial_delay: Duration,
-    /// Of the consumer protocol, where the cluster has it.
+    /// Settings of the consumer protocol, where the cluster has it.
     pub consumer_protocol: Option<ConsumerGroupOptions>,
     groups: BTreeMap<String, Entry>,
     /// Requests that wait for their answers.
@@ -70,7 +70,7 @@ pub(super) struct Entry {
     pub machine: ClassicGroup,
     pub consumer: ConsumerGroup,
     pub offsets: Offsets,
-    /// Where it was moved to.
+    /// The node that it was moved to.
     pub moved_to: Option<i32>,
     /// Its coordinator has not read it yet.
     pub loading: bool,
@@ -177,9 +177,15 @@ impl Groups {
 }
 
 impl Entry {
-    /// Whether it is a group of the consumer protocol: it has members by that, or had the last ones by that.
+    /// Returns whether it is a group of the consumer protocol: its members, or the last ones, were of that.
     pub fn is_of_consumers(&self) -> bool {
         self.consumer.exists() && self.machine.state() == ClassicGroupState::Empty
+    }
+
+    /// Lets a member join by the classic protocol: what was an empty group of the other is one of this.
+    pub fn handle_join(&mut self, ticket: Ticket, join: Join, now: Instant) {
+        self.consumer.forget();
+        self.machine.handle_join(ticket, join, now);
     }
 
     /// The next time that something is to be done though nobody asks.
@@ -187,7 +193,7 @@ impl Entry {
         [self.machine.deadline(), self.consumer.deadline()].into_iter().flatten().min()
     }
 
-    /// Whether an offset is taken of whoever commits it, by the protocol of the group's members.
+    /// Checks whether an offset is taken of whoever commits it, by the protocol of the group's members.
     ///
     /// # Errors
     /// The code to answer with.

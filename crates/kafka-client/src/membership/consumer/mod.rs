@@ -141,7 +141,7 @@ impl Consumer {
     }
 
     /// # Errors
-    /// Where the answer can't be one.
+    /// The answer can't be one.
     fn accept(&mut self, response: &ConsumerGroupHeartbeatResponse, sent: Instant) -> Result<(), Error> {
         if response.member_epoch <= JOIN {
             self.unanswered();

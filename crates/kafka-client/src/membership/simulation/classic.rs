@@ -16,7 +16,7 @@ use super::{SimulatedCoordinator, Token, text};
 use crate::Identity;
 use crate::membership::{Described, Request, Response};
 
-/// How long the first join of an empty group waits for others.
+/// The time that the first join of an empty group waits for others.
 const INITIAL_DELAY: Duration = Duration::from_millis(300);
 
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct ClassicCoordinator {
     group: ClassicGroup,
     ids: u32,
     answers: Vec<(Token, Response)>,
-    /// Whether members that come must ask for an id first (JoinGroup from version 4 on).
+    /// Set where members that come must ask for an id first (JoinGroup from version 4 on).
     asks_for_ids: bool,
 }
 

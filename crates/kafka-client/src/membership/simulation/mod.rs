@@ -36,11 +36,11 @@ pub const REBALANCE: Duration = Duration::from_secs(9);
 /// Shorter than a session.
 const SHORT_REBALANCE: Duration = Duration::from_secs(4);
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
-/// How often the topic is looked up.
+/// The interval of look-ups of the topic.
 const DISCOVERY: Duration = Duration::from_secs(2);
-/// What a driver gives an answer that nobody holds back.
+/// A driver's deadline for an answer that nobody holds back.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long it waits after a request that failed.
+/// Its pause after a request that failed.
 const RETRY: Duration = Duration::from_millis(500);
 /// More requests than this of one member at one instant are a busy loop.
 const MOST_AT_ONCE: usize = 8;
@@ -62,7 +62,7 @@ pub trait SimulatedCoordinator {
     fn takes_commits_of(&mut self, identity: &Identity, now: Instant) -> bool;
 }
 
-/// What happens to the group. Members are named by their place among those that live.
+/// A disturbance of the group. Members are named by their place among those that live.
 #[derive(Debug, Clone)]
 pub enum Upset {
     Nothing,
@@ -82,7 +82,7 @@ pub enum Upset {
     AddPartition,
     Delete(u32),
     Recreate(i32),
-    /// How long it takes from now on to give up a partition.
+    /// The time that it takes from now on to give up a partition.
     Releases(usize, Option<u32>),
     /// Someone doubts that it is a member.
     Doubt(usize),

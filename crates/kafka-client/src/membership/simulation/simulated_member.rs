@@ -20,9 +20,9 @@ pub struct SimulatedMember {
     pub next_look: Instant,
     pub last_look: Option<Instant>,
     pub seen: Option<TopicId>,
-    /// What it works on, each of which log.
+    /// The partitions that it works on, each of which log.
     pub held: BTreeMap<i32, Option<TopicId>>,
-    /// What it is giving up, and when that is done.
+    /// The partitions that it is giving up, and when that is done.
     pub releasing: BTreeMap<i32, Option<Instant>>,
     pub release_after: Option<u32>,
     pub identity: Option<Identity>,

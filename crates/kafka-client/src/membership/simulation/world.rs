@@ -58,7 +58,7 @@ impl<C: SimulatedCoordinator> World<C> {
         self
     }
 
-    /// A whole trial: upsets, then peace, then everybody leaves.
+    /// A whole simulation: upsets, then peace, then everybody leaves.
     pub fn run(mut self, upsets: Vec<(Upset, u32)>) {
         self.join(false);
         for (upset, ticks) in upsets {
@@ -263,7 +263,7 @@ impl<C: SimulatedCoordinator> World<C> {
         }
     }
 
-    /// Whether anything happened.
+    /// Returns whether anything happened.
     fn step_member(&mut self, at: usize) -> bool {
         let now = self.now;
         let topic = self.topic;

@@ -174,7 +174,7 @@ impl ConsumerGroup {
         answer.unwrap_or_else(|code| ConsumerGroupHeartbeatResponse::default().with_error_code(code))
     }
 
-    /// Whether an offset is taken of whoever commits it.
+    /// Checks whether an offset is taken of whoever commits it.
     ///
     /// # Errors
     /// The code to answer with.
@@ -224,7 +224,7 @@ impl ConsumerGroup {
         }
     }
 
-    /// Whether it ever had a member: before, there is no such group.
+    /// Returns whether it has had a member: before, there is no such group.
     pub fn exists(&self) -> bool {
         self.epoch > 0
     }
@@ -247,6 +247,11 @@ impl ConsumerGroup {
     /// The partitions that a member is to have in the end.
     pub fn target(&self, member_id: &str) -> BTreeSet<Partition> {
         self.target.get(member_id).cloned().unwrap_or_default()
+    }
+
+    /// Forgets everything: members join by the classic protocol, and there is no such group any more.
+    pub fn forget(&mut self) {
+        *self = Self::new(self.options);
     }
 
     fn heartbeat(
@@ -451,7 +456,7 @@ impl ConsumerGroup {
     }
 }
 
-/// What can be wrong with a request whoever sends it.
+/// Checks what can be wrong with a request whoever sends it.
 fn check(request: &ConsumerGroupHeartbeatRequest) -> Result<(), i16> {
     let is_empty = |text: &Option<StrBytes>| text.as_ref().is_some_and(|text| text.is_empty());
     let no_member_id = request.member_id.is_empty();
