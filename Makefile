@@ -18,14 +18,14 @@ test: ## all tests, those against a real Kafka included where Java and Maven are
 	cargo test --features otlp --test traces
 
 chaos: ## the long form of the tests of groups, transactions, networks and replays, on a real Kafka: an hour; CHAOS_SEED=N repeats one
-	CHAOS=long cargo test --test group --test exactly_once --test network --test dlq -- --nocapture --test-threads=1
+	CHAOS=long cargo test --test kafka -- group:: exactly_once:: network:: dlq:: --nocapture --test-threads=1
 
 check: ## what must hold before a commit: format, lints, layers, and licences where cargo-deny is installed
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --features otlp --test traces -- -D warnings
 	cargo clippy --no-default-features -- -D warnings
-	cargo test --test layering --test circles
+	cargo test --test house
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is not installed: its check was left out"; fi
 
 deploy-check: ## images, manifests, rules, workflows and scripts against the tools that would reject them; PARTS="helm" for some

@@ -5,16 +5,13 @@
 //! connections ADDRESS IDLE SLOW
 //! ```
 
-#[path = "../tests/support/crowd.rs"]
-mod crowd;
-
 use std::error::Error;
 use std::io::Read;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crowd::{Crowd, probe};
+use test_support::crowd::{Crowd, probe};
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut args = std::env::args().skip(1);

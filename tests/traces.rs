@@ -2,8 +2,6 @@
 //! or is not there.
 #![allow(clippy::unwrap_used, reason = "a helper fails as its test would; clippy.toml allows it inside #[test] only")]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs;
@@ -30,10 +28,10 @@ use rskafka::client::partition::{Compression, UnknownTopicHandling};
 use rskafka::record::Record;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use support::kafka::KafkaCluster;
-use support::pipeline::PipelineProcess;
-use support::topics::{PATIENCE, Topics};
 use tempfile::TempDir;
+use test_support::kafka::KafkaCluster;
+use test_support::pipeline::PipelineProcess;
+use test_support::topics::{PATIENCE, Topics};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 

@@ -2,7 +2,7 @@
 //! environment's names, the flags and their help, "did you mean", `docs/reference/configuration.md` and the chart's
 //! schema all come from here; [`table`](super::table) says how a row is read.
 //!
-//! To add a key, add its row, and run `UPDATE_DOCS=1 cargo test --test config_docs --test helm_schema`.
+//! To add a key, add its row, and run `UPDATE_DOCS=1 cargo test --test house`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

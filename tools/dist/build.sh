@@ -92,7 +92,7 @@ sbom() {
         --features "$features" --target x86_64-unknown-linux-musl \
         --override-filename dist-sbom
     sed "s|$ROOT|/src|g" dist-sbom.json >"dist/login-pipeline-$version.cdx.json"
-    rm -f dist-sbom.json ./*/dist-sbom.json
+    find . -maxdepth 3 -name dist-sbom.json -delete
 }
 
 sizes() { # BINARY...

@@ -1,6 +1,6 @@
 //! The families, each once: what it counts, is labelled with, is called and says.
 //!
-//! To add one, add its row and count; `UPDATE_DOCS=1 cargo test --test monitoring` adds it to the reference and puts a
+//! To add one, add its row and count; `UPDATE_DOCS=1 cargo test --test house` adds it to the reference and puts a
 //! panel at the dashboard's end. In a table that is bound to labels, a row is a field of the handle, and the series that
 //! have just those labels go with the last handle to them: `PartitionLabels`, which come and go, are in no other.
 

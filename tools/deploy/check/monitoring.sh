@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Alerts and their tests by promtool, the YAML beside them, and the log shipper by itself. That the metrics and labels
-# exist is held by `cargo test --test monitoring`.
+# exist is held by `cargo test --test house`.
 # shellcheck source=tools/deploy/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 cd -- "$ROOT/deploy/monitoring"
