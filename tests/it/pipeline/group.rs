@@ -40,8 +40,8 @@ pub fn grouped(mut world: World) -> World {
 /// A world whose brokers offer KIP-848, and whose pipelines form a group by it.
 async fn consumers(reader: ReaderKind, nodes: usize, partitions: i32) -> World {
     let options = ConsumerGroupOptions { session_timeout: SESSION, heartbeat_interval: Duration::from_millis(100) };
-    let mut world =
-        grouped(World::on(reader, Sandbox::builder().nodes(nodes).consumer_groups(options), partitions).await);
+    let broker = Sandbox::builder().nodes(nodes).consumer_groups(options);
+    let mut world = grouped(World::on(reader, broker, partitions).await);
     world.config.group.protocol = GroupProtocol::Consumer;
     world
 }
@@ -434,9 +434,8 @@ async fn a_consumer_that_is_killed_is_replaced_after_its_session(#[values(Rskafk
     world.finish(first).await;
 }
 
-#[rstest]
 #[tokio::test]
-async fn every_heartbeat_of_a_consumer_may_fail(#[values(Rskafka, Wire)] reader: ReaderKind) {
+async fn every_heartbeat_of_a_consumer_may_fail() {
     for action in [
         Action::Error(COORDINATOR_LOAD_IN_PROGRESS),
         Action::Error(NOT_COORDINATOR),
@@ -447,7 +446,7 @@ async fn every_heartbeat_of_a_consumer_may_fail(#[values(Rskafka, Wire)] reader:
         Action::Silence,
         Action::SilenceAfter,
     ] {
-        let world = consumers(reader, 1, 4).await;
+        let world = consumers(Wire, 1, 4).await;
         let first = world.start_alone("first").await;
         until_shared(&[&first], &[4]).await;
         let failures = world.sandbox.fault(Fault::on(Api::ConsumerGroupHeartbeat).times(3), action.clone());
@@ -462,10 +461,9 @@ async fn every_heartbeat_of_a_consumer_may_fail(#[values(Rskafka, Wire)] reader:
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn consumers_follow_a_coordinator_that_moves(#[values(Rskafka, Wire)] reader: ReaderKind) {
-    let world = consumers(reader, 3, 4).await;
+async fn consumers_follow_a_coordinator_that_moves() {
+    let world = consumers(Wire, 3, 4).await;
     let group = world.config.group.id.clone();
     let first = world.start_alone("first").await;
     let second = world.start_alone("second").await;
@@ -482,10 +480,9 @@ async fn consumers_follow_a_coordinator_that_moves(#[values(Rskafka, Wire)] read
     world.finish(first).await.0.assert_once();
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_static_consumer_comes_back_to_what_it_had(#[values(Rskafka, Wire)] reader: ReaderKind) {
-    let mut world = consumers(reader, 1, 4).await;
+async fn a_static_consumer_comes_back_to_what_it_had() {
+    let mut world = consumers(Wire, 1, 4).await;
     world.config.group.instance_id = Some("pod-0".to_owned());
     let first = world.start_alone("first").await;
     world.config.group.instance_id = Some("pod-1".to_owned());
@@ -505,10 +502,9 @@ async fn a_static_consumer_comes_back_to_what_it_had(#[values(Rskafka, Wire)] re
     world.audit().assert_once();
 }
 
-#[rstest]
 #[tokio::test]
-async fn auto_falls_back_where_the_consumer_protocol_is_switched_off(#[values(Rskafka, Wire)] reader: ReaderKind) {
-    let mut world = consumers(reader, 1, 2).await;
+async fn auto_falls_back_where_the_consumer_protocol_is_switched_off() {
+    let mut world = consumers(Wire, 1, 2).await;
     world.config.group.protocol = GroupProtocol::Auto;
     world.sandbox.fault(Fault::on(Api::ConsumerGroupHeartbeat).forever(), Action::Error(UNSUPPORTED_VERSION));
     let pipeline = world.start_alone("one").await;
@@ -518,10 +514,9 @@ async fn auto_falls_back_where_the_consumer_protocol_is_switched_off(#[values(Rs
     world.finish(pipeline).await.0.assert_once();
 }
 
-#[rstest]
 #[tokio::test]
-async fn the_page_names_the_other_consumers(#[values(Rskafka, Wire)] reader: ReaderKind) {
-    let world = consumers(reader, 1, 4).await;
+async fn the_page_names_the_other_consumers() {
+    let world = consumers(Wire, 1, 4).await;
     let first = world.start_alone("first").await;
     let second = world.start_alone("second").await;
     until_shared(&[&first, &second], &[2, 2]).await;

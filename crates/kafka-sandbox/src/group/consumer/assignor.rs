@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Partition, Topics};
+use super::topics::{Partition, Topics};
 
 /// The name that members ask for it by.
 pub const UNIFORM: &str = "uniform";

@@ -18,6 +18,7 @@
 mod assignor;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -33,25 +34,11 @@ use assignor::Target;
 
 /// The name of the one assignor that there is.
 pub use assignor::UNIFORM;
+pub use topics::{Partition, TopicMetadata, Topics};
 
 /// The epochs in a request that leave the group: for good, and, for a static member, for now.
 const LEAVE: i32 = -1;
 const LEAVE_FOR_NOW: i32 = -2;
-
-/// A partition of a topic, which has another id once it is recreated.
-pub type Partition = (Uuid, i32);
-
-/// Topics by name.
-pub type Topics = BTreeMap<String, TopicMetadata>;
-
-/// A topic as far as an assignor needs to know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TopicMetadata {
-    /// Its id.
-    pub id: Uuid,
-    /// The number of its partitions.
-    pub partitions: i32,
-}
 
 /// Settings of all groups of the consumer protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
