@@ -14,10 +14,7 @@ pub use self::edits::{EditOptions, EditPlan, Edits};
 pub use self::fields::OWN_FIELDS;
 use self::fields::{Field, Fields};
 pub use self::pseudonymize::{IdPrivacy, IpPrivacy};
-use self::rules::{
-    MAX_LOCALE, MAX_TEXT, MAX_VERSION, check_text, invalid, is_ip, is_version, lower_cased, optional_text, text_of,
-    timestamp_of,
-};
+use self::rules::{APP_VERSION, DEVICE_ID, IP, LOCALE, USER_ID, lower_cased, optional_text, timestamp_of};
 use super::{Members, Rejection, Span, Step, Text, utf8_text};
 
 /// The `device_type` of an event that has none.
@@ -63,21 +60,16 @@ impl<'a> LoginEvent<'a> {
         let field = |field: Field| (field.name(), fields.get(field));
         let span = |field: Field| fields.get(field).map(|value| value.span);
 
-        check_text(text, field(Field::UserId), MAX_TEXT)?;
-        let app_version = text_of(text, field(Field::AppVersion), MAX_VERSION)?;
-        if !is_version(app_version.as_bytes()) {
-            return Err(invalid("app_version", "app_version is not major.minor[.patch[.build]] in digits"));
-        }
+        USER_ID.check(text, field(Field::UserId))?;
+        let app_version = APP_VERSION.text_of(text, field(Field::AppVersion))?;
         let came = optional_text(text, field(Field::DeviceType))?;
         let (device_type, device_type_stays) = match came {
             Some(came) => lower_cased(came.into()),
             None => (UNKNOWN.into(), false),
         };
-        if !is_ip(&text_of(text, field(Field::Ip), MAX_TEXT)?) {
-            return Err(invalid("ip", "ip is neither an IPv4 nor an IPv6 address"));
-        }
-        let locale = text_of(text, field(Field::Locale), MAX_LOCALE)?;
-        check_text(text, field(Field::DeviceId), MAX_TEXT)?;
+        IP.check(text, field(Field::Ip))?;
+        let locale = LOCALE.text_of(text, field(Field::Locale))?;
+        DEVICE_ID.check(text, field(Field::DeviceId))?;
         let timestamp_ms = timestamp_of(text, field(Field::Timestamp))?;
         Ok(Self {
             device_type,

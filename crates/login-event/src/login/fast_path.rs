@@ -3,7 +3,7 @@
 //! in anything, or breaks a rule, is left to the scanner; a test holds the two against each other.
 
 use super::ipv4::{holds_ipv4, window};
-use super::rules::{MAX_LOCALE, MAX_TEXT, MAX_VERSION, decimal, is_version, lower_cased, milliseconds};
+use super::rules::{APP_VERSION, DEVICE_ID, LOCALE, MAX_TEXT, TextRule, USER_ID, decimal, lower_cased, milliseconds};
 use super::{LoginEvent, UNKNOWN};
 use crate::{Span, Text, are_digits};
 
@@ -14,17 +14,17 @@ pub(super) fn parse(value: &[u8]) -> Option<LoginEvent<'_>> {
         return None;
     }
     let mut cursor = Cursor { bytes: value, at: 0 };
-    cursor.string(b"{\"user_id\":\"", MAX_TEXT)?;
-    let app_version = cursor.string(b",\"app_version\":\"", MAX_VERSION)?;
+    cursor.text(b"{\"user_id\":\"", &USER_ID)?;
+    let app_version = cursor.text(b",\"app_version\":\"", &APP_VERSION)?;
     let ip = cursor.string(b",\"ip\":\"", MAX_TEXT)?;
-    let locale = cursor.string(b",\"locale\":\"", MAX_LOCALE)?;
-    cursor.string(b",\"device_id\":\"", MAX_TEXT)?;
+    let locale = cursor.text(b",\"locale\":\"", &LOCALE)?;
+    cursor.text(b",\"device_id\":\"", &DEVICE_ID)?;
     let timestamp = cursor.digits(b",\"timestamp\":")?;
     let device_type = cursor.string(b",\"device_type\":\"", MAX_TEXT);
     if value.get(cursor.at..)? != b"}" {
         return None;
     }
-    if !is_version(app_version.of(value).as_bytes()) || !holds_ipv4(window(value, ip.start)?, ip.length()) {
+    if !holds_ipv4(window(value, ip.start)?, ip.length()) {
         return None;
     }
     let (lower, stays) = device_type.map_or((UNKNOWN.into(), false), |inside| lower_cased(inside.of(value)));
@@ -85,6 +85,13 @@ impl<'a> Cursor<'a> {
     fn pass<const N: usize>(&mut self, opening: &[u8; N]) -> Option<()> {
         let here: &[u8; N] = self.bytes.get(self.at..)?.first_chunk()?;
         (here == opening).then(|| self.at += N)
+    }
+
+    /// The string of which a rule holds, behind `opening`.
+    #[inline(always)]
+    fn text<const N: usize>(&mut self, opening: &[u8; N], rule: &TextRule) -> Option<Inside> {
+        let inside = self.string(opening, rule.most)?;
+        (rule.holds)(inside.of(self.bytes).as_bytes()).then_some(inside)
     }
 
     /// The string of 1 to `most` bytes whose first quote ends `opening`. Where there is none, it is not
@@ -167,7 +174,7 @@ mod tests {
             REAL.replace("RU", "R\\u0055"),
             REAL.replace("RU", "R\u{1}"),
             REAL.replace("RU", ""),
-            REAL.replace("RU", &"R".repeat(MAX_LOCALE + 1)),
+            REAL.replace("RU", &"R".repeat(LOCALE.most + 1)),
             REAL.replace("2.3.0", "2"),
             REAL.replace("135", "256"),
             REAL.replace(":1694", ": 1694"),
