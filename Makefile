@@ -30,8 +30,9 @@ check: ## what must hold before a commit: format, lints, documentation, layers, 
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --features otlp --test traces -- -D warnings
 	cargo clippy --no-default-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --document-private-items
+	cargo clippy -p kafka-client --no-default-features --features testing -- -D warnings
 	cargo test --test house
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --document-private-items
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is not installed: its check was left out"; fi
 
 deploy-check: ## images, manifests, rules, workflows and scripts against the tools that would reject them; PARTS="helm" for some

@@ -13,10 +13,11 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{Check, runtime};
-use crate::broker::{Cause, DEAD_LETTER, Error as BrokerError, Why};
 use crate::config::{Config, CreateTopics, Guarantee, OffsetStoreKind, Problems};
 use crate::dead_letter::write_line;
 use crate::geoip::Database;
+use crate::kafka::{Cause, Error as BrokerError, Why};
+use crate::output::DEAD_LETTER;
 use crate::retry::ErrorClass;
 use crate::stages::{Routes, possible};
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rustls::{AlertDescription, ClientConfig, ClientConnection, StreamOwned};
 
 use super::{Health, Settings};
-use crate::broker::ADMIN_PORT;
 use crate::config::Admin;
+use crate::kafka::ADMIN_PORT;
 use crate::observe::{client_of_any, client_of_own};
 
 /// The most of an answer that is read: a line for each thing that is not well.

@@ -1,16 +1,16 @@
 //! What all nodes share: who is up, who leads which partition, the logs, the armed faults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use kafka_protocol::messages::ApiKey;
 use kafka_records::topic;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::api::Api;
 use super::batch;
 use super::batch_header::{BatchError, BatchHeader};
 use super::error_codes;
@@ -171,7 +171,7 @@ pub(super) struct Cluster {
     pub nodes: BTreeMap<i32, NodeInfo>,
     pub topics: BTreeMap<String, Topic>,
     pub faults: FaultBook,
-    pub requests: BTreeMap<Api, u64>,
+    pub requests: HashMap<ApiKey, u64>,
     pub defaults: Defaults,
     pub groups: Groups,
     /// Told of what producers append.
@@ -243,7 +243,7 @@ impl Cluster {
             nodes,
             topics: BTreeMap::new(),
             faults: FaultBook::default(),
-            requests: BTreeMap::new(),
+            requests: HashMap::new(),
             defaults,
             groups: Groups::new(),
             watcher: None,
@@ -447,6 +447,16 @@ impl Partition {
         self.epochs.retain(|_, begun| *begun < offset);
         self.lead(node);
         Ok(())
+    }
+
+    /// Whether a client knows which epoch this is (KIP-320).
+    pub fn check_epoch(&self, known: i32) -> Result<(), i16> {
+        match known {
+            -1 => Ok(()),
+            known if known < self.leader_epoch => Err(error_codes::FENCED_LEADER_EPOCH),
+            known if known > self.leader_epoch => Err(error_codes::UNKNOWN_LEADER_EPOCH),
+            _ => Ok(()),
+        }
     }
 
     /// As `LeaderEpochFileCache` tells: the latest epoch that is not later than this one, and where

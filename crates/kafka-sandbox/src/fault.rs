@@ -11,9 +11,9 @@
 
 use std::time::Duration;
 
+use kafka_protocol::messages::ApiKey as Api;
 use tokio::sync::watch;
 
-use super::api::Api;
 use super::stale::Snapshot;
 
 /// Which requests a fault hits, and how often.

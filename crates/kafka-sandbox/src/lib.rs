@@ -13,10 +13,11 @@
 //!           restart, snapshot, move_coordinator, set_loading, committed
 //! ```
 //!
-//! It answers the versions that rskafka 0.6.0 and our own client negotiate (see [`Api::versions`])
+//! It answers the versions that rskafka 0.6.0 and our own client negotiate (see [`versions`])
 //! and behaves as Kafka 4.x does there: checksums and sizes are checked, a batch of an idempotent
 //! producer is written once, a fetch waits for its bytes and ends with its segment, nobody but the
-//! leader answers, groups rebalance by the classic protocol. What it lacks: KIP-848's groups, transactions'
+//! leader answers, groups rebalance by the classic protocol, and by that of KIP-848 where it is switched on
+//! ([`SandboxBuilder::consumer_groups`]). What it lacks: transactions'
 //! coordinator (but for their markers, see [`Sandbox::append_control_batch`]), TLS, replication, a disk. What
 //! passes only against this broker is not done.
 //!
@@ -49,7 +50,7 @@ mod control;
 mod damage;
 mod error_codes;
 mod fault;
-mod group;
+pub mod group;
 mod handle;
 mod idempotence;
 mod log;
@@ -67,14 +68,16 @@ use futures::FutureExt;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 
-pub use api::Api;
+pub use api::versions;
 pub use batch::NewBatch;
 pub use batch_header::BatchError;
 pub use cluster::TopicConfig;
 pub use damage::Damage;
 pub use fault::{Action, Fault};
+pub use group::consumer::ConsumerGroupOptions;
 pub use group::{CommittedOffset, GroupDescription};
 pub use handle::FaultHandle;
+pub use kafka_protocol::messages::ApiKey as Api;
 pub use record::{NewRecord, StoredRecord};
 pub use stale::Snapshot;
 
@@ -125,6 +128,7 @@ pub struct SandboxBuilder {
     ports: Vec<u16>,
     defaults: Defaults,
     watcher: Option<Watcher>,
+    consumer_protocol: Option<ConsumerGroupOptions>,
 }
 
 impl SandboxBuilder {
@@ -172,6 +176,14 @@ impl SandboxBuilder {
         self
     }
 
+    /// Offers the consumer protocol of groups (KIP-848), with these settings. Otherwise it is hidden, as on a cluster
+    /// older than Kafka 3.7.
+    #[must_use]
+    pub fn consumer_groups(mut self, options: ConsumerGroupOptions) -> Self {
+        self.consumer_protocol = Some(options);
+        self
+    }
+
     /// Tells `watcher` topic, partition and records of each batch that a producer appends, once, while it is
     /// appended: whatever it does must be quick, and ask nothing of the sandbox.
     #[must_use]
@@ -194,6 +206,7 @@ impl SandboxBuilder {
         let known = reserved.iter().map(|(id, node)| (*id, info(node)));
         let mut cluster = Cluster::new(known.collect(), self.defaults);
         cluster.watcher = self.watcher;
+        cluster.groups.consumer_protocol = self.consumer_protocol;
         let shared = Arc::new(Shared::new(cluster));
         let mut nodes = BTreeMap::new();
         for (id, node) in reserved {

@@ -13,7 +13,7 @@ use super::list::note_revealed;
 use super::reader::{Log, Reader};
 use super::{Context, ExportDlq, Failure};
 use crate::cli::UsageError;
-use crate::dead_letter::{Marks, export};
+use crate::dead_letter::{ErrorHeaders, export};
 
 pub(super) async fn run(args: &ExportDlq, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     note_revealed();
@@ -54,7 +54,7 @@ async fn write(args: &ExportDlq, context: &Context, out: &mut dyn Write, name: &
             for entry in reader.entries(&batch) {
                 if entry.flaw.is_some() {
                     counted.damaged += 1;
-                } else if args.filter.takes(&entry.record, &Marks::of(&entry.record, context.prefix())) {
+                } else if args.filter.takes(&entry.record, &ErrorHeaders::of(&entry.record, context.prefix())) {
                     export(&mut out, context.topic(), partition, &entry.record).map_err(unwritable)?;
                     counted.exported += 1;
                 }

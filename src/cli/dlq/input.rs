@@ -6,9 +6,9 @@ use super::args::Again;
 use super::file::{ExportFile, Lines};
 use super::reader::{Log, Reader, is_missing};
 use super::{Context, Failure};
-use crate::broker::{Entry, SourceBatch};
 use crate::dead_letter::Exported;
 use crate::record::Offset;
+use crate::source::{Entry, SourceBatch};
 
 /// As many lines are taken at a time.
 const LINES: usize = 1_000;

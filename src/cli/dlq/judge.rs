@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use super::Context;
-use crate::broker::{Entry, Expected, OutputBatch};
-use crate::dead_letter::{Envelope, Marks, Replayed};
+use crate::dead_letter::{Envelope, ErrorHeaders, Replayed};
 use crate::event::{Reason, Rejection};
 use crate::observe::{Metrics, Tally};
+use crate::output::{Expected, OutputBatch};
 use crate::record::{Headers, RecordView};
-use crate::stages::{Batch, Counts, MakeStages, Now, Passed, Route, Routes, Stages, configured};
+use crate::source::Entry;
+use crate::stages::{Batch, Counts, Now, Passed, Route, Routes, Stages, StagesFactory, configured};
 use crate::worker::unix_ms;
 
 /// The stages, and what they need.
@@ -18,7 +19,7 @@ pub(super) struct Judge<'c> {
     pub without_countries: Option<String>,
     context: &'c Context,
     routes: Arc<Routes>,
-    made: Arc<dyn MakeStages>,
+    made: Arc<dyn StagesFactory>,
     /// Those of the source partition that was asked for last.
     stages: Option<(i32, Box<dyn Stages>)>,
     now: Now,
@@ -56,11 +57,11 @@ impl<'c> Judge<'c> {
     pub(super) fn judge(
         &mut self,
         dead: &RecordView<'_>,
-        marks: &Marks<'_>,
+        error_headers: &ErrorHeaders<'_>,
         partition: i32,
     ) -> Result<Passed, Rejection> {
         let mut out = OutputBatch::new(usize::MAX, Expected::default());
-        self.attempt(dead, marks, partition, 0, &[], &mut out)
+        self.attempt(dead, error_headers, partition, 0, &[], &mut out)
     }
 
     /// Judges the dead letter at index `at`, and appends what becomes of its record; `partitions` says how many each of
@@ -71,18 +72,19 @@ impl<'c> Judge<'c> {
     pub(super) fn attempt(
         &mut self,
         dead: &RecordView<'_>,
-        marks: &Marks<'_>,
+        error_headers: &ErrorHeaders<'_>,
         partition: i32,
         at: usize,
         partitions: &[i32],
         out: &mut OutputBatch,
     ) -> Result<Passed, Rejection> {
-        let replayed = Replayed::new(self.context.prefix(), marks.replays);
+        let replayed = Replayed::new(self.context.prefix(), error_headers.replays);
         let headers: Vec<_> = replayed.headers(dead).collect();
         let headers = Headers::Borrowed(&headers);
-        let record = RecordView { timestamp_ms: marks.time(dead), key: marks.key(dead), headers, ..*dead };
+        let record =
+            RecordView { timestamp_ms: error_headers.time(dead), key: error_headers.key(dead), headers, ..*dead };
         self.fits(&record)?;
-        let of = marks.partition.unwrap_or(partition);
+        let of = error_headers.partition.unwrap_or(partition);
         let stages = match self.stages.take().filter(|(for_partition, _)| *for_partition == of) {
             Some((_, stages)) => stages,
             None => self.stages_of(of),

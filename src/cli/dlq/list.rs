@@ -8,7 +8,7 @@ use super::reader::{Log, Reader};
 use super::shown::{Layout, Shown};
 use super::{Context, Failure, ListDlq, ShowDlq, for_people};
 use crate::cli::UsageError;
-use crate::dead_letter::Marks;
+use crate::dead_letter::ErrorHeaders;
 use crate::record::Offset;
 
 pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
@@ -29,15 +29,16 @@ pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut dyn Write) 
         let mut reader = Reader::new(context, log.topic_id, partition, stretch);
         while let Some(batch) = reader.next().await? {
             for entry in reader.entries(&batch) {
-                let marks = Marks::of(&entry.record, context.prefix());
-                if entry.flaw.is_some() || !args.filter.takes(&entry.record, &marks) {
+                let error_headers = ErrorHeaders::of(&entry.record, context.prefix());
+                if entry.flaw.is_some() || !args.filter.takes(&entry.record, &error_headers) {
                     continue;
                 }
                 if left == 0 {
                     return Ok(ExitCode::SUCCESS);
                 }
                 left -= 1;
-                let shown = Shown { partition, record: &entry.record, marks: &marks, reveal: args.reveal };
+                let shown =
+                    Shown { partition, record: &entry.record, error_headers: &error_headers, reveal: args.reveal };
                 match &form {
                     Form::Json => shown.json(out)?,
                     Form::Table(layout) => layout.row(out, &shown)?,
@@ -70,8 +71,8 @@ pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut dyn Write)
         if let Some(flaw) = entry.flaw {
             return Err(format!("{topic}/{partition} can't be decoded at {offset}: {}", flaw.why).into());
         }
-        let marks = Marks::of(&entry.record, context.prefix());
-        let shown = Shown { partition, record: &entry.record, marks: &marks, reveal: args.reveal };
+        let error_headers = ErrorHeaders::of(&entry.record, context.prefix());
+        let shown = Shown { partition, record: &entry.record, error_headers: &error_headers, reveal: args.reveal };
         shown.whole(out, context.prefix())?;
         return Ok(ExitCode::SUCCESS);
     }

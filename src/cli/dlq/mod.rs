@@ -42,7 +42,7 @@ pub use args::{Again, Dlq, DlqAction, ExportDlq, Filter, ListDlq, ReplayDlq, Ret
 
 use super::audited::Audited;
 use super::context::{Context, Failure, interruptible, until_signal};
-use crate::broker::Error;
+use crate::kafka::Error;
 use crate::observe::logs;
 use kafka_client::Topic;
 

@@ -9,7 +9,7 @@ use super::input::Found;
 use super::judge;
 use super::skip::Skip;
 use super::{Context, ReplayDlq};
-use crate::dead_letter::Marks;
+use crate::dead_letter::ErrorHeaders;
 use crate::event::Rejection;
 use crate::stages::{Passed, Route, Routes};
 
@@ -89,27 +89,31 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// The fate of a dead letter with these marks.
-    pub(super) fn fate<'e>(&'e self, Found { entry, partition }: &Found<'e>, marks: &Marks<'e>) -> Fate<'e> {
+    /// The fate of a dead letter with these error headers.
+    pub(super) fn fate<'e>(
+        &'e self,
+        Found { entry, partition }: &Found<'e>,
+        error_headers: &ErrorHeaders<'e>,
+    ) -> Fate<'e> {
         if entry.flaw.is_some() {
             return Fate::Skip(Skip::Damaged);
         }
-        if !self.args.filter.takes_partition(*partition) || !self.args.filter.takes(&entry.record, marks) {
+        if !self.args.filter.takes_partition(*partition) || !self.args.filter.takes(&entry.record, error_headers) {
             return Fate::Skip(Skip::Filtered);
         }
-        self.fate_of(marks)
+        self.fate_of(error_headers)
     }
 
     /// The fate of one that the filter takes.
-    pub(super) fn fate_of<'e>(&'e self, marks: &Marks<'e>) -> Fate<'e> {
-        if let Some(why) = Skip::of(marks) {
+    pub(super) fn fate_of<'e>(&'e self, error_headers: &ErrorHeaders<'e>) -> Fate<'e> {
+        if let Some(why) = Skip::of(error_headers) {
             return Fate::Skip(why);
         }
         match self.way {
-            Way::Source(_) if marks.replays >= self.max_replays() => Fate::Quarantine(&self.quarantine),
-            Way::Source(_) => self.back(marks.topic).map_or_else(Fate::Skip, Fate::Replay),
+            Way::Source(_) if error_headers.replays >= self.max_replays() => Fate::Quarantine(&self.quarantine),
+            Way::Source(_) => self.back(error_headers.topic).map_or_else(Fate::Skip, Fate::Replay),
             // What passes now has died often enough; what does not is no more often replayed by that.
-            Way::Outputs => self.back(marks.topic).map_or_else(Fate::Skip, |_| Fate::Retry),
+            Way::Outputs => self.back(error_headers.topic).map_or_else(Fate::Skip, |_| Fate::Retry),
         }
     }
 }

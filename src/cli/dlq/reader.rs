@@ -11,10 +11,11 @@ use kafka_protocol::ResponseError;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Context, Failure};
-use crate::broker::{Clients, Entry, Error, PartitionReader, ReaderConfig, Reserve, SourceBatch};
 use crate::config;
+use crate::kafka::Error;
 use crate::record::{Offset, Position};
 use crate::retry::{ErrorClass, Policy};
+use crate::source::{Entry, PartitionReader, ReaderConfig, Reserve, RskafkaClients, SourceBatch};
 use crate::topic::TopicId;
 
 /// The topic as it was at the start.
@@ -76,7 +77,7 @@ impl<'c> Reader<'c> {
             isolation: config::Isolation::ReadCommitted,
             ..context.config.source.clone()
         };
-        let clients = Arc::new(Clients::new(context.cluster.options(), source.max_fetch_bytes.as_usize()));
+        let clients = Arc::new(RskafkaClients::new(context.cluster.options(), source.max_fetch_bytes.as_usize()));
         // A dead letter is read whole: one that was cut could not be replayed.
         let max_record_bytes = usize::try_from(i32::MAX).unwrap_or(usize::MAX);
         let reserve = Reserve::new(context.config.pipeline.max_in_flight_bytes.as_usize());

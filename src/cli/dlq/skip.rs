@@ -1,6 +1,6 @@
 //! Why a dead letter is passed over.
 
-use crate::dead_letter::Marks;
+use crate::dead_letter::ErrorHeaders;
 use crate::event::Reason;
 
 /// Why one is passed over.
@@ -20,11 +20,11 @@ pub(super) enum Skip {
 
 impl Skip {
     /// Why the record that a dead letter was is not there to be written; `None` where it is.
-    pub(super) fn of(marks: &Marks<'_>) -> Option<Self> {
-        if marks.is_truncated() {
+    pub(super) fn of(error_headers: &ErrorHeaders<'_>) -> Option<Self> {
+        if error_headers.is_truncated() {
             return Some(Self::Truncated);
         }
-        (marks.reason == Some(Reason::CorruptBatch.code())).then_some(Self::Damaged)
+        (error_headers.reason == Some(Reason::CorruptBatch.code())).then_some(Self::Damaged)
     }
 
     /// In words.

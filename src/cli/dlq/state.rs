@@ -11,7 +11,7 @@ use super::scope::Scope;
 use super::skip::Skip;
 use super::standing::Standing;
 use super::{Context, Failure};
-use crate::dead_letter::Marks;
+use crate::dead_letter::ErrorHeaders;
 use crate::record::Offset;
 
 /// The state of one dead letter.
@@ -86,13 +86,14 @@ impl States {
     }
 
     /// The state of the dead letter at this place.
-    pub(super) fn of(&self, partition: i32, offset: Offset, marks: &Marks<'_>) -> State {
+    pub(super) fn of(&self, partition: i32, offset: Offset, error_headers: &ErrorHeaders<'_>) -> State {
         let mut standings = self.standings.get(&partition).into_iter().flatten();
         if !standings.any(|standing| standing.is_done(offset)) {
             return State::Open;
         }
-        let comes_back =
-            Skip::of(marks).is_none() && marks.topic == Some(&*self.source) && marks.replays < MAX_REPLAYS.get();
+        let comes_back = Skip::of(error_headers).is_none()
+            && error_headers.topic == Some(&*self.source)
+            && error_headers.replays < MAX_REPLAYS.get();
         if comes_back { State::Replayed } else { State::GivenUp }
     }
 }

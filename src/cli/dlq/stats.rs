@@ -13,7 +13,7 @@ use super::state::{State, StateCounts, States};
 use super::times::Times;
 use super::told::told;
 use super::{Context, Failure, Filter, StatsDlq, for_people};
-use crate::dead_letter::{Marks, write_line};
+use crate::dead_letter::{ErrorHeaders, write_line};
 use crate::record::RecordView;
 
 /// What is counted.
@@ -109,23 +109,23 @@ impl Stats {
         filter: &Filter,
         states: Option<&States>,
     ) {
-        let marks = Marks::of(record, prefix);
-        if !filter.takes(record, &marks) {
+        let error_headers = ErrorHeaders::of(record, prefix);
+        if !filter.takes(record, &error_headers) {
             return;
         }
         let length = |field: Option<&[u8]>| field.map_or(0, <[u8]>::len);
         self.records += 1;
         self.bytes += crate::observe::count(length(record.key) + length(record.value));
-        self.truncated += u64::from(marks.truncated_from.is_some());
-        let told = told(&marks);
+        self.truncated += u64::from(error_headers.truncated_from.is_some());
+        let told = told(&error_headers);
         self.reasons.count(told.reason);
         if told.field != "-" {
             self.fields.count(told.field);
         }
         self.source_partitions.count(told.source_partition);
-        self.times.count(marks.time(record));
+        self.times.count(error_headers.time(record));
         if let Some((state, states)) = self.state.as_mut().zip(states) {
-            state.count(partition, states.of(partition, record.offset, &marks));
+            state.count(partition, states.of(partition, record.offset, &error_headers));
         }
     }
 

@@ -5,7 +5,7 @@ use super::reader::is_missing;
 use super::{Context, Failure};
 use crate::cli::UsageError;
 use crate::config::{Config, OffsetStoreKind};
-use crate::dead_letter::Marks;
+use crate::dead_letter::ErrorHeaders;
 use crate::murmur2::partition_of;
 use crate::stages::Routes;
 use crate::topic;
@@ -110,8 +110,13 @@ fn no_quarantine(plan: &Plan, rules: &Rules<'_>) -> String {
 
 /// The partition that a record goes to, of `count`: the one that it came from, where there is one of that
 /// number; else the one that Kafka's clients choose for its key.
-pub(super) fn target_partition(marks: &Marks<'_>, key: Option<&[u8]>, dead_letter: i32, count: i32) -> i32 {
-    match (marks.partition, key) {
+pub(super) fn target_partition(
+    error_headers: &ErrorHeaders<'_>,
+    key: Option<&[u8]>,
+    dead_letter: i32,
+    count: i32,
+) -> i32 {
+    match (error_headers.partition, key) {
         (Some(partition), _) if partition < count => partition,
         (_, Some(key)) => partition_of(key, count),
         (_, None) => dead_letter % count.max(1),

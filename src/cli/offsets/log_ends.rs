@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use kafka_client::{At, Cluster, Isolation};
 use kafka_protocol::ResponseError;
 
-use crate::broker::Error;
 use crate::config::Source;
+use crate::kafka::Error;
 use crate::record::Offset;
 use crate::topic::TopicId;
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use kafka_client::{Cluster, Coordinator};
 
 use super::Failure;
-use crate::broker::{self, Cause};
 use crate::config::{Config, OffsetStoreKind};
-use crate::offsets::{Checkpoint, Committer, FileStore, GroupStore, Missing, OffsetStore, StoreError};
+use crate::kafka::{self, Cause};
+use crate::offsets::{Checkpoint, CommitIdentity, FileStore, GroupStore, Missing, OffsetStore, StoreError};
 use crate::offsets::{TopicAdmin, TopicSettings};
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 
 /// The checkpoints of a topic; damaged ones among them as errors.
 pub(super) type Listed = BTreeMap<i32, Result<Checkpoint, StoreError>>;
@@ -45,7 +45,7 @@ impl Store {
             OffsetStoreKind::File => Self::File(FileStore::open(&config.offsets.path)?),
             OffsetStoreKind::Group => {
                 let coordinator = || Coordinator::new(Arc::clone(cluster), &config.group.id);
-                Self::Group(GroupStore::new(coordinator(), Committer::Plain), coordinator())
+                Self::Group(GroupStore::new(coordinator(), CommitIdentity::Plain), coordinator())
             }
             OffsetStoreKind::Topic => {
                 let mut settings = TopicSettings::from(config);
@@ -86,8 +86,7 @@ impl Store {
         Ok(match self {
             Self::File(_) => None,
             Self::Group(_, coordinator) => {
-                let found =
-                    coordinator.describe().await.map_err(broker::Error::from)?.filter(|group| group.members > 0);
+                let found = coordinator.describe().await.map_err(kafka::Error::from)?.filter(|group| group.members > 0);
                 found.map(|group| {
                     let (id, members, state) = (coordinator.group(), group.members, group.state);
                     format!(
@@ -114,16 +113,16 @@ impl Store {
     /// # Errors
     /// Where one can't be stored; some of the others may be.
     pub(super) async fn set(&mut self, checkpoints: &[Checkpoint]) -> Result<(), Failure> {
-        let tenure = Tenure::unlimited();
+        let ownership = PartitionOwnership::unlimited();
         match self {
             Self::File(store) => {
                 for checkpoint in checkpoints {
-                    store.store(checkpoint, &tenure).await?;
+                    store.store(checkpoint, &ownership).await?;
                 }
             }
             Self::Group(store, coordinator) => {
                 // Together, so that they go into one request or two.
-                let storing = checkpoints.iter().map(|checkpoint| store.store(checkpoint, &tenure));
+                let storing = checkpoints.iter().map(|checkpoint| store.store(checkpoint, &ownership));
                 for stored in futures::future::join_all(storing).await {
                     stored.map_err(|error| commit_refused(coordinator.group(), error))?;
                 }

@@ -27,8 +27,8 @@ use tokio_rustls::TlsConnector;
 use super::answer::Answer;
 use super::sanitize::{Sanitized, chain};
 use super::target::Target;
-use crate::broker::ADMIN_PORT;
 use crate::http_client::Stream;
+use crate::kafka::ADMIN_PORT;
 
 /// The most of a body that is read: some 10,000 partitions.
 const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;

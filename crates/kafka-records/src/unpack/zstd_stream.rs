@@ -48,7 +48,7 @@ impl Zstd {
             self.at += input.pos;
             self.between_frames = hint == 0;
             if !had_more && out.len() == before && !self.between_frames {
-                return Err(UnpackError::Damaged("its last frame is cut short".to_owned()));
+                return Err(UnpackError::Corrupt("its last frame is cut short".to_owned()));
             }
         }
         Ok(false)
@@ -58,7 +58,7 @@ impl Zstd {
 fn failed(code: usize) -> UnpackError {
     match get_error_name(code) {
         name if name.starts_with("Allocation error") => UnpackError::NoMemory,
-        name => UnpackError::Damaged(name.to_owned()),
+        name => UnpackError::Corrupt(name.to_owned()),
     }
 }
 

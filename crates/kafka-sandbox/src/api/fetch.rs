@@ -1,4 +1,4 @@
-//! Fetch: a long poll that a produce wakes.
+//! `Fetch`: reads batches; a long poll that a produce wakes.
 
 use std::time::Duration;
 
@@ -8,33 +8,51 @@ use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopi
 use kafka_protocol::messages::{FetchRequest, FetchResponse, ProducerId};
 use tokio::time::{Instant, timeout_at};
 
+use super::call::{Answer, Call, READ_COMMITTED, Serve};
 use crate::batch;
-use crate::cluster::{Cluster, Partition, Shared};
+use crate::cluster::{Cluster, Partition};
 use crate::error_codes;
 use crate::fault::{Plan, Target};
 use crate::log::Unreadable;
+use crate::schema::Field;
 use crate::segment::Limits;
 
-const READ_COMMITTED: i8 = 1;
+impl Serve for FetchRequest {
+    const SERVED: (i16, i16) = (4, 11);
 
-/// What a fetch names, for the faults to match.
-pub(super) fn targets(request: &FetchRequest) -> Vec<Target> {
-    let of = |topic: &FetchTopic| {
-        let name = topic.topic.clone();
-        topic.partitions.iter().map(move |p| Target::partition(&name, p.partition).from(p.fetch_offset)).collect()
-    };
-    request.topics.iter().flat_map(|topic| -> Vec<Target> { of(topic) }).collect()
+    fn schema(version: i16) -> &'static [Field] {
+        use Field::{Fixed, Structs, Text, Values};
+        /// Of a partition: its index, an offset and a limit; then a follower's log start, then the leader epoch.
+        const PLAIN: Field = Structs(&[Text, Structs(&[Fixed(4 + 8 + 4)])]);
+        const WITH_START: Field = Structs(&[Text, Structs(&[Fixed(4 + 8 + 8 + 4)])]);
+        const WITH_EPOCH: Field = Structs(&[Text, Structs(&[Fixed(4 + 4 + 8 + 8 + 4)])]);
+        const FORGOTTEN: Field = Structs(&[Text, Values(&Fixed(4))]);
+        match version {
+            ..=4 => &[Fixed(4 * 4 + 1), PLAIN],
+            5..=6 => &[Fixed(4 * 4 + 1), WITH_START],
+            7..=8 => &[Fixed(4 * 4 + 1 + 4 + 4), WITH_START, FORGOTTEN],
+            9..=10 => &[Fixed(4 * 4 + 1 + 4 + 4), WITH_EPOCH, FORGOTTEN],
+            _ => &[Fixed(4 * 4 + 1 + 4 + 4), WITH_EPOCH, FORGOTTEN, Text],
+        }
+    }
+
+    fn targets(&self, _: i16, _: &Cluster) -> Vec<Target> {
+        let of = |topic: &FetchTopic| {
+            let name = topic.topic.clone();
+            topic.partitions.iter().map(move |p| Target::partition(&name, p.partition).from(p.fetch_offset)).collect()
+        };
+        self.topics.iter().flat_map(|topic| -> Vec<Target> { of(topic) }).collect()
+    }
+
+    fn answer(self, call: Call<'_>) -> Answer<'_> {
+        Answer::later(async move { Some(fetch(&self, call).await) })
+    }
 }
 
 /// A throttled fetch names no partition at all (`FetchContext.getThrottledResponse`). Else:
 /// answers at once if a partition errs or enough is there, else when it is, else at the deadline.
-pub(super) async fn answer(
-    shared: &Shared,
-    node: i32,
-    plan: &Plan,
-    client: &str,
-    request: &FetchRequest,
-) -> FetchResponse {
+async fn fetch(request: &FetchRequest, call: Call<'_>) -> FetchResponse {
+    let Call { shared, node, plan, client, .. } = call;
     if plan.throttle_ms > 0 {
         return FetchResponse::default().with_throttle_time_ms(plan.throttle_ms);
     }
@@ -95,7 +113,7 @@ impl Attempt {
         let limits = Limits { max_bytes, at_least_one: self.bytes == 0, whole: cluster.defaults.whole_batches };
         let found = cluster.led_by(node, topic, wanted.partition);
         let read = found.and_then(|partition| {
-            check_epoch(partition, wanted.current_leader_epoch)?;
+            partition.check_epoch(wanted.current_leader_epoch)?;
             read(partition, request, wanted, limits)
         });
         read.unwrap_or_else(|code| no_records(wanted.partition, code))
@@ -124,16 +142,6 @@ impl Attempt {
             }
         }
         topics
-    }
-}
-
-/// Whether the client knows which epoch this is (KIP-320).
-pub(super) fn check_epoch(partition: &Partition, known: i32) -> Result<(), i16> {
-    match known {
-        -1 => Ok(()),
-        known if known < partition.leader_epoch => Err(error_codes::FENCED_LEADER_EPOCH),
-        known if known > partition.leader_epoch => Err(error_codes::UNKNOWN_LEADER_EPOCH),
-        _ => Ok(()),
     }
 }
 

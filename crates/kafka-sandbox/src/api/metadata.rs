@@ -1,30 +1,75 @@
-//! Metadata and `ApiVersions`.
+//! `Metadata`: nodes, topics and leaders.
 
-use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use kafka_protocol::messages::{ApiVersionsResponse, BrokerId, MetadataRequest, MetadataResponse, TopicName};
+use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::Api;
+use super::call::{Answer, Call, Serve};
 use crate::HOST;
 use crate::cluster::{Cluster, Partition};
 use crate::error_codes;
-use crate::fault::Plan;
+use crate::fault::{Plan, Target};
+use crate::schema::Field;
+
+impl Serve for MetadataRequest {
+    const SERVED: (i16, i16) = (0, 12);
+
+    fn schema(version: i16) -> &'static [Field] {
+        use Field::{Fixed, Structs, Text};
+        match version {
+            ..=3 => &[Structs(&[Text])],
+            4..=7 => &[Structs(&[Text]), Fixed(1)],
+            8..=9 => &[Structs(&[Text]), Fixed(1 + 1 + 1)],
+            10 => &[Structs(&[Fixed(16), Text]), Fixed(1 + 1 + 1)],
+            _ => &[Structs(&[Fixed(16), Text]), Fixed(1 + 1)],
+        }
+    }
+
+    fn targets(&self, version: i16, cluster: &Cluster) -> Vec<Target> {
+        wanted(cluster, version, self).iter().filter_map(Wanted::name).map(Target::topic).collect()
+    }
+
+    /// The nodes that are up, and the topics that are wanted; none is made on the way.
+    fn answer(self, call: Call<'_>) -> Answer<'_> {
+        let cluster = call.shared.lock();
+        let up = cluster.nodes.iter().filter(|(_, node)| node.up);
+        let brokers = up.map(|(id, node)| {
+            MetadataResponseBroker::default()
+                .with_node_id(BrokerId(*id))
+                .with_host(StrBytes::from_static_str(HOST))
+                .with_port(i32::from(node.port))
+        });
+        let topics = wanted(&cluster, call.version, &self).into_iter().map(|wanted| match wanted {
+            Wanted::Named(name) => topic(&cluster, call.plan, &name),
+            Wanted::UnknownId(id) => MetadataResponseTopic::default()
+                .with_name((call.version < 12).then(TopicName::default))
+                .with_topic_id(id)
+                .with_error_code(error_codes::UNKNOWN_TOPIC_ID),
+        });
+        MetadataResponse::default()
+            .with_throttle_time_ms(call.plan.throttle_ms)
+            .with_brokers(brokers.collect())
+            .with_cluster_id(Some(StrBytes::from_static_str("sandbox")))
+            .with_controller_id(BrokerId(cluster.controller()))
+            .with_topics(topics.collect())
+            .into()
+    }
+}
 
 /// A topic that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
+enum Wanted {
     Named(String),
     /// By an id that no topic has, or no longer.
     UnknownId(Uuid),
 }
 
 impl Wanted {
-    pub fn name(&self) -> Option<&str> {
+    fn name(&self) -> Option<&str> {
         match self {
             Self::Named(name) => Some(name),
             Self::UnknownId(_) => None,
@@ -34,7 +79,7 @@ impl Wanted {
 
 /// The topics that a request asks for, all of them where it names none: in version 0 by an empty
 /// list, later by null.
-pub(super) fn wanted(cluster: &Cluster, version: i16, request: &MetadataRequest) -> Vec<Wanted> {
+fn wanted(cluster: &Cluster, version: i16, request: &MetadataRequest) -> Vec<Wanted> {
     let named = request.topics.as_ref().filter(|named| version > 0 || !named.is_empty());
     let Some(named) = named else {
         return cluster.topics.keys().cloned().map(Wanted::Named).collect();
@@ -47,30 +92,6 @@ pub(super) fn wanted(cluster: &Cluster, version: i16, request: &MetadataRequest)
         }
     };
     named.iter().map(wanted).collect()
-}
-
-/// The nodes that are up, and the topics that are wanted; none is made on the way.
-pub(super) fn answer(cluster: &Cluster, version: i16, plan: &Plan, request: &MetadataRequest) -> MetadataResponse {
-    let up = cluster.nodes.iter().filter(|(_, node)| node.up);
-    let brokers = up.map(|(id, node)| {
-        MetadataResponseBroker::default()
-            .with_node_id(BrokerId(*id))
-            .with_host(StrBytes::from_static_str(HOST))
-            .with_port(i32::from(node.port))
-    });
-    let topics = wanted(cluster, version, request).into_iter().map(|wanted| match wanted {
-        Wanted::Named(name) => topic(cluster, plan, &name),
-        Wanted::UnknownId(id) => MetadataResponseTopic::default()
-            .with_name((version < 12).then(TopicName::default))
-            .with_topic_id(id)
-            .with_error_code(error_codes::UNKNOWN_TOPIC_ID),
-    });
-    MetadataResponse::default()
-        .with_throttle_time_ms(plan.throttle_ms)
-        .with_brokers(brokers.collect())
-        .with_cluster_id(Some(StrBytes::from_static_str("sandbox")))
-        .with_controller_id(BrokerId(cluster.controller()))
-        .with_topics(topics.collect())
 }
 
 fn topic(cluster: &Cluster, plan: &Plan, name: &str) -> MetadataResponseTopic {
@@ -99,25 +120,4 @@ fn partition(cluster: &Cluster, index: i32, partition: &Partition) -> MetadataRe
     } else {
         response.with_error_code(error_codes::LEADER_NOT_AVAILABLE).with_leader_id(BrokerId(-1))
     }
-}
-
-/// All that is answered here.
-pub(super) fn versions(plan: &Plan) -> ApiVersionsResponse {
-    ApiVersionsResponse::default()
-        .with_error_code(plan.request_error().unwrap_or(error_codes::NONE))
-        .with_throttle_time_ms(plan.throttle_ms)
-        .with_api_keys(Api::ALL.into_iter().map(version_range).collect())
-}
-
-/// To a version that only the future knows: an answer of version 0 that names the versions of
-/// `ApiVersions` itself, so that the client asks again (KIP-511).
-pub(super) fn unsupported_versions() -> ApiVersionsResponse {
-    ApiVersionsResponse::default()
-        .with_error_code(error_codes::UNSUPPORTED_VERSION)
-        .with_api_keys(vec![version_range(Api::ApiVersions)])
-}
-
-fn version_range(api: Api) -> ApiVersion {
-    let (lowest, highest) = api.versions();
-    ApiVersion::default().with_api_key(api.key() as i16).with_min_version(lowest).with_max_version(highest)
 }

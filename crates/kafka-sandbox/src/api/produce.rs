@@ -1,31 +1,50 @@
-//! Produce and `InitProducerId`.
+//! `Produce`: appends batches.
 
 use kafka_protocol::messages::produce_request::PartitionProduceData;
 use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
 };
-use kafka_protocol::messages::{
-    InitProducerIdRequest, InitProducerIdResponse, ProduceRequest, ProduceResponse, ProducerId,
-};
+use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 
-use super::Refusal;
-use crate::cluster::{Cluster, Sent, Shared, Unappended};
+use super::call::{Answer, Call, Refusal, Serve, partitions};
+use crate::cluster::{Cluster, Sent, Unappended};
 use crate::error_codes;
-use crate::fault::Plan;
+use crate::fault::Target;
+use crate::schema::Field;
 
 /// The first version that names the records that are refused (KIP-467).
 const NAMES_RECORDS: i16 = 8;
 
+impl Serve for ProduceRequest {
+    const SERVED: (i16, i16) = (3, 8);
+
+    fn schema(_: i16) -> &'static [Field] {
+        use Field::{Blob, Fixed, Structs, Text};
+        &[Text, Fixed(2 + 4), Structs(&[Text, Structs(&[Fixed(4), Blob])])]
+    }
+
+    fn targets(&self, _: i16, _: &Cluster) -> Vec<Target> {
+        let topics = self.topic_data.iter();
+        partitions(topics.map(|t| (&*t.name, t.partition_data.iter().map(|p| p.index))))
+    }
+
+    fn answer(self, call: Call<'_>) -> Answer<'_> {
+        let acknowledged = self.acks != 0;
+        let response = append(self, call);
+        match acknowledged {
+            true => response.into(),
+            // Such a producer hears of an error only by its connection closing.
+            false if refuses(&response) => Answer::Refused(Refusal::RefusedUnacknowledged),
+            false => Answer::None,
+        }
+    }
+}
+
 /// Appends what is in order, partition by partition.
-pub(super) fn answer(
-    shared: &Shared,
-    node: i32,
-    version: i16,
-    plan: &Plan,
-    request: ProduceRequest,
-) -> ProduceResponse {
+fn append(request: ProduceRequest, call: Call<'_>) -> ProduceResponse {
+    let Call { plan, version, .. } = call;
     let acks = request.acks;
-    let mut cluster = shared.lock();
+    let mut cluster = call.shared.lock();
     let mut append = |topic: &str, data: PartitionProduceData| {
         let refused = plan
             .partition_error(topic, data.index)
@@ -34,7 +53,7 @@ pub(super) fn answer(
             Some(code) => Err(Unappended::from(code)),
             None => {
                 let bytes = data.records.as_deref().unwrap_or_default();
-                cluster.produce(node, topic, data.index, Sent { acks, version, bytes })
+                cluster.produce(call.node, topic, data.index, Sent { acks, version, bytes })
             }
         };
         let response = PartitionProduceResponse::default().with_index(data.index);
@@ -58,34 +77,11 @@ pub(super) fn answer(
         })
         .collect();
     drop(cluster);
-    shared.ring();
+    call.shared.ring();
     ProduceResponse::default().with_responses(responses).with_throttle_time_ms(plan.throttle_ms)
 }
 
-/// A producer with acks=0 hears of an error only by its connection closing.
-pub(super) fn unacknowledged(response: &ProduceResponse) -> Result<(), Refusal> {
+fn refuses(response: &ProduceResponse) -> bool {
     let mut partitions = response.responses.iter().flat_map(|t| &t.partition_responses);
-    if partitions.any(|partition| partition.error_code != error_codes::NONE) {
-        return Err(Refusal::RefusedUnacknowledged);
-    }
-    Ok(())
-}
-
-/// Hands out the next producer id in epoch 0; to a known transactional id its own, in the next epoch.
-pub(super) fn producer_id(
-    cluster: &mut Cluster,
-    plan: &Plan,
-    request: &InitProducerIdRequest,
-) -> InitProducerIdResponse {
-    let response = InitProducerIdResponse::default().with_throttle_time_ms(plan.throttle_ms);
-    // As Kafka: no transactional id is null, not empty.
-    let empty = request.transactional_id.as_ref().is_some_and(|id| id.is_empty());
-    match plan.request_error().or_else(|| empty.then_some(error_codes::INVALID_REQUEST)) {
-        Some(code) => response.with_error_code(code).with_producer_id(ProducerId(-1)).with_producer_epoch(-1),
-        None => {
-            let transactional_id = request.transactional_id.as_ref().map(|id| id.as_str());
-            let (id, epoch) = cluster.producer_id(transactional_id);
-            response.with_producer_id(ProducerId(id)).with_producer_epoch(epoch)
-        }
-    }
+    partitions.any(|partition| partition.error_code != error_codes::NONE)
 }

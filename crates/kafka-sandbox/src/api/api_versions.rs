@@ -1,0 +1,64 @@
+//! `ApiVersions`: what the node understands; the first request of every connection.
+
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest,
+};
+use kafka_protocol::protocol::Request;
+
+use super::call::{Answer, Asked, Call, Row, Serve};
+use crate::cluster::Cluster;
+use crate::error_codes;
+use crate::fault::Target;
+use crate::schema::Field;
+
+impl Serve for ApiVersionsRequest {
+    const SERVED: (i16, i16) = (0, 3);
+
+    fn schema(version: i16) -> &'static [Field] {
+        use Field::Text;
+        if version <= 2 { &[] } else { &[Text, Text] }
+    }
+
+    fn targets(&self, _: i16, _: &Cluster) -> Vec<Target> {
+        Vec::new()
+    }
+
+    fn answer(self, call: Call<'_>) -> Answer<'_> {
+        let hidden = hidden(&call.shared.lock());
+        ApiVersionsResponse::default()
+            .with_error_code(call.plan.request_error().unwrap_or(error_codes::NONE))
+            .with_throttle_time_ms(call.plan.throttle_ms)
+            .with_api_keys(call.apis.iter().filter(|row| !hidden.contains(&row.key)).map(offered).collect())
+            .into()
+    }
+}
+
+/// `ApiVersions` in a version that only the future knows. The answer names the versions of
+/// `ApiVersions` itself, so that the client asks again (KIP-511).
+#[derive(Debug)]
+pub(super) struct OfTheFuture;
+
+impl Asked for OfTheFuture {
+    fn targets(&self, _: i16, _: &Cluster) -> Vec<Target> {
+        Vec::new()
+    }
+
+    fn answer<'a>(self: Box<Self>, call: Call<'a>) -> Answer<'a> {
+        let own = call.apis.iter().filter(|row| row.key == ApiVersionsRequest::KEY);
+        ApiVersionsResponse::default()
+            .with_error_code(error_codes::UNSUPPORTED_VERSION)
+            .with_api_keys(own.map(offered).collect())
+            .into()
+    }
+}
+
+/// The APIs that the node does not tell of, though it knows them.
+fn hidden(cluster: &Cluster) -> &'static [i16] {
+    const CONSUMER_PROTOCOL: &[i16] = &[ConsumerGroupHeartbeatRequest::KEY, ConsumerGroupDescribeRequest::KEY];
+    if cluster.groups.consumer_protocol.is_some() { &[] } else { CONSUMER_PROTOCOL }
+}
+
+fn offered(row: &Row) -> ApiVersion {
+    ApiVersion::default().with_api_key(row.key).with_min_version(row.lowest).with_max_version(row.highest)
+}
