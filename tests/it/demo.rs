@@ -75,6 +75,23 @@ fn a_signal_drains_one_pipeline() {
     assert!(out.ends_with("\nlost 0, written twice 0, not yet read 0\n"), "{out}");
 }
 
+/// Both versions of transactions; what is given up with an instance that is killed does not count.
+#[test]
+fn exactly_once_writes_nothing_twice() {
+    let running = ["1", "auto"].map(|version| {
+        let args = ["--delivery.guarantee", "exactly_once", "--delivery.transaction_version", version];
+        let upsets = ["--instances", "3", "--upsets", "2s", "--duration", "11s"];
+        (version, demo(&[&args[..], &upsets].concat()).spawn().unwrap())
+    });
+    for (version, child) in running {
+        let ended = child.wait_with_output().unwrap();
+        let (out, log) = (String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap());
+        assert!(ended.status.success(), "{:?}\n{out}\n{log}", ended.status);
+        let verdict = out.lines().last().unwrap();
+        assert!(verdict.starts_with("lost 0, written twice 0 (by 1 kill)"), "version {version}:\n{out}\n{log}");
+    }
+}
+
 #[test]
 fn a_signal_drains_all_instances() {
     let all_owned = |line: &str| owners(line).is_some_and(|owners| owners.len() == 6);
@@ -114,7 +131,6 @@ fn what_the_demo_can_not_heed_is_refused() {
     for (args, why) in [
         (["--kafka.brokers", "localhost:9092"], "--kafka.brokers: the demo has its own broker"),
         (["--assignment.mode", "static"], "--assignment.mode: the demo has its own broker"),
-        (["--delivery.guarantee", "exactly_once"], "the demo's broker has no transactions"),
         (["--group.protocol", "consumer"], "the demo's broker has classic groups only"),
     ] {
         let refused = demo(&args).output().unwrap();

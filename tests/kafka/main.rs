@@ -20,6 +20,7 @@ mod network;
 mod newcomer;
 mod offsets;
 mod reader;
+mod sandbox_transactions;
 mod security;
 mod topics;
 mod traps;

@@ -5,122 +5,26 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
 use kafka_records::topic;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::batch;
-use super::batch_header::{BatchError, BatchHeader};
 use super::error_codes;
 use super::fault::FaultBook;
 use super::group::Groups;
-use super::idempotence::{Producers, Verdict};
-use super::log::{OutOfRange, PartitionLog};
+use super::log::PartitionLog;
+use super::partition::Partition;
 use super::record::StoredRecord;
 use super::stale::Snapshot;
+use super::topic_config::TopicConfig;
+use super::txn::Transactions;
+use super::txn::machine::TransactionVersion;
 
-/// Kafka's default of `max.message.bytes`.
-pub(super) const MAX_MESSAGE_BYTES: usize = 1_048_588;
 /// The broker's own limit of a whole answer to a fetch, whatever a client asks for.
 const FETCH_MAX_BYTES: usize = 55 << 20;
 /// Kafka's limit, and a guard against a typing error in a test.
 const MAX_PARTITIONS: i32 = 10_000;
-const CODEC_ZSTD: i16 = 4;
-/// Kafka 4's default of `message.timestamp.after.max.ms`.
-const TIMESTAMP_AFTER_MAX_MS: i64 = 3_600_000;
-/// The timestamp of a record that has none.
-const NO_TIMESTAMP: i64 = -1;
-/// The `acks` of a producer that wants all in-sync replicas to have what it writes.
-const ACKS_ALL: i16 = -1;
-
-/// How a topic is made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicConfig {
-    /// How many partitions; led by the nodes in turn.
-    pub partitions: i32,
-    /// The largest batch that Produce takes, in bytes (`max.message.bytes`).
-    pub max_message_bytes: usize,
-    /// How many bytes a partition keeps before it drops its oldest batches; `None` keeps all.
-    pub retention_bytes: Option<usize>,
-    /// How many bytes a segment of a partition takes (`segment.bytes`); `None`: a GiB, or an eighth of
-    /// what is kept.
-    pub segment_bytes: Option<usize>,
-    /// Whether records without a key are refused (`cleanup.policy=compact`). Nothing is compacted:
-    /// [`append_hole`](super::Sandbox::append_hole) leaves what compaction leaves.
-    pub compacted: bool,
-    /// Takes no record dated later than now by more than this (`message.timestamp.after.max.ms`): an
-    /// hour, as Kafka 4; `None` takes all.
-    pub timestamp_after_max_ms: Option<i64>,
-    /// The same of records dated earlier (`message.timestamp.before.max.ms`).
-    pub timestamp_before_max_ms: Option<i64>,
-    /// Produce with `acks=all` is refused while fewer nodes are up (`min.insync.replicas`).
-    pub min_insync_replicas: usize,
-}
-
-impl TopicConfig {
-    /// Kafka's defaults with so many partitions.
-    pub fn new(partitions: i32) -> Self {
-        Self {
-            partitions,
-            max_message_bytes: MAX_MESSAGE_BYTES,
-            retention_bytes: None,
-            segment_bytes: None,
-            compacted: false,
-            timestamp_after_max_ms: Some(TIMESTAMP_AFTER_MAX_MS),
-            timestamp_before_max_ms: None,
-            min_insync_replicas: 1,
-        }
-    }
-
-    /// What `LogValidator` checks of each record.
-    fn check_records(&self, header: &BatchHeader, bytes: &[u8], now_ms: i64) -> Result<(), Unappended> {
-        let earliest = self.timestamp_before_max_ms.map(|reach| now_ms.saturating_sub(reach));
-        let latest = self.timestamp_after_max_ms.map(|reach| now_ms.saturating_add(reach));
-        // Most batches are in order by their headers: only the others are unpacked.
-        let late = latest.is_some_and(|latest| header.max_timestamp > latest);
-        if !self.compacted && earliest.is_none() && !late {
-            return Ok(());
-        }
-        let stored = batch::records(&Bytes::copy_from_slice(bytes)).map_err(|_| error_codes::INVALID_RECORD)?;
-        let keyless = |record: &StoredRecord| self.compacted && record.key.is_none();
-        let untimely = |record: &StoredRecord| {
-            let at = record.timestamp_ms;
-            at != NO_TIMESTAMP
-                && (earliest.is_some_and(|earliest| at < earliest) || latest.is_some_and(|latest| at > latest))
-        };
-        let code =
-            if stored.iter().any(keyless) { error_codes::INVALID_RECORD } else { error_codes::INVALID_TIMESTAMP };
-        let refused = (0..).zip(&stored).filter(|(_, record)| keyless(record) || untimely(record));
-        let records: Vec<i32> = refused.map(|(at, _)| at).collect();
-        if records.is_empty() { Ok(()) } else { Err(Unappended { code, records }) }
-    }
-}
-
-/// Why a batch is not appended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unappended {
-    /// The error code.
-    pub code: i16,
-    /// The records that are the reason, by their place in it, where it is not the batch.
-    pub records: Vec<i32>,
-}
-
-impl From<i16> for Unappended {
-    fn from(code: i16) -> Self {
-        Self { code, records: Vec::new() }
-    }
-}
-
-/// A producer's batch, and how it came.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sent<'a> {
-    pub acks: i16,
-    /// Of the request.
-    pub version: i16,
-    pub bytes: &'a [u8],
-}
 
 /// The cluster behind its lock, and the bell that rings when something in it changes.
 #[derive(Debug)]
@@ -176,8 +80,8 @@ pub(super) struct Cluster {
     pub groups: Groups,
     /// Told of what producers append.
     pub watcher: Option<Watcher>,
-    next_producer_id: i64,
-    transactional: BTreeMap<String, (i64, i16)>,
+    pub transactions: Transactions,
+    pub next_producer_id: i64,
 }
 
 /// What watches takes topic, partition and records.
@@ -202,11 +106,19 @@ pub(super) struct Defaults {
     pub fetch_max_bytes: usize,
     /// Of the broker: whether a fetch leaves its last batch out instead of cutting it.
     pub whole_batches: bool,
+    /// Of the cluster: its feature `transaction.version`.
+    pub transaction_version: i16,
 }
 
 impl Default for Defaults {
     fn default() -> Self {
-        Self { retention_bytes: None, segment_bytes: None, fetch_max_bytes: FETCH_MAX_BYTES, whole_batches: false }
+        Self {
+            retention_bytes: None,
+            segment_bytes: None,
+            fetch_max_bytes: FETCH_MAX_BYTES,
+            whole_batches: false,
+            transaction_version: 2,
+        }
     }
 }
 
@@ -226,17 +138,6 @@ pub(super) struct Topic {
     pub config: TopicConfig,
 }
 
-/// A partition: its only replica's log, and who leads it.
-#[derive(Debug, Clone)]
-pub(super) struct Partition {
-    pub leader: i32,
-    pub leader_epoch: i32,
-    pub log: PartitionLog,
-    /// Each leader epoch, and the offset that the log ended at when it began.
-    epochs: BTreeMap<i32, i64>,
-    producers: Producers,
-}
-
 impl Cluster {
     pub fn new(nodes: BTreeMap<i32, NodeInfo>, defaults: Defaults) -> Self {
         Self {
@@ -247,8 +148,8 @@ impl Cluster {
             defaults,
             groups: Groups::new(),
             watcher: None,
+            transactions: Transactions::default(),
             next_producer_id: 1000,
-            transactional: BTreeMap::new(),
         }
     }
 
@@ -258,8 +159,8 @@ impl Cluster {
             nodes: self.nodes.clone(),
             topics: self.topics.clone(),
             groups: self.groups.frozen(),
+            transactions: self.transactions.clone(),
             next_producer_id: self.next_producer_id,
-            transactional: self.transactional.clone(),
             ..Self::new(BTreeMap::new(), self.defaults)
         }
     }
@@ -280,18 +181,15 @@ impl Cluster {
         self.nodes.get(&node).is_some_and(|node| node.up)
     }
 
-    /// A new producer id, or a known transactional id's own in its next epoch.
-    pub fn producer_id(&mut self, transactional_id: Option<&str>) -> (i64, i16) {
-        if let Some((id, epoch)) = transactional_id.and_then(|id| self.transactional.get_mut(id)) {
-            *epoch = epoch.saturating_add(1);
-            return (*id, *epoch);
-        }
+    /// A producer id that nobody has.
+    pub fn new_producer_id(&mut self) -> i64 {
         self.next_producer_id += 1;
-        let new = (self.next_producer_id, 0);
-        if let Some(transactional_id) = transactional_id {
-            self.transactional.insert(transactional_id.to_owned(), new);
-        }
-        new
+        self.next_producer_id
+    }
+
+    /// Which transactions the cluster has.
+    pub fn transaction_version(&self) -> TransactionVersion {
+        if self.defaults.transaction_version >= 2 { TransactionVersion::V2 } else { TransactionVersion::V1 }
     }
 
     /// Whether a topic could be made so; the error code if not.
@@ -361,13 +259,9 @@ impl Cluster {
             return Err(error_codes::INVALID_PARTITIONS);
         }
         for index in topic.partitions.len()..wanted {
-            topic.partitions.push(Partition {
-                leader: nodes.get(index % nodes.len().max(1)).copied().unwrap_or(-1),
-                leader_epoch: 0,
-                log: PartitionLog::new(topic.config.segment_bytes, topic.config.retention_bytes),
-                epochs: BTreeMap::from([(0, 0)]),
-                producers: Producers::default(),
-            });
+            let leader = nodes.get(index % nodes.len().max(1)).copied().unwrap_or(-1);
+            let log = PartitionLog::new(topic.config.segment_bytes, topic.config.retention_bytes);
+            topic.partitions.push(Partition::new(leader, log));
         }
         topic.config.partitions = total;
         Ok(())
@@ -387,113 +281,6 @@ impl Cluster {
         let found = self.partition(topic, partition)?;
         if found.leader == node { Ok(found) } else { Err(error_codes::NOT_LEADER_OR_FOLLOWER) }
     }
-
-    /// Appends the one batch of a producer as Kafka does: checked, placed, once. Returns its base
-    /// offset and the partition's log start.
-    pub fn produce(
-        &mut self,
-        node: i32,
-        topic: &str,
-        partition: i32,
-        sent: Sent<'_>,
-    ) -> Result<(i64, i64), Unappended> {
-        let Sent { acks, version, bytes } = sent;
-        let in_sync = self.nodes.values().filter(|node| node.up).count();
-        let found = self.topics.get(topic).ok_or(error_codes::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let config = found.config.clone();
-        let watcher = self.watcher.clone();
-        let index = partition;
-        let partition = self.led_by(node, topic, index)?;
-        if acks == ACKS_ALL && in_sync < config.min_insync_replicas {
-            return Err(error_codes::NOT_ENOUGH_REPLICAS.into());
-        }
-        let header = check_produced(bytes, version, config.max_message_bytes)?;
-        config.check_records(&header, bytes, now_ms())?;
-        let base_offset = match partition.producers.judge(&header) {
-            Verdict::Refuse(code) => return Err(code.into()),
-            Verdict::Duplicate(base_offset) => base_offset,
-            Verdict::Append => {
-                let base_offset = partition.append(&header, bytes);
-                if let Some(Watcher(watcher)) = watcher {
-                    // What has just been checked can be decoded.
-                    let appended = batch::records(&batch::placed(bytes, base_offset, partition.leader_epoch));
-                    watcher(topic, index, &appended.unwrap_or_default());
-                }
-                base_offset
-            }
-        };
-        Ok((base_offset, partition.log.start()))
-    }
-}
-
-impl Partition {
-    /// Appends a batch that was checked, and remembers its producer.
-    pub fn append(&mut self, header: &BatchHeader, bytes: &[u8]) -> i64 {
-        let base_offset = self.log.append(header, bytes, self.leader_epoch);
-        self.producers.appended(header, base_offset);
-        base_offset
-    }
-
-    /// Gives the partition another leader, in a new epoch.
-    pub fn lead(&mut self, node: i32) {
-        self.leader = node;
-        self.leader_epoch += 1;
-        self.epochs.insert(self.leader_epoch, self.log.end());
-    }
-
-    /// Gives the partition a leader that has nothing from `offset` on.
-    pub fn lead_uncleanly(&mut self, node: i32, offset: i64) -> Result<(), OutOfRange> {
-        self.log.truncate(offset)?;
-        self.epochs.retain(|_, begun| *begun < offset);
-        self.lead(node);
-        Ok(())
-    }
-
-    /// Whether a client knows which epoch this is (KIP-320).
-    pub fn check_epoch(&self, known: i32) -> Result<(), i16> {
-        match known {
-            -1 => Ok(()),
-            known if known < self.leader_epoch => Err(error_codes::FENCED_LEADER_EPOCH),
-            known if known > self.leader_epoch => Err(error_codes::UNKNOWN_LEADER_EPOCH),
-            _ => Ok(()),
-        }
-    }
-
-    /// As `LeaderEpochFileCache` tells: the latest epoch that is not later than this one, and where
-    /// the next one begins; -1 for both where all are earlier.
-    pub fn epoch_end(&self, epoch: i32) -> (i32, i64) {
-        if epoch == self.leader_epoch {
-            return (epoch, self.log.end());
-        }
-        let next = self.epochs.range(epoch.saturating_add(1)..).next();
-        let floor = self.epochs.range(..=epoch).next_back();
-        next.map_or((-1, -1), |(_, begun)| (floor.map_or(epoch, |(floor, _)| *floor), *begun))
-    }
-}
-
-/// What `LogValidator` checks, in its order.
-fn check_produced(bytes: &[u8], version: i16, max_bytes: usize) -> Result<BatchHeader, i16> {
-    let header = BatchHeader::read(bytes).map_err(|error| match error {
-        BatchError::Magic(_) => error_codes::INVALID_RECORD,
-        _ => error_codes::CORRUPT_MESSAGE,
-    })?;
-    if header.size != bytes.len() {
-        return Err(error_codes::INVALID_RECORD); // more than one batch
-    }
-    if header.size > max_bytes {
-        return Err(error_codes::MESSAGE_TOO_LARGE);
-    }
-    batch::check_crc(&header, bytes).map_err(|_| error_codes::CORRUPT_MESSAGE)?;
-    if header.codec() == CODEC_ZSTD && version < 7 {
-        return Err(error_codes::UNSUPPORTED_COMPRESSION_TYPE);
-    }
-    let counted = header.last_offset_delta.checked_add(1);
-    let sequenced = header.producer_id < 0 || header.base_sequence >= 0;
-    let whole = header.records > 0 && counted == Some(header.records);
-    if header.is_control() || !whole || !sequenced {
-        return Err(error_codes::INVALID_RECORD);
-    }
-    Ok(header)
 }
 
 pub(super) fn now_ms() -> i64 {

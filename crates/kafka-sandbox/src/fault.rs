@@ -24,6 +24,7 @@ pub struct Fault {
     topic: Option<String>,
     partition: Option<i32>,
     group: Option<String>,
+    transaction: Option<String>,
     client: Option<String>,
     from_offset: Option<i64>,
     skip: u64,
@@ -44,6 +45,7 @@ impl Fault {
             topic: None,
             partition: None,
             group: None,
+            transaction: None,
             client: None,
             from_offset: None,
             skip: 0,
@@ -79,8 +81,16 @@ impl Fault {
         self
     }
 
+    /// Only requests that name that transactional id: those to its coordinator, the question who that is, and
+    /// what is written and committed within its transactions.
+    #[must_use]
+    pub fn transaction(mut self, transactional_id: impl Into<String>) -> Self {
+        self.transaction = Some(transactional_id.into());
+        self
+    }
+
     /// Only requests that name that partition (Produce, Fetch, `ListOffsets`, `DeleteRecords`,
-    /// `OffsetCommit`, `OffsetFetch`).
+    /// `OffsetCommit`, `OffsetFetch`, `AddPartitionsToTxn`, `TxnOffsetCommit`).
     #[must_use]
     pub fn partition(mut self, partition: i32) -> Self {
         self.partition = Some(partition);
@@ -126,6 +136,7 @@ impl Fault {
         (self.topic.is_none() || self.topic == target.topic)
             && (self.partition.is_none() || self.partition == target.partition)
             && (self.group.is_none() || self.group == target.group)
+            && (self.transaction.is_none() || self.transaction == target.transaction)
             && self.from_offset.is_none_or(|from| target.offset.is_some_and(|offset| offset >= from))
     }
 }
@@ -178,13 +189,14 @@ pub(super) struct Target {
     pub topic: Option<String>,
     pub partition: Option<i32>,
     pub group: Option<String>,
+    pub transaction: Option<String>,
     /// That it asks for records from.
     pub offset: Option<i64>,
 }
 
 impl Target {
     /// For a request that names neither topic nor partition.
-    pub const REQUEST: Self = Self { topic: None, partition: None, group: None, offset: None };
+    pub const REQUEST: Self = Self { topic: None, partition: None, group: None, transaction: None, offset: None };
 
     pub fn topic(topic: &str) -> Self {
         Self { topic: Some(topic.to_owned()), ..Self::REQUEST }
@@ -201,6 +213,15 @@ impl Target {
     /// The same, from that offset on.
     pub fn from(self, offset: i64) -> Self {
         Self { offset: Some(offset), ..self }
+    }
+
+    pub fn transaction(transactional_id: &str) -> Self {
+        Self { transaction: Some(transactional_id.to_owned()), ..Self::REQUEST }
+    }
+
+    /// The same, named within a transaction.
+    pub fn within(self, transactional_id: &str) -> Self {
+        Self { transaction: Some(transactional_id.to_owned()), ..self }
     }
 
     /// The same, named by a group's request.
@@ -256,6 +277,11 @@ impl Plan {
     /// The error code with which to answer for that group, if any.
     pub fn group_error(&self, group: &str) -> Option<i16> {
         self.error(|target| target.topic.is_none() && target.group.as_deref() == Some(group))
+    }
+
+    /// The error code with which to answer for that transactional id, if any.
+    pub fn transaction_error(&self, id: &str) -> Option<i16> {
+        self.error(|target| target.topic.is_none() && target.transaction.as_deref() == Some(id))
     }
 
     fn error(&self, wanted: impl Fn(&Target) -> bool) -> Option<i16> {
@@ -462,6 +488,18 @@ mod tests {
         assert_eq!((plan.group_error("g"), plan.partition_error("x", 0)), (Some(2), Some(2)));
         let asked = Asked { client: "d", ..asked(Api::OffsetFetch, 1) };
         assert_eq!(book.plan(asked, named("h")).group_error("h"), Some(1));
+    }
+
+    #[test]
+    fn a_transactional_id_is_no_group() {
+        let mut book = FaultBook::default();
+        book.arm(Fault::any().transaction("t"), Action::Error(51));
+        book.arm(Fault::any().group("t"), Action::Error(16));
+        let plan = book.plan(asked(Api::FindCoordinator, 1), vec![Target::group("t")]);
+        assert_eq!((plan.group_error("t"), plan.transaction_error("t")), (Some(16), None));
+        let offsets = vec![Target::partition("x", 0).of("g").within("t"), Target::group("g").within("t")];
+        let plan = book.plan(asked(Api::TxnOffsetCommit, 1), offsets);
+        assert_eq!((plan.partition_error("x", 0), plan.transaction_error("t")), (Some(51), Some(51)));
     }
 
     #[test]

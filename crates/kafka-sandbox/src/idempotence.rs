@@ -24,6 +24,18 @@ pub(super) enum Verdict {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Producers {
     known: HashMap<i64, Producer>,
+    /// Of the first batches of transactions, until one is written.
+    attempts: HashMap<i64, Attempt>,
+}
+
+/// What a producer has tried to begin a transaction with here.
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    epoch: i16,
+    /// The lowest number: what comes behind it is early.
+    lowest: i32,
+    /// In transactions of version 2 a producer that is not known begins with number 0.
+    begins_at_zero: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -40,17 +52,34 @@ struct Written {
 }
 
 impl Producers {
+    /// Notes the first batch of a transaction, about which the coordinator is asked before it is judged.
+    pub fn attempted(&mut self, header: &BatchHeader, begins_at_zero: bool) {
+        let (epoch, lowest) = (header.producer_epoch, header.base_sequence);
+        let attempt = Attempt { epoch, lowest, begins_at_zero };
+        let known = self.attempts.entry(header.producer_id).or_insert(attempt);
+        if known.epoch < epoch || (known.epoch == epoch && lowest < known.lowest) {
+            *known = attempt;
+        }
+    }
+
     /// Judges a batch before it is appended.
     pub fn judge(&self, header: &BatchHeader) -> Verdict {
-        let Some(producer) = self.known.get(&header.producer_id) else {
-            return Verdict::Append;
-        };
         let first = header.base_sequence;
+        let attempt = self.attempts.get(&header.producer_id);
+        let is_early = attempt.is_some_and(|attempt| first > attempt.lowest);
+        let Some(producer) = self.known.get(&header.producer_id) else {
+            let begins_at_zero = attempt.is_some_and(|attempt| attempt.begins_at_zero);
+            return if is_early || (begins_at_zero && first != 0) {
+                Verdict::Refuse(error_codes::OUT_OF_ORDER_SEQUENCE_NUMBER)
+            } else {
+                Verdict::Append
+            };
+        };
         if header.producer_epoch < producer.epoch {
             return Verdict::Refuse(error_codes::INVALID_PRODUCER_EPOCH);
         }
         if header.producer_epoch > producer.epoch {
-            return if first == 0 {
+            return if first == 0 && !is_early {
                 Verdict::Append
             } else {
                 Verdict::Refuse(error_codes::OUT_OF_ORDER_SEQUENCE_NUMBER)
@@ -62,6 +91,9 @@ impl Producers {
             return Verdict::Duplicate(written.base_offset);
         }
         match producer.batches.back() {
+            _ if is_early => Verdict::Refuse(error_codes::OUT_OF_ORDER_SEQUENCE_NUMBER),
+            // A marker was the last: numbers begin again.
+            None if first != 0 => Verdict::Refuse(error_codes::OUT_OF_ORDER_SEQUENCE_NUMBER),
             Some(newest) if first != next_sequence(newest.last) => {
                 Verdict::Refuse(error_codes::OUT_OF_ORDER_SEQUENCE_NUMBER)
             }
@@ -69,15 +101,24 @@ impl Producers {
         }
     }
 
-    /// Remembers a batch that was appended.
+    /// The epoch that a producer has last written in.
+    pub fn epoch(&self, producer_id: i64) -> Option<i16> {
+        self.known.get(&producer_id).map(|producer| producer.epoch)
+    }
+
+    /// Remembers a batch that was appended. The marker of a transaction begins its epoch, too.
     pub fn appended(&mut self, header: &BatchHeader, base_offset: i64) {
-        if header.producer_id < 0 || header.base_sequence < 0 {
+        if header.producer_id < 0 || (header.base_sequence < 0 && !header.is_control()) {
             return;
         }
+        self.attempts.remove(&header.producer_id);
         let producer = self.known.entry(header.producer_id).or_default();
         if header.producer_epoch != producer.epoch {
             producer.batches.clear();
             producer.epoch = header.producer_epoch;
+        }
+        if header.is_control() {
+            return;
         }
         producer.batches.push_back(Written { first: header.base_sequence, last: last_sequence(header), base_offset });
         if producer.batches.len() > REMEMBERED {
@@ -132,6 +173,37 @@ mod tests {
         producers.appended(&header(2, 0, 1), 0);
         let fenced = Verdict::Refuse(error_codes::INVALID_PRODUCER_EPOCH);
         assert_eq!(producers.judge(&header(1, 1, 1)), fenced);
+    }
+
+    #[test]
+    fn a_marker_of_a_later_epoch_fences_what_is_written_in_the_one_before() {
+        let mut producers = Producers::default();
+        producers.appended(&header(0, 0, 3), 0);
+        let mut marker = NewBatch::control(1, true, 0);
+        marker.producer_epoch = 1;
+        producers.appended(&BatchHeader::read(&marker.to_bytes()).unwrap(), 3);
+        assert_eq!(producers.epoch(1), Some(1));
+        assert_eq!(producers.judge(&header(0, 3, 1)), Verdict::Refuse(error_codes::INVALID_PRODUCER_EPOCH));
+        let gap = Verdict::Refuse(error_codes::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        assert_eq!(producers.judge(&header(1, 3, 1)), gap);
+        assert_eq!(producers.judge(&header(1, 0, 1)), Verdict::Append);
+    }
+
+    #[test]
+    fn a_transaction_begins_with_the_first_batch_that_was_tried() {
+        let mut producers = Producers::default();
+        let early = Verdict::Refuse(error_codes::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        producers.attempted(&header(0, 3, 1), false);
+        assert_eq!(producers.judge(&header(0, 3, 1)), Verdict::Append);
+        producers.attempted(&header(0, 1, 2), false);
+        producers.attempted(&header(0, 3, 1), false);
+        assert_eq!(producers.judge(&header(0, 3, 1)), early);
+        assert_eq!(producers.judge(&header(0, 1, 2)), Verdict::Append);
+        producers.appended(&header(0, 1, 2), 0);
+        assert_eq!(producers.judge(&header(0, 3, 1)), Verdict::Append);
+        let mut producers = Producers::default();
+        producers.attempted(&header(0, 3, 1), true);
+        assert_eq!(producers.judge(&header(0, 3, 1)), early, "of a producer that is not known");
     }
 
     #[test]

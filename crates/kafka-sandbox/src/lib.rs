@@ -8,18 +8,18 @@
 //!                           ▼
 //!                  topics ► partitions ► log of whole batches, bytes untouched
 //!                  groups ► members, sessions, rebalances; committed offsets
+//!                  transactional ids ► producers' epochs; transactions ► markers in logs, offsets of groups
 //!                           ▲
 //!   test ── produce, read, append_hole, roll_segment, damage, move_leader, elect_uncleanly, crash,
-//!           restart, snapshot, move_coordinator, set_loading, committed
+//!           restart, snapshot, move_coordinator, set_loading, committed, transaction, hold_markers
 //! ```
 //!
 //! It answers the versions that rskafka 0.6.0 and our own client negotiate (see [`versions`])
 //! and behaves as Kafka 4.x does there: checksums and sizes are checked, a batch of an idempotent
 //! producer is written once, a fetch waits for its bytes and ends with its segment, nobody but the
 //! leader answers, groups rebalance by the classic protocol, and by that of KIP-848 where it is switched on
-//! ([`SandboxBuilder::consumer_groups`]). What it lacks: transactions'
-//! coordinator (but for their markers, see [`Sandbox::append_control_batch`]), TLS, replication, a disk. What
-//! passes only against this broker is not done.
+//! ([`SandboxBuilder::consumer_groups`]), transactions of both versions are fenced, time out and end in markers. What it
+//! lacks: TLS, replication, a disk. What passes only against this broker is not done.
 //!
 //! ```
 //! use kafka_sandbox::{Action, Api, Fault, Sandbox};
@@ -42,6 +42,7 @@
 //! ```
 
 mod api;
+mod append;
 mod batch;
 mod batch_header;
 mod cluster;
@@ -55,10 +56,13 @@ mod handle;
 mod idempotence;
 mod log;
 mod node;
+mod partition;
 mod record;
 mod schema;
 mod segment;
 mod stale;
+mod topic_config;
+mod txn;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -71,15 +75,17 @@ use tokio::task::JoinHandle;
 pub use api::versions;
 pub use batch::NewBatch;
 pub use batch_header::BatchError;
-pub use cluster::TopicConfig;
 pub use damage::Damage;
 pub use fault::{Action, Fault};
 pub use group::consumer::ConsumerGroupOptions;
 pub use group::{CommittedOffset, GroupDescription};
 pub use handle::FaultHandle;
+/// A request's API, by Kafka's own name and key. [`versions`] lists those that are answered.
 pub use kafka_protocol::messages::ApiKey as Api;
 pub use record::{NewRecord, StoredRecord};
 pub use stale::Snapshot;
+pub use topic_config::TopicConfig;
+pub use txn::TransactionDescription;
 
 use cluster::{Cluster, Defaults, NodeInfo, Shared, Watcher};
 use node::{Node, Reserved};
@@ -184,8 +190,17 @@ impl SandboxBuilder {
         self
     }
 
+    /// The version of transactions that the cluster has (its feature `transaction.version`), 1 or 2; 2, as a new
+    /// Kafka 4 has, unless said otherwise. Requests of either version are answered.
+    #[must_use]
+    pub fn transaction_version(mut self, version: i16) -> Self {
+        self.defaults.transaction_version = version;
+        self
+    }
+
     /// Tells `watcher` topic, partition and records of each batch that a producer appends, once, while it is
-    /// appended: whatever it does must be quick, and ask nothing of the sandbox.
+    /// appended; of what is written within a transaction, when that is committed. Whatever it does must be quick,
+    /// and ask nothing of the sandbox.
     #[must_use]
     pub fn on_append(mut self, watcher: impl Fn(&str, i32, &[StoredRecord]) + Send + Sync + 'static) -> Self {
         self.watcher = Some(Watcher(Arc::new(watcher)));
@@ -212,8 +227,11 @@ impl SandboxBuilder {
         for (id, node) in reserved {
             nodes.insert(id, Node::Up(node.listen(id, Arc::clone(&shared))?));
         }
-        let clock = tokio::spawn(group::keep_time(Arc::downgrade(&shared)).boxed());
-        Ok(Sandbox { shared, nodes: Mutex::new(nodes), clock })
+        let clocks = [
+            tokio::spawn(group::keep_time(Arc::downgrade(&shared)).boxed()),
+            tokio::spawn(txn::keep_time(Arc::downgrade(&shared)).boxed()),
+        ];
+        Ok(Sandbox { shared, nodes: Mutex::new(nodes), clocks })
     }
 }
 
@@ -222,13 +240,13 @@ impl SandboxBuilder {
 pub struct Sandbox {
     shared: Arc<Shared>,
     nodes: Mutex<BTreeMap<i32, Node>>,
-    /// Ends members' sessions.
-    clock: JoinHandle<()>,
+    /// End members' sessions, and transactions that are open for too long.
+    clocks: [JoinHandle<()>; 2],
 }
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        self.clock.abort();
+        self.clocks.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -316,6 +334,7 @@ impl Sandbox {
         drop(network);
         self.reload_groups(node);
         self.set_up(node, true)?;
+        self.shared.lock().write_all_markers();
         self.shared.ring();
         Ok(())
     }
@@ -330,6 +349,7 @@ impl Sandbox {
             return Err(SandboxError::NoSuchNode(node));
         }
         cluster.partition(topic, partition)?.lead(node);
+        cluster.write_all_markers();
         drop(cluster);
         self.shared.ring();
         Ok(())
@@ -347,6 +367,7 @@ impl Sandbox {
             return Err(SandboxError::NoSuchNode(node));
         }
         let elected = cluster.partition(topic, partition)?.lead_uncleanly(node, offset);
+        cluster.write_all_markers();
         drop(cluster);
         self.shared.ring();
         elected.map_err(|_| SandboxError::OffsetOutOfRange(offset))

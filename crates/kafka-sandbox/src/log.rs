@@ -128,6 +128,11 @@ impl PartitionLog {
         self.pinned_last_stable.or(oldest_open).unwrap_or(end).min(end)
     }
 
+    /// Whether a producer has written within a transaction that has not ended here.
+    pub fn has_open_transaction(&self, producer_id: i64) -> bool {
+        self.open_transactions.contains_key(&producer_id)
+    }
+
     pub fn pin_high_watermark(&mut self, offset: Option<i64>) {
         self.pinned_high_watermark = offset;
     }

@@ -1,7 +1,7 @@
-//! What the demo has of its own: a broker without security or transactions, and a consumer group on it.
+//! What the demo has of its own: a broker without security, and a consumer group on it.
 
 use crate::cli::{Settings, UsageError};
-use crate::config::{AssignmentMode, Config, GroupProtocol, Guarantee, OffsetStoreKind};
+use crate::config::{AssignmentMode, Config, GroupProtocol, OffsetStoreKind};
 
 /// Whether a configuration says something else than the default.
 type Says = fn(&Config, &Config) -> bool;
@@ -31,9 +31,6 @@ pub(super) fn keys(config: &Config, settings: &Settings) -> Result<Vec<&'static 
     if let Some((flag, _)) = settings.flags.iter().find(|(flag, _)| is_own(flag)) {
         let why = "the demo has its own broker, topics and group, and would ignore it; leave it out";
         return Err(UsageError(format!("--{flag}: {why}")));
-    }
-    if config.delivery.guarantee == Guarantee::ExactlyOnce {
-        return Err(lacks("delivery.guarantee = exactly_once", "no transactions"));
     }
     if config.group.protocol == GroupProtocol::Consumer {
         return Err(lacks("group.protocol = consumer", "classic groups only"));

@@ -92,7 +92,7 @@ fn id(headers: &[login_pipeline::record::Header]) -> Option<Vec<u8>> {
     headers.iter().find(|header| header.name == ID)?.value.as_ref().map(|value| value.to_vec())
 }
 
-/// All that lies in the topics that are written to.
+/// All that counts in the topics that are written to.
 fn outputs(world: &World, ledger: &[Sent]) -> Vec<Found> {
     let mut topics = BTreeSet::from([OUTPUT, DLQ]);
     topics.extend(ledger.iter().filter_map(|sent| match sent.fate {
@@ -102,7 +102,7 @@ fn outputs(world: &World, ledger: &[Sent]) -> Vec<Found> {
     let mut found = Vec::new();
     for topic in topics {
         for partition in 0..world.sandbox.partitions(topic) {
-            let records = world.sandbox.read(topic, partition).unwrap();
+            let records = world.sandbox.read_committed(topic, partition).unwrap();
             found.extend(records.into_iter().map(|record| Found { topic: topic.to_owned(), partition, record }));
         }
     }

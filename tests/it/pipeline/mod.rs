@@ -10,6 +10,7 @@
 mod audit;
 mod chaos;
 mod crowded;
+mod exactly_once;
 mod flow;
 mod frozen;
 mod group;

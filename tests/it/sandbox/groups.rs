@@ -191,6 +191,12 @@ async fn a_coordinator_is_found_in_every_version() {
     let asked = FindCoordinatorRequest::default().with_coordinator_keys(vec![text(GROUP), text("other")]);
     let found = client.ask(&asked, 4).await.coordinators;
     assert_eq!((found.len(), &*found[0].key, found[0].node_id.0), (2, GROUP, node));
+    // A transactional id of the same name is kept somewhere else.
+    sandbox.move_transaction_coordinator(GROUP, 3 - node).unwrap();
+    let transaction = client.ask(&asked.clone().with_key_type(1), 4).await.coordinators;
+    assert_eq!((transaction[0].error_code, transaction[0].node_id.0), (NONE, 3 - node));
+    sandbox.crash(3 - node).await.unwrap();
+    let mut client = Typed::to_node(&sandbox, usize::try_from(node - 1).unwrap()).await;
     let transaction = client.ask(&asked.with_key_type(1), 4).await.coordinators;
     assert_eq!(transaction[0].error_code, NOT_AVAILABLE);
 }

@@ -1,16 +1,21 @@
 //! `ApiVersions`: what the node understands; the first request of every connection.
 
-use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_protocol::messages::{
     ApiVersionsRequest, ApiVersionsResponse, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest,
 };
-use kafka_protocol::protocol::Request;
+use kafka_protocol::protocol::{Request, StrBytes};
 
 use super::call::{Answer, Asked, Call, Row, Serve};
 use crate::cluster::Cluster;
 use crate::error_codes;
 use crate::fault::Target;
 use crate::schema::Field;
+
+/// The cluster's feature that says which transactions it has.
+const TRANSACTION_VERSION: StrBytes = StrBytes::from_static_str("transaction.version");
+/// The first version that tells of features.
+const TELLS_FEATURES: i16 = 3;
 
 impl Serve for ApiVersionsRequest {
     const SERVED: (i16, i16) = (0, 3);
@@ -25,11 +30,26 @@ impl Serve for ApiVersionsRequest {
     }
 
     fn answer(self, call: Call<'_>) -> Answer<'_> {
-        let hidden = hidden(&call.shared.lock());
-        ApiVersionsResponse::default()
+        let (hidden, level) = {
+            let state = call.shared.lock();
+            (hidden(&state), state.defaults.transaction_version)
+        };
+        let response = ApiVersionsResponse::default()
             .with_error_code(call.plan.request_error().unwrap_or(error_codes::NONE))
             .with_throttle_time_ms(call.plan.throttle_ms)
-            .with_api_keys(call.apis.iter().filter(|row| !hidden.contains(&row.key)).map(offered).collect())
+            .with_api_keys(call.apis.iter().filter(|row| !hidden.contains(&row.key)).map(offered).collect());
+        if call.version < TELLS_FEATURES {
+            return response.into();
+        }
+        let supported = SupportedFeatureKey::default().with_name(TRANSACTION_VERSION).with_max_version(2);
+        let finalized = FinalizedFeatureKey::default()
+            .with_name(TRANSACTION_VERSION)
+            .with_min_version_level(level)
+            .with_max_version_level(level);
+        response
+            .with_supported_features(vec![supported])
+            .with_finalized_features(vec![finalized])
+            .with_finalized_features_epoch(0)
             .into()
     }
 }

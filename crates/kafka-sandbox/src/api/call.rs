@@ -10,6 +10,7 @@ use kafka_protocol::protocol::{Encodable, Request, StrBytes};
 use thiserror::Error;
 
 use crate::cluster::{Cluster, Shared};
+use crate::error_codes;
 use crate::fault::{Plan, Target};
 use crate::schema::Field;
 
@@ -142,4 +143,9 @@ pub(super) fn partitions<'a, P: Iterator<Item = i32>>(topics: impl Iterator<Item
     topics
         .flat_map(|(topic, partitions)| partitions.map(move |partition| Target::partition(topic, partition)))
         .collect()
+}
+
+/// The code of an answer about a transaction: before version 2, clients know no `PRODUCER_FENCED`.
+pub(super) fn told_fenced(code: i16, version: i16) -> i16 {
+    if code == error_codes::PRODUCER_FENCED && version < 2 { error_codes::INVALID_PRODUCER_EPOCH } else { code }
 }

@@ -5,10 +5,11 @@ use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
 use super::call::{Answer, Call, Serve};
-use crate::cluster::{Cluster, TopicConfig};
+use crate::cluster::Cluster;
 use crate::error_codes;
 use crate::fault::Target;
 use crate::schema::Field;
+use crate::topic_config::TopicConfig;
 
 impl Serve for CreateTopicsRequest {
     const SERVED: (i16, i16) = (2, 5);

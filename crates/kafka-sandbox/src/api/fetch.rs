@@ -10,10 +10,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::call::{Answer, Call, READ_COMMITTED, Serve};
 use crate::batch;
-use crate::cluster::{Cluster, Partition};
+use crate::cluster::Cluster;
 use crate::error_codes;
 use crate::fault::{Plan, Target};
 use crate::log::Unreadable;
+use crate::partition::Partition;
 use crate::schema::Field;
 use crate::segment::Limits;
 

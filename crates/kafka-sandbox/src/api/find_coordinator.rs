@@ -1,4 +1,4 @@
-//! `FindCoordinator`: which node keeps a group.
+//! `FindCoordinator`: which node keeps a group, or a transactional id.
 
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
@@ -11,8 +11,10 @@ use crate::error_codes;
 use crate::fault::Target;
 use crate::schema::Field;
 
-/// Asks for a group's; the others are a transaction's.
+/// Asks for a group's.
 const GROUP: i8 = 0;
+/// Asks for a transactional id's.
+const TRANSACTION: i8 = 1;
 /// The first version that asks for many.
 const MANY: i16 = 4;
 
@@ -29,16 +31,19 @@ impl Serve for FindCoordinatorRequest {
     }
 
     fn targets(&self, version: i16, _: &Cluster) -> Vec<Target> {
-        keys(version, self).iter().map(|key| Target::group(key)).collect()
+        let target = if self.key_type == TRANSACTION { Target::transaction } else { Target::group };
+        keys(version, self).iter().map(|key| target(key)).collect()
     }
 
     fn answer(self, call: Call<'_>) -> Answer<'_> {
         let cluster = call.shared.lock();
         let found = keys(call.version, &self).into_iter().map(|key| {
-            let node = match call.plan.group_error(&key) {
-                Some(code) => Err(code),
-                None if self.key_type != GROUP => Err(error_codes::COORDINATOR_NOT_AVAILABLE),
-                None => cluster.coordinator(&key),
+            let node = match self.key_type {
+                GROUP => call.plan.group_error(&key).map_or_else(|| cluster.coordinator(&key), Err),
+                TRANSACTION => {
+                    call.plan.transaction_error(&key).map_or_else(|| cluster.transaction_coordinator(&key), Err)
+                }
+                _ => Err(error_codes::INVALID_REQUEST),
             };
             let port = node.ok().and_then(|node| cluster.nodes.get(&node)).map_or(-1, |node| i32::from(node.port));
             let host = if node.is_ok() { HOST } else { "" };

@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use super::call::{Answer, Call, Serve};
 use crate::HOST;
-use crate::cluster::{Cluster, Partition};
+use crate::cluster::Cluster;
 use crate::error_codes;
 use crate::fault::{Plan, Target};
+use crate::partition::Partition;
 use crate::schema::Field;
 
 impl Serve for MetadataRequest {

@@ -4,6 +4,8 @@
 //! frame ─► Incoming::read ─► APIS ─► schema (lengths) ─► codec ─► faults' plan ─► handler ─► frame
 //! ```
 
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod api_versions;
 mod call;
 mod consumer_group_describe;
@@ -12,6 +14,7 @@ mod create_topics;
 mod delete_records;
 mod delete_topics;
 mod describe_groups;
+mod end_txn;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -26,14 +29,16 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod sync_group;
+mod txn_offset_commit;
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, CreateTopicsRequest,
-    DeleteRecordsRequest, DeleteTopicsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest,
-    HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListOffsetsRequest, MetadataRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ApiKey, ApiVersionsRequest, ConsumerGroupDescribeRequest,
+    ConsumerGroupHeartbeatRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    DescribeGroupsRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
+    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListOffsetsRequest, MetadataRequest,
     OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, ResponseHeader,
-    SyncGroupRequest,
+    SyncGroupRequest, TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::Encodable;
 
@@ -68,6 +73,10 @@ const APIS: &[Row] = &[
     Row::of::<OffsetForLeaderEpochRequest>(),
     Row::of::<ConsumerGroupHeartbeatRequest>(),
     Row::of::<ConsumerGroupDescribeRequest>(),
+    Row::of::<AddPartitionsToTxnRequest>(),
+    Row::of::<AddOffsetsToTxnRequest>(),
+    Row::of::<EndTxnRequest>(),
+    Row::of::<TxnOffsetCommitRequest>(),
 ];
 
 /// Every API that the sandbox answers, with its lowest and highest version.

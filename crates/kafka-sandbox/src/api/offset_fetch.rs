@@ -43,7 +43,8 @@ impl Serve for OffsetFetchRequest {
     fn answer(self, call: Call<'_>) -> Answer<'_> {
         let (cluster, version) = (call.shared.lock(), call.version);
         let response = OffsetFetchResponse::default().with_throttle_time_ms(call.plan.throttle_ms);
-        let mut found: Vec<_> = groups(version, &self).into_iter().map(|g| of_group(&cluster, call, g)).collect();
+        let mut found: Vec<_> =
+            groups(version, &self).into_iter().map(|g| of_group(&cluster, call, self.require_stable, g)).collect();
         if version >= 8 {
             return response.with_groups(found).into();
         }
@@ -83,7 +84,12 @@ fn groups(version: i16, request: &OffsetFetchRequest) -> Vec<OffsetFetchRequestG
     vec![OffsetFetchRequestGroup::default().with_group_id(request.group_id.clone()).with_topics(topics)]
 }
 
-fn of_group(cluster: &Cluster, call: Call<'_>, asked: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+fn of_group(
+    cluster: &Cluster,
+    call: Call<'_>,
+    require_stable: bool,
+    asked: OffsetFetchRequestGroup,
+) -> OffsetFetchResponseGroup {
     let group = asked.group_id.as_str();
     let refused = call.plan.group_error(group).or_else(|| cluster.coordinates(call.node, group).err());
     let offsets = cluster.groups.find(group).map(|entry| &entry.offsets);
@@ -106,6 +112,9 @@ fn of_group(cluster: &Cluster, call: Call<'_>, asked: OffsetFetchRequestGroup) -
         }
         if let Some(code) = call.plan.partition_error(topic, index) {
             return unknown.with_error_code(code);
+        }
+        if require_stable && offsets.is_some_and(|offsets| offsets.is_unstable(topic, index)) {
+            return unknown.with_error_code(error_codes::UNSTABLE_OFFSET_COMMIT);
         }
         match offsets.and_then(|offsets| offsets.find(topic, index)) {
             None => unknown,

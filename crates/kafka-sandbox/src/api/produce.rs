@@ -7,16 +7,18 @@ use kafka_protocol::messages::produce_response::{
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 
 use super::call::{Answer, Call, Refusal, Serve, partitions};
-use crate::cluster::{Cluster, Sent, Unappended};
+use crate::append::Sent;
+use crate::cluster::Cluster;
 use crate::error_codes;
 use crate::fault::Target;
 use crate::schema::Field;
+use crate::topic_config::Unappended;
 
 /// The first version that names the records that are refused (KIP-467).
 const NAMES_RECORDS: i16 = 8;
 
 impl Serve for ProduceRequest {
-    const SERVED: (i16, i16) = (3, 8);
+    const SERVED: (i16, i16) = (3, 12);
 
     fn schema(_: i16) -> &'static [Field] {
         use Field::{Blob, Fixed, Structs, Text};
@@ -25,7 +27,11 @@ impl Serve for ProduceRequest {
 
     fn targets(&self, _: i16, _: &Cluster) -> Vec<Target> {
         let topics = self.topic_data.iter();
-        partitions(topics.map(|t| (&*t.name, t.partition_data.iter().map(|p| p.index))))
+        let named = partitions(topics.map(|t| (&*t.name, t.partition_data.iter().map(|p| p.index))));
+        match &self.transactional_id {
+            Some(id) => named.into_iter().map(|target| target.within(id)).collect(),
+            None => named,
+        }
     }
 
     fn answer(self, call: Call<'_>) -> Answer<'_> {
@@ -44,6 +50,8 @@ impl Serve for ProduceRequest {
 fn append(request: ProduceRequest, call: Call<'_>) -> ProduceResponse {
     let Call { plan, version, .. } = call;
     let acks = request.acks;
+    let transactional_id = request.transactional_id;
+    let transactional_id = transactional_id.as_ref().map(|id| id.as_str());
     let mut cluster = call.shared.lock();
     let mut append = |topic: &str, data: PartitionProduceData| {
         let refused = plan
@@ -53,7 +61,7 @@ fn append(request: ProduceRequest, call: Call<'_>) -> ProduceResponse {
             Some(code) => Err(Unappended::from(code)),
             None => {
                 let bytes = data.records.as_deref().unwrap_or_default();
-                cluster.produce(call.node, topic, data.index, Sent { acks, version, bytes })
+                cluster.produce(call.node, topic, data.index, Sent { acks, version, transactional_id, bytes })
             }
         };
         let response = PartitionProduceResponse::default().with_index(data.index);

@@ -26,13 +26,16 @@ impl Sandbox {
             return Err(SandboxError::NoSuchNode(node));
         }
         cluster.groups.reload(group, |entry| entry.moved_to = Some(node));
+        cluster.write_all_markers();
         Ok(())
     }
 
     /// Whether a group's coordinator answers everything with `COORDINATOR_LOAD_IN_PROGRESS`, as one
     /// does that has not read the group yet. Sessions stand still meanwhile and begin anew after.
     pub fn set_loading(&self, group: &str, loading: bool) {
-        self.shared.lock().groups.reload(group, |entry| entry.loading = loading);
+        let mut cluster = self.shared.lock();
+        cluster.groups.reload(group, |entry| entry.loading = loading);
+        cluster.write_all_markers();
     }
 
     /// How long groups that are new or were empty wait for more members, from now on; 100 ms unless

@@ -6,9 +6,11 @@ use bytes::Bytes;
 
 use crate::batch::NewBatch;
 use crate::batch_header::BatchHeader;
-use crate::cluster::{Partition, TopicConfig, now_ms};
+use crate::cluster::now_ms;
 use crate::damage::Damage;
+use crate::partition::Partition;
 use crate::record::{NewRecord, StoredRecord};
+use crate::topic_config::TopicConfig;
 use crate::{Sandbox, SandboxError};
 
 impl Sandbox {

@@ -1,0 +1,32 @@
+//! The task that gives up transactions that have been open for too long.
+
+use std::sync::{Arc, Weak};
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::cluster::Shared;
+
+/// Runs until the sandbox is gone.
+pub async fn run(shared: Weak<Shared>) {
+    loop {
+        let Some(shared) = shared.upgrade() else { return };
+        let (due, aborted, changed) = {
+            let mut cluster = shared.lock();
+            let aborted = cluster.abort_timed_out(Instant::now());
+            (cluster.next_timeout(), aborted, Arc::clone(&cluster.transactions.changed))
+        };
+        if aborted {
+            shared.ring();
+        }
+        drop(shared);
+        tokio::select! {
+            () = changed.notified() => {}
+            () = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            } => {}
+        }
+    }
+}

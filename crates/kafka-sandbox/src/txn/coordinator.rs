@@ -1,0 +1,197 @@
+//! Transactions' coordinators: who keeps which id, and what their decisions write down.
+
+use std::time::Duration;
+
+use kafka_records::batch::ProducerId;
+use tokio::time::Instant;
+
+use super::machine::{Marker, Participant, Transaction, TransactionVersion};
+use crate::cluster::Cluster;
+use crate::error_codes;
+
+/// Kafka's default of `transaction.max.timeout.ms`.
+const MAX_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+impl Cluster {
+    /// The node that keeps a transactional id: where it was moved to, or by its name. It may be down, and nobody
+    /// takes its place by himself.
+    pub fn transaction_coordinator(&self, id: &str) -> Result<i32, i16> {
+        let moved = self.transactions.find(id).and_then(|entry| entry.moved_to);
+        let node = moved.or_else(|| self.home(id));
+        node.filter(|node| self.is_up(*node)).ok_or(error_codes::COORDINATOR_NOT_AVAILABLE)
+    }
+
+    /// Whether that node answers for a transactional id now.
+    fn coordinates_transactions(&self, node: i32, id: &str) -> Result<(), i16> {
+        if id.is_empty() {
+            return Err(error_codes::INVALID_REQUEST);
+        }
+        if self.transaction_coordinator(id) != Ok(node) {
+            return Err(error_codes::NOT_COORDINATOR);
+        }
+        match self.transactions.find(id) {
+            Some(entry) if entry.loading => Err(error_codes::COORDINATOR_LOAD_IN_PROGRESS),
+            _ => Ok(()),
+        }
+    }
+
+    /// As whom a transactional id is written by from now on. Whoever wrote before is fenced.
+    pub fn init_transactions(
+        &mut self,
+        node: i32,
+        id: &str,
+        timeout_ms: i32,
+        expected: Option<ProducerId>,
+    ) -> Result<ProducerId, i16> {
+        if id.is_empty() {
+            return Err(error_codes::INVALID_REQUEST);
+        }
+        let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+        if timeout.is_zero() || timeout > MAX_TIMEOUT {
+            return Err(error_codes::INVALID_TRANSACTION_TIMEOUT);
+        }
+        self.coordinates_transactions(node, id)?;
+        let version = self.transaction_version();
+        let Self { transactions, next_producer_id, .. } = self;
+        let mut new_id = || {
+            *next_producer_id += 1;
+            *next_producer_id
+        };
+        let transaction = &mut transactions.entry(id).transaction;
+        let transaction = transaction.get_or_insert_with(|| Transaction::new(new_id()));
+        let given = transaction.handle_init(expected, timeout, version, new_id);
+        self.settle(id);
+        given
+    }
+
+    /// Makes participants part of a transaction, for the client that asks.
+    pub fn add_to_transaction(
+        &mut self,
+        node: i32,
+        id: &str,
+        producer: ProducerId,
+        added: Vec<Participant>,
+    ) -> Result<(), i16> {
+        self.coordinates_transactions(node, id)?;
+        let added = self.transaction(id)?.handle_add(producer, added, Instant::now());
+        self.settle(id);
+        added
+    }
+
+    /// Ends a transaction; says as whom the next one is written.
+    pub fn end_transaction(
+        &mut self,
+        node: i32,
+        id: &str,
+        producer: ProducerId,
+        commit: bool,
+        version: TransactionVersion,
+    ) -> Result<ProducerId, i16> {
+        self.coordinates_transactions(node, id)?;
+        let Self { transactions, next_producer_id, .. } = self;
+        let transaction = transactions.entry(id).transaction.as_mut();
+        let transaction = transaction.ok_or(error_codes::INVALID_PRODUCER_ID_MAPPING)?;
+        let next = transaction.handle_end(producer, commit, version, || {
+            *next_producer_id += 1;
+            *next_producer_id
+        });
+        self.settle(id);
+        next
+    }
+
+    /// Asks the coordinator, as a leader does that has no open transaction of that producer, whether what is written
+    /// is part of one; in version 2 it becomes one.
+    pub fn admit_to_transaction(
+        &mut self,
+        id: &str,
+        producer: ProducerId,
+        participant: Participant,
+        version: TransactionVersion,
+    ) -> Result<(), i16> {
+        let node = self.transaction_coordinator(id)?;
+        self.coordinates_transactions(node, id)?;
+        let transaction = self.transaction(id)?;
+        let admitted = match version {
+            TransactionVersion::V1 => transaction.handle_verify(producer, &participant),
+            TransactionVersion::V2 => transaction.handle_add(producer, [participant], Instant::now()),
+        };
+        self.settle(id);
+        admitted.map_err(|code| match code {
+            // What producers of all versions understand.
+            error_codes::PRODUCER_FENCED => error_codes::INVALID_PRODUCER_EPOCH,
+            error_codes::TRANSACTION_ABORTABLE => error_codes::INVALID_TXN_STATE,
+            code => code,
+        })
+    }
+
+    fn transaction(&mut self, id: &str) -> Result<&mut Transaction, i16> {
+        self.transactions.entry(id).transaction.as_mut().ok_or(error_codes::INVALID_PRODUCER_ID_MAPPING)
+    }
+
+    /// Writes the markers that are due, and lets the clock look.
+    fn settle(&mut self, id: &str) {
+        self.write_markers(id);
+        self.transactions.changed.notify_one();
+    }
+
+    /// Tells the participants of a transaction that is decided; those that can't be told now are told later.
+    pub fn write_markers(&mut self, id: &str) {
+        let is_kept = self.transaction_coordinator(id).is_ok();
+        let Some(entry) = self.transactions.find(id).filter(|entry| is_kept && !entry.loading) else { return };
+        let Some((marker, participants)) = entry.transaction.as_ref().and_then(Transaction::markers) else { return };
+        if self.transactions.holds_markers {
+            return;
+        }
+        let told: Vec<_> = participants.into_iter().filter(|participant| self.mark(marker, participant)).collect();
+        if let Some(transaction) = &mut self.transactions.entry(id).transaction {
+            told.iter().for_each(|participant| transaction.marked(participant));
+            transaction.complete_if_all_heard();
+        }
+    }
+
+    /// Writes all markers that are due: of leaders and coordinators that are back.
+    pub fn write_all_markers(&mut self) {
+        for id in self.transactions.ids() {
+            self.settle(&id);
+        }
+    }
+
+    /// Whether that participant has heard of the end.
+    fn mark(&mut self, Marker { producer, commit }: Marker, participant: &Participant) -> bool {
+        match participant {
+            Participant::Partition(topic, index) => self.mark_partition(topic, *index, producer, commit),
+            Participant::Offsets(group) => {
+                let is_kept = self.coordinator(group).is_ok() && self.groups.find(group).is_none_or(|g| !g.loading);
+                if is_kept {
+                    self.groups.with(group, |entry, _| entry.offsets.end_transaction(producer.id, commit));
+                }
+                is_kept
+            }
+        }
+    }
+
+    /// Gives up what has been open for too long; says whether there was any. Time passes only where somebody counts.
+    pub fn abort_timed_out(&mut self, now: Instant) -> bool {
+        let version = self.transaction_version();
+        let late = |cluster: &Self, id: &String| cluster.deadline(id).is_some_and(|deadline| deadline <= now);
+        let late: Vec<_> = self.transactions.ids().into_iter().filter(|id| late(self, id)).collect();
+        for id in &late {
+            if let Some(transaction) = &mut self.transactions.entry(id).transaction {
+                transaction.tick(now, version);
+            }
+            self.write_markers(id);
+        }
+        !late.is_empty()
+    }
+
+    /// When the next transaction has been open for too long.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.transactions.ids().iter().filter_map(|id| self.deadline(id)).min()
+    }
+
+    fn deadline(&self, id: &str) -> Option<Instant> {
+        let is_kept = self.transaction_coordinator(id).is_ok();
+        let entry = self.transactions.find(id).filter(|entry| is_kept && !entry.loading)?;
+        entry.transaction.as_ref()?.deadline()
+    }
+}
