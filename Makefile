@@ -7,6 +7,10 @@ PORT ?= 9092
 # Most of what tests do is wait: one more at a time than there are cores.
 TEST_THREADS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 
+# Each test in a process of its own, but for those on a real Kafka, which share one. nextest knows no doc tests.
+NEXTEST = cargo nextest run -E 'not binary(kafka)'; one=$$?; cargo test --no-fail-fast --doc; two=$$?; \
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --no-fail-fast --test kafka && [ $$one$$two = 00 ]
+
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -14,18 +18,21 @@ demo: ## the whole pipeline in one process, nothing to install: watch it work
 	cargo run --release -- demo
 
 test: ## all tests, those against a real Kafka included where Java and Maven are there
-	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --no-fail-fast
+	@if [ -z "$$CI" ] && command -v cargo-nextest >/dev/null; then $(NEXTEST); \
+	else RUST_TEST_THREADS=$(TEST_THREADS) cargo test --no-fail-fast; fi
 	cargo test --features otlp --test traces
 
 chaos: ## the long form of the tests of groups, transactions, networks and replays, on a real Kafka: an hour; CHAOS_SEED=N repeats one
 	CHAOS=long cargo test --test kafka -- group:: exactly_once:: network:: dlq:: --nocapture --test-threads=1
 
-check: ## what must hold before a commit: format, lints, layers, and licences where cargo-deny is installed
+check: ## what must hold before a commit: format, lints, documentation, layers, and licences where cargo-deny is installed
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --features otlp --test traces -- -D warnings
 	cargo clippy --no-default-features -- -D warnings
+	cargo clippy -p kafka-client --no-default-features --features testing -- -D warnings
 	cargo test --test house
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --document-private-items
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is not installed: its check was left out"; fi
 
 deploy-check: ## images, manifests, rules, workflows and scripts against the tools that would reject them; PARTS="helm" for some

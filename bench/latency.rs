@@ -16,8 +16,8 @@ use std::error::Error;
 use std::sync::Arc;
 
 use kafka_client::{Cluster, Options};
-use login_pipeline::broker::{Clients, PartitionReader, ReaderConfig, Reserve};
 use login_pipeline::config::{Config, Sources};
+use login_pipeline::source::{PartitionReader, ReaderConfig, Reserve, RskafkaClients};
 
 type AnyError = Box<dyn Error + Send + Sync>;
 
@@ -75,7 +75,7 @@ async fn read(brokers: &str, topic: &str) -> Result<Vec<Vec<Appended>>, AnyError
     let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
     let config = Config::load(Sources { flags, ..Sources::default() })?;
     let cluster = Arc::new(Cluster::new(Options::from(&config.kafka)));
-    let clients = Arc::new(Clients::new(cluster.options(), 1 << 20));
+    let clients = Arc::new(RskafkaClients::new(cluster.options(), 1 << 20));
     let found = cluster.topics(&[topic]).await?.remove(topic).ok_or("no answer about the topic")??;
     let mut partitions = Vec::new();
     for partition in found.partitions {

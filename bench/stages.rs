@@ -13,15 +13,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use login_pipeline::broker::{Entry, Expected, OutputBatch};
 use login_pipeline::config::{Config, IdPrivacy, IpPrivacy, Secret, StaticValue};
 use login_pipeline::dead_letter::{Envelope, Fit};
 use login_pipeline::generator::{EventGenerator, GeneratorConfig};
 use login_pipeline::geoip::{Countries, CountryFile};
 use login_pipeline::observe::{Metrics, Tally};
+use login_pipeline::output::{Expected, OutputBatch};
 use login_pipeline::record::{Headers, Offset, RecordView};
+use login_pipeline::source::Entry;
 use login_pipeline::stages::{
-    AmendedLogin, Batch, Counts, Login, Now, Processor, ProcessorStages, Routes, Stages, amendments,
+    Batch, Counts, EnrichedLogin, Login, Now, Processor, ProcessorStages, Routes, Stages, edits,
 };
 
 const RECORDS: usize = 10_000;
@@ -36,9 +37,9 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         let mut config = Config::default();
         change(&mut config);
         let key = Secret::new("a key of more than sixteen bytes");
-        let amendments = amendments(&config.enrich, &config.privacy, Some(&key));
-        match amendments {
-            Some(amendments) => stages(AmendedLogin::new(amendments, countries.clone())),
+        let edits = edits(&config.enrich, &config.privacy, Some(&key));
+        match edits {
+            Some(edits) => stages(EnrichedLogin::new(edits, countries.clone())),
             None => stages(Login),
         }
     };

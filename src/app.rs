@@ -9,29 +9,28 @@ use kafka_client::{Cluster, Coordinator, Options};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::assignment::{Assigned, AssignmentError, Changes, Topics, fixed, group};
-use crate::broker::{self, Admin, Clients, Ends, PartitionReader, ReaderConfig, Reserve, Watch, Writer, options};
-use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, ProcessorKind, StartAt};
-use crate::dead_letter::Envelope;
+use crate::assignment::{AssignmentError, Changes, Topics, fixed, group};
+use crate::config::{AssignmentMode, Config, Guarantee, OffsetStoreKind, ProcessorKind};
 use crate::geoip::{Countries, CountryFile};
-use crate::observe::{AdminServer, BindError, Dimensions, GeoIpMetrics, Members, Observe, Snapshot, stats};
-use crate::offsets::{Committer, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched};
-use crate::stages::{Login, MakeStages, Processor, Routes, Stages, amendments, configured, possible};
-use crate::supervisor::{MakeWorker, Supervisor};
-use crate::tenure::Tenure;
-use crate::topic::TopicPartition;
-use crate::worker::{
-    Accounts, AtLeastOnce, AtLeastOnceParts, Budget, Delivery, ExactlyOnce, ExactlyOnceParts, Gate, GateParts, Halt,
-    PartitionWorker, Sink, SinkParts, Source, SourceParts, Transactions,
+use crate::kafka::{self, Admin, options};
+use crate::observe::{AdminServer, BindError, GeoIpMetrics, Members, Observe, Snapshot, stats};
+use crate::offsets::{
+    CommitIdentity, FileStore, GroupStore, OffsetStore, StoreError, TopicSettings, TopicStore, Watched,
 };
+use crate::output::OutputTopics;
+use crate::retry::Retries;
+use crate::source::{LogEnds, Reserve, RskafkaClients};
+use crate::stages::{Login, Processor, Routes, StagesFactory, configured, edits, possible};
+use crate::supervisor::{Drained, Supervisor};
+use crate::worker::{Budget, ShutdownHandle, Transactions, WorkerFactory};
 
-/// How long a partition may be in trouble before the process counts as unready: a blip is none.
+/// The time that an operation may fail before the process counts as unready: a blip is none.
 const READINESS_GRACE: Duration = Duration::from_secs(10);
 
-/// How long it may take to tell the offset store of the end, once everything is stored.
+/// The time that telling the offset store of the end may take, once everything is stored.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
-/// How long what is known of the group's members is good enough for the page.
+/// The age up to which what is known of the group's members is good enough for the page.
 const MEMBERS_REST: Duration = Duration::from_secs(10);
 
 /// Why the pipeline could not start, or did not end well.
@@ -53,13 +52,13 @@ pub enum AppError {
     #[error(transparent)]
     Assignment(#[from] AssignmentError),
     /// Too many dead letters, where that is to end the program.
-    #[error("stopped, since dead_letter.on_limit is \"stop\": {0}; mend the source or the rules, or raise the limit")]
+    #[error("stopped, since dead_letter.on_limit is \"stop\": {0}; fix the source or the rules, or raise the limit")]
     DeadLetters(String),
     /// Pseudonyms have no key; the configuration had it when it was checked.
     #[error("privacy.key_file: {0}")]
     Key(String),
     /// The configuration asks for what only the login's processor does.
-    #[error("enrich and privacy are rules for logins, and {processor} would not heed them: take them out")]
+    #[error("enrich and privacy are rules for logins, and {processor} would ignore them: take them out")]
     ForLogins {
         /// The processor that runs.
         processor: &'static str,
@@ -72,7 +71,7 @@ pub enum AppError {
     Route(#[from] regex_lite::Error),
 }
 
-/// What the pipeline did, told when it has ended.
+/// The counts of a pipeline that has ended.
 #[derive(Debug)]
 pub struct Summary {
     /// All it counted.
@@ -87,8 +86,8 @@ pub struct App {
     /// The store, where it is one that only one process may have.
     store: Option<FileStore>,
     routes: Arc<Routes>,
-    /// What is done to records.
-    processor: Arc<dyn MakeStages>,
+    /// Makes the stages that records go through.
+    processor: Arc<dyn StagesFactory>,
     countries: Option<(Countries, CountryFile)>,
 }
 
@@ -103,12 +102,12 @@ impl App {
         }
     }
 
-    /// The same with a processor of the caller's, whatever `pipeline.processor` says.
+    /// Like [`App::open`] with a processor of the caller's, whatever `pipeline.processor` says.
     ///
     /// # Errors
-    /// The same, and where the configuration asks for what that processor would not heed.
+    /// Those of [`App::open`], and where the configuration asks for what that processor would ignore.
     pub async fn open_with<P: Processor + Clone>(config: Config, processor: P) -> Result<Self, AppError> {
-        if amendments(&config.enrich, &config.privacy, None).is_some() {
+        if edits(&config.enrich, &config.privacy, None).is_some() {
             return Err(AppError::ForLogins { processor: P::NAME });
         }
         Self::assemble::<P>(config, |_, _| (Arc::new(processor), None)).await
@@ -124,7 +123,7 @@ impl App {
     /// Around what `made` gives: a processor with the name and the dimensions of `P`, and the countries that it needs.
     async fn assemble<P: Processor>(
         config: Config,
-        made: impl FnOnce(&Config, GeoIpMetrics) -> (Arc<dyn MakeStages>, Option<Countries>),
+        made: impl FnOnce(&Config, GeoIpMetrics) -> (Arc<dyn StagesFactory>, Option<Countries>),
     ) -> Result<Self, AppError> {
         let routes = Arc::new(Routes::new(&config)?);
         let store = match config.offsets.store {
@@ -142,12 +141,12 @@ impl App {
         Ok(Self { config: Arc::new(config), observe, admin, store, routes, processor, countries })
     }
 
-    /// Where `/metrics` and its siblings are.
+    /// The address of `/metrics` and its siblings.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin.local_addr()
     }
 
-    /// What it counts and shows.
+    /// Metrics, readiness and status.
     pub fn observe(&self) -> &Observe {
         &self.observe
     }
@@ -170,25 +169,13 @@ impl App {
             // Read before the first record is. Ends with the token.
             countries.keep_fresh(file, config.enrich.geoip.check_interval, watched_until.clone()).await;
         }
-        let (options, tokens) = options(&config.kafka);
-        let cluster = Arc::new(Cluster::new(Options { meter: Arc::new(observe.metrics.clone()), ..options }));
-        if let Some(tokens) = &tokens {
-            tokens.count_in(&observe.metrics);
-        }
-        let clients = Arc::new(Clients::new(cluster.options(), config.source.max_fetch_bytes.as_usize()));
-        let ends = Ends::new(Arc::clone(&cluster), observe.partitions.clone(), config.source.lag_interval);
+        let cluster = cluster(&config, &observe);
+        let ends = LogEnds::new(Arc::clone(&cluster), observe.partitions.clone(), config.source.lag_interval);
         let asking = tokio::spawn(ends.ask(watched_until.clone()).boxed());
-        let watch = Watch::new(observe.clone(), &config);
-        let writer = Writer::new(&config, routes.topics(), Arc::clone(&cluster), watch.clone(), &observe);
-        let writer = Arc::new(writer);
-        let max_in_flight_bytes = config.pipeline.max_in_flight_bytes.as_usize();
-        let budget = Budget::new(max_in_flight_bytes, config.source.max_fetch_bytes.as_usize());
-        let reserve = Reserve::new(max_in_flight_bytes);
-        let admin = Admin::new(Arc::clone(&cluster));
-        let topics = Topics::new(admin, &config.source.topic, routes.topics(), config.topics.clone());
-        let (changes, committer) = assignment(&config, topics, &cluster, &watch, &observe);
-        let exactly_once = config.delivery.guarantee == Guarantee::ExactlyOnce;
-        let committer_within = exactly_once.then(|| committer.clone());
+        let retries = Retries::new(observe.clone(), &config);
+        let topics =
+            Topics::new(Admin::new(Arc::clone(&cluster)), &config.source.topic, routes.topics(), config.topics.clone());
+        let (changes, committer) = assignment(&config, topics, &cluster, &retries, &observe);
         let group = Arc::new(Coordinator::new(Arc::clone(&cluster), &config.group.id));
         if config.assignment.mode == AssignmentMode::Group {
             let telling = tell_members(Arc::clone(&group), observe.members.clone());
@@ -197,52 +184,46 @@ impl App {
         }
         let store: Arc<dyn OffsetStore> = match store {
             Some(store) => Arc::new(store),
-            None if config.offsets.store == OffsetStoreKind::Topic => {
-                let settings = TopicSettings::from(&*config);
-                Arc::new(TopicStore::new(Arc::clone(&cluster), &settings, observe.health.clone()))
-            }
-            // Transactional ids keep others out.
-            None if exactly_once => Arc::new(GroupStore::new(Arc::clone(&group), committer)),
-            None => {
-                let watched = Watched { health: observe.health.clone(), metrics: observe.metrics.clone() };
-                Arc::new(GroupStore::watching(Arc::clone(&group), committer, watched))
-            }
+            None => shared_store(&config, &observe, &cluster, &group, committer.clone()),
         };
-        let transactions = committer_within.map(|committer| {
+        // Cancelled by who runs this, or from within.
+        let stop = stop.child_token();
+        let shutdown = ShutdownHandle::new(stop.clone());
+        let outputs = OutputTopics::new(&config, routes.topics(), Arc::clone(&cluster), retries.clone(), &observe);
+        let outputs = Arc::new(outputs);
+        let transactions = (config.delivery.guarantee == Guarantee::ExactlyOnce).then(|| {
             Arc::new(Transactions {
                 settings: config.delivery.clone(),
                 id_prefix: config.transactional_id_prefix().to_owned(),
                 cluster: Arc::clone(&cluster),
-                group: Arc::clone(&group),
+                group,
                 committer,
                 refresh_interval: store.refresh_interval(),
-                writer: Arc::clone(&writer),
-                watch: watch.clone(),
+                outputs: Arc::clone(&outputs),
+                retries: retries.clone(),
                 told: Default::default(),
             })
         });
-        let timeout = config.shutdown.timeout;
-        // Cancelled by who runs this, or from within.
-        let stop = stop.child_token();
-        let halt = Halt::new(stop.clone());
-        let workshop = Workshop {
+        let (timeout, max_fetch_bytes) = (config.shutdown.timeout, config.source.max_fetch_bytes.as_usize());
+        let max_in_flight_bytes = config.pipeline.max_in_flight_bytes.as_usize();
+        let workers = WorkerFactory {
             config,
             observe: observe.clone(),
-            watch,
-            clients,
+            retries,
+            clients: Arc::new(RskafkaClients::new(cluster.options(), max_fetch_bytes)),
             cluster,
-            writer,
+            outputs,
             store: Arc::clone(&store),
             transactions,
             routes,
             processor,
-            budget,
-            reserve,
-            halt: halt.clone(),
+            budget: Budget::new(max_in_flight_bytes, max_fetch_bytes),
+            reserve: Reserve::new(max_in_flight_bytes),
+            shutdown: shutdown.clone(),
         };
         observe.health.started();
         let draining = drain_note(observe.clone(), stop.clone());
-        let drained = Supervisor::new(workshop).run(changes, &stop, timeout).await;
+        let drained = Supervisor::new(workers).run(changes, &stop, timeout).await;
         draining.abort();
         close(&*store).await;
         #[cfg(feature = "otlp")]
@@ -252,21 +233,56 @@ impl App {
 
         watched_until.cancel();
         let _ = tokio::join!(serving, reporting, asking); // all end with the token; a panic is logged already
-        if drained.unfinished > 0 {
-            warn!(unfinished = drained.unfinished, "not drained: what was in flight will be read again");
-        }
-        if let Some(reason) = halt.reason() {
-            return Err(AppError::DeadLetters(reason.to_owned()));
-        }
-        if let Some(failed) = drained.failed {
-            return Err(failed.into());
-        }
-        match drained.unstored.into_iter().next() {
-            Some(error) => Err(error.into()),
-            None if drained.unfinished > 0 => Err(AppError::Unfinished(drained.unfinished)),
-            None => Ok(Summary { counted: observe.tallies.snapshot() }),
-        }
+        outcome(drained, &shutdown).map(|()| Summary { counted: observe.tallies.snapshot() })
     }
+}
+
+/// Why the pipeline did not end well, where it did not.
+fn outcome(drained: Drained, shutdown: &ShutdownHandle) -> Result<(), AppError> {
+    let Drained { unfinished, unstored, failed } = drained;
+    if unfinished > 0 {
+        warn!(unfinished, "partitions were not drained: what was in flight will be read again");
+    }
+    if let Some(reason) = shutdown.reason() {
+        return Err(AppError::DeadLetters(reason.to_owned()));
+    }
+    if let Some(failed) = failed {
+        return Err(failed.into());
+    }
+    match unstored.into_iter().next() {
+        Some(error) => Err(error.into()),
+        None if unfinished > 0 => Err(AppError::Unfinished(unfinished)),
+        None => Ok(()),
+    }
+}
+
+/// The client as configured, which counts in the metrics and has connected to nothing yet.
+fn cluster(config: &Config, observe: &Observe) -> Arc<Cluster> {
+    let (options, tokens) = options(&config.kafka);
+    if let Some(tokens) = &tokens {
+        tokens.count_in(&observe.metrics);
+    }
+    Arc::new(Cluster::new(Options { meter: Arc::new(observe.metrics.clone()), ..options }))
+}
+
+/// The offset store that processes share: a topic, or the group.
+fn shared_store(
+    config: &Config,
+    observe: &Observe,
+    cluster: &Arc<Cluster>,
+    group: &Arc<Coordinator>,
+    committer: CommitIdentity,
+) -> Arc<dyn OffsetStore> {
+    if config.offsets.store == OffsetStoreKind::Topic {
+        let settings = TopicSettings::from(config);
+        return Arc::new(TopicStore::new(Arc::clone(cluster), &settings, observe.health.clone()));
+    }
+    // Transactional ids keep others out.
+    if config.delivery.guarantee == Guarantee::ExactlyOnce {
+        return Arc::new(GroupStore::new(Arc::clone(group), committer));
+    }
+    let watched = Watched { health: observe.health.clone(), metrics: observe.metrics.clone() };
+    Arc::new(GroupStore::watching(Arc::clone(group), committer, watched))
 }
 
 /// The assignment as configured, and as whom its offsets are committed to a group.
@@ -274,24 +290,24 @@ fn assignment(
     config: &Config,
     topics: Topics,
     cluster: &Arc<Cluster>,
-    watch: &Watch,
+    retries: &Retries,
     observe: &Observe,
-) -> (Changes, Committer) {
+) -> (Changes, CommitIdentity) {
     let interval = config.assignment.discovery_interval;
     match &config.assignment.mode {
         AssignmentMode::Group => {
             let request_timeout = config.kafka.request_timeout;
-            group::join(group::Parts {
+            group::join(group::GroupConfig {
                 group: &config.group,
                 topics,
                 interval,
                 request_timeout,
                 cluster,
-                watch,
+                retries,
                 observe,
             })
         }
-        mode => (fixed::assign(mode.clone(), topics, interval, watch), Committer::Plain),
+        mode => (fixed::assign(mode.clone(), topics, interval, retries), CommitIdentity::Plain),
     }
 }
 
@@ -303,7 +319,7 @@ fn group_of(config: &Config) -> Option<&str> {
     has_group.then_some(&config.group.id)
 }
 
-/// Asks who the members of the group are, while somebody looks at the page.
+/// Tells the page who the members of the group are, while somebody looks at it.
 async fn tell_members(group: Arc<Coordinator>, members: Members) {
     loop {
         members.wanted().await;
@@ -311,23 +327,27 @@ async fn tell_members(group: Arc<Coordinator>, members: Members) {
             Ok(found) => members.tell(found.map_or_else(Vec::new, |found| found.who)),
             // Whoever needs the coordinator says that it fails; here, what was known stays.
             Err(error) => {
-                debug!(error = %broker::Error::from(error), "the members of the group can't be told on the page")
+                debug!(error = %kafka::Error::from(error), "the members of the group can't be told on the page")
             }
         }
         tokio::time::sleep(MEMBERS_REST).await;
     }
 }
 
-/// Tells others that nobody works here any more. Where that fails, `offsets set` asks for `--force`.
+/// Tells the offset store that nobody works here any more. Where that fails, `offsets set` asks for `--force`.
 async fn close(store: &dyn OffsetStore) {
     match tokio::time::timeout(CLOSE_GRACE, store.close()).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => warn!(%error, "nobody can be told that this instance has ended"),
-        Err(_) => warn!("nobody could be told in time that this instance has ended"),
+        Ok(Err(error)) => {
+            warn!(%error, "the offset store was not told that this instance has ended: 'offsets set' will ask for --force")
+        }
+        Err(_) => warn!(
+            "the offset store was not told in time that this instance has ended: 'offsets set' will ask for --force"
+        ),
     }
 }
 
-/// Says so, in log and readiness, when draining begins.
+/// Tells log and readiness when draining begins.
 fn drain_note(observe: Observe, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
     tokio::spawn(
         async move {
@@ -337,118 +357,4 @@ fn drain_note(observe: Observe, stop: CancellationToken) -> tokio::task::JoinHan
         }
         .boxed(),
     )
-}
-
-/// Makes workers of shared parts.
-struct Workshop {
-    config: Arc<Config>,
-    observe: Observe,
-    watch: Watch,
-    clients: Arc<Clients>,
-    cluster: Arc<Cluster>,
-    writer: Arc<Writer>,
-    store: Arc<dyn OffsetStore>,
-    /// Set where delivery is exactly once.
-    transactions: Option<Arc<Transactions>>,
-    routes: Arc<Routes>,
-    processor: Arc<dyn MakeStages>,
-    budget: Budget,
-    reserve: Reserve,
-    /// Ends the program from within.
-    halt: Halt,
-}
-
-impl Workshop {
-    fn stages(&self, partition: i32) -> Box<dyn Stages> {
-        let dead_letter = &self.config.dead_letter;
-        let application = &self.config.kafka.client_id;
-        let envelope = Envelope::new(&dead_letter.header_prefix, application, &self.config.source.topic, partition);
-        self.processor.make(Arc::clone(&self.routes), envelope, partition)
-    }
-}
-
-impl Workshop {
-    /// The guarantee that is configured, for one partition.
-    fn delivery(&self, partition: i32, tenure: &Tenure, dimensions: Dimensions) -> Delivery {
-        let (topic, tenure) = (self.config.source.topic.clone(), tenure.clone());
-        match &self.transactions {
-            Some(transactions) => {
-                let transactions = Arc::clone(transactions);
-                let parts = ExactlyOnceParts { transactions, topic, partition, tenure, dimensions };
-                Delivery::ExactlyOnce(Box::new(ExactlyOnce::new(parts)))
-            }
-            None => Delivery::AtLeastOnce(Box::new(AtLeastOnce::new(AtLeastOnceParts {
-                of: TopicPartition::new(&topic, partition),
-                writer: Arc::clone(&self.writer),
-                store: Arc::clone(&self.store),
-                checkpoint_interval: self.config.offsets.checkpoint_interval,
-                tenure,
-                watch: self.watch.clone(),
-            }))),
-        }
-    }
-}
-
-impl MakeWorker for Workshop {
-    fn make(&self, partition: i32, assigned: &Assigned) -> PartitionWorker {
-        let Assigned { tenure, topic_id, is_new } = assigned.clone();
-        let Self { config, observe, watch, clients, cluster, writer, store, routes, budget, reserve, .. } = self;
-        let topic = &config.source.topic;
-        let metrics = Arc::new(observe.metrics.partition(topic, partition));
-        let status = Arc::new(observe.partitions.partition(topic, partition));
-        let reader = PartitionReader::new(
-            topic_id,
-            partition,
-            Arc::clone(clients),
-            Arc::clone(cluster),
-            reserve.clone(),
-            ReaderConfig {
-                kafka: &config.kafka,
-                source: &config.source,
-                rskafka_cannot: config.rskafka_cannot(),
-                max_record_bytes: config.pipeline.max_record_bytes.as_usize(),
-            },
-        );
-        let source = Source::new(SourceParts {
-            topic: topic.clone(),
-            topic_id,
-            partition,
-            reader,
-            store: Arc::clone(store),
-            start: if is_new { StartAt::Earliest } else { config.source.start },
-            out_of_range: config.source.on_offset_out_of_range,
-            share: budget.join(),
-            watch: watch.clone(),
-            metrics: Arc::clone(&metrics),
-            status: Arc::clone(&status),
-        });
-        let of = TopicPartition::new(topic, partition);
-        let gate = GateParts {
-            of: of.clone(),
-            observe: observe.clone(),
-            status: Arc::clone(&status),
-            halt: self.halt.clone(),
-        };
-        let gate = Gate::new(&config.dead_letter.limits, gate);
-        let stages = self.stages(partition);
-        let delivery = self.delivery(partition, &tenure, stages.dimensions());
-        let sink = Sink::new(SinkParts {
-            of,
-            stages,
-            writer: Arc::clone(writer),
-            delivery,
-            max_batch_bytes: config.output.max_batch_bytes.as_usize(),
-            oversize: config.dead_letter.oversize,
-            gate,
-            watch: watch.clone(),
-            accounts: Arc::new(Accounts::new(
-                observe.clone(),
-                metrics,
-                Arc::clone(&status),
-                observe.tallies.register(),
-                routes.names(),
-            )),
-        });
-        PartitionWorker { tenure, source, sink, status }
-    }
 }

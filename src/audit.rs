@@ -10,7 +10,7 @@ use std::path::Path;
 use tracing::info;
 
 /// The target of the lines.
-pub const TARGET: &str = "audit";
+pub(crate) const TARGET: &str = "audit";
 
 /// The system's log.
 const SYSTEM_LOG: &str = "/dev/log";
@@ -19,12 +19,12 @@ const SYSTEM_LOG: &str = "/dev/log";
 const PRIORITY: u8 = 10 * 8 + 6;
 
 /// Notes what was done, by whom, on what, and how it ended.
-pub fn note(action: &'static str, by: &dyn fmt::Display, what: &str, result: &str) {
+pub(crate) fn note(action: &'static str, by: &dyn fmt::Display, what: &str, result: &str) {
     info!(target: TARGET, action, %by, what, result, "audit");
 }
 
 /// The same of a command that was given at a terminal, or by a script.
-pub fn note_command(action: &'static str, what: &str, result: &str) {
+pub(crate) fn note_command(action: &'static str, what: &str, result: &str) {
     let user = User::of_process();
     note(action, &user, what, result);
     // Where there is none, or it is full, the line above is what there is.
@@ -41,7 +41,7 @@ fn tell_system(log: &Path, action: &str, by: &User, what: &str, result: &str) ->
 
 /// Who runs this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
+pub(crate) struct User {
     uid: u32,
     name: Option<String>,
     /// As whom they came, where sudo says so.
@@ -51,7 +51,7 @@ pub struct User {
 
 impl User {
     /// By the system's word; names are those of /etc/passwd, not of variables that anybody may set.
-    pub fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         let uid = rustix::process::getuid().as_raw();
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();

@@ -1,5 +1,4 @@
 //! The `login-pipeline` program.
-#![forbid(unsafe_code)]
 
 use std::error::Error;
 use std::process::ExitCode;

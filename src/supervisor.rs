@@ -1,5 +1,5 @@
-//! Turns the assignment into running workers: starts those of new partitions, starts again what
-//! died, drains what is revoked, drops what is lost, and drains all of them at the end.
+//! Turns the assignment into running workers: starts those of new partitions, restarts what died,
+//! drains what is revoked, drops what is lost, and drains all of them at the end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -12,25 +12,19 @@ use tracing::{error, info, warn};
 
 use crate::assignment::{Assigned, AssignmentError, Change, Changes};
 use crate::offsets::StoreError;
-use crate::tenure::Tenure;
-use crate::worker::PartitionWorker;
+use crate::ownership::PartitionOwnership;
+use crate::worker::WorkerFactory;
 
-/// How long a worker that died waits before it is started again.
+/// The pause before a worker that died is restarted.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// How long leaving a group may take once all workers have ended.
+/// The time that leaving a group may take once all workers have ended.
 const LEAVE_GRACE: Duration = Duration::from_secs(2);
 
-/// Makes the worker of a partition.
-pub trait MakeWorker: Send + Sync {
-    /// A worker for this partition of the source topic.
-    fn make(&self, partition: i32, assigned: &Assigned) -> PartitionWorker;
-}
-
 /// Keeps the workers of one source topic.
-pub struct Supervisor<M> {
-    make: M,
+pub struct Supervisor {
+    factory: WorkerFactory,
     workers: JoinSet<Result<(), StoreError>>,
-    /// What each task works on.
+    /// The partition of each task.
     tasks: HashMap<Id, i32>,
     partitions: BTreeMap<i32, Partition>,
     /// Set once all is to be given up.
@@ -40,15 +34,15 @@ pub struct Supervisor<M> {
 /// A partition that is this instance's, and its worker.
 struct Partition {
     assigned: Assigned,
-    /// The worker's own part of the partition's tenure: what it leaves behind where it dies ends with it.
-    tenure: Tenure,
+    /// The worker's own part of the partition's ownership: what it leaves behind where it dies ends with it.
+    ownership: PartitionOwnership,
     stop: CancellationToken,
     task: AbortHandle,
     /// Set once it is to be given up.
     revoked: bool,
 }
 
-/// How the workers ended.
+/// The outcome of draining.
 #[derive(Debug, Default)]
 pub struct Drained {
     /// Workers that did not finish, be it that there was no time or that their partition was lost meanwhile: their
@@ -56,14 +50,14 @@ pub struct Drained {
     pub unfinished: usize,
     /// Checkpoints that could not be stored at the end.
     pub unstored: Vec<StoreError>,
-    /// Why there will be no assignment any more, where that came before the stop.
+    /// The reason why there will be no assignment any more, where that came before the stop.
     pub failed: Option<AssignmentError>,
 }
 
-impl<M: MakeWorker> Supervisor<M> {
-    /// Without workers yet.
-    pub fn new(make: M) -> Self {
-        Self { make, workers: JoinSet::new(), tasks: HashMap::new(), partitions: BTreeMap::new(), draining: false }
+impl Supervisor {
+    /// Begins without workers.
+    pub fn new(factory: WorkerFactory) -> Self {
+        Self { factory, workers: JoinSet::new(), tasks: HashMap::new(), partitions: BTreeMap::new(), draining: false }
     }
 
     /// Runs workers for what is assigned until `stop`, then drains them within `timeout`. Ends
@@ -113,17 +107,17 @@ impl<M: MakeWorker> Supervisor<M> {
 
     fn assign(&mut self, partitions: BTreeMap<i32, Assigned>) {
         for (partition, assigned) in partitions {
-            info!(partition, "assigned");
+            info!(partition, "partition assigned");
             self.start(partition, assigned, None);
         }
     }
 
     /// Starts a partition's worker, at once or, where one `before` it has died, after a pause: by then that
     /// one's checkpointer has stored what was done, or never will.
-    fn start(&mut self, partition: i32, assigned: Assigned, before: Option<Tenure>) {
+    fn start(&mut self, partition: i32, assigned: Assigned, before: Option<PartitionOwnership>) {
         let stop = CancellationToken::new();
-        let tenure = assigned.tenure.part();
-        let worker = self.make.make(partition, &Assigned { tenure: tenure.clone(), ..assigned.clone() });
+        let ownership = assigned.ownership.part();
+        let worker = self.factory.make(partition, ownership.clone(), assigned.topic_id, assigned.is_new);
         let stopped = stop.clone();
         let task = self.workers.spawn(
             async move {
@@ -140,7 +134,7 @@ impl<M: MakeWorker> Supervisor<M> {
             .boxed(),
         );
         self.tasks.insert(task.id(), partition);
-        self.partitions.insert(partition, Partition { assigned, tenure, stop, task, revoked: false });
+        self.partitions.insert(partition, Partition { assigned, ownership, stop, task, revoked: false });
     }
 
     fn revoke(&mut self, partitions: &BTreeSet<i32>, changes: &Changes) {
@@ -153,7 +147,7 @@ impl<M: MakeWorker> Supervisor<M> {
             }
         }
         if !ours.is_empty() {
-            info!(partitions = ?ours, "revoked: finishing what is in flight");
+            info!(partitions = ?ours, "partitions revoked: finishing what is in flight");
         }
         // Without a worker there is nothing to finish.
         if !others.is_empty() {
@@ -161,17 +155,17 @@ impl<M: MakeWorker> Supervisor<M> {
         }
     }
 
-    /// The tenures have ended, and the workers with them; what they had in flight is dropped here.
+    /// The ownerships have ended, and the workers with them; what they had in flight is dropped here.
     fn lose(&mut self, partitions: &BTreeSet<i32>, drained: &mut Drained) {
         if partitions.is_empty() {
             return;
         }
-        warn!(?partitions, "lost: what is in flight will be read again");
+        warn!(?partitions, "partitions lost: what is in flight will be read again");
         if self.draining {
             drained.unfinished += partitions.iter().filter(|lost| self.partitions.contains_key(lost)).count();
         }
         for lost in partitions.iter().filter_map(|partition| self.partitions.remove(partition)) {
-            lost.assigned.tenure.end();
+            lost.assigned.ownership.end();
             lost.task.abort();
         }
     }
@@ -188,27 +182,27 @@ impl<M: MakeWorker> Supervisor<M> {
         if self.partitions.get(&partition).is_none_or(|found| found.task.id() != id) {
             return;
         }
-        let Some(Partition { assigned, tenure, revoked, .. }) = self.partitions.remove(&partition) else { return };
+        let Some(Partition { assigned, ownership, revoked, .. }) = self.partitions.remove(&partition) else { return };
         // Lost, which is about to be told: nothing is to be started again or given up.
-        if assigned.tenure.has_ended() {
+        if assigned.ownership.has_ended() {
             drained.unfinished += usize::from(self.draining);
             return;
         }
         if !revoked {
-            error!(partition, "the worker of this partition ended unexpectedly; it will be started again");
-            self.start(partition, assigned, Some(tenure));
+            error!(partition, "the partition's worker ended unexpectedly: restarting it");
+            self.start(partition, assigned, Some(ownership));
             return;
         }
         match ended {
             Ok((_, Ok(()))) => {}
             Ok((_, Err(error))) => {
-                warn!(partition, %error, "the last offset is not stored: what came after it will be read again");
+                warn!(partition, %error, "the last checkpoint was not stored: what came after the one before will be read again");
                 drained.unstored.push(error);
             }
             Err(_) => drained.unfinished += 1,
         }
-        assigned.tenure.end();
-        info!(partition, "given up");
+        assigned.ownership.end();
+        info!(partition, "partition released");
         changes.released(BTreeSet::from([partition]));
     }
 }

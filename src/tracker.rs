@@ -30,9 +30,9 @@ pub enum TrackError {
     /// It does not begin where the last one ended, or ends before it begins.
     #[error("offsets {}..{} do not follow {expected}", range.start, range.end)]
     NotNext {
-        /// What was begun.
+        /// The range that was begun.
         range: Range<Offset>,
-        /// Where it had to begin.
+        /// The offset that it had to begin at.
         expected: Offset,
     },
     /// It was never begun, or is acknowledged already.
@@ -89,7 +89,7 @@ impl Tracker {
         self.done
     }
 
-    /// Where the next range must begin.
+    /// The offset that the next range must begin at.
     pub fn next(&self) -> Offset {
         self.begun.back().map_or(self.done, |piece| piece.to)
     }

@@ -401,6 +401,7 @@ async fn a_collector_that_takes_nothing_costs_a_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_endpoint_nothing_begins() {
     let collector = Collector::start(Answer::Status(200), None);
+    let empty = tempfile::NamedTempFile::new().unwrap();
     for (env, begins) in [
         (&[][..], false),
         (&[(ENDPOINT, "")], false),
@@ -408,6 +409,8 @@ async fn without_an_endpoint_nothing_begins() {
         (&[(ENDPOINT, &collector.url), ("OTEL_TRACES_EXPORTER", "none")], false),
         (&[(ENDPOINT, "no url")], false),
         (&[(ENDPOINT, &collector.url), ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere")], false),
+        // Who trusts nobody reaches nobody.
+        (&[(ENDPOINT, &collector.url), ("OTEL_EXPORTER_OTLP_CERTIFICATE", empty.path().to_str().unwrap())], false),
         (&[(ENDPOINT, &collector.url)], true),
     ] {
         let world = World::new().await;

@@ -1,4 +1,4 @@
-//! Partitions by list or by ordinal: what the configuration says, of those that there are.
+//! Fixed assignment, by list or by ordinal: what the configuration says, of those partitions that there are.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,16 +8,17 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::{Assigned, AssignmentError, Change, Changes, FirstSight, Reporter, Topics};
-use crate::broker::{Trouble, Watch};
+use super::{Assigned, AssignmentError, Change, Changes, Reporter, TopicIncarnation, Topics};
 use crate::config::AssignmentMode;
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
+use crate::retry::{Operation, Retries};
 
-/// Assigns what `mode` says, and asks every `interval` whether the topic has more partitions or was
-/// made anew.
-pub fn assign(mode: AssignmentMode, topics: Topics, interval: Duration, watch: &Watch) -> Changes {
-    let trouble = watch.operation("metadata", format!("look up topic {}", topics.source()));
-    let fixed = Fixed { mode, topics, interval, trouble, topic: FirstSight::default(), assigned: BTreeMap::new() };
+/// Assigns what `mode` says, and looks up every `interval` whether the topic has more partitions or was
+/// recreated.
+pub fn assign(mode: AssignmentMode, topics: Topics, interval: Duration, retries: &Retries) -> Changes {
+    let operation = retries.operation("metadata", format!("look up topic {}", topics.source()));
+    let fixed =
+        Fixed { mode, topics, interval, operation, topic: TopicIncarnation::default(), assigned: BTreeMap::new() };
     Changes::of(|reporter| fixed.run(reporter))
 }
 
@@ -25,9 +26,9 @@ struct Fixed {
     mode: AssignmentMode,
     topics: Topics,
     interval: Duration,
-    trouble: Trouble,
-    topic: FirstSight,
-    assigned: BTreeMap<i32, Tenure>,
+    operation: Operation,
+    topic: TopicIncarnation,
+    assigned: BTreeMap<i32, PartitionOwnership>,
 }
 
 impl Fixed {
@@ -48,7 +49,7 @@ impl Fixed {
         loop {
             let pause = match self.topics.look_up().await {
                 Ok(found) => {
-                    self.trouble.passed();
+                    self.operation.succeeded();
                     for change in self.changes(&found) {
                         if changes.send(change).await.is_err() {
                             return;
@@ -56,7 +57,7 @@ impl Fixed {
                     }
                     self.interval
                 }
-                Err(error) => self.trouble.failed(&error),
+                Err(error) => self.operation.failed(&error),
             };
             sleep(pause).await;
         }
@@ -67,8 +68,8 @@ impl Fixed {
         let before = self.topic.id();
         self.topic.saw(found.id, found.partition_count());
         if before.is_some() && self.topic.id() != before && !self.assigned.is_empty() {
-            warn!(topic = self.topics.source(), "the topic was deleted and made anew: its partitions begin again");
-            self.assigned.values().for_each(Tenure::end);
+            warn!(topic = self.topics.source(), "topic was recreated: its partitions begin again");
+            self.assigned.values().for_each(PartitionOwnership::end);
             changes.push(Change::Lost(std::mem::take(&mut self.assigned).into_keys().collect()));
         }
         let there: Vec<i32> = found.partitions.iter().map(|partition| partition.index).collect();
@@ -80,11 +81,12 @@ impl Fixed {
         let new = new.filter(|partition| !self.assigned.contains_key(partition));
         let assigned = |partition| {
             let (topic_id, is_new) = (self.topic.id(), self.topic.is_new(partition));
-            (partition, Assigned { tenure: Tenure::unlimited(), topic_id, is_new })
+            (partition, Assigned { ownership: PartitionOwnership::unlimited(), topic_id, is_new })
         };
         let partitions: BTreeMap<_, _> = new.map(assigned).collect();
         if !partitions.is_empty() {
-            self.assigned.extend(partitions.iter().map(|(partition, assigned)| (*partition, assigned.tenure.clone())));
+            self.assigned
+                .extend(partitions.iter().map(|(partition, assigned)| (*partition, assigned.ownership.clone())));
             changes.push(Change::Assigned(partitions));
         }
         changes

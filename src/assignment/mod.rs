@@ -1,6 +1,6 @@
-//! Which partitions of the source topic this instance reads, and for how long.
+//! Assignment: the partitions of the source topic that this instance reads, and for how long.
 //!
-//! Each mode is a task that says what changes and hears what became of it:
+//! Each mode is a task that reports what changes and hears what became of it:
 //!
 //! ```text
 //! fixed (static, ordinal) ─┐           Assigned, Revoked, Lost ─►
@@ -17,13 +17,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::FutureExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use topics::FirstSight;
+use topics::TopicIncarnation;
 
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 use crate::topic::TopicId;
 pub use topics::Topics;
 
-/// What changes in the assignment.
+/// A change of the assignment.
 #[derive(Debug)]
 pub enum Change {
     /// These partitions are this instance's from now on.
@@ -31,18 +31,18 @@ pub enum Change {
     /// These are to be given up: finish what is in flight, store offsets, then say
     /// [`Changes::released`].
     Revoked(BTreeSet<i32>),
-    /// These are another's already; their tenures have ended. Nothing is to be finished.
+    /// These are another's already; their ownerships have ended. Nothing is to be finished.
     Lost(BTreeSet<i32>),
 }
 
 /// A partition that is this instance's.
 #[derive(Debug, Clone)]
 pub struct Assigned {
-    /// For how long.
-    pub tenure: Tenure,
+    /// The ownership, which ends when this instance may no longer write for it.
+    pub ownership: PartitionOwnership,
     /// The source topic's id, where the brokers tell one.
     pub topic_id: Option<TopicId>,
-    /// Whether it came into being while this instance ran: then its records are read from the first
+    /// Set where it came into being while this instance ran: then its records are read from the first
     /// on, wherever partitions begin that were there before.
     pub is_new: bool,
 }
@@ -60,7 +60,7 @@ pub struct Changes {
     task: JoinHandle<Result<(), AssignmentError>>,
 }
 
-/// What the supervisor tells the task.
+/// An order of the supervisor to the task.
 #[derive(Debug)]
 enum Order {
     Released(BTreeSet<i32>),
@@ -101,10 +101,10 @@ impl Changes {
         let _ = self.orders.send(Order::Leave); // as above
     }
 
-    /// How it ended. To be asked when there are no more changes.
+    /// Returns how it ended. Ask when there are no more changes.
     ///
     /// # Errors
-    /// Where it ended by itself.
+    /// It ended by itself.
     pub async fn ended(self) -> Result<(), AssignmentError> {
         drop(self.changes);
         self.task.await.unwrap_or_else(|error| Err(AssignmentError(format!("a mistake of this program: {error}"))))

@@ -1,9 +1,9 @@
-//! The source topic as the brokers describe it, and the topics made that are missing.
+//! Look-up of the source topic, and creation of topics that are missing.
 
 use kafka_client::Topic;
 
-use crate::broker::{Admin, Error};
 use crate::config::{self, CreateTopics};
+use crate::kafka::{Admin, Error};
 use crate::topic::TopicId;
 
 /// Looks up the source topic.
@@ -17,7 +17,7 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// Of this source and these outputs.
+    /// A look-up of this source, which creates missing outputs where the configuration wants it.
     pub fn new(admin: Admin, source: &str, outputs: &[String], settings: config::Topics) -> Self {
         Self { admin, source: source.to_owned(), outputs: outputs.to_vec(), settings }
     }
@@ -31,7 +31,7 @@ impl Topics {
     /// missing.
     ///
     /// # Errors
-    /// Where no broker answers, or the topic is not there.
+    /// No broker answers, or the topic does not exist.
     pub async fn look_up(&self) -> Result<Topic, Error> {
         let Self { admin, source, settings, .. } = self;
         let create = settings.create == CreateTopics::Missing;
@@ -47,15 +47,16 @@ impl Topics {
     }
 }
 
-/// The source topic as this instance knows it: what there was at first, and which topic it is now.
+/// The incarnation of the source topic that this instance knows: its id, and how many partitions it had at first. A
+/// topic that is deleted and recreated has another.
 #[derive(Debug, Default)]
-pub(super) struct FirstSight {
+pub(super) struct TopicIncarnation {
     id: Option<TopicId>,
     partitions: Option<i32>,
 }
 
-impl FirstSight {
-    /// The brokers describe the topic so.
+impl TopicIncarnation {
+    /// Notes how the brokers describe the topic.
     pub fn saw(&mut self, id: Option<TopicId>, partitions: i32) {
         let anew = self.id.zip(id).is_some_and(|(old, new)| old != new);
         self.id = id.or(self.id);
@@ -66,12 +67,12 @@ impl FirstSight {
         }
     }
 
-    /// Its id, where the brokers tell one.
+    /// Returns the topic's id, where the brokers report one.
     pub fn id(&self) -> Option<TopicId> {
         self.id
     }
 
-    /// Whether a partition was not there at first, or not in this topic of that name.
+    /// Returns whether a partition was not there at first, or not in this incarnation.
     pub fn is_new(&self, partition: i32) -> bool {
         self.partitions.is_some_and(|there| partition >= there)
     }
@@ -84,14 +85,14 @@ mod tests {
     #[test]
     fn what_came_later_is_new() {
         let (first, second) = (Some(TopicId([1; 16])), Some(TopicId([2; 16])));
-        let mut topic = FirstSight::default();
+        let mut topic = TopicIncarnation::default();
         assert!(!topic.is_new(0), "nothing is known");
         topic.saw(first, 2);
         topic.saw(first, 4);
         assert_eq!([1, 2, 3].map(|partition| topic.is_new(partition)), [false, true, true]);
         topic.saw(None, 4);
-        assert_eq!(topic.id(), first, "a broker that tells no id changes nothing");
+        assert_eq!(topic.id(), first, "a broker that reports no id changes nothing");
         topic.saw(second, 2);
-        assert!(topic.is_new(0), "the topic was made anew");
+        assert!(topic.is_new(0), "the topic was recreated");
     }
 }

@@ -13,11 +13,11 @@ use crate::stages::Routes;
 
 /// A command that is being carried out. It has a line already, since it may be killed before it ends.
 #[derive(Debug)]
-pub struct Audited(Option<(&'static str, String)>);
+pub(super) struct Audited(Option<(&'static str, String)>);
 
 impl Audited {
     /// Notes what is begun, where that is to be noted.
-    pub fn dlq(action: &DlqAction, config: &Config) -> Self {
+    pub(super) fn dlq(action: &DlqAction, config: &Config) -> Self {
         let topic = &config.dead_letter.topic;
         Self::begin(match action {
             DlqAction::List(args) if args.reveal => Some(("dlq.reveal", topic.clone())),
@@ -51,8 +51,8 @@ impl Audited {
         })
     }
 
-    /// The same of offsets.
-    pub fn offsets(action: &OffsetsAction, config: &Config) -> Self {
+    /// The audit record of an `offsets` command; of one that changes nothing there is none.
+    pub(super) fn offsets(action: &OffsetsAction, config: &Config) -> Self {
         let (topic, group) = (&config.source.topic, &config.group.id);
         Self::begin(match action {
             OffsetsAction::Set(args) if !args.dry_run => {
@@ -76,7 +76,7 @@ impl Audited {
     }
 
     /// Notes how it ended.
-    pub fn end(self, result: Result<ExitCode, Failure>) -> Result<ExitCode, Failure> {
+    pub(super) fn end(self, result: Result<ExitCode, Failure>) -> Result<ExitCode, Failure> {
         if let Self(Some((action, what))) = &self {
             let told = match &result {
                 Ok(code) if *code == ExitCode::SUCCESS => "done".to_owned(),

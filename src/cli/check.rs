@@ -13,10 +13,11 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{Check, runtime};
-use crate::broker::{Cause, DEAD_LETTER, Error as BrokerError, Why};
 use crate::config::{Config, CreateTopics, Guarantee, OffsetStoreKind, Problems};
 use crate::dead_letter::write_line;
 use crate::geoip::Database;
+use crate::kafka::{Cause, Error as BrokerError, Why};
+use crate::output::DEAD_LETTER;
 use crate::retry::ErrorClass;
 use crate::stages::{Routes, possible};
 
@@ -50,14 +51,6 @@ pub fn run(args: &Check, out: &mut dyn Write) -> Result<Config, Error> {
     }
     out.flush()?;
     Ok(config)
-}
-
-/// What the database of countries is. A run goes on without, so a broken one is no error.
-fn countries(path: &Path) -> String {
-    match Database::read(path) {
-        Ok(database) => format!("ok    enrich.geoip.file: {}", database.about()),
-        Err(why) => format!("WARN  enrich.geoip.file: {why}; events get no country from it"),
-    }
 }
 
 /// Asks the brokers: whether they are reachable, whether the topics are there, and what this
@@ -231,4 +224,12 @@ pub enum Error {
     /// It is right and can't be printed.
     #[error("can't print the configuration: {0}")]
     Print(#[from] io::Error),
+}
+
+/// What the database of countries is. A run goes on without, so a broken one is no error.
+fn countries(path: &Path) -> String {
+    match Database::read(path) {
+        Ok(database) => format!("ok    enrich.geoip.file: {}", database.about()),
+        Err(why) => format!("WARN  enrich.geoip.file: {why}; events get no country from it"),
+    }
 }

@@ -12,10 +12,10 @@ use super::{EXIT_FORCED, Patience, Settings};
 use crate::config::Config;
 
 /// Why a command failed, to be told as it is.
-pub type Failure = Box<dyn std::error::Error>;
+pub(super) type Failure = Box<dyn std::error::Error>;
 
 /// A configuration, and the brokers that it names.
-pub struct Context {
+pub(super) struct Context {
     /// The configuration.
     pub config: Config,
     /// Connections to the brokers, made where they are needed.
@@ -29,7 +29,7 @@ impl Context {
     ///
     /// # Errors
     /// All the problems that it has.
-    pub fn load(settings: &Settings, patience: Patience) -> Result<Self, Failure> {
+    pub(super) fn load(settings: &Settings, patience: Patience) -> Result<Self, Failure> {
         let mut config = settings.load_without_key()?;
         patience.limit(&mut config);
         let cluster = Arc::new(Cluster::new(Options::from(&config.kafka)));
@@ -42,7 +42,7 @@ impl Context {
 ///
 /// # Errors
 /// The command's.
-pub fn until_signal<F>(work: impl FnOnce(CancellationToken) -> F) -> Result<ExitCode, Failure>
+pub(super) fn until_signal<F>(work: impl FnOnce(CancellationToken) -> F) -> Result<ExitCode, Failure>
 where
     F: Future<Output = Result<ExitCode, Failure>>,
 {
@@ -56,7 +56,7 @@ where
 ///
 /// # Errors
 /// The work's, or that it was interrupted.
-pub async fn interruptible<T>(
+pub(super) async fn interruptible<T>(
     stop: &CancellationToken,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {

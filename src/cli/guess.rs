@@ -9,7 +9,7 @@ use crate::config::{closest, closest_key};
 
 /// Names the flag that was meant: one of the command's own before a key of the configuration, of which there are so many
 /// that one of them is like almost anything.
-pub fn improve(mut error: Error, command: &Command, args: impl IntoIterator<Item = OsString>) -> Error {
+pub(super) fn improve(mut error: Error, command: &Command, args: impl IntoIterator<Item = OsString>) -> Error {
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
     }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rustls::{AlertDescription, ClientConfig, ClientConnection, StreamOwned};
 
 use super::{Health, Settings};
-use crate::broker::ADMIN_PORT;
 use crate::config::Admin;
+use crate::kafka::ADMIN_PORT;
 use crate::observe::{client_of_any, client_of_own};
 
 /// The most of an answer that is read: a line for each thing that is not well.
@@ -74,8 +74,8 @@ pub(super) struct Own {
     pub(super) tls: Result<Option<Arc<ClientConfig>>, String>,
 }
 
-/// Where the instance of this configuration is asked, and how. Nothing else of the configuration is read: what is wrong
-/// with that by now is not what the instance has read.
+/// Finds where the instance of this configuration is asked, and how. Nothing else of the configuration is read: what
+/// is wrong with that by now is not what the instance has read.
 ///
 /// # Errors
 /// Where the configuration is wrong about that, or does not tell the port.

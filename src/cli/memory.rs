@@ -3,7 +3,7 @@
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// From now on, this process leaves no core dump where it crashes, and nobody but root can look into its memory.
-pub fn keep_private() {
+pub(super) fn keep_private() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(error) = setrlimit(Resource::Core, none) {
         tracing::warn!(%error, "core dumps can't be switched off: a crash may write what is in memory to a file");

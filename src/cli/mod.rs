@@ -2,6 +2,7 @@
 //!
 //! Every key of the configuration is a flag of the same name, made from
 //! [`schema::KEYS`](crate::config::schema::KEYS).
+#![warn(unreachable_pub)]
 
 /// Says a line on standard error, after what was logged. Never fails, where `eprintln!` panics.
 macro_rules! tell {
@@ -24,7 +25,6 @@ pub mod demo;
 pub mod dlq;
 pub mod generate;
 mod guess;
-mod hangup;
 pub mod health;
 pub mod keys;
 mod memory;
@@ -35,6 +35,7 @@ mod program;
 pub mod run;
 pub mod runtime;
 mod settings;
+mod sighup;
 #[cfg(feature = "top")]
 pub mod top;
 
@@ -74,7 +75,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 #[allow(clippy::large_enum_variant, reason = "there is one; how much larger than others some are depends on features")]
 pub enum Command {

@@ -26,7 +26,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 impl Patience {
-    /// How long, for a question: the connection, the request and further attempts together.
+    /// The time that a question may take: the connection, the request and further attempts together.
     pub fn duration(self) -> Duration {
         let usual = if std::io::stderr().is_terminal() { AT_TERMINAL } else { ELSEWHERE };
         self.timeout.unwrap_or(usual)

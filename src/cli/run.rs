@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use super::{EXIT_FORCED, Run, hangup, memory, runtime};
+use super::{EXIT_FORCED, Run, memory, runtime, sighup};
 use crate::app::{App, AppError};
 use crate::config::Config;
 use crate::observe::logs;
@@ -21,7 +21,7 @@ pub fn run(args: &Run) -> Result<ExitCode, Box<dyn Error>> {
 /// Runs the pipeline with a processor of the caller's.
 ///
 /// # Errors
-/// The same, and where the configuration asks for what that processor would not heed.
+/// As [`run`], and where the configuration asks for what that processor would ignore.
 pub fn with<P: Processor + Clone>(args: &Run, processor: P) -> Result<ExitCode, Box<dyn Error>> {
     run_app(args, |config| App::open_with(config, processor))
 }
@@ -38,7 +38,7 @@ where
     }
     let (settings, given) = (args.settings.clone(), args.settings.given(&config));
     let ended = runtime::run(config.pipeline.worker_threads, |stop| async move {
-        hangup::obey(settings)?;
+        sighup::obey(settings)?;
         let app = open(config).await?;
         app.observe().partitions.given(given);
         Ok::<_, Box<dyn Error>>(app.run(stop).await?)

@@ -8,9 +8,9 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::observe::{logs::repeats, raise_most_files};
+use crate::observe::{logs::dedup, raise_most_files};
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Debug)]
 pub enum Ended<T> {
     /// By itself, or in order after the first signal.
@@ -35,7 +35,7 @@ pub fn run<T, F: Future<Output = T>>(
         builder.worker_threads(threads.max(1).into());
     }
     let runtime = builder.enable_all().build()?;
-    runtime.spawn(repeats::keep_telling().boxed());
+    runtime.spawn(dedup::keep_telling().boxed());
     let ended = runtime.block_on(async {
         let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let stop = CancellationToken::new();
@@ -50,7 +50,7 @@ pub fn run<T, F: Future<Output = T>>(
         }
     });
     runtime.shutdown_background();
-    repeats::tell_all();
+    dedup::tell_all();
     ended
 }
 

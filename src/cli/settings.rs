@@ -11,7 +11,7 @@ use crate::config::schema::{self, Default, KEYS, Key, Kind};
 use crate::config::{Admin, Config, EndpointUrl, Problems, Sources, exposed};
 use crate::observe::Given;
 
-/// What the command line says of the configuration.
+/// The configuration, as the command line has it.
 #[derive(Debug, Clone, PartialEq, Eq, std::default::Default)]
 pub struct Settings {
     /// `--config`, or `LOGIN_PIPELINE_CONFIG`.
@@ -26,7 +26,7 @@ impl Settings {
         self.flags.iter().any(|(flag, _)| flag == key)
     }
 
-    /// How another command is given this configuration.
+    /// The way to give another command this configuration.
     pub fn given(&self, config: &Config) -> Given {
         let is_set = |key: &&Key| self.has_flag(key.path) || is_in_environment(key);
         let over_file: Vec<_> = KEYS.iter().filter(is_set).map(|key| key.path).collect();

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use kafka_client::pem;
 
-use super::{Admin, AdminTls, Secret, security};
+use super::secret_file::secret_in;
+use super::{Admin, AdminTls, Secret};
 
 /// The shortest token: what is shorter can be guessed.
-pub const LEAST_TOKEN_BYTES: usize = 16;
+pub(super) const LEAST_TOKEN_BYTES: usize = 16;
 
 impl AdminTls {
     /// Whether the port speaks HTTPS.
@@ -22,13 +23,13 @@ impl Admin {
         Self { listen, token_file: None, allow_plaintext: false, tls: AdminTls::default() }
     }
 
-    /// The token, read anew; `None` where there is none.
+    /// The token; `None` where there is none. Its file is read each time.
     ///
     /// # Errors
     /// What is wrong with the file.
     pub fn token(&self) -> Result<Option<Secret>, String> {
         let Some(path) = self.token_file.as_deref() else { return Ok(None) };
-        let token = security::secret_in(path, "token")?;
+        let token = secret_in(path, "token")?;
         match token.expose().len() {
             LEAST_TOKEN_BYTES.. => Ok(Some(token)),
             _ => Err(pem::wrong(

@@ -1,14 +1,12 @@
 //! `assignment.*`: which partitions this instance reads.
 
-use super::keys::ModeKeys;
+use super::keyword::{Keyword, Mode, OffsetStoreKind};
 use super::parse::Setting;
 use super::problem::{Problem, Problems};
-use super::schema::{self, Key};
-use super::settings::Settings;
-use super::table::{Section, Values, Written};
-use super::words::{Mode, OffsetStoreKind, Word};
+use super::table::{Key, Section, WriteResult, Written, keyword, partitions, whole};
+use super::values::Values;
 
-/// How partitions are shared between instances.
+/// The way that partitions are shared between instances.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AssignmentMode {
     /// This instance reads these partitions; all of them, new ones included, where `None`.
@@ -27,37 +25,51 @@ pub enum AssignmentMode {
     Group,
 }
 
+crate::section! {
+    /// The keys that an [`AssignmentMode`] is made of.
+    struct ModeKeys: "assignment." {
+        /// How instances share partitions: as a consumer group; by list; or instance i of n takes each p with p mod n = i
+        mode: Mode = keyword().by_default("group");
+        /// Static mode: the partitions that this instance reads
+        partitions: Option<Vec<i32>> = partitions().by_default("all");
+        /// Ordinal mode: this instance's number, counted from 0
+        ordinal: Option<u32> = whole(0..=99_999).unset("the number that ends the host name");
+        /// Ordinal mode: how many instances there are
+        replicas: Option<u32> = whole(1..=100_000).unset("required in ordinal mode");
+    }
+}
+
 impl Section for AssignmentMode {
     fn keys(keys: &mut Vec<Key>) {
         ModeKeys::keys(keys);
     }
 
-    fn read(settings: &Settings, problems: &mut Problems) -> Self {
-        let keys = ModeKeys::read(settings, problems);
-        assignment_mode(keys, settings, problems)
+    fn read(values: &Values, problems: &mut Problems) -> Self {
+        let keys = ModeKeys::read(values, problems);
+        assignment_mode(keys, values, problems)
     }
 
     /// Writes the keys of this mode only.
-    fn write(&self, values: &mut Values) -> Written {
+    fn write(&self, written: &mut Written) -> WriteResult {
         let mode = match self {
             Self::Static { partitions } => {
-                values.insert(PARTITIONS, serde_json::to_value(partitions)?);
+                written.insert(PARTITIONS, serde_json::to_value(partitions)?);
                 Mode::Static
             }
             Self::Ordinal { ordinal, replicas } => {
-                values.extend([(ORDINAL, (*ordinal).into()), (REPLICAS, (*replicas).into())]);
+                written.extend([(ORDINAL, (*ordinal).into()), (REPLICAS, (*replicas).into())]);
                 Mode::Ordinal
             }
             Self::Group => Mode::Group,
         };
-        values.insert(MODE, mode.word().into());
+        written.insert(MODE, mode.word().into());
         Ok(())
     }
 }
 
 /// Members of a group come and go on other machines: their offsets lie where all can see them.
-pub(super) fn default_store(settings: &Settings) -> OffsetStoreKind {
-    match settings.setting(MODE) {
+pub(super) fn default_store(values: &Values) -> OffsetStoreKind {
+    match values.setting(MODE) {
         Some(Setting::Word("static" | "ordinal")) => OffsetStoreKind::File,
         _ => OffsetStoreKind::Group,
     }
@@ -69,13 +81,13 @@ const ORDINAL: &str = "assignment.ordinal";
 const REPLICAS: &str = "assignment.replicas";
 
 /// Each mode has keys of its own; one of the other mode is a contradiction, not a spare.
-fn assignment_mode(keys: ModeKeys, settings: &Settings, problems: &mut Problems) -> AssignmentMode {
-    if !settings.is_sound(MODE) {
+fn assignment_mode(keys: ModeKeys, values: &Values, problems: &mut Problems) -> AssignmentMode {
+    if !values.is_sound(MODE) {
         return AssignmentMode::Group; // which keys are of use is not known
     }
     let mut foreign = |key: &'static str, wrong: &str, allowed: &str| {
         let mut problem = Problem::new(key, wrong).allowed(allowed);
-        problem.found.extend([key, MODE].into_iter().filter_map(|key| settings.found(key)));
+        problem.found.extend([key, MODE].into_iter().filter_map(|key| values.found(key)));
         problems.push(problem);
     };
     if keys.mode != Mode::Static && keys.partitions.is_some() {
@@ -83,39 +95,39 @@ fn assignment_mode(keys: ModeKeys, settings: &Settings, problems: &mut Problems)
         foreign(PARTITIONS, &wrong, "nothing, or assignment.mode = static");
     }
     if keys.mode != Mode::Ordinal {
-        for key in [ORDINAL, REPLICAS].into_iter().filter(|key| settings.is_given(key)) {
+        for key in [ORDINAL, REPLICAS].into_iter().filter(|key| values.is_given(key)) {
             foreign(key, "only ordinal mode has this", "nothing, or assignment.mode = ordinal");
         }
     }
     match keys.mode {
         Mode::Static => AssignmentMode::Static { partitions: keys.partitions },
-        Mode::Ordinal => ordinal_mode(&keys, settings, problems),
+        Mode::Ordinal => ordinal_mode(&keys, values, problems),
         Mode::Group => AssignmentMode::Group,
     }
 }
 
-fn ordinal_mode(keys: &ModeKeys, settings: &Settings, problems: &mut Problems) -> AssignmentMode {
-    let (replicas, hostname) = (keys.replicas, settings.hostname.as_deref());
-    if replicas.is_none() && settings.is_sound(REPLICAS) {
-        problems.push(missing(settings, REPLICAS, "ordinal mode needs the number of instances"));
+fn ordinal_mode(keys: &ModeKeys, values: &Values, problems: &mut Problems) -> AssignmentMode {
+    let (replicas, hostname) = (keys.replicas, values.hostname.as_deref());
+    if replicas.is_none() && values.is_sound(REPLICAS) {
+        problems.push(missing(values, REPLICAS, "ordinal mode needs the number of instances"));
     }
     let from_host = || hostname.and_then(trailing_number);
-    let ordinal = if settings.is_given(ORDINAL) { keys.ordinal } else { from_host() };
-    if ordinal.is_none() && settings.is_sound(ORDINAL) {
+    let ordinal = if values.is_given(ORDINAL) { keys.ordinal } else { from_host() };
+    if ordinal.is_none() && values.is_sound(ORDINAL) {
         let why = match hostname {
             Some(name) => format!("host name {name:?} does not end in one"),
             None => "there is no host name to take it from".to_owned(),
         };
         let wrong = format!("ordinal mode needs this instance's number, and {why}");
-        problems.push(missing(settings, ORDINAL, &wrong));
+        problems.push(missing(values, ORDINAL, &wrong));
     }
     if let (Some(ordinal), Some(replicas)) = (ordinal, replicas)
         && ordinal >= replicas
     {
         let mut problem = Problem::new(ORDINAL, format!("instance {ordinal} of {replicas} does not exist"))
             .allowed(format!("0 to {}, or more assignment.replicas", replicas - 1));
-        problem.found.extend([ORDINAL, REPLICAS].into_iter().filter_map(|key| settings.found(key)));
-        if !settings.is_given(ORDINAL) {
+        problem.found.extend([ORDINAL, REPLICAS].into_iter().filter_map(|key| values.found(key)));
+        if !values.is_given(ORDINAL) {
             problem = problem.found(format!("{:?}", hostname.unwrap_or_default()), "host name");
         }
         problems.push(problem);
@@ -124,10 +136,10 @@ fn ordinal_mode(keys: &ModeKeys, settings: &Settings, problems: &mut Problems) -
 }
 
 /// A key that the mode needs and nobody set.
-fn missing(settings: &Settings, path: &'static str, wrong: &str) -> Problem {
+fn missing(values: &Values, path: &'static str, wrong: &str) -> Problem {
     let mut problem = Problem::new(path, wrong);
-    problem.found.extend(settings.found(MODE));
-    problem.allowed = schema::key(path).map(|key| key.kind.to_string());
+    problem.found.extend(values.found(MODE));
+    problem.allowed = values.key(path).map(|key| key.kind.to_string());
     problem
 }
 

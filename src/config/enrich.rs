@@ -15,17 +15,18 @@ use serde::Serialize;
 
 pub use crate::event::OWN_FIELDS;
 
+use super::key::{Key, Kind};
 use super::layers::STATIC;
 use super::parse::{Refusal, line, new_field, text, wrong_type};
-use super::problem::{Problem, Problems, segment, show};
-use super::schema::{Key, Kind};
-use super::settings::Settings;
-use super::table::{Section, Values, Written};
+use super::problem::{Problem, Problems};
+use super::shown::{segment, show};
+use super::table::{Section, WriteResult, Written};
+use super::values::Values;
 
 /// The most fields that [`Enrich::statics`](super::Enrich::statics) may have.
 const MOST_STATICS: usize = 32;
 
-/// What a field of `[enrich.static]` holds.
+/// The value of a field of `[enrich.static]`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum StaticValue {
@@ -43,19 +44,19 @@ pub enum StaticValue {
 impl Section for BTreeMap<String, StaticValue> {
     fn keys(_keys: &mut Vec<Key>) {}
 
-    fn read(settings: &Settings, problems: &mut Problems) -> Self {
-        statics(settings, problems)
+    fn read(values: &Values, problems: &mut Problems) -> Self {
+        statics(values, problems)
     }
 
-    fn write(&self, values: &mut Values) -> Written {
-        values.insert(STATIC, serde_json::to_value(self)?);
+    fn write(&self, written: &mut Written) -> WriteResult {
+        written.insert(STATIC, serde_json::to_value(self)?);
         Ok(())
     }
 }
 
 /// The fields of `[enrich.static]`, without those that are problems.
-fn statics(settings: &Settings, problems: &mut Problems) -> BTreeMap<String, StaticValue> {
-    let Some((value, origin)) = &settings.statics else { return BTreeMap::new() };
+fn statics(values: &Values, problems: &mut Problems) -> BTreeMap<String, StaticValue> {
+    let Some((value, origin)) = &values.statics else { return BTreeMap::new() };
     let mut refuse = |path: &str, refusal: Refusal, value: &Value, allowed: &str| {
         let problem = Problem::new(path, refusal.wrong).allowed(allowed).found(show(value), origin);
         problems.push(problem.did_you_mean(refusal.did_you_mean));
@@ -68,7 +69,7 @@ fn statics(settings: &Settings, problems: &mut Problems) -> BTreeMap<String, Sta
     if table.len() > MOST_STATICS {
         refuse(STATIC, Refusal::new("too many fields"), value, &format!("at most {MOST_STATICS}"));
     }
-    let country = settings.setting("enrich.geoip.file").and_then(|_| settings.text("enrich.geoip.field"));
+    let country = values.setting("enrich.geoip.file").and_then(|_| values.text("enrich.geoip.field"));
     let mut statics = BTreeMap::new();
     for (name, value) in table {
         let path = format!("{STATIC}.{}", segment(name));

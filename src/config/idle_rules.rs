@@ -4,9 +4,10 @@
 //! out, since whole fleets are given them whatever each instance does: `group.id`, and `offsets.path`, but where nothing
 //! says how partitions are shared, or where offsets are.
 
+use super::key::Default;
+use super::parse::parse;
 use super::problem::{Problem, Problems};
-use super::schema::{self, Default};
-use super::settings::Settings;
+use super::values::Values;
 use super::{AssignmentMode, Config, CreateTopics, GroupProtocol, Guarantee, OffsetStoreKind, ReaderKind};
 
 /// Keys without effect under what another key says.
@@ -107,29 +108,29 @@ static IDLE: &[Idle] = &[
 ];
 
 /// Notes every key that would do nothing, where that and the key it depends on are sound.
-pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problems) {
-    let says_nothing = ["assignment.mode", "offsets.store"].iter().all(|key| !settings.is_given(key));
-    if says_nothing && settings.is_given("offsets.path") && settings.is_sound("offsets.path") {
+pub(super) fn check(config: &Config, values: &Values, problems: &mut Problems) {
+    let says_nothing = ["assignment.mode", "offsets.store"].iter().all(|key| !values.is_given(key));
+    if says_nothing && values.is_given("offsets.path") && values.is_sound("offsets.path") {
         let wrong =
             "offsets in files are not the default: they are the group's, in which instances share the partitions";
         let mut problem = Problem::new("offsets.path", wrong);
         problem = problem.allowed("nothing, or assignment.mode = static with it");
-        problem.found.extend(settings.found("offsets.path"));
+        problem.found.extend(values.found("offsets.path"));
         problems.push(problem);
     }
-    for idle in IDLE.iter().filter(|idle| settings.is_sound(idle.because) && (idle.holds)(config)) {
-        for key in idle.keys.iter().filter(|key| settings.is_sound(key) && differs_from_default(settings, key)) {
+    for idle in IDLE.iter().filter(|idle| values.is_sound(idle.because) && (idle.holds)(config)) {
+        for key in idle.keys.iter().filter(|key| values.is_sound(key) && differs_from_default(values, key)) {
             let mut problem = Problem::new(*key, idle.wrong).allowed(idle.allowed);
-            problem.found.extend([*key, idle.because].into_iter().filter_map(|key| settings.found(key)));
+            problem.found.extend([*key, idle.because].into_iter().filter_map(|key| values.found(key)));
             problems.push(problem);
         }
     }
 }
 
-fn differs_from_default(settings: &Settings, path: &'static str) -> bool {
-    let Some(key) = schema::key(path).filter(|key| settings.is_given(key.path)) else { return false };
+fn differs_from_default(values: &Values, path: &'static str) -> bool {
+    let Some(key) = values.key(path).filter(|key| values.is_given(key.path)) else { return false };
     match key.default {
         Default::Unset(_) => true,
-        Default::Text(text) => super::parse::parse(key.kind, &text.into()).ok().as_ref() != settings.setting(path),
+        Default::Text(text) => parse(key.kind, &text.into()).ok().as_ref() != values.setting(path),
     }
 }

@@ -1,4 +1,5 @@
-//! Every key of the configuration, once, each with the field that holds its value. The structs, parsing, the
+//! Every key of the configuration, once, each with the field that holds its value; `assignment.rs` has the four that
+//! make one field. The structs, parsing, the
 //! environment's names, the flags and their help, "did you mean", `docs/reference/configuration.md` and the chart's
 //! schema all come from here; [`table`](super::table) says how a row is read.
 //!
@@ -10,14 +11,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::assignment::{AssignmentMode, default_store};
-use super::table::{
-    Of, address, boolean, brokers, duration, extensions, log_filter, nested, new_field, partitions, path, ratio,
-    secret, size, text, topic, url, whole, word, words,
-};
-use super::words::{
+use super::keyword::{
     AssignorKind, Compression, CreateTopics, GroupProtocol, Guarantee, IdPrivacy, IpPrivacy, Isolation, LogFormat,
-    Mode, OffsetStoreKind, OnLimit, OutOfRange, Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism,
+    OffsetStoreKind, OnLimit, OutOfRange, Oversize, Partitioner, ProcessorKind, ReaderKind, SaslMechanism,
     SecurityProtocol, StartAt, TransactionVersions,
+};
+use super::table::{
+    Of, address, boolean, brokers, duration, extensions, keyword, keywords, log_filter, nested, new_field, path, ratio,
+    secret, size, text, topic, url, whole,
 };
 use super::{ByteSize, EndpointUrl, Extensions, Ratio, RouteRule, Secret, StaticValue};
 
@@ -86,13 +87,13 @@ crate::section! {
         request_timeout: Duration = wait().by_default("30s");
         /// Deadline of setting up one connection
         connect_timeout: Duration = wait().by_default("10s");
-        /// How long a connection may be idle and still be used: one that was idle for longer is opened anew before the
+        /// How long a connection may be idle and still be used: one that was idle for longer is replaced before the
         /// next request. Less than what lies between here and the brokers remembers idle connections for, and than the
         /// brokers' connections.max.idle.ms (10m)
         connections_max_idle: Duration = wait().by_default("3m");
         /// The largest answer taken from a broker
         max_frame_bytes: ByteSize = size(KIB..=GIB).by_default("16MiB");
-        /// How long a topic may be unknown before that is an error for people to mend
+        /// How long a topic may be unknown before that is an error for people to fix
         unknown_topic_grace: Duration = duration(MILLISECOND..=DAY).by_default("30s");
         /// How connections are secured.
         security: Security = nested();
@@ -102,7 +103,7 @@ crate::section! {
     #[derive(Default)]
     pub struct Security: "kafka." {
         /// Whether connections to brokers have TLS (ssl), SASL or both
-        protocol as security_protocol: SecurityProtocol = word().by_default("plaintext");
+        protocol as security_protocol: SecurityProtocol = keyword().by_default("plaintext");
         /// TLS.
         tls: Tls = nested();
         /// SASL.
@@ -124,7 +125,7 @@ crate::section! {
     #[derive(Default)]
     pub struct Sasl: "kafka.sasl." {
         /// How this client says who it is
-        mechanism: Option<SaslMechanism> = word().unset("required with SASL");
+        mechanism: Option<SaslMechanism> = keyword().unset("required with SASL");
         /// PLAIN and SCRAM: the user
         username: Option<String> = text().unset("required for PLAIN and SCRAM");
         /// PLAIN and SCRAM: the password; never a flag, since lists of processes show those
@@ -171,18 +172,18 @@ crate::section! {
         /// What reads it: rskafka's client, or our own (wire), which takes records from the buffer they came in; auto:
         /// rskafka, but our own for read_committed, SCRAM and more partitions than rskafka_max_partitions, and for
         /// batches that are compressed or larger than a partition's share
-        reader: ReaderKind = word().by_default("auto");
+        reader: ReaderKind = keyword().by_default("auto");
         /// The most partitions that rskafka reads, with a connection and buffers for each; of more our own client reads
         /// all
         rskafka_max_partitions: usize = whole(0..=100_000).by_default("64");
         /// read_committed, not with the reader rskafka, leaves out aborted transactions; read_uncommitted has their
         /// records too, and the wire reader then those of open ones, for whose end rskafka waits
-        isolation: Isolation = word().by_default("read_uncommitted");
+        isolation: Isolation = keyword().by_default("read_uncommitted");
         /// Where a partition without a stored offset begins
-        start: StartAt = word().by_default("earliest");
+        start: StartAt = keyword().by_default("earliest");
         /// Where to go on if the stored offset no longer exists; fail stops that partition, also where the log was
         /// truncated
-        on_offset_out_of_range: OutOfRange = word().by_default("earliest");
+        on_offset_out_of_range: OutOfRange = keyword().by_default("earliest");
         /// The most bytes that one fetch of one partition asks for
         max_fetch_bytes: ByteSize = size(KIB..=GIB).by_default("512KiB");
         /// How long a broker may hold a fetch while there is nothing to read
@@ -197,9 +198,9 @@ crate::section! {
         /// The topic for good records
         topic: String = topic().by_default("processed-user-login");
         /// Output partition by source partition (p mod n), or by the key's murmur2 hash
-        partitioner: Partitioner = word().by_default("source");
+        partitioner: Partitioner = keyword().by_default("source");
         /// The codec of written batches
-        compression: Compression = word().by_default("none");
+        compression: Compression = keyword().by_default("none");
         /// The most bytes, before compression, in one written batch
         max_batch_bytes: ByteSize = size(KIB..=ByteSize::mib(100)).by_default("900KiB");
     }
@@ -211,7 +212,7 @@ crate::section! {
         /// The prefix of the headers that say why a record is there
         header_prefix: String = text().by_default("__dlq.errors.");
         /// What to do with a dead letter that its topic refuses as too large
-        oversize: Oversize = word().by_default("truncate");
+        oversize: Oversize = keyword().by_default("truncate");
         /// How many may be written before it is taken for somebody's mistake.
         limits: DeadLetterLimits = nested();
     }
@@ -227,7 +228,7 @@ crate::section! {
         /// More dead letters of a partition in a row than this are not written
         max_consecutive: Option<u64> = whole(1..=1_000_000_000).unset("no limit");
         /// Past a limit: pause the partition and turn unready until someone resumes it, or stop the program
-        on_limit: OnLimit = word().by_default("pause");
+        on_limit: OnLimit = keyword().by_default("pause");
     }
 
     /// `enrich.*`
@@ -251,33 +252,21 @@ crate::section! {
     /// `privacy.*`
     pub struct Privacy: "privacy." {
         /// What is written of ip: itself, a pseudonym, its network (/24 of IPv4, /48 of IPv6), or nothing
-        ip: IpPrivacy = word().by_default("keep");
+        ip: IpPrivacy = keyword().by_default("keep");
         /// What is written of user_id: itself, a pseudonym, or nothing; the same is done to a record's key that equals it
-        user_id: IdPrivacy = word().by_default("keep");
+        user_id: IdPrivacy = keyword().by_default("keep");
         /// What is written of device_id, in the same way
-        device_id: IdPrivacy = word().by_default("keep");
+        device_id: IdPrivacy = keyword().by_default("keep");
         /// The file with the key of hmac_sha256: one line of 16 bytes or more; read at start only
         key_file: Option<PathBuf> = path().unset("required for hmac_sha256");
     }
 
     /// `assignment.*`
     pub struct Assignment: "assignment." {
-        /// How partitions are shared between instances.
+        /// How partitions are shared between instances: four keys, declared beside [`AssignmentMode`].
         mode: AssignmentMode = nested();
         /// How often the source topic is asked for new partitions
         discovery_interval: Duration = duration(MILLISECOND..=DAY).by_default("10s");
-    }
-
-    /// The keys that an [`AssignmentMode`] is made of.
-    pub(super) struct ModeKeys: "assignment." {
-        /// How instances share partitions: as a consumer group; by list; or instance i of n takes each p with p mod n = i
-        mode: Mode = word().by_default("group");
-        /// Static mode: the partitions that this instance reads
-        partitions: Option<Vec<i32>> = partitions().by_default("all");
-        /// Ordinal mode: this instance's number, counted from 0
-        ordinal: Option<u32> = whole(0..=99_999).unset("the number that ends the host name");
-        /// Ordinal mode: how many instances there are
-        replicas: Option<u32> = whole(1..=100_000).unset("required in ordinal mode");
     }
 
     /// `group.*`
@@ -288,9 +277,9 @@ crate::section! {
         instance_id: Option<String> = text().unset("dynamic membership");
         /// Kafka's protocol for groups: KIP-848's (consumer), the older one (classic), or the former where brokers are of
         /// Kafka 4.0 or later
-        protocol: GroupProtocol = word().by_default("auto");
+        protocol: GroupProtocol = keyword().by_default("auto");
         /// Classic protocol: how partitions are shared, in order of preference; all members need one in common
-        assignors: Vec<AssignorKind> = words().by_default("cooperative-sticky");
+        assignors: Vec<AssignorKind> = keywords().by_default("cooperative-sticky");
         /// KIP-848: the broker's assignor, such as uniform or range
         server_assignor: Option<String> = text().unset("the broker's default");
         /// A member not heard of for this long loses its partitions
@@ -304,7 +293,7 @@ crate::section! {
     /// `offsets.*`
     pub struct Offsets: "offsets." {
         /// Where progress is kept
-        store: OffsetStoreKind = word().unset_is("group in group mode, else file", default_store);
+        store: OffsetStoreKind = keyword().unset_is("group in group mode, else file", default_store);
         /// The folder of the file store
         path: PathBuf = path().by_default("./offsets");
         /// The topic of the topic store, which must be compacted; where topics.create allows it is made so
@@ -316,12 +305,12 @@ crate::section! {
     /// `delivery.*`
     pub struct Delivery: "delivery." {
         /// What a crash may do: repeat a little (at_least_once), or nothing (exactly_once, by transactions)
-        guarantee: Guarantee = word().by_default("at_least_once");
+        guarantee: Guarantee = keyword().by_default("at_least_once");
         /// Exactly once: begins the transactional ids, which end in the source topic and partition
         transactional_id_prefix: Option<String> = text().unset("group.id");
         /// Exactly once: Kafka's transactions of version 1, or of the latest that the cluster has (auto); see
         /// docs/concepts/delivery.md
-        transaction_version: TransactionVersions = word().by_default("1");
+        transaction_version: TransactionVersions = keyword().by_default("1");
         /// Exactly once: a transaction is committed when it is this old
         transaction_interval: Duration = wait().by_default("100ms");
         /// Exactly once: or when it holds this many bytes of source records
@@ -333,7 +322,7 @@ crate::section! {
     /// `pipeline.*`
     pub struct Pipeline: "pipeline." {
         /// What is done to a record
-        processor: ProcessorKind = word().by_default("login");
+        processor: ProcessorKind = keyword().by_default("login");
         /// The most bytes of one source record, unpacked; a larger one is a dead letter (too_large) with 64 KiB of its
         /// value
         max_record_bytes: ByteSize = size(LEAST_RECORD..=GIB).by_default("4MiB");
@@ -385,7 +374,7 @@ crate::section! {
     /// `log.*`
     pub struct Log: "log." {
         /// Log lines for people, or one JSON object a line
-        format: LogFormat = word().by_default("text");
+        format: LogFormat = keyword().by_default("text");
         /// A level, or filter directives
         level: String = log_filter().by_default("info");
     }
@@ -399,7 +388,7 @@ crate::section! {
     /// `topics.*`
     pub struct Topics: "topics." {
         /// Whether topics that are missing at start are created
-        create: CreateTopics = word().by_default("never");
+        create: CreateTopics = keyword().by_default("never");
         /// With how many partitions topics are created
         partitions: Option<i32> = whole(1..=100_000).unset("as many as the source topic has");
         /// With how many replicas topics are created; -1 leaves that to the brokers' default.replication.factor (Kafka

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::key::Kind;
+use super::keyword::Keyword;
 use super::parse::Setting;
-use super::schema::Kind;
-use super::words::Word;
 use super::{ByteSize, EndpointUrl, Extensions, Ratio, Secret};
 
 /// A kind of value that is read as `T`.
@@ -93,8 +93,8 @@ where
     }
 }
 
-/// One of the words of `T`.
-pub fn word<T: Word>() -> Of<T> {
+/// One of the keywords of `T`.
+pub fn keyword<T: Keyword>() -> Of<T> {
     Of {
         kind: Kind::Words(T::WORDS),
         read: |setting| if let Setting::Word(word) = setting { T::of_word(word) } else { None },
@@ -102,8 +102,8 @@ pub fn word<T: Word>() -> Of<T> {
     }
 }
 
-/// One or more of the words of `T`, each once.
-pub fn words<T: Word>() -> Of<Vec<T>> {
+/// One or more of the keywords of `T`, each once.
+pub fn keywords<T: Keyword>() -> Of<Vec<T>> {
     Of {
         kind: Kind::WordList(T::WORDS),
         read: |setting| match setting {
@@ -120,7 +120,7 @@ pub trait StandIn {
     fn stand_in() -> Self;
 }
 
-impl<T: Word> StandIn for T {
+impl<T: Keyword> StandIn for T {
     fn stand_in() -> Self {
         T::FIRST
     }

@@ -6,8 +6,9 @@ use std::path::Path;
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
-use super::problem::{Problem, Problems, segment, show_at, show_line, show_plain};
-use super::schema::{self, ENV_PREFIX, KEYS, Key};
+use super::key::{Default, ENV_PREFIX, Key, Keys};
+use super::problem::{Problem, Problems};
+use super::shown::{segment, show_line, show_of, show_plain, show_unknown};
 use super::suggest::{closest, closest_key};
 
 /// The key of the `[[route]]` tables. It and [`STATIC`] are not in the schema, and set in the file only.
@@ -32,20 +33,20 @@ impl Provider for Layer {
     }
 }
 
-/// What holds where nobody says otherwise.
-pub(super) fn defaults() -> Vec<Layer> {
+/// The defaults of keys, each a layer.
+pub(super) fn defaults(keys: &'static Keys) -> Vec<Layer> {
     let text = |key: &'static Key| match key.default {
-        schema::Default::Text(text) => Some(single(DEFAULT.to_owned(), key, text)),
-        schema::Default::Unset(_) => None,
+        Default::Text(text) => Some(single(DEFAULT.to_owned(), key, text)),
+        Default::Unset(_) => None,
     };
-    KEYS.iter().filter_map(text).collect()
+    keys.iter().filter_map(text).collect()
 }
 
 /// The origin of defaults.
 pub(super) const DEFAULT: &str = "default";
 
 /// The TOML file at `path`.
-pub(super) fn file(path: &Path, problems: &mut Problems) -> Result<Layer, Problem> {
+pub(super) fn file(path: &Path, keys: &Keys, problems: &mut Problems) -> Result<Layer, Problem> {
     let name = show_plain(&path.display().to_string());
     let bytes = std::fs::read(path).map_err(|error| Problem::new(&name, format!("can't be read: {error}")))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
@@ -63,59 +64,8 @@ pub(super) fn file(path: &Path, problems: &mut Problems) -> Result<Layer, Proble
         }
     })?;
     let origin = format!("file {name}");
-    let values = known(values, "", &origin, problems);
+    let values = known(values, "", &origin, keys, problems);
     Ok(Layer { origin, values })
-}
-
-/// Line and column, both from 1, of the byte at `offset`.
-fn position(text: &[u8], offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |newline| newline + 1);
-    let characters = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().count();
-    let lines = before.iter().filter(|b| **b == b'\n').count();
-    (lines + 1, characters(before.get(line_start..).unwrap_or_default()) + 1)
-}
-
-/// `dict` without the keys that do not exist, each a problem.
-fn known(dict: Dict, prefix: &str, origin: &str, problems: &mut Problems) -> Dict {
-    let mut kept = Dict::new();
-    for (name, value) in dict {
-        let path = format!("{prefix}{}", segment(&name));
-        if schema::key(&path).is_some() || path == ROUTE || path == STATIC {
-            kept.insert(name, value);
-        } else if !is_section(&path) {
-            problems.push(unknown(&path, &value, origin, Key::path_text));
-        } else if let Value::Dict(tag, inner) = value {
-            let inner = known(inner, &format!("{path}."), origin, problems);
-            kept.insert(name, Value::Dict(tag, inner));
-        } else {
-            let wrong = Problem::new(&path, "a section, not a key").found(show_at(&path, &value), origin);
-            problems.push(wrong.allowed(format!("keys below [{path}]")));
-        }
-    }
-    kept
-}
-
-/// Whether there are keys below `path`.
-fn is_section(path: &str) -> bool {
-    schema::sections()
-        .any(|section| section.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
-}
-
-fn unknown(path: &str, value: &Value, origin: &str, called: impl Fn(&Key) -> String) -> Problem {
-    let is_section = match value {
-        Value::Dict(..) => !path.contains('.'),
-        Value::Array(_, items) => matches!(items.first(), Some(Value::Dict(..))),
-        _ => false,
-    };
-    let wrong = if is_section { "no such section" } else { "no such key" };
-    let problem = Problem::new(path, wrong).found(show_at(path, value), origin);
-    if !is_section {
-        return problem.did_you_mean(closest_key(path).map(called));
-    }
-    let sections: Vec<_> = schema::sections().chain([ROUTE]).collect();
-    let meant = closest(path, sections.iter().copied());
-    problem.allowed(sections.join(", ")).did_you_mean(meant)
 }
 
 impl Key {
@@ -126,7 +76,11 @@ impl Key {
 
 /// One layer a variable, in the order of their names. An empty variable is an unset one: a compose file or a
 /// unit has no other way to say that it sets nothing (`${VAR:-}`). A name that no key has is told all the same.
-pub(super) fn environment(mut variables: Vec<(String, String)>, problems: &mut Problems) -> Vec<Layer> {
+pub(super) fn environment(
+    mut variables: Vec<(String, String)>,
+    keys: &'static Keys,
+    problems: &mut Problems,
+) -> Vec<Layer> {
     variables.sort();
     let mut layers = Vec::new();
     for (name, text) in variables {
@@ -134,15 +88,15 @@ pub(super) fn environment(mut variables: Vec<(String, String)>, problems: &mut P
         match name.strip_prefix(ENV_PREFIX) {
             Some(rest) => {
                 let path = rest.to_lowercase().replace("__", ".");
-                if text.is_empty() && schema::key(&path).is_some() {
+                if text.is_empty() && keys.find(&path).is_some() {
                     continue;
                 }
-                layers.extend(one(origin, &path, &text, problems, Key::env));
+                layers.extend(one(origin, &path, &text, keys, problems, Key::env));
             }
             None => {
-                let Some(key) = misspelt(&name).filter(|_| !text.is_empty()) else { continue };
+                let Some(key) = misspelt(&name, keys).filter(|_| !text.is_empty()) else { continue };
                 let wrong = "the environment variable is spelt in another way";
-                let problem = Problem::new(key.path, wrong).found(show_at(key.path, &text.into()), &origin);
+                let problem = Problem::new(key.path, wrong).found(show_of(key, &text.into()), &origin);
                 problems.push(problem.did_you_mean(Some(key.env())));
             }
         }
@@ -153,23 +107,23 @@ pub(super) fn environment(mut variables: Vec<(String, String)>, problems: &mut P
 /// The key that a variable with single underscores stands for: `LOGIN_PIPELINE_KAFKA_BROKERS`
 /// would otherwise be ignored without a word. Others that begin so are left alone: Kubernetes
 /// makes `LOGIN_PIPELINE_SERVICE_HOST` and more for a service of this name.
-fn misspelt(name: &str) -> Option<&'static Key> {
+fn misspelt<'k>(name: &str, keys: &'k Keys) -> Option<&'k Key> {
     let squeezed = |name: &str| name.to_uppercase().replace("__", "_");
     let name = squeezed(name);
-    KEYS.iter().find(|key| squeezed(&key.env()) == name)
+    keys.iter().find(|key| squeezed(&key.env()) == name)
 }
 
 /// One layer a flag, in the order given.
-pub(super) fn flags(flags: Vec<(String, String)>, problems: &mut Problems) -> Vec<Layer> {
+pub(super) fn flags(flags: Vec<(String, String)>, keys: &'static Keys, problems: &mut Problems) -> Vec<Layer> {
     let layer = |(path, text): (String, String)| {
         let origin = format!("flag --{}", show_plain(&path));
-        if let Some(key) = schema::key(&path).filter(|key| key.is_secret()) {
+        if let Some(key) = keys.find(&path).filter(|key| key.is_secret()) {
             let wrong = "a secret can't be a flag: lists of processes show those";
-            let problem = Problem::new(key.path, wrong).found(show_at(key.path, &Value::from(text)), &origin);
+            let problem = Problem::new(key.path, wrong).found(show_of(key, &Value::from(text)), &origin);
             problems.push(problem.allowed(format!("the environment variable {}, or a file", key.env())));
             return None;
         }
-        one(origin, &path, &text, problems, |key| format!("--{}", key.path))
+        one(origin, &path, &text, keys, problems, |key| format!("--{}", key.path))
     };
     flags.into_iter().filter_map(layer).collect()
 }
@@ -179,21 +133,22 @@ fn one(
     origin: String,
     path: &str,
     text: &str,
+    keys: &'static Keys,
     problems: &mut Problems,
     called: impl Fn(&Key) -> String,
 ) -> Option<Layer> {
-    if let Some(key) = schema::key(path) {
+    if let Some(key) = keys.find(path) {
         return Some(single(origin, key, text));
     }
     let path = show_plain(path);
     let value = Value::from(text);
     let within = |table: &str| path.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     problems.push(if within(ROUTE) {
-        Problem::new(ROUTE, "routes are set in the file only").found(show_at(&path, &value), &origin)
+        Problem::new(ROUTE, "routes are set in the file only").found(show_unknown(&path, &value), &origin)
     } else if within(STATIC) {
-        Problem::new(STATIC, "fields to add are set in the file only").found(show_at(&path, &value), &origin)
+        Problem::new(STATIC, "fields to add are set in the file only").found(show_unknown(&path, &value), &origin)
     } else {
-        unknown(&path, &value, &origin, called)
+        unknown(&path, &value, &origin, keys, called)
     });
     None
 }
@@ -213,8 +168,60 @@ fn listed(key: &Key, text: &str) -> Option<Value> {
     table?.remove("list")
 }
 
+/// Line and column, both from 1, of the byte at `offset`.
+fn position(text: &[u8], offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |newline| newline + 1);
+    let characters = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().count();
+    let lines = before.iter().filter(|b| **b == b'\n').count();
+    (lines + 1, characters(before.get(line_start..).unwrap_or_default()) + 1)
+}
+
+/// `dict` without the keys that do not exist, each a problem.
+fn known(dict: Dict, prefix: &str, origin: &str, keys: &Keys, problems: &mut Problems) -> Dict {
+    let mut kept = Dict::new();
+    for (name, value) in dict {
+        let path = format!("{prefix}{}", segment(&name));
+        if keys.find(&path).is_some() || path == ROUTE || path == STATIC {
+            kept.insert(name, value);
+        } else if !is_section(&path, keys) {
+            problems.push(unknown(&path, &value, origin, keys, Key::path_text));
+        } else if let Value::Dict(tag, inner) = value {
+            let inner = known(inner, &format!("{path}."), origin, keys, problems);
+            kept.insert(name, Value::Dict(tag, inner));
+        } else {
+            let wrong = Problem::new(&path, "a section, not a key").found(show_unknown(&path, &value), origin);
+            problems.push(wrong.allowed(format!("keys below [{path}]")));
+        }
+    }
+    kept
+}
+
+/// Whether there are keys below `path`.
+fn is_section(path: &str, keys: &Keys) -> bool {
+    keys.sections()
+        .any(|section| section.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+}
+
+fn unknown(path: &str, value: &Value, origin: &str, keys: &Keys, called: impl Fn(&Key) -> String) -> Problem {
+    let is_section = match value {
+        Value::Dict(..) => !path.contains('.'),
+        Value::Array(_, items) => matches!(items.first(), Some(Value::Dict(..))),
+        _ => false,
+    };
+    let wrong = if is_section { "no such section" } else { "no such key" };
+    let problem = Problem::new(path, wrong).found(show_unknown(path, value), origin);
+    if !is_section {
+        return problem.did_you_mean(closest_key(path, keys).map(called));
+    }
+    let sections: Vec<_> = keys.sections().chain([ROUTE]).collect();
+    let meant = closest(path, sections.iter().copied());
+    problem.allowed(sections.join(", ")).did_you_mean(meant)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::schema::KEYS;
     use super::*;
 
     #[test]
@@ -230,7 +237,7 @@ mod tests {
         let variables =
             [("LOGIN_PIPELINE_SERVICE_HOST", "10.0.0.1"), ("LOGIN_PIPELINE_CONFIG", "/x"), ("PATH", "/bin")];
         let variables = variables.map(|(name, text)| (name.to_owned(), text.to_owned()));
-        assert!(environment(variables.into(), &mut problems).is_empty());
+        assert!(environment(variables.into(), &KEYS, &mut problems).is_empty());
         assert!(problems.is_empty());
     }
 }

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use super::problem::Problems;
-use super::settings::Settings;
+use super::schema::KEYS;
 use super::table::Section;
+use super::values::Values;
 use super::{Admin, Config, idle_rules, layers, privacy_rules, rules, security_rules};
 
-/// What there is to load, each over the one before it; nothing is read from the process itself.
+/// The sources to load, each over the one before it; nothing is read from the process itself.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// A TOML file.
@@ -33,25 +34,25 @@ impl Config {
     pub fn load(sources: Sources) -> Result<Self, Problems> {
         let Sources { file, env, flags, hostname, makes_no_pseudonyms } = sources;
         let mut problems = Problems::default();
-        let mut all = layers::defaults();
-        let file = file.map(|path| layers::file(&path, &mut problems)).transpose();
-        let over_file = [layers::environment(env, &mut problems), layers::flags(flags, &mut problems)];
+        let mut all = layers::defaults(&KEYS);
+        let file = file.map(|path| layers::file(&path, &KEYS, &mut problems)).transpose();
+        let over_file = [layers::environment(env, &KEYS, &mut problems), layers::flags(flags, &KEYS, &mut problems)];
         match file {
             Ok(file) => all.extend(file),
             Err(problem) => {
                 // Keys that are each right may contradict each other only for want of the file.
                 problems.push(problem);
-                Settings::read(over_file.into_iter().flatten().collect(), hostname, &mut problems);
+                Values::read(&KEYS, over_file.into_iter().flatten().collect(), hostname, &mut problems);
                 return Err(problems.sorted());
             }
         }
         all.extend(over_file.into_iter().flatten());
-        let settings = Settings::read(all, hostname, &mut problems);
-        let config = Self::read(&settings, &mut problems);
-        rules::check(&config, &settings, &mut problems);
-        idle_rules::check(&config, &settings, &mut problems);
-        privacy_rules::check(&config, &settings, makes_no_pseudonyms, &mut problems);
-        security_rules::check(&config, &settings, &mut problems);
+        let values = Values::read(&KEYS, all, hostname, &mut problems);
+        let config = Self::read(&values, &mut problems);
+        rules::check(&config, &values, &mut problems);
+        idle_rules::check(&config, &values, &mut problems);
+        privacy_rules::check(&config, &values, makes_no_pseudonyms, &mut problems);
+        security_rules::check(&config, &values, &mut problems);
         problems.or(config)
     }
 }
@@ -67,9 +68,9 @@ impl Admin {
     /// A file that can't be read or is not TOML, and what is wrong with these keys.
     pub fn load(Sources { file, env, flags, .. }: Sources) -> Result<Self, Problems> {
         let mut problems = Problems::default();
-        let mut all = layers::defaults();
+        let mut all = layers::defaults(&KEYS);
         if let Some(path) = file {
-            match layers::file(&path, &mut problems) {
+            match layers::file(&path, &KEYS, &mut problems) {
                 Ok(layer) => all.push(layer),
                 Err(problem) => {
                     let mut only = Problems::default();
@@ -78,10 +79,10 @@ impl Admin {
                 }
             }
         }
-        all.extend(layers::environment(env, &mut problems));
-        all.extend(layers::flags(flags, &mut problems));
-        let settings = Settings::read(all, None, &mut problems);
-        let admin = Self::read(&settings, &mut problems);
+        all.extend(layers::environment(env, &KEYS, &mut problems));
+        all.extend(layers::flags(flags, &KEYS, &mut problems));
+        let values = Values::read(&KEYS, all, None, &mut problems);
+        let admin = Self::read(&values, &mut problems);
         problems.about(&ADMIN_PORT).or(admin)
     }
 }
@@ -90,8 +91,8 @@ impl Admin {
 impl Default for Config {
     fn default() -> Self {
         let mut problems = Problems::default();
-        let settings = Settings::read(layers::defaults(), None, &mut problems);
-        let config = Self::read(&settings, &mut problems);
+        let values = Values::read(&KEYS, layers::defaults(&KEYS), None, &mut problems);
+        let config = Self::read(&values, &mut problems);
         debug_assert!(problems.is_empty(), "{problems}");
         config
     }

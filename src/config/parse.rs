@@ -10,15 +10,15 @@ use figment::value::Value;
 use kafka_records::topic;
 use tracing_subscriber::filter::Targets;
 
-use super::enrich::OWN_FIELDS;
-use super::problem::date;
-use super::schema::Kind;
+use super::key::Kind;
+use super::shown::date;
 use super::suggest::closest;
 use super::{ByteSize, EndpointUrl, Extensions, Ratio, Secret};
+use crate::event::OWN_FIELDS;
 
 /// A value of the kind that its key asks for.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Setting {
+pub(super) enum Setting {
     Text(String),
     Texts(Vec<String>),
     Word(&'static str),

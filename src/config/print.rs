@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::layers::STATIC;
 use super::schema::{self, Default, KEYS};
-use super::table::{Section, Values};
+use super::table::{Section, Written};
 use super::{Config, EndpointUrl, RouteRule};
 
 impl Config {
@@ -63,10 +63,10 @@ const TOKEN_ENDPOINT_URL: &str = "kafka.sasl.token_endpoint_url";
 
 impl Config {
     /// The values of all keys, but for those of another mode.
-    fn values(&self) -> serde_json::Result<Values> {
-        let mut values = Values::new();
-        self.write(&mut values)?;
-        Ok(values)
+    fn values(&self) -> serde_json::Result<Written> {
+        let mut written = Written::new();
+        self.write(&mut written)?;
+        Ok(written)
     }
 
     fn has_hidden_query(&self) -> bool {

@@ -2,7 +2,8 @@
 
 use kafka_client::pem;
 
-use super::{IdPrivacy, IpPrivacy, Privacy, Secret, security};
+use super::secret_file::secret_in;
+use super::{IdPrivacy, IpPrivacy, Privacy, Secret};
 
 /// The shortest key, in bytes: a shorter one can be guessed, and with it every address.
 const SHORTEST_KEY: usize = 16;
@@ -28,7 +29,7 @@ impl Privacy {
             return Ok(None);
         }
         let path = self.key_file.as_deref().ok_or("privacy.key_file is not set")?;
-        let key = security::secret_in(path, "key")?;
+        let key = secret_in(path, "key")?;
         if key.expose().len() < SHORTEST_KEY {
             return Err(pem::wrong(path, &format!("holds a key of fewer than {SHORTEST_KEY} bytes")));
         }

@@ -3,25 +3,25 @@
 use super::Config;
 use super::parse::Setting;
 use super::problem::Problems;
-use super::security_rules::Rules;
-use super::settings::Settings;
+use super::rule_kinds::Rules;
+use super::values::Values;
 
 const KEY_FILE: &str = "privacy.key_file";
 const FIELDS: [&str; 3] = ["privacy.ip", "privacy.user_id", "privacy.device_id"];
 
 /// Notes what is wrong with the key; whether its file holds one only where it is read.
-pub(super) fn check(config: &Config, settings: &Settings, is_left_unread: bool, problems: &mut Problems) {
-    if !FIELDS.iter().all(|key| settings.is_sound(key)) {
+pub(super) fn check(config: &Config, values: &Values, is_left_unread: bool, problems: &mut Problems) {
+    if !FIELDS.iter().all(|key| values.is_sound(key)) {
         return; // whether a key is needed is not known
     }
-    let hashed = FIELDS.into_iter().find(|key| settings.setting(key) == Some(&Setting::Word("hmac_sha256")));
-    let mut rules = Rules { settings, problems };
+    let hashed = FIELDS.into_iter().find(|key| values.setting(key) == Some(&Setting::Word("hmac_sha256")));
+    let mut rules = Rules { values, problems };
     match hashed {
         None => {
             let wrong = "only hmac_sha256 uses this";
             rules.unused(&[KEY_FILE], "privacy.user_id", wrong, "hmac_sha256 for one of privacy.*");
         }
-        Some(hashed) if !settings.is_given(KEY_FILE) => {
+        Some(hashed) if !values.is_given(KEY_FILE) => {
             rules.missing(KEY_FILE, &[hashed], "hmac_sha256 needs a key; openssl rand -hex 32 makes one");
         }
         Some(_) if is_left_unread => {}

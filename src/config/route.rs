@@ -16,13 +16,14 @@ use std::collections::BTreeSet;
 use figment::value::{Dict, Num, Value};
 use regex_lite::Regex;
 
+use super::key::{Key, Kind};
 use super::layers::ROUTE;
 use super::parse::{Refusal, Setting, text, topic, wrong_type};
-use super::problem::{Found, Problem, Problems, segment, show};
-use super::schema::{Key, Kind};
-use super::settings::Settings;
+use super::problem::{Found, Problem, Problems};
+use super::shown::{segment, show};
 use super::suggest::closest;
-use super::table::{Section, Values, Written};
+use super::table::{Section, WriteResult, Written};
+use super::values::Values;
 use super::{Condition, RouteAction, RouteRule, Subject, Test};
 
 /// The store that keeps offsets in a topic.
@@ -42,20 +43,20 @@ const MAX_NAME: usize = 64;
 impl Section for Vec<RouteRule> {
     fn keys(_keys: &mut Vec<Key>) {}
 
-    fn read(settings: &Settings, problems: &mut Problems) -> Self {
-        rules(settings, problems)
+    fn read(values: &Values, problems: &mut Problems) -> Self {
+        rules(values, problems)
     }
 
-    fn write(&self, values: &mut Values) -> Written {
-        values.insert(ROUTE, serde_json::to_value(self)?);
+    fn write(&self, written: &mut Written) -> WriteResult {
+        written.insert(ROUTE, serde_json::to_value(self)?);
         Ok(())
     }
 }
 
 /// The rules in their order, without those that are problems.
-fn rules(settings: &Settings, problems: &mut Problems) -> Vec<RouteRule> {
-    let Some((value, origin)) = &settings.route else { return Vec::new() };
-    let mut parser = Parser { settings, origin, problems, names: BTreeSet::new() };
+fn rules(values: &Values, problems: &mut Problems) -> Vec<RouteRule> {
+    let Some((value, origin)) = &values.route else { return Vec::new() };
+    let mut parser = Parser { values, origin, problems, names: BTreeSet::new() };
     let Value::Array(_, tables) = value else {
         parser.refuse(ROUTE, wrong_type(value, "a list of tables"), Some(value), "[[route]] tables");
         return Vec::new();
@@ -114,7 +115,7 @@ fn dict_value<'v>(table: &'v Value, name: &str) -> Option<&'v Value> {
 }
 
 struct Parser<'a> {
-    settings: &'a Settings,
+    values: &'a Values,
     origin: &'a str,
     problems: &'a mut Problems,
     /// Those that are taken.
@@ -209,7 +210,7 @@ impl Parser<'_> {
 
     fn field(&mut self, path: &str, value: &Value) -> Option<String> {
         let fields = [("ip", "privacy.ip"), ("user_id", "privacy.user_id"), ("device_id", "privacy.device_id")];
-        let removed = fields.map(|(name, key)| (name, self.settings.setting(key) == Some(&REMOVED)));
+        let removed = fields.map(|(name, key)| (name, self.values.setting(key) == Some(&REMOVED)));
         self.take(path, value, "the name of a field", |field| match not_empty(field)? {
             name if removed.contains(&(name.as_str(), true)) => {
                 Err(Refusal::new(format!("privacy.{name} removes it, so that the rule would do nothing")))
@@ -242,10 +243,10 @@ impl Parser<'_> {
             ("dead_letter.topic", "good records would lie among the dead letters"),
             ("offsets.topic", "records would lie among the offsets, which could not be read any more"),
         ] {
-            let is_used = key != "offsets.topic" || self.settings.setting("offsets.store") == Some(&TOPIC_STORE);
-            if is_used && self.settings.text(key) == Some(name) {
+            let is_used = key != "offsets.topic" || self.values.setting("offsets.store") == Some(&TOPIC_STORE);
+            if is_used && self.values.text(key) == Some(name) {
                 let mut problem = Problem::new(path, wrong).found(show(value), self.origin);
-                problem.found.extend(self.settings.found(key));
+                problem.found.extend(self.values.found(key));
                 self.problems.push(problem.allowed(format!("a topic other than {key}")));
             }
         }

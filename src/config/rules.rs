@@ -1,7 +1,7 @@
-//! Settings that are each allowed and contradict each other.
+//! Values that are each allowed and contradict each other.
 
 use super::problem::{Problem, Problems};
-use super::settings::Settings;
+use super::values::Values;
 use super::{AssignmentMode, ByteSize, Config, Guarantee, Isolation, OffsetStoreKind, ReaderKind};
 
 /// What must hold between keys.
@@ -112,6 +112,25 @@ static RULES: &[Rule] = &[
     },
 ];
 
+/// What stands around the records of one partition, but for aborted transactions.
+const AROUND_RECORDS: ByteSize = ByteSize::kib(1);
+
+const MAX_FETCH: &str = "source.max_fetch_bytes";
+const MAX_FRAME: &str = "kafka.max_frame_bytes";
+
+/// Notes every rule that `config` breaks, of those whose keys are sound.
+pub(super) fn check(config: &Config, values: &Values, problems: &mut Problems) {
+    for rule in RULES {
+        if rule.keys.iter().all(|key| values.is_sound(key)) && (rule.broken)(config) {
+            let [path, ..] = rule.keys else { continue };
+            let mut problem = Problem::new(*path, rule.wrong).allowed(rule.allowed);
+            problem.found.extend(rule.keys.iter().filter_map(|key| values.found(key)));
+            problems.push(problem);
+        }
+    }
+    fetch_fits(config, values, problems);
+}
+
 /// A full fetch has to fit into the largest answer taken, with all that stands around its records: the topic's
 /// name (249 bytes at most) and offsets, and 16 bytes for each aborted transaction, which is at least nine times
 /// as long in the log with its marker. An answer that doesn't fit is asked for again and again, and nothing is read.
@@ -119,16 +138,10 @@ fn most_fetched(frame: ByteSize) -> ByteSize {
     ByteSize(frame.0.saturating_sub(AROUND_RECORDS.0) / 9 * 8)
 }
 
-/// What stands around the records of one partition, but for aborted transactions.
-const AROUND_RECORDS: ByteSize = ByteSize::kib(1);
-
-const MAX_FETCH: &str = "source.max_fetch_bytes";
-const MAX_FRAME: &str = "kafka.max_frame_bytes";
-
-fn fetch_fits(config: &Config, settings: &Settings, problems: &mut Problems) {
+fn fetch_fits(config: &Config, values: &Values, problems: &mut Problems) {
     let (fetch, frame) = (config.source.max_fetch_bytes, config.kafka.max_frame_bytes);
     let keys = [MAX_FETCH, MAX_FRAME];
-    if keys.iter().any(|key| !settings.is_sound(key)) || fetch <= most_fetched(frame) {
+    if keys.iter().any(|key| !values.is_sound(key)) || fetch <= most_fetched(frame) {
         return;
     }
     let wrong = "a full fetch would not fit into the largest answer taken, with the offsets and aborted transactions \
@@ -137,23 +150,10 @@ fn fetch_fits(config: &Config, settings: &Settings, problems: &mut Problems) {
         "at most {} of these kafka.max_frame_bytes (8/9 of all but 1KiB), or more of them",
         most_fetched(frame)
     ));
-    problem.found.extend(keys.iter().filter_map(|key| settings.found(key)));
+    problem.found.extend(keys.iter().filter_map(|key| values.found(key)));
     problems.push(problem);
 }
 
 fn keeps_offsets_in(config: &Config, topic: &str) -> bool {
     config.offsets.store == OffsetStoreKind::Topic && config.offsets.topic == topic
-}
-
-/// Notes every rule that `config` breaks, of those whose keys are sound.
-pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problems) {
-    for rule in RULES {
-        if rule.keys.iter().all(|key| settings.is_sound(key)) && (rule.broken)(config) {
-            let [path, ..] = rule.keys else { continue };
-            let mut problem = Problem::new(*path, rule.wrong).allowed(rule.allowed);
-            problem.found.extend(rule.keys.iter().filter_map(|key| settings.found(key)));
-            problems.push(problem);
-        }
-    }
-    fetch_fits(config, settings, problems);
 }

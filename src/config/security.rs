@@ -1,11 +1,10 @@
 //! `kafka.security_protocol`, `kafka.tls.*` and `kafka.sasl.*`: who the brokers are to us, and we
 //! to them.
 
-use std::path::Path;
-
 use kafka_client::pem;
 
-use super::{Sasl, Secret, SecurityProtocol};
+use super::secret_file::secret_in;
+use super::{Sasl, Secret, SecurityProtocol, TokenEndpoint};
 
 impl SecurityProtocol {
     /// Whether connections are encrypted.
@@ -20,7 +19,7 @@ impl SecurityProtocol {
 }
 
 impl Sasl {
-    /// The password, read anew where it is in a file: it may have been changed.
+    /// The password. Where it is in a file, that is read each time: it may have changed.
     ///
     /// # Errors
     /// What is wrong with the file, or that there is none.
@@ -32,7 +31,7 @@ impl Sasl {
         }
     }
 
-    /// The bearer token, read anew.
+    /// The bearer token. Its file is read each time.
     ///
     /// # Errors
     /// What is wrong with the file, or that there is none.
@@ -43,23 +42,24 @@ impl Sasl {
     }
 }
 
+impl TokenEndpoint {
+    /// The client's secret. Where it is in a file, that is read each time: it may have changed.
+    ///
+    /// # Errors
+    /// What is wrong with the file, or that there is none.
+    pub fn secret(&self) -> Result<Secret, String> {
+        match (&self.client_secret, &self.client_secret_file) {
+            (Some(secret), _) => Ok(secret.clone()),
+            (None, Some(path)) => secret_in(path, "secret"),
+            (None, None) => Err("neither kafka.sasl.client_secret nor kafka.sasl.client_secret_file is set".to_owned()),
+        }
+    }
+}
+
 /// Whether `text` can stand behind `Bearer` (RFC 6750).
 pub(crate) fn is_bearer_token(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
     !text.is_empty() && text.bytes().all(allowed)
-}
-
-/// The text of a file, without the line end that editors leave.
-pub(super) fn secret_in(path: &Path, what: &str) -> Result<Secret, String> {
-    let text = pem::read(path)?;
-    let text = str::from_utf8(&text).map_err(|_| pem::wrong(path, "is not UTF-8"))?;
-    let text = text.strip_suffix('\n').unwrap_or(text);
-    let text = text.strip_suffix('\r').unwrap_or(text);
-    match text {
-        "" => Err(pem::wrong(path, &format!("holds no {what}"))),
-        _ if text.chars().any(char::is_control) => Err(pem::wrong(path, "holds a control character, or several lines")),
-        _ => Ok(Secret::new(text)),
-    }
 }
 
 #[cfg(test)]

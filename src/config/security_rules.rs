@@ -5,15 +5,16 @@ use std::path::Path;
 
 use kafka_client::pem;
 
-use super::problem::{Problem, Problems};
-use super::settings::Settings;
-use super::{Admin, AdminTls, Config, Kafka, SaslMechanism, Security, schema, token_rules};
+use super::problem::Problems;
+use super::rule_kinds::Rules;
+use super::token_rules::{self, ALLOW_PLAINTEXT, MECHANISM};
+use super::values::Values;
+use super::{Admin, AdminTls, Config, Kafka, SaslMechanism, Security};
 
 const PROTOCOL: &str = "kafka.security_protocol";
 const CA_FILE: &str = "kafka.tls.ca_file";
 const CERT_FILE: &str = "kafka.tls.cert_file";
 const KEY_FILE: &str = "kafka.tls.key_file";
-pub(super) const MECHANISM: &str = "kafka.sasl.mechanism";
 const USERNAME: &str = "kafka.sasl.username";
 const PASSWORD: &str = "kafka.sasl.password";
 const PASSWORD_FILE: &str = "kafka.sasl.password_file";
@@ -23,17 +24,16 @@ const ADMIN_ALLOW_PLAINTEXT: &str = "admin.allow_plaintext";
 const ADMIN_CERT_FILE: &str = "admin.tls.cert_file";
 const ADMIN_KEY_FILE: &str = "admin.tls.key_file";
 const ADMIN_CLIENT_CA_FILE: &str = "admin.tls.client_ca_file";
-pub(super) const ALLOW_PLAINTEXT: &str = "kafka.sasl.allow_plaintext";
 
 const TLS: [&str; 3] = [CA_FILE, CERT_FILE, KEY_FILE];
 const SASL: [&str; 4] = [MECHANISM, USERNAME, PASSWORD, PASSWORD_FILE];
 
 /// Notes all that is wrong with how connections are to be secured.
-pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problems) {
-    let mut rules = Rules { settings, problems };
+pub(super) fn check(config: &Config, values: &Values, problems: &mut Problems) {
+    let mut rules = Rules { values, problems };
     rules.admin(&config.admin);
     let kafka = &config.kafka;
-    if !settings.is_sound(PROTOCOL) {
+    if !values.is_sound(PROTOCOL) {
         return; // what the other keys mean is not known
     }
     let Security { protocol, tls, sasl } = &kafka.security;
@@ -77,17 +77,11 @@ fn roots(path: &Path) -> Result<(), String> {
     pem::roots(path, &pem::read(path)?).map(drop)
 }
 
-/// Notes problems of keys that belong together.
-pub(super) struct Rules<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) problems: &'a mut Problems,
-}
-
 impl Rules<'_> {
     fn admin(&mut self, admin: &Admin) {
         self.pair([ADMIN_CERT_FILE, ADMIN_KEY_FILE], "a certificate and its private key go together");
         let AdminTls { cert_file, key_file, client_ca_file } = &admin.tls;
-        if !self.settings.is_given(ADMIN_CERT_FILE) {
+        if !self.values.is_given(ADMIN_CERT_FILE) {
             self.unused(
                 &[ADMIN_CLIENT_CA_FILE],
                 ADMIN_LISTEN,
@@ -137,63 +131,6 @@ impl Rules<'_> {
             let wrong = format!("{name} over sasl_plaintext lets the network read the password or token");
             let allowed = "kafka.security_protocol = sasl_ssl, a SCRAM mechanism, or true if you mean it";
             self.push(ALLOW_PLAINTEXT, &[MECHANISM, PROTOCOL], &wrong, allowed);
-        }
-    }
-
-    /// Two keys of which neither is of use without the other.
-    fn pair(&mut self, [one, other]: [&'static str; 2], wrong: &str) {
-        for (given, other) in [(one, other), (other, one)] {
-            if self.settings.is_given(given) && !self.settings.is_given(other) {
-                self.missing(other, &[given], wrong);
-            }
-        }
-    }
-
-    /// Keys that what `because` says has no use for.
-    pub(super) fn unused(&mut self, keys: &[&'static str], because: &'static str, wrong: &str, allowed: &str) {
-        for key in keys.iter().filter(|key| self.settings.is_given(key)) {
-            self.push(key, &[because], wrong, &format!("nothing, or {allowed}"));
-        }
-    }
-
-    /// A key that what `because` says can't do without.
-    pub(super) fn needed(&mut self, key: &'static str, because: &'static str, wrong: &str) {
-        if !self.settings.is_given(key) {
-            self.missing(key, &[because], wrong);
-        }
-    }
-
-    /// Two keys of which what `because` says needs one, and has no use for both.
-    pub(super) fn either(&mut self, keys: [&'static str; 2], because: &'static str, none: &str, both: &str) {
-        let [key, other] = keys;
-        let allowed = format!("this or {other}");
-        match keys.map(|key| self.settings.is_given(key)) {
-            [true, true] => self.push(key, &[other], both, &allowed),
-            [false, false] => self.push(key, &[because], none, &allowed),
-            _ => {}
-        }
-    }
-
-    pub(super) fn missing(&mut self, key: &'static str, because: &[&'static str], wrong: &str) {
-        let allowed = schema::key(key).map(|key| key.kind.to_string());
-        self.push(key, because, wrong, &allowed.unwrap_or_default());
-    }
-
-    /// A file that was looked at, if it is set.
-    pub(super) fn file(&mut self, keys: &[&'static str], found: Option<Result<(), String>>) {
-        if let (Some(Err(wrong)), [key, others @ ..]) = (found, keys) {
-            let allowed = schema::key(key).map(|key| key.doc).unwrap_or_default();
-            self.push(key, others, &wrong, allowed);
-        }
-    }
-
-    /// Notes a problem of `key` with `others`, unless the value of one is a problem already.
-    pub(super) fn push(&mut self, key: &'static str, others: &[&'static str], wrong: &str, allowed: &str) {
-        let keys = std::iter::once(key).chain(others.iter().copied());
-        if keys.clone().all(|key| self.settings.is_sound(key)) {
-            let mut problem = Problem::new(key, wrong).allowed(allowed);
-            problem.found.extend(keys.filter_map(|key| self.settings.found(key)));
-            self.problems.push(problem);
         }
     }
 }

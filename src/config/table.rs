@@ -76,20 +76,21 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::key::Default;
+pub use super::key::Key;
+pub use super::keyword::Keyword;
 pub use super::kinds::{
-    Of, StandIn, address, boolean, brokers, duration, extensions, log_filter, new_field, partitions, path, ratio,
-    secret, size, text, topic, url, whole, word, words,
+    Of, StandIn, address, boolean, brokers, duration, extensions, keyword, keywords, log_filter, new_field, partitions,
+    path, ratio, secret, size, text, topic, url, whole,
 };
 use super::problem::Problems;
-use super::schema::{Default, Key};
-pub use super::settings::Settings;
-pub use super::words::Word;
+pub use super::values::Values;
 
-/// Values by the paths of their keys, as JSON has them.
-pub type Values = BTreeMap<&'static str, Value>;
+/// The values of a configuration as JSON has them, by the paths of their keys.
+pub type Written = BTreeMap<&'static str, Value>;
 
-/// Whether they could be written so; those that were read can.
-pub type Written = serde_json::Result<()>;
+/// Whether a value could be written as JSON; those that were read can.
+pub type WriteResult = serde_json::Result<()>;
 
 /// A struct of the configuration: the keys that its fields stand for.
 pub trait Section: Sized {
@@ -97,13 +98,13 @@ pub trait Section: Sized {
     fn keys(keys: &mut Vec<Key>);
 
     /// Reads its fields; those whose keys are problems hold anything.
-    fn read(settings: &Settings, problems: &mut Problems) -> Self;
+    fn read(values: &Values, problems: &mut Problems) -> Self;
 
     /// Adds the values of its fields.
     ///
     /// # Errors
     /// If one can't be written as JSON.
-    fn write(&self, values: &mut Values) -> Written;
+    fn write(&self, written: &mut Written) -> WriteResult;
 }
 
 /// What a row of a section says of its field, which is of type `T`: a key, or a section of its own.
@@ -116,15 +117,15 @@ pub trait Row<T> {
     /// Adds the keys behind the field.
     fn keys(self, at: At, keys: &mut Vec<Key>);
     /// Reads the field.
-    fn read(self, at: At, settings: &Settings, problems: &mut Problems) -> T;
+    fn read(self, at: At, values: &Values, problems: &mut Problems) -> T;
     /// Adds what the field holds.
     ///
     /// # Errors
     /// If it can't be written as JSON.
-    fn write(self, at: At, value: &T, values: &mut Values) -> Written;
+    fn write(self, at: At, value: &T, written: &mut Written) -> WriteResult;
 }
 
-/// Where a row stands.
+/// The place of a row.
 #[derive(Debug, Clone, Copy)]
 pub struct At {
     /// The key's path, if it is one.
@@ -139,7 +140,7 @@ pub struct Entry<T, Field = T> {
     of: Of<T>,
     default: Default,
     set: fn(T) -> Field,
-    unset: fn(&Settings) -> Field,
+    unset: fn(&Values) -> Field,
     value: fn(&Field) -> Option<&T>,
 }
 
@@ -159,7 +160,7 @@ impl<T> Of<T> {
     }
 
     /// A key that is `otherwise` where nobody sets it, which depends on other keys.
-    pub fn unset_is(self, meaning: &'static str, otherwise: fn(&Settings) -> T) -> Entry<T> {
+    pub fn unset_is(self, meaning: &'static str, otherwise: fn(&Values) -> T) -> Entry<T> {
         let default = Default::Unset(meaning);
         Entry { of: self, default, set: |value| value, unset: otherwise, value: |value| Some(value) }
     }
@@ -170,14 +171,14 @@ impl<T, Field> Row<Field> for Entry<T, Field> {
         keys.push(Key { path: at.path, kind: self.of.kind, default: self.default, doc: at.doc.trim_start() });
     }
 
-    fn read(self, at: At, settings: &Settings, _problems: &mut Problems) -> Field {
-        let value = settings.setting(at.path).and_then(self.of.read);
-        value.map_or_else(|| (self.unset)(settings), self.set)
+    fn read(self, at: At, values: &Values, _problems: &mut Problems) -> Field {
+        let value = values.setting(at.path).and_then(self.of.read);
+        value.map_or_else(|| (self.unset)(values), self.set)
     }
 
-    fn write(self, at: At, value: &Field, values: &mut Values) -> Written {
+    fn write(self, at: At, value: &Field, written: &mut Written) -> WriteResult {
         let value = (self.value)(value).map(self.of.write).transpose()?;
-        values.insert(at.path, value.unwrap_or_default());
+        written.insert(at.path, value.unwrap_or_default());
         Ok(())
     }
 }
@@ -196,12 +197,12 @@ impl<T: Section> Row<T> for Nested {
         T::keys(keys);
     }
 
-    fn read(self, _at: At, settings: &Settings, problems: &mut Problems) -> T {
-        T::read(settings, problems)
+    fn read(self, _at: At, values: &Values, problems: &mut Problems) -> T {
+        T::read(values, problems)
     }
 
-    fn write(self, _at: At, value: &T, values: &mut Values) -> Written {
-        value.write(values)
+    fn write(self, _at: At, value: &T, written: &mut Written) -> WriteResult {
+        value.write(written)
     }
 }
 
@@ -225,7 +226,7 @@ macro_rules! section {
         }
 
         impl $crate::config::table::Section for $section {
-            fn keys(keys: &mut Vec<$crate::config::schema::Key>) {
+            fn keys(keys: &mut Vec<$crate::config::table::Key>) {
                 $(
                     let at = $crate::section!(@at $prefix, concat!($($doc),+), $field $($key)?);
                     $crate::config::table::Row::<$type>::keys($row, at, keys);
@@ -233,23 +234,23 @@ macro_rules! section {
             }
 
             fn read(
-                settings: &$crate::config::table::Settings,
+                values: &$crate::config::table::Values,
                 problems: &mut $crate::config::Problems,
             ) -> Self {
                 Self {$(
                     $field: $crate::config::table::Row::<$type>::read(
                         $row,
                         $crate::section!(@at $prefix, concat!($($doc),+), $field $($key)?),
-                        settings,
+                        values,
                         problems,
                     ),
                 )+}
             }
 
-            fn write(&self, values: &mut $crate::config::table::Values) -> $crate::config::table::Written {
+            fn write(&self, written: &mut $crate::config::table::Written) -> $crate::config::table::WriteResult {
                 $(
                     let at = $crate::section!(@at $prefix, concat!($($doc),+), $field $($key)?);
-                    $crate::config::table::Row::<$type>::write($row, at, &self.$field, values)?;
+                    $crate::config::table::Row::<$type>::write($row, at, &self.$field, written)?;
                 )+
                 Ok(())
             }

@@ -3,8 +3,10 @@
 use kafka_client::pem;
 
 use super::Sasl;
-use super::security_rules::{ALLOW_PLAINTEXT, MECHANISM, Rules};
+use super::rule_kinds::Rules;
 
+pub(super) const MECHANISM: &str = "kafka.sasl.mechanism";
+pub(super) const ALLOW_PLAINTEXT: &str = "kafka.sasl.allow_plaintext";
 const TOKEN_FILE: &str = "kafka.sasl.token_file";
 const URL: &str = "kafka.sasl.token_endpoint_url";
 const CA_FILE: &str = "kafka.sasl.token_endpoint_ca_file";
@@ -23,11 +25,11 @@ const OF_ENDPOINT: [&str; 6] = [CA_FILE, CLIENT_ID, CLIENT_SECRET, CLIENT_SECRET
 pub(super) const KEYS: [&str; 9] =
     [TOKEN_FILE, URL, CA_FILE, CLIENT_ID, CLIENT_SECRET, CLIENT_SECRET_FILE, SCOPE, AUDIENCE, EXTENSIONS];
 
-/// Where OAUTHBEARER has its token from: a file, or an endpoint, by a client that it knows.
+/// Checks where OAUTHBEARER has its token from: a file, or an endpoint, by a client that it knows.
 pub(super) fn check(rules: &mut Rules, sasl: &Sasl) {
     let twice = "tokens come from a file or from an endpoint, and both are set";
     rules.either([TOKEN_FILE, URL], MECHANISM, "OAUTHBEARER needs a token", twice);
-    if !rules.settings.is_given(URL) {
+    if !rules.values.is_given(URL) {
         rules.unused(&OF_ENDPOINT, MECHANISM, "only a token endpoint uses this", URL);
         return;
     }

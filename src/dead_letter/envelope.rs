@@ -11,7 +11,7 @@ use crate::record::RecordView;
 /// The longest message in a header, in bytes.
 const MAX_MESSAGE: usize = 256;
 
-/// Where a record failed.
+/// The stage that a record failed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// Its bytes in the log can't be decoded.
@@ -90,7 +90,7 @@ pub struct Letter<'a> {
 }
 
 impl Envelope {
-    /// For dead letters of one source partition.
+    /// An envelope for dead letters of one source partition.
     pub fn new(prefix: &str, application: &str, topic: &str, partition: i32) -> Self {
         Self {
             prefix: prefix.to_owned(),
@@ -158,7 +158,7 @@ impl Envelope {
         Letter { envelope: self, record: *record, fit, key, value, values, changes }
     }
 
-    /// How often the record was replayed, as it says itself; 0 where it says nothing sensible.
+    /// The number of replays of the record, as it says itself; 0 where it says nothing sensible.
     fn replay_count<'a>(&self, record: &RecordView<'a>) -> Cow<'a, [u8]> {
         let name = self.names.last().map_or("", String::as_str);
         let count = record.headers.iter().find(|(found, _)| *found == name.as_bytes()).and_then(|(_, value)| value);

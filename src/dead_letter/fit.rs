@@ -1,8 +1,8 @@
-//! What is changed in a dead letter so that its topic takes it: nothing, until the topic has refused it.
+//! The fit of a dead letter, which is changed so that its topic takes it: nothing, until the topic has refused it.
 
 use crate::record::RecordView;
 
-/// How a dead letter differs from the record that it was. By default in nothing.
+/// The difference of a dead letter from the record that it was. By default there is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fit {
     /// The most bytes of the value; the rest is cut off.

@@ -6,7 +6,7 @@ use super::fields::{Event, push};
 
 macro_rules! bad_kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal,)+) => {
-        /// What is wrong with a bad record.
+        /// The defect of a bad record.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum BadKind {
             $($(#[$doc])* $kind,)+

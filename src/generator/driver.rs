@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::error::{GenerateError, within};
 use super::event::{EventGenerator, GeneratedRecord, GeneratorConfig, RecordKind};
 use super::sender::{Acknowledged, Senders};
-use crate::broker::{self, Secured, security};
 use crate::config;
+use crate::kafka::{self, Secured, security};
 use crate::murmur2::partition_of;
 use crate::retry::ErrorClass;
 
@@ -32,7 +32,7 @@ const TICK: Duration = Duration::from_millis(5);
 const BURST: u64 = 1_000;
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// What to write, and where to.
+/// The options of a run: what to write, and where to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerateOptions {
     /// Bootstrap brokers, each `host:port`.
@@ -66,7 +66,7 @@ pub struct GenerateOptions {
 /// The header of a record's number, in decimal digits.
 pub const NUMBER: &str = "generator.number";
 
-/// How far a run has come.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Records that all in-sync replicas have.
@@ -77,7 +77,7 @@ pub struct Progress {
     pub elapsed: Duration,
 }
 
-/// What a run has written.
+/// The totals of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
     /// Records that all in-sync replicas have.
@@ -121,8 +121,8 @@ pub async fn run(
         let due = pace.map_or(u64::MAX, |pace| due_after(started.elapsed(), pace)).min(limit);
         source.set_clock();
         for _ in source.made..due.min(source.made.saturating_add(BURST)) {
-            let (lane, record) = source.next(partitions.len());
-            if !senders.push(lane, record).await {
+            let (index, record) = source.next(partitions.len());
+            if !senders.push(index, record).await {
                 return Err(senders.failure().await);
             }
         }
@@ -177,24 +177,24 @@ impl Source {
         self.events.set_timestamp(self.now.timestamp());
     }
 
-    fn next(&mut self, lanes: usize) -> (usize, Record) {
+    fn next(&mut self, partitions: usize) -> (usize, Record) {
         let GeneratedRecord { key, value, kind } = self.events.next_record();
         let number = self.numbered.then(|| (NUMBER.to_owned(), self.made.to_string().into_bytes()));
         self.made += 1;
         self.bad += u64::from(kind != RecordKind::Good);
-        let lane = match &key {
-            Some(key) => lane_of(partition_of(key, i32::try_from(lanes).unwrap_or(i32::MAX))),
+        let index = match &key {
+            Some(key) => index_of(partition_of(key, i32::try_from(partitions).unwrap_or(i32::MAX))),
             None => {
-                self.turn = (self.turn + 1) % lanes;
+                self.turn = (self.turn + 1) % partitions;
                 self.turn
             }
         };
-        (lane, Record { key, value, headers: number.into_iter().collect(), timestamp: self.now })
+        (index, Record { key, value, headers: number.into_iter().collect(), timestamp: self.now })
     }
 }
 
-/// A partition's place among the lanes: the same number, and never negative.
-fn lane_of(partition: i32) -> usize {
+/// A partition as an index: the same number, and never negative.
+fn index_of(partition: i32) -> usize {
     usize::try_from(partition).unwrap_or(0)
 }
 
@@ -231,7 +231,7 @@ async fn connect(options: &GenerateOptions) -> Result<Client, GenerateError> {
             // A broker may start at the same time. Nothing was asked of it that it may have done.
             Ok(Err(error)) if matches!(error.class(), ErrorClass::Transient | ErrorClass::Ambiguous) => {
                 if last.is_none() {
-                    tracing::warn!("{error}; trying again for {}", humantime::format_duration(options.patience));
+                    tracing::warn!("{error}; retrying for {}", humantime::format_duration(options.patience));
                 }
                 last = Some(error);
                 sleep(CONNECT_PAUSE).await;
@@ -251,7 +251,7 @@ fn connecting(options: &GenerateOptions) -> Options {
     Options {
         bootstrap: options.brokers.clone(),
         client_id: options.client_id.clone(),
-        software: broker::SOFTWARE,
+        software: kafka::SOFTWARE,
         connect_timeout: most,
         request_timeout: most,
         connections_max_idle: ASK_TIMEOUT,

@@ -8,7 +8,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use super::event::InvalidRatio;
-use crate::broker;
+use crate::kafka;
 
 /// Why a run ended early. Records that were acknowledged before stay written.
 #[derive(Debug, Error)]
@@ -35,7 +35,7 @@ pub enum GenerateError {
     },
     /// There is no secured connection to a broker.
     #[error(transparent)]
-    Connect(#[from] broker::Error),
+    Connect(#[from] kafka::Error),
     /// The client or a broker refused.
     #[error("{doing} failed: {source}")]
     Kafka {

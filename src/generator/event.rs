@@ -6,7 +6,7 @@ use thiserror::Error;
 use super::bad::{self, BadKind};
 use super::fields::{Event, push_uuid};
 
-/// What to generate.
+/// The options of a generator.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GeneratorConfig {
     /// The same seed gives the same records.

@@ -27,7 +27,7 @@ const PRODUCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a partition may refuse for want of replicas or time before that ends the run.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What senders have had acknowledged, for [`Progress`].
+/// The counts of what was acknowledged, for a run's [`Progress`](super::driver::Progress).
 #[derive(Debug, Default)]
 pub(super) struct Acknowledged {
     pub(super) records: AtomicU64,
@@ -39,11 +39,12 @@ type Batch = Vec<Record>;
 /// The batches under construction and the tasks that write them.
 pub(super) struct Senders {
     topic: String,
-    lanes: Vec<Lane>,
+    pending: Vec<Pending>,
     tasks: JoinSet<Result<(), GenerateError>>,
 }
 
-struct Lane {
+/// The batch of one partition, and the way to the task that sends it.
+struct Pending {
     batch: Batch,
     bytes: usize,
     /// Holds one batch: a sender that falls behind holds the generator back.
@@ -57,7 +58,7 @@ impl Senders {
         partitions: &[i32],
         acknowledged: Arc<Acknowledged>,
     ) -> Result<Self, GenerateError> {
-        let mut lanes = Vec::with_capacity(partitions.len());
+        let mut pending = Vec::with_capacity(partitions.len());
         let mut tasks = JoinSet::new();
         for partition in partitions {
             let doing = format!("connecting to partition {partition} of {topic:?}");
@@ -65,24 +66,24 @@ impl Senders {
             let client = within(PRODUCE_TIMEOUT, doing, connecting).await?;
             let (queue, batches) = mpsc::channel(1);
             tasks.spawn(send_all(client, batches, Arc::clone(&acknowledged)).boxed());
-            lanes.push(Lane { batch: Batch::new(), bytes: 0, queue });
+            pending.push(Pending { batch: Batch::new(), bytes: 0, queue });
         }
-        Ok(Self { topic: topic.to_owned(), lanes, tasks })
+        Ok(Self { topic: topic.to_owned(), pending, tasks })
     }
 
-    /// Adds a record to its lane's batch, and hands the batch on when it is full. False where
-    /// the lane's sender has ended: see [`Self::failure`].
-    pub(super) async fn push(&mut self, lane: usize, record: Record) -> bool {
-        let lane = &mut self.lanes[lane];
-        lane.bytes += size(&record);
-        lane.batch.push(record);
-        lane.bytes < FULL_BATCH || lane.hand_on().await
+    /// Adds a record to the batch of the partition at this index, and hands the batch on when it is full. False where
+    /// the partition's sender has ended: see [`Self::failure`].
+    pub(super) async fn push(&mut self, index: usize, record: Record) -> bool {
+        let pending = &mut self.pending[index];
+        pending.bytes += size(&record);
+        pending.batch.push(record);
+        pending.bytes < FULL_BATCH || pending.hand_on().await
     }
 
     /// Hands every batch on as it is. False where a sender has ended.
     pub(super) async fn flush(&mut self) -> bool {
-        for lane in &mut self.lanes {
-            if !lane.hand_on().await {
+        for pending in &mut self.pending {
+            if !pending.hand_on().await {
                 return false;
             }
         }
@@ -94,7 +95,7 @@ impl Senders {
         if !self.flush().await {
             return Err(self.failure().await);
         }
-        self.lanes.clear();
+        self.pending.clear();
         while let Some(ended) = self.tasks.join_next().await {
             ended.unwrap_or_else(|_| Err(GenerateError::Sender { topic: self.topic.clone() }))?;
         }
@@ -103,7 +104,7 @@ impl Senders {
 
     /// Why a sender has ended.
     pub(super) async fn failure(mut self) -> GenerateError {
-        self.lanes.clear();
+        self.pending.clear();
         while let Some(ended) = self.tasks.join_next().await {
             if let Ok(Err(error)) = ended {
                 return error;
@@ -113,7 +114,7 @@ impl Senders {
     }
 }
 
-impl Lane {
+impl Pending {
     async fn hand_on(&mut self) -> bool {
         self.bytes = 0;
         let batch = std::mem::take(&mut self.batch);

@@ -141,31 +141,6 @@ impl Made {
     }
 }
 
-fn server_config(identity: &CertifiedKey, clients: &Clients) -> Result<ServerConfig, String> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    let signed = match clients {
-        Clients::Signed(roots) => {
-            let signed = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider)).build();
-            Some(signed.map_err(|error| format!("admin.tls.client_ca_file can't be used: {error}"))?)
-        }
-        Clients::Any | Clients::Own => None,
-    };
-    let builder = match clients {
-        Clients::Any => builder.with_no_client_auth(),
-        Clients::Signed(_) | Clients::Own => {
-            let own = own_certificate(identity)?;
-            builder.with_client_cert_verifier(Arc::new(SignedOrOwn { signed, own, provider }))
-        }
-    };
-    let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(identity.clone()));
-    let mut config = builder.with_cert_resolver(resolver);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
-}
-
 fn own_certificate(identity: &CertifiedKey) -> Result<CertificateDer<'static>, String> {
     identity.end_entity_cert().map(|own| own.clone().into_owned()).map_err(|error| error.to_string())
 }
@@ -308,6 +283,31 @@ impl ServerCertVerifier for Own {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+fn server_config(identity: &CertifiedKey, clients: &Clients) -> Result<ServerConfig, String> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let signed = match clients {
+        Clients::Signed(roots) => {
+            let signed = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider)).build();
+            Some(signed.map_err(|error| format!("admin.tls.client_ca_file can't be used: {error}"))?)
+        }
+        Clients::Any | Clients::Own => None,
+    };
+    let builder = match clients {
+        Clients::Any => builder.with_no_client_auth(),
+        Clients::Signed(_) | Clients::Own => {
+            let own = own_certificate(identity)?;
+            builder.with_client_cert_verifier(Arc::new(SignedOrOwn { signed, own, provider }))
+        }
+    };
+    let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(identity.clone()));
+    let mut config = builder.with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ const UNKNOWN: i64 = -1;
 /// Where it was never seen that all is done.
 const NEVER: u64 = u64::MAX;
 
-/// What is known of one partition. Times are milliseconds of the board's clock.
+/// The lag of one partition as time. Times are milliseconds of the board's clock.
 #[derive(Debug)]
 pub(super) struct Behind {
     /// All before is done, stored or not.
@@ -29,7 +29,7 @@ pub(super) struct Behind {
     caught_up: AtomicU64,
 }
 
-/// Where the log ends, and when that was told.
+/// The end of the log, and when it was reported.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Told {
     pub(super) end: Offset,
@@ -54,7 +54,7 @@ impl Behind {
         log.iter().for_each(|log| self.told(*log));
     }
 
-    /// Where the log ended.
+    /// Notes where the log ended.
     pub(super) fn told(&self, log: Told) {
         if self.is_all_done(log.end) {
             self.caught_up.store(log.at, Ordering::Relaxed);

@@ -77,7 +77,7 @@ impl Examples {
         kept.newest.push_front(example);
     }
 
-    /// Those that are kept, by reason, the newest first.
+    /// The examples that are kept, by reason, the newest first.
     pub fn newest(&self) -> BTreeMap<&'static str, Vec<Example>> {
         let kept = lock(&self.kept);
         let some = kept.iter().filter(|(_, kept)| !kept.newest.is_empty());

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::plain::{ANY, first_of, without_numbers};
 use super::status::PartitionReport;
 
-/// What went wrong last with one partition, or alike with several.
+/// The last failure of one partition, or of several that failed alike.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Failure {
     /// `partition 3`, or `60 partitions: 0, 1, 2 and 57 more`.
@@ -20,7 +20,7 @@ pub(super) struct Failure {
     pub(super) at: String,
 }
 
-/// What went wrong last with all these partitions, the newest first.
+/// The last failures of all these partitions, the newest first.
 pub(super) fn failures(partitions: &[PartitionReport]) -> Vec<Failure> {
     let mut alike: BTreeMap<(&'static str, String), Vec<&PartitionReport>> = BTreeMap::new();
     for report in partitions {
@@ -33,6 +33,11 @@ pub(super) fn failures(partitions: &[PartitionReport]) -> Vec<Failure> {
     failures
 }
 
+/// The text of a partition's error, whichever partition it is.
+pub(super) fn cause(of: &PartitionReport, message: &str) -> String {
+    message.replace(&format!("{}/{}", of.topic, of.partition), ANY)
+}
+
 fn one(class: &'static str, reports: &[&PartitionReport]) -> Option<Failure> {
     let failed = reports.iter().filter_map(|report| Some((report, report.last_error.as_ref()?)));
     let (of, last) = failed.max_by_key(|(_, error)| &error.at)?;
@@ -42,11 +47,6 @@ fn one(class: &'static str, reports: &[&PartitionReport]) -> Option<Failure> {
         _ => (format!("{} partitions: {}", numbers.len(), first_of(&numbers)), cause(of, &last.message)),
     };
     Some(Failure { partitions, class, message, at: last.at.clone() })
-}
-
-/// What a partition's error says, whichever partition it is.
-pub(super) fn cause(of: &PartitionReport, message: &str) -> String {
-    message.replace(&format!("{}/{}", of.topic, of.partition), ANY)
 }
 
 #[cfg(test)]

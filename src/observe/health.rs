@@ -6,7 +6,7 @@
 //! app    ──► started, draining ┘                 └──► /readyz
 //! ```
 //! A component that is in trouble turns the process unready after a grace, so that a blip does not
-//! flap; trouble that lasts until someone mends it does so at once.
+//! flap; trouble that lasts until someone fixes it does so at once.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -33,7 +33,7 @@ struct Inner {
     components: Mutex<Vec<Arc<Component>>>,
 }
 
-/// Where the process is in its life.
+/// The phases of the process's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -45,12 +45,12 @@ pub enum Phase {
     Draining,
 }
 
-/// What trouble means for readiness.
+/// The weight of trouble for readiness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     /// It may pass by itself; it counts after the grace.
     Passing,
-    /// It lasts until someone mends it; it counts at once.
+    /// It lasts until someone fixes it; it counts at once.
     Fatal,
 }
 
@@ -74,7 +74,7 @@ impl Health {
         *lock(&self.inner.phase) = Phase::Draining;
     }
 
-    /// Where the process is in its life.
+    /// The phase of its life that the process is in.
     pub fn phase(&self) -> Phase {
         *lock(&self.inner.phase)
     }
@@ -216,7 +216,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What a component reports through. Dropping it forgets the component, unless it is dead.
+/// The handle that a component reports through. Dropping it forgets the component, unless it is dead.
 #[derive(Debug)]
 pub struct ComponentHandle {
     component: Arc<Component>,

@@ -46,12 +46,12 @@ impl DurationHistogram {
         self.inner.sum_micros.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// How many durations were counted in each bucket; the last is beyond all bounds.
+    /// The number of durations in each bucket; the last is beyond all bounds.
     pub fn counts(&self) -> Vec<u64> {
         self.inner.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect()
     }
 
-    /// How many durations were counted.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.inner.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
     }

@@ -20,7 +20,7 @@ use super::status::{PartitionReport, PartitionState};
 use super::tally::{DistributionSnapshot, Snapshot, Totals};
 use super::timeline::unix_ms;
 
-/// How far apart samples are.
+/// The time between samples.
 pub(super) const EVERY: Duration = Duration::from_secs(15);
 
 /// How far apart the first ones are: who has just started a process wants to see it work.
@@ -55,7 +55,7 @@ pub(super) struct Sample {
     distributions: Vec<DistributionSnapshot>,
     /// All partitions together; `None` where that of any is not known.
     pub(super) lag: Option<u64>,
-    /// The same as time, in milliseconds: that of the partition which is the farthest behind.
+    /// The lag as time, in milliseconds: that of the partition which is the farthest behind.
     pub(super) lag_ms: Option<u64>,
     lags: BTreeMap<i32, u64>,
     /// Which partitions there were, where all of them ran.
@@ -73,7 +73,7 @@ pub(super) struct History {
     topics: BTreeSet<String>,
 }
 
-/// What each stretch gained, in columns of equal length, the oldest first.
+/// The gains of each stretch, in columns of equal length, the oldest first.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Charts {
     /// When each stretch ended: milliseconds since the Unix epoch.
@@ -157,12 +157,12 @@ impl History {
         self.taken += 1;
     }
 
-    /// When the next sample is due, from the one that was just kept on.
+    /// The time until the next sample, from the one that was just kept on.
     pub(super) fn next_in(&self) -> Duration {
         if self.taken < EARLY_ONES { EARLY } else { EVERY }
     }
 
-    /// What there is to draw, with `now` as the last moment.
+    /// The charts to draw, with `now` as the last moment.
     pub(super) fn charts(&self, now: &Sample) -> Charts {
         let mut samples: Vec<_> = self.samples.iter().collect();
         let before = match samples[..] {
@@ -193,7 +193,7 @@ impl History {
 }
 
 impl Charts {
-    /// What a column gains a second, by its last stretch.
+    /// The gain of a column a second, by its last stretch.
     pub(super) fn rate_now(&self, column: &[u64]) -> u64 {
         let (gained, took) = (column.last().copied().unwrap_or(0), self.took.last().copied().unwrap_or(0));
         per_second(gained, 0, Duration::from_millis(took))

@@ -8,12 +8,12 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use hyper::Request;
 use hyper::header::HOST;
 
-/// What others are told.
-pub const REFUSAL: &str = "this port is on loopback, and answers to localhost, 127.0.0.0/8 and [::1] only: ask it by one \
+/// The answer to a request by another name.
+pub(super) const REFUSAL: &str = "this port is on loopback, and answers to localhost, 127.0.0.0/8 and [::1] only: ask it by one \
                            of these names, or set admin.listen to another address\n";
 
 /// Whether a request names this machine, or names none, which no browser leaves out.
-pub fn is_local<B>(request: &Request<B>) -> bool {
+pub(super) fn is_local<B>(request: &Request<B>) -> bool {
     let hosts = request.headers().get_all(HOST).iter().map(|host| host.to_str().ok());
     let target = request.uri().authority().map(|authority| Some(authority.as_str()));
     hosts.chain(target).all(|host| host.is_some_and(names_loopback))

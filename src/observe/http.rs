@@ -32,11 +32,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::admin_auth::{self, Client, NotAdmitted};
 use super::admin_tls::Acceptor;
-use super::live::Live;
-use super::operator::{self, Client, NotAdmitted};
-use super::places::{Place, Places};
+use super::connection_slots::{ConnectionSlot, ConnectionSlots};
 use super::refusal::Refusal;
+use super::sse::EventFeed;
 use super::{Format, Observe, Reason, host, log_level, page, process};
 use crate::audit;
 use crate::config::Admin;
@@ -72,7 +72,7 @@ const INDEX: &str = "login-pipeline\n\n\
                      /resume     POST, with the token of admin.token_file: goes on with paused partitions\n\
                      /log-level  what the log lets through; PUT, with that token, for another level\n";
 
-/// What a connection gets that finds every place kept, before it is closed.
+/// What a connection gets that finds every slot kept, before it is closed.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// What a client gets that speaks HTTP where HTTPS is spoken.
@@ -93,13 +93,13 @@ pub struct AdminServer {
     tls: Option<Acceptor>,
 }
 
-/// What one client, or all of them, may take.
+/// Limits on what one client, or all of them, may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Connections at a time that have not said anything yet. They take next to nothing; one more takes
-    /// the place of the one that came first. A quarter of the files that the process may open at most.
+    /// the slot of the one that came first. A quarter of the files that the process may open at most.
     pub silent: usize,
-    /// Connections at a time that have. One more takes the place of the one that has asked nothing for
+    /// Connections at a time that have. One more takes the slot of the one that has asked nothing for
     /// longest, or is closed with a 503 where all of them are streams.
     pub connections: usize,
     /// How long a client may take over a request's head, and how long a kept-alive connection may
@@ -148,7 +148,7 @@ impl AdminServer {
         Ok(Self { listener, address, limits: Limits::default(), admin: Arc::new(admin.clone()), tls })
     }
 
-    /// The same with other limits.
+    /// Takes other limits than the default ones.
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
@@ -161,10 +161,10 @@ impl AdminServer {
     /// Serves until `shutdown` is cancelled, then finishes the requests at hand and returns.
     pub async fn serve(self, observe: Observe, shutdown: CancellationToken) {
         let files = process::most_files().map_or(usize::MAX, |most| usize::try_from(most / 4).unwrap_or(usize::MAX));
-        let silent = Places::new(self.limits.silent.min(files));
-        let places = Places::new(self.limits.connections);
+        let silent = ConnectionSlots::new(self.limits.silent.min(files));
+        let slots = ConnectionSlots::new(self.limits.connections);
         let connections = TaskTracker::new();
-        let live = Live::new(observe.clone());
+        let live = EventFeed::new(observe.clone());
         let tls = self.tls.map(|tls| Arc::new(tls.told_by(&observe.health)));
         let is_loopback = self.address.ip().to_canonical().is_loopback();
         let feeding = (Arc::clone(&live), shutdown.clone());
@@ -179,11 +179,11 @@ impl AdminServer {
                     };
                     let (observe, shutdown) = (observe.clone(), shutdown.clone());
                     let (admin, live) = (Arc::clone(&self.admin), Arc::clone(&live));
-                    let (places, limits) = (places.clone(), self.limits);
+                    let (slots, limits) = (slots.clone(), self.limits);
                     connections.spawn(
                         async move {
                             let Some(first) = speaks(&stream, &waiting, limits.head, &shutdown).await else { return };
-                            let Some(place) = places.take().await else { return refuse(stream, tls.is_some()) };
+                            let Some(slot) = slots.take().await else { return refuse(stream, tls.is_some()) };
                             drop(waiting);
                             let client = Client { address, certificate: None };
                             if tls.is_some() && first != HANDSHAKE {
@@ -193,7 +193,7 @@ impl AdminServer {
                             }
                             let ends = Instant::now() + limits.age;
                             let served =
-                                Served { observe, admin, live, place, ends, shutdown, tls, client, is_loopback };
+                                Served { observe, admin, live, slot, ends, shutdown, tls, client, is_loopback };
                             // Boxed: who is silent is not to hold the room for it.
                             Box::pin(converse(stream, served, limits)).await;
                         }
@@ -243,8 +243,8 @@ fn say(stream: TcpStream, answer: &[u8], why: &'static str) {
 struct Served {
     observe: Observe,
     admin: Arc<Admin>,
-    live: Arc<Live>,
-    place: Place,
+    live: Arc<EventFeed>,
+    slot: ConnectionSlot,
     /// When its age is up.
     ends: Instant,
     shutdown: CancellationToken,
@@ -256,9 +256,14 @@ struct Served {
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// The first byte that a client says in time, and before its place is another's. Until then nothing is set up
+/// The first byte that a client says in time, and before its slot is another's. Until then nothing is set up
 /// for it: a thousand that are silent cost their sockets.
-async fn speaks(stream: &TcpStream, waiting: &Place, patience: Duration, shutdown: &CancellationToken) -> Option<u8> {
+async fn speaks(
+    stream: &TcpStream,
+    waiting: &ConnectionSlot,
+    patience: Duration,
+    shutdown: &CancellationToken,
+) -> Option<u8> {
     let (lost, mut first) = (waiting.lost(), [0]);
     tokio::select! {
         said = timeout(patience, stream.peek(&mut first)) => matches!(said, Ok(Ok(1..))).then_some(first[0]),
@@ -267,11 +272,11 @@ async fn speaks(stream: &TcpStream, waiting: &Place, patience: Duration, shutdow
     }
 }
 
-/// Serves one connection, and holds its place for as long, or until that is another's.
+/// Serves one connection, and holds its slot for as long, or until that is another's.
 async fn converse(stream: TcpStream, served: Served, limits: Limits) {
-    let lost = served.place.lost();
+    let lost = served.slot.lost();
     if lost.run_until_cancelled(talk(stream, served, limits)).await.is_none() {
-        tracing::debug!("a connection to the admin port gave its place to another");
+        tracing::debug!("a connection to the admin port gave its slot to another");
     }
 }
 
@@ -305,7 +310,7 @@ async fn talk(stream: TcpStream, mut served: Served, limits: Limits) {
     let Some(stream) = secured(stream, &mut served, limits.head).await else { return };
     let (ends, shutdown) = (served.ends, served.shutdown.clone());
     let service = service_fn(|request| {
-        served.place.asks(Instant::now(), false);
+        served.slot.asks(Instant::now(), false);
         async { Ok::<_, Infallible>(answer(&served, request, limits.head).await) }
     });
     let connection = http1::Builder::new()
@@ -393,10 +398,10 @@ fn accepted<B>(request: &Request<B>) -> impl Iterator<Item = &str> {
 }
 
 /// The page's stream. It ends with its connection's age, and the browser opens another.
-fn events(Served { live, place, ends, shutdown, .. }: &Served) -> Response<Body> {
+fn events(Served { live, slot, ends, shutdown, .. }: &Served) -> Response<Body> {
     match live.watch(*ends, shutdown) {
         Some(frames) => {
-            place.asks(Instant::now(), true);
+            slot.asks(Instant::now(), true);
             respond(StatusCode::OK, EVENTS, StreamBody::new(frames).boxed_unsync())
         }
         None => Page::error(StatusCode::SERVICE_UNAVAILABLE, "enough are watching already\n").into_response(),
@@ -416,7 +421,8 @@ fn resume<B>(Served { observe, admin, client, .. }: &Served, request: &Request<B
         return other_method("POST");
     }
     let authorization = request.headers().get(AUTHORIZATION);
-    if let Err(NotAdmitted { code, why }) = operator::admit(admin, authorization, &observe.metrics, (client, ACTION)) {
+    if let Err(NotAdmitted { code, why }) = admin_auth::admit(admin, authorization, &observe.metrics, (client, ACTION))
+    {
         return Page::error(code, why).into_response();
     }
     let partition = match request.uri().query().map(|query| query.strip_prefix("partition=").map(str::parse)) {
@@ -427,7 +433,7 @@ fn resume<B>(Served { observe, admin, client, .. }: &Served, request: &Request<B
     let resumed = observe.paused.resume(partition);
     let what = partition.map_or_else(|| "all partitions".to_owned(), |partition: i32| format!("partition {partition}"));
     audit::note(ACTION, client, &what, &format!("resumed: {resumed:?}"));
-    tracing::info!(partitions = ?resumed, "asked to resume what is paused");
+    tracing::info!(partitions = ?resumed, "partitions resumed, as the admin port was asked to");
     match &resumed[..] {
         [] => Page::error(StatusCode::CONFLICT, "nothing of that is paused\n").into_response(),
         _ => Page::made(TEXT, format!("resumed: {resumed:?}\n")).into_response(),

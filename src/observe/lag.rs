@@ -13,7 +13,7 @@ use super::StatusBoard;
 
 /// The lag of a board's partitions, worked out when metrics are asked for.
 #[derive(Debug)]
-pub struct Lag(pub StatusBoard);
+pub(super) struct Lag(pub StatusBoard);
 
 impl Collector for Lag {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {

@@ -9,8 +9,8 @@ use hyper::{Request, StatusCode};
 use tokio::time::timeout;
 
 use super::Metrics;
+use super::admin_auth::{self, Client, NotAdmitted};
 use super::logs::{self, level};
-use super::operator::{self, Client, NotAdmitted};
 use crate::audit;
 use crate::config::{Admin, is_log_level};
 
@@ -30,7 +30,7 @@ pub(super) async fn put(
     patience: Duration,
 ) -> (StatusCode, String) {
     let authorization = request.headers().get(AUTHORIZATION);
-    if let Err(NotAdmitted { code, why }) = operator::admit(admin, authorization, metrics, (client, ACTION)) {
+    if let Err(NotAdmitted { code, why }) = admin_auth::admit(admin, authorization, metrics, (client, ACTION)) {
         return (code, why.to_owned());
     }
     let refused = |why: &str| (StatusCode::BAD_REQUEST, format!("{why}\n"));
@@ -64,7 +64,7 @@ pub(super) async fn put(
     (StatusCode::OK, get())
 }
 
-/// What is in force.
+/// The directives in force.
 pub(super) fn get() -> String {
     format!("{}\n", level::get())
 }

@@ -3,9 +3,9 @@
 //! In JSON each line is one object: `timestamp`, `level`, `target`, `message`, an event's own
 //! fields beside them, and `span` where there is one. docs/guides/runbook.md has a table of all fields.
 
+pub mod dedup;
 mod error;
 pub mod level;
-pub mod repeats;
 pub(in crate::observe) mod writer;
 
 use std::fmt;
@@ -22,9 +22,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::dedup::Dedup;
 pub use self::error::LogError;
 use self::level::Swap;
-use self::repeats::Repeats;
 use self::writer::{Handle, Queue};
 use crate::audit;
 use crate::config::LogFormat;
@@ -52,15 +52,15 @@ pub fn colours_are_wanted() -> bool {
 pub fn init(format: LogFormat, directives: &str) -> Result<(), LogError> {
     let filter = filter(directives)?;
     let colours = io::stderr().is_terminal() && colours_are_wanted();
-    let repeats = Repeats::default();
+    let dedup = Dedup::default();
     let queue = Queue::of_process();
     let handle = Handle { queue: Arc::clone(&queue), keep: if colours { Keep::Colours } else { Keep::Nothing } };
-    let (subscriber, swap) = subscriber(format, filter, move || handle.clone(), colours, repeats.clone());
+    let (subscriber, swap) = subscriber(format, filter, move || handle.clone(), colours, dedup.clone());
     subscriber.try_init().map_err(LogError::Again)?;
     queue.start().map_err(LogError::Thread)?;
     let _ = QUEUE.set(queue); // only the first log is set up, and so only its queue comes here
     level::keep(swap, directives);
-    repeats.keep();
+    dedup.keep();
     panic::set_hook(Box::new(log_panic));
     Ok(())
 }
@@ -93,7 +93,7 @@ fn subscriber<W>(
     filter: Targets,
     writer: W,
     colours: bool,
-    repeats: Repeats,
+    dedup: Dedup,
 ) -> (Box<dyn Subscriber + Send + Sync>, Swap)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -101,10 +101,10 @@ where
     // All levels, since the filter alone is to choose.
     let builder = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(writer);
     match format {
-        LogFormat::Text => filtered(builder.with_ansi(colours).finish(), filter, repeats),
+        LogFormat::Text => filtered(builder.with_ansi(colours).finish(), filter, dedup),
         LogFormat::Json => {
             let json = builder.json().flatten_event(true).with_current_span(true).with_span_list(false);
-            filtered(json.finish(), filter, repeats)
+            filtered(json.finish(), filter, dedup)
         }
     }
 }
@@ -112,11 +112,11 @@ where
 fn filtered(
     lines: impl Subscriber + Send + Sync,
     filter: Targets,
-    repeats: Repeats,
+    dedup: Dedup,
 ) -> (Box<dyn Subscriber + Send + Sync>, Swap) {
     let (layer, handle) = reload::Layer::new(filter);
     let swap: Swap = Box::new(move |directives| Ok(handle.reload(self::filter(directives)?)?));
-    (Box::new(lines.with(repeats).with(layer)), swap)
+    (Box::new(lines.with(dedup).with(layer)), swap)
 }
 
 /// Says a line to whoever runs this on standard error, behind what was logged. Where nobody takes it
@@ -170,7 +170,7 @@ pub(crate) mod testing {
     use tracing::subscriber::DefaultGuard;
 
     use super::writer::line_of;
-    use super::{Keep, LogFormat, Repeats, filter, subscriber};
+    use super::{Dedup, Keep, LogFormat, filter, subscriber};
 
     /// What was logged.
     #[derive(Debug, Clone, Default)]
@@ -203,13 +203,13 @@ pub(crate) mod testing {
     }
 
     pub(crate) fn captured_as(format: LogFormat, directives: &str) -> (Lines, DefaultGuard) {
-        captured_with(format, directives, Repeats::default())
+        captured_with(format, directives, Dedup::default())
     }
 
-    pub(crate) fn captured_with(format: LogFormat, directives: &str, repeats: Repeats) -> (Lines, DefaultGuard) {
+    pub(crate) fn captured_with(format: LogFormat, directives: &str, dedup: Dedup) -> (Lines, DefaultGuard) {
         let lines = Lines::default();
         let writer = lines.clone();
-        let (subscriber, _) = subscriber(format, filter(directives).unwrap(), move || writer.clone(), false, repeats);
+        let (subscriber, _) = subscriber(format, filter(directives).unwrap(), move || writer.clone(), false, dedup);
         (lines, tracing::subscriber::set_default(subscriber))
     }
 }
@@ -272,7 +272,7 @@ mod tests {
             let lines = testing::Lines::default();
             let writer = lines.clone();
             let filter = filter("info").unwrap();
-            let (subscriber, swap) = subscriber(format, filter, move || writer.clone(), false, Repeats::default());
+            let (subscriber, swap) = subscriber(format, filter, move || writer.clone(), false, Dedup::default());
             let _guard = tracing::subscriber::set_default(subscriber);
             let say = || {
                 tracing::debug!("fine");

@@ -28,7 +28,7 @@ struct Inner {
 }
 
 impl Members {
-    /// What was told last; somebody looks at it, so that it is asked for again.
+    /// The members as they were reported last; somebody looks at them, so that they are asked for again.
     pub(super) fn want(&self) -> Vec<Member> {
         self.inner.wanted.notify_one();
         lock(&self.inner.members).clone()

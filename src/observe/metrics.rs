@@ -12,10 +12,10 @@
 //! assert!(metrics.encode().contains("login_pipeline_routed_records_total{route=\"output\"} 100"));
 //! ```
 
+mod age_gauge;
 mod families;
 mod format;
 mod handles;
-mod since;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -31,11 +31,11 @@ pub use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use age_gauge::AgeGauge;
 pub(super) use families::END_TO_END_BOUNDS;
 pub use families::{PartitionSeries, RouteMetrics};
 pub use format::Format;
 pub use handles::{GeoIpMetrics, GroupMetrics, PartitionMetrics, is_time};
-pub use since::SecondsSince;
 
 use self::families::{
     BuildLabels, Families, GroupLabels, LimitLabels, PartitionLabels, ReasonLabels, ResultLabels, RetryLabels,
@@ -79,7 +79,8 @@ impl Metrics {
         Self::with(version, Vec::new())
     }
 
-    /// The same, and what these find when metrics are asked for, under names that begin as all do.
+    /// Like [`Metrics::new`], and asks these collectors for more whenever metrics are asked for. Their names get the prefix
+    /// of all.
     pub fn with(version: &str, collectors: Vec<Box<dyn Collector>>) -> Self {
         let mut registry = Registry::default();
         let ours = registry.sub_registry_with_prefix("login_pipeline");

@@ -7,7 +7,7 @@
 //!   handles that  ├─► StatusBoard ─► /status ───┘
 //!   they own)     └─► TallyBoard ──┬─► /status, /metrics
 //!                                  └─► stats::report ──► the log
-//!              all of them, at times ──► Live ──► the page at / and /events
+//!              all of them, at times ──► EventFeed ──► the page at / and /events
 //! ```
 //! [`Observe`] holds the four of them. Whoever does work asks each for a handle of its own when it
 //! begins; writing through it is an atomic or an uncontended lock, and dropping it takes what it
@@ -30,9 +30,12 @@
 //! assert!(observe.health.is_ready().is_ok());
 //! assert_eq!(observe.status().tally.distributions[0].total, 1);
 //! ```
+#![warn(unreachable_pub)]
 
+mod admin_auth;
 mod admin_tls;
 mod behind;
+mod connection_slots;
 mod count;
 mod examples;
 mod failures;
@@ -43,36 +46,34 @@ mod history;
 mod host;
 mod http;
 mod lag;
-mod live;
 mod lock;
 mod log_level;
 pub mod logs;
 mod members;
 mod metrics;
-mod operator;
 mod page;
-mod paused;
-mod places;
+mod pause_registry;
 mod plain;
 mod process;
-mod ready;
+mod readiness_gauge;
 mod refusal;
 mod shape;
+mod sse;
 pub mod stats;
 mod status;
 mod tally;
 mod timeline;
+mod top_values;
 #[cfg(feature = "otlp")]
 pub mod traces;
-mod values;
 mod verdict;
 
 use std::time::Duration;
 
 use lag::Lag;
 use prometheus_client::collector::Collector;
-use ready::Ready;
-use values::Values;
+use readiness_gauge::ReadinessGauge;
+use top_values::TopValues;
 
 pub use admin_tls::{client_of_any, client_of_own};
 pub use count::count;
@@ -86,10 +87,10 @@ pub use kafka_client::plain::Plain;
 pub use login_event::distribution::{CAPACITY, Distribution, MAX_VALUE_BYTES};
 pub use members::Members;
 pub use metrics::{
-    Counter, Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, PartitionSeries, RouteMetrics,
-    SecondsSince, is_time,
+    AgeGauge, Counter, Format, GeoIpMetrics, GroupMetrics, Metrics, PartitionMetrics, PartitionSeries, RouteMetrics,
+    is_time,
 };
-pub use paused::{Pause, PauseBoard};
+pub use pause_registry::{Pause, PauseRegistry};
 pub use plain::{ANY, first_of};
 pub use process::raise_most_files;
 pub use refusal::Refusal;
@@ -112,7 +113,7 @@ pub struct Observe {
     /// The partitions on the status page.
     pub partitions: StatusBoard,
     /// The partitions that wait for an operator's word.
-    pub paused: PauseBoard,
+    pub paused: PauseRegistry,
     /// The newest dead letters of each reason, masked.
     pub examples: Examples,
     /// The members of the group.
@@ -129,11 +130,11 @@ impl Observe {
     pub fn new(version: &str, dimensions: Dimensions, grace: Duration, configuration: serde_json::Value) -> Self {
         let (health, tallies) = (Health::new(grace), TallyBoard::new(dimensions));
         let partitions = StatusBoard::new(version, configuration);
-        let paused = PauseBoard::on(partitions.timeline().clone());
+        let paused = PauseRegistry::on(partitions.timeline().clone());
         let asked: Vec<Box<dyn Collector>> = vec![
-            Box::new(Ready(health.clone())),
+            Box::new(ReadinessGauge(health.clone())),
             Box::new(Lag(partitions.clone())),
-            Box::new(Values::of(tallies.clone())),
+            Box::new(TopValues::of(tallies.clone())),
         ];
         Self {
             metrics: Metrics::with(version, asked),

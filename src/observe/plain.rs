@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What stands for a partition in a text that is of several.
+/// The sign that stands for a partition in a text that is of several.
 pub const ANY: &str = "…";
 
 /// A text without the words that are numbers: the same for any number of records, bytes or seconds, and another for

@@ -18,13 +18,13 @@ use super::count;
 
 /// This process, looked at when metrics are asked for. What a system does not tell is left out.
 #[derive(Debug)]
-pub struct Process {
+pub(super) struct Process {
     started: Duration,
 }
 
 impl Process {
     /// The process as one that starts now.
-    pub fn starting() -> Self {
+    pub(super) fn starting() -> Self {
         Self { started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
     }
 }
@@ -57,7 +57,7 @@ impl Collector for Process {
     }
 }
 
-/// How many files and sockets the process may have open; `None` where that has no limit.
+/// The number of files and sockets that the process may have open; `None` where that has no limit.
 pub(super) fn most_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }

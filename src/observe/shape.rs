@@ -10,7 +10,7 @@ use std::net::IpAddr;
 const MOST_BYTES: usize = 48;
 
 /// Whether a value of this field may be shown.
-pub fn is_shown(field: &str, value: &str) -> bool {
+pub(super) fn is_shown(field: &str, value: &str) -> bool {
     let has_shape = match field {
         "device_type" => is_device_type(value),
         "app_version" => is_version(value),

@@ -26,22 +26,6 @@ pub async fn report(board: TallyBoard, interval: Duration, shutdown: Cancellatio
     log("final statistics", &board.snapshot(), &Snapshot::default(), started.elapsed());
 }
 
-fn log(what: &str, snapshot: &Snapshot, before: &Snapshot, elapsed: Duration) {
-    let (now, before) = (&snapshot.totals, &before.totals);
-    tracing::info!(
-        records_in_per_second = per_second(now.records_in, before.records_in, elapsed),
-        records_out_per_second = per_second(now.records_out, before.records_out, elapsed),
-        bytes_in_per_second = per_second(now.bytes_in, before.bytes_in, elapsed),
-        records_in = now.records_in,
-        records_out = now.records_out,
-        records_dead = now.records_dead,
-        records_dropped = now.records_dropped,
-        bytes_in = now.bytes_in,
-        "{what}",
-    );
-    tracing::debug!("{what} by value:{}", Values(snapshot));
-}
-
 /// Rounded down; 0 where no time has passed.
 pub(super) fn per_second(now: u64, before: u64, elapsed: Duration) -> u64 {
     let gained = u128::from(now.saturating_sub(before));
@@ -140,6 +124,22 @@ impl fmt::Display for Escaped<'_> {
         }
         Ok(())
     }
+}
+
+fn log(what: &str, snapshot: &Snapshot, before: &Snapshot, elapsed: Duration) {
+    let (now, before) = (&snapshot.totals, &before.totals);
+    tracing::info!(
+        records_in_per_second = per_second(now.records_in, before.records_in, elapsed),
+        records_out_per_second = per_second(now.records_out, before.records_out, elapsed),
+        bytes_in_per_second = per_second(now.bytes_in, before.bytes_in, elapsed),
+        records_in = now.records_in,
+        records_out = now.records_out,
+        records_dead = now.records_dead,
+        records_dropped = now.records_dropped,
+        bytes_in = now.bytes_in,
+        "{what}",
+    );
+    tracing::debug!("{what} by value:{}", Values(snapshot));
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ pub const TOP: usize = 20;
 /// The names of the fields whose values are counted; an event type has its own.
 pub type Dimensions = &'static [&'static str];
 
-/// What is counted by the rules of routing, among what is counted by the values of fields.
-pub const RULE: &str = "rule";
+/// The name of the counts by rules of routing, which stand among those by the values of fields.
+pub(super) const RULE: &str = "rule";
 
 /// Counts of records, of errors by reason and of the values of some fields.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub struct Tally {
     totals: Totals,
 }
 
-/// How many records came, and where they went.
+/// The numbers of records that came, and where they went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Totals {
     /// Records read.
@@ -137,7 +137,7 @@ impl Tally {
     }
 }
 
-/// What was counted up to a moment.
+/// The counts up to a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Snapshot {
     /// Records and bytes.
@@ -145,7 +145,7 @@ pub struct Snapshot {
     pub totals: Totals,
     /// Bad records by reason.
     pub errors: BTreeMap<&'static str, u64>,
-    /// The values of each dimension; where there are rules of routing, their names as [`RULE`]'s, all of them.
+    /// The values of each dimension; where there are rules of routing, all of their names as well, as `rule`.
     pub distributions: Vec<DistributionSnapshot>,
 }
 
@@ -162,7 +162,7 @@ pub struct DistributionSnapshot {
     pub other: u64,
 }
 
-/// How often a value occurs.
+/// The number of times that a value occurs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ValueCount {
     /// The value, cut after 64 bytes.

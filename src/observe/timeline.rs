@@ -18,13 +18,13 @@ const KEPT: usize = 48;
 /// Marks of one kind that are no farther apart are one.
 const TOGETHER: Duration = Duration::from_secs(5);
 
-/// What happened.
+/// The kinds of marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MarkKind {
     /// The process started.
     Start,
-    /// The group's partitions were shared anew.
+    /// The group rebalanced.
     Rebalance,
     /// Partitions came to be retried, or blocked, after a failure.
     Retry,

@@ -35,7 +35,7 @@ use crate::topic::TopicPartition;
 /// How long the last spans may take at the end.
 const FINISH_GRACE: Duration = Duration::from_secs(2);
 
-/// Where spans go. Clones are the same.
+/// The exporter of spans. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Traces(Arc<Inner>);
 
@@ -101,7 +101,7 @@ impl Traces {
         let provider = SdkTracerProvider::builder().with_resource(resource()).with_batch_exporter(exporter).build();
         let tracer = ManuallyDrop::new(provider.tracer(env!("CARGO_PKG_NAME")));
         let (provider, group) = (ManuallyDrop::new(provider), group.map(str::to_owned));
-        info!("records whose trace is sampled have spans, which go where OTEL_EXPORTER_OTLP_ENDPOINT says");
+        info!("tracing started: records whose trace is sampled have spans, which go to OTEL_EXPORTER_OTLP_ENDPOINT");
         Some(Self(Arc::new(Inner { provider, tracer, group, ended: AtomicU64::new(0), exported })))
     }
 

@@ -30,7 +30,7 @@ const MANY_DEAD: u64 = 10;
 /// The most characters of a cause.
 const CAUSE: usize = 160;
 
-/// What the colour says.
+/// The colour of the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Tone {
@@ -57,7 +57,7 @@ impl Tone {
 pub(super) struct Verdict {
     /// The worst of its findings.
     pub(super) tone: Tone,
-    /// The same in a word.
+    /// That, in a word.
     pub(super) word: &'static str,
     /// The worst first.
     pub(super) findings: Vec<Finding>,
@@ -70,7 +70,7 @@ pub(super) struct Finding {
     pub(super) text: String,
 }
 
-/// What there is to judge.
+/// The facts to judge.
 #[derive(Debug)]
 pub(super) struct Seen<'a> {
     pub(super) status: &'a Status,

@@ -9,18 +9,18 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Checkpoint, OffsetStore, StoreError};
-use crate::broker::Error;
+use crate::kafka::Error;
+use crate::ownership::PartitionOwnership;
 use crate::record::{Offset, Position};
-use crate::tenure::Tenure;
 
-/// How long a broker may still carry out a request whose answer was given up: it lies in a queue, or
+/// The time in which a broker may still carry out a request whose answer was given up: it lies in a queue, or
 /// on the way. Carried out after its own repetition, it sets the stored offset back.
 const LATE: Duration = Duration::from_secs(30);
 
-/// What became of an attempt to store a checkpoint.
+/// The outcome of an attempt to store a checkpoint.
 pub type Outcome<'a> = Result<&'a Checkpoint, &'a StoreError>;
 
-/// What is known of the place where work began.
+/// The standing of the place where work began.
 #[derive(Debug, Clone)]
 pub enum Standing {
     /// Loaded, perhaps from a broker that had ceased to be the coordinator.
@@ -33,7 +33,7 @@ pub enum Standing {
 
 /// The task that stores one partition's checkpoints, and the way to tell it of progress.
 ///
-/// Dropped, it stores what it was last told and ends, with its tenure at the latest;
+/// Dropped, it stores what it was last told and ends, with its ownership at the latest;
 /// [`Checkpointer::finish`] waits for that.
 #[derive(Debug)]
 pub struct Checkpointer {
@@ -43,13 +43,13 @@ pub struct Checkpointer {
 }
 
 impl Checkpointer {
-    /// Starts the task, which ends with `tenure` at the latest. `stored` holds the partition's names
+    /// Starts the task, which ends with `ownership` at the latest. `stored` holds the partition's names
     /// and where its work begins, which is taken as stored already, though unconfirmed where the store
     /// `loaded` it and [looks back](OffsetStore::looks_back); `report` hears of every attempt,
     /// how long it took, and says how long to wait after one that failed.
     pub fn spawn(
         store: Arc<dyn OffsetStore>,
-        tenure: Tenure,
+        ownership: PartitionOwnership,
         stored: Checkpoint,
         loaded: Option<Offset>,
         interval: Duration,
@@ -61,7 +61,7 @@ impl Checkpointer {
         let (told, standing) = watch::channel(standing);
         let keeper = Keeper {
             store,
-            tenure,
+            ownership,
             stored,
             stored_at: Instant::now(),
             before: if unconfirmed { expected(loaded) } else { Vec::new() },
@@ -73,7 +73,7 @@ impl Checkpointer {
         Self { progress, standing, task: tokio::spawn(keeper.run(watched).boxed()) }
     }
 
-    /// What is known of the place where work began.
+    /// The standing of the place where work began.
     pub fn standing(&self) -> Standing {
         self.standing.borrow().clone()
     }
@@ -131,7 +131,7 @@ impl Checkpointer {
 
 struct Keeper<R> {
     store: Arc<dyn OffsetStore>,
-    tenure: Tenure,
+    ownership: PartitionOwnership,
     stored: Checkpoint,
     stored_at: Instant,
     /// Until the place where work began is confirmed: what the store may have.
@@ -145,10 +145,10 @@ struct Keeper<R> {
 
 impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
     async fn run(mut self, mut progress: watch::Receiver<Position>) -> Result<(), StoreError> {
-        let tenure = self.tenure.clone();
+        let ownership = self.ownership.clone();
         tokio::select! {
             biased;
-            () = tenure.ended() => Err(self.not_held()),
+            () = ownership.ended() => Err(self.not_held()),
             result = self.keep_up(&mut progress) => result,
         }
     }
@@ -214,11 +214,11 @@ impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
             self.before = expected(Some(next.offset));
         }
         let checkpoint = self.stored.clone().at(next);
-        self.tenure.held().await; // a lease that ran out may be renewed
+        self.ownership.held().await; // a lease that ran out may be renewed
         let begun = Instant::now();
         let result = match &self.before[..] {
-            [] => self.store.store(&checkpoint, &self.tenure).await,
-            before => self.store.store_over(&checkpoint, before, &self.tenure).await,
+            [] => self.store.store(&checkpoint, &self.ownership).await,
+            before => self.store.store_over(&checkpoint, before, &self.ownership).await,
         };
         if let Some(overtaken) = result.as_ref().err().and_then(StoreError::overtaken) {
             self.standing.send_replace(Standing::Overtaken(overtaken.clone()));
@@ -249,7 +249,7 @@ impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
         self.in_doubt_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// How soon what is stored already is stored again.
+    /// The time after which what is stored already is stored again.
     fn refresh_interval(&self) -> Option<Duration> {
         if self.is_in_doubt() { Some(self.interval) } else { self.store.refresh_interval() }
     }
@@ -259,7 +259,7 @@ impl<R: FnMut(Outcome<'_>, Duration) -> Duration> Keeper<R> {
     }
 }
 
-/// What a store that told this offset may have. One that has none by now has forgotten it: that is no reason
+/// The offsets that a store that told this one may have. One that has none by now has forgotten it: that is no reason
 /// to begin elsewhere.
 fn expected(told: Option<Offset>) -> Vec<Option<Offset>> {
     vec![told, None]
@@ -279,7 +279,7 @@ mod tests {
     use futures::future::BoxFuture;
 
     use super::*;
-    use crate::broker::{Cause, Error};
+    use crate::kafka::{Cause, Error};
     use crate::record::Offset;
 
     /// Keeps what it is given, and fails as often as it is told to.
@@ -296,7 +296,11 @@ mod tests {
             async { Ok(None) }.boxed()
         }
 
-        fn store<'a>(&'a self, checkpoint: &'a Checkpoint, _: &'a Tenure) -> BoxFuture<'a, Result<(), StoreError>> {
+        fn store<'a>(
+            &'a self,
+            checkpoint: &'a Checkpoint,
+            _: &'a PartitionOwnership,
+        ) -> BoxFuture<'a, Result<(), StoreError>> {
             let (mut failures, mut unanswered) = (self.failures.lock().unwrap(), self.unanswered.lock().unwrap());
             let result = if *unanswered > 0 {
                 *unanswered -= 1;
@@ -314,15 +318,15 @@ mod tests {
     }
 
     fn spawn(store: &Arc<Memory>) -> Checkpointer {
-        spawn_under(store, Tenure::unlimited())
+        spawn_under(store, PartitionOwnership::unlimited())
     }
 
-    fn spawn_under(store: &Arc<Memory>, tenure: Tenure) -> Checkpointer {
+    fn spawn_under(store: &Arc<Memory>, ownership: PartitionOwnership) -> Checkpointer {
         let first =
             Checkpoint { topic: "t".into(), topic_id: None, partition: 0, next_offset: Offset(10), leader_epoch: None };
         let interval = Duration::from_secs(1);
         let loaded = Some(first.next_offset);
-        Checkpointer::spawn(store.clone(), tenure, first, loaded, interval, |_, _| Duration::from_millis(100))
+        Checkpointer::spawn(store.clone(), ownership, first, loaded, interval, |_, _| Duration::from_millis(100))
     }
 
     fn stored(store: &Memory) -> Vec<i64> {
@@ -396,9 +400,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_part_of_a_tenure_that_ended_leaves_no_checkpointer_behind() {
+    async fn a_part_of_a_ownership_that_ended_leaves_no_checkpointer_behind() {
         let store = Arc::new(Memory::default());
-        let partition = Tenure::unlimited();
+        let partition = PartitionOwnership::unlimited();
         let (died, next) = (partition.part(), partition.part());
         let left = spawn_under(&store, died.clone());
         *store.failures.lock().unwrap() = u32::MAX;
@@ -415,12 +419,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn stores_nothing_after_its_tenure() {
+    async fn stores_nothing_after_its_ownership() {
         let store = Arc::new(Memory::default());
-        let tenure = Tenure::unlimited();
-        let checkpointer = spawn_under(&store, tenure.clone());
+        let ownership = PartitionOwnership::unlimited();
+        let checkpointer = spawn_under(&store, ownership.clone());
         checkpointer.advance(Offset(11).into());
-        tenure.end();
+        ownership.end();
         assert!(matches!(checkpointer.finish().await, Err(StoreError::NotHeld { .. })));
         assert!(stored(&store).is_empty());
     }

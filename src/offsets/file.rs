@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::{Checkpoint, OffsetStore, StoreError, codec};
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 
 /// The lock file's name. A topic may have it, too: see [`FileStore::folder_of`].
 const LOCK: &str = "lock";
@@ -98,16 +98,16 @@ impl FileStore {
     /// # Errors
     /// As [`OffsetStore::store`].
     pub fn write(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        self.write_under(checkpoint, &Tenure::unlimited())
+        self.write_under(checkpoint, &PartitionOwnership::unlimited())
     }
 
-    /// Keeps a checkpoint of a tenure that has not ended. A write that was late may be of an earlier tenure than
+    /// Keeps a checkpoint of an ownership that has not ended. A write that was late may be of an earlier ownership than
     /// what is there by now.
-    fn write_under(&self, checkpoint: &Checkpoint, tenure: &Tenure) -> Result<(), StoreError> {
+    fn write_under(&self, checkpoint: &Checkpoint, ownership: &PartitionOwnership) -> Result<(), StoreError> {
         let Checkpoint { topic, partition, .. } = checkpoint;
         let writer = usize::try_from(partition.unsigned_abs()).unwrap_or_default() % WRITERS;
         let _alone = self.writing.get(writer).map(|writer| writer.lock().unwrap_or_else(PoisonError::into_inner));
-        if tenure.has_ended() {
+        if ownership.has_ended() {
             return Err(StoreError::NotHeld { topic: topic.clone(), partition: *partition });
         }
         let path = self.path(topic, *partition);
@@ -123,7 +123,7 @@ impl FileStore {
         sync_folder(&folder)
     }
 
-    /// Where a topic's checkpoints are: in a folder of its name. That of a topic called as the lock file has a name
+    /// The folder of a topic's checkpoints, which has its name. That of a topic called as the lock file has a name
     /// that no topic can have, so that the lock is where it always was, for processes of any version.
     fn folder_of(&self, topic: &str) -> PathBuf {
         if topic == LOCK { self.folder.join(format!("{topic}~")) } else { self.folder.join(topic) }
@@ -154,10 +154,14 @@ impl OffsetStore for FileStore {
         self.blocking(move |store| store.read(&topic, partition)).boxed()
     }
 
-    /// The lock keeps other processes out; the tenure is of this one's own workers.
-    fn store<'a>(&'a self, checkpoint: &'a Checkpoint, tenure: &'a Tenure) -> BoxFuture<'a, Result<(), StoreError>> {
-        let (checkpoint, tenure) = (checkpoint.clone(), tenure.clone());
-        self.blocking(move |store| store.write_under(&checkpoint, &tenure)).boxed()
+    /// The lock keeps other processes out; the ownership is of this one's own workers.
+    fn store<'a>(
+        &'a self,
+        checkpoint: &'a Checkpoint,
+        ownership: &'a PartitionOwnership,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let (checkpoint, ownership) = (checkpoint.clone(), ownership.clone());
+        self.blocking(move |store| store.write_under(&checkpoint, &ownership)).boxed()
     }
 }
 
@@ -292,10 +296,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_late_write_of_an_ended_tenure_is_not_kept() {
+    async fn a_late_write_of_an_ended_ownership_is_not_kept() {
         let folder = tempfile::tempdir().unwrap();
         let store = FileStore::open(folder.path()).unwrap();
-        let (old, new) = (Tenure::unlimited(), Tenure::unlimited());
+        let (old, new) = (PartitionOwnership::unlimited(), PartitionOwnership::unlimited());
         store.store(&checkpoint(0, 5), &old).await.unwrap();
         old.end();
         store.store(&checkpoint(0, 7), &new).await.unwrap();

@@ -21,10 +21,10 @@ use self::keeper::{Before, Group, had};
 pub use self::rivals::Watched;
 use self::rivals::{Expected, Rivals};
 use super::{Checkpoint, OffsetStore, StoreError};
-use crate::broker::{Cause, Error};
+use crate::kafka::{Cause, Error};
+use crate::ownership::PartitionOwnership;
 use crate::record::Offset;
 use crate::retry::ErrorClass;
-use crate::tenure::Tenure;
 use crate::topic::TopicId;
 use kafka_client::{Coordinator, GroupOffset, Identity, OffsetsHeld};
 
@@ -35,25 +35,25 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// Commits that wait for their turn; one a partition, so that this is never reached.
 const QUEUE: usize = 1024;
 
-/// As whom offsets are committed.
+/// Identity that offsets are committed with.
 #[derive(Debug, Clone)]
-pub enum Committer {
-    /// As nobody: the coordinator takes that as long as the group has no members.
+pub enum CommitIdentity {
+    /// None: the coordinator takes that as long as the group has no members.
     Plain,
-    /// As a member of the group.
+    /// A member's of the group.
     Member {
-        /// Who this is at the moment; `None` while it is no member.
+        /// The member at the moment; `None` while there is none.
         identity: watch::Receiver<Option<Identity>>,
-        /// Told where the coordinator no longer knows the member.
+        /// Notified where the coordinator no longer knows the member.
         doubt: Arc<Notify>,
     },
 }
 
-impl Committer {
-    /// As whom to commit to `group` now.
+impl CommitIdentity {
+    /// Returns the identity to commit to `group` with now.
     ///
     /// # Errors
-    /// While this is no member: what the coordinator would most likely say.
+    /// This is no member now: the error is what the coordinator would most likely say.
     pub fn identity(&self, group: &str) -> Result<Option<Identity>, Error> {
         match self {
             Self::Plain => Ok(None),
@@ -61,8 +61,8 @@ impl Committer {
         }
     }
 
-    /// Why a commit was refused. To who is no member, a coordinator says that it doesn't know the member where it means
-    /// that there are others.
+    /// Returns why a commit was refused. A coordinator says that it doesn't know the member also to who is none, where it
+    /// means that there are others.
     fn cause(&self, group: &str, code: ResponseError) -> Cause {
         match (self, code) {
             (Self::Plain, ResponseError::UnknownMemberId) => Cause::GroupHasMembers(group.to_owned()),
@@ -70,8 +70,7 @@ impl Committer {
         }
     }
 
-    /// A commit was refused. Where that says that the member is none any more, its membership is
-    /// told.
+    /// Notes that a commit was refused. Where that says that the member is none any more, its membership hears of it.
     pub fn refused(&self, code: ResponseError) {
         if let Self::Member { doubt, .. } = self
             && is_expelled(code)
@@ -94,27 +93,27 @@ pub struct GroupStore {
 #[derive(Debug)]
 struct Commit {
     checkpoint: Checkpoint,
-    /// What it takes the place of, where that is to be confirmed.
+    /// The offsets that it may take the place of, where that is to be confirmed.
     before: Option<Vec<Option<Offset>>>,
-    tenure: Tenure,
+    ownership: PartitionOwnership,
     done: oneshot::Sender<Result<(), StoreError>>,
 }
 
 impl GroupStore {
     /// Keeps offsets with this coordinator.
-    pub fn new(coordinator: impl Into<Arc<Coordinator>>, committer: Committer) -> Self {
+    pub fn new(coordinator: impl Into<Arc<Coordinator>>, committer: CommitIdentity) -> Self {
         Self::with(coordinator.into(), committer, None)
     }
 
-    /// The same, and looks whether another process commits these offsets too, where no membership keeps it from that.
-    pub fn watching(coordinator: impl Into<Arc<Coordinator>>, committer: Committer, watched: Watched) -> Self {
-        let watched = matches!(committer, Committer::Plain).then_some(watched);
+    /// Like [`GroupStore::new`], and looks whether another process commits these offsets too, where no membership keeps it from that.
+    pub fn watching(coordinator: impl Into<Arc<Coordinator>>, committer: CommitIdentity, watched: Watched) -> Self {
+        let watched = matches!(committer, CommitIdentity::Plain).then_some(watched);
         Self::with(coordinator.into(), committer, watched)
     }
 
-    fn with(group: Arc<dyn Group>, committer: Committer, watched: Option<Watched>) -> Self {
+    fn with(group: Arc<dyn Group>, committer: CommitIdentity, watched: Option<Watched>) -> Self {
         let (queue, queued) = mpsc::channel(QUEUE);
-        let refresh_interval = matches!(committer, Committer::Plain).then_some(REFRESH_INTERVAL);
+        let refresh_interval = matches!(committer, CommitIdentity::Plain).then_some(REFRESH_INTERVAL);
         let expected = Expected::default();
         let rivals = Rivals::new(watched, expected.clone());
         tokio::spawn(commit_queued(Arc::clone(&group), committer, rivals, queued).boxed());
@@ -125,10 +124,10 @@ impl GroupStore {
         &self,
         checkpoint: &Checkpoint,
         before: Option<Vec<Option<Offset>>>,
-        tenure: &Tenure,
+        ownership: &PartitionOwnership,
     ) -> Result<(), StoreError> {
         let (done, outcome) = oneshot::channel();
-        let commit = Commit { checkpoint: checkpoint.clone(), before, tenure: tenure.clone(), done };
+        let commit = Commit { checkpoint: checkpoint.clone(), before, ownership: ownership.clone(), done };
         let not_held = || not_held(checkpoint);
         // Both fail only where a later commit of the same partition took this one's place.
         self.queue.send(commit).await.map_err(|_| not_held())?;
@@ -155,8 +154,12 @@ impl OffsetStore for GroupStore {
         .boxed()
     }
 
-    fn store<'a>(&'a self, checkpoint: &'a Checkpoint, tenure: &'a Tenure) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.enqueue(checkpoint, None, tenure).boxed()
+    fn store<'a>(
+        &'a self,
+        checkpoint: &'a Checkpoint,
+        ownership: &'a PartitionOwnership,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.enqueue(checkpoint, None, ownership).boxed()
     }
 
     /// A broker that slept through the election of another coordinator tells offsets of before, and can't
@@ -165,9 +168,9 @@ impl OffsetStore for GroupStore {
         &'a self,
         checkpoint: &'a Checkpoint,
         before: &'a [Option<Offset>],
-        tenure: &'a Tenure,
+        ownership: &'a PartitionOwnership,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.enqueue(checkpoint, Some(before.to_vec()), tenure).boxed()
+        self.enqueue(checkpoint, Some(before.to_vec()), ownership).boxed()
     }
 
     fn looks_back(&self) -> bool {
@@ -179,7 +182,7 @@ impl OffsetStore for GroupStore {
     }
 }
 
-/// What a failed commit means for trying again. Membership mends itself, or ends the tenure.
+/// The meaning of a failed commit for trying again. Membership is renewed, or ends the ownership.
 pub(super) fn class_of(error: &Error) -> ErrorClass {
     use ResponseError as Code;
     match error.cause {
@@ -197,7 +200,7 @@ pub(super) fn class_of(error: &Error) -> ErrorClass {
 /// Sends what is queued, one request after another.
 async fn commit_queued(
     group: Arc<dyn Group>,
-    committer: Committer,
+    committer: CommitIdentity,
     mut rivals: Rivals,
     mut queued: mpsc::Receiver<Commit>,
 ) {
@@ -216,8 +219,8 @@ async fn commit_queued(
         let mut next = Some(first);
         while let Some(commit) = next {
             let topic = due.entry(commit.checkpoint.topic.clone()).or_default();
-            // What an earlier tenure left behind never takes the place of a later one's.
-            if commit.tenure.has_ended() {
+            // What an earlier ownership left behind never takes the place of a later one's.
+            if commit.ownership.has_ended() {
                 let error = not_held(&commit.checkpoint);
                 commit.end(Err(error));
             } else {
@@ -233,7 +236,7 @@ async fn commit_queued(
 
 async fn commit_together(
     group: &dyn Group,
-    committer: &Committer,
+    committer: &CommitIdentity,
     rivals: &mut Rivals,
     topic: &str,
     mut commits: BTreeMap<i32, Commit>,
@@ -243,7 +246,7 @@ async fn commit_together(
     // and its pauses, may take until both have changed.
     let who = || committer.identity(group.id()).map_err(kafka_client::Error::from);
     let offsets = |commits: &BTreeMap<i32, Commit>| -> OffsetsHeld {
-        let held = |commit: &Commit| (rivals.signed(group_offset(&commit.checkpoint)), commit.tenure.permit());
+        let held = |commit: &Commit| (rivals.signed(group_offset(&commit.checkpoint)), commit.ownership.permit());
         commits.iter().map(|(partition, commit)| (*partition, held(commit))).collect()
     };
     let committed = loop {
@@ -276,7 +279,7 @@ async fn commit_together(
             Ok(outcomes) => match outcomes.get(&partition) {
                 Some(outcome) => *outcome,
                 // A lease that ran out may be renewed: then it is tried again.
-                None if commit.tenure.has_ended() => {
+                None if commit.ownership.has_ended() => {
                     let error = not_held(&commit.checkpoint);
                     commit.end(Err(error));
                     continue;
@@ -285,7 +288,7 @@ async fn commit_together(
             },
             Err(error) => {
                 let error = match error.cause {
-                    Cause::NotHeld if commit.tenure.has_ended() => not_held(&commit.checkpoint),
+                    Cause::NotHeld if commit.ownership.has_ended() => not_held(&commit.checkpoint),
                     Cause::NotHeld => no_member(group.id()).into(),
                     _ => error.clone().into(),
                 };
@@ -310,17 +313,17 @@ const DOING: &str = "commit offsets of group";
 impl Commit {
     /// Says what became of it.
     fn end(self, outcome: Result<(), StoreError>) {
-        let _ = self.done.send(outcome); // whoever asked may have ended with its tenure
+        let _ = self.done.send(outcome); // whoever asked may have ended with its ownership
     }
 }
 
-/// Whether a code says that the coordinator no longer knows the member.
+/// Tells whether a code says that the coordinator no longer knows the member.
 fn is_expelled(code: ResponseError) -> bool {
     use ResponseError as Code;
     matches!(code, Code::UnknownMemberId | Code::IllegalGeneration | Code::FencedInstanceId | Code::FencedMemberEpoch)
 }
 
-/// What the coordinator would most likely say to a commit now.
+/// The error that the coordinator would most likely give for a commit now.
 fn no_member(group: &str) -> Error {
     Error::code(DOING, group, ResponseError::RebalanceInProgress)
 }

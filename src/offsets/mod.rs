@@ -1,4 +1,4 @@
-//! Where progress is kept: an offset is stored only after every output below it is acknowledged,
+//! Stores of progress: an offset is stored only after every output below it is acknowledged,
 //! so that whatever dies goes on where it must.
 
 mod checkpointer;
@@ -14,19 +14,19 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
 
-use crate::broker;
+use crate::kafka;
+use crate::ownership::PartitionOwnership;
 use crate::record::{Offset, Position};
 use crate::retry::ErrorClass;
-use crate::tenure::Tenure;
 use crate::topic::TopicId;
 
 pub use checkpointer::{Checkpointer, Outcome, Standing};
 pub use codec::CodecError;
 pub use file::{FileStore, Listed};
-pub use group::{Committer, GroupStore, Watched, checkpoint, group_offset};
+pub use group::{CommitIdentity, GroupStore, Watched, checkpoint, group_offset};
 pub use topic::{Missing, Owner, TopicAdmin, TopicError, TopicSettings, TopicStore};
 
-/// How far one partition is done.
+/// The progress of one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Checkpoint {
     /// The source topic.
@@ -42,12 +42,12 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Where reading goes on.
+    /// The position where reading goes on.
     pub fn position(&self) -> Position {
         Position { offset: self.next_offset, leader_epoch: self.leader_epoch }
     }
 
-    /// The same partition's, there.
+    /// The checkpoint of the same partition at another position.
     #[must_use]
     pub fn at(self, position: Position) -> Self {
         let Position { offset: next_offset, leader_epoch } = position;
@@ -64,34 +64,38 @@ pub trait OffsetStore: Send + Sync {
     fn load<'a>(&'a self, topic: &'a str, partition: i32) -> BoxFuture<'a, Result<Option<Checkpoint>, StoreError>>;
 
     /// Keeps a checkpoint; when this returns, it survives a crash. Stores that several processes
-    /// share keep nothing once `tenure` has ended.
+    /// share keep nothing once `ownership` has ended.
     ///
     /// # Errors
     /// Where it can't be written; the one before stays, unless the answer alone was lost.
-    fn store<'a>(&'a self, checkpoint: &'a Checkpoint, tenure: &'a Tenure) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn store<'a>(
+        &'a self,
+        checkpoint: &'a Checkpoint,
+        ownership: &'a PartitionOwnership,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Keeps a checkpoint as [`OffsetStore::store`] does, in the place of one of `before`: the offset that was
     /// loaded, or whatever an earlier attempt may have stored. Stores whose answers may be out of date look
     /// back first, and keep nothing where they have another.
     ///
     /// # Errors
-    /// As [`OffsetStore::store`], and [`broker::Cause::Overtaken`].
+    /// As [`OffsetStore::store`], and [`kafka::Cause::Overtaken`].
     fn store_over<'a>(
         &'a self,
         checkpoint: &'a Checkpoint,
         before: &'a [Option<Offset>],
-        tenure: &'a Tenure,
+        ownership: &'a PartitionOwnership,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         let _ = before;
-        self.store(checkpoint, tenure)
+        self.store(checkpoint, ownership)
     }
 
-    /// Whether what was loaded is to be confirmed by [`OffsetStore::store_over`], since it may be out of date.
+    /// Tells whether what was loaded is to be confirmed by [`OffsetStore::store_over`], since it may be out of date.
     fn looks_back(&self) -> bool {
         false
     }
 
-    /// How often a checkpoint must be stored again though nothing has changed, because the store
+    /// The time after which a checkpoint is stored again though nothing has changed, because the store
     /// forgets what is old.
     fn refresh_interval(&self) -> Option<Duration> {
         None
@@ -112,7 +116,7 @@ pub enum StoreError {
     /// The file system refused.
     #[error("can't {doing} {path}: {source}", path = path.display())]
     Io {
-        /// What was being done.
+        /// The operation.
         doing: &'static str,
         /// To what.
         path: PathBuf,
@@ -133,7 +137,7 @@ pub enum StoreError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The damage.
         source: CodecError,
     },
     /// The file is a checkpoint, but another partition's.
@@ -148,7 +152,7 @@ pub enum StoreError {
     },
     /// The brokers did not take it, or did not tell it.
     #[error(transparent)]
-    Broker(#[from] broker::Error),
+    Broker(#[from] kafka::Error),
     /// The offsets topic is not as it must be, or the partition is another instance's.
     #[error(transparent)]
     Topic(TopicError),
@@ -172,7 +176,7 @@ impl From<TopicError> for StoreError {
 }
 
 impl StoreError {
-    /// What the error means for trying again.
+    /// The meaning of the error for trying again.
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Io { .. } => ErrorClass::Transient,
@@ -185,21 +189,21 @@ impl StoreError {
         }
     }
 
-    /// Whether the store has another offset than the one that was loaded.
-    pub fn overtaken(&self) -> Option<&broker::Error> {
+    /// Tells whether the store has another offset than the one that was loaded.
+    pub fn overtaken(&self) -> Option<&kafka::Error> {
         match self {
-            Self::Broker(error) if matches!(error.cause, broker::Cause::Overtaken { .. }) => Some(error),
+            Self::Broker(error) if matches!(error.cause, kafka::Cause::Overtaken { .. }) => Some(error),
             _ => None,
         }
     }
 
-    /// Whether it may be stored all the same.
+    /// Tells whether it may be stored all the same.
     pub fn leaves_doubt(&self) -> bool {
         matches!(self, Self::Broker(error) if error.leaves_doubt())
     }
 
-    /// Whether waiting a little is worth it even while the program stops: brokers come back sooner
-    /// than disks are mended.
+    /// Tells whether waiting a little is worth it even while the program stops: brokers come back sooner
+    /// than disks are fixed.
     fn passes(&self) -> bool {
         matches!(self, Self::Broker(_)) && self.class() != ErrorClass::Fatal
     }

@@ -45,7 +45,7 @@ impl Processor for Login {
     }
 }
 
-/// What is added to an event at this time.
+/// The fields that are added to an event at this time.
 #[inline]
 pub(super) fn enrichment<'n>(event: &LoginEvent<'_>, now: &'n Now) -> (Enrichment<'n>, Enriched) {
     let latency_ms = now.unix_ms.saturating_sub(event.timestamp_ms);

@@ -1,4 +1,4 @@
-//! What happens to a record between reading and writing: validate, enrich, route. Pure and
+//! The stages of a record between reading and writing: validate, enrich, route. Pure and
 //! synchronous: no clock, no I/O.
 //!
 //! ```text
@@ -7,7 +7,7 @@
 //!               └────────────┴─ dead letter: the record as it came, and why
 //! ```
 
-mod amended;
+mod enriched;
 mod login;
 pub mod possible;
 mod processor;
@@ -19,19 +19,20 @@ use std::sync::Arc;
 use kafka_records::batch::Outgoing;
 use kafka_records::records::{Flaw, FlawKind};
 
-use crate::broker::{Destination, Entry, OutputBatch};
 use crate::dead_letter::{Envelope, Fit, Stage};
 use crate::event::{Reason, Rejection};
 use crate::observe::{Dimensions, Tally};
+use crate::output::{Destination, OutputBatch};
 use crate::record::{Headers, RecordView, trace_id};
+use crate::source::Entry;
 
-pub use crate::broker::{DEAD_LETTER, OUTPUT};
-pub use amended::{AmendedLogin, amendments, configured};
+pub use crate::output::{DEAD_LETTER, OUTPUT};
+pub use enriched::{EnrichedLogin, configured, edits};
 pub use login::Login;
 pub use processor::{Enriched, Now, Processor};
 pub use route::{Route, Routes};
 
-/// What the stages count of a batch, beside the tally.
+/// The counts of a batch that the stages keep, beside the tally.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Dead letters by reason, in the order of [`Reason::ALL`].
@@ -107,10 +108,10 @@ impl Counts {
     }
 }
 
-/// What became of a record that is no dead letter.
+/// The outcome of a record that is no dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passed {
-    /// Where it goes.
+    /// The route that it takes.
     pub route: Route,
     /// The rule that decided, by its place among the [`Routes::names`]; without one it is the output topic.
     pub rule: Option<usize>,
@@ -149,17 +150,17 @@ pub trait Stages: Send + Sync {
 /// A batch while it is processed.
 #[derive(Debug)]
 pub struct Batch<'b> {
-    /// When it was first staged: staged again, an event comes out the same, and goes to the same place.
+    /// The time at which it was first staged: staged again, an event comes out the same, and goes to the same place.
     pub now: &'b Now,
-    /// When dead letters are written, in milliseconds since the Unix epoch.
+    /// The time that dead letters are written at, in milliseconds since the Unix epoch.
     pub dead_ms: i64,
-    /// How many partitions each of [`Routes::topics`] has.
+    /// The number of partitions of each of [`Routes::topics`].
     pub partitions: &'b [i32],
-    /// Where outputs go.
+    /// The outputs so far.
     pub out: &'b mut OutputBatch,
-    /// What is counted.
+    /// The counts so far.
     pub counts: &'b mut Counts,
-    /// What is counted by value.
+    /// The counts by value so far.
     pub tally: &'b mut Tally,
 }
 
@@ -174,19 +175,19 @@ pub struct ProcessorStages<P> {
 
 /// Makes the stages of each source partition. Every [`Processor`] that can be cloned does, around a
 /// clone of itself.
-pub trait MakeStages: Send + Sync {
-    /// For the records of one source partition.
+pub trait StagesFactory: Send + Sync {
+    /// Makes stages for the records of one source partition.
     fn make(&self, routes: Arc<Routes>, envelope: Envelope, source_partition: i32) -> Box<dyn Stages>;
 }
 
-impl<P: Processor + Clone> MakeStages for P {
+impl<P: Processor + Clone> StagesFactory for P {
     fn make(&self, routes: Arc<Routes>, envelope: Envelope, source_partition: i32) -> Box<dyn Stages> {
         Box::new(ProcessorStages::new(self.clone(), routes, envelope, source_partition))
     }
 }
 
 impl<P: Processor> ProcessorStages<P> {
-    /// For the records of one source partition.
+    /// Stages for the records of one source partition.
     pub fn new(processor: P, routes: Arc<Routes>, envelope: Envelope, source_partition: i32) -> Self {
         Self { processor, routes, envelope, source_partition }
     }
@@ -307,13 +308,13 @@ impl<P: Processor> Stages for ProcessorStages<P> {
     }
 }
 
-/// What `work` gives, or nothing where it panics. What it touches is as good after that: counters,
+/// Returns what `work` gives, or nothing where it panics. What it touches is as good after that: counters,
 /// and a batch that takes back what is not whole.
 fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
-/// Of an entry that the reader could not hand out whole.
+/// The rejection of an entry that the reader could not hand out whole.
 fn flawed(flaw: &Flaw) -> Rejection {
     match flaw.kind {
         FlawKind::Corrupt => Rejection::record(Reason::CorruptBatch, flaw.why.clone()),

@@ -1,4 +1,4 @@
-//! What an event type is to the engine: a [`Processor`].
+//! An event type, as the engine sees it: a [`Processor`].
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ pub trait Processor: Send + Sync + 'static {
     /// The event, borrowed from the record.
     type Event<'a>;
 
-    /// What logs and status page call it.
+    /// The name in logs and on the status page.
     const NAME: &'static str;
 
     /// The names of what [`Processor::count`] counts, in its order. Values are shown that are short names (48
@@ -51,7 +51,7 @@ pub trait Processor: Send + Sync + 'static {
     }
 }
 
-/// What a processor says of a good event.
+/// The findings of a processor about a good event.
 #[derive(Debug, Clone, Copy)]
 pub struct Enriched {
     /// Whether the event claims to come from the future.
@@ -63,7 +63,7 @@ pub struct Enriched {
 pub struct Now {
     /// Milliseconds since the Unix epoch.
     pub unix_ms: i64,
-    /// The same for people.
+    /// The time for people.
     pub rfc3339_json: Rfc3339Json,
 }
 

@@ -1,12 +1,12 @@
-//! Where a good event goes: the output topic, unless a configured rule says otherwise.
+//! The route of a good event: the output topic, unless a configured rule says otherwise.
 
 use std::borrow::Cow;
 
 use regex_lite::Regex;
 
-use crate::broker::OUTPUT;
 use crate::config::{Condition, Config, Partitioner, RouteAction, RouteRule, Subject, Test};
 use crate::murmur2::partition_of;
+use crate::output::OUTPUT;
 use crate::record::Headers;
 
 /// The rules, and the topics that they name.
@@ -18,7 +18,7 @@ pub struct Routes {
     partitioner: Partitioner,
 }
 
-/// Where an event goes.
+/// The route of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     /// To this one of the [`Routes::topics`].

@@ -5,10 +5,10 @@ use bytes::Bytes;
 use kafka_records::records::{Bounds, Flaw, FlawKind, Frames, OpenBatch, Records, Window};
 
 use super::*;
-use crate::broker::Expected;
 use crate::config::{Compression, Condition, Config, LogFormat, RouteAction, RouteRule, Test};
 use crate::observe::Tally;
 use crate::observe::logs::testing;
+use crate::output::Expected;
 use crate::record::{Header, Headers, Offset};
 
 const GOOD: &str = r#"{"user_id":"u","app_version":"2.3.0","ip":"10.0.0.1","locale":"RU","device_id":"d","timestamp":1694479551,"device_type":"iOS"}"#;

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::config::{DeadLetterLimits, OnLimit};
 use crate::stages::Counts;
 
-/// How many parts the window moves on by.
+/// The number of parts that the window moves on by.
 const STEPS: u32 = 16;
 
 /// Watches the dead letters of one partition.
@@ -26,7 +26,7 @@ const STEPS: u32 = 16;
 pub struct Breaker {
     limits: DeadLetterLimits,
     now: Judged,
-    /// What counts for good: what was aborted is judged again, from here.
+    /// The state that counts for good: what was aborted is judged again, from here.
     settled: Judged,
 }
 
@@ -106,7 +106,7 @@ impl Breaker {
         Counts { dead_run: self.now.run, ..Counts::default() }
     }
 
-    /// Whether a batch of so many records, staged to these counts, may be written. Then it is
+    /// Judges whether a batch of so many records, staged to these counts, may be written. Then it is
     /// counted, or else nothing is.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ impl Breaker {
         self.add(Seen { records: 0, dead }, now);
     }
 
-    /// What is to be done when a limit is passed.
+    /// The policy where a limit is passed.
     pub fn on_limit(&self) -> OnLimit {
         self.limits.on_limit
     }
@@ -145,12 +145,12 @@ impl Breaker {
         }
     }
 
-    /// What was judged up to now counts for good.
+    /// Lets what was judged up to now count for good.
     pub fn settle(&mut self) {
         self.settled.clone_from(&self.now);
     }
 
-    /// What was judged since then does not count: it was aborted, and comes again.
+    /// Forgets what was judged since then: it was aborted, and comes again.
     pub fn roll_back(&mut self) {
         self.now.clone_from(&self.settled);
     }

@@ -1,4 +1,4 @@
-//! How many bytes of source records the process may hold, shared out between its workers.
+//! The budget of bytes of source records that the process may hold, shared out between its workers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,7 +47,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// How many bytes of records may be fetched, and how many a fetch asks for: what is compressed is
+    /// The bytes of records that may be fetched, and that a fetch asks for: what is compressed is
     /// unpacked so many bytes at a time.
     pub fn room(&self) -> usize {
         self.bytes().max(MIN_FETCH)
@@ -66,7 +66,7 @@ impl Share {
         self.budget.0.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Whether one more fetch fits, beside what is held.
+    /// Tells whether one more fetch fits, beside what is held.
     pub fn has_room_ahead(&self) -> bool {
         self.budget.held().saturating_add(self.bytes()) <= self.budget.0.limit
     }

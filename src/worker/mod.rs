@@ -3,21 +3,23 @@
 //! ```text
 //!            ┌──────────── while this batch is written ────────────┐
 //! Source ──► │ the next one is fetched                             │
-//!   ▲        └──────────────────────────────► Sink ── stages ── Delivery ── writer, offsets
-//!   └───────────────── aborted: from the offset that is stored ─────┘
+//!   ▲        └──────────────────────────────► Sink ──► stages ──► output::write ──► brokers
+//!   │                                           └─ Delivery: transactions, or offsets in a store
+//!   └── aborted: from the offset that is stored ──────┘
 //! ```
 //!
 //! Batches are worked on one after another, which keeps the order of the partition; at most two
 //! are held, the one being written and the one fetched ahead.
 
-mod accounts;
 mod breaker;
 mod budget;
+mod dead_letter_gate;
 mod delivery;
-mod gate;
+mod factory;
 mod rewinds;
 mod sink;
 mod source;
+mod telemetry;
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -26,48 +28,49 @@ use std::sync::Arc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{SourceBatch, within};
 use crate::observe::{PartitionState, PartitionStatus};
 use crate::offsets::StoreError;
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
+use crate::retry::working_for;
+use crate::source::SourceBatch;
 
-pub use accounts::{Accounts, unix_ms};
 pub use budget::Budget;
-pub use delivery::{Aborted, AtLeastOnce, AtLeastOnceParts, Delivery, ExactlyOnce, ExactlyOnceParts, Transactions};
-pub use gate::{Gate, GateParts, Halt};
-pub use sink::{Sink, SinkParts};
-pub use source::{Source, SourceParts, Start};
+pub use dead_letter_gate::ShutdownHandle;
+pub use delivery::Transactions;
+pub use factory::WorkerFactory;
+pub use telemetry::unix_ms;
+
+use delivery::Aborted;
+use sink::Sink;
+use source::Source;
 
 /// The worker of one partition.
 pub struct PartitionWorker {
-    /// For how long the partition is this instance's.
-    pub tenure: Tenure,
-    /// Where records come from.
-    pub source: Source,
-    /// Where they go.
-    pub sink: Sink,
-    /// What people see.
-    pub status: Arc<PartitionStatus>,
+    /// The ownership of the partition, which ends this worker.
+    ownership: PartitionOwnership,
+    source: Source,
+    sink: Sink,
+    status: Arc<PartitionStatus>,
 }
 
 impl PartitionWorker {
     /// Works until `stop`, then finishes what is in flight and stores the last checkpoint. Dropped
-    /// before, or at the end of its tenure, it leaves what is not acknowledged to whoever reads the
+    /// before, or at the end of its ownership, it leaves what is not acknowledged to whoever reads the
     /// partition next; in the latter case it does nothing more, and waits for `stop`.
     ///
     /// # Errors
     /// Where the last checkpoint can't be stored.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
-        let Self { tenure, source, sink, status } = self;
+        let Self { ownership, source, sink, status } = self;
         tokio::select! {
             biased;
-            // Not the end of this: whoever started it would start it again, under the same tenure.
-            () = tenure.ended() => {
+            // Not the end of this: whoever started it would start it again, under the same ownership.
+            () = ownership.ended() => {
                 stop.cancelled().await;
                 Ok(())
             }
             never = drains(&status, &stop) => match never {},
-            result = within(status.troubles(), Self::work(source, sink, stop.clone())) => result,
+            result = working_for(status.troubles(), Self::work(source, sink, stop.clone())) => result,
         }
     }
 
@@ -81,7 +84,7 @@ impl PartitionWorker {
     }
 }
 
-/// Shows from `stop` on that what has begun is finished.
+/// Shows from `stop` on that the worker drains.
 async fn drains(status: &PartitionStatus, stop: &CancellationToken) -> Infallible {
     stop.cancelled().await;
     status.state(PartitionState::Draining);

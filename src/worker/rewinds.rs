@@ -1,4 +1,4 @@
-//! When a policy may send a position back: at once the first time, and then after pauses that grow. A
+//! Limits how often a policy may send a position back: at once the first time, and then after pauses that grow. A
 //! broker, a damaged log or a mistake that gives the same reason again and again would else have all
 //! of it written again and again.
 
@@ -19,7 +19,7 @@ pub(super) struct Rewinds {
 }
 
 impl Rewinds {
-    /// How long to wait until it may be sent back again; `None` where it may be now.
+    /// The pause until it may be sent back again; `None` where it may be now.
     pub fn wait(&mut self, now: Instant) -> Option<Duration> {
         let since = now.saturating_duration_since(self.last?);
         // What did not happen for long is forgotten.
@@ -30,7 +30,7 @@ impl Rewinds {
         self.pause.checked_sub(since).filter(|wait| !wait.is_zero())
     }
 
-    /// It is sent back now.
+    /// Notes that it is sent back now.
     pub fn note(&mut self, now: Instant) {
         self.last = Some(now);
         self.pause = (self.pause * 2).clamp(FIRST, LONGEST);

@@ -1,4 +1,4 @@
-//! Where a worker's records come from, and at which offset.
+//! The source of a worker's records: where it begins, and where it goes on when its position is gone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,82 +12,85 @@ use tracing::{error, info, warn};
 
 use super::budget::Share;
 use super::rewinds::Rewinds;
-use crate::broker::{Cause, Error, PartitionReader, SourceBatch, Trouble, Watch};
 use crate::config::{OutOfRange, StartAt};
+use crate::kafka::{Cause, Error};
 use crate::observe::{PartitionMetrics, PartitionState, PartitionStatus, count};
 use crate::offsets::{Checkpoint, OffsetStore};
 use crate::record::{Offset, Position};
+use crate::retry::{Operation, Retries};
+use crate::source::{PartitionReader, SourceBatch};
 use crate::topic::{TopicId, TopicPartition};
 
-/// How long a fetch waits at least that a quota left empty.
+/// The least pause after a fetch that a quota left empty.
 const THROTTLED_PAUSE: Duration = Duration::from_millis(10);
 
-/// Reads a partition from where its checkpoint says, through every trouble.
+/// Reads a partition from its checkpoint on; whatever fails is retried.
 pub struct Source {
-    parts: SourceParts,
-    trouble: Trouble,
+    config: SourceConfig,
+    operation: Operation,
     position: Position,
     /// The place before which the log was last found to lack what had been read.
     truncated_before: Option<Position>,
     rewinds: Rewinds,
 }
 
-/// What a source is made of.
-pub struct SourceParts {
+/// The parts of a [`Source`].
+pub struct SourceConfig {
     /// The partition's topic.
     pub topic: String,
     /// The topic's id, where the broker tells one.
     pub topic_id: Option<TopicId>,
     /// The partition.
     pub partition: i32,
-    /// Who reads.
+    /// Reads the partition, one attempt a call.
     pub reader: PartitionReader,
-    /// Where checkpoints are.
+    /// The store of checkpoints.
     pub store: Arc<dyn OffsetStore>,
-    /// Where to begin without one.
+    /// The place to begin at without a checkpoint.
     pub start: StartAt,
-    /// What to do where the position no longer exists.
+    /// The policy where the position no longer exists.
     pub out_of_range: OutOfRange,
-    /// How much may be fetched.
+    /// The share of memory for what is fetched.
     pub share: Share,
-    /// Who is told of failures.
-    pub watch: Watch,
-    /// What is counted.
+    /// The policy of retries, and who is told of failures.
+    pub retries: Retries,
+    /// The partition's metrics.
     pub metrics: Arc<PartitionMetrics>,
-    /// What people see.
+    /// The partition's status, for people.
     pub status: Arc<PartitionStatus>,
 }
 
-/// Where a source begins.
+/// The place where a source begins.
 #[derive(Debug, Clone)]
 pub struct Start {
     /// The place.
     pub checkpoint: Checkpoint,
     /// The offset that the store has, though it be another log's.
     pub stored: Option<Offset>,
-    /// Whether the place is stored. If not it must be, before anything is written: a partition that begins
+    /// Set where the place is stored. If not it must be, before anything is written: a partition that begins
     /// at the end must not begin at a later end after a crash.
     pub is_stored: bool,
 }
 
 impl Source {
     /// A source that knows nothing of its position yet.
-    pub fn new(parts: SourceParts) -> Self {
-        let trouble = parts.watch.operation_of("fetch", "read", TopicPartition::new(&parts.topic, parts.partition));
-        Self { parts, trouble, position: Position::default(), truncated_before: None, rewinds: Rewinds::default() }
+    pub fn new(config: SourceConfig) -> Self {
+        let operation =
+            config.retries.operation_of("fetch", "read", TopicPartition::new(&config.topic, config.partition));
+        Self { config, operation, position: Position::default(), truncated_before: None, rewinds: Rewinds::default() }
     }
 
     /// Finds where to begin. What an earlier attempt had fetched is forgotten.
     pub async fn start(&mut self) -> Start {
-        self.parts.share.give_back(usize::MAX);
+        self.config.share.give_back(usize::MAX);
         loop {
             match self.try_start().await {
                 Ok(start) => {
                     let checkpoint = &start.checkpoint;
-                    self.trouble.passed();
+                    self.operation.succeeded();
                     self.position = checkpoint.position();
-                    self.parts.status.state(PartitionState::Running);
-                    let (reader, why) = self.parts.reader.taken();
+                    self.config.status.state(PartitionState::Running);
+                    let (reader, why) = self.config.reader.taken();
                     info!(
                         topic = checkpoint.topic,
                         partition = checkpoint.partition,
@@ -104,9 +107,9 @@ impl Source {
     }
 
     async fn try_start(&mut self) -> Result<Start, Duration> {
-        let SourceParts { topic, partition, store, topic_id, .. } = &self.parts;
+        let SourceConfig { topic, partition, store, topic_id, .. } = &self.config;
         let stored = store.load(topic, *partition).await;
-        let found = stored.map_err(|error| self.trouble.failed_as(error.class(), &error))?;
+        let found = stored.map_err(|error| self.operation.failed_as(error.class(), &error))?;
         let stored = found.as_ref().map(|found| found.next_offset);
         let same_topic = |found: &Checkpoint| found.topic_id.zip(*topic_id).is_none_or(|(old, new)| old == new);
         let next_offset = match &found {
@@ -119,14 +122,14 @@ impl Source {
                     topic,
                     partition,
                     offset = found.next_offset.0,
-                    "the topic was deleted and made anew: the stored offset is another log's"
+                    "topic was recreated: the stored offset belongs to the old topic and is not used"
                 );
                 self.policy_offset(found.next_offset).await
             }
             None => self.first_offset().await,
         };
-        let next_offset = next_offset.map_err(|error| self.trouble.failed(&error))?;
-        let SourceParts { topic, partition, topic_id, .. } = &self.parts;
+        let next_offset = next_offset.map_err(|error| self.operation.failed(&error))?;
+        let SourceConfig { topic, partition, topic_id, .. } = &self.config;
         let checkpoint = Checkpoint {
             topic: topic.clone(),
             topic_id: *topic_id,
@@ -138,13 +141,14 @@ impl Source {
     }
 
     async fn first_offset(&mut self) -> Result<Offset, Error> {
-        match self.parts.start {
-            StartAt::Earliest => self.parts.reader.earliest().await,
-            StartAt::Latest => self.parts.reader.latest().await,
+        match self.config.start {
+            StartAt::Earliest => self.config.reader.earliest().await,
+            StartAt::Latest => self.config.reader.latest().await,
         }
     }
 
-    /// The next records; `None` once `stop` is called. Fetches that bring nothing are not told.
+    /// Returns the next batch that covers any offset, or `None` once `stop` is cancelled. Fetches that bring nothing, or
+    /// fail, are repeated here.
     pub async fn fetch(&mut self, stop: &CancellationToken) -> Option<SourceBatch> {
         stop.run_until_cancelled(self.fetch_some()).await
     }
@@ -152,15 +156,15 @@ impl Source {
     async fn fetch_some(&mut self) -> SourceBatch {
         loop {
             let begun = Instant::now();
-            let fetched = self.parts.reader.fetch(self.position, self.parts.share.room()).await;
-            self.parts.metrics.undecodable.inc_by(self.parts.reader.take_undecodable());
+            let fetched = self.config.reader.fetch(self.position, self.config.share.room()).await;
+            self.config.metrics.undecodable.inc_by(self.config.reader.take_undecodable());
             match fetched {
                 Ok(batch) => {
-                    self.trouble.passed();
+                    self.operation.succeeded();
                     self.note_fetched(&batch, begun.elapsed());
                     if !batch.range.is_empty() {
                         self.position = batch.end();
-                        self.parts.share.take(batch.bytes());
+                        self.config.share.take(batch.bytes());
                         return batch;
                     }
                 }
@@ -176,16 +180,16 @@ impl Source {
                 }
                 // The broker answers, and the next request waits for as long as it asked.
                 Err(error) if error.is(ResponseError::ThrottlingQuotaExceeded) => {
-                    self.trouble.passed();
+                    self.operation.succeeded();
                     sleep(THROTTLED_PAUSE).await;
                 }
-                Err(error) => sleep(self.trouble.at(self.position.offset).failed(&error)).await,
+                Err(error) => sleep(self.operation.at(self.position.offset).failed(&error)).await,
             }
         }
     }
 
     fn note_fetched(&self, batch: &SourceBatch, took: Duration) {
-        let SourceParts { metrics, status, .. } = &self.parts;
+        let SourceConfig { metrics, status, .. } = &self.config;
         if !batch.is_empty() {
             metrics.fetch.observe(took); // a fetch that waited in vain says nothing of the broker
         }
@@ -196,9 +200,9 @@ impl Source {
         status.high_watermark(batch.high_watermark);
     }
 
-    /// Says what is passed over because it can't be decoded.
+    /// Logs and counts what is passed over because it can't be decoded.
     fn note_damage(&self, batch: &SourceBatch) {
-        let SourceParts { topic, partition, metrics, .. } = &self.parts;
+        let SourceConfig { topic, partition, metrics, .. } = &self.config;
         for flaw in batch.flaws().iter().filter(|flaw| flaw.kind == FlawKind::Corrupt) {
             metrics.corrupt_batches.inc();
             warn!(
@@ -207,7 +211,7 @@ impl Source {
                 from = batch.range.start.0,
                 to = batch.range.end.0,
                 why = flaw.why,
-                "records can't be decoded: their bytes are a dead letter, and reading goes on behind them"
+                "records can't be decoded: their bytes become a dead letter, and reading goes on behind them"
             );
         }
     }
@@ -224,7 +228,7 @@ impl Source {
             Err(error) => Err(error),
         };
         let relocation = self.permitted(to).await?;
-        let (topic, partition) = (&self.parts.topic, self.parts.partition);
+        let (topic, partition) = (&self.config.topic, self.config.partition);
         let expired = relocation.to.offset.since(from.offset);
         warn!(
             topic,
@@ -232,9 +236,9 @@ impl Source {
             from = from.offset.0,
             to = relocation.to.offset.0,
             expired,
-            "the position no longer exists: going on elsewhere"
+            "position no longer exists: reading goes on elsewhere, by source.on_offset_out_of_range"
         );
-        self.parts.metrics.expired.inc_by(expired);
+        self.config.metrics.expired.inc_by(expired);
         Some(self.relocate(relocation))
     }
 
@@ -248,17 +252,17 @@ impl Source {
             Ok(relocation) => return Some(relocation),
             Err(error) => error,
         };
-        sleep(self.trouble.at(self.position.offset).failed(&refused)).await;
+        sleep(self.operation.at(self.position.offset).failed(&refused)).await;
         None
     }
 
-    /// What keeps a policy from sending the position back once more.
+    /// The error that keeps a policy from sending the position back once more.
     fn goes_back_again(&self, relocation: Relocation, wait: Duration) -> Error {
         let on = format!(
             "{}/{}, which would go back from {} to {} once more: what gives the reason for it again and again would have \
              all that lies between written again and again; that is done in {}",
-            self.parts.topic,
-            self.parts.partition,
+            self.config.topic,
+            self.config.partition,
             relocation.from.offset,
             relocation.to.offset,
             humantime::format_duration(Duration::from_secs(wait.as_secs() + 1))
@@ -270,7 +274,7 @@ impl Source {
     fn relocate(&mut self, relocation: Relocation) -> SourceBatch {
         if relocation.goes_back() {
             self.rewinds.note(Instant::now());
-            self.parts.metrics.rewinds.inc();
+            self.config.metrics.rewinds.inc();
         }
         (self.position, self.truncated_before) = (relocation.to, None);
         SourceBatch::relocated(relocation)
@@ -285,25 +289,25 @@ impl Source {
     /// only repeat what both have.
     async fn truncated(&mut self, error: Error, diverged: Option<Position>) -> Option<SourceBatch> {
         if self.truncated_before.replace(self.position) != Some(self.position) {
-            self.parts.metrics.truncations.inc();
+            self.config.metrics.truncations.inc();
         }
         let from = self.position;
-        let to = match (self.parts.out_of_range, diverged) {
+        let to = match (self.config.out_of_range, diverged) {
             (OutOfRange::Fail, _) => Err(self.refused(error)),
             (_, Some(diverged)) => Ok(diverged),
-            (OutOfRange::Earliest, None) => self.parts.reader.earliest().await.map(Position::from),
-            (OutOfRange::Latest, None) => self.parts.reader.latest().await.map(Position::from),
+            (OutOfRange::Earliest, None) => self.config.reader.earliest().await.map(Position::from),
+            (OutOfRange::Latest, None) => self.config.reader.latest().await.map(Position::from),
         };
         let relocation = self.permitted(to.map(|to| Relocation { from, to })).await?;
         error!(
-            topic = self.parts.topic,
-            partition = self.parts.partition,
+            topic = self.config.topic,
+            partition = self.config.partition,
             position = from.offset.0,
             leader_epoch = from.leader_epoch,
             diverged = diverged.map(|diverged| diverged.offset.0),
             next = relocation.to.offset.0,
             "the log was truncated, as by an unclean leader election: what was read from where it diverged on \
-             is lost to Kafka; going on with what stands there now"
+             is lost to Kafka; reading goes on with what stands there now"
         );
         Some(self.relocate(relocation))
     }
@@ -317,15 +321,15 @@ impl Source {
         Error::new(error.doing, on, error.cause.clone())
     }
 
-    /// Where to go on instead of at `position`.
+    /// Asks the policy where to go on instead of at `position`.
     ///
     /// # Errors
     /// Where that can't be asked, or the policy is to fail.
     async fn policy_offset(&mut self, position: Offset) -> Result<Offset, Error> {
         // Another topic by the same name is the assignment's to tell of.
-        self.parts.reader.check_topic().await?;
-        let (earliest, latest) = (self.parts.reader.earliest().await?, self.parts.reader.latest().await?);
-        match self.parts.out_of_range {
+        self.config.reader.check_topic().await?;
+        let (earliest, latest) = (self.config.reader.earliest().await?, self.config.reader.latest().await?);
+        match self.config.out_of_range {
             _ if (earliest..=latest).contains(&position) && position == self.position.offset => Ok(position),
             OutOfRange::Earliest => Ok(earliest),
             OutOfRange::Latest => Ok(latest),
@@ -333,7 +337,7 @@ impl Source {
                 let on = format!(
                     "{}/{} at offset {position}, which is not within {earliest}..={latest} (source.on_offset_out_of_range is \"fail\": \
                      set another, or the offset with 'offsets set')",
-                    self.parts.topic, self.parts.partition
+                    self.config.topic, self.config.partition
                 );
                 let failed = Error::code("read", on, ResponseError::OffsetOutOfRange);
                 Err(failed)
@@ -341,13 +345,13 @@ impl Source {
         }
     }
 
-    /// Whether another batch may be fetched while one is written.
+    /// Tells whether another batch may be fetched while one is written.
     pub fn has_room_ahead(&self) -> bool {
-        self.parts.share.has_room_ahead()
+        self.config.share.has_room_ahead()
     }
 
     /// Gives back the room of a batch that is written.
     pub fn release(&mut self, bytes: usize) {
-        self.parts.share.give_back(bytes);
+        self.config.share.give_back(bytes);
     }
 }

@@ -371,7 +371,7 @@ fn a_panic_tells_no_secret() {
     let deployment = Deployment::new();
     for how in ["without a log", "with a log"] {
         let mut itself = Command::new(std::env::current_exe().unwrap());
-        itself.args(["--exact", "panics_where_it_is_asked_to", "--nocapture"]);
+        itself.args(["--exact", "canary::panics_where_it_is_asked_to", "--nocapture"]);
         let ended = itself.env(PANICS, how).env("RUST_BACKTRACE", "full").output().unwrap();
         let said = format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
         assert!(!ended.status.success() && said.contains("panicked") && said.contains("canary.rs"), "{how}: {said}");

@@ -49,7 +49,7 @@ async fn sighup_reads_the_level_again_and_nothing_else() {
     assert!(status.contains("127.0.0.2:1") && !status.contains("127.0.0.3:1"), "nothing else: {status}");
 
     std::fs::write(&file, "log.level = 'loud=very'").unwrap();
-    hang_up(&mut pipeline, "SIGHUP: the configuration is wrong by now, and log.level stays").await;
+    hang_up(&mut pipeline, "SIGHUP: the configuration has problems now, and log.level stays").await;
     let before = fine_lines(&pipeline);
     pipeline.wait_for("more of debug", PATIENCE, |it| fine_lines(it) > before).await;
 

@@ -26,6 +26,8 @@ mod log_level;
 mod page_views;
 mod pipeline;
 mod sandbox;
+#[cfg(all(feature = "completions", feature = "demo", feature = "top"))]
+mod snapshots;
 mod tokens;
 #[cfg(all(feature = "demo", feature = "top"))]
 mod top;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use login_pipeline::broker::Tokens;
 use login_pipeline::config::{Secret, TokenEndpoint as Config};
+use login_pipeline::kafka::Tokens;
 use login_pipeline::observe::Metrics;
 use login_pipeline::retry::ErrorClass;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};

@@ -11,8 +11,8 @@ use kafka_records::batch::{BatchBuilder, Outgoing};
 use login_pipeline::config::{Compression, Config};
 use login_pipeline::observe::Health;
 use login_pipeline::offsets::{Checkpoint, Missing, OffsetStore, StoreError, TopicError, TopicSettings, TopicStore};
+use login_pipeline::ownership::PartitionOwnership;
 use login_pipeline::record::{Headers, Offset};
-use login_pipeline::tenure::Tenure;
 use serde_json::Value;
 use test_support::kafka::KafkaCluster;
 use test_support::pipeline::PipelineProcess;
@@ -210,16 +210,16 @@ async fn compaction_takes_no_owners_offset() {
     let (brokers, log) = (shared().await.bootstrap(), "compacted-offsets");
     let eager = [("min.cleanable.dirty.ratio", "0.01"), ("segment.ms", "100"), ("delete.retention.ms", "0")];
     shared().await.create_topic(log, 1, &[&[("cleanup.policy", "compact")], &eager[..]].concat()).await;
-    let tenure = Tenure::unlimited();
+    let ownership = PartitionOwnership::unlimited();
     let first = open(&brokers, log);
     first.load("in", 0).await.unwrap();
     for next_offset in 1..=20 {
-        first.store(&checkpoint(next_offset), &tenure).await.unwrap();
+        first.store(&checkpoint(next_offset), &ownership).await.unwrap();
     }
     let late = records(&brokers, log).await.pop().unwrap();
     let second = open(&brokers, log);
     assert_eq!(second.load("in", 0).await.unwrap(), Some(checkpoint(20)));
-    second.store(&checkpoint(30), &tenure).await.unwrap();
+    second.store(&checkpoint(30), &ownership).await.unwrap();
     // The first stood still between looking and writing.
     let now = || i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
     produce(&brokers, log, now(), late.key.as_deref(), late.value.as_deref()).await;
@@ -257,9 +257,9 @@ async fn the_topic_store_refuses_what_it_can_not_trust() {
 
     let log = "refused-offsets";
     kafka.create_topic(log, 1, &[("cleanup.policy", "compact")]).await;
-    let (store, tenure) = (open(log), Tenure::unlimited());
+    let (store, ownership) = (open(log), PartitionOwnership::unlimited());
     assert_eq!(store.load("in", 0).await.unwrap(), None);
-    store.store(&checkpoint(7), &tenure).await.unwrap();
+    store.store(&checkpoint(7), &ownership).await.unwrap();
     let found = records(&brokers, log).await;
     let last = found.last().unwrap();
     let (key, value) = (last.key.clone().unwrap(), last.value.clone().unwrap());
@@ -272,7 +272,7 @@ async fn the_topic_store_refuses_what_it_can_not_trust() {
     let error = open(log).load("in", 0).await.unwrap_err();
     assert!(matches!(error, StoreError::Topic(TopicError::Deleted { at: Offset(3), .. })), "{error}");
     // Whoever works writes over it.
-    store.store(&checkpoint(8), &tenure).await.unwrap();
+    store.store(&checkpoint(8), &ownership).await.unwrap();
     produce(&brokers, log, 0, Some(b"junk"), Some(b"x")).await;
     let error = open(log).load("in", 0).await.unwrap_err();
     assert!(matches!(error, StoreError::Topic(TopicError::Stranger { at: Offset(5), .. })), "{error}");
@@ -280,19 +280,19 @@ async fn the_topic_store_refuses_what_it_can_not_trust() {
 
     let second = open(log);
     assert_eq!(second.load("in", 0).await.unwrap(), Some(checkpoint(8)));
-    let error = store.store(&checkpoint(9), &tenure).await.unwrap_err();
+    let error = store.store(&checkpoint(9), &ownership).await.unwrap_err();
     assert!(matches!(error, StoreError::Topic(TopicError::Fenced { .. })), "{error}");
-    assert!(!tenure.holds(), "its worker is to write no more");
+    assert!(!ownership.holds(), "its worker is to write no more");
     assert!(store.load("in", 0).await.is_err(), "it does not take over again");
-    second.store(&checkpoint(9), &Tenure::unlimited()).await.unwrap();
+    second.store(&checkpoint(9), &PartitionOwnership::unlimited()).await.unwrap();
 
     // Of two that start at once, one is told that it owns the partition.
     let (a, b) = (open(log), open(log));
     let (loaded_a, loaded_b) = tokio::join!(a.load("in", 0), b.load("in", 0));
     assert!(loaded_a.is_ok() || loaded_b.is_ok());
     let stored = [
-        a.store(&checkpoint(10), &Tenure::unlimited()).await.is_ok(),
-        b.store(&checkpoint(10), &Tenure::unlimited()).await.is_ok(),
+        a.store(&checkpoint(10), &PartitionOwnership::unlimited()).await.is_ok(),
+        b.store(&checkpoint(10), &PartitionOwnership::unlimited()).await.is_ok(),
     ];
     assert_eq!(stored.iter().filter(|stored| **stored).count(), 1);
 }

@@ -17,7 +17,7 @@ use kafka_records::records::SoundBatch;
 
 /// The transactions given up in the batches of one answer, which are asked about in their order.
 #[derive(Debug)]
-pub struct Aborted {
+pub(crate) struct Aborted {
     /// Those whose first offset is not reached yet, the next one last.
     to_come: Vec<(i64, Offset)>,
     /// The producers whose batches are left out at this point.
@@ -39,7 +39,7 @@ enum Role {
 
 impl Aborted {
     /// As an answer tells: producer ids and first offsets, in any order.
-    pub fn new(transactions: &[(i64, Offset)]) -> Self {
+    pub(crate) fn new(transactions: &[(i64, Offset)]) -> Self {
         let mut to_come = transactions.to_vec();
         to_come.sort_by_key(|(_, first)| std::cmp::Reverse(*first));
         Self { to_come, open: BTreeSet::new() }
@@ -49,7 +49,7 @@ impl Aborted {
     ///
     /// # Errors
     /// Where it is a marker and does not say of what.
-    pub fn leaves_out(&mut self, batch: &SoundBatch) -> Result<bool, String> {
+    pub(crate) fn leaves_out(&mut self, batch: &SoundBatch) -> Result<bool, String> {
         Ok(self.passes_over(batch.producer_id(), batch.next_offset(), Role::of(batch)?))
     }
 

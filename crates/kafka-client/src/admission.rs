@@ -61,7 +61,7 @@ impl Reserve {
         self.take(&self.codecs, bytes).await
     }
 
-    /// The same, where it can be had at once.
+    /// Takes memory where it can be had at once.
     pub fn codec_now(&self, bytes: usize) -> Option<Taken> {
         Arc::clone(&self.codecs).try_acquire_many_owned(self.units_of(bytes)).ok()
     }
@@ -91,7 +91,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// With a share of nothing yet.
+    /// An admission with a share of nothing yet.
     pub fn new(reserve: Reserve) -> Self {
         Self { reserve, share: AtomicUsize::new(0), waits: AtomicBool::new(false) }
     }
@@ -101,7 +101,7 @@ impl Admission {
         self.share.store(bytes, Ordering::Relaxed);
     }
 
-    /// Whether so many bytes are within the share.
+    /// Returns whether so many bytes are within the share.
     pub fn is_within(&self, bytes: usize) -> bool {
         // What surrounds the batches is small.
         bytes <= self.share.load(Ordering::Relaxed).saturating_add(4 * UNIT)
@@ -122,7 +122,7 @@ impl Admission {
         taken.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, KEPT))
     }
 
-    /// Whether an answer has come and waits for memory: that is no silence of the broker's.
+    /// Returns whether an answer has come and waits for memory: that is no silence of the broker's.
     pub fn waits(&self) -> bool {
         self.waits.load(Ordering::Acquire)
     }

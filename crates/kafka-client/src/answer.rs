@@ -13,14 +13,14 @@ use kafka_records::step::Step;
 use kafka_records::unpack::UnpackError;
 
 use super::aborted::Aborted;
-use super::fetch::Fetched;
+use super::api::fetch::Fetched;
 
-/// A stretch of the log.
+/// Records of one partition, decoded from a fetch response, and where to read on.
 #[derive(Debug)]
-pub struct Stretch {
+pub struct FetchedRecords {
     /// The records and what is none, in order.
     pub records: Records,
-    /// Where to go on.
+    /// The step to where reading goes on.
     pub next: Step,
     /// Control batches stepped over.
     pub controls: usize,
@@ -50,7 +50,7 @@ pub struct Answer {
     bytes: usize,
 }
 
-/// Why a stretch is no longer.
+/// Why a read ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Left {
     /// There is more.
@@ -69,8 +69,8 @@ enum Refusal {
     Unpack(UnpackError),
 }
 
-impl Stretch {
-    /// Nothing, at a position.
+impl FetchedRecords {
+    /// No records, at a position.
     pub fn empty_at(position: Position) -> Self {
         Self { records: Records::default(), next: Step::stay(position), controls: 0, compressed: false }
     }
@@ -96,23 +96,23 @@ impl Answer {
         }
     }
 
-    /// The same, of which what stands before `frames` has been looked at: the first batch is to be
+    /// Goes on from `frames`, as what stands before them has been looked at: the first batch is to be
     /// taken as it is.
     pub fn beginning_at(self, frames: Frames) -> Self {
         Self { frames, is_new: false, is_boundary: false, ..self }
     }
 
-    /// The same, of a log that is compacted and has holes anywhere.
+    /// Takes it for that of a compacted log, which has holes anywhere.
     pub fn of_compacted(self) -> Self {
         Self { is_compacted: true, ..self }
     }
 
-    /// Up to where it has been handed out.
+    /// The position up to which it has been handed out.
     pub fn at(&self) -> Position {
         self.at
     }
 
-    /// Whether a batch ended there.
+    /// Returns whether a batch ended at that position.
     pub fn is_at_boundary(&self) -> bool {
         self.is_boundary && self.open.is_none() && self.closed.is_none()
     }
@@ -122,7 +122,7 @@ impl Answer {
         self.high_watermark
     }
 
-    /// How many bytes came.
+    /// The size of what came, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -138,7 +138,7 @@ impl Answer {
         self.closed = self.closed.take().or_else(|| self.open.take().map(OpenBatch::closed));
     }
 
-    /// What a batch of it that is framed is held against.
+    /// The bounds that a batch of it that is framed is held against.
     pub fn bounds(&self) -> Bounds {
         let from = if self.is_boundary { self.at.offset } else { Offset(0) };
         Bounds { offsets: from..self.end, least_epoch: self.at.leader_epoch, greatest_epoch: self.leader_epoch }
@@ -148,24 +148,24 @@ impl Answer {
     ///
     /// # Errors
     /// [`UnpackError::NoMemory`], after which it can be called again.
-    pub fn read(&mut self, window: &mut Window) -> Result<(Stretch, Left), UnpackError> {
+    pub fn read(&mut self, window: &mut Window) -> Result<(FetchedRecords, Left), UnpackError> {
         let begun = self.at;
-        let mut stretch = Stretch::empty_at(self.at);
+        let mut fetched = FetchedRecords::empty_at(self.at);
         let left = loop {
             let left = match &mut self.open {
-                Some(open) => match Self::read_open(open, window, &mut stretch)? {
+                Some(open) => match Self::read_open(open, window, &mut fetched)? {
                     None => {
                         self.open = None;
-                        (self.at, self.is_boundary) = (stretch.next.to(), true);
+                        (self.at, self.is_boundary) = (fetched.next.to(), true);
                         None
                     }
                     left => left,
                 },
-                None => match self.open_next(&mut stretch) {
+                None => match self.open_next(&mut fetched) {
                     Ok(left) => left,
-                    Err(Refusal::Odd(_)) if stretch.next.to() != begun => Some(Left::Nothing),
+                    Err(Refusal::Odd(_)) if fetched.next.to() != begun => Some(Left::Nothing),
                     Err(Refusal::Odd(why)) => Some(Left::Odd(why)),
-                    Err(Refusal::Unpack(_)) if !stretch.records.is_empty() => Some(Left::More),
+                    Err(Refusal::Unpack(_)) if !fetched.records.is_empty() => Some(Left::More),
                     Err(Refusal::Unpack(error)) => return Err(error),
                 },
             };
@@ -174,39 +174,39 @@ impl Answer {
                 break left;
             }
         };
-        self.at = stretch.next.to();
-        Ok((stretch, left))
+        self.at = fetched.next.to();
+        Ok((fetched, left))
     }
 
     /// `None` where the batch is done.
     fn read_open(
         open: &mut OpenBatch,
         window: &mut Window,
-        stretch: &mut Stretch,
+        fetched: &mut FetchedRecords,
     ) -> Result<Option<Left>, UnpackError> {
-        let before = stretch.records.len();
-        let read = open.read(window, &mut stretch.records);
-        if stretch.records.len() > before
-            && let Some(last) = stretch.records.get(stretch.records.len() - 1)
+        let before = fetched.records.len();
+        let read = open.read(window, &mut fetched.records);
+        if fetched.records.len() > before
+            && let Some(last) = fetched.records.get(fetched.records.len() - 1)
         {
-            stretch.next = Step::behind(last.record.offset, open.batch().leader_epoch());
+            fetched.next = Step::behind(last.record.offset, open.batch().leader_epoch());
         }
         match read {
             Ok(Progress::Done) => {
-                stretch.next = open.batch().end();
+                fetched.next = open.batch().end();
                 Ok(None)
             }
             Ok(Progress::Full) => Ok(Some(Left::More)),
-            Ok(Progress::Needs(_)) | Err(_) if !stretch.records.is_empty() => Ok(Some(Left::More)),
+            Ok(Progress::Needs(_)) | Err(_) if !fetched.records.is_empty() => Ok(Some(Left::More)),
             Ok(Progress::Needs(bytes)) => Ok(Some(Left::Needs(bytes))),
             Err(error) => Err(error),
         }
     }
 
     /// Opens the batch that was closed, or the next one.
-    fn open_next(&mut self, stretch: &mut Stretch) -> Result<Option<Left>, Refusal> {
-        let Some(batch) = self.closed.take() else { return self.take_next(stretch) };
-        stretch.compressed |= batch.is_compressed();
+    fn open_next(&mut self, fetched: &mut FetchedRecords) -> Result<Option<Left>, Refusal> {
+        let Some(batch) = self.closed.take() else { return self.take_next(fetched) };
+        fetched.compressed |= batch.is_compressed();
         match OpenBatch::new(batch.clone(), self.at.offset) {
             Ok(open) => self.open = Some(open),
             Err(error) => {
@@ -221,7 +221,7 @@ impl Answer {
     ///
     /// # Errors
     /// Why what comes next is odd, or can't be opened now: then it is still to come.
-    fn take_next(&mut self, stretch: &mut Stretch) -> Result<Option<Left>, Refusal> {
+    fn take_next(&mut self, fetched: &mut FetchedRecords) -> Result<Option<Left>, Refusal> {
         let is_first = std::mem::take(&mut self.is_new);
         let before = self.frames.clone();
         let Some(raw) = self.frames.next() else {
@@ -237,11 +237,11 @@ impl Answer {
             Some(aborted) => aborted.leaves_out(&batch).map_err(Refusal::Odd)?,
             None => false,
         };
-        stretch.controls += usize::from(batch.is_control());
-        stretch.compressed |= batch.is_compressed();
+        fetched.controls += usize::from(batch.is_control());
+        fetched.compressed |= batch.is_compressed();
         if leaves_out || batch.is_control() {
-            stretch.next = batch.end();
-            (self.at, self.is_boundary) = (stretch.next.to(), true);
+            fetched.next = batch.end();
+            (self.at, self.is_boundary) = (fetched.next.to(), true);
             return Ok(None);
         }
         match OpenBatch::new(batch, self.at.offset) {

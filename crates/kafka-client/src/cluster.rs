@@ -1,4 +1,4 @@
-//! What the cluster looks like, and one shared connection to each broker.
+//! The cluster as brokers describe it, and one shared connection to each of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,51 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::metadata_response::{
-    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
-};
-use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
-use kafka_protocol::protocol::{Request, StrBytes};
-use kafka_records::topic::TopicId;
+use kafka_protocol::messages::{MetadataRequest, MetadataResponse};
+use kafka_protocol::protocol::Request;
 
-use super::address::address;
-use super::outbox::Outbox;
-use super::{Connection, Options};
 use crate::admission::Admission;
-use crate::{Cause, Error};
-
-/// A topic as the cluster describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Topic {
-    /// Its id, where the broker tells one.
-    pub id: Option<TopicId>,
-    /// Its partitions, sorted.
-    pub partitions: Vec<Partition>,
-    /// What this client may do with it, as KIP-430's bit field; `None` where the broker does not
-    /// say.
-    pub authorized_operations: Option<i32>,
-    /// The least number of replicas that one of its partitions has.
-    pub replicas: i32,
-}
-
-impl Topic {
-    /// How many partitions it has.
-    pub fn partition_count(&self) -> i32 {
-        i32::try_from(self.partitions.len()).unwrap_or(i32::MAX)
-    }
-}
-
-/// A partition as the cluster describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Partition {
-    /// Its number.
-    pub index: i32,
-    /// The node that leads it; `None` during an election.
-    pub leader: Option<i32>,
-    /// How often it has been led anew (KIP-320), where the broker tells.
-    pub leader_epoch: Option<i32>,
-}
+use crate::api::metadata::{self, Topic};
+use crate::outbox::Outbox;
+use crate::{Cause, Connection, Error, Options};
 
 /// Who leads a partition, as last told.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +21,7 @@ struct Lead {
     epoch: Option<i32>,
 }
 
-/// The brokers, reached by bootstrap and then by what they say of each other.
+/// A cluster: its brokers are reached by bootstrap and then by what they say of each other.
 #[derive(Debug)]
 pub struct Cluster {
     options: Options,
@@ -96,7 +58,7 @@ impl Cluster {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How it makes connections.
+    /// The options by which it makes connections.
     pub fn options(&self) -> &Options {
         &self.options
     }
@@ -109,7 +71,7 @@ impl Cluster {
         self.describe(names, false).await
     }
 
-    /// The same, and what this client may do with each topic, where the broker tells (KIP-430).
+    /// Asks any broker about topics, and what this client may do with each, where the broker tells (KIP-430).
     ///
     /// # Errors
     /// As [`Cluster::topics`].
@@ -122,11 +84,8 @@ impl Cluster {
         names: &[&str],
         permissions: bool,
     ) -> Result<HashMap<String, Result<Topic, Error>>, Error> {
-        let request = MetadataRequest::default()
-            .with_topics(Some(names.iter().map(|name| asked(name)).collect()))
-            .with_allow_auto_topic_creation(false);
-        let response = self.metadata(request, permissions).await?;
-        Ok(response.topics.iter().filter_map(described).collect())
+        let response = self.metadata(metadata::request(names), permissions).await?;
+        Ok(response.topics.iter().filter_map(metadata::described).collect())
     }
 
     /// A connection to the leader of a partition, and whose leader it is as far as is known.
@@ -137,11 +96,12 @@ impl Cluster {
         self.leading_node(topic, partition).await.map(|(_, connection)| connection)
     }
 
-    /// The same, and where batches for that leader are gathered.
+    /// A connection to the leader of a partition, as [`Cluster::leader`] gives, and the leader's outbox, where batches wait
+    /// for the next produce request.
     ///
     /// # Errors
     /// As [`Cluster::leader`].
-    pub(super) async fn leader_outbox(
+    pub(crate) async fn leader_outbox(
         &self,
         topic: &str,
         partition: i32,
@@ -165,7 +125,7 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`Cluster::leader`].
-    pub(super) async fn open_leader(
+    pub(crate) async fn open_leader(
         &self,
         topic: &str,
         partition: i32,
@@ -179,7 +139,7 @@ impl Cluster {
         Ok((connection?, lead.epoch))
     }
 
-    /// Who leads a partition, and where that node listens.
+    /// Looks up who leads a partition, and where that node listens.
     async fn lead(&self, topic: &str, partition: i32) -> Result<(Lead, String), Error> {
         let failed = |code| Error::code("find the leader of", format!("{topic}/{partition}"), code);
         let key = (topic.to_owned(), partition);
@@ -205,7 +165,7 @@ impl Cluster {
         }
     }
 
-    /// Which of these partitions of a topic each node leads. One without a leader is left out.
+    /// Sorts partitions of a topic by the nodes that lead them. One without a leader is left out.
     ///
     /// # Errors
     /// Where a leader is not known, and no broker answers or the topic is not there.
@@ -233,13 +193,13 @@ impl Cluster {
     ///
     /// # Errors
     /// Where it has left the cluster, or can't be reached.
-    pub(super) async fn node(&self, node: i32) -> Result<Arc<Connection>, Error> {
+    pub(crate) async fn node(&self, node: i32) -> Result<Arc<Connection>, Error> {
         let address = self.address_of(node);
         let address = address.map_err(|cause| Error { doing: "find", on: format!("node {node}"), cause })?;
         self.connection(&address).await
     }
 
-    /// Where a node listens. One that no broker told of may have come since.
+    /// The address of a node. One that no broker told of may have come since.
     fn address_of(&self, node: i32) -> Result<String, Cause> {
         match self.state().nodes.get(&node) {
             Some(Ok(address)) => Ok(address.clone()),
@@ -258,10 +218,9 @@ impl Cluster {
     ///
     /// # Errors
     /// Where nobody knows of a controller, or it can't be reached.
-    pub(super) async fn controller(&self) -> Result<Arc<Connection>, Error> {
+    pub(crate) async fn controller(&self) -> Result<Arc<Connection>, Error> {
         let failed = || Error::code("find the controller of", "the cluster", ResponseError::NotController);
-        let nothing = MetadataRequest::default().with_topics(Some(Vec::new())).with_allow_auto_topic_creation(false);
-        self.metadata(nothing, false).await?;
+        self.metadata(metadata::request(&[]), false).await?;
         let controller = self.state().controller.ok_or_else(failed)?;
         let address = self.address_of(controller).map_err(|cause| Error { cause, ..failed() })?;
         self.connection(&address).await
@@ -287,8 +246,8 @@ impl Cluster {
     /// broken that nobody answers on.
     ///
     /// # Errors
-    /// The same.
-    pub(super) async fn ask_any<R, F>(&self, ask: impl Fn(Arc<Connection>) -> F) -> Result<R, Error>
+    /// As [`Options::ask_any`].
+    pub(crate) async fn ask_any<R, F>(&self, ask: impl Fn(Arc<Connection>) -> F) -> Result<R, Error>
     where
         F: Future<Output = Result<R, Error>> + Send + 'static,
         R: Send + 'static,
@@ -344,20 +303,20 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`Connection::open`].
-    pub(super) async fn open(&self, address: &str) -> Result<Connection, Error> {
+    pub(crate) async fn open(&self, address: &str) -> Result<Connection, Error> {
         Connection::open(address, &self.options).await
     }
 
     fn learn(&self, response: &MetadataResponse) {
         let mut state = self.state();
-        state.nodes = response.brokers.iter().map(node).collect();
+        state.nodes = response.brokers.iter().map(metadata::node).collect();
         state.controller = Some(response.controller_id.0).filter(|controller| *controller >= 0);
         for topic in &response.topics {
             let Some(name) = &topic.name else { continue };
             for partition in &topic.partitions {
                 let key = (name.0.to_string(), partition.partition_index);
                 if partition.leader_id.0 >= 0 {
-                    let lead = Lead { node: partition.leader_id.0, epoch: epoch(partition) };
+                    let lead = Lead { node: partition.leader_id.0, epoch: metadata::epoch(partition) };
                     state.leaders.insert(key, lead);
                 } else {
                     state.leaders.remove(&key);
@@ -370,46 +329,6 @@ impl Cluster {
 /// A connection to an address, for all who wait for one.
 fn opening(address: String, options: Options) -> Shared<Opening> {
     async move { Connection::open(&address, &options).await.map(Arc::new) }.boxed().shared()
-}
-
-fn asked(name: &str) -> MetadataRequestTopic {
-    MetadataRequestTopic::default().with_name(Some(TopicName(StrBytes::from_string(name.to_owned()))))
-}
-
-fn node(broker: &MetadataResponseBroker) -> (i32, Result<String, String>) {
-    (broker.node_id.0, address(&broker.host, broker.port))
-}
-
-fn epoch(partition: &MetadataResponsePartition) -> Option<i32> {
-    Some(partition.leader_epoch).filter(|epoch| *epoch >= 0)
-}
-
-fn described(topic: &MetadataResponseTopic) -> Option<(String, Result<Topic, Error>)> {
-    let name = topic.name.as_ref()?.0.to_string();
-    if let Some(code) = ResponseError::try_from_code(topic.error_code) {
-        let error = Error::code("look up topic", name.clone(), code);
-        return Some((name, Err(error)));
-    }
-    let mut partitions: Vec<_> = topic
-        .partitions
-        .iter()
-        .map(|partition| Partition {
-            index: partition.partition_index,
-            leader: Some(partition.leader_id.0).filter(|leader| *leader >= 0),
-            leader_epoch: epoch(partition),
-        })
-        .collect();
-    partitions.sort_by_key(|partition| partition.index);
-    // How many there are decides where records go, and what is assigned.
-    if partitions.is_empty() || partitions.iter().zip(0..).any(|(partition, index)| partition.index != index) {
-        let cause = Cause::Undecodable("its partitions are not numbered 0, 1, 2 and so on".to_owned());
-        return Some((name.clone(), Err(Error { doing: "look up topic", on: name, cause })));
-    }
-    let id = Some(TopicId(*topic.topic_id.as_bytes())).filter(|id| id.0 != [0; 16]);
-    let authorized_operations = Some(topic.topic_authorized_operations).filter(|bits| *bits != i32::MIN);
-    let replicas = topic.partitions.iter().map(|partition| partition.replica_nodes.len()).min().unwrap_or_default();
-    let replicas = i32::try_from(replicas).unwrap_or(i32::MAX);
-    Some((name, Ok(Topic { id, partitions, authorized_operations, replicas })))
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// How long to wait before the same is asked again, where an error says no more than that the
+    /// The pause before the same is asked again, where an error says no more than that the
     /// transaction before is still being ended; `None` where it is a failure to be told of.
     pub fn pause(&mut self, error: &Error) -> Option<Duration> {
         if !error.is(ResponseError::ConcurrentTransactions) {

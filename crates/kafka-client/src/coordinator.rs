@@ -11,9 +11,8 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::sync::Mutex;
 
-use super::address::address;
-use super::{Cluster, Connection};
-use crate::{Cause, Error};
+use crate::api::find_coordinator::{Of, find_request, found};
+use crate::{Cause, Cluster, Connection, Error};
 
 /// The coordinator of one group, or of one transactional id. Its connection is nobody else's: a
 /// broker answers the requests of a connection one after another, and a heartbeat must not wait
@@ -34,37 +33,13 @@ struct State {
     failed: Option<String>,
 }
 
-/// What is coordinated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Of {
-    Group,
-    Transactions,
-}
-
-impl Of {
-    /// The number that stands for it in the protocol.
-    fn key_type(self) -> i8 {
-        match self {
-            Self::Group => 0,
-            Self::Transactions => 1,
-        }
-    }
-
-    fn finding(self) -> &'static str {
-        match self {
-            Self::Group => "find the coordinator of group",
-            Self::Transactions => "find the coordinator of transactional id",
-        }
-    }
-}
-
 impl Coordinator {
-    /// That of a group. Asks nobody yet.
+    /// The coordinator of a group. Asks nobody yet.
     pub fn new(cluster: Arc<Cluster>, group: &str) -> Self {
         Self { cluster, of: Of::Group, key: group.to_owned(), state: Mutex::default() }
     }
 
-    /// That of the transactions under a transactional id. Asks nobody yet.
+    /// The coordinator of the transactions under a transactional id. Asks nobody yet.
     pub fn of_transactions(cluster: Arc<Cluster>, transactional_id: &str) -> Self {
         Self { cluster, of: Of::Transactions, key: transactional_id.to_owned(), state: Mutex::default() }
     }
@@ -82,7 +57,7 @@ impl Coordinator {
     }
 
     /// The group's id or the transactional id: what errors are about.
-    pub(super) fn key(&self) -> &str {
+    pub(crate) fn key(&self) -> &str {
         &self.key
     }
 
@@ -123,19 +98,27 @@ impl Coordinator {
         }
     }
 
+    /// Lets go of the connection where an error says that it leads nowhere.
+    pub(super) async fn checked<T>(&self, connection: &Arc<Connection>, result: Result<T, Error>) -> Result<T, Error> {
+        if result.as_ref().is_err_and(Coordinator::has_moved) {
+            self.forget(connection).await;
+        }
+        result
+    }
+
     /// Lets go of whichever connection there is.
     pub async fn forget_any(&self) {
         self.state.lock().await.connection = None;
     }
 
-    /// Whether this error of the coordinator's means that another must be looked up.
+    /// Returns whether this error of the coordinator's means that another must be looked up.
     pub fn has_moved(error: &Error) -> bool {
         error.is(ResponseError::NotCoordinator)
             || error.is(ResponseError::CoordinatorNotAvailable)
             || error.breaks_connection()
     }
 
-    /// Where the coordinator listens. One that `failed` is asked only where no other broker answers.
+    /// Finds where the coordinator listens. One that `failed` is asked only where no other broker answers.
     async fn find(&self, failed: Option<&str>) -> Result<String, Error> {
         let doing = self.of.finding();
         let key = StrBytes::from_string(self.key.clone());
@@ -160,19 +143,7 @@ impl Coordinator {
             Err(_) if failed.is_some() => self.cluster.ask_any(asking(None)).await?,
             response => response?,
         };
-        let undecodable = |why| Error { doing, on: self.key.clone(), cause: Cause::Undecodable(why) };
-        let (code, host, port) = match &response.coordinators[..] {
-            [] => (response.error_code, &response.host, response.port),
-            all => {
-                let found = all.iter().find(|found| found.key == key);
-                let found = found.ok_or_else(|| undecodable("it names another group or id".to_owned()))?;
-                (found.error_code, &found.host, found.port)
-            }
-        };
-        match ResponseError::try_from_code(code) {
-            None => address(host, port).map_err(undecodable),
-            Some(code) => Err(Error::code(doing, self.key.clone(), code)),
-        }
+        found(&response, &key).map_err(|cause| Error { doing, on: self.key.clone(), cause })
     }
 }
 
@@ -192,32 +163,4 @@ fn has_transactions(connection: &Connection) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// Version 0 knows groups only; a broker without a later one refuses what is asked for no group.
-fn find_request(of: Of, key: &StrBytes, version: i16) -> FindCoordinatorRequest {
-    let request = FindCoordinatorRequest::default();
-    let request =
-        if version >= 4 { request.with_coordinator_keys(vec![key.clone()]) } else { request.with_key(key.clone()) };
-    if of == Of::Group { request } else { request.with_key_type(of.key_type()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::BytesMut;
-    use kafka_protocol::protocol::Encodable;
-
-    use super::*;
-
-    #[test]
-    fn both_kinds_are_asked_for_in_every_version_that_has_them() {
-        let key = StrBytes::from_static_str("k");
-        for (of, versions, key_type) in [(Of::Group, 0..=4, 0), (Of::Transactions, 1..=4, 1)] {
-            for version in versions {
-                let request = find_request(of, &key, version);
-                assert_eq!(request.key_type, key_type);
-                request.encode(&mut BytesMut::new(), version).unwrap();
-            }
-        }
-    }
 }

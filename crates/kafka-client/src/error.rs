@@ -11,12 +11,12 @@ use kafka_records::record::{Offset, Position};
 
 use crate::plain::Plain;
 
-/// What an error means for whoever would try again.
+/// The class of an error: what it means for a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorClass {
     /// It passes by itself: a leader moves, a broker restarts. Nothing was done.
     Transient,
-    /// It lasts until someone mends it: a permission, a missing topic.
+    /// It lasts until someone fixes it: a permission, a missing topic.
     Fatal,
     /// The answer was lost: the request may have had its effect.
     Ambiguous,
@@ -89,7 +89,7 @@ pub enum Cause {
     /// The connection broke after the request was, perhaps, sent.
     #[error("connection lost: {}", Plain(.0))]
     Disconnected(String),
-    /// The same, before any answer by which a broker lets a client in: that the settings are right is not known yet.
+    /// The connection broke before any answer by which a broker lets a client in: that the settings are right is not known yet.
     #[error("connection lost: {}, before any answer of weight", Plain(.0))]
     Unproven(String),
     /// The answer is larger than [`Options::max_frame_bytes`](crate::Options).
@@ -156,7 +156,7 @@ pub enum TlsError {
     /// What one side has against the other.
     #[error("{0}")]
     Refused(rustls::Error),
-    /// The same, of which there is but the text.
+    /// Another client's text of what one side has against the other.
     #[error("{0}")]
     Told(String),
 }
@@ -238,7 +238,7 @@ impl Error {
         Self { doing: "compress", on: "a record batch".to_owned(), cause: Cause::Undecodable(error.to_string()) }
     }
 
-    /// Whether the broker gave this code.
+    /// Returns whether the broker gave this code.
     pub fn is(&self, code: ResponseError) -> bool {
         matches!(self.cause, Cause::Code(found) | Cause::Records { code: found, .. } if found == code)
     }
@@ -251,13 +251,13 @@ impl Error {
         }
     }
 
-    /// Of a batch that was to be written: whether it is refused for what is in its records.
+    /// Returns whether a batch that was to be written is refused for what is in its records.
     pub fn refuses_records(&self) -> bool {
         // A policy says of a topic that is made, too, that it is not to be: that lasts until someone mends it.
         self.class() == ErrorClass::Poison || self.is(ResponseError::PolicyViolation)
     }
 
-    /// Whether it makes sense to keep the client that met this error.
+    /// Returns whether it makes no sense to keep the client that met this error.
     pub fn breaks_connection(&self) -> bool {
         !matches!(
             self.cause,
@@ -273,7 +273,7 @@ impl Error {
         )
     }
 
-    /// Whether another broker may lead the partition that was written to: one that says so, and one that
+    /// Returns whether another broker may lead the partition that was written to: one that says so, and one that
     /// can't be reached. What else a leader refuses, it refuses as the leader.
     pub fn doubts_leader(&self) -> bool {
         use ResponseError as Code;
@@ -300,12 +300,12 @@ impl Error {
         }
     }
 
-    /// Whether the request may have had its effect, though nobody has heard of it.
+    /// Returns whether the request may have had its effect, though nobody has heard of it.
     pub fn leaves_doubt(&self) -> bool {
         self.class() == ErrorClass::Ambiguous || matches!(self.cause, Cause::FrameTooLarge { .. })
     }
 
-    /// What the error means for trying again.
+    /// Classifies the error by what it means for a retry.
     pub fn class(&self) -> ErrorClass {
         match &self.cause {
             Cause::Code(code) | Cause::Records { code, .. } => class_of(*code),

@@ -19,14 +19,14 @@ pub const KEPT: Duration = Duration::from_secs(5 * 60);
 
 /// A file that was read.
 pub struct File {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// What was in it; it may be a private key.
+    /// Its contents; it may be a private key.
     pub bytes: Zeroizing<Vec<u8>>,
 }
 
 impl File {
-    /// Where it is, and what is in it.
+    /// Its path, and what is in it.
     pub fn read(&self) -> (&Path, &[u8]) {
         (&self.path, &self.bytes)
     }
@@ -62,7 +62,7 @@ impl<T, const N: usize> Followed<T, N> {
         Self { keys, paths, kept: Some(KEPT), loaded: Mutex::default() }
     }
 
-    /// The same, but what was made stays in use until the files make another: of what others check, such as a
+    /// Keeps in use what was made until the files make another: of what others check, such as a
     /// certificate, they see themselves how old it is.
     pub fn for_ever(self) -> Self {
         Self { kept: None, ..self }

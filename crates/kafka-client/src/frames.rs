@@ -25,7 +25,7 @@ const MOST_KEPT: usize = 2 * 1024 * 1024;
 /// The frames of one connection.
 #[derive(Debug)]
 pub(super) struct Frames {
-    stream: ReadHalf,
+    stream: Box<dyn ReadHalf>,
     max_bytes: usize,
     admission: Option<Arc<Admission>>,
     spare: Spare,
@@ -40,12 +40,12 @@ pub(super) enum FrameError {
 
 impl Frames {
     /// Of at most so many bytes each. A large one waits for its `admission`, where there is one.
-    pub fn new(stream: ReadHalf, max_bytes: usize, admission: Option<Arc<Admission>>) -> Self {
+    pub(crate) fn new(stream: Box<dyn ReadHalf>, max_bytes: usize, admission: Option<Arc<Admission>>) -> Self {
         Self { stream, max_bytes, admission, spare: Spare::default() }
     }
 
     /// The most bytes of a frame.
-    pub fn max_bytes(&self) -> usize {
+    pub(crate) fn max_bytes(&self) -> usize {
         self.max_bytes
     }
 
@@ -53,7 +53,7 @@ impl Frames {
     ///
     /// # Errors
     /// Where the connection ends, or the frame is too large.
-    pub async fn next(&mut self) -> Result<Bytes, FrameError> {
+    pub(crate) async fn next(&mut self) -> Result<Bytes, FrameError> {
         let length = self.stream.read_i32().await.map_err(FrameError::Io)?;
         let length = usize::try_from(length)
             .map_err(|_| FrameError::Io(std::io::Error::other("the broker announced a frame of negative length")))?;

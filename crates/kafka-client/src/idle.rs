@@ -14,17 +14,17 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct LastUse(AtomicU64);
 
 impl LastUse {
-    /// Now.
+    /// Begins with a use now.
     pub fn now() -> Self {
         Self(AtomicU64::new(clock_ms()))
     }
 
-    /// A request goes, or an answer has come.
+    /// Notes that a request goes, or an answer has come.
     pub fn note(&self) {
         self.0.store(clock_ms(), Ordering::Relaxed);
     }
 
-    /// Whether that was longer ago than this.
+    /// Returns whether the last use was longer ago than this.
     pub fn is_longer_ago_than(&self, idle: Duration) -> bool {
         let since = clock_ms().saturating_sub(self.0.load(Ordering::Relaxed));
         u128::from(since) > idle.as_millis()

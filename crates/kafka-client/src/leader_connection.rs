@@ -8,7 +8,7 @@
 //!   └──────────────── the connection is lost, or another leads, or in another epoch ◄────────────┘
 //! ```
 //! A log can be truncated only where the leader changes, and no fetch of an earlier epoch is
-//! answered after that: what is asked once, when the link is opened, holds for as long as it is open.
+//! answered after that: what is asked once, when it is opened, holds for as long as it is open.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use kafka_protocol::ResponseError;
 use kafka_records::record::Position;
 use tokio::time::Instant;
 
-use super::fetch::{self, Ask, Fetched};
-use super::{Cluster, Connection, leader_epochs};
 use crate::admission::{Admission, Reserve};
-use crate::{Cause, Error};
+use crate::api::fetch::{self, Ask, Fetched};
+use crate::api::offset_for_leader_epoch;
+use crate::{Cause, Cluster, Connection, Error};
 
 /// For so long whoever leads in an earlier epoch than the position's is taken for one that has been deposed and does not
 /// know: longer than a broker is without its session before others see it gone (9 s, 18 s with ZooKeeper) and have told
@@ -28,9 +28,9 @@ use crate::{Cause, Error};
 /// no ids. A time, since how often it is tried meanwhile is the caller's to choose.
 const DOUBTED_FOR: Duration = Duration::from_secs(30);
 
-/// See the module. Connected when first used, and anew whenever that is of use.
+/// A connection to one partition's leader, see the module. Connected when first used, and anew whenever that is of use.
 #[derive(Debug)]
-pub struct FetchLink {
+pub struct LeaderConnection {
     cluster: Arc<Cluster>,
     admission: Arc<Admission>,
     leader: Option<Leader>,
@@ -44,14 +44,14 @@ struct Leader {
     epoch: Option<i32>,
 }
 
-impl FetchLink {
+impl LeaderConnection {
     /// Connects to nothing yet. An answer that is larger than was asked for waits for memory of the
     /// reserve.
     pub fn new(cluster: Arc<Cluster>, reserve: Reserve) -> Self {
         Self { cluster, admission: Arc::new(Admission::new(reserve)), leader: None, doubted_since: None }
     }
 
-    /// Whether the next fetch goes over the connection that is there.
+    /// Returns whether the next fetch goes over the connection that is there.
     pub fn is_open(&self) -> bool {
         self.leader.as_ref().is_some_and(|leader| leader.connection.takes_request())
     }
@@ -71,9 +71,9 @@ impl FetchLink {
         if self.doubted_since.is_some_and(|since| since.elapsed() < DOUBTED_FOR) {
             self.cluster.forget_leader(topic, partition);
             let on = format!("{topic}/{partition}");
-            return Err(Error::code(leader_epochs::DOING, on, ResponseError::UnknownLeaderEpoch));
+            return Err(Error::code(offset_for_leader_epoch::DOING, on, ResponseError::UnknownLeaderEpoch));
         }
-        let validated = leader_epochs::validate(&connection, epoch, (topic, partition), position).await;
+        let validated = offset_for_leader_epoch::validate(&connection, epoch, (topic, partition), position).await;
         if validated.as_ref().is_err_and(has_moved) {
             self.cluster.forget_leader(topic, partition);
         }

@@ -1,22 +1,23 @@
-//! How connections are made, and who is asked what any broker can answer.
+//! The options of connections, and who is asked what any broker can answer.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Cause, Error, Meter, NoMeter, Security};
-use crate::dial::{self, Lately};
+use crate::attempts::first;
+use crate::lately::Lately;
+use crate::{Cause, Error, Meter, NoMeter, Security, Transport};
 
 /// How long a broker may take at most with what any of them can answer, before the next one is asked as well.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How connections are made.
+/// The options by which connections are made.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where to begin, each `host:port`.
+    /// The brokers to begin with, each `host:port`.
     pub bootstrap: Vec<String>,
-    /// What brokers log and count quotas by.
+    /// The client id, which brokers log and count quotas by.
     pub client_id: String,
     /// The name and version of the program, which brokers count clients by (KIP-511).
     pub software: [&'static str; 2],
@@ -24,21 +25,31 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Deadline of a request.
     pub request_timeout: Duration,
-    /// How long a connection may be idle and still be used.
+    /// The longest time that a connection may be idle and still be used.
     pub connections_max_idle: Duration,
     /// The largest answer taken.
     pub max_frame_bytes: usize,
     /// TLS and SASL.
     pub security: Arc<Security>,
+    /// The network that connections are opened over.
+    pub transport: Arc<dyn Transport>,
     /// Counts what is to be counted of connections.
     pub meter: Arc<dyn Meter>,
-    /// Which brokers, by address, lately did not answer.
+    /// The brokers, by address, that lately did not answer.
     pub lately: Arc<Lately<String>>,
 }
 
+#[cfg(feature = "net")]
 impl Default for Options {
-    /// Kafka's own defaults where it has them; nowhere to begin.
+    /// Over TCP, with Kafka's own defaults where it has them, and nowhere to begin.
     fn default() -> Self {
+        Self::over(Arc::new(crate::Tcp))
+    }
+}
+
+impl Options {
+    /// Over this network, with Kafka's own defaults where it has them, and nowhere to begin.
+    pub fn over(transport: Arc<dyn Transport>) -> Self {
         Self {
             bootstrap: Vec::new(),
             client_id: "kafka-client".to_owned(),
@@ -48,13 +59,12 @@ impl Default for Options {
             connections_max_idle: Duration::from_secs(9 * 60),
             max_frame_bytes: 100 << 20,
             security: Arc::default(),
+            transport,
             meter: Arc::new(NoMeter),
             lately: Arc::default(),
         }
     }
-}
 
-impl Options {
     /// The first answer to what any of these brokers can answer: the next one is asked as soon as one fails, or leaves
     /// the answer open for a while. Those that lately left one open come last, so that a broker which hangs costs
     /// a moment once, and not its deadline each time.
@@ -75,7 +85,7 @@ impl Options {
         });
         let failed = |cause| Error { doing: "ask", on: "the cluster's brokers".to_owned(), cause };
         let deadline = self.connect_timeout + self.request_timeout;
-        match timeout(deadline, dial::first(attempts, PATIENCE.min(self.request_timeout / 4))).await {
+        match timeout(deadline, first(attempts, PATIENCE.min(self.request_timeout / 4))).await {
             Ok(answer) => answer
                 .map_err(|last| last.unwrap_or_else(|| failed(Cause::Connect("no broker is configured".to_owned())))),
             Err(_) => Err(failed(Cause::Timeout(deadline))),

@@ -4,14 +4,14 @@
 use bytes::BytesMut;
 use kafka_protocol::protocol::Request;
 
-use super::buf_chain::Pieces;
+use super::buf_chain::BufChain;
 use crate::Cause;
 use crate::Permit;
 
 /// A request's body, in one version of its layout.
 #[derive(Debug)]
 pub(super) struct Body {
-    pub pieces: Pieces,
+    pub bytes: BufChain,
     pub version: i16,
 }
 
@@ -20,12 +20,12 @@ impl Body {
     ///
     /// # Errors
     /// Where the version lacks what the request says.
-    pub fn of<R: Request>(request: &R, version: i16) -> anyhow::Result<Self> {
+    pub(crate) fn of<R: Request>(request: &R, version: i16) -> anyhow::Result<Self> {
         let mut body = BytesMut::with_capacity(request.compute_size(version)?);
         request.encode(&mut body, version)?;
-        let mut pieces = Pieces::default();
-        pieces.push(body.freeze());
-        Ok(Self { pieces, version })
+        let mut bytes = BufChain::default();
+        bytes.push(body.freeze());
+        Ok(Self { bytes, version })
     }
 }
 
@@ -49,7 +49,7 @@ pub(super) trait Outbound: Send {
 pub(super) struct Unconditional(Option<Body>);
 
 impl Unconditional {
-    pub fn new(body: Body) -> Self {
+    pub(crate) fn new(body: Body) -> Self {
         Self(Some(body))
     }
 }
@@ -68,7 +68,7 @@ pub(super) struct Permitted<'a> {
 }
 
 impl<'a> Permitted<'a> {
-    pub fn new(body: Body, permit: &'a dyn Permit) -> Self {
+    pub(crate) fn new(body: Body, permit: &'a dyn Permit) -> Self {
         Self { body: Unconditional::new(body), permit }
     }
 }

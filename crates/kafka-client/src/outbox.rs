@@ -17,26 +17,16 @@
 //! What goes out is taken from the outbox when the broker's pause is over and the connection's writer is
 //! free, as the last thing before the bytes leave: a batch whose partition was lost while it waited stays.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::ResponseError;
-use kafka_protocol::messages::produce_response::BatchIndexAndErrorMessage;
-use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
-use kafka_protocol::protocol::Request;
+use bytes::Bytes;
 use kafka_records::record::Offset;
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, oneshot};
 
-use super::buf_chain::Pieces;
-use super::outbound::{Body, Outbound};
-use super::versions::Offered;
-use super::{Connection, TransactionVersion};
-use crate::Permit;
-use crate::{Cause, Error};
+use crate::{Cause, Connection, Error, Permit, TransactionVersion};
 
-const DOING: &str = "produce to";
+/// What is done, for errors.
+pub(crate) const DOING: &str = "produce to";
 
 /// Requests on their way to one broker: one that it works on, and one that is there when it is done.
 const IN_FLIGHT: u32 = 2;
@@ -54,15 +44,15 @@ pub struct Produced {
 /// The transaction that a batch is part of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WithinTransaction {
-    /// Whose.
+    /// The transactional id.
     pub transactional_id: Arc<str>,
-    /// In version 2 the first batch for a partition makes that part of the transaction.
+    /// The version: in version 2 the first batch for a partition makes that part of the transaction.
     pub version: TransactionVersion,
 }
 
 /// Batches for the partitions that one broker leads.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     waiting: Mutex<Waiting>,
     turns: Semaphore,
 }
@@ -76,15 +66,15 @@ struct Waiting {
 
 /// A batch on its way, and who waits for it.
 #[derive(Debug)]
-pub(super) struct Outgoing {
+pub(crate) struct Outgoing {
     /// Its number in the outbox.
-    pub(super) number: u64,
-    pub(super) topic: Arc<str>,
-    pub(super) partition: i32,
-    pub(super) batch: Bytes,
-    pub(super) permit: Arc<dyn Permit>,
-    pub(super) within: Option<WithinTransaction>,
-    pub(super) done: oneshot::Sender<Result<Produced, Error>>,
+    pub(crate) number: u64,
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    pub(crate) batch: Bytes,
+    pub(crate) permit: Arc<dyn Permit>,
+    pub(crate) within: Option<WithinTransaction>,
+    pub(crate) done: oneshot::Sender<Result<Produced, Error>>,
 }
 
 impl Default for Outbox {
@@ -95,7 +85,7 @@ impl Default for Outbox {
 
 impl Outbox {
     /// Adds a batch, and gives its number.
-    pub(super) fn push(&self, outgoing: Outgoing) -> u64 {
+    pub(crate) fn push(&self, outgoing: Outgoing) -> u64 {
         let mut waiting = self.lock();
         let number = waiting.next;
         waiting.next += 1;
@@ -104,7 +94,7 @@ impl Outbox {
     }
 
     /// Room for a request, or for all that there may be while the broker pauses.
-    pub(super) async fn turn(&self, connection: &Connection) -> Result<SemaphorePermit<'_>, AcquireError> {
+    pub(crate) async fn turn(&self, connection: &Connection) -> Result<SemaphorePermit<'_>, AcquireError> {
         loop {
             let alone = connection.is_throttled();
             let turn = self.turns.acquire_many(if alone { IN_FLIGHT } else { 1 }).await?;
@@ -115,13 +105,13 @@ impl Outbox {
     }
 
     /// Takes a batch back; false where it is on its way already.
-    pub(super) fn withdraw(&self, number: u64) -> bool {
+    pub(crate) fn withdraw(&self, number: u64) -> bool {
         self.lock().batches.extract_if(.., |outgoing| outgoing.number == number).next().is_some()
     }
 
-    /// What goes out together: of each partition one batch, the oldest, and all of one transaction or of
+    /// Takes what goes out together: of each partition one batch, the oldest, and all of one transaction or of
     /// none. What nobody waits for any more is dropped, and what may no longer be written is refused.
-    fn take(&self) -> Vec<Outgoing> {
+    pub(crate) fn take(&self) -> Vec<Outgoing> {
         let mut waiting = self.lock();
         let mut bytes = 0;
         let mut together: Vec<Outgoing> = Vec::new();
@@ -154,187 +144,19 @@ impl Outbox {
 }
 
 impl Outgoing {
-    fn answer(self, result: Result<Produced, Error>) {
+    /// Tells whoever waits what became of it.
+    pub(crate) fn answer(self, result: Result<Produced, Error>) {
         let _ = self.done.send(result); // whoever waited may have been stopped
     }
 }
 
-/// What became of an attempt to send what waits.
-pub(super) enum Sent {
-    /// Batches were taken, and each was told what became of it.
-    Some,
-    /// There was nothing left to send.
-    None,
-    /// Nothing was taken, since nothing could be sent.
-    Failed(Error),
-}
-
-/// A request of whatever may go out once it is written.
-struct Together<'a> {
-    outbox: &'a Outbox,
-    offered: &'a Offered,
-    timeout: Duration,
-    /// What was taken.
-    topics: BTreeMap<Arc<str>, Vec<Outgoing>>,
-}
-
-impl Outbound for Together<'_> {
-    fn body(&mut self) -> Result<Body, Cause> {
-        for outgoing in self.outbox.take() {
-            self.topics.entry(Arc::clone(&outgoing.topic)).or_default().push(outgoing);
-        }
-        let first = self.topics.values().flatten().next().ok_or(Cause::NotHeld)?;
-        let within = first.within.as_ref();
-        let transaction = within.map(|within| within.version).unwrap_or_default();
-        let version = self.offered.within(transaction, ProduceRequest::KEY)?;
-        let pieces = body(&self.topics, within, self.timeout, version);
-        Ok(Body { pieces: pieces.map_err(|error| Cause::Undecodable(error.to_string()))?, version })
-    }
-
-    fn may_go_on(&self) -> bool {
-        self.topics.values().flatten().all(|outgoing| outgoing.permit.holds())
-    }
-}
-
-/// Sends in one request what may go out, and tells each batch what became of it.
-pub(super) async fn send(connection: &Connection, outbox: &Outbox, timeout: Duration) -> Sent {
-    let mut together = Together { outbox, offered: connection.offered(), timeout, topics: BTreeMap::new() };
-    let deadline = connection.request_timeout();
-    let answer = connection.request_outbound::<ProduceRequest>(DOING, &mut together, deadline).await;
-    match &answer {
-        // rskafka would wait and send the batch again, which the broker has already taken.
-        Ok(response) => connection.throttle_ms(response.throttle_time_ms),
-        Err(error) if together.topics.is_empty() => {
-            return match error.cause {
-                Cause::NotHeld => Sent::None,
-                _ => Sent::Failed(error.clone()),
-            };
-        }
-        Err(_) => {}
-    }
-    for outgoing in together.topics.into_values().flatten() {
-        let result = match &answer {
-            Ok(response) => outcome(response, &outgoing.topic, outgoing.partition),
-            Err(error) => Err(error.clone()),
-        };
-        outgoing.answer(result);
-    }
-    Sent::Some
-}
-
-/// What the answer says of one partition.
-fn outcome(response: &ProduceResponse, topic: &str, partition: i32) -> Result<Produced, Error> {
-    let found = response.responses.iter().filter(|found| found.name.0.as_str() == topic);
-    let found = found.flat_map(|found| &found.partition_responses).find(|found| found.index == partition);
-    let silent = || failed(topic, partition, Cause::Undecodable("it names another partition".to_owned()));
-    let found = found.ok_or_else(silent)?;
-    match ResponseError::try_from_code(found.error_code) {
-        None => Ok(Produced { base_offset: Offset(found.base_offset) }),
-        Some(code) => Err(failed(topic, partition, refusal(code, &found.record_errors))),
-    }
-}
-
-/// A code, and the records that it is about. What the broker says of them may quote them: it stays here.
-fn refusal(code: ResponseError, records: &[BatchIndexAndErrorMessage]) -> Cause {
-    let records: Arc<[usize]> = records.iter().filter_map(|named| usize::try_from(named.batch_index).ok()).collect();
-    if records.is_empty() { Cause::Code(code) } else { Cause::Records { code, records } }
-}
-
-pub(super) fn failed(topic: &str, partition: i32, cause: Cause) -> Error {
+/// The error of a batch for a partition.
+pub(crate) fn failed(topic: &str, partition: i32, cause: Cause) -> Error {
     Error { doing: DOING, on: format!("{topic}/{partition}"), cause }
-}
-
-/// The request in the layout of versions 3 to 12, the batches where they lie. The codec would copy
-/// them. <https://kafka.apache.org/protocol#The_Messages_Produce>
-fn body(
-    topics: &BTreeMap<Arc<str>, Vec<Outgoing>>,
-    within: Option<&WithinTransaction>,
-    timeout: Duration,
-    version: i16,
-) -> anyhow::Result<Pieces> {
-    let mut pieces = Pieces::default();
-    let mut glue = Glue { bytes: BytesMut::with_capacity(64), flexible: version >= FLEXIBLE };
-    glue.text(within.map(|within| &*within.transactional_id))?;
-    glue.bytes.put_i16(-1); // acks=all
-    glue.bytes.put_i32(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX));
-    glue.length(topics.len())?;
-    for (topic, batches) in topics {
-        glue.text(Some(topic))?;
-        glue.length(batches.len())?;
-        for Outgoing { partition, batch, .. } in batches {
-            glue.bytes.put_i32(*partition);
-            glue.length(batch.len())?;
-            pieces.push(glue.bytes.split().freeze());
-            pieces.push(batch.clone());
-            glue.tags();
-        }
-        glue.tags();
-    }
-    glue.tags();
-    if !glue.bytes.is_empty() {
-        pieces.push(glue.bytes.freeze());
-    }
-    Ok(pieces)
-}
-
-/// The first version of Produce whose lengths are compact and whose structures end in tags (KIP-482).
-const FLEXIBLE: i16 = 9;
-
-/// What stands between the batches.
-struct Glue {
-    bytes: BytesMut,
-    flexible: bool,
-}
-
-impl Glue {
-    fn text(&mut self, text: Option<&str>) -> anyhow::Result<()> {
-        let length = text.map(|text| i16::try_from(text.len())).transpose()?;
-        if self.flexible {
-            self.compact(length.map(u32::try_from).transpose()?);
-        } else {
-            self.bytes.put_i16(length.unwrap_or(-1));
-        }
-        self.bytes.put_slice(text.unwrap_or_default().as_bytes());
-        Ok(())
-    }
-
-    /// Of an array, or of bytes.
-    fn length(&mut self, length: usize) -> anyhow::Result<()> {
-        let length = i32::try_from(length)?;
-        if self.flexible {
-            self.compact(Some(u32::try_from(length)?));
-        } else {
-            self.bytes.put_i32(length);
-        }
-        Ok(())
-    }
-
-    /// One more than the length, as a varint; 0 is null.
-    fn compact(&mut self, length: Option<u32>) {
-        let mut rest = length.map_or(0, |length| length + 1);
-        loop {
-            let [low, ..] = rest.to_le_bytes();
-            rest >>= 7;
-            if rest == 0 {
-                return self.bytes.put_u8(low & 0x7f);
-            }
-            self.bytes.put_u8(low | 0x80);
-        }
-    }
-
-    /// None are known.
-    fn tags(&mut self) {
-        if self.flexible {
-            self.bytes.put_u8(0);
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Buf;
-    use kafka_protocol::protocol::{Decodable, StrBytes};
-
     use super::*;
     use crate::permit;
     use crate::testing::Revocable;
@@ -350,54 +172,8 @@ mod tests {
         (Outgoing { number: 0, topic: topic.into(), partition, batch, permit, within: None, done }, outcome)
     }
 
-    /// Longer than one byte of a varint tells, and than two.
-    const LONG: &[u8] = &[7; 40_000];
-
     fn within(id: &str) -> WithinTransaction {
         WithinTransaction { transactional_id: id.into(), version: TransactionVersion::V2 }
-    }
-
-    #[test]
-    fn the_codec_reads_what_is_sent() {
-        let mut topics: BTreeMap<Arc<str>, Vec<Outgoing>> = BTreeMap::new();
-        for (topic, partition, batch) in [("b", 7, &b"one"[..]), ("a", 0, b"two"), ("b", 8, b""), ("b", 9, LONG)] {
-            topics.entry(topic.into()).or_default().push(outgoing(topic, partition, batch).0);
-        }
-        for (version, id) in (3..=12).flat_map(|version| [(version, None), (version, Some("id"))]) {
-            let within = id.map(within);
-            let mut pieces = body(&topics, within.as_ref(), Duration::from_secs(5), version).unwrap();
-            let mut bytes = pieces.copy_to_bytes(pieces.remaining());
-            let request = ProduceRequest::decode(&mut bytes, version).unwrap();
-            assert!(bytes.is_empty());
-            assert_eq!((request.acks, request.timeout_ms), (-1, 5_000));
-            assert_eq!(request.transactional_id.as_ref().map(|found| found.0.as_str()), id);
-            let sent: Vec<_> = request
-                .topic_data
-                .iter()
-                .flat_map(|topic| {
-                    topic.partition_data.iter().map(|data| (topic.name.0.as_str(), data.index, data.records.as_deref()))
-                })
-                .collect();
-            let long = Some(LONG);
-            assert_eq!(
-                sent,
-                [("a", 0, Some(&b"two"[..])), ("b", 7, Some(b"one")), ("b", 8, Some(b"")), ("b", 9, long)]
-            );
-        }
-    }
-
-    #[test]
-    fn a_refusal_names_its_records_and_nothing_that_is_said_of_them() {
-        let named = |at| {
-            let why = Some(StrBytes::from_static_str("CANARY"));
-            BatchIndexAndErrorMessage::default().with_batch_index(at).with_batch_index_error_message(why)
-        };
-        let cause = refusal(ResponseError::InvalidTimestamp, &[named(3), named(-1), named(0)]);
-        assert!(!format!("{cause} {cause:?}").contains("CANARY"), "{cause:?}");
-        let Cause::Records { code, records } = cause else { panic!("{cause:?}") };
-        assert_eq!((code, &*records), (ResponseError::InvalidTimestamp, &[3, 0][..]));
-        let cause = refusal(ResponseError::InvalidTimestamp, &[named(-1)]);
-        assert!(matches!(cause, Cause::Code(ResponseError::InvalidTimestamp)), "{cause:?}");
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! Whether something may still be written.
+//! Permission to write.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// What a write for a partition is allowed by. It is asked last, when the bytes are about to leave: once it does not
+/// Permission to write for a partition. It is asked last, when the bytes are about to leave: once it does not
 /// hold, nothing is sent, and the call ends with [`Cause::NotHeld`](crate::Cause::NotHeld).
 pub trait Permit: fmt::Debug + Send + Sync {
-    /// Whether it holds now. It may hold again later.
+    /// Returns whether it holds now. It may hold again later.
     fn holds(&self) -> bool;
 }
 

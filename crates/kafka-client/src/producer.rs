@@ -2,7 +2,7 @@
 //! however often it is sent, and refuse one that comes out of its turn.
 //!
 //! ```text
-//! stamp ──► batch ──► broker ──┬─ written, or a duplicate ──► written: the next number
+//! state ──► batch ──► broker ──┬─ written, or a duplicate ──► written: the next number
 //!   ▲                          ├─ answer lost ──────────────► again: the same bytes
 //!   └────── a new id ◄─────────┴─ id or number unknown ─────► anew
 //! ```
@@ -20,13 +20,13 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kafka_protocol::ResponseError;
-use kafka_records::batch::{ProducerId, Stamp};
+use kafka_records::batch::{ProducerId, ProducerState};
 use kafka_records::output::Destination;
 
 use super::WithinTransaction;
 use super::{Cause, Error, transaction};
 
-/// One producer. All its writes go through `&self`: those to several partitions run side by side.
+/// An idempotent producer. All its writes go through `&self`: those to several partitions run side by side.
 #[derive(Debug)]
 pub struct Producer {
     sequences: Mutex<Sequences>,
@@ -57,14 +57,14 @@ enum Id {
     Refused,
 }
 
-/// What a failed attempt means for the batch.
+/// The verdict on a failed attempt: what it means for the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It is written all the same.
     Written,
     /// Send the same bytes again.
     Again,
-    /// It is not written, and never will be under this stamp: stamp it anew.
+    /// It is not written, and never will be under this state: give it the next one.
     Anew,
     /// The transaction that it is part of can't be committed any more.
     Aborted,
@@ -83,14 +83,14 @@ impl Producer {
         self.asking.lock().await
     }
 
-    /// One that writes within transactions, as this id.
+    /// A producer that writes within transactions, as this id.
     pub fn transactional(within: WithinTransaction, id: ProducerId) -> Self {
         let sequences = Mutex::new(Sequences { id: Id::Known(id), next: HashMap::new() });
         let (asking, uncounted) = (tokio::sync::Mutex::default(), Mutex::default());
         Self { sequences, asking, within: Some(within), uncounted }
     }
 
-    /// Set where all that it writes is part of transactions.
+    /// The transactions that all it writes is part of, where it is.
     pub fn within(&self) -> Option<&WithinTransaction> {
         self.within.as_ref()
     }
@@ -102,25 +102,25 @@ impl Producer {
         (sum.0, sum.1) = (sum.0 + records, sum.1 + bytes);
     }
 
-    /// What is to be counted now that the transaction is committed.
+    /// Takes what is to be counted now that the transaction is committed.
     pub fn take_uncounted(&self) -> Uncounted {
         std::mem::take(&mut self.uncounted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The stamp of the next batch for a partition; `None` while an id is to be asked for.
-    pub fn stamp(&self, to: Destination) -> Option<Stamp> {
+    /// The producer state of the next batch for a partition; `None` while an id is to be asked for.
+    pub fn next_state(&self, to: Destination) -> Option<ProducerState> {
         let sequences = self.lock();
         match sequences.id {
             Id::Unknown => None,
             Id::Known(producer) => {
                 let sequence = sequences.next.get(&to).copied().unwrap_or(0);
-                Some(Stamp { producer, sequence, transactional: self.within.is_some() })
+                Some(ProducerState { producer, sequence, transactional: self.within.is_some() })
             }
-            Id::Refused => Some(Stamp::PLAIN),
+            Id::Refused => Some(ProducerState::PLAIN),
         }
     }
 
-    /// The brokers gave this id. Numbers begin again under it.
+    /// Takes the id that the brokers gave. Numbers begin again under it.
     pub fn identified(&self, id: ProducerId) {
         let mut sequences = self.lock();
         if sequences.id == Id::Unknown {
@@ -129,21 +129,21 @@ impl Producer {
         }
     }
 
-    /// The brokers give no id: batches go without from now on.
+    /// Notes that the brokers give no id: batches go without from now on.
     pub fn refused(&self) {
         self.lock().id = Id::Refused;
     }
 
-    /// A batch of so many records is written.
-    pub fn written(&self, to: Destination, stamp: &Stamp, records: i32) {
+    /// Notes that a batch of so many records is written.
+    pub fn written(&self, to: Destination, state: &ProducerState, records: i32) {
         let mut sequences = self.lock();
-        if sequences.id == Id::Known(stamp.producer) {
-            sequences.next.insert(to, sequence_after(stamp.sequence, records));
+        if sequences.id == Id::Known(state.producer) {
+            sequences.next.insert(to, sequence_after(state.sequence, records));
         }
     }
 
-    /// An attempt to write a batch under this stamp has failed.
-    pub fn failed(&self, stamp: &Stamp, error: &Error) -> Verdict {
+    /// Decides what a failed attempt to write a batch under this state means for it.
+    pub fn failed(&self, state: &ProducerState, error: &Error) -> Verdict {
         use ResponseError as Code;
         if error.is(Code::DuplicateSequenceNumber) {
             return Verdict::Written;
@@ -159,14 +159,14 @@ impl Producer {
                 | Code::InvalidProducerEpoch
                 | Code::InvalidProducerIdMapping
                 | Code::ProducerFenced,
-            ) if *stamp != Stamp::PLAIN => {
+            ) if *state != ProducerState::PLAIN => {
                 let mut sequences = self.lock();
-                if sequences.id == Id::Known(stamp.producer) {
+                if sequences.id == Id::Known(state.producer) {
                     sequences.id = Id::Unknown;
                 }
                 Verdict::Anew
             }
-            Cause::Code(Code::ClusterAuthorizationFailed) if *stamp != Stamp::PLAIN => {
+            Cause::Code(Code::ClusterAuthorizationFailed) if *state != ProducerState::PLAIN => {
                 self.refused();
                 Verdict::Anew
             }
@@ -179,7 +179,7 @@ impl Producer {
     }
 }
 
-/// Numbers go from `i32::MAX` on to 0.
+/// The sequence number behind so many records: numbers go from `i32::MAX` on to 0.
 pub fn sequence_after(sequence: i32, records: i32) -> i32 {
     let next = (i64::from(sequence) + i64::from(records)) & i64::from(i32::MAX);
     i32::try_from(next).unwrap_or(0)

@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
-use kafka_protocol::protocol::StrBytes;
 
-use super::scram::{Hash, Scram};
-use super::security::{Sasl, SaslMechanism};
-use super::{Connection, SaslError, Secret};
+use crate::api::{sasl_authenticate, sasl_handshake};
 use crate::plain::printable;
-use crate::{Cause, Error};
+use crate::scram::{Hash, Scram};
+use crate::security::{Sasl, SaslMechanism};
+use crate::{Cause, Connection, Error, SaslError, Secret};
 
 const DOING: &str = "authenticate with";
 
@@ -72,8 +70,7 @@ pub(super) async fn authenticate(connection: &Connection, sasl: &Sasl) -> Result
 }
 
 async fn handshake(connection: &Connection, mechanism: SaslMechanism) -> Result<(), Error> {
-    let request = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism.name()));
-    let response = connection.request(DOING, &request).await?;
+    let response = sasl_handshake::handshake(connection, DOING, mechanism.name()).await?;
     let refused = |why| Err(connection.error(DOING, Cause::Sasl(why)));
     match ResponseError::try_from_code(response.error_code) {
         None => Ok(()),
@@ -122,8 +119,7 @@ struct Answer {
 
 impl Exchange<'_> {
     async fn send(&self, message: String) -> Result<Answer, Error> {
-        let request = SaslAuthenticateRequest::default().with_auth_bytes(message.into());
-        let response = self.connection.request(DOING, &request).await?;
+        let response = sasl_authenticate::authenticate(self.connection, DOING, message).await?;
         match ResponseError::try_from_code(response.error_code) {
             None => Ok(Answer { bytes: response.auth_bytes, lifetime: lifetime(response.session_lifetime_ms) }),
             Some(ResponseError::SaslAuthenticationFailed) => {

@@ -30,7 +30,7 @@ const NO_BINDING: &str = "biws";
 
 /// The hash that a mechanism is named after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hash {
+pub(crate) enum Hash {
     /// RFC 5802's own, for its test vector: not offered.
     #[cfg(test)]
     Sha1,
@@ -66,7 +66,7 @@ impl Hash {
 
 /// An authentication that has begun.
 #[derive(Debug)]
-pub struct Scram {
+pub(crate) struct Scram {
     hash: Hash,
     nonce: String,
     first_bare: String,
@@ -77,7 +77,7 @@ impl Scram {
     ///
     /// # Errors
     /// Where the system has no randomness.
-    pub fn begin(hash: Hash, username: &str) -> Result<Self, String> {
+    pub(crate) fn begin(hash: Hash, username: &str) -> Result<Self, String> {
         let mut random = [0; 24];
         SystemRandom::new().fill(&mut random).map_err(|_| "the system gives no randomness".to_owned())?;
         Ok(Self::with_nonce(hash, username, BASE64.encode(random)))
@@ -90,7 +90,7 @@ impl Scram {
     }
 
     /// The first message.
-    pub fn first(&self) -> String {
+    pub(crate) fn first(&self) -> String {
         format!("n,,{}", self.first_bare)
     }
 
@@ -98,7 +98,7 @@ impl Scram {
     ///
     /// # Errors
     /// What is wrong with the broker's message.
-    pub fn answer(&self, server_first: &[u8], password: &Secret) -> Result<Answer, String> {
+    pub(crate) fn answer(&self, server_first: &[u8], password: &Secret) -> Result<Answer, String> {
         let server_first = std::str::from_utf8(server_first).map_err(|_| "its first message is not UTF-8")?;
         let mut attributes = server_first.split(',');
         let mut next = |name: &str| {
@@ -136,7 +136,7 @@ impl Scram {
 }
 
 /// The second message, and what the broker must answer it by.
-pub struct Answer {
+pub(crate) struct Answer {
     last: String,
     server_key: hmac::Key,
     auth_message: String,
@@ -144,7 +144,7 @@ pub struct Answer {
 
 impl Answer {
     /// The message.
-    pub fn last(&self) -> &str {
+    pub(crate) fn last(&self) -> &str {
         &self.last
     }
 
@@ -152,7 +152,7 @@ impl Answer {
     ///
     /// # Errors
     /// What is wrong with the broker's message.
-    pub fn verify(&self, server_final: &[u8]) -> Result<(), String> {
+    pub(crate) fn verify(&self, server_final: &[u8]) -> Result<(), String> {
         let text = std::str::from_utf8(server_final).map_err(|_| "its last message is not UTF-8")?;
         let first = text.split(',').next().unwrap_or_default();
         if let Some(error) = first.strip_prefix("e=") {

@@ -1,4 +1,4 @@
-//! How connections are secured: shared by all that connect.
+//! The security of connections, shared by all that connect.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use crate::tls::Tls;
 use crate::{Cause, Secret};
 
-/// TLS and SASL, each where it is wanted.
+/// The security of connections: TLS and SASL, each where it is wanted.
 #[derive(Debug, Default)]
 pub struct Security {
     /// TLS.
@@ -19,12 +19,12 @@ pub struct Security {
     let_in: AtomicBool,
 }
 
-/// How this client says who it is.
+/// A SASL mechanism, and the credentials for it.
 #[derive(Debug, Clone)]
 pub struct Sasl {
-    /// By which mechanism.
+    /// The mechanism.
     pub mechanism: SaslMechanism,
-    /// With what.
+    /// The credentials.
     pub credentials: Arc<dyn Credentials>,
 }
 
@@ -52,13 +52,13 @@ impl SaslMechanism {
         }
     }
 
-    /// Whether it sends what must stay secret as it is.
+    /// Returns whether it sends what must stay secret as it is.
     pub fn sends_secret(self) -> bool {
         matches!(self, Self::Plain | Self::OauthBearer)
     }
 }
 
-/// Who this client is. Asked for each new connection, so that what changes needs no restart.
+/// The credentials of this client. Asked for each new connection, so that what changes needs no restart.
 pub trait Credentials: fmt::Debug + Send + Sync {
     /// The user of PLAIN and SCRAM.
     fn username(&self) -> &str;
@@ -75,30 +75,30 @@ pub trait Credentials: fmt::Debug + Send + Sync {
     /// [`Cause::Token`] or [`Cause::Sasl`] where there is none.
     fn token(&self) -> BoxFuture<'_, Result<Secret, Cause>>;
 
-    /// What brokers are told beside the token, as names and values (KIP-342).
+    /// Extensions that brokers are told beside the token, as names and values (KIP-342).
     fn extensions(&self) -> &[(String, String)] {
         &[]
     }
 
-    /// A broker refused this token.
+    /// Hears that a broker refused this token.
     fn refused(&self, _token: &Secret) {}
 
-    /// Where they come from: what to check after a refusal, for people.
+    /// The place that they come from: what to check after a refusal, for people.
     fn origin(&self) -> &str;
 }
 
 impl Security {
-    /// Secured by these. No file is read yet, and nobody is asked for a token.
+    /// Secures connections by these. No file is read yet, and nobody is asked for a token.
     pub fn new(tls: Option<Tls>, sasl: Option<Sasl>) -> Self {
         Self { tls, sasl, let_in: AtomicBool::new(false) }
     }
 
-    /// A broker has let us in.
+    /// Notes that a broker has let us in.
     pub fn let_in(&self) {
         self.let_in.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a broker has let us in: what a connection breaks by is then the network's fault, or the broker's, and
+    /// Returns whether a broker has let us in: what a connection breaks by is then the network's fault, or the broker's, and
     /// the configuration is no longer to be doubted.
     pub fn was_let_in(&self) -> bool {
         self.let_in.load(Ordering::Relaxed)

@@ -14,7 +14,7 @@ use crate::{Cause, TlsError, pem};
 /// The files of a client's side of TLS, PEM each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Who may sign the brokers' certificates; public CAs where `None`.
+    /// The CAs that may sign the brokers' certificates; public ones where `None`.
     pub ca_file: Option<PathBuf>,
     /// This client's certificate, those that sign it behind it.
     pub cert_file: Option<PathBuf>,
@@ -47,7 +47,7 @@ impl Tls {
     }
 }
 
-/// What TLS says of a connection; `None` where the error is not TLS's.
+/// The cause that TLS names for a broken connection; `None` where the error is not TLS's.
 pub fn cause(error: &io::Error) -> Option<Cause> {
     said(error).map(|error| Cause::Tls(TlsError::Refused(error.clone())))
 }

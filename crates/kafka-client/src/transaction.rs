@@ -85,7 +85,7 @@ enum Step {
 pub enum Request {
     /// `InitProducerId`: who writes from now on; what was open is ended.
     Initialize,
-    /// The same in the place of the id that there is (KIP-360), under which nothing is open.
+    /// Asks for an id in the place of the one that there is (KIP-360), under which nothing is open.
     Renew,
     /// `AddPartitionsToTxn`, before anything is written to these. In version 1 only.
     AddPartitions(BTreeSet<Destination>),
@@ -114,7 +114,7 @@ impl Default for Transaction {
 }
 
 impl Transaction {
-    /// What to ask now; `None` where there is nothing to ask until more is wanted.
+    /// Returns what to ask now; `None` where there is nothing to ask until more is wanted.
     pub fn poll(&self) -> Option<Request> {
         match &self.state {
             State::Uninitialized | State::Aborting => Some(Request::Initialize),
@@ -153,7 +153,7 @@ impl Transaction {
         }
     }
 
-    /// What was written is not to be committed.
+    /// Gives the transaction up: what was written is not to be committed.
     pub fn abort(&mut self) {
         self.state = State::Aborting;
     }

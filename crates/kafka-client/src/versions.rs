@@ -1,42 +1,44 @@
-//! Which version of each request is sent: what this program knows, what a broker offers, and what the
-//! transaction that a request is part of asks for.
+//! The version that each request is sent in: of those that this client knows and the broker offers the latest, or what the
+//! transaction asks for that a request is part of.
 
 use std::collections::HashMap;
 
 use kafka_protocol::messages::{ApiKey, ApiVersionsResponse};
-use kafka_protocol::protocol::VersionRange;
+use kafka_protocol::protocol::{Request, VersionRange};
+use kafka_records::schema::Field;
 
 use crate::Cause;
 
-/// The versions of each request that this program has been tested with.
-pub(super) const KNOWN_VERSIONS: [(ApiKey, VersionRange); 25] = [
-    (ApiKey::Produce, VersionRange { min: 3, max: 8 }), // names the records that are refused, from 8 on (KIP-467)
-    (ApiKey::Fetch, VersionRange { min: 4, max: 11 }),  // topic ids begin at 13
-    (ApiKey::ListOffsets, VersionRange { min: 1, max: 7 }),
-    (ApiKey::OffsetForLeaderEpoch, VersionRange { min: 3, max: 4 }), // before, it took rights on the cluster
-    (ApiKey::Metadata, VersionRange { min: 1, max: 12 }),
-    (ApiKey::OffsetCommit, VersionRange { min: 2, max: 9 }), // topic ids begin at 10
-    (ApiKey::OffsetFetch, VersionRange { min: 1, max: 9 }),
-    (ApiKey::FindCoordinator, VersionRange { min: 0, max: 4 }),
-    (ApiKey::JoinGroup, VersionRange { min: 2, max: 9 }),
-    (ApiKey::Heartbeat, VersionRange { min: 1, max: 4 }),
-    (ApiKey::LeaveGroup, VersionRange { min: 1, max: 5 }),
-    (ApiKey::SyncGroup, VersionRange { min: 1, max: 5 }),
-    (ApiKey::InitProducerId, VersionRange { min: 0, max: 4 }),
-    // The later versions of these four are of transactions of version 2: see `Offered::within`.
-    (ApiKey::AddPartitionsToTxn, VersionRange { min: 0, max: 3 }),
-    (ApiKey::AddOffsetsToTxn, VersionRange { min: 0, max: 3 }),
-    (ApiKey::EndTxn, VersionRange { min: 0, max: 3 }),
-    (ApiKey::TxnOffsetCommit, VersionRange { min: 3, max: 3 }), // before, no member could be named
-    (ApiKey::DescribeGroups, VersionRange { min: 0, max: 5 }),
-    (ApiKey::CreateTopics, VersionRange { min: 2, max: 7 }),
-    (ApiKey::DescribeConfigs, VersionRange { min: 1, max: 4 }),
-    (ApiKey::SaslHandshake, VersionRange { min: 1, max: 1 }), // in version 0 what follows has no frame
-    (ApiKey::SaslAuthenticate, VersionRange { min: 0, max: 2 }),
-    (ApiKey::ConsumerGroupHeartbeat, VersionRange { min: 0, max: 1 }),
-    (ApiKey::ConsumerGroupDescribe, VersionRange { min: 0, max: 1 }),
-    (ApiKey::DescribeProducers, VersionRange { min: 0, max: 0 }),
-];
+/// An API of Kafka's protocol, as this client speaks it: a row of [`crate::api::ALL`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Api {
+    /// Its number in the protocol.
+    pub(crate) key: i16,
+    /// The versions that this client has been tested with.
+    pub(crate) versions: VersionRange,
+    /// The version by which a request says that its transaction is one of version 2: the first that does. Brokers go by
+    /// nothing else, so that `versions` end before it.
+    pub(crate) in_transaction_v2: Option<i16>,
+    /// The fields of its response, from the oldest version that is spoken to the latest.
+    pub(crate) response: &'static [Field],
+}
+
+impl Api {
+    /// The API of a request, in the versions from `min` to `max`.
+    pub(crate) const fn of<R: Request>(min: i16, max: i16, response: &'static [Field]) -> Self {
+        Self { key: R::KEY, versions: VersionRange { min, max }, in_transaction_v2: None, response }
+    }
+
+    /// The API with a version that only requests of transactions of version 2 are sent in.
+    pub(crate) const fn with_transaction_v2(self, version: i16) -> Self {
+        Self { in_transaction_v2: Some(version), ..self }
+    }
+
+    /// An API as the protocol calls it.
+    pub(crate) fn name(key: i16) -> String {
+        ApiKey::try_from(key).map_or_else(|()| format!("api key {key}"), |key| format!("{key:?}"))
+    }
+}
 
 /// The cluster's feature that says which transactions it has.
 const TRANSACTION_VERSION: &str = "transaction.version";
@@ -57,16 +59,6 @@ impl TransactionVersion {
         match self {
             Self::V1 => 1,
             Self::V2 => 2,
-        }
-    }
-
-    /// The version by which a request says that its transaction is one of version 2: the first that
-    /// does. Brokers go by nothing else.
-    fn said_by(self, api_key: i16) -> Option<i16> {
-        match (self, ApiKey::try_from(api_key)) {
-            (Self::V2, Ok(ApiKey::Produce)) => Some(12),
-            (Self::V2, Ok(ApiKey::EndTxn | ApiKey::TxnOffsetCommit)) => Some(5),
-            _ => None,
         }
     }
 }
@@ -90,39 +82,39 @@ impl From<&ApiVersionsResponse> for Offered {
     }
 }
 
-/// A request as the protocol calls it.
-fn named(api_key: i16) -> String {
-    ApiKey::try_from(api_key).map_or_else(|()| format!("api key {api_key}"), |key| format!("{key:?}"))
-}
-
 impl Offered {
     /// The latest version of a request that both sides know.
-    pub fn latest(&self, api_key: i16) -> Result<i16, Cause> {
-        let ours = KNOWN_VERSIONS.iter().find(|(key, _)| *key as i16 == api_key).map(|(_, range)| *range);
-        let both = ours.zip(self.versions.get(&api_key)).map(|(ours, theirs)| ours.intersect(theirs));
-        match both {
+    ///
+    /// # Errors
+    /// [`Cause::Unsupported`] where there is none.
+    pub(crate) fn latest(&self, api: &Api) -> Result<i16, Cause> {
+        match self.versions.get(&api.key).map(|theirs| api.versions.intersect(theirs)) {
             Some(range) if !range.is_empty() => Ok(range.max),
-            _ => Err(Cause::Unsupported(named(api_key))),
+            _ => Err(Cause::Unsupported(Api::name(api.key))),
         }
     }
 
     /// Whether the broker takes this version of a request, known here or not.
-    pub fn has(&self, api_key: i16, version: i16) -> bool {
+    pub(crate) fn has(&self, api_key: i16, version: i16) -> bool {
         self.versions.get(&api_key).is_some_and(|range| (range.min..=range.max).contains(&version))
     }
 
-    /// The version of a request that is part of a transaction. [`KNOWN_VERSIONS`] end before those
-    /// that would make one of version 1 another.
-    pub fn within(&self, transaction: TransactionVersion, api_key: i16) -> Result<i16, Cause> {
-        let Some(version) = transaction.said_by(api_key) else { return self.latest(api_key) };
-        match self.versions.get(&api_key) {
-            Some(range) if (range.min..=range.max).contains(&version) => Ok(version),
-            _ => Err(Cause::Unsupported(format!("{} in version {version}", named(api_key)))),
+    /// The version of a request that is part of a transaction.
+    ///
+    /// # Errors
+    /// [`Cause::Unsupported`] where the broker does not take it.
+    pub(crate) fn within(&self, transaction: TransactionVersion, api: &Api) -> Result<i16, Cause> {
+        match (transaction, api.in_transaction_v2) {
+            (TransactionVersion::V2, Some(version)) if self.has(api.key, version) => Ok(version),
+            (TransactionVersion::V2, Some(version)) => {
+                Err(Cause::Unsupported(format!("{} in version {version}", Api::name(api.key))))
+            }
+            _ => self.latest(api),
         }
     }
 
     /// Which transactions the cluster has. A level is agreed on only where every broker has it.
-    pub fn transactions(&self) -> TransactionVersion {
+    pub(crate) fn transactions(&self) -> TransactionVersion {
         match self.finalized.get(TRANSACTION_VERSION) {
             Some(2..) => TransactionVersion::V2,
             _ => TransactionVersion::V1,
@@ -136,6 +128,7 @@ mod tests {
     use kafka_protocol::protocol::StrBytes;
 
     use super::*;
+    use crate::api::{end_txn, init_producer_id, produce, txn_offset_commit};
 
     fn offered(level: Option<i16>, latest: i16) -> Offered {
         let api = |key: ApiKey| ApiVersion::default().with_api_key(key as i16).with_max_version(latest);
@@ -165,21 +158,20 @@ mod tests {
     #[test]
     fn only_transactions_of_version_2_say_so() {
         let offered = offered(Some(2), 20);
-        for (key, second) in [(ApiKey::Produce, 12), (ApiKey::EndTxn, 5), (ApiKey::TxnOffsetCommit, 5)] {
-            let key = key as i16;
-            assert_eq!(offered.within(TransactionVersion::V2, key).unwrap(), second);
-            assert_eq!(offered.within(TransactionVersion::V1, key).unwrap(), offered.latest(key).unwrap());
-            assert!(offered.latest(key).unwrap() < second);
+        for (api, second) in [(produce::API, 12), (end_txn::API, 5), (txn_offset_commit::API, 5)] {
+            assert_eq!(offered.within(TransactionVersion::V2, &api).unwrap(), second);
+            assert_eq!(offered.within(TransactionVersion::V1, &api).unwrap(), offered.latest(&api).unwrap());
+            assert!(offered.latest(&api).unwrap() < second);
         }
-        let init = ApiKey::InitProducerId as i16;
-        let version = offered.within(TransactionVersion::V2, init).unwrap();
-        assert_eq!(version, offered.latest(init).unwrap(), "says nothing of it");
+        let init = init_producer_id::API;
+        let version = offered.within(TransactionVersion::V2, &init).unwrap();
+        assert_eq!(version, offered.latest(&init).unwrap(), "says nothing of it");
     }
 
     #[test]
     fn a_broker_that_lacks_such_a_request_is_not_asked_it() {
         let offered = offered(None, 4);
-        let within = |version| offered.within(version, ApiKey::EndTxn as i16);
+        let within = |version| offered.within(version, &end_txn::API);
         assert!(matches!(within(TransactionVersion::V2), Err(Cause::Unsupported(_))));
         assert!(within(TransactionVersion::V1).is_ok());
     }

@@ -16,8 +16,8 @@ pub(crate) const AFTER_LENGTH: usize = 12;
 /// Where the part that the checksum covers begins.
 pub(crate) const AFTER_CRC: usize = 21;
 /// Where producer id, epoch and sequence stand.
-const STAMP_AT: usize = 43;
-const STAMP_BYTES: usize = 8 + 2 + 4;
+const PRODUCER_STATE_AT: usize = 43;
+const PRODUCER_STATE_BYTES: usize = 8 + 2 + 4;
 /// The attribute of a batch that counts only once its transaction is committed.
 const TRANSACTIONAL: i16 = 1 << 4;
 
@@ -32,19 +32,19 @@ pub struct Outgoing<'a> {
     pub value: Option<&'a [u8]>,
 }
 
-/// What an idempotent producer is known by.
+/// An idempotent producer's id and epoch, by which the brokers know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProducerId {
     /// The id.
     pub id: i64,
-    /// Of several with the same id, only the one of the latest epoch may write.
+    /// The epoch: of several producers with the same id, only the one of the latest may write.
     pub epoch: i16,
 }
 
-/// By what a broker tells a batch from a copy of it.
+/// A batch's producer id, epoch and sequence number, by which a broker recognizes a duplicate (KIP-98).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    /// Whose batch it is.
+pub struct ProducerState {
+    /// The producer that the batch is of.
     pub producer: ProducerId,
     /// The number of its first record, among all that the producer wrote to the partition.
     pub sequence: i32,
@@ -52,8 +52,8 @@ pub struct Stamp {
     pub transactional: bool,
 }
 
-impl Stamp {
-    /// Of a batch that the broker does not tell from its copies.
+impl ProducerState {
+    /// The state of a batch that no idempotent producer wrote: the broker does not tell it from its copies.
     pub const PLAIN: Self = Self { producer: ProducerId { id: -1, epoch: -1 }, sequence: -1, transactional: false };
 }
 
@@ -106,7 +106,7 @@ impl BatchBuilder {
         self.append_any(record, record.value.is_none(), headers, &mut write);
     }
 
-    /// The same with the value that `write` appends to the bytes that it is given, in place of the
+    /// Appends a record with the value that `write` appends to the bytes that it is given, in place of the
     /// record's own. Where it panics nothing is written.
     pub fn append_with(&mut self, record: &Outgoing<'_>, headers: Headers<'_>, write: &mut dyn FnMut(&mut Vec<u8>)) {
         self.append_any(record, false, headers, write);
@@ -149,7 +149,7 @@ impl BatchBuilder {
         self.count += 1;
     }
 
-    /// Where [`BatchBuilder::rewind`] leads back to.
+    /// Marks a place that [`BatchBuilder::rewind`] leads back to.
     pub fn mark(&self) -> Mark {
         Mark { bytes: self.bytes.len(), count: self.count, max_timestamp: self.max_timestamp }
     }
@@ -182,12 +182,13 @@ impl BatchBuilder {
     /// # Errors
     /// Where the codec fails, which it does for want of memory only.
     pub fn finish(self, codec: Compression) -> io::Result<Bytes> {
-        let Finished { batch, failed } = self.finish_as(codec, Stamp::PLAIN);
+        let Finished { batch, failed } = self.finish_as(codec, ProducerState::PLAIN);
         failed.map_or(Ok(batch), Err)
     }
 
-    /// The same under a stamp, and plain where the codec fails: any reader takes that as well.
-    pub fn finish_as(self, codec: Compression, stamp: Stamp) -> Finished {
+    /// Finishes the batch under a producer state. Where the codec fails, the batch stays uncompressed: any reader takes
+    /// that as well.
+    pub fn finish_as(self, codec: Compression, state: ProducerState) -> Finished {
         let Self { mut bytes, count, first_timestamp, max_timestamp, .. } = self;
         let (mut codec, mut failed) = (codec, None);
         if codec != Compression::None {
@@ -205,15 +206,15 @@ impl BatchBuilder {
         header.extend_from_slice(&(-1_i32).to_be_bytes()); // partition leader epoch
         header.push(2); // magic: the format's version
         header.extend_from_slice(&[0; 4]); // checksum, below
-        let attributes = compression::attribute(codec) | if stamp.transactional { TRANSACTIONAL } else { 0 };
+        let attributes = compression::attribute(codec) | if state.transactional { TRANSACTIONAL } else { 0 };
         header.extend_from_slice(&attributes.to_be_bytes());
         header.extend_from_slice(&(count - 1).to_be_bytes()); // last offset delta
         header.extend_from_slice(&first_timestamp.to_be_bytes());
         header.extend_from_slice(&max_timestamp.to_be_bytes());
-        header.extend_from_slice(&[0; STAMP_BYTES]);
+        header.extend_from_slice(&[0; PRODUCER_STATE_BYTES]);
         header.extend_from_slice(&count.to_be_bytes());
         bytes[..HEADER_BYTES].copy_from_slice(&header);
-        put_stamp(&mut bytes, stamp);
+        put_producer_state(&mut bytes, state);
         Finished { batch: bytes.into(), failed }
     }
 }
@@ -227,21 +228,21 @@ pub struct Finished {
     pub failed: Option<io::Error>,
 }
 
-/// The same batch under another stamp. Copied only where someone else still holds it.
-pub fn restamped(batch: Bytes, stamp: Stamp) -> Bytes {
+/// Rewrites a whole batch's producer state. Copies the batch only where someone else still holds it.
+pub fn with_producer_state(batch: Bytes, state: ProducerState) -> Bytes {
     let mut bytes = Vec::from(batch);
-    put_stamp(&mut bytes, stamp);
+    put_producer_state(&mut bytes, state);
     bytes.into()
 }
 
-/// Writes a stamp into a whole batch, and the checksum, which covers it.
-fn put_stamp(batch: &mut [u8], stamp: Stamp) {
-    let Stamp { producer: ProducerId { id, epoch }, sequence, .. } = stamp;
-    let mut bytes = [0; STAMP_BYTES];
+/// Writes a producer state into a whole batch, and the checksum, which covers it.
+fn put_producer_state(batch: &mut [u8], state: ProducerState) {
+    let ProducerState { producer: ProducerId { id, epoch }, sequence, .. } = state;
+    let mut bytes = [0; PRODUCER_STATE_BYTES];
     bytes[..8].copy_from_slice(&id.to_be_bytes());
     bytes[8..10].copy_from_slice(&epoch.to_be_bytes());
     bytes[10..].copy_from_slice(&sequence.to_be_bytes());
-    batch[STAMP_AT..STAMP_AT + STAMP_BYTES].copy_from_slice(&bytes);
+    batch[PRODUCER_STATE_AT..PRODUCER_STATE_AT + PRODUCER_STATE_BYTES].copy_from_slice(&bytes);
     let crc = crc32c::crc32c(&batch[AFTER_CRC..]);
     batch[AFTER_CRC - 4..AFTER_CRC].copy_from_slice(&crc.to_be_bytes());
 }
@@ -455,11 +456,11 @@ mod tests {
     #[test]
     fn the_batch_of_a_transaction_says_so_and_whose_it_is() {
         use kafka_protocol::records::RecordBatchDecoder;
-        let stamp = Stamp { producer: ProducerId { id: 7, epoch: 3 }, sequence: 11, transactional: true };
+        let state = ProducerState { producer: ProducerId { id: 7, epoch: 3 }, sequence: 11, transactional: true };
         let mut builder = BatchBuilder::default();
         let record = Outgoing { timestamp_ms: 1, key: None, value: Some(b"v") };
         builder.append(&record, Headers::NONE);
-        let mut batch = builder.finish_as(Compression::None, stamp).batch;
+        let mut batch = builder.finish_as(Compression::None, state).batch;
         let set = RecordBatchDecoder::decode(&mut batch).unwrap();
         let found = &set.records[0];
         assert!(found.transactional && !found.control);

@@ -37,7 +37,7 @@
 //! # Ok(())
 //! # }
 //! ```
-#![forbid(unsafe_code)]
+#![warn(unreachable_pub)]
 
 pub mod batch;
 pub mod compression;

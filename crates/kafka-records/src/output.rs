@@ -39,11 +39,11 @@ pub struct Expected {
 /// One record batch for one partition.
 #[derive(Debug)]
 pub struct Part {
-    /// Where it goes.
+    /// The destination.
     pub to: Destination,
     /// The records.
     pub batch: BatchBuilder,
-    /// Of each record, its source's index in the source batch.
+    /// The index in the source batch of each record's source.
     pub sources: Vec<usize>,
 }
 
@@ -60,7 +60,7 @@ impl OutputBatch {
         Self { parts: Vec::new(), last: 0, max_batch_bytes, expected, buffer: Vec::new() }
     }
 
-    /// The same, within a buffer that has served before: memory that is mapped already.
+    /// Begins within a buffer that has served before: its memory is mapped already.
     pub fn within(self, buffer: Vec<u8>) -> Self {
         Self { buffer, ..self }
     }
@@ -73,7 +73,7 @@ impl OutputBatch {
         part.sources.push(source);
     }
 
-    /// The same with the value that `write` appends to the bytes that it is given. It may be called
+    /// Appends a record with the value that `write` appends to the bytes that it is given. It may be called
     /// twice.
     pub fn append_with(
         &mut self,
@@ -96,7 +96,7 @@ impl OutputBatch {
         part.sources.push(source);
     }
 
-    /// Where its parts go.
+    /// The destinations of its parts.
     pub fn destinations(&self) -> BTreeSet<Destination> {
         self.parts.iter().filter(|part| !part.is_empty()).map(|part| part.to).collect()
     }

@@ -26,7 +26,7 @@ impl Offset {
         Self(self.0.saturating_add(1))
     }
 
-    /// How many offsets lie between `earlier` and this one; 0 where `earlier` is not earlier.
+    /// The number of offsets between `earlier` and this one; 0 where `earlier` is not earlier.
     pub fn since(self, earlier: Self) -> u64 {
         u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
     }

@@ -4,7 +4,7 @@
 //! ```text
 //! answer ─► frames ─► RawBatch ─► SoundBatch (checksum, offsets) ─► OpenBatch ── read ─► Records
 //!                        │                                             │       (one window of them)
-//!                        └─ damage: a dead letter of all its bytes     └─ again, until it is done
+//!                        └─ corrupt: a dead letter of all its bytes    └─ again, until it is done
 //! ```
 //! Of a batch that is not compressed the records lie in the answer; of another one in the window that they
 //! were unpacked into. Everything is checked when a record is added; looking at it afterwards can't
@@ -69,23 +69,23 @@ pub struct Flaw {
     pub kind: FlawKind,
     /// Why, for people; without a word of its content.
     pub why: String,
-    /// How many bytes its value has, where what is here of it was cut.
+    /// The size of its value in bytes, where what is here of it was cut.
     pub cut_from: Option<usize>,
 }
 
 impl Flaw {
-    /// Of an entry of which all is there.
+    /// The flaw of an entry of which all is there.
     pub fn new(kind: FlawKind, why: impl Into<String>) -> Self {
         Self { place: 0, kind, why: why.into(), cut_from: None }
     }
 }
 
-/// An entry: a record, or bytes that are none or too many.
+/// An entry of a decoded batch: a record, or bytes that are no record, with the flaw that says why.
 #[derive(Debug, Clone, Copy)]
-pub struct Found<'a> {
+pub struct Entry<'a> {
     /// The record; of bytes that are none, the bytes as its value.
     pub record: RecordView<'a>,
-    /// What is wrong with it.
+    /// The flaw that keeps it from being processed.
     pub flaw: Option<&'a Flaw>,
 }
 
@@ -123,12 +123,12 @@ impl Span {
 }
 
 impl Records {
-    /// How many entries.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -138,13 +138,13 @@ impl Records {
         self.bytes
     }
 
-    /// What is wrong with entries, in their order.
+    /// The flaws of entries, in their order.
     pub fn flaws(&self) -> &[Flaw] {
         &self.flaws
     }
 
-    /// One of them, counted from 0 in the order of the log.
-    pub fn get(&self, index: usize) -> Option<Found<'_>> {
+    /// An entry by its place, counted from 0 in the order of the log.
+    pub fn get(&self, index: usize) -> Option<Entry<'_>> {
         let slot = self.slots.get(index)?;
         let buffer = self.buffers.get(usize::try_from(slot.buffer).ok()?)?;
         let record = RecordView {
@@ -158,16 +158,16 @@ impl Records {
             true => None,
             false => self.flaws.binary_search_by_key(&index, |flaw| flaw.place).ok(),
         };
-        Some(Found { record, flaw: flaw.and_then(|at| self.flaws.get(at)) })
+        Some(Entry { record, flaw: flaw.and_then(|at| self.flaws.get(at)) })
     }
 
-    /// All of them, in the order of the log.
-    pub fn iter(&self) -> impl Iterator<Item = Found<'_>> {
+    /// All entries, in the order of the log.
+    pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
         (0..self.len()).filter_map(|index| self.get(index))
     }
 
-    /// Adds bytes that are no record, as if they stood at `offset`.
-    pub fn add_damage(&mut self, offset: Offset, bytes: Bytes, why: String) {
+    /// Adds bytes that can't be decoded as one entry, as if it stood at `offset`.
+    pub fn add_corrupt_batch(&mut self, offset: Offset, bytes: Bytes, why: String) {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1);
         let value = Span { from: 0, to: length };
         let slot = Slot { offset, timestamp_ms: -1, buffer: 0, key: Span::NULL, value, headers: Span::EMPTY };
@@ -214,7 +214,7 @@ pub struct SoundBatch {
 /// checksum covers where it begins and in which epoch it was written.
 #[derive(Debug, Clone)]
 pub struct Bounds {
-    /// Where it may begin, and where it has to end.
+    /// The offsets that it may have: it begins and ends within them.
     pub offsets: Range<Offset>,
     /// The epoch of the last batch before it, where that is known.
     pub least_epoch: Option<i32>,
@@ -227,17 +227,17 @@ pub struct Bounds {
 pub struct Frames(Bytes);
 
 impl Frames {
-    /// Of what a fetch brought.
+    /// Takes apart what a fetch brought.
     pub fn new(buffer: Bytes) -> Self {
         Self(buffer)
     }
 
-    /// What is not taken yet.
+    /// The bytes that are not taken yet.
     pub fn rest(&self) -> &Bytes {
         &self.0
     }
 
-    /// Where the next batch claims to begin, be it whole or not.
+    /// The offset that the next batch claims to begin at, be it whole or not.
     pub fn next_claim(&self) -> Option<Offset> {
         self.0.first_chunk().map(|bytes| Offset(i64::from_be_bytes(*bytes)))
     }
@@ -341,7 +341,7 @@ impl SoundBatch {
         &self.raw.bytes
     }
 
-    /// Whether its records are packed by a codec.
+    /// Returns whether its records are packed by a codec.
     pub fn is_compressed(&self) -> bool {
         self.raw.attributes() & CODEC != 0
     }
@@ -351,12 +351,12 @@ impl SoundBatch {
         self.raw.attributes() & CONTROL != 0
     }
 
-    /// Whether it was written in a transaction.
+    /// Returns whether it was written in a transaction.
     pub fn is_transactional(&self) -> bool {
         self.raw.attributes() & TRANSACTIONAL != 0
     }
 
-    /// Who wrote it; -1 where nobody in particular.
+    /// The id of the producer that wrote it; -1 where it has none.
     pub fn producer_id(&self) -> i64 {
         self.raw.i64_at(43)
     }

@@ -53,12 +53,12 @@ impl Step {
         (first && last && from < end).then_some(Self { to, why: Why::Shown })
     }
 
-    /// Where it leads.
+    /// The position that it leads to.
     pub fn to(&self) -> Position {
         self.to
     }
 
-    /// What makes it right.
+    /// The reason that makes it right.
     pub fn why(&self) -> Why {
         self.why
     }
@@ -68,9 +68,9 @@ impl Step {
 /// and counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Relocation {
-    /// Where reading was.
+    /// The position where reading was.
     pub from: Position,
-    /// Where it goes on.
+    /// The position where it goes on.
     pub to: Position,
 }
 
@@ -80,7 +80,7 @@ impl Relocation {
         Step { to: self.to, why: Why::Policy }
     }
 
-    /// Whether what was read is read again.
+    /// Returns whether what was read is read again.
     pub fn goes_back(&self) -> bool {
         self.to.offset < self.from.offset
     }

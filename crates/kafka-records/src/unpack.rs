@@ -56,12 +56,12 @@ impl Unpacker {
                 Stream::Lz4(lz4::Decoder::new(Cursor::new(packed)).map_err(|error| of_io(&error))?, needs)
             }
             4 => Stream::Zstd(Zstd::new(packed)?),
-            codec => return Err(UnpackError::Damaged(format!("codec {codec} is unknown"))),
+            codec => return Err(UnpackError::Corrupt(format!("codec {codec} is unknown"))),
         };
         Ok(Self(stream))
     }
 
-    /// How many bytes the codec may hold while this goes on, by what the packed bytes say.
+    /// The memory that the codec may hold while this goes on, in bytes, by what the packed bytes say.
     pub fn needs(&self) -> usize {
         match &self.0 {
             Stream::Gzip(_) => GZIP_NEEDS,
@@ -104,7 +104,7 @@ fn of_io(error: &io::Error) -> UnpackError {
     if error.kind() == io::ErrorKind::OutOfMemory || error.to_string().contains("allocation_failed") {
         return UnpackError::NoMemory;
     }
-    UnpackError::Damaged(error.to_string())
+    UnpackError::Corrupt(error.to_string())
 }
 
 /// LZ4 keeps a block as it comes and one as it goes, of the size that the frame's descriptor tells.

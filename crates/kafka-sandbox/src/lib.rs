@@ -17,9 +17,9 @@
 //! It answers the versions that rskafka 0.6.0 and our own client negotiate (see [`versions`])
 //! and behaves as Kafka 4.x does there: checksums and sizes are checked, a batch of an idempotent
 //! producer is written once, a fetch waits for its bytes and ends with its segment, nobody but the
-//! leader answers, groups rebalance by the classic protocol, transactions of both versions are fenced, time out
-//! and end in markers. What it lacks: KIP-848's groups, TLS, replication, a disk. What passes only against this
-//! broker is not done.
+//! leader answers, groups rebalance by the classic protocol, and by that of KIP-848 where it is switched on
+//! ([`SandboxBuilder::consumer_groups`]); transactions of both versions are fenced, time out and end in markers.
+//! What it lacks: TLS, replication, a disk. What passes only against this broker is not done.
 //!
 //! ```
 //! use kafka_sandbox::{Action, Api, Fault, Sandbox};
@@ -40,7 +40,6 @@
 //! # Ok(())
 //! # }
 //! ```
-#![forbid(unsafe_code)]
 
 mod api;
 mod append;
@@ -52,7 +51,7 @@ mod control;
 mod damage;
 mod error_codes;
 mod fault;
-mod group;
+pub mod group;
 mod handle;
 mod idempotence;
 mod log;
@@ -78,6 +77,7 @@ pub use batch::NewBatch;
 pub use batch_header::BatchError;
 pub use damage::Damage;
 pub use fault::{Action, Fault};
+pub use group::consumer::ConsumerGroupOptions;
 pub use group::{CommittedOffset, GroupDescription};
 pub use handle::FaultHandle;
 /// A request's API, by Kafka's own name and key. [`versions`] lists those that are answered.
@@ -134,6 +134,7 @@ pub struct SandboxBuilder {
     ports: Vec<u16>,
     defaults: Defaults,
     watcher: Option<Watcher>,
+    consumer_protocol: Option<ConsumerGroupOptions>,
 }
 
 impl SandboxBuilder {
@@ -189,6 +190,14 @@ impl SandboxBuilder {
         self
     }
 
+    /// Offers the consumer protocol of groups (KIP-848), with these settings. Otherwise it is hidden, as on a cluster
+    /// older than Kafka 3.7.
+    #[must_use]
+    pub fn consumer_groups(mut self, options: ConsumerGroupOptions) -> Self {
+        self.consumer_protocol = Some(options);
+        self
+    }
+
     /// Tells `watcher` topic, partition and records of each batch that a producer appends, once, while it is
     /// appended; of what is written within a transaction, when that is committed. Whatever it does must be quick,
     /// and ask nothing of the sandbox.
@@ -212,6 +221,7 @@ impl SandboxBuilder {
         let known = reserved.iter().map(|(id, node)| (*id, info(node)));
         let mut cluster = Cluster::new(known.collect(), self.defaults);
         cluster.watcher = self.watcher;
+        cluster.groups.consumer_protocol = self.consumer_protocol;
         let shared = Arc::new(Shared::new(cluster));
         let mut nodes = BTreeMap::new();
         for (id, node) in reserved {

@@ -1,4 +1,4 @@
-//! How often each value of a field occurs, in bounded memory: the Space-Saving sketch of Metwally,
+//! Counts of each value of a field, in bounded memory: the Space-Saving sketch of Metwally,
 //! Agrawal and El Abbadi ("Efficient computation of frequent and top-k elements in data streams").
 //!
 //! ```
@@ -214,7 +214,7 @@ impl Distribution {
         (self.total, self.floor) = (0, 0);
     }
 
-    /// Whether nobody would lose a place to another's values.
+    /// Tells whether nobody would lose a place to another's values.
     fn has_place_for(&self, other: &Self) -> bool {
         let missing = other.entries().filter(|(value, count, _)| *count > 0 && !self.places.contains_key(*value));
         self.values.len() + missing.count() <= self.capacity

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 pub use value::{Kind, Span, Value};
 
-/// How deep objects and arrays may nest, the outermost included.
+/// The depth to which objects and arrays may nest, the outermost included.
 pub const MAX_DEPTH: u32 = 128;
 
 /// Why a text is not one JSON object.
@@ -42,7 +42,7 @@ pub enum Step<'a> {
     End(usize),
 }
 
-/// How a member that is not the first begins where there is no white space: a comma, its name and
+/// The opening of a member that is not the first, where there is no white space: a comma, its name and
 /// a colon, in at most 16 bytes, which are compared as one number.
 #[derive(Debug, Clone, Copy)]
 pub struct Opening {
@@ -51,7 +51,7 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// Of a member of this name, which has at most 12 bytes and no escapes.
+    /// The opening of a member of this name, which has at most 12 bytes and no escapes.
     pub const fn of(name: &str) -> Self {
         let name = name.as_bytes();
         assert!(name.len() <= 12);
@@ -375,7 +375,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Whether eight bytes are decimal digits: each has 3 as its high half, and still has with 6 added.
+/// Tells whether eight bytes are decimal digits: each has 3 as its high half, and still has with 6 added.
 #[inline(always)]
 pub fn are_digits(bytes: u64) -> bool {
     const HIGH_HALVES: u64 = 0xf0f0_f0f0_f0f0_f0f0;

@@ -1,7 +1,7 @@
 //! The login event: its rules, what enriches it, its pseudonyms, and how often its values occur.
 //!
 //! ```text
-//!  a record's value ─► LoginEvent::parse ─► LoginEvent, borrowed ─► Amendments ─► the event as it is written:
+//!  a record's value ─► LoginEvent::parse ─► LoginEvent, borrowed ─► Edits ─► the event as it is written:
 //!                        rules                                       country, pseudonyms,   only what changed
 //!                          └─► Rejection: a Reason and a text        times, own fields      differs
 //! ```
@@ -19,17 +19,17 @@
 //! assert_eq!(event.timestamp_ms, 1_694_479_551_000);
 //! assert_eq!(event.device_type, "ios");
 //! ```
-#![forbid(unsafe_code)]
+#![warn(unreachable_pub)]
 
 pub mod distribution;
 mod json;
 mod login;
-mod names;
 mod reason;
+mod seen_names;
 mod text;
 
 pub use json::{Kind, MAX_DEPTH, Members, Opening, ScanError, Span, Step, Value, are_digits};
-pub use login::{Amendments, Asked, Enrichment, IdPrivacy, IpPrivacy, LoginEvent, OWN_FIELDS, Prepared, Rfc3339Json};
-pub use names::Names;
+pub use login::{EditOptions, EditPlan, Edits, Enrichment, IdPrivacy, IpPrivacy, LoginEvent, OWN_FIELDS, Rfc3339Json};
 pub use reason::{Reason, Rejection};
+pub use seen_names::SeenNames;
 pub use text::{Text, utf8_text};

@@ -1,26 +1,23 @@
 //! The login event and its rules.
 
-mod amend;
-mod classes;
-mod cover;
+mod byte_classes;
+mod edits;
+mod fast_path;
 mod fields;
 mod ipv4;
+mod pseudonymize;
 mod rules;
-mod usual;
 
 use std::borrow::Cow;
 
-pub use self::amend::{Amendments, Asked, Prepared};
-pub use self::cover::{IdPrivacy, IpPrivacy};
+pub use self::edits::{EditOptions, EditPlan, Edits};
 pub use self::fields::OWN_FIELDS;
 use self::fields::{Field, Fields};
-use self::rules::{
-    MAX_LOCALE, MAX_TEXT, MAX_VERSION, check_text, invalid, is_ip, is_version, lower_cased, optional_text, text_of,
-    timestamp_of,
-};
+pub use self::pseudonymize::{IdPrivacy, IpPrivacy};
+use self::rules::{APP_VERSION, DEVICE_ID, IP, LOCALE, USER_ID, lower_cased, optional_text, timestamp_of};
 use super::{Members, Rejection, Span, Step, Text, utf8_text};
 
-/// What `device_type` becomes where there is none.
+/// The `device_type` of an event that has none.
 const UNKNOWN: Cow<'static, str> = Cow::Borrowed("unknown");
 
 /// A valid login event, borrowed from the record's value.
@@ -51,10 +48,10 @@ impl<'a> LoginEvent<'a> {
     /// the order of the documentation.
     #[inline(never)] // in a caller that is made small it would be, too
     pub fn parse(value: &'a [u8]) -> Result<Self, Rejection> {
-        usual::parse(value).map_or_else(|| Self::parse_any(value), Ok)
+        fast_path::parse(value).map_or_else(|| Self::parse_any(value), Ok)
     }
 
-    /// The same by the scanner: any event, and what is wrong with any other text.
+    /// Parses by the scanner, which knows any event, and says what is wrong with any other text.
     #[inline(never)]
     fn parse_any(value: &'a [u8]) -> Result<Self, Rejection> {
         let text = utf8_text(Some(value))?;
@@ -63,21 +60,16 @@ impl<'a> LoginEvent<'a> {
         let field = |field: Field| (field.name(), fields.get(field));
         let span = |field: Field| fields.get(field).map(|value| value.span);
 
-        check_text(text, field(Field::UserId), MAX_TEXT)?;
-        let app_version = text_of(text, field(Field::AppVersion), MAX_VERSION)?;
-        if !is_version(app_version.as_bytes()) {
-            return Err(invalid("app_version", "app_version is not major.minor[.patch[.build]] in digits"));
-        }
+        USER_ID.check(text, field(Field::UserId))?;
+        let app_version = APP_VERSION.text_of(text, field(Field::AppVersion))?;
         let came = optional_text(text, field(Field::DeviceType))?;
         let (device_type, device_type_stays) = match came {
             Some(came) => lower_cased(came.into()),
             None => (UNKNOWN.into(), false),
         };
-        if !is_ip(&text_of(text, field(Field::Ip), MAX_TEXT)?) {
-            return Err(invalid("ip", "ip is neither an IPv4 nor an IPv6 address"));
-        }
-        let locale = text_of(text, field(Field::Locale), MAX_LOCALE)?;
-        check_text(text, field(Field::DeviceId), MAX_TEXT)?;
+        IP.check(text, field(Field::Ip))?;
+        let locale = LOCALE.text_of(text, field(Field::Locale))?;
+        DEVICE_ID.check(text, field(Field::DeviceId))?;
         let timestamp_ms = timestamp_of(text, field(Field::Timestamp))?;
         Ok(Self {
             device_type,
@@ -153,7 +145,7 @@ impl<'a> LoginEvent<'a> {
     }
 }
 
-/// How a member is written.
+/// The writer of a member.
 type Write<'w> = &'w dyn Fn(&mut Vec<u8>);
 
 /// Writes a JSON string.
@@ -176,12 +168,12 @@ fn write_number(number: i64, out: &mut Vec<u8>) {
 /// A time as RFC 3339 has it, UTC, with milliseconds; a JSON string, quotes included.
 pub type Rfc3339Json = [u8; 26];
 
-/// What enrichment adds to an event.
+/// The fields that enrichment adds to an event.
 #[derive(Debug, Clone, Copy)]
 pub struct Enrichment<'a> {
-    /// When the event was processed.
+    /// The time at which the event was processed.
     pub processed_at: &'a Rfc3339Json,
-    /// How long that was after the event's own timestamp; never negative.
+    /// The time from the event's own timestamp to that; never negative.
     pub latency_ms: i64,
 }
 

@@ -36,7 +36,7 @@ fn not_utf8(value: &[u8]) -> Rejection {
 pub struct Text<'a>(Cow<'a, [u8]>);
 
 impl<'a> Text<'a> {
-    /// Of bytes that are UTF-8.
+    /// A text of bytes that are UTF-8.
     #[inline]
     pub(super) fn known(bytes: &'a [u8]) -> Self {
         Self(Cow::Borrowed(bytes))
@@ -48,7 +48,7 @@ impl<'a> Text<'a> {
         &self.0
     }
 
-    /// The same as a `str`.
+    /// The text as a `str`.
     pub fn to_str(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
     }

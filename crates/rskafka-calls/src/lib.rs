@@ -3,7 +3,6 @@
 //!
 //! It is a crate of its own for the static binary, which has this faster than the rest: a fetch decodes
 //! each record.
-#![forbid(unsafe_code)]
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! The task that carries a membership: sends what the machine says, and passes on what changes.
+//! The task that drives a membership: sends what the machine says, and passes on what changes.
 //!
 //! Its connection to the coordinator is its own and nothing here waits for workers, so that a
 //! heartbeat never waits for records.
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use kafka_client::membership::{Assignor, Classic, Consumer, MemberOptions, Membership, Request, Step};
 use kafka_client::{Cluster, Coordinator};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ConsumerGroupHeartbeatRequest;
@@ -16,59 +17,56 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
-use super::assignor::Assignor;
-use super::classic::Classic;
-use super::consumer::Consumer;
-use super::lookup::Lookup;
-use super::member::{Membership, Request, Settings, Step};
 use super::publisher::MembershipPublisher;
 use super::sender::Sender;
+use super::topic_watcher::TopicWatcher;
 use crate::assignment::{AssignmentError, Change, Changes, Order, Reporter, Topics};
-use crate::broker::{Cause, Error, Trouble, Watch};
-use crate::config::{self, GroupProtocol};
+use crate::config::{self, AssignorKind, GroupProtocol};
+use crate::kafka::{Cause, Error};
 use crate::observe::{GroupReport, Observe};
-use crate::offsets::Committer;
+use crate::offsets::CommitIdentity;
+use crate::retry::{Operation, Retries};
 
 /// The first version of ConsumerGroupHeartbeat that is final: Kafka 3.7 to 3.9 offer version 0, of a preview that 4.0
 /// brokers need not understand (KIP-848, KIP-1082).
 const FINAL_VERSION: i16 = 1;
 
-/// What a membership is made of.
-pub struct Parts<'a> {
+/// Configuration of a membership.
+pub struct GroupConfig<'a> {
     /// The group, as configured.
     pub group: &'a config::Group,
     /// The source topic.
     pub topics: Topics,
-    /// How often it is looked up.
+    /// The interval of its look-ups.
     pub interval: Duration,
-    /// How long an answer that nobody holds back may take.
+    /// The deadline for an answer that nobody holds back.
     pub request_timeout: Duration,
     /// The brokers.
     pub cluster: &'a Arc<Cluster>,
-    /// Who is told of failures.
-    pub watch: &'a Watch,
-    /// Who is told of everything.
+    /// The policy of retries, and who is told of failures.
+    pub retries: &'a Retries,
+    /// The observer that hears of everything.
     pub observe: &'a Observe,
 }
 
-/// Joins the group, in a task of its own. The committer is the member's.
-pub fn join(parts: Parts<'_>) -> (Changes, Committer) {
-    let Parts { group, topics, interval, request_timeout, cluster, watch, observe } = parts;
+/// Joins the group, in a task of its own. Commits bear the member's identity.
+pub fn join(config: GroupConfig<'_>) -> (Changes, CommitIdentity) {
+    let GroupConfig { group, topics, interval, request_timeout, cluster, retries, observe } = config;
     let (identity, identities) = watch::channel(None);
     let doubt = Arc::new(Notify::new());
-    let committer = Committer::Member { identity: identities, doubt: Arc::clone(&doubt) };
-    let settings = Settings {
+    let committer = CommitIdentity::Member { identity: identities, doubt: Arc::clone(&doubt) };
+    let options = MemberOptions {
         group_id: group.id.clone(),
         instance_id: group.instance_id.clone(),
         topic: topics.source().to_owned(),
         session_timeout: group.session_timeout,
         rebalance_timeout: group.rebalance_timeout,
         heartbeat_interval: group.heartbeat_interval,
-        assignors: group.assignors.iter().copied().map(Assignor::from).collect(),
+        assignors: group.assignors.iter().copied().map(assignor).collect(),
         server_assignor: group.server_assignor.clone(),
     };
     let report = GroupReport { id: group.id.clone(), instance_id: group.instance_id.clone(), ..GroupReport::default() };
-    let trouble = watch.operation("group", format!("membership in group {}", group.id));
+    let operation = retries.operation("group", format!("membership in group {}", group.id));
     let connection = Arc::new(Coordinator::new(Arc::clone(cluster), &group.id));
     let sender = Sender {
         coordinator: connection,
@@ -77,14 +75,14 @@ pub fn join(parts: Parts<'_>) -> (Changes, Committer) {
         timeout: request_timeout.min(group.session_timeout / 3),
         held: group.rebalance_timeout + request_timeout,
     };
-    let metadata = watch.operation("metadata", format!("look up the topics of group {}", group.id));
-    let lookup = Lookup::new(topics, cluster, metadata, interval);
+    let metadata = retries.operation("metadata", format!("look up the topics of group {}", group.id));
+    let watcher = TopicWatcher::new(topics, cluster, metadata, interval);
     let driver = |orders| Driver {
         protocol: group.protocol,
-        settings,
+        options,
         sender,
-        lookup,
-        trouble,
+        watcher,
+        operation,
         doubt,
         orders: Orders { orders, leaving: false, gone: false },
         publisher: MembershipPublisher::new(identity, &group.id, observe, report),
@@ -94,25 +92,25 @@ pub fn join(parts: Parts<'_>) -> (Changes, Committer) {
 
 struct Driver {
     protocol: GroupProtocol,
-    settings: Settings,
+    options: MemberOptions,
     sender: Sender,
-    lookup: Lookup,
-    trouble: Trouble,
+    watcher: TopicWatcher,
+    operation: Operation,
     doubt: Arc<Notify>,
     publisher: MembershipPublisher,
     orders: Orders,
 }
 
-/// What the supervisor says, as long as there is one.
+/// Orders of the supervisor, as long as there is one.
 struct Orders {
     orders: mpsc::UnboundedReceiver<Order>,
-    /// Whether it has said to leave, or is gone: then nobody says anything any more.
+    /// Set once it has said to leave, or is gone: then nobody says anything any more.
     leaving: bool,
     gone: bool,
 }
 
 impl Orders {
-    /// The next order; never returns once the supervisor is gone and that is told.
+    /// Returns the next order; never returns once the supervisor is gone and that is told.
     async fn next(&mut self) -> Order {
         if self.gone {
             return std::future::pending().await;
@@ -137,7 +135,7 @@ impl Driver {
             match step {
                 Step::Send(request) => match self.exchange(&mut *machine, request, &changes).await {
                     Err(error) if self.falls_back(&error) => {
-                        info!(group = self.settings.group_id, %error, "the consumer protocol is not to be had");
+                        info!(group = self.options.group_id, %error, "the consumer protocol is not to be had");
                         if self.publisher.lose(machine.owned(), &changes).await.is_err() || self.orders.leaving {
                             return Ok(());
                         }
@@ -154,7 +152,7 @@ impl Driver {
         self.publisher.failed.map_or(Ok(()), |failed| Err(AssignmentError(failed)))
     }
 
-    /// The protocol to use: as configured, or by what the coordinator offers. `None` where everything
+    /// Chooses the protocol: as configured, or by what the coordinator offers. `None` where everything
     /// is given up before that is known.
     async fn choose(&mut self) -> Option<Box<dyn Membership>> {
         loop {
@@ -176,13 +174,13 @@ impl Driver {
             };
             match offered {
                 Ok(true) => {
-                    info!(group = self.settings.group_id, "joining by the consumer protocol (KIP-848)");
+                    info!(group = self.options.group_id, "joining by the consumer protocol (KIP-848)");
                     self.publisher.report.protocol = "consumer";
-                    return Some(Box::new(Consumer::new(self.settings.clone())));
+                    return Some(Box::new(Consumer::new(self.options.clone())));
                 }
                 Ok(false) => return Some(self.classic()),
                 Err(error) => {
-                    let again = Instant::now() + self.trouble.failed(&error.into());
+                    let again = Instant::now() + self.operation.failed(&Error::from(error));
                     tokio::select! {
                         () = sleep_until(again) => {}
                         order = self.orders.next() => if matches!(order, Order::Leave) {
@@ -195,13 +193,13 @@ impl Driver {
     }
 
     fn classic(&mut self) -> Box<dyn Membership> {
-        let assignors: Vec<_> = self.settings.assignors.iter().map(|assignor| assignor.name()).collect();
-        info!(group = self.settings.group_id, ?assignors, "joining by the classic protocol");
+        let assignors: Vec<_> = self.options.assignors.iter().map(|assignor| assignor.name()).collect();
+        info!(group = self.options.group_id, ?assignors, "joining by the classic protocol");
         self.publisher.report.protocol = "classic";
-        Box::new(Classic::new(self.settings.clone()))
+        Box::new(Classic::new(self.options.clone()))
     }
 
-    /// Whether the classic protocol is left to try: brokers that know KIP-848 have it switched off,
+    /// Returns whether the classic protocol is left to try: brokers that know KIP-848 have it switched off,
     /// the coordinator moved to one that does not know it, or the group has classic members that it
     /// may not be taken over from.
     fn falls_back(&self, error: &Error) -> bool {
@@ -216,7 +214,7 @@ impl Driver {
     /// Sends a request and passes on what is told meanwhile.
     ///
     /// # Errors
-    /// Where there is no answer, or it is an error that the protocol does not provide for.
+    /// There is no answer, or it is an error that the protocol does not provide for.
     async fn exchange(
         &mut self,
         machine: &mut dyn Membership,
@@ -232,7 +230,7 @@ impl Driver {
                 biased;
                 answer = &mut answer => break answer,
                 order = self.orders.next() => obey(machine, &order),
-                () = self.lookup.advance(&nothing) => self.lookup.pass_on(machine, &mut self.publisher),
+                () = self.watcher.advance(&nothing) => self.watcher.pass_on(machine, &mut self.publisher),
             }
             if self.publisher.pass_on(machine, changes).await.is_err() || machine.abandons_request() {
                 drop(answer);
@@ -244,7 +242,7 @@ impl Driver {
         match answer {
             Ok(response) => {
                 self.publisher.heard();
-                let outcome = machine.answered(response, sent, Instant::now());
+                let outcome = machine.answered(response, sent, Instant::now()).map_err(Error::from);
                 self.publisher.renew_from(begun, &*machine);
                 outcome
             }
@@ -260,19 +258,27 @@ impl Driver {
             () = sleep_until(until) => {}
             order = self.orders.next() => obey(machine, &order),
             () = self.doubt.notified() => machine.doubt(Instant::now()),
-            () = self.lookup.advance(describe) => self.lookup.pass_on(machine, &mut self.publisher),
+            () = self.watcher.advance(describe) => self.watcher.pass_on(machine, &mut self.publisher),
         }
     }
 
     fn note(&mut self, machine: &mut dyn Membership, outcome: Result<(), Error>) {
         match outcome {
-            Ok(()) => self.trouble.passed(),
+            Ok(()) => self.operation.succeeded(),
             Err(error) => {
                 // A membership that there is must not run out while this waits.
-                let longest = self.settings.session_timeout / 3;
-                machine.pause(Instant::now() + self.trouble.failed(&error).min(longest));
+                let longest = self.options.session_timeout / 3;
+                machine.pause(Instant::now() + self.operation.failed(&error).min(longest));
             }
         }
+    }
+}
+
+fn assignor(kind: AssignorKind) -> Assignor {
+    match kind {
+        AssignorKind::CooperativeSticky => Assignor::CooperativeSticky,
+        AssignorKind::Range => Assignor::Range,
+        AssignorKind::RoundRobin => Assignor::RoundRobin,
     }
 }
 

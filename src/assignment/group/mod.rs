@@ -1,24 +1,17 @@
-//! Membership in one of Kafka's own consumer groups, which rskafka lacks.
+//! Membership in one of Kafka's own consumer groups, driven by this program.
 //!
 //! ```text
-//!             Classic ─┐ pure: poll ─► Send, Wait, Left
-//! Membership ◄─        ├──────────────────────────────── driver ── Coordinator ── broker
-//!             Consumer ┘ ◄─ answered, described, released   │
-//!            (KIP-848)                                      ├─► Changes ──► supervisor
-//!                                                           ├─► Identity ─► GroupStore
-//!                                                           └─► Lease ────► every write
+//! kafka_client::membership ── poll ─► Send, Wait, Left ──► driver ── sender ── Coordinator ── broker
+//!                          ◄─ answered, described, released   │
+//!                                                        publisher
+//!                                                             ├─► Changes ──────► supervisor
+//!                                                             ├─► Identity ─────► GroupStore
+//!                                                             └─► SessionLease ─► every write
 //! ```
 
-pub mod assignor;
-mod classic;
-mod consumer;
 mod driver;
-mod lookup;
-mod member;
 mod publisher;
 mod sender;
-mod subscription;
-#[cfg(test)]
-mod trial;
+mod topic_watcher;
 
-pub use driver::{Parts, join};
+pub use driver::{GroupConfig, join};

@@ -1,34 +1,34 @@
-//! What others see of the membership: who this member is, which partitions are whose, for how long, and what is shown.
+//! Publishes the membership: who this member is, which partitions it owns, for how long, and what is shown of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_client::Identity;
+use kafka_client::membership::{Event, Membership};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use super::member::{Event, Membership};
-use crate::assignment::{Assigned, Change, FirstSight};
+use crate::assignment::{Assigned, Change, TopicIncarnation};
 use crate::observe::{GroupMetrics, GroupReport, Observe};
-use crate::tenure::{Lease, Moment, Tenure};
+use crate::ownership::{Moment, PartitionOwnership, SessionLease};
 
-/// What others see of the membership.
+/// Publisher of a membership.
 pub(super) struct MembershipPublisher {
     identity: watch::Sender<Option<Identity>>,
-    pub(super) lease: Lease,
-    /// Since when the lease was last renewed, and until when.
+    pub(super) lease: SessionLease,
+    /// The last renewal of the lease: since when, and until when.
     renewal: Option<(Moment, Instant)>,
-    pub(super) topic: FirstSight,
-    tenures: BTreeMap<i32, Tenure>,
+    pub(super) topic: TopicIncarnation,
+    ownerships: BTreeMap<i32, PartitionOwnership>,
     metrics: GroupMetrics,
     observe: Observe,
     pub(super) report: GroupReport,
-    /// Why the membership ended for good.
+    /// The reason, once the membership has ended for good.
     pub(super) failed: Option<String>,
 }
 
 impl MembershipPublisher {
-    /// Of a membership that has not begun.
+    /// A publisher of a membership that has not begun.
     pub(super) fn new(
         identity: watch::Sender<Option<Identity>>,
         group: &str,
@@ -37,10 +37,10 @@ impl MembershipPublisher {
     ) -> Self {
         Self {
             identity,
-            lease: Lease::unlimited(),
+            lease: SessionLease::unlimited(),
             renewal: None,
-            topic: FirstSight::default(),
-            tenures: BTreeMap::new(),
+            topic: TopicIncarnation::default(),
+            ownerships: BTreeMap::new(),
             metrics: observe.metrics.group(group),
             observe: observe.clone(),
             report,
@@ -51,7 +51,7 @@ impl MembershipPublisher {
     /// Passes on what has changed.
     ///
     /// # Errors
-    /// Where nobody listens any more.
+    /// Nobody listens any more.
     pub(super) async fn pass_on(
         &mut self,
         machine: &mut dyn Membership,
@@ -69,7 +69,8 @@ impl MembershipPublisher {
                     self.metrics.rebalanced(cause);
                     *self.report.rebalances.entry(cause).or_default() += 1;
                 }
-                Event::Failed(why) => {
+                Event::Fenced => {
+                    let why = fenced(&self.report);
                     error!(group = self.report.id, "{why}");
                     self.failed = Some(why);
                 }
@@ -85,10 +86,10 @@ impl MembershipPublisher {
     ) -> Result<(), mpsc::error::SendError<Change>> {
         let assigned = |partition| {
             let (topic_id, is_new) = (self.topic.id(), self.topic.is_new(partition));
-            (partition, Assigned { tenure: Tenure::under(&self.lease), topic_id, is_new })
+            (partition, Assigned { ownership: PartitionOwnership::under(&self.lease), topic_id, is_new })
         };
         let partitions: BTreeMap<_, _> = partitions.into_iter().map(assigned).collect();
-        self.tenures.extend(partitions.iter().map(|(partition, assigned)| (*partition, assigned.tenure.clone())));
+        self.ownerships.extend(partitions.iter().map(|(partition, assigned)| (*partition, assigned.ownership.clone())));
         changes.send(Change::Assigned(partitions)).await
     }
 
@@ -99,7 +100,7 @@ impl MembershipPublisher {
     ) -> Result<(), mpsc::error::SendError<Change>> {
         // Before anything else is sent: from here on no offset of theirs is stored.
         for partition in partitions {
-            self.tenures.remove(partition).iter().for_each(Tenure::end);
+            self.ownerships.remove(partition).iter().for_each(PartitionOwnership::end);
         }
         if partitions.is_empty() { Ok(()) } else { changes.send(Change::Lost(partitions.clone())).await }
     }
@@ -114,14 +115,14 @@ impl MembershipPublisher {
         self.identity.send_replace(identity);
     }
 
-    /// The coordinator has answered now.
+    /// Notes that the coordinator has answered now.
     pub(super) fn heard(&mut self) {
         self.metrics.heartbeat();
         self.report.heartbeat = Some(Instant::now());
     }
 
-    /// The request was sent at `sent` whose answer the member has just heard. By the clocks of then, since the
-    /// machine may have slept in between.
+    /// Renews the lease by an answer that the member has just heard, whose request was sent at `sent`: by the clocks of
+    /// then, since the machine may have slept in between.
     pub(super) fn renew_from(&mut self, sent: Moment, machine: &dyn Membership) {
         if let Some(until) = machine.lease()
             && self.renewal.is_none_or(|(_, before)| until > before)
@@ -131,7 +132,7 @@ impl MembershipPublisher {
         self.renew(machine);
     }
 
-    /// Without an answer it becomes shorter at most.
+    /// Renews the lease without an answer, by which it can only become shorter.
     pub(super) fn renew(&mut self, machine: &dyn Membership) {
         if let (Some(until), Some((since, before))) = (machine.lease(), &mut self.renewal) {
             *before = until.min(*before);
@@ -146,4 +147,13 @@ impl MembershipPublisher {
         self.report.partitions = machine.owned().iter().copied().collect();
         self.observe.partitions.group(self.report.clone());
     }
+}
+
+/// The end of a member whose instance id another has taken, and what to do about it.
+fn fenced(report: &GroupReport) -> String {
+    let instance = report.instance_id.as_deref().unwrap_or_default();
+    format!(
+        "another member of group {} has joined as group.instance_id = {instance:?}: give each instance an id of its own",
+        report.id
+    )
 }

@@ -21,7 +21,7 @@ use crate::generator;
 
 /// The books of a demo.
 #[derive(Debug)]
-pub struct Audit {
+pub(super) struct Audit {
     source: String,
     book: Mutex<Book>,
 }
@@ -38,9 +38,9 @@ struct Book {
     expired: u64,
 }
 
-/// How far a partition of the source is.
+/// The progress of one partition of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reached {
+pub(super) struct Reached {
     /// The offset that the group has committed.
     pub committed: i64,
     /// The oldest offset that is kept.
@@ -65,9 +65,9 @@ impl Book {
     }
 }
 
-/// What an audit has found.
+/// The findings of an audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
+pub(super) struct Found {
     /// Events of which nothing came, though their offset is committed: lost, or dropped by a rule.
     pub lost: u64,
     /// How many rules have dropped, where there are any that do; one that was killed may have counted some twice.
@@ -81,8 +81,8 @@ pub struct Found {
 }
 
 impl Audit {
-    /// Of a source topic to which nothing has been written.
-    pub fn new(source: &str) -> Self {
+    /// Begins an audit of a source topic to which nothing has been written.
+    pub(super) fn new(source: &str) -> Self {
         Self { source: source.to_owned(), book: Mutex::default() }
     }
 
@@ -91,7 +91,7 @@ impl Audit {
     }
 
     /// Notes what was appended to a partition.
-    pub fn appended(&self, topic: &str, partition: i32, records: &[StoredRecord]) {
+    pub(super) fn appended(&self, topic: &str, partition: i32, records: &[StoredRecord]) {
         let mut book = self.book();
         for record in records {
             let Some(number) = number(record) else { continue };
@@ -104,18 +104,18 @@ impl Audit {
         }
     }
 
-    /// How many events were written to the source.
-    pub fn written(&self) -> u64 {
+    /// The number of events that were written to the source.
+    pub(super) fn written(&self) -> u64 {
         self.book().written
     }
 
-    /// How many events nothing has come of yet.
-    pub fn waiting(&self) -> usize {
+    /// The number of events that nothing has come of yet.
+    pub(super) fn waiting(&self) -> usize {
         self.book().waiting.len()
     }
 
     /// Settles what was behind the partitions' offsets already when this was called before, and still waits.
-    pub fn settle(&self, reached: BTreeMap<i32, Reached>) {
+    pub(super) fn settle(&self, reached: BTreeMap<i32, Reached>) {
         let mut book = self.book();
         let before = std::mem::replace(&mut book.reached, reached);
         book.settle(&before);
@@ -123,7 +123,7 @@ impl Audit {
 
     /// Closes the books: `reached` says how far the partitions are, `dropped` how many events rules have dropped, where
     /// there are rules that do.
-    pub fn close(&self, reached: &BTreeMap<i32, Reached>, dropped: Option<u64>) -> Found {
+    pub(super) fn close(&self, reached: &BTreeMap<i32, Reached>, dropped: Option<u64>) -> Found {
         let mut book = self.book();
         book.settle(reached);
         let unread = u64::try_from(book.waiting.len()).unwrap_or(u64::MAX);
@@ -138,7 +138,7 @@ fn number(record: &StoredRecord) -> Option<u64> {
 
 impl Found {
     /// In words, with the reason that some may have been written twice.
-    pub fn say(self, kills: u32) -> impl fmt::Display {
+    pub(super) fn say(self, kills: u32) -> impl fmt::Display {
         let Self { lost, dropped, twice, expired, unread } = self;
         let lost = match dropped {
             None => format!("lost {lost}"),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   clock ──┐                    ┌─ instance 1 (its own threads, its own admin port)
-//!           ├─ Order ─► Fleet ───┼─ instance 2
+//!           ├─ Command ─► Fleet ───┼─ instance 2
 //!   stdin ──┘             │      └─ …
 //!                         └─► "partitions  1: 0-1  2: 2-3  …", whenever it changes
 //! ```
@@ -18,8 +18,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::audit::Audit;
+use super::commands::{self, Clock, Command};
 use super::instance::{Instance, InstanceError};
-use super::orders::{self, Clock, Order};
 use crate::app::AppError;
 use crate::cli::{Out, Upsets};
 use crate::config::{AssignmentMode, Config, OffsetStoreKind, ProcessorKind};
@@ -35,8 +35,8 @@ const SESSION: Duration = Duration::from_secs(3);
 const HEARTBEAT: Duration = Duration::from_millis(300);
 const REBALANCE: Duration = Duration::from_secs(10);
 
-/// What is to run.
-pub struct Plan {
+/// The plan of a demo: what is to run.
+pub(super) struct Plan {
     /// How many instances at first.
     pub instances: u32,
     /// What happens to them by the clock.
@@ -49,8 +49,8 @@ pub struct Plan {
     pub told_every: Duration,
 }
 
-/// What all instances have done, those that are gone included.
-pub struct Done {
+/// The counts of all instances, those that are gone included.
+pub(super) struct Done {
     /// What they have counted.
     pub counted: Snapshot,
     /// How many were killed.
@@ -61,7 +61,11 @@ pub struct Done {
 ///
 /// # Errors
 /// The first instances can't start, or the last ones did not end well.
-pub async fn run(plan: Plan, audit: &Audit, stop: CancellationToken) -> Result<Done, Box<dyn std::error::Error>> {
+pub(super) async fn run(
+    plan: Plan,
+    audit: &Audit,
+    stop: CancellationToken,
+) -> Result<Done, Box<dyn std::error::Error>> {
     let Plan { instances, upsets, mut config, any_port, told_every } = plan;
     config.assignment.mode = AssignmentMode::Group;
     config.offsets.store = OffsetStoreKind::Group;
@@ -79,8 +83,8 @@ pub async fn run(plan: Plan, audit: &Audit, stop: CancellationToken) -> Result<D
     for _ in 0..instances {
         fleet.add().await?;
     }
-    let mut typed = orders::typed()?;
-    say!("Ctrl-C drains and ends; on a terminal {}\n", orders::HELP);
+    let mut typed = commands::typed()?;
+    say!("Ctrl-C drains and ends; on a terminal {}\n", commands::HELP);
 
     let mut clock = Clock::new(upsets);
     let mut looks = interval(LOOK);
@@ -90,13 +94,13 @@ pub async fn run(plan: Plan, audit: &Audit, stop: CancellationToken) -> Result<D
     let mut told = (Instant::now(), fleet.snapshot());
     loop {
         let numbers: Vec<u32> = fleet.running.keys().copied().collect();
-        let order = tokio::select! {
+        let command = tokio::select! {
             () = stop.cancelled() => break,
-            order = clock.next(&numbers) => order,
-            Some(line) = typed.recv() => match Order::parse(&line) {
-                Some(order) => order,
+            command = clock.next(&numbers) => command,
+            Some(line) = typed.recv() => match Command::parse(&line) {
+                Some(command) => command,
                 None => {
-                    say!("{}", orders::HELP);
+                    say!("{}", commands::HELP);
                     continue;
                 }
             },
@@ -123,12 +127,12 @@ pub async fn run(plan: Plan, audit: &Audit, stop: CancellationToken) -> Result<D
                 continue;
             }
         };
-        match order {
+        match command {
             // One that can't be added is said, and no reason to end the others.
-            Order::Add if let Err(error) = fleet.add().await => say!("{error}"),
-            Order::Add => {}
-            Order::Kill(number) => fleet.kill(number),
-            Order::Stop(number) => ending.extend(fleet.take(number).map(end)),
+            Command::Add if let Err(error) = fleet.add().await => say!("{error}"),
+            Command::Add => {}
+            Command::Kill(number) => fleet.kill(number),
+            Command::Stop(number) => ending.extend(fleet.take(number).map(end)),
         }
     }
     ending.extend(std::mem::take(&mut fleet.running).into_values().map(end));

@@ -16,7 +16,7 @@ use crate::observe::{Observe, Tally};
 
 /// Why an instance is not there.
 #[derive(Debug, thiserror::Error)]
-pub enum InstanceError {
+pub(super) enum InstanceError {
     /// The system gives no threads.
     #[error("instance {number} gets no threads: {source}")]
     Threads {
@@ -43,7 +43,7 @@ pub enum InstanceError {
 
 /// A pipeline that runs. Dropped, it ends as a process does under SIGKILL: nothing is drained, no
 /// offset stored, nobody told.
-pub struct Instance {
+pub(super) struct Instance {
     number: u32,
     admin: SocketAddr,
     observe: Observe,
@@ -74,7 +74,7 @@ impl Instance {
     ///
     /// # Errors
     /// There are no threads, or the admin port is not to be had.
-    pub async fn start(number: u32, config: Config) -> Result<Self, InstanceError> {
+    pub(super) async fn start(number: u32, config: Config) -> Result<Self, InstanceError> {
         let threads = config.pipeline.worker_threads.unwrap_or(1).max(1);
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads.into())
@@ -103,33 +103,33 @@ impl Instance {
     }
 
     /// Ends it at once, and tells what it had counted.
-    pub fn kill(self) -> Tally {
+    pub(super) fn kill(self) -> Tally {
         drop(self.threads);
         self.observe.tallies.sum()
     }
 
-    /// What it has counted so far.
-    pub fn counted(&self) -> Tally {
+    /// Its counts so far.
+    pub(super) fn counted(&self) -> Tally {
         self.observe.tallies.sum()
     }
 
     /// Its number, which no other has or has had.
-    pub fn number(&self) -> u32 {
+    pub(super) fn number(&self) -> u32 {
         self.number
     }
 
-    /// Where its `/status` and `/metrics` are.
-    pub fn admin(&self) -> SocketAddr {
+    /// The address of its `/status` and `/metrics`.
+    pub(super) fn admin(&self) -> SocketAddr {
         self.admin
     }
 
     /// The partitions that it has.
-    pub fn partitions(&self) -> Vec<i32> {
+    pub(super) fn partitions(&self) -> Vec<i32> {
         self.observe.partitions.group_partitions()
     }
 
     /// Whether it has ended.
-    pub fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.run.is_finished()
     }
 
@@ -137,7 +137,7 @@ impl Instance {
     ///
     /// # Errors
     /// It did not end well.
-    pub async fn end(mut self) -> Result<Tally, InstanceError> {
+    pub(super) async fn end(mut self) -> Result<Tally, InstanceError> {
         let number = self.number;
         self.stop.cancel();
         match (&mut self.run).await {

@@ -2,9 +2,9 @@
 //! pipelines, to see partitions move.
 
 mod audit;
+mod commands;
 mod fleet;
 mod instance;
-mod orders;
 mod own;
 
 use std::collections::BTreeSet;
@@ -55,7 +55,7 @@ pub fn run(args: &Demo) -> Result<ExitCode, Box<dyn std::error::Error>> {
     }
     logs::init(config.log.format, &config.log.level)?;
     if !own.is_empty() {
-        say!("not heeded, since the demo has its own: {}", own.join(", "));
+        say!("ignored, since the demo has its own: {}", own.join(", "));
     }
     let ended = runtime::run(config.pipeline.worker_threads, |stop| demo(args, config, stop))?;
     match ended {

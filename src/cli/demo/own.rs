@@ -6,7 +6,7 @@ use crate::config::{AssignmentMode, Config, GroupProtocol, OffsetStoreKind};
 /// Whether a configuration says something else than the default.
 type Says = fn(&Config, &Config) -> bool;
 
-/// What a configuration may say of where the work is done, and the demo does not heed.
+/// What a configuration may say of where the work is done, and the demo ignores.
 const OWN: &[(&str, Says)] = &[
     ("kafka.brokers", |config, default| config.kafka.brokers != default.kafka.brokers),
     ("kafka.security_protocol", |config, default| config.kafka.security != default.kafka.security),
@@ -22,14 +22,14 @@ const OWN: &[(&str, Says)] = &[
     ("topics.replication", |_, _| false),
 ];
 
-/// What the configuration says and the demo does not heed.
+/// The keys that the configuration sets and the demo ignores.
 ///
 /// # Errors
 /// A flag asks for it, or something that the demo's broker lacks is asked for in any way.
-pub fn keys(config: &Config, settings: &Settings) -> Result<Vec<&'static str>, UsageError> {
+pub(super) fn keys(config: &Config, settings: &Settings) -> Result<Vec<&'static str>, UsageError> {
     let is_own = |flag: &str| OWN.iter().any(|(key, _)| flag == *key || (key.ends_with('.') && flag.starts_with(key)));
     if let Some((flag, _)) = settings.flags.iter().find(|(flag, _)| is_own(flag)) {
-        let why = "the demo has its own broker, topics and group, and would not heed it; leave it out";
+        let why = "the demo has its own broker, topics and group, and would ignore it; leave it out";
         return Err(UsageError(format!("--{flag}: {why}")));
     }
     if config.group.protocol == GroupProtocol::Consumer {

@@ -25,7 +25,7 @@ pub struct Dlq {
     pub patience: Patience,
 }
 
-/// What to do with dead letters.
+/// The actions on dead letters.
 #[derive(Debug, Subcommand)]
 pub enum DlqAction {
     /// Count them by reason, field, source partition and time, and what is open of them
@@ -137,7 +137,7 @@ pub struct ShowDlq {
     pub settings: Settings,
 }
 
-/// Where a dead letter is.
+/// A dead letter's place: partition and offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// The partition, where it is said.
@@ -146,7 +146,7 @@ pub struct Place {
     pub offset: Offset,
 }
 
-/// What `replay` and `retry` have in common.
+/// The arguments that `replay` and `retry` have in common.
 #[derive(Debug, Args)]
 pub struct Again {
     /// Take what `export` wrote to this file, not what is in the topic
@@ -184,7 +184,7 @@ pub struct Again {
 }
 
 /// So many replays are enough, unless `--max-replays` says otherwise.
-pub const MAX_REPLAYS: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
+pub(super) const MAX_REPLAYS: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
 
 /// `dlq replay`
 #[derive(Debug, Args)]
@@ -269,7 +269,8 @@ impl Time {
         self.ago.is_some()
     }
 
-    /// What tells it from others: as it was typed where it moves with the clock, so that a replay goes on where it was.
+    /// The name that tells it from others: as it was typed where it moves with the clock, so that a
+    /// replay goes on where it was.
     pub fn name(&self) -> String {
         self.ago.as_ref().map_or_else(|| self.unix_ms.to_string(), |ago| format!("{}-ago", ago.replace(' ', "")))
     }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 const WIDEST: usize = 100;
 
 /// One line: a label, a count, a bar.
-pub struct Row {
+pub(super) struct Row {
     /// What is counted.
     pub label: String,
     /// How often it occurs.
@@ -17,7 +17,7 @@ pub struct Row {
 ///
 /// # Errors
 /// Where `out` takes nothing.
-pub fn chart(out: &mut dyn Write, title: &str, rows: &[Row], columns: usize) -> io::Result<()> {
+pub(super) fn chart(out: &mut dyn Write, title: &str, rows: &[Row], columns: usize) -> io::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -41,13 +41,13 @@ fn bar(count: u64, most: u64, room: usize) -> String {
     format!("{}{}", "█".repeat(eighths / 8), PARTS[eighths % 8])
 }
 
-/// How wide charts are.
-pub fn columns() -> usize {
+/// The width of charts.
+pub(super) fn columns() -> usize {
     terminal_columns().unwrap_or(WIDEST).min(WIDEST)
 }
 
-/// How wide the terminal is: as `COLUMNS` says, or as the terminal at standard output does.
-pub fn terminal_columns() -> Option<usize> {
+/// The width of the terminal: as `COLUMNS` says, or as the terminal at standard output does.
+pub(super) fn terminal_columns() -> Option<usize> {
     let told = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
     let told = told.or_else(|| rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col.into()));
     told.filter(|columns| *columns > 0)

@@ -12,16 +12,16 @@ pub(super) const MOST: usize = 1_000;
 /// Counts by value, bounded.
 #[derive(Debug, Default, Serialize)]
 #[serde(transparent)]
-pub struct Counted(BTreeMap<String, u64>);
+pub(super) struct Counted(BTreeMap<String, u64>);
 
 impl Counted {
     /// Counts one.
-    pub fn count(&mut self, value: impl Into<String>) {
+    pub(super) fn count(&mut self, value: impl Into<String>) {
         self.count_times(value.into(), 1);
     }
 
     /// Counts what was counted elsewhere.
-    pub fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         other.0.iter().for_each(|(value, times)| self.count_times(value.clone(), *times));
     }
 
@@ -32,12 +32,12 @@ impl Counted {
     }
 
     /// Value and count, in the values' order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
         self.0.iter().map(|(value, count)| (value.as_str(), *count))
     }
 
     /// As rows of a chart.
-    pub fn rows(&self, by_count: bool) -> Vec<Row> {
+    pub(super) fn rows(&self, by_count: bool) -> Vec<Row> {
         let mut rows: Vec<_> = self.iter().map(|(label, count)| Row { label: label.to_owned(), count }).collect();
         if by_count {
             rows.sort_by_key(|row| std::cmp::Reverse(row.count));

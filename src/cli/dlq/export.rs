@@ -10,10 +10,10 @@ use std::process::ExitCode;
 use tempfile::NamedTempFile;
 
 use super::list::note_revealed;
-use super::reading::{Log, Reading};
+use super::reader::{Log, Reader};
 use super::{Context, ExportDlq, Failure};
 use crate::cli::UsageError;
-use crate::dead_letter::{Marks, export};
+use crate::dead_letter::{ErrorHeaders, export};
 
 pub(super) async fn run(args: &ExportDlq, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     note_revealed();
@@ -49,12 +49,12 @@ async fn write(args: &ExportDlq, context: &Context, out: &mut dyn Write, name: &
     let log = Log::ask(context, &args.filter.partition).await?;
     let mut counted = Counted::default();
     for (partition, stretch) in log.stretches {
-        let mut reading = Reading::new(context, log.topic_id, partition, stretch);
-        while let Some(batch) = reading.next().await? {
-            for entry in reading.entries(&batch) {
+        let mut reader = Reader::new(context, log.topic_id, partition, stretch);
+        while let Some(batch) = reader.next().await? {
+            for entry in reader.entries(&batch) {
                 if entry.flaw.is_some() {
                     counted.damaged += 1;
-                } else if args.filter.takes(&entry.record, &Marks::of(&entry.record, context.prefix())) {
+                } else if args.filter.takes(&entry.record, &ErrorHeaders::of(&entry.record, context.prefix())) {
                     export(&mut out, context.topic(), partition, &entry.record).map_err(unwritable)?;
                     counted.exported += 1;
                 }

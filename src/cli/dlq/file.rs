@@ -19,7 +19,7 @@ const CHUNK: usize = 1 << 20;
 
 /// A file as it was when the command began. Whoever changes it meanwhile ends the command.
 #[derive(Debug)]
-pub struct ExportFile {
+pub(super) struct ExportFile {
     name: Name,
     seen: Seen,
     /// Of all its bytes, in hexadecimal: what tells it from every other.
@@ -33,7 +33,7 @@ impl ExportFile {
     ///
     /// # Errors
     /// Where it can't be read, or holds nothing.
-    pub async fn open(path: &Path) -> Result<Self, Failure> {
+    pub(super) async fn open(path: &Path) -> Result<Self, Failure> {
         let name = Name(path.to_owned());
         // Before it is opened: a pipe would wait for whoever writes to it.
         let found = tokio::fs::metadata(path).await.map_err(|error| name.unreadable(&error))?;
@@ -63,7 +63,7 @@ impl ExportFile {
     ///
     /// # Errors
     /// Where it can't be read, or is not what it was.
-    pub async fn lines_from(&self, begin: Offset, most: usize) -> Result<Lines, Failure> {
+    pub(super) async fn lines_from(&self, begin: Offset, most: usize) -> Result<Lines, Failure> {
         let (file, seen) = self.name.open().await?;
         let reader = BufReader::with_capacity(CHUNK, file);
         let mut lines =
@@ -76,7 +76,7 @@ impl ExportFile {
 
 /// A file that is read line by line.
 #[derive(Debug)]
-pub struct Lines {
+pub(super) struct Lines {
     name: Name,
     expected: Seen,
     reader: BufReader<File>,
@@ -92,7 +92,7 @@ impl Lines {
     /// # Errors
     /// Where the file can't be read, was changed, or has a line that is no dead letter. It tells nothing of
     /// what stands there.
-    pub async fn read(&mut self, most: usize) -> Result<Vec<Exported>, Failure> {
+    pub(super) async fn read(&mut self, most: usize) -> Result<Vec<Exported>, Failure> {
         let seen = Seen::of(self.reader.get_ref()).await.map_err(|error| self.name.unreadable(&error))?;
         self.check(seen)?;
         let (mut letters, mut bytes) = (Vec::new(), 0);

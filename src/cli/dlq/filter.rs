@@ -4,18 +4,18 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::args::Filter;
-use crate::dead_letter::Marks;
+use crate::dead_letter::ErrorHeaders;
 use crate::record::RecordView;
 
 impl Filter {
     /// Whether it is one of them, its partition aside.
-    pub fn takes(&self, record: &RecordView<'_>, marks: &Marks<'_>) -> bool {
+    pub fn takes(&self, record: &RecordView<'_>, error_headers: &ErrorHeaders<'_>) -> bool {
         let one_of = |wanted: &[String], found: Option<&str>| {
             wanted.is_empty() || found.is_some_and(|found| wanted.iter().any(|wanted| wanted == found))
         };
-        let time = marks.time(record);
-        one_of(&self.reason, marks.reason)
-            && one_of(&self.field, marks.field)
+        let time = error_headers.time(record);
+        one_of(&self.reason, error_headers.reason)
+            && one_of(&self.field, error_headers.field)
             && self.since.as_ref().is_none_or(|since| time >= since.unix_ms)
             && self.until.as_ref().is_none_or(|until| time < until.unix_ms)
             && self.grep.as_deref().is_none_or(|text| holds(record.value.unwrap_or_default(), text.as_bytes()))
@@ -26,9 +26,9 @@ impl Filter {
         self.partition.is_empty() || self.partition.contains(&partition)
     }
 
-    /// What tells its progress from that of other filters; empty where it takes everything. The
-    /// partition is not part of it: progress is kept for each by itself. Nor is the text to look for,
-    /// which may be personal data: whoever looks for one names the group.
+    /// The part of a group's name that tells its progress from that of other filters; empty where it takes everything.
+    /// The partition is not part of it: progress is kept for each by itself. Nor is the text to look for, which may be
+    /// personal data: whoever looks for one names the group.
     pub fn group_suffix(&self) -> String {
         let mut suffix = String::new();
         for (name, values) in [("reason", &self.reason), ("field", &self.field)] {
@@ -42,7 +42,7 @@ impl Filter {
         suffix
     }
 
-    /// The same of the partitions, for what has one progress for all.
+    /// The part of a group's name that stands for the partitions, for what has one progress for all.
     pub fn partition_suffix(&self) -> String {
         let partitions: BTreeSet<i32> = self.partition.iter().copied().collect();
         let mut suffix = String::new();
@@ -54,8 +54,8 @@ impl Filter {
     }
 }
 
-/// What tells a group by these values, in whatever order and however often they were given; empty without any.
-pub fn suffix_of(name: &str, values: &[String]) -> String {
+/// The part of a group's name for these values, in whatever order and however often they were given; empty without any.
+pub(super) fn suffix_of(name: &str, values: &[String]) -> String {
     let values: BTreeSet<&str> = values.iter().map(String::as_str).collect();
     match values.is_empty() {
         true => String::new(),
@@ -76,8 +76,8 @@ mod tests {
     fn all_that_is_asked_must_hold() {
         let record =
             RecordView { offset: Offset(0), timestamp_ms: 5, key: None, value: Some(b"abc"), headers: Headers::NONE };
-        let marks = Marks { reason: Some("wrong_type"), field: Some("ip"), ..Marks::default() };
-        let takes = |filter: Filter| filter.takes(&record, &marks);
+        let error_headers = ErrorHeaders { reason: Some("wrong_type"), field: Some("ip"), ..ErrorHeaders::default() };
+        let takes = |filter: Filter| filter.takes(&record, &error_headers);
         let text = |text: &str| vec![text.to_owned()];
         assert!(takes(Filter::default()));
         assert!(takes(Filter { reason: text("wrong_type"), field: text("ip"), ..Filter::default() }));

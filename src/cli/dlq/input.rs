@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use super::args::Again;
 use super::file::{ExportFile, Lines};
-use super::reading::{Log, Reading, is_missing};
+use super::reader::{Log, Reader, is_missing};
 use super::{Context, Failure};
-use crate::broker::{Entry, SourceBatch};
 use crate::dead_letter::Exported;
 use crate::record::Offset;
+use crate::source::{Entry, SourceBatch};
 
 /// As many lines are taken at a time.
 const LINES: usize = 1_000;
 
-/// What there is to read, as it was at the start.
-pub struct Input<'c> {
+/// The dead letters to read, as they were at the start.
+pub(super) struct Input<'c> {
     context: &'c Context,
     /// Its partitions. A file is one, 0, whose offsets are lines.
     pub log: Log,
@@ -22,23 +22,23 @@ pub struct Input<'c> {
 }
 
 /// A dead letter, and the partition of the dead-letter topic that it lies in, or was exported from.
-pub struct Found<'b> {
+pub(super) struct Found<'b> {
     /// Its place in what is read, and the record.
     pub entry: Entry<'b>,
     /// The partition.
     pub partition: i32,
 }
 
-/// One partition at reading.
-pub enum Source<'c> {
+/// One partition that is read.
+pub(super) enum Source<'c> {
     /// Of the topic.
-    Topic(i32, Box<Reading<'c>>),
+    Topic(i32, Box<Reader<'c>>),
     /// Of a file.
     File(Box<Lines>),
 }
 
 /// Some dead letters, one after the other.
-pub enum Batch {
+pub(super) enum Batch {
     /// Of the topic.
     Topic(SourceBatch),
     /// Of a file, from this line on.
@@ -50,7 +50,7 @@ impl<'c> Input<'c> {
     ///
     /// # Errors
     /// Where the topic is not there, the brokers don't tell, or the file can't be read.
-    pub async fn ask(args: &Again, context: &'c Context) -> Result<Self, Failure> {
+    pub(super) async fn ask(args: &Again, context: &'c Context) -> Result<Self, Failure> {
         let Some(path) = &args.from_file else {
             let log = Log::ask(context, &args.filter.partition).await?;
             return Ok(Self { context, log, file: None });
@@ -73,8 +73,8 @@ impl<'c> Input<'c> {
         Ok(Self { context, log, file: Some(file) })
     }
 
-    /// What tells a file from every other.
-    pub fn sha256(&self) -> Option<&str> {
+    /// The digest that tells a file from every other.
+    pub(super) fn sha256(&self) -> Option<&str> {
         self.file.as_ref().map(|file| file.sha256.as_str())
     }
 
@@ -82,10 +82,10 @@ impl<'c> Input<'c> {
     ///
     /// # Errors
     /// Where the file can't be read.
-    pub async fn read(&self, partition: i32, stretch: (Offset, Offset)) -> Result<Source<'c>, Failure> {
+    pub(super) async fn read(&self, partition: i32, stretch: (Offset, Offset)) -> Result<Source<'c>, Failure> {
         let Some(file) = &self.file else {
-            let reading = Reading::new(self.context, self.log.topic_id, partition, stretch);
-            return Ok(Source::Topic(partition, Box::new(reading)));
+            let reader = Reader::new(self.context, self.log.topic_id, partition, stretch);
+            return Ok(Source::Topic(partition, Box::new(reader)));
         };
         // A control character has one byte in the record and six in JSON.
         let frame = self.context.config.kafka.max_frame_bytes.as_usize();
@@ -98,9 +98,9 @@ impl Source<'_> {
     ///
     /// # Errors
     /// What lasts, or does not pass in time.
-    pub async fn next(&mut self) -> Result<Option<Batch>, Failure> {
+    pub(super) async fn next(&mut self) -> Result<Option<Batch>, Failure> {
         Ok(match self {
-            Self::Topic(_, reading) => reading.next().await?.map(Batch::Topic),
+            Self::Topic(_, reader) => reader.next().await?.map(Batch::Topic),
             Self::File(lines) => {
                 let first = lines.next;
                 let letters = lines.read(LINES).await?;
@@ -109,11 +109,11 @@ impl Source<'_> {
         })
     }
 
-    /// Those of a batch, in their order.
-    pub fn found<'b>(&self, batch: &'b Batch) -> Vec<Found<'b>> {
+    /// The dead letters of a batch, in their order.
+    pub(super) fn found<'b>(&self, batch: &'b Batch) -> Vec<Found<'b>> {
         match (self, batch) {
-            (Self::Topic(partition, reading), Batch::Topic(batch)) => {
-                reading.entries(batch).map(|entry| Found { entry, partition: *partition }).collect()
+            (Self::Topic(partition, reader), Batch::Topic(batch)) => {
+                reader.entries(batch).map(|entry| Found { entry, partition: *partition }).collect()
             }
             (_, Batch::File(first, letters)) => {
                 let offsets = (first.0..).map(Offset);

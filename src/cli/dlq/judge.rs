@@ -4,21 +4,22 @@
 use std::sync::Arc;
 
 use super::Context;
-use crate::broker::{Entry, Expected, OutputBatch};
-use crate::dead_letter::{Envelope, Marks, Replayed};
+use crate::dead_letter::{Envelope, ErrorHeaders, Replayed};
 use crate::event::{Reason, Rejection};
 use crate::observe::{Metrics, Tally};
+use crate::output::{Expected, OutputBatch};
 use crate::record::{Headers, RecordView};
-use crate::stages::{Batch, Counts, MakeStages, Now, Passed, Route, Routes, Stages, configured};
+use crate::source::Entry;
+use crate::stages::{Batch, Counts, Now, Passed, Route, Routes, Stages, StagesFactory, configured};
 use crate::worker::unix_ms;
 
 /// The stages, and what they need.
-pub struct Judge<'c> {
+pub(super) struct Judge<'c> {
     /// Why addresses have no country, where the configuration asks for one.
     pub without_countries: Option<String>,
     context: &'c Context,
     routes: Arc<Routes>,
-    made: Arc<dyn MakeStages>,
+    made: Arc<dyn StagesFactory>,
     /// Those of the source partition that was asked for last.
     stages: Option<(i32, Box<dyn Stages>)>,
     now: Now,
@@ -26,14 +27,14 @@ pub struct Judge<'c> {
 
 /// Why there is no key of pseudonyms, without which a run would not start.
 #[derive(Debug)]
-pub struct NoKey(pub String);
+pub(super) struct NoKey(pub String);
 
 impl<'c> Judge<'c> {
     /// By the configuration and its routes; reads the key of pseudonyms and the database of countries.
     ///
     /// # Errors
     /// Where the key is not to be had.
-    pub fn new(context: &'c Context, routes: &Arc<Routes>) -> Result<Self, NoKey> {
+    pub(super) fn new(context: &'c Context, routes: &Arc<Routes>) -> Result<Self, NoKey> {
         let config = &context.config;
         let key = config.privacy.key().map_err(|why| NoKey(format!("privacy.key_file: {why}")))?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
@@ -45,39 +46,45 @@ impl<'c> Judge<'c> {
     }
 
     /// Reads the clock again.
-    pub fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         self.now = Now::from_unix_ms(unix_ms());
     }
 
-    /// What becomes of the record that a dead letter of this partition was.
+    /// Judges what becomes of the record that a dead letter of this partition was.
     ///
     /// # Errors
     /// Why it would be a dead letter again.
-    pub fn judge(&mut self, dead: &RecordView<'_>, marks: &Marks<'_>, partition: i32) -> Result<Passed, Rejection> {
-        let mut out = OutputBatch::new(usize::MAX, Expected::default());
-        self.attempt(dead, marks, partition, 0, &[], &mut out)
-    }
-
-    /// The same, and appends what comes of it, for the dead letter at index `at`; `partitions` says how many each of the
-    /// routes' topics has.
-    ///
-    /// # Errors
-    /// The same; nothing is appended then.
-    pub fn attempt(
+    pub(super) fn judge(
         &mut self,
         dead: &RecordView<'_>,
-        marks: &Marks<'_>,
+        error_headers: &ErrorHeaders<'_>,
+        partition: i32,
+    ) -> Result<Passed, Rejection> {
+        let mut out = OutputBatch::new(usize::MAX, Expected::default());
+        self.attempt(dead, error_headers, partition, 0, &[], &mut out)
+    }
+
+    /// Judges the dead letter at index `at`, and appends what becomes of its record; `partitions` says how many each of
+    /// the routes' topics has.
+    ///
+    /// # Errors
+    /// Why it would be a dead letter again; nothing is appended then.
+    pub(super) fn attempt(
+        &mut self,
+        dead: &RecordView<'_>,
+        error_headers: &ErrorHeaders<'_>,
         partition: i32,
         at: usize,
         partitions: &[i32],
         out: &mut OutputBatch,
     ) -> Result<Passed, Rejection> {
-        let replayed = Replayed::new(self.context.prefix(), marks.replays);
+        let replayed = Replayed::new(self.context.prefix(), error_headers.replays);
         let headers: Vec<_> = replayed.headers(dead).collect();
         let headers = Headers::Borrowed(&headers);
-        let record = RecordView { timestamp_ms: marks.time(dead), key: marks.key(dead), headers, ..*dead };
+        let record =
+            RecordView { timestamp_ms: error_headers.time(dead), key: error_headers.key(dead), headers, ..*dead };
         self.fits(&record)?;
-        let of = marks.partition.unwrap_or(partition);
+        let of = error_headers.partition.unwrap_or(partition);
         let stages = match self.stages.take().filter(|(for_partition, _)| *for_partition == of) {
             Some((_, stages)) => stages,
             None => self.stages_of(of),
@@ -110,7 +117,7 @@ impl<'c> Judge<'c> {
 }
 
 /// The topic that a record which passed goes to; `None` where a rule drops it.
-pub fn topic<'r>(routes: &'r Routes, passed: &Passed) -> Option<&'r str> {
+pub(super) fn topic<'r>(routes: &'r Routes, passed: &Passed) -> Option<&'r str> {
     match passed.route {
         Route::Drop => None,
         Route::Topic(topic) => routes.topics().get(topic).map(String::as_str),
@@ -118,7 +125,7 @@ pub fn topic<'r>(routes: &'r Routes, passed: &Passed) -> Option<&'r str> {
 }
 
 /// A verdict in words, without anything of the record.
-pub fn words(routes: &Routes, verdict: &Result<Passed, Rejection>) -> String {
+pub(super) fn words(routes: &Routes, verdict: &Result<Passed, Rejection>) -> String {
     let passed = match verdict {
         Ok(passed) => passed,
         Err(Rejection { reason, field: Some(field), .. }) => return format!("refused: {} {field}", reason.code()),

@@ -4,11 +4,11 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use super::chart::terminal_columns;
-use super::reading::{Log, Reading};
+use super::reader::{Log, Reader};
 use super::shown::{Layout, Shown};
 use super::{Context, Failure, ListDlq, ShowDlq, for_people};
 use crate::cli::UsageError;
-use crate::dead_letter::Marks;
+use crate::dead_letter::ErrorHeaders;
 use crate::record::Offset;
 
 pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut dyn Write) -> Result<ExitCode, Failure> {
@@ -26,18 +26,19 @@ pub(super) async fn run(args: &ListDlq, context: &Context, out: &mut dyn Write) 
     }
     let mut left = args.max.unwrap_or(u64::MAX);
     for (partition, stretch) in log.stretches {
-        let mut reading = Reading::new(context, log.topic_id, partition, stretch);
-        while let Some(batch) = reading.next().await? {
-            for entry in reading.entries(&batch) {
-                let marks = Marks::of(&entry.record, context.prefix());
-                if entry.flaw.is_some() || !args.filter.takes(&entry.record, &marks) {
+        let mut reader = Reader::new(context, log.topic_id, partition, stretch);
+        while let Some(batch) = reader.next().await? {
+            for entry in reader.entries(&batch) {
+                let error_headers = ErrorHeaders::of(&entry.record, context.prefix());
+                if entry.flaw.is_some() || !args.filter.takes(&entry.record, &error_headers) {
                     continue;
                 }
                 if left == 0 {
                     return Ok(ExitCode::SUCCESS);
                 }
                 left -= 1;
-                let shown = Shown { partition, record: &entry.record, marks: &marks, reveal: args.reveal };
+                let shown =
+                    Shown { partition, record: &entry.record, error_headers: &error_headers, reveal: args.reveal };
                 match &form {
                     Form::Json => shown.json(out)?,
                     Form::Table(layout) => layout.row(out, &shown)?,
@@ -63,19 +64,24 @@ pub(super) async fn show(args: &ShowDlq, context: &Context, out: &mut dyn Write)
     let (topic, offset) = (context.topic(), args.place.offset);
     let log = Log::ask(context, args.place.partition.as_slice()).await?;
     let partition = partition_with(offset, &log, topic)?;
-    let mut reading = Reading::new(context, log.topic_id, partition, (offset, offset.next()));
-    if let Some(batch) = reading.next().await?
-        && let Some(entry) = reading.entries(&batch).next()
+    let mut reader = Reader::new(context, log.topic_id, partition, (offset, offset.next()));
+    if let Some(batch) = reader.next().await?
+        && let Some(entry) = reader.entries(&batch).next()
     {
         if let Some(flaw) = entry.flaw {
             return Err(format!("{topic}/{partition} can't be decoded at {offset}: {}", flaw.why).into());
         }
-        let marks = Marks::of(&entry.record, context.prefix());
-        let shown = Shown { partition, record: &entry.record, marks: &marks, reveal: args.reveal };
+        let error_headers = ErrorHeaders::of(&entry.record, context.prefix());
+        let shown = Shown { partition, record: &entry.record, error_headers: &error_headers, reveal: args.reveal };
         shown.whole(out, context.prefix())?;
         return Ok(ExitCode::SUCCESS);
     }
     Err(format!("{topic}/{partition} has no record at {offset}: it was compacted, or never committed").into())
+}
+
+/// Says that the output is not for everybody.
+pub(super) fn note_revealed() {
+    tell!("login-pipeline: the output holds personal data, in the clear");
 }
 
 /// The one partition of these that has this offset.
@@ -96,11 +102,6 @@ fn partition_with(offset: Offset, log: &Log, topic: &str) -> Result<i32, Failure
             Err(UsageError(text).into())
         }
     }
-}
-
-/// Says that the output is not for everybody.
-pub fn note_revealed() {
-    tell!("login-pipeline: the output holds personal data, in the clear");
 }
 
 #[cfg(test)]

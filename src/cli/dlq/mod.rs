@@ -1,7 +1,7 @@
 //! `dlq`: dead letters, counted, looked at, exported and replayed.
 //!
 //! ```text
-//! Log (ends as of now) ──► Reading ──► Filter ──┬─► stats, list, show: masked unless --reveal
+//! Log (ends as of now) ──► Reader ──► Filter ──┬─► stats, list, show: masked unless --reveal
 //!                             │                 ├─► export ──► file ─┐
 //!                             └─► Input ──► replay, retry: Plan ──► asked ──► Work ──► offset of a group
 //!                                   ▲                                          └─► the source, or the outputs
@@ -19,7 +19,7 @@ mod judge;
 mod list;
 mod plan;
 mod progress;
-mod reading;
+mod reader;
 mod replay;
 mod scope;
 mod shown;
@@ -42,7 +42,7 @@ pub use args::{Again, Dlq, DlqAction, ExportDlq, Filter, ListDlq, ReplayDlq, Ret
 
 use super::audited::Audited;
 use super::context::{Context, Failure, interruptible, until_signal};
-use crate::broker::Error;
+use crate::kafka::Error;
 use crate::observe::logs;
 use kafka_client::Topic;
 

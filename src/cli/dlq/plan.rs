@@ -9,13 +9,13 @@ use super::input::Found;
 use super::judge;
 use super::skip::Skip;
 use super::{Context, ReplayDlq};
-use crate::dead_letter::Marks;
+use crate::dead_letter::ErrorHeaders;
 use crate::event::Rejection;
 use crate::stages::{Passed, Route, Routes};
 
-/// What becomes of one dead letter.
+/// The fate of one dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate<'a> {
+pub(super) enum Fate<'a> {
     /// The record that it was is written to this topic, to be read once more.
     Replay(&'a str),
     /// What the stages make of it is to be written.
@@ -26,9 +26,9 @@ pub enum Fate<'a> {
     Skip(Skip),
 }
 
-/// Where they go.
+/// The way that dead letters go.
 #[derive(Debug, Clone, Copy)]
-pub enum Way<'a> {
+pub(super) enum Way<'a> {
     /// To the topic that they came from, or to another.
     Source(&'a ReplayDlq),
     /// To the outputs, by the routes in force.
@@ -36,7 +36,7 @@ pub enum Way<'a> {
 }
 
 /// Decides.
-pub struct Rules<'a> {
+pub(super) struct Rules<'a> {
     /// What the command line says.
     pub args: &'a Again,
     /// Where they go.
@@ -52,7 +52,7 @@ pub struct Rules<'a> {
 
 impl<'a> Rules<'a> {
     /// For dead letters of this configuration's topic.
-    pub fn new(args: &'a Again, way: Way<'a>, context: &'a Context) -> Self {
+    pub(super) fn new(args: &'a Again, way: Way<'a>, context: &'a Context) -> Self {
         let named = match way {
             Way::Source(replay) => replay.quarantine_topic.clone(),
             Way::Outputs => None,
@@ -62,7 +62,7 @@ impl<'a> Rules<'a> {
     }
 
     /// The topic that all of them are written to, where one is named.
-    pub fn to(&self) -> Option<&'a str> {
+    pub(super) fn to(&self) -> Option<&'a str> {
         match self.way {
             Way::Source(replay) => replay.to.as_deref(),
             Way::Outputs => None,
@@ -70,7 +70,7 @@ impl<'a> Rules<'a> {
     }
 
     /// So often a record may have been replayed.
-    pub fn max_replays(&self) -> u32 {
+    pub(super) fn max_replays(&self) -> u32 {
         match self.way {
             Way::Source(replay) => replay.max_replays.get(),
             Way::Outputs => MAX_REPLAYS.get(),
@@ -89,34 +89,38 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// What becomes of a dead letter with these marks.
-    pub fn fate<'e>(&'e self, Found { entry, partition }: &Found<'e>, marks: &Marks<'e>) -> Fate<'e> {
+    /// The fate of a dead letter with these error headers.
+    pub(super) fn fate<'e>(
+        &'e self,
+        Found { entry, partition }: &Found<'e>,
+        error_headers: &ErrorHeaders<'e>,
+    ) -> Fate<'e> {
         if entry.flaw.is_some() {
             return Fate::Skip(Skip::Damaged);
         }
-        if !self.args.filter.takes_partition(*partition) || !self.args.filter.takes(&entry.record, marks) {
+        if !self.args.filter.takes_partition(*partition) || !self.args.filter.takes(&entry.record, error_headers) {
             return Fate::Skip(Skip::Filtered);
         }
-        self.fate_of(marks)
+        self.fate_of(error_headers)
     }
 
-    /// What becomes of one that the filter takes.
-    pub fn fate_of<'e>(&'e self, marks: &Marks<'e>) -> Fate<'e> {
-        if let Some(why) = Skip::of(marks) {
+    /// The fate of one that the filter takes.
+    pub(super) fn fate_of<'e>(&'e self, error_headers: &ErrorHeaders<'e>) -> Fate<'e> {
+        if let Some(why) = Skip::of(error_headers) {
             return Fate::Skip(why);
         }
         match self.way {
-            Way::Source(_) if marks.replays >= self.max_replays() => Fate::Quarantine(&self.quarantine),
-            Way::Source(_) => self.back(marks.topic).map_or_else(Fate::Skip, Fate::Replay),
+            Way::Source(_) if error_headers.replays >= self.max_replays() => Fate::Quarantine(&self.quarantine),
+            Way::Source(_) => self.back(error_headers.topic).map_or_else(Fate::Skip, Fate::Replay),
             // What passes now has died often enough; what does not is no more often replayed by that.
-            Way::Outputs => self.back(marks.topic).map_or_else(Fate::Skip, |_| Fate::Retry),
+            Way::Outputs => self.back(error_headers.topic).map_or_else(Fate::Skip, |_| Fate::Retry),
         }
     }
 }
 
-/// What is done, or would be.
+/// The counts of what is done, or would be.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Records by the topic that they are written to.
     pub topics: BTreeMap<String, u64>,
     /// Of these, those that are quarantined.
@@ -137,7 +141,7 @@ pub struct Plan {
 
 /// Whether it is told what will be, or what was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tense {
+pub(super) enum Tense {
     /// It will be.
     Future,
     /// It was.
@@ -146,7 +150,7 @@ pub enum Tense {
 
 impl Plan {
     /// Notes what becomes of one: of one that is retried by the verdict, which is needed for those alone.
-    pub fn note(&mut self, fate: Fate<'_>, verdict: Option<&Result<Passed, Rejection>>, routes: &Routes) {
+    pub(super) fn note(&mut self, fate: Fate<'_>, verdict: Option<&Result<Passed, Rejection>>, routes: &Routes) {
         match (fate, verdict) {
             (Fate::Skip(why), _) => *self.skipped.entry(why).or_default() += 1,
             (Fate::Replay(topic), _) => self.write_to(topic),
@@ -170,7 +174,7 @@ impl Plan {
     }
 
     /// Notes that its topic refuses one that was noted before.
-    pub fn refused(&mut self, topic: &str, is_quarantined: bool) {
+    pub(super) fn refused(&mut self, topic: &str, is_quarantined: bool) {
         if let Some(count) = self.topics.get_mut(topic) {
             *count -= 1;
         }
@@ -179,7 +183,7 @@ impl Plan {
     }
 
     /// Notes what the rules in force make of a record.
-    pub fn judged(&mut self, verdict: &Result<Passed, Rejection>, routes: &Routes) {
+    pub(super) fn judged(&mut self, verdict: &Result<Passed, Rejection>, routes: &Routes) {
         let is_dropped = verdict.as_ref().is_ok_and(|passed| passed.route == Route::Drop);
         self.passing.0 += u64::from(verdict.is_ok() && !is_dropped);
         self.passing.1 += u64::from(is_dropped);
@@ -188,7 +192,7 @@ impl Plan {
     }
 
     /// Notes what was done besides.
-    pub fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         for (topic, count) in other.topics {
             *self.topics.entry(topic).or_default() += count;
         }
@@ -202,22 +206,23 @@ impl Plan {
         self.verdicts.add(&other.verdicts);
     }
 
-    /// How many records are written.
-    pub fn records(&self) -> u64 {
+    /// The number of records that are written.
+    pub(super) fn records(&self) -> u64 {
         self.topics.values().sum()
     }
 
-    /// How many would not be taken again, written or not: what a filter leaves out alone costs nobody anything.
-    pub fn done_with(&self) -> u64 {
+    /// The number of those that would not be taken again, written or not: what a filter leaves out alone costs
+    /// nobody anything.
+    pub(super) fn done_with(&self) -> u64 {
         let skipped = self.skipped.iter().filter(|(why, _)| **why != Skip::Filtered).map(|(_, count)| count);
         self.records() + self.dropped + skipped.sum::<u64>()
     }
 
-    /// How many would pass now.
+    /// Prints how many would pass now.
     ///
     /// # Errors
     /// Where `out` takes nothing.
-    pub fn print_passing(&self, out: &mut dyn Write) -> std::io::Result<()> {
+    pub(super) fn print_passing(&self, out: &mut dyn Write) -> std::io::Result<()> {
         let (passing, dropped, all) = self.passing;
         write!(out, "{passing} of {all} would pass now")?;
         match dropped {
@@ -226,11 +231,11 @@ impl Plan {
         }
     }
 
-    /// What is done.
+    /// Prints what is done.
     ///
     /// # Errors
     /// Where `out` takes nothing.
-    pub fn print(&self, out: &mut dyn Write, tense: Tense) -> std::io::Result<()> {
+    pub(super) fn print(&self, out: &mut dyn Write, tense: Tense) -> std::io::Result<()> {
         let verb = if tense == Tense::Future { "are to be" } else { "were" };
         for (topic, count) in self.topics.iter().filter(|(_, count)| **count > 0) {
             writeln!(out, "{count} records {verb} written to {topic}")?;
@@ -257,11 +262,11 @@ impl Plan {
         Ok(())
     }
 
-    /// What the rules in force make of the records.
+    /// Prints what the rules in force make of the records.
     ///
     /// # Errors
     /// Where `out` takes nothing.
-    pub fn print_verdicts(&self, out: &mut dyn Write) -> std::io::Result<()> {
+    pub(super) fn print_verdicts(&self, out: &mut dyn Write) -> std::io::Result<()> {
         self.verdicts.iter().try_for_each(|(verdict, count)| writeln!(out, "  {count:>10}  {verdict}"))
     }
 }

@@ -10,8 +10,8 @@ use super::args::{Again, Filter, Time};
 use super::scope::{Scope, allowed};
 use super::standing::Standing;
 use super::{Context, Failure};
-use crate::broker::{Cause, Error};
 use crate::cli::UsageError;
+use crate::kafka::{Cause, Error};
 use crate::offsets::{Checkpoint, checkpoint, group_offset};
 use crate::record::Offset;
 use crate::topic::TopicId;
@@ -19,8 +19,8 @@ use crate::topic::TopicId;
 /// What the group keeps beside an offset where some before the position are open.
 const OPEN: &str = "open=";
 
-/// Where it is, kept in a group that nobody is a member of.
-pub struct Progress<'c> {
+/// The progress of a replay or retry, kept in a group that nobody is a member of.
+pub(super) struct Progress<'c> {
     /// The group.
     pub group: String,
     scope: Option<Scope>,
@@ -29,8 +29,8 @@ pub struct Progress<'c> {
 }
 
 impl<'c> Progress<'c> {
-    /// Of a group, as it is, for letters of this scope, unless its name says for which.
-    pub fn of(group: String, scope: Option<Scope>, context: &'c Context) -> Self {
+    /// The progress of this group, as it is, for letters of this scope, unless its name says for which.
+    pub(super) fn of(group: String, scope: Option<Scope>, context: &'c Context) -> Self {
         let coordinator = Coordinator::new(Arc::clone(&context.cluster), &group);
         Self { group, scope, coordinator, context }
     }
@@ -39,7 +39,7 @@ impl<'c> Progress<'c> {
     ///
     /// # Errors
     /// Where the group has members, or the brokers don't tell.
-    pub async fn open(group: String, scope: Scope, context: &'c Context) -> Result<Self, Failure> {
+    pub(super) async fn open(group: String, scope: Scope, context: &'c Context) -> Result<Self, Failure> {
         let progress = Self::of(group, Some(scope), context);
         let found = context.patiently(|| async { progress.coordinator.describe().await }).await?;
         if let Some(found) = found.filter(|found| found.members > 0) {
@@ -48,12 +48,12 @@ impl<'c> Progress<'c> {
         Ok(progress)
     }
 
-    /// What of a partition, which reaches from here to there, is done.
+    /// Reads what is done of a partition, which reaches from here to there.
     ///
     /// # Errors
     /// Where the group is further than the partition, its note can't be read, it stands for other letters than these, or
     /// the brokers don't tell.
-    pub async fn standing(
+    pub(super) async fn standing(
         &self,
         topic: &str,
         id: Option<TopicId>,
@@ -100,7 +100,7 @@ impl<'c> Progress<'c> {
     ///
     /// # Errors
     /// Where that lasts, or does not pass in time.
-    pub async fn store(
+    pub(super) async fn store(
         &self,
         topic: &str,
         topic_id: Option<TopicId>,
@@ -147,7 +147,12 @@ impl<'c> Progress<'c> {
 ///
 /// # Errors
 /// Where it can't have a name.
-pub fn group_of(args: &Again, to: Option<&str>, application: &str, sha256: Option<&str>) -> Result<String, UsageError> {
+pub(super) fn group_of(
+    args: &Again,
+    to: Option<&str>,
+    application: &str,
+    sha256: Option<&str>,
+) -> Result<String, UsageError> {
     if args.filter.until.as_ref().is_some_and(Time::moves) && !args.dry_run {
         let text = "--until wants a time here, such as 2026-01-02T03:04:05Z: what is too young for one that moves would \
                     be passed, and is old enough later";
@@ -171,6 +176,6 @@ pub fn group_of(args: &Again, to: Option<&str>, application: &str, sha256: Optio
 }
 
 /// The group of the topic's dead letters that a filter takes, wherever they go by themselves.
-pub fn group_of_filter(filter: &Filter, application: &str) -> String {
+pub(super) fn group_of_filter(filter: &Filter, application: &str) -> String {
     format!("{application}-dlq-replay{}", filter.group_suffix())
 }

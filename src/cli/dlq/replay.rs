@@ -21,7 +21,7 @@ use super::targets::Targets;
 use super::work::{Ended, Work};
 use super::{Context, Failure, ReplayDlq, RetryDlq};
 use crate::cli::UsageError;
-use crate::dead_letter::Marks;
+use crate::dead_letter::ErrorHeaders;
 use crate::stages::{Routes, possible};
 
 /// As many topics are written to, at most: no more are made up by whoever writes to the dead-letter topic.
@@ -206,10 +206,10 @@ async fn plan(
                 if rules.args.max.is_some_and(|max| plan.records() >= max) {
                     return Ok(plan);
                 }
-                let marks = Marks::of(&found.entry.record, rules.prefix);
-                let fate = rules.fate(found, &marks);
+                let error_headers = ErrorHeaders::of(&found.entry.record, rules.prefix);
+                let fate = rules.fate(found, &error_headers);
                 let judge = judge.as_mut().filter(|_| matches!(fate, Fate::Replay(_) | Fate::Retry));
-                let verdict = judge.map(|judge| judge.judge(&found.entry.record, &marks, found.partition));
+                let verdict = judge.map(|judge| judge.judge(&found.entry.record, &error_headers, found.partition));
                 plan.note(fate, verdict.as_ref(), routes);
                 if let Some(verdict) = &verdict {
                     plan.judged(verdict, routes);

@@ -10,35 +10,36 @@ use ring::digest::{SHA256, digest};
 use super::args::{Again, Filter};
 use super::filter::suffix_of;
 
-/// What the fingerprint begins with, in the metadata of an offset.
-pub const SCOPE: &str = "of=";
+/// The prefix of the fingerprint in the metadata of an offset.
+pub(super) const SCOPE: &str = "of=";
 
 /// Stands between that of the filters and that of the way; Base64 has none.
 const BETWEEN: char = '.';
 
 /// The filters and the way of a run, by their fingerprints.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scope {
+pub(super) struct Scope {
     filters: String,
     /// Of `--to` and `--allow-topic`; `None` for who only looks at how far others are.
     way: Option<String>,
 }
 
 impl Scope {
-    /// Of a replay or a retry. A file is one partition to the group, so that there the chosen ones belong to it, too.
-    pub fn of(args: &Again, to: Option<&str>, is_file: bool) -> Self {
+    /// The scope of a replay or a retry. A file is one partition to the group, so that there the chosen ones
+    /// belong to it, too.
+    pub(super) fn of(args: &Again, to: Option<&str>, is_file: bool) -> Self {
         let partitions = if is_file { args.filter.partition_suffix() } else { String::new() };
         let way = format!("{}{}", to.map_or_else(String::new, |to| format!(":to={to}")), allowed(args));
         Self { filters: of_filter(&args.filter, &partitions), way: Some(fingerprint(&way)) }
     }
 
-    /// Of whoever asks what became of the topic's letters that a filter takes, wherever they went.
-    pub fn asked(filter: &Filter) -> Self {
+    /// The scope of a question: what became of the topic's letters that a filter takes, wherever they went.
+    pub(super) fn asked(filter: &Filter) -> Self {
         Self { filters: of_filter(filter, ""), way: None }
     }
 
     /// The word to be kept beside an offset; empty for who stores none.
-    pub fn word(&self) -> String {
+    pub(super) fn word(&self) -> String {
         let Self { filters, way } = self;
         way.as_ref().map_or_else(String::new, |way| format!("{SCOPE}{filters}{BETWEEN}{way}"))
     }
@@ -48,7 +49,7 @@ impl Scope {
     ///
     /// # Errors
     /// What it stands for instead.
-    pub fn check(&self, metadata: &str) -> Result<(), &'static str> {
+    pub(super) fn check(&self, metadata: &str) -> Result<(), &'static str> {
         let Some(stored) = metadata.split(' ').find_map(|word| word.strip_prefix(SCOPE)) else { return Ok(()) };
         let (filters, way) = stored.split_once(BETWEEN).unwrap_or((stored, ""));
         match &self.way {
@@ -64,7 +65,7 @@ impl Scope {
 }
 
 /// The part of a group's name that says which topics are allowed besides.
-pub fn allowed(args: &Again) -> String {
+pub(super) fn allowed(args: &Again) -> String {
     suffix_of("allow", &args.allow_topic)
 }
 

@@ -9,20 +9,20 @@ use kafka_client::plain::{Plain, is_plain};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use super::reading::Log;
+use super::reader::Log;
 use super::told::{Told, told};
-use crate::dead_letter::{Field, Marks, MaskedBytes, MaskedValue, Pairs, write_line};
+use crate::dead_letter::{ErrorHeaders, Field, Pairs, RedactedBytes, RedactedValue, write_line};
 use crate::event::Reason;
 use crate::record::{Offset, RecordView};
 
 /// One dead letter, and whether all of it may be seen.
-pub struct Shown<'a> {
+pub(super) struct Shown<'a> {
     /// The partition that it lies in.
     pub partition: i32,
     /// What lies there.
     pub record: &'a RecordView<'a>,
     /// What its headers say.
-    pub marks: &'a Marks<'a>,
+    pub error_headers: &'a ErrorHeaders<'a>,
     /// Whether what its sender wrote is shown.
     pub reveal: bool,
 }
@@ -30,18 +30,18 @@ pub struct Shown<'a> {
 impl Shown<'_> {
     /// Where it lies and where it came from, when and why.
     fn head(&self, told: &Told) -> String {
-        let Self { partition, record, marks, .. } = self;
-        let source = marks.offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
+        let Self { partition, record, error_headers, .. } = self;
+        let source = error_headers.offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
         let Told { reason, field, source_partition, .. } = told;
-        let (offset, time) = (record.offset, time(marks.time(record), SecondsFormat::Millis));
+        let (offset, time) = (record.offset, time(error_headers.time(record), SecondsFormat::Millis));
         format!("{partition}:{offset} {time} {reason} {field} from {source_partition}:{source}")
     }
 
     fn key_and_value(&self) -> String {
-        let (key, value) = (self.marks.key(self.record), self.record.value);
+        let (key, value) = (self.error_headers.key(self.record), self.record.value);
         match self.reveal {
             true => format!("key {} value {}", revealed(key), revealed(value)),
-            false => format!("key {} value {}", MaskedBytes(key), MaskedValue(value)),
+            false => format!("key {} value {}", RedactedBytes(key), RedactedValue(value)),
         }
     }
 
@@ -49,8 +49,8 @@ impl Shown<'_> {
     ///
     /// # Errors
     /// Where `out` takes nothing.
-    pub fn line(&self, out: &mut dyn Write) -> io::Result<()> {
-        let told = told(self.marks);
+    pub(super) fn line(&self, out: &mut dyn Write) -> io::Result<()> {
+        let told = told(self.error_headers);
         writeln!(out, "{} {} message {}", self.head(&told), self.key_and_value(), told.message)
     }
 
@@ -58,34 +58,34 @@ impl Shown<'_> {
     ///
     /// # Errors
     /// Where `out` takes nothing.
-    pub fn whole(&self, out: &mut dyn Write, prefix: &str) -> io::Result<()> {
-        let Self { record, marks, reveal, .. } = self;
-        let told = told(marks);
+    pub(super) fn whole(&self, out: &mut dyn Write, prefix: &str) -> io::Result<()> {
+        let Self { record, error_headers, reveal, .. } = self;
+        let told = told(error_headers);
         match reveal {
             true => writeln!(out, "{}", self.head(&told))?,
             false => writeln!(out, "{} {}", self.head(&told), self.key_and_value())?,
         }
         writeln!(out, "  message   {}", told.message)?;
-        writeln!(out, "  replayed  {} times", marks.replays)?;
-        for (what, most) in [("value", marks.truncated_from), ("key", marks.key_truncated_from)] {
+        writeln!(out, "  replayed  {} times", error_headers.replays)?;
+        for (what, most) in [("value", error_headers.truncated_from), ("key", error_headers.key_truncated_from)] {
             if let Some(bytes) = most {
                 writeln!(out, "  cut       its {what} had {bytes} bytes: it can't be replayed as it was")?;
             }
         }
-        if let Some(count) = marks.truncated_headers {
+        if let Some(count) = error_headers.truncated_headers {
             writeln!(out, "  cut       {count} of its headers are left out: it can't be replayed as it was")?;
         }
         if !reveal {
             let own = record.headers.iter().filter(|(name, _)| !name.starts_with(prefix.as_bytes()));
             for (name, value) in own {
-                writeln!(out, "  header    {} = {}", MaskedBytes(Some(name)), MaskedBytes(value))?;
+                writeln!(out, "  header    {} = {}", RedactedBytes(Some(name)), RedactedBytes(value))?;
             }
             return Ok(());
         }
         for (name, value) in record.headers.iter() {
             writeln!(out, "  header    {} = {}", revealed(Some(name)), revealed(value))?;
         }
-        writeln!(out, "  key       {}", revealed(marks.key(record)))?;
+        writeln!(out, "  key       {}", revealed(error_headers.key(record)))?;
         match record.value.and_then(|value| pretty(std::str::from_utf8(value).ok()?)) {
             Some(pretty) => writeln!(out, "  value\n{pretty}"),
             None => writeln!(out, "  value     {}", revealed(record.value)),
@@ -96,27 +96,32 @@ impl Shown<'_> {
     ///
     /// # Errors
     /// Where `out` takes nothing.
-    pub fn json(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Self { partition, record, marks, reveal } = self;
-        let told = told(marks);
+    pub(super) fn json(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Self { partition, record, error_headers, reveal } = self;
+        let told = told(error_headers);
         let unless_dash = |text: String| Some(text).filter(|text| text != "-");
-        let (key, headers) = (marks.key(record), record.headers);
+        let (key, headers) = (error_headers.key(record), record.headers);
         let shown = match reveal {
             true => Content::Revealed { key: Field(key), value: Field(record.value), headers: Pairs(headers) },
-            false => {
-                Content::Masked { key: MaskedBytes(key).to_string(), value: MaskedValue(record.value).to_string() }
-            }
+            false => Content::Redacted {
+                key: RedactedBytes(key).to_string(),
+                value: RedactedValue(record.value).to_string(),
+            },
         };
         let line = Line {
             partition: *partition,
             offset: record.offset,
-            time: time(marks.time(record), SecondsFormat::Millis),
+            time: time(error_headers.time(record), SecondsFormat::Millis),
             reason: told.reason,
             field: unless_dash(told.field),
             message: unless_dash(told.message),
-            source: Source { topic: marks.topic, partition: marks.partition, offset: marks.offset },
-            replays: marks.replays,
-            is_cut: marks.is_truncated(),
+            source: Source {
+                topic: error_headers.topic,
+                partition: error_headers.partition,
+                offset: error_headers.offset,
+            },
+            replays: error_headers.replays,
+            is_cut: error_headers.is_truncated(),
             shown,
         };
         write_line(out, &line)
@@ -153,12 +158,12 @@ struct Source<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Content<'a> {
-    Masked { key: String, value: String },
+    Redacted { key: String, value: String },
     Revealed { key: Field<'a>, value: Field<'a>, headers: Pairs<'a> },
 }
 
 /// The columns of a table that fits a terminal. The last has what room is left.
-pub struct Layout {
+pub(super) struct Layout {
     place: usize,
     reason: usize,
     field: usize,
@@ -176,7 +181,7 @@ const MESSAGE: usize = 28;
 
 impl Layout {
     /// For what lies in this log, so many columns wide.
-    pub fn new(log: &Log, columns: usize, reveal: bool) -> Self {
+    pub(super) fn new(log: &Log, columns: usize, reveal: bool) -> Self {
         let longest = |(partition, (_, end)): (&i32, &(Offset, Offset))| format!("{partition}:{end}").len();
         let place = log.stretches.iter().map(longest).max().unwrap_or(0).max("PLACE".len());
         let reason = Reason::ALL.iter().map(|reason| reason.code().len()).max().unwrap_or(0);
@@ -188,11 +193,11 @@ impl Layout {
         Self { place, reason, field, source, last: columns.saturating_sub(all + field + source), reveal }
     }
 
-    /// What stands above.
+    /// Writes the heading.
     ///
     /// # Errors
     /// Where `out` takes nothing.
-    pub fn heading(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn heading(&self, out: &mut dyn Write) -> io::Result<()> {
         let last = if self.reveal { "VALUE" } else { "MESSAGE" };
         self.write(out, ["PLACE", "TIME", "REASON", "FIELD", "SOURCE", last])
     }
@@ -201,16 +206,16 @@ impl Layout {
     ///
     /// # Errors
     /// Where `out` takes nothing.
-    pub fn row(&self, out: &mut dyn Write, shown: &Shown<'_>) -> io::Result<()> {
-        let Shown { partition, record, marks, .. } = shown;
-        let told = told(marks);
-        let source = marks.offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
+    pub(super) fn row(&self, out: &mut dyn Write, shown: &Shown<'_>) -> io::Result<()> {
+        let Shown { partition, record, error_headers, .. } = shown;
+        let told = told(error_headers);
+        let source = error_headers.offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
         let last = match self.reveal {
             true => record.value.map_or_else(|| "null".to_owned(), |value| seen(&String::from_utf8_lossy(value))),
             false => told.message,
         };
         let (place, source) = (format!("{partition}:{}", record.offset), format!("{}:{source}", told.source_partition));
-        let time = time(marks.time(record), SecondsFormat::Secs);
+        let time = time(error_headers.time(record), SecondsFormat::Secs);
         self.write(out, [&place, &time, &told.reason, &told.field, &source, &last])
     }
 
@@ -241,7 +246,7 @@ fn cut(text: &str, room: usize, by_end: bool) -> String {
 }
 
 /// As it is, with what a terminal would obey escaped.
-pub fn revealed(bytes: Option<&[u8]>) -> String {
+pub(super) fn revealed(bytes: Option<&[u8]>) -> String {
     bytes.map_or_else(|| "null".to_owned(), |bytes| format!("\"{}\"", String::from_utf8_lossy(bytes).escape_debug()))
 }
 
@@ -345,20 +350,22 @@ mod tests {
         let log = Log { topic_id: None, stretches: [(11, (Offset(0), Offset(123_456)))].into() };
         let headers = crate::record::Headers::NONE;
         let record = RecordView { offset: Offset(7), timestamp_ms: 5, key: None, value: Some(b"CANARY\x1b"), headers };
-        let marks = Marks {
+        let error_headers = ErrorHeaders {
             reason: Some("duplicate_field"),
             field: Some("ip"),
             message: Some("ip is there twice, and that is one time too many for this table"),
             topic: Some("a-topic-with-a-long-name"),
             partition: Some(3),
             offset: Some(99),
-            ..Marks::default()
+            ..ErrorHeaders::default()
         };
         for reveal in [false, true] {
             for columns in [1, 40, 80, 100, 132, 200] {
                 let (layout, mut out) = (Layout::new(&log, columns, reveal), Vec::new());
                 layout.heading(&mut out).unwrap();
-                layout.row(&mut out, &Shown { partition: 11, record: &record, marks: &marks, reveal }).unwrap();
+                layout
+                    .row(&mut out, &Shown { partition: 11, record: &record, error_headers: &error_headers, reveal })
+                    .unwrap();
                 let text = String::from_utf8(out).unwrap();
                 assert!(text.lines().all(|line| line.chars().count() <= columns.max(60)), "{columns}: {text}");
                 assert_eq!(text.contains("CANARY"), reveal && columns >= 80, "{columns}: {text}");

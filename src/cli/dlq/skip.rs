@@ -1,11 +1,11 @@
 //! Why a dead letter is passed over.
 
-use crate::dead_letter::Marks;
+use crate::dead_letter::ErrorHeaders;
 use crate::event::Reason;
 
 /// Why one is passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Skip {
+pub(super) enum Skip {
     /// The filter does not take it.
     Filtered,
     /// Its value or key was cut, or headers left out.
@@ -20,15 +20,15 @@ pub enum Skip {
 
 impl Skip {
     /// Why the record that a dead letter was is not there to be written; `None` where it is.
-    pub fn of(marks: &Marks<'_>) -> Option<Self> {
-        if marks.is_truncated() {
+    pub(super) fn of(error_headers: &ErrorHeaders<'_>) -> Option<Self> {
+        if error_headers.is_truncated() {
             return Some(Self::Truncated);
         }
-        (marks.reason == Some(Reason::CorruptBatch.code())).then_some(Self::Damaged)
+        (error_headers.reason == Some(Reason::CorruptBatch.code())).then_some(Self::Damaged)
     }
 
     /// In words.
-    pub fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Filtered => "not what the filters ask for",
             Self::Truncated => "truncated: not all of the record is there",

@@ -19,9 +19,9 @@ use crate::record::Offset;
 /// otherwise, and the topic's id is there, too.
 const MOST_CHARACTERS: usize = 3_900;
 
-/// How far a partition is done.
+/// The progress of a partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Standing {
+pub(super) struct Standing {
     /// What comes from here on was not looked at yet.
     next: i64,
     /// Stretches before that are open: where each begins, and ends.
@@ -30,22 +30,22 @@ pub struct Standing {
 
 impl Standing {
     /// Everything before this offset is done.
-    pub fn at(next: Offset) -> Self {
+    pub(super) fn at(next: Offset) -> Self {
         Self { next: next.0, open: BTreeMap::new() }
     }
 
     /// The first that is not done: what the group's offset is.
-    pub fn first(&self) -> Offset {
+    pub(super) fn first(&self) -> Offset {
         Offset(self.open.first_key_value().map_or(self.next, |(begin, _)| *begin))
     }
 
     /// Behind the last that was looked at.
-    pub fn next(&self) -> Offset {
+    pub(super) fn next(&self) -> Offset {
         Offset(self.next)
     }
 
     /// Whether a dead letter at this offset is done.
-    pub fn is_done(&self, Offset(offset): Offset) -> bool {
+    pub(super) fn is_done(&self, Offset(offset): Offset) -> bool {
         offset < self.next && self.stretch_with(offset).is_none()
     }
 
@@ -55,7 +55,7 @@ impl Standing {
     }
 
     /// Forgets what is no longer there: the log begins here.
-    pub fn begin_at(&mut self, Offset(begin): Offset) {
+    pub(super) fn begin_at(&mut self, Offset(begin): Offset) {
         let after = self.open.split_off(&begin);
         let cut = self.open.last_key_value().map(|(_, end)| *end).filter(|end| *end > begin);
         self.open = after;
@@ -64,7 +64,7 @@ impl Standing {
     }
 
     /// Notes one that was looked at, and whether it is done now. They come in their order.
-    pub fn note(&mut self, Offset(offset): Offset, is_done: bool) {
+    pub(super) fn note(&mut self, Offset(offset): Offset, is_done: bool) {
         if is_done {
             if let Some((begin, end)) = self.stretch_with(offset) {
                 self.open.remove(&begin);
@@ -84,7 +84,7 @@ impl Standing {
 
     /// The lengths of what is open and of what is done, in turn, from the first that is open on. In Elias's gamma code: a
     /// run of one takes a bit, one of a thousand 19. Empty where nothing is open; `None` where a group has no room for it.
-    pub fn text(&self) -> Option<String> {
+    pub(super) fn text(&self) -> Option<String> {
         let mut bits = Bits::default();
         self.runs().into_iter().for_each(|run| bits.run(run));
         let text = STANDARD_NO_PAD.encode(bits.bytes);
@@ -92,7 +92,7 @@ impl Standing {
     }
 
     /// As much of it as a group has room for: what is left out reads as not looked at.
-    pub fn beginning(&self) -> String {
+    pub(super) fn beginning(&self) -> String {
         let mut fitting = Bits::default();
         for run in self.runs() {
             let used = fitting.used;
@@ -121,8 +121,8 @@ impl Standing {
         runs
     }
 
-    /// What a group's offset and such a text say; `None` where the text is none.
-    pub fn read(offset: Offset, text: &str) -> Option<Self> {
+    /// Reads what a group's offset and such a text say; `None` where the text is none.
+    pub(super) fn read(offset: Offset, text: &str) -> Option<Self> {
         let bytes = STANDARD_NO_PAD.decode(text).ok()?;
         let mut standing = Self::at(offset);
         for (turn, run) in (Bits { bytes, used: 0 }).runs().into_iter().enumerate() {

@@ -6,17 +6,17 @@ use serde::Serialize;
 
 use super::args::{Filter, MAX_REPLAYS};
 use super::progress::{Progress, group_of_filter};
-use super::reading::Log;
+use super::reader::Log;
 use super::scope::Scope;
 use super::skip::Skip;
 use super::standing::Standing;
 use super::{Context, Failure};
-use crate::dead_letter::Marks;
+use crate::dead_letter::ErrorHeaders;
 use crate::record::Offset;
 
-/// What became of one.
+/// The state of one dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(super) enum State {
     /// A replay or a retry takes it next.
     Open,
     /// It was replayed, or retried.
@@ -26,9 +26,9 @@ pub enum State {
     GivenUp,
 }
 
-/// How many there are of each.
+/// The number of dead letters in each state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct StateCounts {
+pub(super) struct StateCounts {
     /// Open.
     pub open: u64,
     /// Replayed or retried.
@@ -39,7 +39,7 @@ pub struct StateCounts {
 
 impl StateCounts {
     /// Counts one.
-    pub fn count(&mut self, state: State) {
+    pub(super) fn count(&mut self, state: State) {
         match state {
             State::Open => self.open += 1,
             State::Replayed => self.replayed += 1,
@@ -48,8 +48,8 @@ impl StateCounts {
     }
 }
 
-/// What the groups have noted.
-pub struct States {
+/// The progress that the groups have noted.
+pub(super) struct States {
     /// The groups: what one of them is done with is done.
     pub groups: Vec<String>,
     standings: BTreeMap<i32, Vec<Standing>>,
@@ -61,7 +61,12 @@ impl States {
     ///
     /// # Errors
     /// Where the brokers don't tell, or a group is further than the topic, or stands for other letters.
-    pub async fn ask(context: &Context, log: &Log, filter: &Filter, group: Option<&str>) -> Result<Self, Failure> {
+    pub(super) async fn ask(
+        context: &Context,
+        log: &Log,
+        filter: &Filter,
+        group: Option<&str>,
+    ) -> Result<Self, Failure> {
         let application = &context.config.kafka.client_id;
         let mut groups = match group {
             Some(group) => vec![group.to_owned()],
@@ -80,14 +85,15 @@ impl States {
         Ok(Self { groups, standings, source: context.config.source.topic.clone() })
     }
 
-    /// That of the dead letter at this place.
-    pub fn of(&self, partition: i32, offset: Offset, marks: &Marks<'_>) -> State {
+    /// The state of the dead letter at this place.
+    pub(super) fn of(&self, partition: i32, offset: Offset, error_headers: &ErrorHeaders<'_>) -> State {
         let mut standings = self.standings.get(&partition).into_iter().flatten();
         if !standings.any(|standing| standing.is_done(offset)) {
             return State::Open;
         }
-        let comes_back =
-            Skip::of(marks).is_none() && marks.topic == Some(&*self.source) && marks.replays < MAX_REPLAYS.get();
+        let comes_back = Skip::of(error_headers).is_none()
+            && error_headers.topic == Some(&*self.source)
+            && error_headers.replays < MAX_REPLAYS.get();
         if comes_back { State::Replayed } else { State::GivenUp }
     }
 }

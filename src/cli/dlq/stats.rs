@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::chart::{chart, columns};
 use super::counted::Counted;
-use super::reading::{Log, Reading};
+use super::reader::{Log, Reader};
 use super::state::{State, StateCounts, States};
 use super::times::Times;
 use super::told::told;
 use super::{Context, Failure, Filter, StatsDlq, for_people};
-use crate::dead_letter::{Marks, write_line};
+use crate::dead_letter::{ErrorHeaders, write_line};
 use crate::record::RecordView;
 
 /// What is counted.
@@ -82,9 +82,9 @@ pub(super) async fn run(args: &StatsDlq, context: &Context, out: &mut dyn Write)
     let state = states.as_ref().map(|states| Became { groups: states.groups.clone(), ..Became::default() });
     let mut stats = Stats { topic: context.topic().to_owned(), state, ..Stats::default() };
     for (partition, stretch) in log.stretches {
-        let mut reading = Reading::new(context, log.topic_id, partition, stretch);
-        while let Some(batch) = reading.next().await? {
-            for entry in reading.entries(&batch) {
+        let mut reader = Reader::new(context, log.topic_id, partition, stretch);
+        while let Some(batch) = reader.next().await? {
+            for entry in reader.entries(&batch) {
                 match entry.flaw {
                     Some(_) => stats.damaged += 1,
                     None => stats.count(partition, &entry.record, context.prefix(), &args.filter, states.as_ref()),
@@ -109,23 +109,23 @@ impl Stats {
         filter: &Filter,
         states: Option<&States>,
     ) {
-        let marks = Marks::of(record, prefix);
-        if !filter.takes(record, &marks) {
+        let error_headers = ErrorHeaders::of(record, prefix);
+        if !filter.takes(record, &error_headers) {
             return;
         }
         let length = |field: Option<&[u8]>| field.map_or(0, <[u8]>::len);
         self.records += 1;
         self.bytes += crate::observe::count(length(record.key) + length(record.value));
-        self.truncated += u64::from(marks.truncated_from.is_some());
-        let told = told(&marks);
+        self.truncated += u64::from(error_headers.truncated_from.is_some());
+        let told = told(&error_headers);
         self.reasons.count(told.reason);
         if told.field != "-" {
             self.fields.count(told.field);
         }
         self.source_partitions.count(told.source_partition);
-        self.times.count(marks.time(record));
+        self.times.count(error_headers.time(record));
         if let Some((state, states)) = self.state.as_mut().zip(states) {
-            state.count(partition, states.of(partition, record.offset, &marks));
+            state.count(partition, states.of(partition, record.offset, &error_headers));
         }
     }
 

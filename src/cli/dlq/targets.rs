@@ -1,11 +1,11 @@
 //! Where a replay writes to.
 
 use super::plan::{Plan, Rules, Way};
-use super::reading::is_missing;
+use super::reader::is_missing;
 use super::{Context, Failure};
 use crate::cli::UsageError;
 use crate::config::{Config, OffsetStoreKind};
-use crate::dead_letter::Marks;
+use crate::dead_letter::ErrorHeaders;
 use crate::murmur2::partition_of;
 use crate::stages::Routes;
 use crate::topic;
@@ -14,7 +14,7 @@ use crate::topic;
 const WRITE: i32 = 1 << 4;
 
 /// The topics that are written to.
-pub struct Targets {
+pub(super) struct Targets {
     /// Their names.
     pub names: Vec<String>,
 }
@@ -24,7 +24,7 @@ impl Rules<'_> {
     ///
     /// # Errors
     /// Where the command line allows that.
-    pub fn check(&self, config: &Config, routes: &Routes) -> Result<(), UsageError> {
+    pub(super) fn check(&self, config: &Config, routes: &Routes) -> Result<(), UsageError> {
         for name in &self.args.allow_topic {
             let what = if *name == config.dead_letter.topic {
                 "the dead-letter topic itself"
@@ -49,7 +49,12 @@ impl Targets {
     ///
     /// # Errors
     /// Where one of them is not, or the brokers don't tell.
-    pub async fn find(context: &Context, plan: &Plan, rules: &Rules<'_>, routes: &Routes) -> Result<Self, Failure> {
+    pub(super) async fn find(
+        context: &Context,
+        plan: &Plan,
+        rules: &Rules<'_>,
+        routes: &Routes,
+    ) -> Result<Self, Failure> {
         if let Way::Outputs = rules.way {
             // All that the pipeline writes to, in its order; without some of them it would not run.
             let names = routes.topics().to_vec();
@@ -88,8 +93,33 @@ impl Targets {
     }
 
     /// The place of a topic among them.
-    pub fn place(&self, topic: &str) -> Option<usize> {
+    pub(super) fn place(&self, topic: &str) -> Option<usize> {
         self.names.iter().position(|name| name == topic)
+    }
+}
+
+/// What to do where the quarantine topic is missing.
+fn no_quarantine(plan: &Plan, rules: &Rules<'_>) -> String {
+    let (count, often, name) = (plan.quarantined, rules.max_replays(), &rules.quarantine);
+    format!(
+        "{count} dead letters were replayed {often} times or more and go to the quarantine topic, but {name} is not \
+         there: create it (kafka-topics.sh --create --topic {name}), name another by --quarantine-topic, or allow more \
+         by --max-replays"
+    )
+}
+
+/// The partition that a record goes to, of `count`: the one that it came from, where there is one of that
+/// number; else the one that Kafka's clients choose for its key.
+pub(super) fn target_partition(
+    error_headers: &ErrorHeaders<'_>,
+    key: Option<&[u8]>,
+    dead_letter: i32,
+    count: i32,
+) -> i32 {
+    match (error_headers.partition, key) {
+        (Some(partition), _) if partition < count => partition,
+        (_, Some(key)) => partition_of(key, count),
+        (_, None) => dead_letter % count.max(1),
     }
 }
 
@@ -106,24 +136,4 @@ fn harm(config: &Config, name: &str, is_quarantine: bool) -> Option<String> {
         return None;
     };
     is_quarantine.then(|| format!("the quarantine topic {name} is {what}; --quarantine-topic names another"))
-}
-
-/// What to do where the quarantine topic is missing.
-fn no_quarantine(plan: &Plan, rules: &Rules<'_>) -> String {
-    let (count, often, name) = (plan.quarantined, rules.max_replays(), &rules.quarantine);
-    format!(
-        "{count} dead letters were replayed {often} times or more and go to the quarantine topic, but {name} is not \
-         there: create it (kafka-topics.sh --create --topic {name}), name another by --quarantine-topic, or allow more \
-         by --max-replays"
-    )
-}
-
-/// The partition that a record goes to, of `count`: the one that it came from, where there is one of that
-/// number; else the one that Kafka's clients choose for its key.
-pub fn target_partition(marks: &Marks<'_>, key: Option<&[u8]>, dead_letter: i32, count: i32) -> i32 {
-    match (marks.partition, key) {
-        (Some(partition), _) if partition < count => partition,
-        (_, Some(key)) => partition_of(key, count),
-        (_, None) => dead_letter % count.max(1),
-    }
 }

@@ -56,9 +56,9 @@ impl Step {
     }
 }
 
-/// How many there are of each minute, hour or day.
+/// The number of dead letters of each minute, hour or day.
 #[derive(Debug, Default)]
-pub struct Times {
+pub(super) struct Times {
     step: Step,
     /// By the millisecond that a step begins with.
     counts: BTreeMap<i64, u64>,
@@ -68,7 +68,7 @@ pub struct Times {
 
 impl Times {
     /// Counts one of this time, milliseconds since the Unix epoch.
-    pub fn count(&mut self, millis: i64) {
+    pub(super) fn count(&mut self, millis: i64) {
         if !(0..=LAST_MS).contains(&millis) {
             self.without += 1;
             return;
@@ -89,13 +89,13 @@ impl Times {
         }
     }
 
-    /// What a step is called, as a column's title.
-    pub fn title(&self) -> String {
+    /// The step's name as a column's title.
+    pub(super) fn title(&self) -> String {
         self.step.as_str().to_uppercase()
     }
 
     /// The steps that have any, in their order.
-    pub fn rows(&self) -> Vec<Row> {
+    pub(super) fn rows(&self) -> Vec<Row> {
         let steps = self.counts.iter().map(|(begin, count)| (self.step.label(*begin), *count));
         let more = [("(others)", self.others), ("(no time)", self.without)].into_iter().filter(|(_, count)| *count > 0);
         let more = more.map(|(label, count)| (label.to_owned(), count));

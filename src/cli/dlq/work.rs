@@ -23,16 +23,17 @@ use super::progress::Progress;
 use super::standing::Standing;
 use super::targets::{Targets, target_partition};
 use super::{Context, Failure};
-use crate::broker::{Destination, Expected, OutputBatch, Producer, Watch, Writer};
-use crate::dead_letter::{Marks, Replayed};
+use crate::dead_letter::{ErrorHeaders, Replayed};
 use crate::observe::Observe;
+use crate::output::{self, Destination, Expected, OutputBatch, OutputTopics, Producer};
+use crate::ownership::PartitionOwnership;
 use crate::record::{Headers, Offset, RecordView, trace_id};
+use crate::retry::Retries;
 use crate::stages::Routes;
-use crate::tenure::Tenure;
 use crate::worker::unix_ms;
 
 /// As many records are written between two stored offsets, at most: what a kill may duplicate.
-pub const BATCH_RECORDS: usize = 1_000;
+pub(super) const BATCH_RECORDS: usize = 1_000;
 
 /// How often an offset is stored where fewer are written: each is a record in the group's log.
 const STORE_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,8 +41,8 @@ const STORE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the offset may take that is stored after something failed: the brokers may be what failed.
 const LAST_STORE: Duration = Duration::from_secs(2);
 
-/// How it ended.
-pub enum Ended {
+/// The end of the work.
+pub(super) enum Ended {
     /// With all that there was, or as much as was asked for.
     AtItsEnd,
     /// When it was told to.
@@ -54,7 +55,7 @@ pub enum Ended {
 struct Due<'e> {
     record: RecordView<'e>,
     partition: i32,
-    marks: Marks<'e>,
+    error_headers: ErrorHeaders<'e>,
     fate: Fate<'e>,
     /// The topic that it is written to; `None` where nothing is.
     topic: Option<String>,
@@ -101,7 +102,7 @@ enum Stretch {
 }
 
 /// A replay or a retry at work.
-pub struct Work<'c> {
+pub(super) struct Work<'c> {
     /// What is done.
     pub done: Plan,
     rules: Arc<Rules<'c>>,
@@ -111,15 +112,15 @@ pub struct Work<'c> {
     routes: Arc<Routes>,
     /// What a retry goes by.
     judge: Option<Judge<'c>>,
-    writer: Writer,
+    topics: OutputTopics,
     producer: Producer,
     observe: Observe,
     begun: Instant,
 }
 
 impl<'c> Work<'c> {
-    /// Of what was told and agreed to.
-    pub fn new(
+    /// Begins the work that was announced and agreed to.
+    pub(super) fn new(
         rules: Rules<'c>,
         context: &'c Context,
         targets: Targets,
@@ -128,8 +129,9 @@ impl<'c> Work<'c> {
     ) -> Self {
         let observe = Observe::new(env!("CARGO_PKG_VERSION"), &[], context.patience, serde_json::Value::Null);
         observe.health.started();
-        let watch = Watch::new(observe.clone(), &context.config);
-        let writer = Writer::new(&context.config, &targets.names, Arc::clone(&context.cluster), watch, &observe);
+        let retries = Retries::new(observe.clone(), &context.config);
+        let topics =
+            OutputTopics::new(&context.config, &targets.names, Arc::clone(&context.cluster), retries, &observe);
         let (producer, done, begun) = (Producer::default(), Plan::default(), Instant::now());
         Self {
             done,
@@ -139,7 +141,7 @@ impl<'c> Work<'c> {
             progress,
             routes,
             judge,
-            writer,
+            topics,
             producer,
             observe,
             begun,
@@ -150,7 +152,7 @@ impl<'c> Work<'c> {
     ///
     /// # Errors
     /// Where brokers don't answer for too long, or refuse the offset.
-    pub async fn run(
+    pub(super) async fn run(
         &mut self,
         input: &Input<'_>,
         mut standings: BTreeMap<i32, Standing>,
@@ -261,7 +263,7 @@ impl<'c> Work<'c> {
         standing: &mut Standing,
         stop: &CancellationToken,
     ) -> Result<Stretch, Failure> {
-        let counts = self.context.patiently(|| self.writer.partition_counts()).await?;
+        let counts = self.context.patiently(|| self.topics.partition_counts()).await?;
         self.judge.iter_mut().for_each(Judge::tick);
         let rules = Arc::clone(&self.rules);
         let mut planned = Plan::default();
@@ -296,10 +298,10 @@ impl<'c> Work<'c> {
     /// What is to be done with one.
     fn look_at<'e>(&mut self, rules: &'e Rules<'c>, found: &Found<'e>, planned: &mut Plan) -> Due<'e> {
         let (record, partition) = (found.entry.record, found.partition);
-        let marks = Marks::of(&record, rules.prefix);
-        let fate = rules.fate(found, &marks);
+        let error_headers = ErrorHeaders::of(&record, rules.prefix);
+        let fate = rules.fate(found, &error_headers);
         let judge = self.judge.as_mut().filter(|_| matches!(fate, Fate::Retry));
-        let verdict = judge.map(|judge| judge.judge(&record, &marks, partition));
+        let verdict = judge.map(|judge| judge.judge(&record, &error_headers, partition));
         planned.note(fate, verdict.as_ref(), &self.routes);
         if let Some(verdict @ Err(_)) = &verdict {
             planned.judged(verdict, &self.routes);
@@ -310,7 +312,7 @@ impl<'c> Work<'c> {
             (Fate::Retry | Fate::Skip(_), _) => None,
         };
         let is_done = !matches!(verdict, Some(Err(_)));
-        Due { record, partition, marks, fate, topic, is_done }
+        Due { record, partition, error_headers, fate, topic, is_done }
     }
 
     /// Writes these, and returns the places of those that are not written.
@@ -325,14 +327,14 @@ impl<'c> Work<'c> {
         for (at, due) in due.iter().enumerate() {
             match (due.fate, &mut self.judge) {
                 (Fate::Retry, Some(judge)) => {
-                    let passed = judge.attempt(&due.record, &due.marks, due.partition, at, counts, &mut output);
+                    let passed = judge.attempt(&due.record, &due.error_headers, due.partition, at, counts, &mut output);
                     unwritten.extend(passed.is_err().then_some(at));
                 }
                 _ => self.append(due, at, counts, &mut output)?,
             }
         }
-        let tenure = Tenure::unlimited();
-        let writing = self.writer.write(output, &self.producer, &tenure);
+        let ownership = PartitionOwnership::unlimited();
+        let writing = output::write(&self.topics, output, &self.producer, &ownership);
         let written = tokio::select! {
             written = writing => written,
             why = self.hopeless() => return Err(why.into()),
@@ -357,21 +359,21 @@ impl<'c> Work<'c> {
 
     /// Appends the record that a dead letter was; or itself, where it is quarantined.
     fn append(&self, due: &Due<'_>, at: usize, counts: &[i32], output: &mut OutputBatch) -> Result<(), Failure> {
-        let Due { record, partition, marks, fate, .. } = due;
+        let Due { record, partition, error_headers, fate, .. } = due;
         let (Fate::Replay(name) | Fate::Quarantine(name)) = fate else { return Ok(()) };
         let topic = self.targets.place(name).ok_or_else(|| format!("{name} was not asked for before"))?;
         let count = counts.get(topic).copied().unwrap_or(1);
         if let Fate::Quarantine(_) = fate {
             let to = Destination { topic, partition: partition % count.max(1) };
             // Retention counts from now there, too, where the record's own time stands in a header.
-            let timestamp_ms = marks.timestamp_ms.map_or(record.timestamp_ms, |_| unix_ms());
+            let timestamp_ms = error_headers.timestamp_ms.map_or(record.timestamp_ms, |_| unix_ms());
             let outgoing = Outgoing { timestamp_ms, key: record.key, value: record.value };
             output.append(to, at, &outgoing, record.headers);
         } else {
-            let key = marks.key(record);
-            let to = Destination { topic, partition: target_partition(marks, key, *partition, count) };
-            let outgoing = Outgoing { timestamp_ms: marks.time(record), key, value: record.value };
-            let replayed = Replayed::new(self.rules.prefix, marks.replays);
+            let key = error_headers.key(record);
+            let to = Destination { topic, partition: target_partition(error_headers, key, *partition, count) };
+            let outgoing = Outgoing { timestamp_ms: error_headers.time(record), key, value: record.value };
+            let replayed = Replayed::new(self.rules.prefix, error_headers.replays);
             let headers: Vec<_> = replayed.headers(record).collect();
             output.append(to, at, &outgoing, Headers::Borrowed(&headers));
         }

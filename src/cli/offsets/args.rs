@@ -20,7 +20,7 @@ pub struct Offsets {
     pub patience: Patience,
 }
 
-/// What to do with stored offsets.
+/// The actions on stored offsets.
 #[derive(Debug, Subcommand)]
 pub enum OffsetsAction {
     /// Print the stored offset of each partition, and how far behind it is
@@ -98,7 +98,7 @@ pub struct ImportOffsets {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// As for set; also where the topic has been made anew since the export
+    /// As for set; also where the topic was recreated since the export
     #[arg(long)]
     pub force: bool,
 

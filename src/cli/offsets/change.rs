@@ -11,9 +11,9 @@ use crate::offsets::Checkpoint;
 use crate::record::Offset;
 use crate::topic::TopicId;
 
-/// How a change is made.
+/// The manner of a change.
 #[derive(Debug, Clone, Copy)]
-pub struct Manner {
+pub(super) struct Manner {
     /// Only told.
     pub dry_run: bool,
     /// Also where something speaks against it that can be overridden.
@@ -22,14 +22,14 @@ pub struct Manner {
 
 impl Manner {
     /// The store, opened for this.
-    pub async fn open(self, context: &Context) -> Result<Store, Failure> {
+    pub(super) async fn open(self, context: &Context) -> Result<Store, Failure> {
         let purpose = if self.dry_run { Purpose::Look } else { Purpose::Set };
         Store::open(&context.config, &context.cluster, purpose).await
     }
 
     /// The source topic's logs; `None` where no broker tells of them and that is overridden, as it
     /// can be with offsets that are given as numbers, in the file store.
-    pub async fn ends(self, context: &Context, numbers_given: bool) -> Result<Option<LogEnds>, Failure> {
+    pub(super) async fn ends(self, context: &Context, numbers_given: bool) -> Result<Option<LogEnds>, Failure> {
         let can_do_without = numbers_given && context.config.offsets.store == OffsetStoreKind::File;
         match LogEnds::ask(&context.cluster, &context.config.source).await {
             Ok(ends) => Ok(Some(ends)),
@@ -46,7 +46,7 @@ impl Manner {
 }
 
 /// New offsets of a topic, by partition.
-pub struct Change {
+pub(super) struct Change {
     /// The topic's id, where it is known; what is stored has it otherwise.
     pub topic_id: Option<TopicId>,
     /// The new offsets.
@@ -58,7 +58,7 @@ impl Change {
     ///
     /// # Errors
     /// What speaks against it, for all partitions at once.
-    pub fn check(&self, topic: &str, ends: &LogEnds, force: bool) -> Result<Vec<String>, Failure> {
+    pub(super) fn check(&self, topic: &str, ends: &LogEnds, force: bool) -> Result<Vec<String>, Failure> {
         let (mut wrong, mut notes) = (Vec::new(), Vec::new());
         for (partition, next) in &self.to {
             let Some(Ends { earliest, latest }) = ends.partitions.get(partition) else {
@@ -82,7 +82,7 @@ impl Change {
     ///
     /// # Errors
     /// Where it is refused. What it was before is told as far as it is known.
-    pub async fn apply(
+    pub(super) async fn apply(
         self,
         context: &Context,
         manner: Manner,

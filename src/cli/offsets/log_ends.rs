@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use kafka_client::{At, Cluster, Isolation};
 use kafka_protocol::ResponseError;
 
-use crate::broker::Error;
 use crate::config::Source;
+use crate::kafka::Error;
 use crate::record::Offset;
 use crate::topic::TopicId;
 
 /// The source topic.
 #[derive(Debug, Clone, Default)]
-pub struct LogEnds {
+pub(super) struct LogEnds {
     /// Its id, where the brokers tell one.
     pub topic_id: Option<TopicId>,
     /// Its partitions.
@@ -21,7 +21,7 @@ pub struct LogEnds {
 
 /// One partition's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ends {
+pub(super) struct Ends {
     /// The oldest record that is still kept.
     pub earliest: Offset,
     /// Behind the last record that readers are given.
@@ -33,7 +33,7 @@ impl LogEnds {
     ///
     /// # Errors
     /// Where the brokers don't answer for every partition.
-    pub async fn ask(cluster: &Cluster, source: &Source) -> Result<Self, Error> {
+    pub(super) async fn ask(cluster: &Cluster, source: &Source) -> Result<Self, Error> {
         let topic = source.topic.as_str();
         let unknown = || Error::code("look up topic", topic, ResponseError::UnknownTopicOrPartition);
         let found = cluster.topics(&[topic]).await?.remove(topic).ok_or_else(unknown)??;
@@ -51,7 +51,7 @@ impl LogEnds {
 ///
 /// # Errors
 /// Where the partition's leader does not answer.
-pub async fn offset_at(cluster: &Cluster, source: &Source, partition: i32, at: At) -> Result<Offset, Error> {
+pub(super) async fn offset_at(cluster: &Cluster, source: &Source, partition: i32, at: At) -> Result<Offset, Error> {
     let isolation = Isolation::from(source);
     if let Some(found) = cluster.offset_as(isolation, &source.topic, partition, at).await? {
         return Ok(found);

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use kafka_client::{Cluster, Coordinator};
 
 use super::Failure;
-use crate::broker::{self, Cause};
 use crate::config::{Config, OffsetStoreKind};
-use crate::offsets::{Checkpoint, Committer, FileStore, GroupStore, Missing, OffsetStore, StoreError};
+use crate::kafka::{self, Cause};
+use crate::offsets::{Checkpoint, CommitIdentity, FileStore, GroupStore, Missing, OffsetStore, StoreError};
 use crate::offsets::{TopicAdmin, TopicSettings};
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 
 /// The checkpoints of a topic; damaged ones among them as errors.
-pub type Listed = BTreeMap<i32, Result<Checkpoint, StoreError>>;
+pub(super) type Listed = BTreeMap<i32, Result<Checkpoint, StoreError>>;
 
-/// What the store is opened for.
+/// The purpose that the store is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub(super) enum Purpose {
     /// To look at: nothing is made, locked or written.
     Look,
     /// To set offsets.
@@ -25,7 +25,7 @@ pub enum Purpose {
 }
 
 /// The configured store.
-pub enum Store {
+pub(super) enum Store {
     /// Files.
     File(FileStore),
     /// A group's coordinator, on connections of their own.
@@ -39,13 +39,13 @@ impl Store {
     ///
     /// # Errors
     /// Where it is not to be had: a pipeline has the lock of the file store, say.
-    pub async fn open(config: &Config, cluster: &Arc<Cluster>, purpose: Purpose) -> Result<Self, Failure> {
+    pub(super) async fn open(config: &Config, cluster: &Arc<Cluster>, purpose: Purpose) -> Result<Self, Failure> {
         Ok(match config.offsets.store {
             OffsetStoreKind::File if purpose == Purpose::Look => Self::File(FileStore::peek(&config.offsets.path)),
             OffsetStoreKind::File => Self::File(FileStore::open(&config.offsets.path)?),
             OffsetStoreKind::Group => {
                 let coordinator = || Coordinator::new(Arc::clone(cluster), &config.group.id);
-                Self::Group(GroupStore::new(coordinator(), Committer::Plain), coordinator())
+                Self::Group(GroupStore::new(coordinator(), CommitIdentity::Plain), coordinator())
             }
             OffsetStoreKind::Topic => {
                 let mut settings = TopicSettings::from(config);
@@ -62,7 +62,7 @@ impl Store {
     ///
     /// # Errors
     /// Where the store can't be read at all.
-    pub async fn list(&self, topic: &str, partitions: &[i32]) -> Result<Listed, Failure> {
+    pub(super) async fn list(&self, topic: &str, partitions: &[i32]) -> Result<Listed, Failure> {
         Ok(match self {
             Self::File(store) => store.list(topic)?.into_iter().collect(),
             Self::Group(store, _) => {
@@ -73,17 +73,20 @@ impl Store {
         })
     }
 
-    /// Who works on any of these partitions, in words; `None` where nobody does as far as the store
+    /// Finds who works on any of these partitions, in words; `None` where nobody does as far as the store
     /// tells. A pipeline with the file store holds its lock, so that there is nobody here.
     ///
     /// # Errors
     /// Where the brokers don't say.
-    pub async fn worker(&self, topic: &str, partitions: impl Iterator<Item = i32>) -> Result<Option<String>, Failure> {
+    pub(super) async fn worker(
+        &self,
+        topic: &str,
+        partitions: impl Iterator<Item = i32>,
+    ) -> Result<Option<String>, Failure> {
         Ok(match self {
             Self::File(_) => None,
             Self::Group(_, coordinator) => {
-                let found =
-                    coordinator.describe().await.map_err(broker::Error::from)?.filter(|group| group.members > 0);
+                let found = coordinator.describe().await.map_err(kafka::Error::from)?.filter(|group| group.members > 0);
                 found.map(|group| {
                     let (id, members, state) = (coordinator.group(), group.members, group.state);
                     format!(
@@ -109,17 +112,17 @@ impl Store {
     ///
     /// # Errors
     /// Where one can't be stored; some of the others may be.
-    pub async fn set(&mut self, checkpoints: &[Checkpoint]) -> Result<(), Failure> {
-        let tenure = Tenure::unlimited();
+    pub(super) async fn set(&mut self, checkpoints: &[Checkpoint]) -> Result<(), Failure> {
+        let ownership = PartitionOwnership::unlimited();
         match self {
             Self::File(store) => {
                 for checkpoint in checkpoints {
-                    store.store(checkpoint, &tenure).await?;
+                    store.store(checkpoint, &ownership).await?;
                 }
             }
             Self::Group(store, coordinator) => {
                 // Together, so that they go into one request or two.
-                let storing = checkpoints.iter().map(|checkpoint| store.store(checkpoint, &tenure));
+                let storing = checkpoints.iter().map(|checkpoint| store.store(checkpoint, &ownership));
                 for stored in futures::future::join_all(storing).await {
                     stored.map_err(|error| commit_refused(coordinator.group(), error))?;
                 }

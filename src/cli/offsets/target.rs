@@ -8,7 +8,7 @@ use kafka_client::At;
 
 use crate::record::Offset;
 
-/// Where to go on.
+/// The place to go on from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// At this offset.

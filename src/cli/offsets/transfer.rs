@@ -82,7 +82,7 @@ pub(super) async fn import(args: &ImportOffsets, context: &Context, out: &mut dy
     let id = exported.topic_id.or(topic_id);
     if id.zip(topic_id).is_some_and(|(exported, now)| exported != now) && !args.force {
         return Err(format!(
-            "{topic} was deleted and made anew since {path} was written: its offsets are another log's; --force stores \
+            "{topic} was deleted and recreated since {path} was written: its offsets are another log's; --force stores \
              them all the same"
         )
         .into());
@@ -123,7 +123,7 @@ impl Document {
             let id = topic_id.map(|id| id.parse::<TopicId>()).transpose();
             let id = id.map_err(|error| format!("partition {partition}: {error}"))?;
             if change.topic_id.zip(id).is_some_and(|(before, id)| before != id) {
-                return Err("it has offsets of two topics of this name: one was deleted and made anew".to_owned());
+                return Err("it has offsets of two topics of this name: one was deleted and recreated".to_owned());
             }
             change.topic_id = change.topic_id.or(id);
         }

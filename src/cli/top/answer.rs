@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::clean::Clean;
+use super::sanitize::Sanitized;
 
 /// All of it that is shown. Other fields are passed over.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Answer {
+pub(super) struct Answer {
     /// The program's version.
-    pub version: Clean,
+    pub version: Sanitized,
     /// How long the process has been there.
     pub uptime_seconds: u64,
     /// `starting`, `running` or `draining`.
-    pub state: Clean,
+    pub state: Sanitized,
     /// The partitions that it reads.
     pub partitions: Vec<Partition>,
     /// Its membership in a consumer group.
@@ -23,7 +23,7 @@ pub struct Answer {
     pub tally: Tally,
     /// Why it is not ready; `/status` does not tell.
     #[serde(default)]
-    pub reasons: Vec<Clean>,
+    pub reasons: Vec<Sanitized>,
     /// How many partitions are left out: `/events` has 200.
     #[serde(default)]
     pub more_partitions: u64,
@@ -41,13 +41,13 @@ pub struct Answer {
 
 /// A partition and its worker.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Partition {
+pub(super) struct Partition {
     /// The source topic.
-    pub topic: Clean,
+    pub topic: Sanitized,
     /// The partition.
     pub partition: i32,
     /// What its worker does.
-    pub state: Clean,
+    pub state: Sanitized,
     /// The offset of the next record to read.
     pub position: Option<i64>,
     /// The stored offset.
@@ -60,27 +60,27 @@ pub struct Partition {
 
 /// Something that went wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct LastError {
+pub(super) struct LastError {
     /// Its class.
-    pub class: Clean,
+    pub class: Sanitized,
     /// What happened.
-    pub message: Clean,
+    pub message: Sanitized,
     /// When, RFC 3339.
-    pub at: Clean,
+    pub at: Sanitized,
 }
 
 /// A membership.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Group {
+pub(super) struct Group {
     /// Its member's name, if one was given.
-    pub instance_id: Option<Clean>,
+    pub instance_id: Option<Sanitized>,
     /// The name that the coordinator knows it by.
-    pub member_id: Option<Clean>,
+    pub member_id: Option<Sanitized>,
 }
 
 /// Counts since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Tally {
+pub(super) struct Tally {
     /// Records read.
     pub records_in: u64,
     /// Records written.
@@ -90,34 +90,34 @@ pub struct Tally {
     /// Records dropped by a rule.
     pub records_dropped: u64,
     /// Dead letters by reason.
-    pub errors: BTreeMap<Clean, u64>,
+    pub errors: BTreeMap<Sanitized, u64>,
     /// The values of some fields.
     pub distributions: Vec<Distribution>,
 }
 
 /// The values of one field.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Distribution {
+pub(super) struct Distribution {
     /// The field's name.
-    pub name: Clean,
+    pub name: Sanitized,
     /// How many values were counted.
     pub total: u64,
     /// The most frequent.
     pub top: Vec<ValueCount>,
 }
 
-/// How often a value occurred.
+/// A value, and how often it occurred.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct ValueCount {
+pub(super) struct ValueCount {
     /// The value; its sender chose it.
-    pub value: Clean,
+    pub value: Sanitized,
     /// How often.
     pub count: u64,
 }
 
-/// What each stretch of the last fifteen minutes gained, the oldest first.
+/// The gains of each stretch of the last fifteen minutes, the oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Charts {
+pub(super) struct Charts {
     /// How many milliseconds each took.
     pub took: Vec<u64>,
     /// Records read.
@@ -137,20 +137,20 @@ pub struct Charts {
 
 impl Answer {
     /// The name that it has in its group.
-    pub fn owner(&self) -> Option<&Clean> {
+    pub(super) fn owner(&self) -> Option<&Sanitized> {
         let group = self.group.as_ref()?;
         group.instance_id.as_ref().or(group.member_id.as_ref())
     }
 
     /// The lag of all its partitions; `None` where that of any is not known.
-    pub fn lag(&self) -> Option<u64> {
+    pub(super) fn lag(&self) -> Option<u64> {
         let mut lags = self.partitions.iter().map(|partition| partition.lag);
         let all = || lags.try_fold(0, |sum: u64, lag| Some(sum.saturating_add(lag?)));
         self.lag.or_else(all).filter(|_| self.more_partitions == 0 || self.lag.is_some())
     }
 
-    /// How many partitions it has.
-    pub fn owned(&self) -> u64 {
+    /// The number of its partitions.
+    pub(super) fn owned(&self) -> u64 {
         u64::try_from(self.partitions.len()).unwrap_or(u64::MAX).saturating_add(self.more_partitions)
     }
 }

@@ -25,10 +25,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::answer::Answer;
-use super::clean::{Clean, chain};
+use super::sanitize::{Sanitized, chain};
 use super::target::Target;
-use crate::broker::ADMIN_PORT;
 use crate::http_client::Stream;
+use crate::kafka::ADMIN_PORT;
 
 /// The most of a body that is read: some 10,000 partitions.
 const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
@@ -38,7 +38,7 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// Why an instance does not answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Silence {
+pub(super) enum Silence {
     /// Nobody is there.
     #[error("can't connect")]
     Connect(#[source] io::Error),
@@ -73,11 +73,11 @@ pub enum Silence {
     NoEvent,
 }
 
-/// What the instance says of itself.
+/// Asks an instance for what it says of itself.
 ///
 /// # Errors
 /// Why there is no answer, in words fit for a terminal.
-pub async fn read(target: &Target, tls: &Arc<ClientConfig>, patience: Duration) -> Result<Answer, Clean> {
+pub(super) async fn read(target: &Target, tls: &Arc<ClientConfig>, patience: Duration) -> Result<Answer, Sanitized> {
     let answer = timeout(patience, ask(target, tls)).await.unwrap_or(Err(Silence::Late(patience)));
     answer.map_err(|silence| chain(&silence))
 }

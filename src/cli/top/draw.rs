@@ -38,9 +38,9 @@ const HELP: &[&str] = &[
     "in the last 15 s; of all instances the slowest.",
 ];
 
-/// How the page looks.
+/// The colours of the page.
 #[derive(Debug, Clone, Copy)]
-pub struct Theme {
+pub(super) struct Theme {
     /// Whether there are colours. What they say is said in words as well.
     pub colours: bool,
 }
@@ -58,7 +58,7 @@ impl Theme {
 }
 
 /// Draws the page. A screen that is too small for all of it has the first lines.
-pub fn draw(frame: &mut Frame<'_>, model: &Model, theme: Theme) {
+pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, theme: Theme) {
     let view = View::of(model, Numbers::Short);
     let area = frame.area();
     let heights = heights(&view, area.height);

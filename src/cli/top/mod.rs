@@ -1,17 +1,17 @@
 //! `top`: what the page at `/` shows, at a terminal, of one instance or many.
 //!
 //! ```text
-//! client ──► Answer (texts Clean) ──► Model ──► View ──┬─► draw: the live page
+//! client ──► Answer (texts Sanitized) ──► Model ──► View ──┬─► draw: the live page
 //!  a task an instance, each with a time and a size     └─► plain: once, for scripts
 //! ```
 //! Whatever an instance answers, or does not, is told in its row and asked again.
 
 mod answer;
-mod clean;
 mod client;
 mod draw;
 mod model;
 mod plain;
+mod sanitize;
 mod screen;
 mod table;
 mod target;

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 
 use super::answer::{Answer, Charts};
-use super::clean::Clean;
+use super::sanitize::Sanitized;
 
 /// Everything that the page is drawn from.
 #[derive(Debug)]
-pub struct Model {
+pub(super) struct Model {
     now: Picture,
     /// What was there when the picture was stopped.
     stopped: Option<Picture>,
@@ -23,7 +23,7 @@ pub struct Model {
 
 /// The instances at a moment.
 #[derive(Debug, Clone)]
-pub struct Picture {
+pub(super) struct Picture {
     /// In the order in which they were named.
     pub instances: Vec<Instance>,
     /// When it was taken.
@@ -32,13 +32,13 @@ pub struct Picture {
 
 /// One of the instances asked.
 #[derive(Debug, Clone)]
-pub struct Instance {
+pub(super) struct Instance {
     /// Where it is asked.
-    pub name: Clean,
+    pub name: Sanitized,
     /// What it said last.
     pub answer: Option<Answer>,
     /// Why it does not answer now.
-    pub silence: Option<Clean>,
+    pub silence: Option<Sanitized>,
     /// What it does in a second.
     pub rates: Option<Rates>,
     heard: Option<Instant>,
@@ -46,7 +46,7 @@ pub struct Instance {
 
 /// Records a second.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Rates {
+pub(super) struct Rates {
     /// Read.
     pub read: f64,
     /// Written.
@@ -57,16 +57,16 @@ pub struct Rates {
 
 /// Whose partitions and counts are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chosen {
+pub(super) enum Chosen {
     /// Those of all instances.
     All,
     /// Those of one.
     One(usize),
 }
 
-/// What partitions are sorted by.
+/// The order of partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sort {
+pub(super) enum Sort {
     /// Topic and number.
     Partition,
     /// The most lag first.
@@ -81,7 +81,7 @@ impl Sort {
     const ALL: [Self; 4] = [Self::Partition, Self::Lag, Self::State, Self::Owner];
 
     /// Its name.
-    pub const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Partition => "partition",
             Self::Lag => "lag",
@@ -91,9 +91,9 @@ impl Sort {
     }
 }
 
-/// What a key asks for.
+/// The wish that a key stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
+pub(super) enum Wish {
     /// The next instance, or the one before.
     Choose(isize),
     /// The next order of partitions, or the one before.
@@ -107,28 +107,28 @@ pub enum Wish {
 }
 
 impl Model {
-    /// Of instances that have not been asked yet.
-    pub fn new(names: impl IntoIterator<Item = String>, at: SystemTime) -> Self {
+    /// A model of instances that have not been asked yet.
+    pub(super) fn new(names: impl IntoIterator<Item = String>, at: SystemTime) -> Self {
         let instances: Vec<_> = names.into_iter().map(|name| Instance::new(&name)).collect();
         let chosen = if instances.len() == 1 { Chosen::One(0) } else { Chosen::All };
         let now = Picture { instances, at };
         Self { now, stopped: None, chosen, sort: Sort::Partition, scroll: 0, help: false }
     }
 
-    /// An instance's answer, or why there is none. An instance that was not named is not heeded.
-    pub fn heard(&mut self, instance: usize, answer: Result<Answer, Clean>, at: Instant) {
+    /// An instance's answer, or why there is none. An instance that was not named is ignored.
+    pub(super) fn heard(&mut self, instance: usize, answer: Result<Answer, Sanitized>, at: Instant) {
         if let Some(instance) = self.now.instances.get_mut(instance) {
             instance.heard(answer, at);
         }
     }
 
     /// The time of day.
-    pub fn tick(&mut self, at: SystemTime) {
+    pub(super) fn tick(&mut self, at: SystemTime) {
         self.now.at = at;
     }
 
     /// Does what a key asks for.
-    pub fn obey(&mut self, wish: Wish) {
+    pub(super) fn obey(&mut self, wish: Wish) {
         match wish {
             Wish::Choose(by) => {
                 let count = self.now.instances.len();
@@ -162,28 +162,28 @@ impl Model {
         }
     }
 
-    /// What is to be seen.
-    pub fn picture(&self) -> &Picture {
+    /// The picture to be drawn.
+    pub(super) fn picture(&self) -> &Picture {
         self.stopped.as_ref().unwrap_or(&self.now)
     }
 
     /// Whether the picture is stopped.
-    pub fn is_stopped(&self) -> bool {
+    pub(super) fn is_stopped(&self) -> bool {
         self.stopped.is_some()
     }
 
     /// Whose partitions and counts are shown.
-    pub fn chosen(&self) -> Chosen {
+    pub(super) fn chosen(&self) -> Chosen {
         self.chosen
     }
 
-    /// What partitions are sorted by.
-    pub fn sort(&self) -> Sort {
+    /// The order of partitions.
+    pub(super) fn sort(&self) -> Sort {
         self.sort
     }
 
     /// Whether everybody answers.
-    pub fn all_answer(&self) -> bool {
+    pub(super) fn all_answer(&self) -> bool {
         self.now.instances.iter().all(|instance| instance.silence.is_none() && instance.answer.is_some())
     }
 }
@@ -196,10 +196,10 @@ fn turned(at: usize, by: isize, count: usize) -> usize {
 
 impl Instance {
     fn new(name: &str) -> Self {
-        Self { name: Clean::new(name), answer: None, silence: None, rates: None, heard: None }
+        Self { name: Sanitized::new(name), answer: None, silence: None, rates: None, heard: None }
     }
 
-    fn heard(&mut self, answer: Result<Answer, Clean>, at: Instant) {
+    fn heard(&mut self, answer: Result<Answer, Sanitized>, at: Instant) {
         match answer {
             Ok(answer) => {
                 let between =
@@ -239,7 +239,7 @@ impl Rates {
     }
 
     /// Both together.
-    pub fn and(self, other: Self) -> Self {
+    pub(super) fn and(self, other: Self) -> Self {
         Self { read: self.read + other.read, written: self.written + other.written, dead: self.dead + other.dead }
     }
 }
@@ -271,7 +271,7 @@ mod tests {
         let mut read = |records, seconds| {
             let answer = match records {
                 Some(records) => Ok(answer(records)),
-                None => Err(Clean::new("gone")),
+                None => Err(Sanitized::new("gone")),
             };
             model.heard(0, answer, start + Duration::from_secs(seconds));
             model.picture().instances[0].rates.map(|rates| rates.read)

@@ -1,12 +1,12 @@
-//! The same as plain text, once: for scripts, pipes and `watch`.
+//! The model as plain text, once: for scripts, pipes and `watch`.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
 use super::answer::Answer;
-use super::clean::Clean;
 use super::model::{Model, Rates};
+use super::sanitize::Sanitized;
 use super::table::{Side, Table, padded, width};
 use super::view::{List, Numbers, View};
 use crate::dead_letter::write_line;
@@ -16,7 +16,7 @@ use crate::dead_letter::write_line;
 ///
 /// # Errors
 /// Where `out` takes nothing.
-pub fn write(out: &mut dyn Write, model: &Model) -> io::Result<()> {
+pub(super) fn write(out: &mut dyn Write, model: &Model) -> io::Result<()> {
     let view = View::of(model, Numbers::Exact);
     table(out, &view.instances)?;
     if !view.partitions.rows.is_empty() {
@@ -40,8 +40,8 @@ pub fn write(out: &mut dyn Write, model: &Model) -> io::Result<()> {
 /// An instance, what it said, and why it said nothing.
 #[derive(Serialize)]
 struct Line<'a> {
-    instance: &'a Clean,
-    silence: Option<&'a Clean>,
+    instance: &'a Sanitized,
+    silence: Option<&'a Sanitized>,
     rates: Option<Rates>,
     #[serde(flatten)]
     answer: Option<&'a Answer>,
@@ -51,7 +51,7 @@ struct Line<'a> {
 ///
 /// # Errors
 /// Where `out` takes nothing.
-pub fn write_json(out: &mut dyn Write, model: &Model) -> io::Result<()> {
+pub(super) fn write_json(out: &mut dyn Write, model: &Model) -> io::Result<()> {
     for instance in &model.picture().instances {
         let (silence, answer) = (instance.silence.as_ref(), instance.answer.as_ref());
         write_line(out, &Line { instance: &instance.name, silence, rates: instance.rates, answer })?;

@@ -10,15 +10,15 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
-use super::clean::Clean;
 use super::draw::{Theme, draw};
 use super::model::{Model, Wish};
+use super::sanitize::Sanitized;
 
 /// How often the clock is drawn where nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What was read from the instance with this number.
-pub type Heard = (usize, Result<Answer, Clean>);
+/// The answer of the instance with this number.
+pub(super) type Heard = (usize, Result<Answer, Sanitized>);
 
 /// Puts the terminal back as it was, whatever ends the page; a panic does so before it speaks.
 struct Restored;
@@ -33,7 +33,7 @@ impl Drop for Restored {
 ///
 /// # Errors
 /// Where the terminal can't be drawn on, or its keys can't be read.
-pub async fn show(
+pub(super) async fn show(
     mut model: Model,
     mut heard: Receiver<Heard>,
     theme: Theme,

@@ -10,7 +10,7 @@ const NEEDED: u8 = 6;
 
 /// A table.
 #[derive(Debug)]
-pub struct Table {
+pub(super) struct Table {
     /// Its columns, in order.
     pub columns: &'static [Column],
     /// Its rows, each with a cell for each column.
@@ -19,7 +19,7 @@ pub struct Table {
 
 /// A column.
 #[derive(Debug)]
-pub struct Column {
+pub(super) struct Column {
     /// What stands above it.
     pub title: &'static str,
     /// How it gives way.
@@ -32,7 +32,7 @@ pub struct Column {
 
 /// On which side of a cell its text stands, and what of it is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub(super) enum Side {
     /// Text: its end is cut.
     Left,
     /// Names that differ at their ends: the beginning is cut.
@@ -43,7 +43,7 @@ pub enum Side {
 
 /// A row.
 #[derive(Debug, Default)]
-pub struct Row {
+pub(super) struct Row {
     /// What is in it.
     pub cells: Vec<Cell>,
     /// Stands in place of all cells but the first two.
@@ -54,16 +54,16 @@ pub struct Row {
 
 /// A cell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Cell {
+pub(super) struct Cell {
     /// What is in it.
     pub text: String,
     /// What that means.
     pub tone: Tone,
 }
 
-/// What a text means for the reader, to be told by a colour.
+/// The meaning of a text for the reader, shown by a colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Tone {
+pub(super) enum Tone {
     /// Nothing.
     #[default]
     Plain,
@@ -71,7 +71,7 @@ pub enum Tone {
     Good,
     /// To be looked at.
     Warning,
-    /// To be mended.
+    /// To be fixed.
     Bad,
 }
 
@@ -83,7 +83,7 @@ impl From<String> for Cell {
 
 impl Table {
     /// The table's lines in so much room, the titles first: pieces of text and what they mean.
-    pub fn lines(&self, room: usize) -> Vec<Vec<Cell>> {
+    pub(super) fn lines(&self, room: usize) -> Vec<Vec<Cell>> {
         let columns = self.fitted(room);
         let title = |column: &Column| Cell::from(column.title.to_owned());
         let titles = Row { cells: self.columns.iter().map(title).collect(), ..Row::default() };
@@ -142,13 +142,13 @@ fn line(all: &[Column], row: &Row, columns: &[(usize, usize)], room: usize) -> V
     line
 }
 
-/// How many columns of a terminal a text takes.
-pub fn width(text: &str) -> usize {
+/// The number of a terminal's columns that a text takes.
+pub(super) fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
 
 /// As much of a text as has room, and an ellipsis where that is not all of it.
-pub fn cut(text: &str, room: usize, side: Side) -> String {
+pub(super) fn cut(text: &str, room: usize, side: Side) -> String {
     if width(text) <= room {
         return text.to_owned();
     }
@@ -168,7 +168,7 @@ pub fn cut(text: &str, room: usize, side: Side) -> String {
 }
 
 /// A text that is as wide as its column.
-pub fn padded(text: &str, room: usize, side: Side) -> String {
+pub(super) fn padded(text: &str, room: usize, side: Side) -> String {
     let space = room.saturating_sub(width(text));
     match side {
         Side::Right => format!("{:space$}{text}", ""),

@@ -11,7 +11,7 @@ const PORT: u16 = 9464;
 
 /// The admin port of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub(super) struct Target {
     /// A name or an address, IPv6 without brackets.
     host: String,
     port: u16,
@@ -20,18 +20,18 @@ pub struct Target {
 }
 
 impl Target {
-    /// What to connect to.
-    pub fn socket(&self) -> (&str, u16) {
+    /// The host and port to connect to.
+    pub(super) fn socket(&self) -> (&str, u16) {
         (&self.host, self.port)
     }
 
     /// Whether it is asked over TLS.
-    pub fn has_tls(&self) -> bool {
+    pub(super) fn has_tls(&self) -> bool {
         self.has_tls
     }
 
-    /// The same, over TLS or not.
-    pub fn over_tls(self, has_tls: bool) -> Self {
+    /// Asks over TLS, or not.
+    pub(super) fn over_tls(self, has_tls: bool) -> Self {
         Self { has_tls, ..self }
     }
 }

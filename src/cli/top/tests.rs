@@ -14,11 +14,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Answer, Charts, Distribution, LastError, Partition, Tally, ValueCount};
-use super::clean::Clean;
 use super::client;
 use super::draw::{Theme, draw};
 use super::model::{Model, Wish};
 use super::plain;
+use super::sanitize::Sanitized;
 use super::target::Target;
 use crate::config;
 use crate::observe::{AdminServer, Observe, PartitionState, Severity};
@@ -65,13 +65,16 @@ async fn an_instance_is_read_as_it_is() {
     let partition = &answer.partitions[0];
     assert_eq!((partition.position, partition.committed, partition.state.as_str()), (Some(120), Some(100), "retrying"));
     assert_eq!(partition.last_error.as_ref().unwrap().message.as_str(), "a\\u{7}bell");
-    assert_eq!((answer.tally.records_in, &answer.tally.errors), (7, &BTreeMap::from([(Clean::new("tombstone"), 2)])));
+    assert_eq!(
+        (answer.tally.records_in, &answer.tally.errors),
+        (7, &BTreeMap::from([(Sanitized::new("tombstone"), 2)]))
+    );
     let versions = &answer.tally.distributions[1];
     assert_eq!((versions.top.len(), versions.total), (0, 1), "what is no version is not shown");
 }
 
 /// What is said of one who answers each request with these bytes, again and again where `endless`.
-async fn told(answer: Vec<u8>, endless: bool, patience: Duration) -> Result<Answer, Clean> {
+async fn told(answer: Vec<u8>, endless: bool, patience: Duration) -> Result<Answer, Sanitized> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = Target::from(listener.local_addr().unwrap());
     let answers = tokio::spawn(async move {
@@ -140,35 +143,35 @@ async fn where_enough_watch_already_the_status_is_read() {
 
 /// What the page of a busy instance is made from; `text` is in all that others choose.
 fn busy(text: &str) -> Answer {
-    let text = Clean::new(text);
+    let text = Sanitized::new(text);
     let partition = |partition| Partition {
-        topic: Clean::new(&format!("user-login{text}")),
+        topic: Sanitized::new(&format!("user-login{text}")),
         partition,
-        state: Clean::new(if partition == 3 { "retrying" } else { "running" }),
+        state: Sanitized::new(if partition == 3 { "retrying" } else { "running" }),
         position: Some(1_000_000 + i64::from(partition)),
         committed: Some(999_000),
         lag: Some(if partition == 3 { 12_345 } else { 7 }),
         last_error: (partition == 3).then(|| LastError {
-            class: Clean::new("transient"),
-            message: Clean::new(&format!("produce: NOT_LEADER_OR_FOLLOWER {text}")),
-            at: Clean::new("2026-01-02T03:04:05.678Z"),
+            class: Sanitized::new("transient"),
+            message: Sanitized::new(&format!("produce: NOT_LEADER_OR_FOLLOWER {text}")),
+            at: Sanitized::new("2026-01-02T03:04:05.678Z"),
         }),
     };
     let field = |name: &str, values: &[(&str, u64)]| Distribution {
-        name: Clean::new(name),
+        name: Sanitized::new(name),
         total: values.iter().map(|(_, count)| count).sum(),
-        top: values.iter().map(|(value, count)| ValueCount { value: Clean::new(value), count: *count }).collect(),
+        top: values.iter().map(|(value, count)| ValueCount { value: Sanitized::new(value), count: *count }).collect(),
     };
     Answer {
-        version: Clean::new("0.1.0"),
+        version: Sanitized::new("0.1.0"),
         uptime_seconds: 3_900,
-        state: Clean::new("running"),
+        state: Sanitized::new("running"),
         partitions: (0..6).map(partition).collect(),
         tally: Tally {
             records_in: 1_000,
             records_out: 980,
             records_dead: 20,
-            errors: [("invalid_value", 15), ("tombstone", 5)].map(|(it, n)| (Clean::new(it), n)).into(),
+            errors: [("invalid_value", 15), ("tombstone", 5)].map(|(it, n)| (Sanitized::new(it), n)).into(),
             distributions: vec![
                 field("device_type", &[("android", 600), ("ios", 370), ("unknown", 10)]),
                 field("app_version", &[("2.3.0", 900), (text.as_str(), 80)]),
@@ -246,7 +249,7 @@ q quit  Tab instance  Left/Right order  Up/Down scroll  p stop  ? help
 fn a_page_of_40_by_10_has_what_matters() {
     let mut model = model(2);
     model.heard(0, Ok(busy("")), Instant::now());
-    model.heard(1, Err(Clean::new("can't connect: Connection refused (os error 111)")), Instant::now());
+    model.heard(1, Err(Sanitized::new("can't connect: Connection refused (os error 111)")), Instant::now());
     let (page, _) = drawn(&model, (40, 10), true);
     assert_eq!(
         page,
@@ -269,7 +272,7 @@ q quit  ? help  p stop
 fn without_colours_the_words_are_there() {
     let mut model = model(2);
     model.heard(0, Ok(busy("")), Instant::now());
-    model.heard(1, Err(Clean::new("no answer within 3s")), Instant::now());
+    model.heard(1, Err(Sanitized::new("no answer within 3s")), Instant::now());
     let (page, colours) = drawn(&model, (80, 24), false);
     assert_eq!(colours, []);
     assert!(page.contains("1/2 well") && page.contains("no answer  no answer within 3s"), "{page}");
@@ -280,7 +283,7 @@ fn every_size_and_every_text_is_drawn() {
     let hostile = "\u{1b}[2J\u{9b}31m\r\n\t\u{202e}日本\u{200b}e\u{301}";
     let mut model = model(3);
     model.heard(0, Ok(busy(hostile)), Instant::now());
-    model.heard(1, Err(Clean::new(hostile)), Instant::now());
+    model.heard(1, Err(Sanitized::new(hostile)), Instant::now());
     for help in [false, true] {
         for columns in (0..=82).step_by(3) {
             for lines in 0..=30 {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::answer::{Answer, Partition};
-use super::clean::Clean;
 use super::model::{Chosen, Instance, Model, Rates, Sort};
+use super::sanitize::Sanitized;
 use super::table::{Cell, Column, Row, Side, Table, Tone};
 
 const fn column(title: &'static str, side: Side, order: u8, least: usize) -> Column {
@@ -42,18 +42,18 @@ const ERRORS: &[Column] = &[
     column("ERROR", Side::Left, 0, 10),
 ];
 
-/// How numbers are written.
+/// The form of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Numbers {
+pub(super) enum Numbers {
     /// With three digits or so.
     Short,
     /// With all of them.
     Exact,
 }
 
-/// What is to be seen.
+/// The tables and lists to be seen.
 #[derive(Debug)]
-pub struct View {
+pub(super) struct View {
     /// One row an instance, and one for all where there are several.
     pub instances: Table,
     /// The partitions of those that are chosen.
@@ -68,7 +68,7 @@ pub struct View {
 
 /// Counts by name, the greatest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct List {
+pub(super) struct List {
     /// What is counted.
     pub title: String,
     /// Whether how often matters more than the share.
@@ -80,8 +80,8 @@ pub struct List {
 }
 
 impl View {
-    /// Of what the reader has chosen.
-    pub fn of(model: &Model, numbers: Numbers) -> Self {
+    /// The view of what the reader has chosen.
+    pub(super) fn of(model: &Model, numbers: Numbers) -> Self {
         let picture = model.picture();
         let chosen: Vec<_> = picture.instances.iter().enumerate().filter(|(at, _)| is_chosen(model, *at)).collect();
         let answers = || chosen.iter().filter_map(|(_, instance)| Some((*instance, instance.answer.as_ref()?)));
@@ -185,7 +185,7 @@ fn latencies(answer: &Answer) -> [Option<u64>; 3] {
 }
 
 fn partitions<'a>(sort: Sort, answers: impl Iterator<Item = (&'a Instance, &'a Answer)>, numbers: Numbers) -> Vec<Row> {
-    let mut all: Vec<(&Clean, &Partition)> = Vec::new();
+    let mut all: Vec<(&Sanitized, &Partition)> = Vec::new();
     for (instance, answer) in answers {
         let owner = answer.owner().unwrap_or(&instance.name);
         all.extend(answer.partitions.iter().map(|partition| (owner, partition)));
@@ -200,7 +200,7 @@ fn partitions<'a>(sort: Sort, answers: impl Iterator<Item = (&'a Instance, &'a A
         };
         first.then_with(|| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)))
     });
-    let row = |(owner, partition): (&Clean, &Partition)| {
+    let row = |(owner, partition): (&Sanitized, &Partition)| {
         let tone = match partition.state.as_str() {
             "running" => Tone::Good,
             "blocked" | "paused" => Tone::Bad,
@@ -290,7 +290,7 @@ fn optional(text: Option<String>) -> Cell {
 }
 
 /// A number, where it is short with three digits and what they are.
-pub fn count(count: u64, numbers: Numbers) -> String {
+pub(super) fn count(count: u64, numbers: Numbers) -> String {
     if numbers == Numbers::Exact || count < 10_000 {
         return count.to_string();
     }

@@ -14,7 +14,7 @@ static SWAP: OnceLock<Swap> = OnceLock::new();
 /// What is in force.
 static DIRECTIVES: Mutex<String> = Mutex::new(String::new());
 
-/// How to change the log that was just set up with these.
+/// Keeps the way to change the log, which was just set up with these directives.
 pub(super) fn keep(swap: Swap, directives: &str) {
     let _ = SWAP.set(swap); // only the first log is set up, and so only its swap comes here
     directives.clone_into(&mut lock(&DIRECTIVES));

@@ -13,7 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::since::SecondsSince;
+use super::age_gauge::AgeGauge;
 use super::table::{Bound, Lasting, Of, families, histogram, labels, named, with_unit};
 use crate::observe::histogram::DurationHistogram;
 
@@ -41,7 +41,7 @@ families! {
         /// Bytes read and not yet acknowledged
         in_flight: Gauge by PartitionLabels = with_unit("in_flight", Unit::Bytes);
         /// Time since the last stored checkpoint
-        checkpoint_age: SecondsSince by PartitionLabels = with_unit("checkpoint_age", Unit::Seconds);
+        checkpoint_age: AgeGauge by PartitionLabels = with_unit("checkpoint_age", Unit::Seconds);
         /// Records that retention deleted before they were read
         expired: Counter by TopicLabels = named("source_records_expired");
         /// How often a leader's log was found to lack what had been read of the one before
@@ -82,7 +82,7 @@ families! {
         /// Partitions assigned to this member
         partitions: Gauge by GroupLabels = named("group_assigned_partitions");
         /// Time since the coordinator last answered
-        heartbeat_age: SecondsSince by GroupLabels = with_unit("group_heartbeat_age", Unit::Seconds);
+        heartbeat_age: AgeGauge by GroupLabels = with_unit("group_heartbeat_age", Unit::Seconds);
     }
 }
 

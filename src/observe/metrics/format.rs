@@ -23,8 +23,8 @@ impl Format {
         }
     }
 
-    /// What the values of a request's `Accept` ask for: OpenMetrics where it is named and nothing of the text
-    /// format is liked better (RFC 9110, section 12.5.1); text in any other case, also where neither is wanted.
+    /// The format that the values of a request's `Accept` ask for: OpenMetrics where it is named and nothing of the
+    /// text format is liked better (RFC 9110, section 12.5.1); text in any other case, also where neither is wanted.
     pub fn accepted<'a>(accept: impl IntoIterator<Item = &'a str>) -> Self {
         let (mut open_metrics, mut text) = (0, Liked::default());
         for range in accept.into_iter().flat_map(|value| value.split(',')) {
@@ -78,7 +78,7 @@ fn thousandths(quality: &str) -> u16 {
     }
 }
 
-/// What prometheus-client has written, in the classic form.
+/// Converts what prometheus-client has written into the classic form.
 pub(super) fn classic(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help = None;

@@ -26,7 +26,7 @@ pub struct GeoIpMetrics {
 }
 
 impl GeoIpMetrics {
-    /// The same, whose reloads are marks of this timeline.
+    /// Marks reloads on this timeline from now on.
     pub(in crate::observe) fn marking(self, timeline: &Timeline) -> Self {
         Self { timeline: timeline.clone(), ..self }
     }
@@ -72,12 +72,12 @@ impl PartitionMetrics {
         self.bytes_in.inc_by(bytes);
     }
 
-    /// Where reading goes on.
+    /// Sets the offset that reading goes on from.
     pub fn position(&self, next: Offset) {
         self.next_offset.set(next.0);
     }
 
-    /// How many bytes are read and not yet acknowledged.
+    /// Sets how many bytes are read and not yet acknowledged.
     pub fn in_flight_bytes(&self, bytes: u64) {
         self.in_flight.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
@@ -129,7 +129,7 @@ impl GroupMetrics {
         self.series.generation.set(generation.into());
     }
 
-    /// How many partitions this member has.
+    /// Sets how many partitions this member has.
     pub fn assigned(&self, partitions: usize) {
         self.series.partitions.set(i64::try_from(partitions).unwrap_or(i64::MAX));
     }

@@ -10,7 +10,7 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::observe::histogram::DurationHistogram;
 
-/// What a family is called, and how each of its series begins.
+/// A family's name, and how each of its series begins.
 pub(super) struct Named<M> {
     name: &'static str,
     unit: Option<Unit>,

@@ -14,7 +14,7 @@ const TOPICS: [&str; 4] = ["source.topic", "output.topic", "dead_letter.topic", 
 /// By what brokers tell this process from others: no command is this process.
 const OWN: &str = "kafka.client_id";
 
-/// How a command finds what this process reads and writes.
+/// The commands that the page offers, each with what it needs to find what this process reads and writes.
 pub(super) struct Commands {
     /// What goes before it: the variables that it can't do without.
     pub(super) variables: String,
@@ -23,7 +23,7 @@ pub(super) struct Commands {
 }
 
 impl Commands {
-    /// Of this configuration: as this process was given it, where that is known, or else what is no default.
+    /// Commands for this configuration: as this process was given it, where that is known, or else what is no default.
     pub(super) fn of(configuration: &Value, given: Option<&Given>) -> Self {
         let mut commands = Self { variables: String::new(), flags: String::new() };
         if let Some(file) = given.and_then(|given| given.file.as_ref()) {
@@ -54,7 +54,7 @@ impl Commands {
         format!("{variables}login-pipeline dlq list --reason {reason} --since 15m{flags}")
     }
 
-    /// What would become of them.
+    /// The command that says what would become of them.
     pub(super) fn replay(&self, reason: &str) -> String {
         let Self { variables, flags } = self;
         format!("{variables}login-pipeline dlq replay --reason {reason} --dry-run{flags}")

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::text::Text;
 use crate::config::Config;
 
-/// What there is where nobody sets anything.
+/// The configuration where nobody sets anything.
 pub(super) static DEFAULTS: LazyLock<Value> =
     LazyLock::new(|| serde_json::to_value(Config::default()).unwrap_or_default());
 
@@ -37,16 +37,6 @@ impl Row {
     }
 }
 
-fn rows(configuration: &Value, are_set: bool) -> Vec<Row> {
-    let (mut rows, mut path) = (Vec::new(), String::new());
-    walk(configuration, Some(&DEFAULTS), &mut path, &mut |key, value, is_default| {
-        if is_default != are_set {
-            rows.push(Row { key: key.to_owned(), value: text(value) });
-        }
-    });
-    rows
-}
-
 /// Tells of each value of an object, with its keys joined by dots, and whether it is the default's.
 fn walk(value: &Value, default: Option<&Value>, path: &mut String, told: &mut impl FnMut(&str, &Value, bool)) {
     match value {
@@ -73,6 +63,16 @@ pub(super) fn text(value: &Value) -> String {
         Value::Array(all) if all.iter().all(Value::is_string) => all.iter().map(text).collect::<Vec<_>>().join(","),
         other => other.to_string(),
     }
+}
+
+fn rows(configuration: &Value, are_set: bool) -> Vec<Row> {
+    let (mut rows, mut path) = (Vec::new(), String::new());
+    walk(configuration, Some(&DEFAULTS), &mut path, &mut |key, value, is_default| {
+        if is_default != are_set {
+            rows.push(Row { key: key.to_owned(), value: text(value) });
+        }
+    });
+    rows
 }
 
 #[cfg(test)]

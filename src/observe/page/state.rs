@@ -13,7 +13,7 @@ use crate::observe::status::Status;
 use crate::observe::timeline::Mark;
 use crate::observe::verdict::Verdict;
 
-/// What the page shows.
+/// The state that the page shows.
 #[derive(Debug, Serialize)]
 pub(in crate::observe) struct State {
     /// How it does, in a line.
@@ -34,7 +34,7 @@ pub(in crate::observe) struct State {
     pub(in crate::observe) more_partitions: usize,
     /// All partitions' lag; `None` where that of any is not known.
     pub(in crate::observe) lag: Option<u64>,
-    /// The same as time, in milliseconds.
+    /// The lag as time, in milliseconds.
     pub(in crate::observe) lag_ms: Option<u64>,
     /// How many partitions are in each state.
     pub(in crate::observe) states: BTreeMap<&'static str, usize>,

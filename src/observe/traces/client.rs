@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,12 +12,11 @@ use http_body_util::Full;
 use hyper::header::{CONNECTION, HOST, HeaderValue};
 use hyper::http::uri::Scheme;
 use hyper::{Request, Response, Uri};
-use kafka_client::dial;
+use kafka_client::{dial, pem};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{OTEL_EXPORTER_OTLP_TIMEOUT, OTEL_EXPORTER_OTLP_TRACES_TIMEOUT};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -57,24 +57,6 @@ impl Client {
     pub(super) fn take_trouble(&self) -> Option<String> {
         lock(&self.trouble).take()
     }
-}
-
-/// Trusts whom the environment names, or else whom everybody trusts.
-fn tls() -> Result<ClientConfig, HttpError> {
-    let named =
-        ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"].into_iter().find_map(variable);
-    let mut roots = RootCertStore::empty();
-    match named {
-        Some(file) => {
-            for certificate in CertificateDer::pem_file_iter(file)? {
-                roots.add(certificate?)?;
-            }
-        }
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 #[async_trait]
@@ -123,4 +105,12 @@ fn in_origin_form(mut request: Request<Bytes>) -> Result<Request<Full<Bytes>>, H
 /// An environment variable; one that is empty counts as none, as OpenTelemetry has it.
 pub(super) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// Trusts whom the environment names, or else whom everybody trusts.
+fn tls() -> Result<ClientConfig, HttpError> {
+    let named = ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"];
+    let named = named.into_iter().find_map(variable).map(PathBuf::from);
+    let ca = named.as_deref().map(|path| pem::read(path).map(|bytes| (path, bytes))).transpose()?;
+    Ok(pem::client_config(ca.as_ref().map(|(path, bytes)| (*path, bytes.as_slice())), None)?)
 }

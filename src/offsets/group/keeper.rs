@@ -1,4 +1,4 @@
-//! Where a group's offsets are kept, as the store asks for them.
+//! The keeper of a group's offsets, as the store asks for them.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,21 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
 use kafka_client::{Committed, Committing, Coordinator, GroupOffset, OffsetsHeld};
 
-use crate::broker::Error;
+use crate::kafka::Error;
 use crate::record::Offset;
 
 /// Offsets of one topic, by partition.
 pub(super) type Offsets = BTreeMap<i32, GroupOffset>;
 
-/// What a partition may have had before; `None` stands for no offset.
+/// The offsets that a partition may have had before; `None` stands for no offset.
 pub(super) type Before = BTreeMap<i32, Vec<Option<Offset>>>;
 
-/// Whether a partition has one of these.
+/// Tells whether a partition has one of these.
 pub(super) fn had(found: &Offsets, partition: i32, before: &[Option<Offset>]) -> bool {
     before.contains(&found.get(&partition).map(|found| found.offset))
 }
 
-/// Where a group's offsets are kept: with its coordinator, or a test's script.
+/// The keeper of a group's offsets: its coordinator, or a test's script.
 pub(super) trait Group: std::fmt::Debug + Send + Sync {
     fn id(&self) -> &str;
 

@@ -20,7 +20,7 @@ use crate::observe::{ComponentHandle, Health, Metrics, Severity};
 use crate::record::Offset;
 use crate::retry::ErrorClass;
 
-/// How long after a commit it is looked for, where no other commit is due.
+/// The time after a commit at which it is looked for, where no other commit is due.
 const LOOK_AFTER: Duration = Duration::from_secs(2);
 
 /// Nobody else counts as at work once nothing new has come of it for so long.
@@ -41,18 +41,18 @@ pub struct Watched {
 /// An offset and the note beside it.
 type Pair = (Offset, String);
 
-/// What is there that is neither ours nor was there when it was loaded.
+/// A commit that is neither ours nor was there when it was loaded.
 type Foreign = BTreeMap<(String, i32), Pair>;
 
-/// What must be there, by topic and partition, unless another has committed.
+/// The offset that must be there, by topic and partition, unless another has committed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Expected(Arc<Mutex<BTreeMap<String, BTreeMap<i32, Expectation>>>>);
 
 #[derive(Debug, Clone, PartialEq)]
 enum Expectation {
-    /// What was there when it was loaded.
+    /// The offset that was there when it was loaded.
     Loaded(Option<Pair>),
-    /// What this process has committed.
+    /// The offset that this process has committed.
     Ours,
 }
 

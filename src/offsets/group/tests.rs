@@ -1,4 +1,4 @@
-//! The rule: no offset is committed after its tenure has ended, none goes backwards, and none is
+//! The rule: no offset is committed after its ownership has ended, none goes backwards, and none is
 //! taken as done that the coordinator has not taken.
 
 use std::collections::VecDeque;
@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use super::super::{Checkpointer, Standing};
 use super::keeper::Offsets;
 use super::*;
+use crate::ownership::SessionLease;
 use crate::record::Offset;
-use crate::tenure::Lease;
 
 /// What becomes of the next commit.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +90,7 @@ impl Group for Script {
         async move {
             self.find().await;
             let identity = who()?;
-            let held = offsets.iter().filter(|(_, (_, tenure))| tenure.holds());
+            let held = offsets.iter().filter(|(_, (_, ownership))| ownership.holds());
             let held: BTreeMap<_, _> = held.map(|(partition, (offset, _))| (*partition, offset.offset.0)).collect();
             let failed = |cause| Error::new("commit offsets of group", "g".to_owned(), cause);
             if held.is_empty() {
@@ -157,24 +157,26 @@ fn member(generation: i32) -> Option<Identity> {
 fn store_of(script: &Arc<Script>) -> (Arc<GroupStore>, watch::Sender<Option<Identity>>, Arc<Notify>) {
     let (identity, identities) = watch::channel(member(1));
     let doubt = Arc::new(Notify::new());
-    let committer = Committer::Member { identity: identities, doubt: Arc::clone(&doubt) };
+    let committer = CommitIdentity::Member { identity: identities, doubt: Arc::clone(&doubt) };
     let group: Arc<dyn Group> = script.clone();
     (Arc::new(GroupStore::with(group, committer, None)), identity, doubt)
 }
 
-fn checkpointer(store: &Arc<GroupStore>, partition: i32, tenure: &Tenure) -> Checkpointer {
+fn checkpointer(store: &Arc<GroupStore>, partition: i32, ownership: &PartitionOwnership) -> Checkpointer {
     let interval = Duration::from_secs(1);
     let pause = Duration::from_millis(100);
     // As one whose offset was never stored: nothing is to be confirmed.
-    Checkpointer::spawn(store.clone(), tenure.clone(), checkpoint_at(partition, 10), None, interval, move |_, _| pause)
+    Checkpointer::spawn(store.clone(), ownership.clone(), checkpoint_at(partition, 10), None, interval, move |_, _| {
+        pause
+    })
 }
 
 /// One that begins at an offset that was loaded.
 fn loaded_at(store: &Arc<GroupStore>, offset: i64) -> Checkpointer {
     let (interval, pause) = (Duration::from_secs(1), Duration::from_millis(100));
     let loaded = Some(Offset(offset));
-    let tenure = Tenure::unlimited();
-    Checkpointer::spawn(store.clone(), tenure, checkpoint_at(0, offset), loaded, interval, move |_, _| pause)
+    let ownership = PartitionOwnership::unlimited();
+    Checkpointer::spawn(store.clone(), ownership, checkpoint_at(0, offset), loaded, interval, move |_, _| pause)
 }
 
 /// As told by a broker that had ceased to be the coordinator.
@@ -214,7 +216,7 @@ async fn the_place_where_work_begins_is_confirmed_once_whatever_is_lost() {
 async fn the_end_does_not_set_back_what_others_have_set() {
     let script = Script::of(&[]);
     script.has(0, 10);
-    let store = Arc::new(GroupStore::with(script.clone(), Committer::Plain, None));
+    let store = Arc::new(GroupStore::with(script.clone(), CommitIdentity::Plain, None));
     let checkpointer = loaded_at(&store, 10);
     seconds(30).await;
     script.has(0, 70);
@@ -233,8 +235,8 @@ async fn seconds(count: u64) {
 async fn an_answer_that_is_lost_is_made_up_for_by_the_next() {
     let script = Script::of(&[Fate::AnswerLost]);
     let (store, ..) = store_of(&script);
-    let tenure = Tenure::unlimited();
-    let checkpointer = checkpointer(&store, 0, &tenure);
+    let ownership = PartitionOwnership::unlimited();
+    let checkpointer = checkpointer(&store, 0, &ownership);
     checkpointer.advance(Offset(11).into());
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     checkpointer.advance(Offset(12).into()); // while the first is to be sent again
@@ -249,9 +251,9 @@ async fn an_answer_that_is_lost_is_made_up_for_by_the_next() {
 #[tokio::test(start_paused = true)]
 async fn a_static_assignment_under_a_group_with_members_says_so() {
     let script = Script::of(&[Fate::Refused(ResponseError::UnknownMemberId)]);
-    let store = GroupStore::with(Arc::clone(&script) as Arc<dyn Group>, Committer::Plain, None);
-    let error = store.store(&checkpoint_at(0, 11), &Tenure::unlimited()).await.unwrap_err();
-    assert_eq!(error.class(), ErrorClass::Fatal, "it lasts until someone mends it: {error}");
+    let store = GroupStore::with(Arc::clone(&script) as Arc<dyn Group>, CommitIdentity::Plain, None);
+    let error = store.store(&checkpoint_at(0, 11), &PartitionOwnership::unlimited()).await.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Fatal, "it lasts until someone fixes it: {error}");
     let said = error.to_string();
     assert!(said.contains("the group has active members") && said.contains("--group g"), "{said}");
     assert!(said.contains("group.id") && said.contains("assignment.mode"), "{said}");
@@ -265,8 +267,8 @@ async fn finishing_tries_again_until_it_is_taken() {
         [Fate::RequestLost, Fate::AnswerLost, Fate::LeftOut].into_iter().chain(refused.map(Fate::Refused)).collect();
     let script = Script::of(&fates);
     let (store, ..) = store_of(&script);
-    let tenure = Tenure::unlimited();
-    let checkpointer = checkpointer(&store, 0, &tenure);
+    let ownership = PartitionOwnership::unlimited();
+    let checkpointer = checkpointer(&store, 0, &ownership);
     checkpointer.advance(Offset(20).into());
     checkpointer.finish().await.unwrap();
     assert_eq!(script.came().len(), fates.len() + 1);
@@ -281,7 +283,7 @@ async fn what_is_refused_or_left_out_is_not_done() {
     for fate in codes.into_iter().map(Fate::Refused).chain([Fate::LeftOut]) {
         let script = Script::of(&[fate]);
         let (store, _identity, doubt) = store_of(&script);
-        let outcome = store.store(&checkpoint_at(0, 11), &Tenure::unlimited()).await;
+        let outcome = store.store(&checkpoint_at(0, 11), &PartitionOwnership::unlimited()).await;
         assert!(matches!(outcome, Err(StoreError::Broker(_))), "{fate:?}: {outcome:?}");
         let doubted = doubt.notified().now_or_never().is_some();
         let expelled = matches!(fate, Fate::Refused(code) if code != Code::GroupAuthorizationFailed);
@@ -294,11 +296,11 @@ async fn one_that_is_no_member_commits_nothing() {
     let script = Script::of(&[]);
     let (store, identity, _) = store_of(&script);
     identity.send_replace(None);
-    let outcome = store.store(&checkpoint_at(0, 11), &Tenure::unlimited()).await;
+    let outcome = store.store(&checkpoint_at(0, 11), &PartitionOwnership::unlimited()).await;
     assert_eq!(outcome.unwrap_err().class(), ErrorClass::Transient);
     assert_eq!(script.came(), []);
     identity.send_replace(member(7));
-    store.store(&checkpoint_at(0, 11), &Tenure::unlimited()).await.unwrap();
+    store.store(&checkpoint_at(0, 11), &PartitionOwnership::unlimited()).await.unwrap();
     assert_eq!(script.came.lock().unwrap().last().unwrap().2, member(7), "by the identity of the moment");
 }
 
@@ -306,7 +308,7 @@ async fn one_that_is_no_member_commits_nothing() {
 async fn nothing_is_committed_that_was_lost_while_the_coordinator_was_looked_for() {
     let script = Script::of(&[Fate::Hidden(3_000)]);
     let (store, identity, _) = store_of(&script);
-    let (lost, kept) = (Tenure::unlimited(), Tenure::unlimited());
+    let (lost, kept) = (PartitionOwnership::unlimited(), PartitionOwnership::unlimited());
     let (lost_at, kept_at) = (checkpoint_at(0, 11), checkpoint_at(1, 12));
     let stores = async { tokio::join!(store.store(&lost_at, &lost), store.store(&kept_at, &kept)) };
     let ((first, second), ()) = tokio::join!(stores, async {
@@ -324,18 +326,18 @@ async fn nothing_is_committed_that_was_lost_while_the_coordinator_was_looked_for
 async fn a_lease_that_runs_out_while_the_coordinator_is_looked_for_is_a_passing_matter() {
     let script = Script::of(&[Fate::Hidden(3_000)]);
     let (store, ..) = store_of(&script);
-    let lease = Lease::unlimited();
+    let lease = SessionLease::unlimited();
     lease.renew(lease.now(), Duration::from_secs(2));
-    let outcome = store.store(&checkpoint_at(0, 11), &Tenure::under(&lease)).await;
-    assert_eq!(outcome.unwrap_err().class(), ErrorClass::Transient, "nobody needs to mend it");
+    let outcome = store.store(&checkpoint_at(0, 11), &PartitionOwnership::under(&lease)).await;
+    assert_eq!(outcome.unwrap_err().class(), ErrorClass::Transient, "nobody needs to fix it");
     assert_eq!(script.came(), []);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_earlier_tenure_left_behind_does_not_take_a_later_ones_place() {
+async fn what_an_earlier_ownership_left_behind_does_not_take_a_later_ones_place() {
     let script = Script::of(&[Fate::Slow(1_000)]);
     let (store, ..) = store_of(&script);
-    let (old, new) = (Tenure::unlimited(), Tenure::unlimited());
+    let (old, new) = (PartitionOwnership::unlimited(), PartitionOwnership::unlimited());
     let (busy, at, left) = (checkpoint_at(1, 5), checkpoint_at(0, 20), checkpoint_at(0, 30));
     let begun = tokio::time::Instant::now();
     let (first, second, third) = tokio::join!(store.store(&busy, &new), store.store(&at, &new), async {
@@ -354,10 +356,10 @@ async fn what_an_earlier_tenure_left_behind_does_not_take_a_later_ones_place() {
 async fn a_lease_that_ran_out_delays_a_commit_and_loses_none() {
     let script = Script::of(&[]);
     let (store, ..) = store_of(&script);
-    let lease = Lease::unlimited();
-    let tenure = Tenure::under(&lease);
+    let lease = SessionLease::unlimited();
+    let ownership = PartitionOwnership::under(&lease);
     lease.renew(lease.now(), Duration::ZERO);
-    let checkpointer = checkpointer(&store, 0, &tenure);
+    let checkpointer = checkpointer(&store, 0, &ownership);
     checkpointer.advance(Offset(11).into());
     let (finished, ()) = tokio::join!(checkpointer.finish(), async {
         seconds(5).await;
@@ -384,20 +386,20 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
 }
 
 proptest! {
-    /// Two partitions make progress, each for one tenure after another; at the end of each it is
+    /// Two partitions make progress, each for one ownership after another; at the end of each it is
     /// either finished or lost.
     #[test]
-    fn offsets_only_go_forward_and_never_past_a_tenure(
+    fn offsets_only_go_forward_and_never_past_a_ownership(
         fates in fates(),
-        tenures in prop::collection::vec((0..2i32, 1..4_000u64, 1..4i64, any::<bool>()), 1..6),
+        ownerships in prop::collection::vec((0..2i32, 1..4_000u64, 1..4i64, any::<bool>()), 1..6),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let script = Script::of(&fates);
             let (store, ..) = store_of(&script);
-            for (partition, millis, step, is_lost) in tenures {
-                let tenure = Tenure::unlimited();
-                let checkpointer = checkpointer(&store, partition, &tenure);
+            for (partition, millis, step, is_lost) in ownerships {
+                let ownership = PartitionOwnership::unlimited();
+                let checkpointer = checkpointer(&store, partition, &ownership);
                 let mut offset = script.committed(partition).unwrap_or(10);
                 checkpointer.restart_at(Offset(offset).into());
                 let before = script.came.lock().unwrap().len();
@@ -407,7 +409,7 @@ proptest! {
                     tokio::time::sleep(Duration::from_millis(millis)).await;
                 }
                 if is_lost {
-                    tenure.end();
+                    ownership.end();
                     let came = script.came().len();
                     let finished = checkpointer.finish().await;
                     assert!(matches!(finished, Err(StoreError::NotHeld { .. })), "{finished:?}");
@@ -465,21 +467,21 @@ fn alone_on(shared: &Arc<Shared>) -> (GroupStore, Watched) {
     health.started();
     let watched = Watched { health, metrics: crate::observe::Metrics::new("0") };
     let group: Arc<dyn Group> = shared.clone();
-    (GroupStore::with(group, Committer::Plain, Some(watched.clone())), watched)
+    (GroupStore::with(group, CommitIdentity::Plain, Some(watched.clone())), watched)
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_static_instances_with_one_groups_store_are_noticed() {
     let shared = Arc::new(Shared::default());
     let ((first, of_first), (second, of_second)) = (alone_on(&shared), alone_on(&shared));
-    let tenure = Tenure::unlimited();
+    let ownership = PartitionOwnership::unlimited();
     assert!(first.load("t", 0).await.unwrap().is_none());
-    first.store(&checkpoint_at(0, 10), &tenure).await.unwrap();
+    first.store(&checkpoint_at(0, 10), &ownership).await.unwrap();
     assert!(second.load("t", 0).await.unwrap().is_some());
     seconds(5).await;
     assert!(of_first.health.is_ready().is_ok() && of_second.health.is_ready().is_ok(), "nothing is processed yet");
-    first.store(&checkpoint_at(0, 11), &tenure).await.unwrap();
-    second.store(&checkpoint_at(0, 11), &tenure).await.unwrap();
+    first.store(&checkpoint_at(0, 11), &ownership).await.unwrap();
+    second.store(&checkpoint_at(0, 11), &ownership).await.unwrap();
     let told = of_second.health.is_ready().unwrap_err();
     assert!(told[0].reason.contains("commits the offset of t/0 to group g too"), "{told:?}");
     assert!(of_second.metrics.encode().contains("retries_total{operation=\"checkpoint\",class=\"fatal\"} 1"));
@@ -494,26 +496,26 @@ async fn two_static_instances_with_one_groups_store_are_noticed() {
 async fn an_offset_that_came_between_load_and_the_first_commit_is_another_instances() {
     let shared = Arc::new(Shared::default());
     let ((first, of_first), (second, of_second)) = (alone_on(&shared), alone_on(&shared));
-    let tenure = Tenure::unlimited();
+    let ownership = PartitionOwnership::unlimited();
     assert!(first.load("t", 0).await.unwrap().is_none() && second.load("t", 0).await.unwrap().is_none());
-    first.store(&checkpoint_at(0, 10), &tenure).await.unwrap();
-    second.store(&checkpoint_at(0, 10), &tenure).await.unwrap();
+    first.store(&checkpoint_at(0, 10), &ownership).await.unwrap();
+    second.store(&checkpoint_at(0, 10), &ownership).await.unwrap();
     assert!(of_first.health.is_ready().is_ok() && of_second.health.is_ready().is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_starts_after_another_is_no_rival() {
     let shared = Arc::new(Shared::default());
-    let tenure = Tenure::unlimited();
+    let ownership = PartitionOwnership::unlimited();
     let id = Some(TopicId([7; 16]));
     let (before, _) = alone_on(&shared);
-    before.store(&Checkpoint { topic_id: id, ..checkpoint_at(0, 11) }, &tenure).await.unwrap();
+    before.store(&Checkpoint { topic_id: id, ..checkpoint_at(0, 11) }, &ownership).await.unwrap();
     drop(before);
     let (after, watched) = alone_on(&shared);
     let found = after.load("t", 0).await.unwrap().unwrap();
     assert_eq!((found.next_offset, found.topic_id), (Offset(11), id), "the signature is no part of the id");
     for offset in 12..20 {
-        after.store(&checkpoint_at(0, offset), &tenure).await.unwrap();
+        after.store(&checkpoint_at(0, offset), &ownership).await.unwrap();
         seconds(3).await;
         assert!(watched.health.is_ready().is_ok());
     }

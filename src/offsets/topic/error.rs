@@ -1,7 +1,7 @@
-//! What is wrong with the offsets topic, or with whoever writes to it.
+//! Errors of the offsets topic, or of whoever writes to it.
 
 use super::record::{EntryError, Owner};
-use crate::broker;
+use crate::kafka;
 use crate::record::Offset;
 
 /// Why the offsets topic does not keep or tell an offset.
@@ -17,9 +17,9 @@ pub enum TopicError {
         topic: String,
         /// The source partition.
         partition: i32,
-        /// As whom this instance owned it.
+        /// The owner that this instance was.
         ours: Owner,
-        /// Who does now.
+        /// The owner now.
         by: Owner,
     },
     /// Brokers would delete offsets by age or size.
@@ -87,7 +87,7 @@ pub enum TopicError {
     },
     /// The brokers did not take it, or did not tell it.
     #[error(transparent)]
-    Broker(#[from] broker::Error),
+    Broker(#[from] kafka::Error),
 }
 
 impl From<kafka_client::Error> for TopicError {

@@ -1,4 +1,4 @@
-//! What the offsets topic amounts to: which record counts, and who may write the next one. Pure:
+//! The ledger that the offsets topic amounts to: which record counts, and who may write the next one. Pure:
 //! records in by [`Ledger::apply`], records to append out by [`Ledger::claim`] and
 //! [`Ledger::update`].
 //!
@@ -22,7 +22,7 @@ pub struct Written {
     pub value: Option<String>,
 }
 
-/// How an instance stands to a partition, by what it has read so far.
+/// The standing of an instance to a partition, by what it has read so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// It never owned it.
@@ -31,9 +31,9 @@ pub enum Standing {
     Held(Owner),
     /// It owned it, and another has taken over.
     Fenced {
-        /// As whom it owned it.
+        /// The owner that it was.
         ours: Owner,
-        /// Who owns it now.
+        /// The owner now.
         by: Owner,
     },
 }
@@ -94,7 +94,7 @@ impl Ledger {
         self.partitions.entry((found.topic, found.partition)).or_default().insert(found.owner, said);
     }
 
-    /// How this instance stands to a partition.
+    /// The standing of this instance to a partition.
     pub fn standing(&self, topic: &str, partition: i32) -> Standing {
         let Some(owners) = self.owners(topic, partition) else { return Standing::Unclaimed };
         let ours = owners.keys().rev().find(|owner| owner.instance == self.instance);
@@ -105,7 +105,7 @@ impl Ledger {
         }
     }
 
-    /// How far a partition is done; `None` where nobody ever said.
+    /// The progress of a partition; `None` where nobody ever said.
     ///
     /// # Errors
     /// Where what its owner says is damaged or deleted, or the topic holds what is not ours: never a
@@ -114,7 +114,7 @@ impl Ledger {
         Ok(self.entry(topic, partition)?.and_then(|entry| entry.checkpoint.as_ref()))
     }
 
-    /// Who has a partition and has not given it up: it works, or it died.
+    /// The owner that has a partition and has not given it up: it works, or it died.
     ///
     /// # Errors
     /// As [`Ledger::checkpoint`].

@@ -12,18 +12,18 @@ use tracing::{info, warn};
 
 use super::error::TopicError;
 use super::ledger::{Ledger, Written};
-use crate::broker::{Cause, Error};
 use crate::config::Compression;
+use crate::kafka::{Cause, Error};
 use crate::record::{Headers, Offset};
 
-/// What it means that the offsets topic is missing.
+/// The meaning of a missing offsets topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
     /// An error: someone else makes it.
     Error,
     /// It is to be made.
     Make {
-        /// With how many replicas; -1 leaves that to the broker.
+        /// The number of replicas; -1 leaves that to the broker.
         replication: i16,
     },
     /// Nothing was ever stored: for who only looks.
@@ -33,7 +33,7 @@ pub enum Missing {
 /// The one partition that is used: a log has one order.
 const PARTITION: i32 = 0;
 
-/// What a topic is made with. Small segments, since the last one is never compacted and is read at
+/// The settings that a topic is created with. Small segments, since the last one is never compacted and is read at
 /// every start; what is compacted goes on being compacted though little is written.
 const SETTINGS: [(&str, &str); 3] =
     [("cleanup.policy", "compact"), ("segment.bytes", "8388608"), ("segment.ms", "86400000")];
@@ -177,14 +177,17 @@ impl Log {
             Ok(Some(policy)) if policy == "compact" => Ok(true),
             Ok(Some(policy)) => Err(TopicError::NotCompacted { log: self.topic.clone(), policy }),
             Ok(None) | Err(kafka_client::Error { cause: Cause::Unsupported(_), .. }) => {
-                warn!(topic = self.topic, "the brokers don't tell its cleanup.policy: make sure that it is compact");
+                warn!(
+                    topic = self.topic,
+                    "cleanup.policy of the offsets topic is unknown, the brokers don't tell it: make sure that it is compact"
+                );
                 Ok(true)
             }
             // Reading and writing it is allowed, looking at its settings is a permission apart.
             Err(error) if error.is(ResponseError::TopicAuthorizationFailed) => {
                 warn!(
                     topic = self.topic,
-                    "not allowed to see its cleanup.policy (DescribeConfigs): make sure that it is compact"
+                    "cleanup.policy of the offsets topic is unknown, DescribeConfigs is not allowed: make sure that it is compact"
                 );
                 Ok(true)
             }
@@ -204,9 +207,9 @@ impl Log {
         match self.cluster.create_topic(&wanted).await {
             Ok(created) => {
                 let replication = created.replication.unwrap_or(replication);
-                info!(topic = self.topic, replication, "created, compacted, for offsets");
+                info!(topic = self.topic, replication, "topic created, compacted, for offsets");
                 if let Some(Shortfall { why, .. }) = created.shortfall {
-                    warn!(topic = self.topic, "created, but {why}");
+                    warn!(topic = self.topic, "topic created, but {why}");
                 }
             }
             Err(error) if error.is(ResponseError::TopicAlreadyExists) => {} // another instance was faster

@@ -17,7 +17,7 @@
 //! end and appends a record under an epoch greater than any before, with a number of its own beside
 //! it. From then on that owner, the greatest, is right about this partition, and nobody else. An
 //! instance that finds a greater owner than itself stores nothing for the partition any more, ends
-//! its tenure, so that its worker writes no more output either, and turns unready; it never takes
+//! its ownership, so that its worker writes no more output either, and turns unready; it never takes
 //! over again in this life. Orderly ends are noted (`released`), so that `offsets set` knows whether
 //! anybody works.
 //!
@@ -64,7 +64,7 @@ pub use record::Owner;
 use super::{Checkpoint, OffsetStore, StoreError};
 use crate::config::{Config, CreateTopics};
 use crate::observe::{ComponentHandle, Health, Severity};
-use crate::tenure::Tenure;
+use crate::ownership::PartitionOwnership;
 use kafka_client::Cluster;
 use ledger::{Ledger, Standing, Written};
 use log::Log;
@@ -81,9 +81,9 @@ pub struct TopicSettings {
     pub topic: String,
     /// The consumer group's id.
     pub group: String,
-    /// What it means that the topic is missing.
+    /// The meaning of a missing topic.
     pub missing: Missing,
-    /// How long brokers may take to replicate what is written.
+    /// The time that brokers may take to replicate what is written.
     pub timeout: Duration,
 }
 
@@ -141,8 +141,12 @@ impl OffsetStore for TopicStore {
         self.order((topic, partition), Work::Load).boxed()
     }
 
-    fn store<'a>(&'a self, checkpoint: &'a Checkpoint, tenure: &'a Tenure) -> BoxFuture<'a, Result<(), StoreError>> {
-        let work = Work::Store(checkpoint.clone(), tenure.clone());
+    fn store<'a>(
+        &'a self,
+        checkpoint: &'a Checkpoint,
+        ownership: &'a PartitionOwnership,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let work = Work::Store(checkpoint.clone(), ownership.clone());
         self.order((&checkpoint.topic, checkpoint.partition), work).map(|stored| stored.map(drop)).boxed()
     }
 
@@ -163,18 +167,18 @@ struct Order {
 #[derive(Debug)]
 enum Work {
     Load,
-    Store(Checkpoint, Tenure),
+    Store(Checkpoint, PartitionOwnership),
     /// Gives up everything; the order's partition means nothing.
     Close,
 }
 
-/// Who works on the orders, one batch of them after another.
+/// The task that works on the orders, one batch of them after another.
 #[derive(Debug)]
 struct Desk {
     log: Log,
     ledger: Ledger,
     health: Health,
-    /// What another instance has taken over: unready for the rest of this life.
+    /// The partitions that another instance has taken over: unready for the rest of this life.
     fenced: BTreeMap<(String, i32), ComponentHandle>,
     closed: bool,
 }
@@ -218,7 +222,7 @@ impl Desk {
         self.log.read_on(&mut self.ledger).await
     }
 
-    /// What is to be written for an order, as the log stands.
+    /// Finds the records to write for an order, as the log stands.
     fn plan(&mut self, order: &Order) -> Result<Vec<Written>, StoreError> {
         let Order { topic, partition, work, .. } = order;
         let not_held = || StoreError::NotHeld { topic: topic.clone(), partition: *partition };
@@ -228,7 +232,7 @@ impl Desk {
                 Ok(self.releases())
             }
             _ if self.closed => Err(not_held()),
-            Work::Store(_, tenure) if !tenure.holds() => Err(not_held()),
+            Work::Store(_, ownership) if !ownership.holds() => Err(not_held()),
             Work::Store(checkpoint, _) => {
                 let entry = Entry { state: State::Held, checkpoint: Some(checkpoint.clone()) };
                 match self.standing(order)? {
@@ -247,13 +251,13 @@ impl Desk {
         }
     }
 
-    /// What became of an order, as the log stands behind what was written.
+    /// The outcome of an order, as the log stands behind what was written.
     fn outcome(&mut self, order: &Order) -> Result<Option<Checkpoint>, StoreError> {
         let Order { topic, partition, work, .. } = order;
         if matches!(work, Work::Close) {
             return Ok(None);
         }
-        // None only where the log was made anew between writing and reading.
+        // None only where the log was recreated between writing and reading.
         let not_held = || StoreError::NotHeld { topic: topic.clone(), partition: *partition };
         let owner = self.standing(order)?.ok_or_else(not_held)?;
         if !matches!(work, Work::Load) {
@@ -263,7 +267,7 @@ impl Desk {
         Ok(self.ledger.checkpoint(topic, *partition)?.cloned())
     }
 
-    /// As whom this instance owns an order's partition; `None` where it never did.
+    /// The owner that this instance is of an order's partition; `None` where it never was.
     fn standing(&mut self, order: &Order) -> Result<Option<Owner>, TopicError> {
         let Order { topic, partition, .. } = order;
         match self.ledger.standing(topic, *partition) {
@@ -275,8 +279,8 @@ impl Desk {
                 let component =
                     component.or_insert_with(|| self.health.component(format!("offset of {topic}/{partition}")));
                 component.degraded(&error.to_string(), Severity::Fatal);
-                if let Work::Store(_, tenure) = &order.work {
-                    tenure.end();
+                if let Work::Store(_, ownership) = &order.work {
+                    ownership.end();
                 }
                 Err(error)
             }

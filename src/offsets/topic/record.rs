@@ -1,4 +1,4 @@
-//! What the records of the offsets topic say, as text.
+//! The records of the offsets topic, as text.
 //!
 //! ```text
 //! key    login-pipeline/user-login/3/7/00c0ffee00c0ffee
@@ -21,7 +21,7 @@ use crate::offsets::Checkpoint;
 
 const HEAD: &str = "login-pipeline owner v1";
 
-/// Who stores a partition's offsets: of several, the greatest.
+/// The one that stores a partition's offsets: of several, the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner {
     /// Greater than that of the owner before.
@@ -48,7 +48,7 @@ pub struct Key {
     pub topic: String,
     /// The source partition.
     pub partition: i32,
-    /// Who says it.
+    /// The owner that says it.
     pub owner: Owner,
 }
 
@@ -91,12 +91,12 @@ impl State {
     }
 }
 
-/// What an owner says of its partition.
+/// The claim of an owner about its partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Whether it is there.
     pub state: State,
-    /// How far the partition is done; `None` where nobody ever said.
+    /// The progress of the partition; `None` where nobody ever said.
     pub checkpoint: Option<Checkpoint>,
 }
 
@@ -119,7 +119,7 @@ impl Entry {
         codec::seal(format!("{HEAD}\nepoch {epoch}\ninstance {instance:016x}\nstate {state}\n{checkpoint}"))
     }
 
-    /// What the value under `key` says.
+    /// Reads the value under `key`.
     ///
     /// # Errors
     /// Where it is not exactly what [`Entry::encode`] writes for this key.

@@ -1,4 +1,4 @@
-//! What is acknowledged counts at once; the offset follows, at most once an interval.
+//! At least once: what is acknowledged counts at once; the offset follows, at most once an interval.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,40 +8,42 @@ use tokio::time::sleep;
 use tracing::error;
 
 use super::Aborted;
-use crate::broker::{Error, OutputBatch, Producer, SourceBatch, Trouble, Watch, Writer, Written};
+use crate::kafka::Error;
 use crate::offsets::{Checkpoint, Checkpointer, OffsetStore, Standing, StoreError};
+use crate::output::Producer;
+use crate::ownership::PartitionOwnership;
 use crate::record::{Offset, Position};
-use crate::retry::ErrorClass;
-use crate::tenure::Tenure;
+use crate::retry::{ErrorClass, Operation, Retries};
+use crate::source::SourceBatch;
 use crate::topic::TopicPartition;
 use crate::tracker::{TrackError, Tracker};
-use crate::worker::accounts::{Accounts, Done};
 use crate::worker::source::Start;
+use crate::worker::telemetry::{CompletedBatch, Telemetry};
 
 /// Delivers at least once.
 pub struct AtLeastOnce {
-    parts: AtLeastOnceParts,
-    /// As whom batches are written.
+    config: AtLeastOnceConfig,
+    /// The idempotent producer that batches are written by.
     producer: Producer,
     progress: Option<Progress>,
-    /// In trouble while the store turns out to have another offset than it told.
-    overtaken: Trouble,
+    /// Failing while the store turns out to have another offset than it told.
+    confirmation: Operation,
 }
 
-/// What it is made of.
-pub struct AtLeastOnceParts {
+/// The parts of an [`AtLeastOnce`].
+pub struct AtLeastOnceConfig {
     /// The source's partition.
     pub of: TopicPartition,
-    /// Who writes.
-    pub writer: Arc<Writer>,
-    /// Where checkpoints go.
+    /// The store of checkpoints.
     pub store: Arc<dyn OffsetStore>,
-    /// How often at most.
+    /// The time between two checkpoints, at least.
     pub checkpoint_interval: Duration,
-    /// For how long the partition is this instance's: nothing is written after.
-    pub tenure: Tenure,
-    /// Who is told of failures.
-    pub watch: Watch,
+    /// The ownership of the partition: no checkpoint is stored after it.
+    pub ownership: PartitionOwnership,
+    /// The policy of retries, and who is told of failures.
+    pub retries: Retries,
+    /// Counts and status of what is acknowledged.
+    pub telemetry: Arc<Telemetry>,
 }
 
 #[derive(Debug)]
@@ -51,49 +53,50 @@ struct Progress {
 }
 
 impl AtLeastOnce {
-    /// Knows nothing of where its partition begins yet.
-    pub fn new(parts: AtLeastOnceParts) -> Self {
-        let overtaken = parts.watch.operation_of("checkpoint", "confirm the offset of", parts.of.clone());
-        Self { parts, producer: Producer::default(), progress: None, overtaken }
+    /// A guarantee that does not know where its partition begins yet.
+    pub fn new(config: AtLeastOnceConfig) -> Self {
+        let confirmation = config.retries.operation_of("checkpoint", "confirm the offset of", config.of.clone());
+        Self { config, producer: Producer::default(), progress: None, confirmation }
     }
 
     /// Begins where the source begins; stores that first, however long it takes.
     ///
     /// # Errors
     /// [`Aborted`] where the store turns out to have another offset than it told.
-    pub async fn begin_at(&mut self, start: Start, accounts: &Arc<Accounts>) -> Result<(), Aborted> {
-        let mut trouble = self.parts.watch.operation_of("checkpoint", "store the offset of", self.parts.of.clone());
+    pub async fn begin_at(&mut self, start: Start) -> Result<(), Aborted> {
+        let mut operation =
+            self.config.retries.operation_of("checkpoint", "store the offset of", self.config.of.clone());
         let loaded = start.stored.filter(|_| start.is_stored);
         if !start.is_stored {
-            self.store_first(&start, &mut trouble).await?;
+            self.store_first(&start, &mut operation).await?;
         }
         let start = start.checkpoint;
-        accounts.begin_at(start.next_offset);
+        self.config.telemetry.begin_at(start.next_offset);
         let tracker = Tracker::starting_at(start.next_offset);
-        let accounts = Arc::clone(accounts);
+        let telemetry = Arc::clone(&self.config.telemetry);
         let report = move |outcome: Result<&Checkpoint, &StoreError>, took| match outcome {
             Ok(checkpoint) => {
-                trouble.passed();
-                accounts.stored(checkpoint.next_offset, took);
+                operation.succeeded();
+                telemetry.stored(checkpoint.next_offset, took);
                 Duration::ZERO
             }
-            Err(error) => trouble.failed_as(error.class(), error),
+            Err(error) => operation.failed_as(error.class(), error),
         };
-        let AtLeastOnceParts { store, tenure, checkpoint_interval, .. } = &self.parts;
-        let (store, tenure) = (Arc::clone(store), tenure.clone());
-        let checkpointer = Checkpointer::spawn(store, tenure, start, loaded, *checkpoint_interval, report);
+        let AtLeastOnceConfig { store, ownership, checkpoint_interval, .. } = &self.config;
+        let (store, ownership) = (Arc::clone(store), ownership.clone());
+        let checkpointer = Checkpointer::spawn(store, ownership, start, loaded, *checkpoint_interval, report);
         self.progress = Some(Progress { tracker, checkpointer });
         Ok(())
     }
 
-    async fn store_first(&mut self, start: &Start, trouble: &mut Trouble) -> Result<(), Aborted> {
+    async fn store_first(&mut self, start: &Start, operation: &mut Operation) -> Result<(), Aborted> {
         let mut before = vec![start.stored];
         loop {
-            let AtLeastOnceParts { store, tenure, .. } = &self.parts;
-            tenure.held().await; // a lease that ran out may be renewed
-            let Err(error) = store.store_over(&start.checkpoint, &before, tenure).await else {
-                trouble.passed();
-                self.overtaken.passed();
+            let AtLeastOnceConfig { store, ownership, .. } = &self.config;
+            ownership.held().await; // a lease that ran out may be renewed
+            let Err(error) = store.store_over(&start.checkpoint, &before, ownership).await else {
+                operation.succeeded();
+                self.confirmation.succeeded();
                 return Ok(());
             };
             if let Some(overtaken) = error.overtaken() {
@@ -102,17 +105,17 @@ impl AtLeastOnce {
             if error.leaves_doubt() {
                 before.push(Some(start.checkpoint.next_offset));
             }
-            sleep(trouble.failed_as(error.class(), &error)).await;
+            sleep(operation.failed_as(error.class(), &error)).await;
         }
     }
 
     /// The place where this began is not where the store is: nothing more is written from there.
     fn begin_anew(&mut self, overtaken: &Error) -> Aborted {
         self.progress = None;
-        Aborted { pause: self.overtaken.failed_as(ErrorClass::Transient, overtaken) }
+        Aborted { pause: self.confirmation.failed_as(ErrorClass::Transient, overtaken) }
     }
 
-    /// Whether the place where this began is what the store has, as far as is known.
+    /// Checks that the place where this began is what the store has, as far as is known.
     ///
     /// # Errors
     /// [`Aborted`] where it is not.
@@ -120,7 +123,7 @@ impl AtLeastOnce {
         match self.progress.as_ref().map(|progress| progress.checkpointer.standing()) {
             Some(Standing::Overtaken(error)) => Err(self.begin_anew(&error)),
             Some(Standing::Confirmed) => {
-                self.overtaken.passed();
+                self.confirmation.succeeded();
                 Ok(())
             }
             Some(Standing::Unconfirmed) | None => Ok(()),
@@ -132,13 +135,13 @@ impl AtLeastOnce {
         let Some(Progress { checkpointer, .. }) = &self.progress else { return std::future::pending().await };
         checkpointer.decided().await;
         // Said once: after that, only being overtaken is news.
-        if matches!(checkpointer.standing(), Standing::Confirmed) && !self.overtaken.lasts() {
+        if matches!(checkpointer.standing(), Standing::Confirmed) && !self.confirmation.is_failing() {
             checkpointer.overtaken().await;
         }
     }
 
-    /// Work on a batch begins.
-    pub fn begin(&mut self, batch: &SourceBatch, accounts: &Accounts) {
+    /// Notes that a batch is about to be written.
+    pub fn begin(&mut self, batch: &SourceBatch) {
         let Some(Progress { tracker, checkpointer }) = &mut self.progress else { return };
         if batch.range.start != tracker.next() {
             // The source went on elsewhere; nothing is in flight, so that nothing is passed over
@@ -150,52 +153,48 @@ impl AtLeastOnce {
         if let Err(error) = tracker.begin(batch.range.clone()) {
             self.say_mistake(&batch.range, &error);
         }
-        accounts.in_flight(batch.bytes());
+        self.config.telemetry.in_flight(batch.bytes());
     }
 
-    /// Writes a batch.
-    ///
-    /// # Errors
-    /// [`Aborted`] where the store turns out to have another offset than it told: what is not written by then
-    /// is not to be.
-    pub async fn write(&mut self, out: OutputBatch) -> Result<Written, Aborted> {
-        self.confirm()?;
-        let AtLeastOnceParts { writer, tenure, .. } = &self.parts;
-        let overtaken = async {
-            match &self.progress {
-                Some(progress) => progress.checkpointer.overtaken().await,
-                None => std::future::pending().await,
-            }
-        };
-        let error = tokio::select! {
-            biased;
-            written = writer.write(out, &self.producer, tenure) => return Ok(written),
-            error = overtaken => error,
-        };
+    /// The producer that batches are written by.
+    pub fn producer(&self) -> &Producer {
+        &self.producer
+    }
+
+    /// Returns once the store turns out to have another offset than it told: what is not written by then is not to be.
+    pub async fn overtaken(&self) -> Error {
+        match &self.progress {
+            Some(progress) => progress.checkpointer.overtaken().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Notes that a write was called off.
+    pub fn abort(&mut self, error: &Error) -> Aborted {
         // Of what was on its way nobody knows the number.
         self.producer = Producer::default();
-        Err(self.begin_anew(&error))
+        self.begin_anew(error)
     }
 
-    /// All of a batch is written.
-    pub fn done(&mut self, done: &Done, accounts: &Accounts) {
+    /// Notes that all of a batch is written.
+    pub fn complete(&mut self, completed: &CompletedBatch) {
         let Some(Progress { tracker, checkpointer }) = &mut self.progress else { return };
-        match tracker.acknowledge(done.range.clone()) {
+        match tracker.acknowledge(completed.range.clone()) {
             Ok(()) => {
                 // Of an earlier place, where there is work before this, the epoch is not known.
                 let offset = tracker.done();
-                let leader_epoch = done.end.leader_epoch.filter(|_| offset == done.end.offset);
+                let leader_epoch = completed.end.leader_epoch.filter(|_| offset == completed.end.offset);
                 checkpointer.advance(Position { offset, leader_epoch });
             }
-            Err(error) => self.say_mistake(&done.range, &error),
+            Err(error) => self.say_mistake(&completed.range, &error),
         }
-        accounts.in_flight(0);
-        accounts.note(done);
+        self.config.telemetry.in_flight(0);
+        self.config.telemetry.note(completed);
     }
 
     fn say_mistake(&self, range: &Range<Offset>, error: &TrackError) {
-        let (TopicPartition { topic, partition }, offset) = (&self.parts.of, range.start.0);
-        error!(%topic, partition, offset, %error, "a mistake of this program: the offset stays where it is");
+        let (TopicPartition { topic, partition }, offset) = (&self.config.of, range.start.0);
+        error!(%topic, partition, offset, %error, "offsets out of order, by a mistake of this program: the stored offset stays where it is");
     }
 
     /// Stores the last checkpoint.

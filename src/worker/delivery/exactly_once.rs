@@ -1,4 +1,4 @@
-//! Outputs, dead letters and the source's offset in one transaction: all of it counts, or none.
+//! Exactly once: outputs, dead letters and the source's offset in one transaction: all of it counts, or none.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,23 +13,24 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use super::Aborted;
-use crate::broker::{
-    Cause, Destination, Ending, Error, Failure, OutputBatch, Producer, SourceBatch, Transaction,
-    TransactionRequest as Request, Trouble, Watch, Writer, Written, is_fenced,
-};
 use crate::config;
+use crate::kafka::{Cause, Error};
 use crate::observe::{Dimensions, Tally};
-use crate::offsets::{Checkpoint, Committer, StoreError, group_offset};
+use crate::offsets::{Checkpoint, CommitIdentity, StoreError, group_offset};
+use crate::output::{Destination, OutputBatch, OutputTopics, Producer};
+use crate::ownership::PartitionOwnership;
 use crate::record::{Offset, Position};
-use crate::retry::ErrorClass;
-use crate::tenure::Tenure;
+use crate::retry::{ErrorClass, Operation, Retries};
+use crate::source::SourceBatch;
 use crate::topic::TopicPartition;
-use crate::worker::accounts::{Accounts, Done};
 use crate::worker::source::Start;
+use crate::worker::telemetry::{CompletedBatch, Telemetry};
+use kafka_client::concurrent_transactions::Ending;
+use kafka_client::transaction::{Failure, Request, Transaction, is_fenced};
 
-/// What the transactions of all partitions share.
+/// Everything that the transactions of all partitions share.
 pub struct Transactions {
-    /// As configured.
+    /// `delivery.*`
     pub settings: config::Delivery,
     /// Begins each transactional id.
     pub id_prefix: String,
@@ -37,38 +38,38 @@ pub struct Transactions {
     pub cluster: Arc<Cluster>,
     /// Keeps the offsets. The store loads them over the same connection as they are committed.
     pub group: Arc<Coordinator>,
-    /// As whom they are committed.
-    pub committer: Committer,
-    /// How often an offset must be committed again though nothing has changed.
+    /// The member, or none, that offsets are committed as.
+    pub committer: CommitIdentity,
+    /// The time after which an offset is committed again though nothing has changed: brokers would forget it.
     pub refresh_interval: Option<Duration>,
-    /// Who writes.
-    pub writer: Arc<Writer>,
-    /// Who is told of failures.
-    pub watch: Watch,
-    /// The version of transactions that was last told of.
+    /// The topics that are written to.
+    pub outputs: Arc<OutputTopics>,
+    /// The policy of retries, and who is told of failures.
+    pub retries: Retries,
+    /// The version of transactions that the log was last told of.
     pub told: Mutex<Option<TransactionVersion>>,
 }
 
 impl Transactions {
-    /// Says which version is spoken: once, as long as it stays that.
+    /// Logs which version is spoken: once, as long as it stays that.
     fn tell(&self, version: TransactionVersion) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if *told != Some(version) {
             *told = Some(version);
-            info!(version = version.number(), "exactly once: by transactions of this version (transaction.version)");
+            info!(version = version.number(), "exactly once by transactions of this version (transaction.version)");
         }
     }
 }
 
 /// Delivers exactly once.
 pub struct ExactlyOnce {
-    parts: ExactlyOnceParts,
+    config: ExactlyOnceConfig,
     id: Arc<str>,
     coordinator: Coordinator,
     machine: Transaction,
     /// The id at the moment, and the numbers of what is written under it.
     producer: Option<(Begun, Producer)>,
-    /// What was committed last, and when.
+    /// The last commit, and its time.
     committed: Option<(Checkpoint, Instant)>,
     /// The offset that the group was said to have, until the first commit shows that it has.
     unconfirmed: Option<Loaded>,
@@ -77,13 +78,13 @@ pub struct ExactlyOnce {
     /// Requests for an id whose answers were lost: each may yet arrive, and fence what came after it.
     unanswered: Unanswered,
     open: Open,
-    /// In trouble while a request is refused.
-    trouble: Trouble,
-    /// In trouble since what was written last was aborted, until something is committed.
-    progress: Trouble,
+    /// Failing while a request is refused.
+    operation: Operation,
+    /// Failing since what was written last was aborted, until something is committed.
+    progress: Operation,
 }
 
-/// How long a request whose answer was given up may lie somewhere before it is carried out.
+/// The time that a request whose answer was given up may lie somewhere before it is carried out.
 const LATE: Duration = Duration::from_secs(120);
 
 /// Requests whose answers were lost.
@@ -96,7 +97,7 @@ impl Unanswered {
         self.0.push(Instant::now());
     }
 
-    /// Whether one of them may have been carried out by now. Each can be the reason once.
+    /// Tells whether one of them may have been carried out by now. Each can be the reason once.
     fn has_arrived(&mut self) -> bool {
         self.forget_old();
         let any = !self.0.is_empty();
@@ -113,28 +114,28 @@ impl Unanswered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Loaded(Option<Offset>);
 
-/// What it is made of.
-pub struct ExactlyOnceParts {
-    /// What the partitions share.
+/// The parts of an [`ExactlyOnce`].
+pub struct ExactlyOnceConfig {
+    /// The source's partition.
+    pub of: TopicPartition,
+    /// Everything that the partitions share.
     pub transactions: Arc<Transactions>,
-    /// The source topic.
-    pub topic: String,
-    /// The source partition.
-    pub partition: i32,
-    /// For how long it is this instance's: nothing is written after.
-    pub tenure: Tenure,
-    /// What is counted by value.
+    /// The ownership of the partition: nothing is committed after it.
+    pub ownership: PartitionOwnership,
+    /// The fields that are counted by value.
     pub dimensions: Dimensions,
+    /// Counts and status of what is committed.
+    pub telemetry: Arc<Telemetry>,
 }
 
-/// What does not count before the next commit.
+/// The open transaction: nothing of it counts before the next commit.
 struct Open {
     since: Option<Instant>,
     /// The place to commit.
     next: Option<Position>,
     /// Bytes of source records, those of the batch that is being worked on included.
     bytes: usize,
-    batches: Vec<Done>,
+    batches: Vec<CompletedBatch>,
     tally: Tally,
 }
 
@@ -152,13 +153,12 @@ impl Open {
 }
 
 impl ExactlyOnce {
-    /// Asks nobody yet.
-    pub fn new(parts: ExactlyOnceParts) -> Self {
-        let ExactlyOnceParts { transactions, topic, partition, dimensions, .. } = &parts;
-        let id: Arc<str> = format!("{}-{topic}-{partition}", transactions.id_prefix).into();
-        let of = TopicPartition::new(topic, *partition);
-        let trouble = transactions.watch.operation_of("transaction", "transactions of", of.clone());
-        let progress = transactions.watch.operation_of("transaction", "commits of", of);
+    /// A guarantee that has asked nobody yet.
+    pub fn new(config: ExactlyOnceConfig) -> Self {
+        let ExactlyOnceConfig { of, transactions, dimensions, .. } = &config;
+        let id: Arc<str> = format!("{}-{}-{}", transactions.id_prefix, of.topic, of.partition).into();
+        let operation = transactions.retries.operation_of("transaction", "transactions of", of.clone());
+        let progress = transactions.retries.operation_of("transaction", "commits of", of.clone());
         Self {
             coordinator: Coordinator::of_transactions(Arc::clone(&transactions.cluster), &id),
             id,
@@ -169,9 +169,9 @@ impl ExactlyOnce {
             keeper: None,
             unanswered: Unanswered::default(),
             open: Open::nothing(dimensions),
-            trouble,
+            operation,
             progress,
-            parts,
+            config,
         }
     }
 
@@ -187,76 +187,79 @@ impl ExactlyOnce {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn begin_at(&mut self, start: Start, accounts: &Accounts) -> Result<(), Aborted> {
+    pub async fn begin_at(&mut self, start: Start) -> Result<(), Aborted> {
         let next = start.checkpoint.position();
         self.committed = Some((start.checkpoint, Instant::now()));
         self.unconfirmed = Some(Loaded(start.stored));
-        self.keeper = self.parts.transactions.group.current().await;
-        accounts.in_flight(0);
-        accounts.begin_at(next.offset);
+        self.keeper = self.config.transactions.group.current().await;
+        self.config.telemetry.in_flight(0);
+        self.config.telemetry.begin_at(next.offset);
         if !start.is_stored {
             self.open.next = Some(next);
-            self.commit(accounts).await?;
-        } else if self.progress.lasts() {
+            self.commit().await?;
+        } else if self.progress.is_failing() {
             // Though there may be no more to read: a commit shows that this works again.
             (self.open.next, self.open.since) = (Some(next), Some(Instant::now()));
         }
         Ok(())
     }
 
-    /// Work on a batch begins.
-    pub fn begin(&mut self, batch: &SourceBatch, accounts: &Accounts) {
+    /// Notes that a batch is about to be written.
+    pub fn begin(&mut self, batch: &SourceBatch) {
         self.open.since.get_or_insert_with(Instant::now);
         self.open.bytes += batch.bytes();
-        accounts.in_flight(self.open.bytes);
+        self.config.telemetry.in_flight(self.open.bytes);
     }
 
-    /// Whether there is anything that does not count yet.
+    /// Tells whether anything is written that does not count yet.
     pub fn is_open(&self) -> bool {
         !self.open.batches.is_empty()
     }
 
-    /// Counts what does not count yet.
+    /// The tally of what does not count yet.
     pub fn tally(&mut self) -> &mut Tally {
         &mut self.open.tally
     }
 
-    /// Writes a batch as part of the open transaction.
+    /// Returns once the open transaction has the partitions of these outputs.
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn write(&mut self, out: OutputBatch) -> Result<Written, Aborted> {
+    pub async fn ready(&mut self, out: &OutputBatch) -> Result<(), Aborted> {
         self.machine.write_to(out.destinations());
-        self.settle().await?;
-        let written = match &self.producer {
-            Some((_, producer)) => self.parts.transactions.writer.write(out, producer, &self.parts.tenure).await,
-            None => Written { aborted: Some(self.unidentified()), ..Written::default() },
-        };
-        match &written.aborted {
-            Some(error) => {
-                self.machine.abort();
-                Err(self.aborted(error).await)
-            }
-            None => Ok(written),
-        }
+        self.settle().await
     }
 
-    /// All of a batch is written; commits where the transaction is large or old enough.
+    /// The producer of the open transaction.
+    ///
+    /// # Errors
+    /// Where it has no id.
+    pub fn producer(&self) -> Result<&Producer, Error> {
+        self.producer.as_ref().map(|(_, producer)| producer).ok_or_else(|| self.unidentified())
+    }
+
+    /// Ends the open transaction, of which nothing counts.
+    pub async fn abort(&mut self, error: &Error) -> Aborted {
+        self.machine.abort();
+        self.aborted(error).await
+    }
+
+    /// Notes that all of a batch is written; commits where the transaction is large or old enough.
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn done(&mut self, done: Done, accounts: &Accounts) -> Result<(), Aborted> {
-        let settings = &self.parts.transactions.settings;
-        self.open.next = Some(done.end);
-        self.open.batches.push(done);
+    pub async fn complete(&mut self, completed: CompletedBatch) -> Result<(), Aborted> {
+        let settings = &self.config.transactions.settings;
+        self.open.next = Some(completed.end);
+        self.open.batches.push(completed);
         let old = self.open.since.is_some_and(|since| since.elapsed() >= settings.transaction_interval);
         let large = self.open.bytes >= settings.transaction_max_bytes.as_usize();
-        if old || large { self.commit(accounts).await } else { Ok(()) }
+        if old || large { self.commit().await } else { Ok(()) }
     }
 
     /// Returns when what is open is old enough, or what was committed is about to be forgotten.
     pub async fn due(&self) {
-        let Transactions { settings, refresh_interval, .. } = &*self.parts.transactions;
+        let Transactions { settings, refresh_interval, .. } = &*self.config.transactions;
         let old = self.open.since.map(|since| since + settings.transaction_interval);
         let stale = self.committed.as_ref().zip(*refresh_interval).map(|((_, at), interval)| *at + interval);
         match old.or(stale) {
@@ -269,21 +272,22 @@ impl ExactlyOnce {
     ///
     /// # Errors
     /// [`Aborted`]: then it is not committed, or it can't be told here; the group's offset tells.
-    pub async fn commit(&mut self, accounts: &Accounts) -> Result<(), Aborted> {
+    pub async fn commit(&mut self) -> Result<(), Aborted> {
         let Some((checkpoint, at)) = &self.committed else { return Ok(()) };
-        let stale = self.parts.transactions.refresh_interval.is_some_and(|interval| at.elapsed() >= interval);
+        let stale = self.config.transactions.refresh_interval.is_some_and(|interval| at.elapsed() >= interval);
         let unchanged = stale.then(|| checkpoint.position());
         let Some(next) = self.open.next.or(unchanged) else { return Ok(()) };
         let begun = Instant::now();
         self.machine.commit(next.offset);
         self.settle().await?;
-        self.progress.passed();
+        self.progress.succeeded();
         self.committed = self.committed.take().map(|(before, _)| (before.at(next), Instant::now()));
-        accounts.stored(next.offset, begun.elapsed());
-        accounts.tally().merge(&self.open.tally);
-        self.open.batches.iter().for_each(|done| accounts.note(done));
+        let telemetry = &self.config.telemetry;
+        telemetry.stored(next.offset, begun.elapsed());
+        telemetry.tally().merge(&self.open.tally);
+        self.open.batches.iter().for_each(|completed| telemetry.note(completed));
         self.open.clear();
-        accounts.in_flight(0);
+        telemetry.in_flight(0);
         Ok(())
     }
 
@@ -291,9 +295,9 @@ impl ExactlyOnce {
     async fn settle(&mut self) -> Result<(), Aborted> {
         let mut ending = Ending::default();
         while let Some(request) = self.machine.poll() {
-            self.parts.tenure.held().await;
+            self.config.ownership.held().await;
             let Err(error) = self.ask(&request).await else {
-                self.trouble.passed();
+                self.operation.succeeded();
                 continue;
             };
             if matches!(error.cause, Cause::NotHeld) {
@@ -312,8 +316,7 @@ impl ExactlyOnce {
             if let Request::AddPartitions(partitions) = &request
                 && self.has_any_gone(partitions, &error).await
             {
-                self.machine.abort();
-                return Err(self.aborted(&error).await);
+                return Err(self.abort(&error).await);
             }
             let pause = self.note(&request, &error);
             sleep(pause).await;
@@ -323,14 +326,14 @@ impl ExactlyOnce {
 
     /// Asks one thing, once.
     async fn ask(&mut self, request: &Request) -> Result<(), Error> {
-        let Transactions { settings, group, writer, .. } = &*self.parts.transactions;
-        let tenure = &*self.parts.tenure.permit();
+        let Transactions { settings, group, outputs, .. } = &*self.config.transactions;
+        let ownership = &*self.config.ownership.permit();
         if matches!(request, Request::Initialize | Request::Renew) {
             let before = self.producer.as_ref().map(|(begun, _)| begun.producer);
             let before = before.filter(|_| *request == Request::Renew);
             let (timeout, latest) = (settings.transaction_timeout, settings.transaction_version.into());
-            let begun = self.coordinator.init_transactions(timeout, latest, before, tenure).await?;
-            self.parts.transactions.tell(begun.version);
+            let begun = self.coordinator.init_transactions(timeout, latest, before, ownership).await?;
+            self.config.transactions.tell(begun.version);
             self.write_as(begun);
             self.machine.initialized(begun.version);
             return Ok(());
@@ -342,19 +345,19 @@ impl ExactlyOnce {
             Request::AddPartitions(partitions) => {
                 let mut named = TopicPartitions::new();
                 for to in partitions {
-                    named.entry(writer.topic(*to).to_owned()).or_default().insert(to.partition);
+                    named.entry(outputs.name(*to).to_owned()).or_default().insert(to.partition);
                 }
-                self.coordinator.add_partitions(begun.producer, &named, tenure).await?;
+                self.coordinator.add_partitions(begun.producer, &named, ownership).await?;
             }
-            Request::AddOffsets => self.coordinator.add_offsets(begun.producer, group.group(), tenure).await?,
+            Request::AddOffsets => self.coordinator.add_offsets(begun.producer, group.group(), ownership).await?,
             Request::CommitOffsets(offset) => {
                 self.commit_offset(begun, *offset).await?;
                 self.unconfirmed = None;
             }
             Request::End => {
-                let next = self.coordinator.commit_transaction(begun, tenure).await?;
+                let next = self.coordinator.commit_transaction(begun, ownership).await?;
                 if let Some((_, producer)) = &self.producer {
-                    writer.count(producer.take_uncounted());
+                    outputs.count(producer.take_uncounted());
                 }
                 if next != begun {
                     self.write_as(next);
@@ -372,7 +375,7 @@ impl ExactlyOnce {
     }
 
     async fn commit_offset(&mut self, begun: Begun, next_offset: Offset) -> Result<(), Error> {
-        let Transactions { group, committer, .. } = &*self.parts.transactions;
+        let Transactions { group, committer, .. } = &*self.config.transactions;
         let Some((before, _)) = &self.committed else { return Err(self.unidentified()) };
         self.keeper = Some(group.connection().await?); // who this is, is asked as late as can be
         let identity = committer.identity(group.group())?;
@@ -380,13 +383,13 @@ impl ExactlyOnce {
         let leader_epoch = self.open.next.map_or(before.leader_epoch, |next| next.leader_epoch);
         let next = Position { offset: next_offset, leader_epoch };
         let offset = group_offset(&before.clone().at(next));
-        let permit = self.parts.tenure.permit();
+        let permit = self.config.ownership.permit();
         let commit = OffsetInTransaction {
             transactional_id: &self.id,
             begun,
             identity: identity.as_ref(),
-            topic: &self.parts.topic,
-            partition: self.parts.partition,
+            topic: &self.config.of.topic,
+            partition: self.config.of.partition,
             offset: &offset,
             permit: &*permit,
         };
@@ -406,19 +409,19 @@ impl ExactlyOnce {
         Ok(outcome?)
     }
 
-    /// For what is asked or written before there is an id, which is a mistake: it aborts.
+    /// The error of what is asked or written before there is an id, which is a mistake: it aborts.
     fn unidentified(&self) -> Error {
         Error::code("write as transactional id", &*self.id, ResponseError::InvalidProducerIdMapping)
     }
 
-    /// Whether the topic of one of these has been made anew with fewer partitions: its records have
-    /// another place now.
+    /// Tells whether the topic of one of these has been recreated with fewer partitions: its records have another place
+    /// now.
     async fn has_any_gone<'p>(&self, partitions: impl IntoIterator<Item = &'p Destination>, error: &Error) -> bool {
         if !error.is(ResponseError::UnknownTopicOrPartition) {
             return false;
         }
         for to in partitions {
-            if self.parts.transactions.writer.has_gone(*to).await {
+            if self.config.transactions.outputs.has_gone(*to).await {
                 return true;
             }
         }
@@ -431,21 +434,21 @@ impl ExactlyOnce {
             // A member's answers have their own meanings.
             Request::CommitOffsets(_) => {
                 let class = StoreError::from(error.clone()).class();
-                self.trouble.failed_as(class, error)
+                self.operation.failed_as(class, error)
             }
-            _ => self.trouble.failed(error),
+            _ => self.operation.failed(error),
         }
     }
 
-    /// Notes that what is open does not count, and forgets it. A new connection tells which version of
+    /// Forgets what is open, which does not count. A new connection tells which version of
     /// transactions the cluster has by now.
     async fn aborted(&mut self, error: &Error) -> Aborted {
         self.coordinator.forget_any().await;
         // Whoever kept the offset may have ceased to: who does is asked again before it is loaded.
         if let Some(keeper) = self.keeper.take() {
-            self.parts.transactions.group.forget(&keeper).await;
+            self.config.transactions.group.forget(&keeper).await;
         }
-        let timeout = self.parts.transactions.settings.transaction_timeout;
+        let timeout = self.config.transactions.settings.transaction_timeout;
         let open_for = self.open.since.map_or(Duration::ZERO, |since| since.elapsed());
         let is_fenced = is_fenced(error);
         let is_own = is_fenced && self.unanswered.has_arrived();
@@ -456,22 +459,22 @@ impl ExactlyOnce {
         let reason: &dyn fmt::Display = if is_own { &OWN_REQUEST } else { error };
         let pause = self.progress.failed_as(class, reason);
         let (transactional_id, batches) = (&*self.id, self.open.batches.len());
-        let (topic, partition) = (&self.parts.topic, self.parts.partition);
+        let TopicPartition { topic, partition } = &self.config.of;
         let offset = self.committed.as_ref().map(|(committed, _)| committed.next_offset.0);
         warn!(
-            topic,
+            %topic,
             partition,
             offset,
             transactional_id,
             batches,
             error = %reason,
-            "transaction aborted: its records are done again from this offset on"
+            "transaction aborted: its records are processed again from this offset on"
         );
         self.open.clear();
         Aborted { pause }
     }
 }
 
-/// What a producer is fenced by that asked for its id twice.
+/// The reason where a producer that asked for its id twice fences itself.
 const OWN_REQUEST: &str = "an earlier request of this instance for an id (InitProducerId), whose answer was lost, was \
                            carried out late, and ended the transaction";

@@ -1,34 +1,40 @@
-//! How what a worker writes comes to count, and how far it is done: the two guarantees.
+//! The two guarantees: when what a worker writes counts, and how its offset is kept.
 //!
 //! ```text
 //!                  at least once                    exactly once
 //! prepare          -                                an id, which ends what is open under it
-//! begin_at         stores the first offset          the same, in a transaction
-//! write            acknowledged: it counts          part of the open transaction
-//! done             offset to the checkpointer       commits a transaction that is large or old enough
+//! begin_at         stores the first offset          commits the first offset in a transaction
+//! ready            was it begun at the right offset adds the partitions to the open transaction
+//! complete         offset to the checkpointer       commits a transaction that is large or old enough
 //! due, commit      was it begun at the right offset commits one that is old enough
 //! finish           the last checkpoint              commits what is open
 //! ```
+//!
+//! A guarantee stands beside a write and not around it: it is asked before (`ready`, `producer`), may call it off
+//! (`overtaken`), and is told after (`abort`, `complete`).
 
 mod at_least_once;
 mod exactly_once;
 
 use std::time::Duration;
 
-use super::accounts::{Accounts, Done};
 use super::source::Start;
-use crate::broker::{OutputBatch, SourceBatch, Written};
+use super::telemetry::CompletedBatch;
+use crate::kafka::Error;
 use crate::observe::Tally;
 use crate::offsets::StoreError;
+use crate::output::{OutputBatch, Producer};
+use crate::source::SourceBatch;
 
-pub use at_least_once::{AtLeastOnce, AtLeastOnceParts};
-pub use exactly_once::{ExactlyOnce, ExactlyOnceParts, Transactions};
+pub(super) use at_least_once::{AtLeastOnce, AtLeastOnceConfig};
+pub use exactly_once::Transactions;
+pub(super) use exactly_once::{ExactlyOnce, ExactlyOnceConfig};
 
-/// What was written since the last commit does not count: the source goes back to the offset that is
-/// stored. Said already, in log, metrics and readiness.
+/// What was written since the last commit does not count: the source goes back to the offset that is stored. Log,
+/// metrics and readiness have it already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Aborted {
-    /// How long to wait before the next attempt.
+    /// The pause before the next attempt.
     pub pause: Duration,
 }
 
@@ -41,7 +47,7 @@ pub enum Delivery {
 }
 
 impl Delivery {
-    /// Makes sure that nobody else writes, before it is asked where to begin.
+    /// Makes sure that nobody else writes, before the source is asked where to begin.
     ///
     /// # Errors
     /// [`Aborted`] never comes of this but by a mistake.
@@ -56,22 +62,22 @@ impl Delivery {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn begin_at(&mut self, start: Start, accounts: &std::sync::Arc<Accounts>) -> Result<(), Aborted> {
+    pub async fn begin_at(&mut self, start: Start) -> Result<(), Aborted> {
         match self {
-            Self::AtLeastOnce(it) => it.begin_at(start, accounts).await,
-            Self::ExactlyOnce(it) => it.begin_at(start, accounts).await,
+            Self::AtLeastOnce(it) => it.begin_at(start).await,
+            Self::ExactlyOnce(it) => it.begin_at(start).await,
         }
     }
 
-    /// Work on a batch begins.
-    pub fn begin(&mut self, batch: &SourceBatch, accounts: &Accounts) {
+    /// Notes that a batch is about to be written.
+    pub fn begin(&mut self, batch: &SourceBatch) {
         match self {
-            Self::AtLeastOnce(it) => it.begin(batch, accounts),
-            Self::ExactlyOnce(it) => it.begin(batch, accounts),
+            Self::AtLeastOnce(it) => it.begin(batch),
+            Self::ExactlyOnce(it) => it.begin(batch),
         }
     }
 
-    /// Whether there is anything written that does not count yet.
+    /// Tells whether anything is written that does not count yet.
     pub fn is_open(&self) -> bool {
         match self {
             Self::AtLeastOnce(_) => false,
@@ -87,28 +93,55 @@ impl Delivery {
         }
     }
 
-    /// Writes, however long that takes.
+    /// Returns once these outputs may be written.
     ///
     /// # Errors
-    /// [`Aborted`].
-    pub async fn write(&mut self, out: OutputBatch) -> Result<Written, Aborted> {
+    /// [`Aborted`]: nothing of them is to be written.
+    pub async fn ready(&mut self, out: &OutputBatch) -> Result<(), Aborted> {
         match self {
-            Self::AtLeastOnce(it) => it.write(out).await,
-            Self::ExactlyOnce(it) => it.write(out).await,
+            Self::AtLeastOnce(it) => it.confirm(),
+            Self::ExactlyOnce(it) => it.ready(out).await,
         }
     }
 
-    /// All of a batch is written.
+    /// The producer that outputs are written by.
+    ///
+    /// # Errors
+    /// Where there is none, which is a mistake of this program, and is to abort.
+    pub fn producer(&self) -> Result<&Producer, Error> {
+        match self {
+            Self::AtLeastOnce(it) => Ok(it.producer()),
+            Self::ExactlyOnce(it) => it.producer(),
+        }
+    }
+
+    /// Returns once it turns out that nothing more is to be written from where this began; perhaps never.
+    pub async fn overtaken(&self) -> Error {
+        match self {
+            Self::AtLeastOnce(it) => it.overtaken().await,
+            Self::ExactlyOnce(_) => std::future::pending().await,
+        }
+    }
+
+    /// Notes that a write was called off, or has ended the transaction.
+    pub async fn abort(&mut self, error: &Error) -> Aborted {
+        match self {
+            Self::AtLeastOnce(it) => it.abort(error),
+            Self::ExactlyOnce(it) => it.abort(error).await,
+        }
+    }
+
+    /// Notes that all of a batch is written.
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn done(&mut self, done: Done, accounts: &Accounts) -> Result<(), Aborted> {
+    pub async fn complete(&mut self, completed: CompletedBatch) -> Result<(), Aborted> {
         match self {
             Self::AtLeastOnce(it) => {
-                it.done(&done, accounts);
+                it.complete(&completed);
                 Ok(())
             }
-            Self::ExactlyOnce(it) => it.done(done, accounts).await,
+            Self::ExactlyOnce(it) => it.complete(completed).await,
         }
     }
 
@@ -124,10 +157,10 @@ impl Delivery {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn commit(&mut self, accounts: &Accounts) -> Result<(), Aborted> {
+    pub async fn commit(&mut self) -> Result<(), Aborted> {
         match self {
             Self::AtLeastOnce(it) => it.confirm(),
-            Self::ExactlyOnce(it) => it.commit(accounts).await,
+            Self::ExactlyOnce(it) => it.commit().await,
         }
     }
 
@@ -135,11 +168,11 @@ impl Delivery {
     ///
     /// # Errors
     /// Where that offset can't be stored, though its records are written.
-    pub async fn finish(self, accounts: &Accounts) -> Result<(), StoreError> {
+    pub async fn finish(self) -> Result<(), StoreError> {
         match self {
             Self::AtLeastOnce(it) => it.finish().await,
             // Aborted, which is said already, neither counts, and whoever comes next does both again.
-            Self::ExactlyOnce(mut it) => it.commit(accounts).await.or(Ok(())),
+            Self::ExactlyOnce(mut it) => it.commit().await.or(Ok(())),
         }
     }
 }

@@ -1,13 +1,13 @@
-//! Instances of one consumer group, by the classic protocol: partitions move when they come, go, die
+//! Instances of one consumer group, by the classic protocol and by KIP-848: partitions move when they come, go, die
 //! or fall silent, and whatever the coordinator answers, nothing is lost.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kafka_sandbox::{Action, Api, Fault};
+use kafka_sandbox::{Action, Api, ConsumerGroupOptions, Fault, Sandbox};
 use login_pipeline::app::AppError;
 use login_pipeline::config::ReaderKind::{Rskafka, Wire};
-use login_pipeline::config::{AssignmentMode, AssignorKind, OffsetStoreKind, ReaderKind};
+use login_pipeline::config::{AssignmentMode, AssignorKind, GroupProtocol, OffsetStoreKind, ReaderKind};
 use rstest::rstest;
 use tokio::time::sleep;
 
@@ -17,6 +17,8 @@ const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 const NOT_COORDINATOR: i16 = 16;
 const UNKNOWN_MEMBER_ID: i16 = 25;
 const REBALANCE_IN_PROGRESS: i16 = 27;
+const UNSUPPORTED_VERSION: i16 = 35;
+const FENCED_MEMBER_EPOCH: i16 = 110;
 
 const SESSION: Duration = Duration::from_secs(1);
 
@@ -33,6 +35,19 @@ pub fn grouped(mut world: World) -> World {
     config.group.heartbeat_interval = Duration::from_millis(100);
     config.group.rebalance_timeout = Duration::from_secs(3);
     world
+}
+
+/// A world whose brokers offer KIP-848, and whose pipelines form a group by it.
+async fn consumers(reader: ReaderKind, nodes: usize, partitions: i32) -> World {
+    let options = ConsumerGroupOptions { session_timeout: SESSION, heartbeat_interval: Duration::from_millis(100) };
+    let broker = Sandbox::builder().nodes(nodes).consumer_groups(options);
+    let mut world = grouped(World::on(reader, broker, partitions).await);
+    world.config.group.protocol = GroupProtocol::Consumer;
+    world
+}
+
+fn protocol(pipeline: &Pipeline) -> &'static str {
+    pipeline.observe.status().group.map_or("", |group| group.protocol)
 }
 
 /// Waits until each has its share, and nobody another's.
@@ -373,6 +388,149 @@ async fn two_static_instances_with_one_groups_store_say_so(#[values(Rskafka, Wir
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     assert!(told(), "{} {}", first.unready(), second.unready());
+    second.stop().await;
+    first.stop().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn consumers_share_and_one_takes_over_when_the_other_leaves(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let mut world = consumers(reader, 1, 4).await;
+    // What `auto` makes of brokers that offer it.
+    world.config.group.protocol = GroupProtocol::Auto;
+    let first = world.start_alone("first").await;
+    world.fill(40);
+    until_shared(&[&first], &[4]).await;
+    assert_eq!(protocol(&first), "consumer");
+    let second = world.start_alone("second").await;
+    world.fill(40);
+    until_shared(&[&first, &second], &[2, 2]).await;
+    let described = || world.sandbox.group(&world.config.group.id).unwrap();
+    first.until("the coordinator has heard of it", || described().state == "Stable").await;
+    assert_eq!(described().members.len(), 2);
+    world.fill(40);
+    world.until_done(&first).await;
+    second.stop().await;
+    until_shared(&[&first], &[4]).await;
+    assert_eq!(described().members.len(), 1);
+    world.fill(40);
+    world.finish(first).await.0.assert_once();
+    assert_eq!((described().state, world.sandbox.requests(Api::JoinGroup)), ("Empty", 0));
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_consumer_that_is_killed_is_replaced_after_its_session(#[values(Rskafka, Wire)] reader: ReaderKind) {
+    let world = consumers(reader, 1, 4).await;
+    let first = world.start_alone("first").await;
+    let second = world.start_alone("second").await;
+    until_shared(&[&first, &second], &[2, 2]).await;
+    world.fill(200);
+    first.until("a part is done", || world.missing() < 700).await;
+    second.kill();
+    world.fill(100);
+    until_shared(&[&first], &[4]).await;
+    world.fill(20);
+    world.finish(first).await;
+}
+
+#[tokio::test]
+async fn every_heartbeat_of_a_consumer_may_fail() {
+    for action in [
+        Action::Error(COORDINATOR_LOAD_IN_PROGRESS),
+        Action::Error(NOT_COORDINATOR),
+        Action::Error(FENCED_MEMBER_EPOCH),
+        Action::Error(UNKNOWN_MEMBER_ID),
+        Action::DisconnectBefore,
+        Action::DisconnectAfter,
+        Action::Silence,
+        Action::SilenceAfter,
+    ] {
+        let world = consumers(Wire, 1, 4).await;
+        let first = world.start_alone("first").await;
+        until_shared(&[&first], &[4]).await;
+        let failures = world.sandbox.fault(Fault::on(Api::ConsumerGroupHeartbeat).times(3), action.clone());
+        world.fill(50);
+        let second = world.start_alone("second").await;
+        first.until(&format!("{action:?}"), || failures.fired() == 3).await;
+        until_shared(&[&first, &second], &[2, 2]).await;
+        world.fill(50);
+        world.until_done(&first).await;
+        second.stop().await;
+        world.finish(first).await;
+    }
+}
+
+#[tokio::test]
+async fn consumers_follow_a_coordinator_that_moves() {
+    let world = consumers(Wire, 3, 4).await;
+    let group = world.config.group.id.clone();
+    let first = world.start_alone("first").await;
+    let second = world.start_alone("second").await;
+    until_shared(&[&first, &second], &[2, 2]).await;
+    for node in [2, 3, 1] {
+        world.fill(30);
+        world.sandbox.move_coordinator(&group, node).unwrap();
+        sleep(Duration::from_millis(150)).await;
+    }
+    world.until_done(&first).await;
+    until_shared(&[&first, &second], &[2, 2]).await;
+    second.stop().await;
+    until_shared(&[&first], &[4]).await;
+    world.finish(first).await.0.assert_once();
+}
+
+#[tokio::test]
+async fn a_static_consumer_comes_back_to_what_it_had() {
+    let mut world = consumers(Wire, 1, 4).await;
+    world.config.group.instance_id = Some("pod-0".to_owned());
+    let first = world.start_alone("first").await;
+    world.config.group.instance_id = Some("pod-1".to_owned());
+    let second = world.start_alone("second").await;
+    until_shared(&[&first, &second], &[2, 2]).await;
+    let epoch = || world.sandbox.group(&world.config.group.id).unwrap().generation;
+    let before = epoch();
+    let had = second.owned();
+    second.stop().await;
+    world.fill(50);
+    let second = world.start_alone("second").await;
+    second.until("its old part", || second.owned() == had).await;
+    assert_eq!(epoch(), before, "nobody else noticed");
+    world.until_done(&first).await;
+    second.stop().await;
+    first.stop().await;
+    world.audit().assert_once();
+}
+
+#[tokio::test]
+async fn auto_falls_back_where_the_consumer_protocol_is_switched_off() {
+    let mut world = consumers(Wire, 1, 2).await;
+    world.config.group.protocol = GroupProtocol::Auto;
+    world.sandbox.fault(Fault::on(Api::ConsumerGroupHeartbeat).forever(), Action::Error(UNSUPPORTED_VERSION));
+    let pipeline = world.start_alone("one").await;
+    until_shared(&[&pipeline], &[2]).await;
+    assert_eq!(protocol(&pipeline), "classic");
+    world.fill(20);
+    world.finish(pipeline).await.0.assert_once();
+}
+
+#[tokio::test]
+async fn the_page_names_the_other_consumers() {
+    let world = consumers(Wire, 1, 4).await;
+    let first = world.start_alone("first").await;
+    let second = world.start_alone("second").await;
+    until_shared(&[&first, &second], &[2, 2]).await;
+    let named = async {
+        loop {
+            let page = first.ask("GET / HTTP/1.1\r\naccept: text/html\r\n").await;
+            let members = page.split("id=\"members\"").nth(1).and_then(|rest| rest.split("</tbody>").next());
+            if members.is_some_and(|members| members.contains("<td>127.0.0.1</td><td class=\"n\">2</td>")) {
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), named).await.expect("the other is named");
     second.stop().await;
     first.stop().await;
 }

@@ -8,7 +8,7 @@ use kafka_client::Error;
 use kafka_client::{Cluster, Options, Produced};
 use kafka_sandbox::{Action, Api, Fault, NewBatch, NewRecord, Sandbox};
 use login_pipeline::config::{Config, Kafka, OffsetStoreKind, ReaderKind};
-use login_pipeline::tenure::{Lease, Tenure};
+use login_pipeline::ownership::{PartitionOwnership, SessionLease};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -33,8 +33,12 @@ async fn throttled() -> (Sandbox, Arc<Cluster>) {
     (sandbox, cluster)
 }
 
-fn write(cluster: &Arc<Cluster>, tenure: &Tenure, partition: i32) -> JoinHandle<Result<Produced, Error>> {
-    let (cluster, permit) = (Arc::clone(cluster), tenure.permit());
+fn write(
+    cluster: &Arc<Cluster>,
+    ownership: &PartitionOwnership,
+    partition: i32,
+) -> JoinHandle<Result<Produced, Error>> {
+    let (cluster, permit) = (Arc::clone(cluster), ownership.permit());
     tokio::spawn(
         async move { cluster.produce_under(&permit, None, &TOPIC.into(), partition, batch("late"), SECOND).await },
     )
@@ -44,15 +48,15 @@ fn write(cluster: &Arc<Cluster>, tenure: &Tenure, partition: i32) -> JoinHandle<
 #[tokio::test]
 async fn nothing_is_sent_under_a_lease_that_has_run_out() {
     let (sandbox, cluster) = throttled().await;
-    let lease = Lease::unlimited();
+    let lease = SessionLease::unlimited();
     lease.renew(lease.now(), SECOND);
-    let tenure = Tenure::under(&lease);
-    let error = write(&cluster, &tenure, 0).await.unwrap().unwrap_err();
-    assert!(!tenure.holds());
+    let ownership = PartitionOwnership::under(&lease);
+    let error = write(&cluster, &ownership, 0).await.unwrap().unwrap_err();
+    assert!(!ownership.holds());
     assert!(error.to_string().contains("membership in the group is in doubt"), "{error}");
     assert_eq!(sandbox.end_offset(TOPIC, 0).unwrap(), 0, "written after the lease had run out");
     // Its place is not taken by what was refused: another goes on by the same connection.
-    write(&cluster, &Tenure::unlimited(), 0).await.unwrap().unwrap();
+    write(&cluster, &PartitionOwnership::unlimited(), 0).await.unwrap().unwrap();
     assert_eq!(sandbox.end_offset(TOPIC, 0).unwrap(), 1);
 }
 
@@ -60,7 +64,7 @@ async fn nothing_is_sent_under_a_lease_that_has_run_out() {
 #[tokio::test]
 async fn a_worker_sends_no_batch_of_a_partition_that_was_lost() {
     let (sandbox, cluster) = throttled().await;
-    let (kept, lost) = (Tenure::unlimited(), Tenure::unlimited());
+    let (kept, lost) = (PartitionOwnership::unlimited(), PartitionOwnership::unlimited());
     // Two turns, both taken: their requests wait for the pause, as does all that comes.
     let busy = [write(&cluster, &kept, 5), write(&cluster, &kept, 6)];
     sleep(SECOND / 10).await;
@@ -75,7 +79,7 @@ async fn a_worker_sends_no_batch_of_a_partition_that_was_lost() {
         busy.await.unwrap().unwrap();
     }
     assert_eq!(sandbox.end_offset(TOPIC, 0).unwrap(), 1);
-    assert_eq!(sandbox.end_offset(TOPIC, 1).unwrap(), 0, "written after the tenure had ended");
+    assert_eq!(sandbox.end_offset(TOPIC, 1).unwrap(), 0, "written after the ownership had ended");
 }
 
 /// The second lies unread at the broker for as long as the pause lasts: it isn't lost, and nobody gives it up.
@@ -85,9 +89,9 @@ async fn what_was_on_its_way_when_a_broker_paused_is_waited_for() {
     sandbox.create_topic(TOPIC, 2).unwrap();
     let kafka = Kafka { brokers: vec![sandbox.bootstrap()], request_timeout: SECOND / 2, ..Config::default().kafka };
     let cluster = Arc::new(Cluster::new(Options::from(&kafka)));
-    write(&cluster, &Tenure::unlimited(), 0).await.unwrap().unwrap();
+    write(&cluster, &PartitionOwnership::unlimited(), 0).await.unwrap().unwrap();
     sandbox.fault(Fault::on(Api::Produce), Action::Throttle(2_000));
-    let both = [0, 1].map(|partition| write(&cluster, &Tenure::unlimited(), partition));
+    let both = [0, 1].map(|partition| write(&cluster, &PartitionOwnership::unlimited(), partition));
     for written in both {
         written.await.unwrap().unwrap();
     }
@@ -99,13 +103,13 @@ async fn what_was_on_its_way_when_a_broker_paused_is_waited_for() {
 async fn a_broker_that_pauses_gets_one_request_at_a_time() {
     let (sandbox, cluster) = throttled().await;
     sandbox.fault(Fault::on(Api::Produce).forever(), Action::Throttle(1_000));
-    let (kept, lost) = (Tenure::unlimited(), Tenure::unlimited());
+    let (kept, lost) = (PartitionOwnership::unlimited(), PartitionOwnership::unlimited());
     // Of one partition, so that they can't go together.
     let (keeps, loses) = (write(&cluster, &kept, 0), write(&cluster, &lost, 0));
     keeps.await.unwrap().unwrap();
     lost.end();
     loses.await.unwrap().unwrap_err();
-    assert_eq!(sandbox.end_offset(TOPIC, 0).unwrap(), 1, "written after the tenure had ended");
+    assert_eq!(sandbox.end_offset(TOPIC, 0).unwrap(), 1, "written after the ownership had ended");
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use kafka_sandbox::{Api, NewBatch};
 use login_pipeline::config::{OffsetStoreKind, OutOfRange, ReaderKind};
 use login_pipeline::offsets::{Checkpoint, FileStore, OffsetStore};
+use login_pipeline::ownership::PartitionOwnership;
 use login_pipeline::record::Header;
-use login_pipeline::tenure::Tenure;
 
 use crate::pipeline::support::{ID, OUTPUT, Pipeline, SOURCE, World};
 
@@ -131,7 +131,7 @@ async fn where_the_leader_does_not_know_the_epoch_the_policy_says_where() {
         let store = FileStore::open(world.offsets()).unwrap();
         let stored = store.load(SOURCE, 0).await.unwrap().unwrap();
         let of_another_log = Checkpoint { leader_epoch: Some(9), ..stored };
-        store.store(&of_another_log, &Tenure::unlimited()).await.unwrap();
+        store.store(&of_another_log, &PartitionOwnership::unlimited()).await.unwrap();
         drop(store);
         let pipeline = world.start().await;
         // At first the leader is doubted. What waits for answers meanwhile asks again.

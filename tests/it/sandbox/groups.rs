@@ -11,11 +11,12 @@ use kafka_protocol::messages::offset_fetch_request::{
 };
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    DescribeGroupsRequest, FindCoordinatorRequest, GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse,
-    LeaveGroupRequest, OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest, TopicName,
+    ApiVersionsRequest, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DescribeGroupsRequest,
+    FindCoordinatorRequest, GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
+    OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
-use kafka_sandbox::{Action, Api, Fault, Sandbox};
+use kafka_sandbox::{Action, Api, ConsumerGroupOptions, Fault, Sandbox};
 use tokio::time::timeout;
 
 use super::support::{TOPIC, soon, with_topic};
@@ -30,6 +31,11 @@ const NOT_COORDINATOR: i16 = 16;
 const UNKNOWN_MEMBER: i16 = 25;
 const REBALANCING: i16 = 27;
 const ID_REQUIRED: i16 = 79;
+const INCONSISTENT_PROTOCOL: i16 = 23;
+const UNSUPPORTED_VERSION: i16 = 35;
+const INVALID_REQUEST: i16 = 42;
+const GROUP_ID_NOT_FOUND: i16 = 69;
+const STALE_EPOCH: i16 = 113;
 
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
@@ -311,4 +317,98 @@ async fn a_session_ends_though_nobody_asks() {
         }
     };
     timeout(Duration::from_secs(5), ended).await.expect("the session lasts for ever");
+}
+
+fn consumer(member_id: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
+    let request = ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(group())
+        .with_member_id(text(member_id))
+        .with_member_epoch(epoch);
+    if epoch != 0 {
+        return request;
+    }
+    request
+        .with_rebalance_timeout_ms(2000)
+        .with_subscribed_topic_names(Some(vec![TopicName(text(TOPIC))]))
+        .with_topic_partitions(Some(Vec::new()))
+}
+
+/// A sandbox that offers KIP-848, and a topic.
+async fn with_consumer_groups() -> Sandbox {
+    let sandbox = Sandbox::builder().consumer_groups(ConsumerGroupOptions::default()).start().await.unwrap();
+    sandbox.create_topic(TOPIC, 2).unwrap();
+    sandbox
+}
+
+#[tokio::test]
+async fn every_version_of_a_consumer_is_answered() {
+    let sandbox = with_consumer_groups().await;
+    let mut client = Typed::to(&sandbox).await;
+    let unknown = client.ask(&consumer("stranger", 1), 1).await;
+    assert_eq!(unknown.error_code, GROUP_ID_NOT_FOUND);
+    assert_eq!(
+        client.ask(&consumer("", 0), 1).await.error_code,
+        INVALID_REQUEST,
+        "the member makes its id from here on"
+    );
+    for version in 0..=1 {
+        let name = if version == 0 { "" } else { "mine" };
+        let joined = client.ask(&consumer(name, 0), version).await;
+        let id = joined.member_id.unwrap();
+        assert_eq!((joined.error_code, joined.heartbeat_interval_ms, id.is_empty()), (NONE, 5000, false));
+        assert_eq!(joined.assignment.unwrap().topic_partitions[0].partitions, [0, 1]);
+        let stays = client.ask(&consumer(&id, joined.member_epoch), version).await;
+        assert_eq!((stays.error_code, stays.member_epoch, stays.assignment), (NONE, joined.member_epoch, None));
+
+        let member = JoinGroupResponse::default().with_member_id(id.clone()).with_generation_id(joined.member_epoch);
+        assert_eq!(commit_code(&mut client, &commit(Some(&member), TOPIC, 7)).await, NONE);
+        let stale = member.clone().with_generation_id(joined.member_epoch - 1);
+        assert_eq!(commit_code(&mut client, &commit(Some(&stale), TOPIC, 8)).await, STALE_EPOCH);
+
+        let asked = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group(), GroupId(text("other"))]);
+        let told = client.ask(&asked, version).await.groups;
+        assert_eq!((told[0].error_code, &*told[0].group_state, told[0].members.len()), (NONE, "Stable", 1));
+        assert_eq!((told[0].group_epoch, told[1].error_code), (joined.member_epoch, GROUP_ID_NOT_FOUND));
+        let member = &told[0].members[0];
+        assert_eq!((&*member.client_id, member.member_type), ("typed", if version == 0 { -1 } else { 1 }));
+        let has = &member.assignment.topic_partitions[0];
+        assert_eq!((has.topic_name.as_str(), &has.partitions[..]), (TOPIC, &[0, 1][..]));
+        let classic = DescribeGroupsRequest::default().with_groups(vec![group()]);
+        assert_eq!(&*client.ask(&classic, 5).await.groups[0].group_state, "Dead", "it is none of that protocol");
+
+        assert_eq!(client.ask(&consumer(&id, -1), version).await.error_code, NONE);
+        assert_eq!(client.ask(&consumer(&id, joined.member_epoch), version).await.error_code, UNKNOWN_MEMBER);
+        assert_eq!(sandbox.group(GROUP).unwrap().state, "Empty");
+    }
+}
+
+#[tokio::test]
+async fn a_group_has_members_by_one_protocol_at_a_time() {
+    let sandbox = with_consumer_groups().await;
+    let mut client = Typed::to(&sandbox).await;
+    let id = client.ask(&consumer("mine", 0), 1).await.member_id.unwrap();
+    assert_eq!(client.ask(&join("", 3), 3).await.error_code, INCONSISTENT_PROTOCOL);
+    client.ask(&consumer(&id, -1), 1).await;
+    let joined = alone(&mut client).await;
+    assert_eq!(client.ask(&consumer("mine", 0), 1).await.error_code, GROUP_ID_NOT_FOUND);
+    assert_eq!(heartbeat_code(&mut client, &joined).await, NONE);
+    let asked = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group()]);
+    assert_eq!(client.ask(&asked, 1).await.groups[0].error_code, GROUP_ID_NOT_FOUND);
+    let member = MemberIdentity::default().with_member_id(joined.member_id);
+    client.ask(&LeaveGroupRequest::default().with_group_id(group()).with_members(vec![member]), 5).await;
+    assert_eq!(client.ask(&asked, 1).await.groups[0].error_code, GROUP_ID_NOT_FOUND, "the last ones were of the other");
+    assert_eq!(client.ask(&consumer("mine", 0), 1).await.member_epoch, 1);
+}
+
+#[tokio::test]
+async fn the_consumer_protocol_is_hidden_unless_it_is_switched_on() {
+    for (sandbox, offered) in [(with_topic().await, false), (with_consumer_groups().await, true)] {
+        let mut client = Typed::to(&sandbox).await;
+        let told = client.ask(&ApiVersionsRequest::default(), 0).await;
+        for api in [Api::ConsumerGroupHeartbeat, Api::ConsumerGroupDescribe] {
+            assert_eq!(told.api_keys.iter().any(|told| told.api_key == api as i16), offered, "{api:?}");
+        }
+        let code = client.ask(&consumer("mine", 0), 1).await.error_code;
+        assert_eq!(code, if offered { NONE } else { UNSUPPORTED_VERSION });
+    }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kafka_client::Error;
-use kafka_client::{Answer, Ask, At, Cluster, FetchLink, Isolation, Options};
+use kafka_client::{Answer, Ask, At, Cluster, Isolation, LeaderConnection, Options};
 use kafka_records::records::Window;
 use kafka_sandbox::{Action, Api, Damage, Fault, NewBatch, NewRecord, Sandbox, SandboxError, TopicConfig};
-use login_pipeline::broker::Reserve;
 use login_pipeline::config::Config;
 use login_pipeline::record::{Offset, Position};
+use login_pipeline::source::Reserve;
 
 use super::support::{TOPIC, soon, with_topic};
 
@@ -192,15 +192,15 @@ async fn a_leader_that_was_says_so_to_who_knows_the_epoch() {
     sandbox.move_leader(TOPIC, 0, 2).unwrap();
     append(&sandbox, 1);
     let lagging = sandbox.fault(Fault::any().node(1).forever(), Action::Stale(before));
-    let mut link = FetchLink::new(cluster(&sandbox), Reserve::new(1 << 20));
-    soon(link.open(TOPIC, 0, Position::default())).await.unwrap();
+    let mut leader = LeaderConnection::new(cluster(&sandbox), Reserve::new(1 << 20));
+    soon(leader.open(TOPIC, 0, Position::default())).await.unwrap();
     lagging.remove();
-    let error = soon(link.fetch(&ask(0))).await.unwrap_err();
+    let error = soon(leader.fetch(&ask(0))).await.unwrap_err();
     assert!(error.to_string().contains("NotLeaderOrFollower"), "{error}");
     sandbox.move_leader(TOPIC, 0, 1).unwrap();
     sandbox.fault(Fault::on(Api::Metadata).forever(), Action::Stale(before));
-    soon(link.open(TOPIC, 0, Position::default())).await.unwrap();
-    let error = soon(link.fetch(&ask(0))).await.unwrap_err();
+    soon(leader.open(TOPIC, 0, Position::default())).await.unwrap();
+    let error = soon(leader.fetch(&ask(0))).await.unwrap_err();
     assert!(error.to_string().contains("FencedLeaderEpoch"), "{error}");
 }
 

@@ -247,7 +247,7 @@ pub async fn committed(bootstrap: &str, group: &str, topic: &str) -> Result<BTre
 }
 
 /// Waits until no transaction is open on a partition: a coordinator says that one has ended before its
-/// markers stand in the logs. One that stays open is waited for as long as [`PATIENCE`].
+/// markers stand in the logs. One that stays open is waited for as long as `PATIENCE`.
 pub async fn settled(bootstrap: &str, topic: &str, partition: i32) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {

@@ -40,7 +40,7 @@ rsyslogd -N1 -f "$work/whole.conf" 2>"$work/said" || { cat "$work/said" >&2; die
     sed -e '/^global/d' -e "/^    action($/,/^    )$/c action(type=\"omfile\" file=\"$work/out\" template=\"LoginPipelineLine\")" rsyslog.conf
 } >"$work/trial.conf"
 cat >"$work/in" <<'LOG'
-{"timestamp":"2026-01-02T03:04:05.6Z","level":"WARN","class":"transient","attempts":1,"message":"read t/3: a \"quoted\" error","target":"login_pipeline::broker::trouble"}
+{"timestamp":"2026-01-02T03:04:05.6Z","level":"WARN","class":"transient","attempts":1,"message":"read t/3: a \"quoted\" error","target":"login_pipeline::retry::operation"}
 login-pipeline: kafka.brokers is wrong
 LOG
 rsyslogd -n -i "$work/pid" -f "$work/trial.conf" 2>"$work/said" &
@@ -54,7 +54,7 @@ import json, sys
 first, second = (json.loads(line) for line in open(sys.argv[1]))
 assert first.pop("host") and first == {
     "timestamp": "2026-01-02T03:04:05.6Z", "level": "WARN", "class": "transient", "attempts": 1,
-    "message": 'read t/3: a "quoted" error', "target": "login_pipeline::broker::trouble"}, first
+    "message": 'read t/3: a "quoted" error', "target": "login_pipeline::retry::operation"}, first
 assert second.pop("host") and second.pop("message").strip() == "login-pipeline: kafka.brokers is wrong"
 assert second == {"level": "ERROR"}, second
 PY

@@ -14,9 +14,9 @@ fn brought(batches: &[Vec<u8>], aborted: &[(i64, i64)]) -> Fetched {
 
 /// The offsets that come of an answer, where reading goes on, and why no more come.
 fn read(answer: &mut Answer) -> (Vec<i64>, i64, Left) {
-    let (stretch, left) = answer.read(&mut Window::unlimited()).unwrap();
-    let offsets = stretch.records.iter().map(|found| found.record.offset.0).collect();
-    (offsets, stretch.next.to().offset.0, left)
+    let (fetched, left) = answer.read(&mut Window::unlimited()).unwrap();
+    let offsets = fetched.records.iter().map(|found| found.record.offset.0).collect();
+    (offsets, fetched.next.to().offset.0, left)
 }
 
 fn from(at: i64, is_boundary: bool, batches: &[Vec<u8>]) -> (Vec<i64>, i64, Left) {
@@ -72,8 +72,8 @@ fn a_batch_that_was_closed_is_gone_on_with_where_it_was() {
         let mut found = Vec::new();
         loop {
             let mut window = Window { records: 7, ..Window::unlimited() };
-            let (stretch, left) = answer.read(&mut window).unwrap();
-            found.extend(stretch.records.iter().map(|found| found.record.offset.0));
+            let (fetched, left) = answer.read(&mut window).unwrap();
+            found.extend(fetched.records.iter().map(|found| found.record.offset.0));
             assert_eq!(answer.at().offset.0, found.last().map_or(10, |last| last + 1));
             if left == Left::Nothing {
                 break;
@@ -99,8 +99,8 @@ fn an_answer_is_handed_out_in_windows() {
     let mut answer = Answer::new(brought(&[batch(10, 3), batch(13, 3)], &[]), Offset(10).into(), true, false);
     let mut next = || {
         let mut window = Window { records: 2, ..Window::unlimited() };
-        let (stretch, left) = answer.read(&mut window).unwrap();
-        (stretch.records.len(), stretch.next.to().offset.0, left)
+        let (fetched, left) = answer.read(&mut window).unwrap();
+        (fetched.records.len(), fetched.next.to().offset.0, left)
     };
     assert_eq!((next(), next()), ((2, 12, Left::More), (2, 14, Left::More)));
     assert_eq!((next(), next()), ((2, 16, Left::More), (0, 16, Left::Nothing)));
@@ -153,7 +153,7 @@ fn behind_damage_the_broker_tells_anew_what_was_given_up() {
 }
 
 #[test]
-fn a_stretch_has_the_epoch_of_its_last_batch_where_that_can_be() {
+fn what_is_read_has_the_epoch_of_its_last_batch_where_that_can_be() {
     let of = |base, epoch: i32| {
         let mut batch = batch(base, 1);
         batch[12..16].copy_from_slice(&epoch.to_be_bytes());

@@ -8,12 +8,15 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{Connection, Session, Waiting, read_answers};
+use super::Connection;
+use super::pending::Pending;
+use super::reader::read_answers;
+use super::session::Session;
 use crate::admission::Admission;
 use crate::frames::Frames;
-use crate::transport::{self, Opened};
+use crate::transport::{self, Connected};
 use crate::versions::Offered;
-use crate::{Error, Options, dial, sasl};
+use crate::{Error, Options, api, sasl};
 
 impl Connection {
     /// Connects to `address` (`host:port`), in TLS where that is configured, learns which requests
@@ -37,18 +40,21 @@ impl Connection {
         admission: Option<&Arc<Admission>>,
     ) -> Result<Self, Error> {
         let failed = |cause| Error { doing: "connect to", on: address.to_owned(), cause };
-        let opened = transport::connect(address, &options.security, options.connect_timeout).await;
-        let Opened { read, write, peer } = opened.map_err(failed)?;
-        let waiting = Arc::new(Waiting::new());
+        let Options { transport, security, connect_timeout, .. } = options;
+        let connected = transport::connect(&**transport, address, security, *connect_timeout).await;
+        let Connected { stream, peer } = connected.map_err(failed)?;
+        let (read, write) = stream.halves();
+        let pending = Arc::new(Pending::new());
         let frames = Frames::new(read, options.max_frame_bytes, admission.cloned());
-        let reader = tokio::spawn(read_answers(frames, Arc::clone(&waiting), Arc::clone(&options.security)).boxed());
+        let reader = tokio::spawn(read_answers(frames, Arc::clone(&pending), Arc::clone(&options.security)).boxed());
         let mut connection = Self {
             address: address.to_owned(),
             peer,
             client_id: StrBytes::from_string(options.client_id.clone()),
             writer: Mutex::new(write),
-            waiting,
+            pending,
             next_id: AtomicI32::new(0),
+            apis: api::ALL,
             offered: Offered::default(),
             request_timeout: options.request_timeout,
             max_idle: options.connections_max_idle,
@@ -61,8 +67,8 @@ impl Connection {
         };
         // A broker that hangs takes connections all the same: its kernel does. That is a connection which can't be set up.
         let patience = options.connect_timeout.min(options.request_timeout);
-        connection.offered =
-            connection.negotiate(patience, options.software).await.inspect_err(|_| dial::avoid(peer))?;
+        let offered = api::api_versions::negotiate(&connection, patience, options.software).await;
+        connection.offered = offered.inspect_err(|_| transport.avoid(peer))?;
         if let Some(sasl) = &options.security.sasl {
             let begun = Instant::now();
             let lifetime = sasl::authenticate(&connection, sasl).await?;

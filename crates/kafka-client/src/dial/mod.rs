@@ -7,26 +7,22 @@
 //! another, as `TcpStream::connect` does it, that one keeps all others waiting for as long as the kernel tries, which is
 //! two minutes (RFC 8305, "Happy Eyeballs").
 
-mod lately;
 mod names;
 
 use std::fmt;
-use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-pub use lately::Lately;
+use crate::attempts::first;
+use crate::lately::Lately;
 
 /// How long an address may take before the next one is tried as well, as RFC 8305 recommends.
 const STAGGER: Duration = Duration::from_millis(250);
@@ -74,33 +70,6 @@ pub async fn connect(host: &str, port: u16, deadline: Duration) -> io::Result<Tc
 /// Notes that nobody answers at an address that takes connections: where its name has others, they come first.
 pub fn avoid(address: SocketAddr) {
     drop(ADDRESSES.begin(address));
-}
-
-/// The first success of several attempts. The next one begins as soon as the one before it fails, or has lasted for
-/// `pause`; those that are not needed any more are dropped.
-///
-/// # Errors
-/// The error of the last that failed, where all have; `None` where there are none.
-pub async fn first<T, E, F>(attempts: impl IntoIterator<Item = F>, pause: Duration) -> Result<T, Option<E>>
-where
-    F: Future<Output = Result<T, E>>,
-{
-    let mut attempts = attempts.into_iter().fuse();
-    let mut running = FuturesUnordered::new();
-    running.extend(attempts.next());
-    let mut last = None;
-    loop {
-        tokio::select! {
-            biased;
-            ended = running.next() => match ended {
-                Some(Ok(found)) => return Ok(found),
-                Some(Err(error)) => last = Some(error),
-                None => return Err(last),
-            },
-            () = sleep(pause) => {}
-        }
-        running.extend(attempts.next());
-    }
 }
 
 /// Whether a connection may be opened without those files that others need.
@@ -177,17 +146,8 @@ impl fmt::Display for Text {
     }
 }
 
-/// Nothing here is left half-changed by a panic, so what is behind a lock stays true after one.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::future::{pending, ready};
-
-    use futures::FutureExt;
-    use futures::future::BoxFuture;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -205,20 +165,6 @@ mod tests {
         let of_one = addresses("10.0.0.1:1 10.0.0.2:1");
         assert_eq!(in_turn(of_one.clone()), of_one);
         assert!(in_turn(Vec::new()).is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_next_attempt_waits_for_a_failure_or_the_pause() {
-        let begun = Instant::now();
-        let hangs = || pending::<Result<u128, &str>>().boxed();
-        let tells = || async move { Ok(begun.elapsed().as_millis()) }.boxed();
-        let fails = || ready(Err("no")).boxed();
-        let of = |attempts: Vec<BoxFuture<'static, Result<u128, &'static str>>>| first(attempts, STAGGER);
-        assert_eq!(of(vec![tells(), hangs()]).await, Ok(0));
-        assert_eq!(of(vec![fails(), fails(), tells()]).await, Ok(0), "nothing is waited for after a failure");
-        assert_eq!(of(vec![hangs(), fails(), hangs(), tells()]).await, Ok(500));
-        assert_eq!(of(vec![fails(), fails()]).await, Err(Some("no")));
-        assert_eq!(of(Vec::new()).await, Err(None));
     }
 
     /// An address that takes no connection and refuses none: the kernel drops what comes once its queue is full.

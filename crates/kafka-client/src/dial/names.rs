@@ -12,7 +12,7 @@ use std::thread;
 
 use tokio::sync::watch;
 
-use super::lock;
+use crate::lock::lock;
 
 /// The most names that are looked up at a time.
 const MOST: usize = 64;

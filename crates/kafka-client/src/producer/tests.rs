@@ -13,8 +13,8 @@ fn to(partition: i32) -> Destination {
     Destination { topic: 0, partition }
 }
 
-fn stamp(producer: ProducerId, sequence: i32) -> Stamp {
-    Stamp { producer, sequence, transactional: false }
+fn state(producer: ProducerId, sequence: i32) -> ProducerState {
+    ProducerState { producer, sequence, transactional: false }
 }
 
 fn code(code: ResponseError) -> Error {
@@ -30,24 +30,24 @@ fn identified() -> Producer {
 #[test]
 fn numbers_are_counted_for_each_partition() {
     let producer = Producer::default();
-    assert_eq!(producer.stamp(to(0)), None, "an id comes first");
+    assert_eq!(producer.next_state(to(0)), None, "an id comes first");
     producer.identified(FIRST);
-    let first = producer.stamp(to(0)).unwrap();
-    assert_eq!(first, stamp(FIRST, 0));
-    assert_eq!(producer.stamp(to(0)), Some(first), "a number is taken only once its batch is written");
+    let first = producer.next_state(to(0)).unwrap();
+    assert_eq!(first, state(FIRST, 0));
+    assert_eq!(producer.next_state(to(0)), Some(first), "a number is taken only once its batch is written");
     producer.written(to(0), &first, 3);
-    assert_eq!(producer.stamp(to(0)).unwrap().sequence, 3);
-    assert_eq!(producer.stamp(to(1)).unwrap().sequence, 0);
+    assert_eq!(producer.next_state(to(0)).unwrap().sequence, 3);
+    assert_eq!(producer.next_state(to(1)).unwrap().sequence, 0);
 }
 
 #[test]
 fn numbers_begin_again_behind_the_last() {
-    let last = stamp(FIRST, i32::MAX - 1);
+    let last = state(FIRST, i32::MAX - 1);
     let producer = identified();
     producer.written(to(0), &last, 2);
-    assert_eq!(producer.stamp(to(0)).unwrap().sequence, 0);
+    assert_eq!(producer.next_state(to(0)).unwrap().sequence, 0);
     producer.written(to(0), &last, 5);
-    assert_eq!(producer.stamp(to(0)).unwrap().sequence, 3);
+    assert_eq!(producer.next_state(to(0)).unwrap().sequence, 3);
 }
 
 #[test]
@@ -65,19 +65,19 @@ fn what_each_answer_means() {
     ];
     for (answer, verdict, keeps_id) in cases {
         let producer = identified();
-        let stamp = producer.stamp(to(0)).unwrap();
-        assert_eq!(producer.failed(&stamp, &code(answer)), verdict, "{answer:?}");
-        assert_eq!(producer.stamp(to(0)).is_some(), keeps_id, "{answer:?}");
+        let state = producer.next_state(to(0)).unwrap();
+        assert_eq!(producer.failed(&state, &code(answer)), verdict, "{answer:?}");
+        assert_eq!(producer.next_state(to(0)).is_some(), keeps_id, "{answer:?}");
     }
 }
 
 #[test]
 fn without_permission_batches_go_plain() {
     let producer = identified();
-    let stamp = producer.stamp(to(0)).unwrap();
-    assert_eq!(producer.failed(&stamp, &code(ResponseError::ClusterAuthorizationFailed)), Verdict::Anew);
-    assert_eq!(producer.stamp(to(0)), Some(Stamp::PLAIN));
-    let verdict = producer.failed(&Stamp::PLAIN, &code(ResponseError::ClusterAuthorizationFailed));
+    let state = producer.next_state(to(0)).unwrap();
+    assert_eq!(producer.failed(&state, &code(ResponseError::ClusterAuthorizationFailed)), Verdict::Anew);
+    assert_eq!(producer.next_state(to(0)), Some(ProducerState::PLAIN));
+    let verdict = producer.failed(&ProducerState::PLAIN, &code(ResponseError::ClusterAuthorizationFailed));
     assert_eq!(verdict, Verdict::Again, "then it is the topic that is forbidden");
 }
 
@@ -99,27 +99,27 @@ fn within_a_transaction_there_is_no_other_id() {
     let lacking = Error { doing: "produce to", on: "t/0".to_owned(), cause: Cause::Unsupported(String::new()) };
     for (version, lacks) in [(TransactionVersion::V1, Verdict::Again), (TransactionVersion::V2, Verdict::Aborted)] {
         let producer = Producer::transactional(WithinTransaction { transactional_id: "id".into(), version }, FIRST);
-        let stamp = producer.stamp(to(0)).unwrap();
-        assert!(stamp.transactional && stamp.producer == FIRST);
+        let state = producer.next_state(to(0)).unwrap();
+        assert!(state.transactional && state.producer == FIRST);
         for (answer, verdict) in cases {
-            assert_eq!(producer.failed(&stamp, &code(answer)), verdict, "{answer:?}");
-            assert_eq!(producer.stamp(to(0)), Some(stamp), "{answer:?}");
+            assert_eq!(producer.failed(&state, &code(answer)), verdict, "{answer:?}");
+            assert_eq!(producer.next_state(to(0)), Some(state), "{answer:?}");
         }
-        assert_eq!(producer.failed(&stamp, &lacking), lacks);
+        assert_eq!(producer.failed(&state, &lacking), lacks);
     }
 }
 
 #[test]
 fn a_batch_under_an_id_of_before_changes_no_number() {
     let producer = identified();
-    let (ours, others) = (producer.stamp(to(0)).unwrap(), producer.stamp(to(1)).unwrap());
+    let (ours, others) = (producer.next_state(to(0)).unwrap(), producer.next_state(to(1)).unwrap());
     producer.failed(&ours, &code(ResponseError::UnknownProducerId));
     let second = ProducerId { id: 8, epoch: 0 };
     producer.identified(second);
     producer.written(to(1), &others, 5);
-    assert_eq!(producer.stamp(to(1)), Some(stamp(second, 0)));
+    assert_eq!(producer.next_state(to(1)), Some(state(second, 0)));
     assert_eq!(producer.failed(&others, &code(ResponseError::UnknownProducerId)), Verdict::Anew);
-    assert_eq!(producer.stamp(to(0)), Some(stamp(second, 0)), "the new id stays");
+    assert_eq!(producer.next_state(to(0)), Some(state(second, 0)), "the new id stays");
 }
 
 /// One partition's log, and what it remembers of producers, by the rules of Kafka's
@@ -135,20 +135,20 @@ struct Broker {
 struct Attempt {
     batch: usize,
     records: i32,
-    stamp: Stamp,
+    state: ProducerState,
 }
 
 impl Broker {
     fn append(&mut self, attempt: Attempt) -> Result<(), ResponseError> {
-        let Attempt { batch, records, stamp } = attempt;
-        let known = self.remembered.entry(stamp.producer.id).or_default();
-        let range = (stamp.sequence, sequence_after(stamp.sequence, records));
+        let Attempt { batch, records, state } = attempt;
+        let known = self.remembered.entry(state.producer.id).or_default();
+        let range = (state.sequence, sequence_after(state.sequence, records));
         if known.contains(&range) {
             return Ok(());
         }
         match known.back() {
-            Some((_, next)) if *next != stamp.sequence => return Err(ResponseError::OutOfOrderSequenceNumber),
-            None if stamp.sequence != 0 => return Err(ResponseError::UnknownProducerId),
+            Some((_, next)) if *next != state.sequence => return Err(ResponseError::OutOfOrderSequenceNumber),
+            None if state.sequence != 0 => return Err(ResponseError::UnknownProducerId),
             _ => known.push_back(range),
         }
         if known.len() > 5 {
@@ -194,17 +194,17 @@ proptest! {
         let producer = identified();
         let mut broker = Broker::default();
         if start > 0 {
-            let before = stamp(FIRST, start);
+            let before = state(FIRST, start);
             producer.written(to(0), &before, 1);
             broker.remembered.insert(FIRST.id, VecDeque::from([(start, sequence_after(start, 1))]));
         }
         let (mut fates, mut arrive) = (fates.into_iter(), arrive.into_iter());
         let (mut late, mut ids) = (VecDeque::new(), FIRST.id + 1..);
         for (batch, records) in sizes.iter().copied().enumerate() {
-            let mut stamp = producer.stamp(to(0)).unwrap();
+            let mut state = producer.next_state(to(0)).unwrap();
             let mut in_doubt = false;
             loop {
-                let attempt = Attempt { batch, records, stamp };
+                let attempt = Attempt { batch, records, state };
                 let answer = match fates.next().unwrap_or(Fate::Answered) {
                     Fate::LostOnTheWay => Err(lost()),
                     Fate::AnswerLost => {
@@ -227,16 +227,16 @@ proptest! {
                     let _ = broker.append(attempt);
                 }
                 let Err(error) = answer else {
-                    producer.written(to(0), &stamp, records);
+                    producer.written(to(0), &state, records);
                     break;
                 };
                 in_doubt |= matches!(error.cause, Cause::Disconnected(_));
-                match producer.failed(&stamp, &error) {
+                match producer.failed(&state, &error) {
                     Verdict::Written | Verdict::Aborted => panic!("no such answer here"),
                     Verdict::Again => {}
                     Verdict::Anew => {
                         producer.identified(ProducerId { id: ids.next().unwrap(), epoch: 0 });
-                        stamp = producer.stamp(to(0)).unwrap();
+                        state = producer.next_state(to(0)).unwrap();
                     }
                 }
             }

@@ -1,72 +1,48 @@
-//! The tables against the codec: answers made up from a table must be read whole by the codec and
-//! written by it byte for byte, in every version; anything else must be an error.
+//! The fields of each API's response against the codec: answers made up from them must be read whole by the codec and
+//! written by it byte for byte, in every version that is sent; anything else must be an error. The list of APIs drives it.
 
 use bytes::BytesMut;
-use kafka_protocol::messages::{
-    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ApiVersionsRequest, ConsumerGroupDescribeRequest,
-    ConsumerGroupHeartbeatRequest, CreateTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest,
-    DescribeProducersRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
-    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SaslAuthenticateRequest,
-    SaslHandshakeRequest, SyncGroupRequest, TxnOffsetCommitRequest,
-};
-use kafka_protocol::protocol::{Encodable, Request};
+use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::protocol::Encodable;
+use kafka_records::schema::Field::{Blob, Maybe, Since, Struct, Tags, Until};
 use proptest::prelude::*;
 
-use super::super::connection::decode;
-use super::super::versions::KNOWN_VERSIONS;
 use super::*;
+use crate::api::{self, list};
 
-/// A request whose answers are tested, and in which versions.
+/// An API whose responses are tested.
 struct Tested {
-    key: i16,
-    versions: std::ops::RangeInclusive<i16>,
+    api: &'static Api,
     /// Decodes an answer as the client does, and encodes its body again.
-    again: fn(Bytes, i16) -> anyhow::Result<Bytes>,
+    again: fn(&Api, Bytes, i16) -> anyhow::Result<Bytes>,
 }
 
-fn again<R: Request>(answer: Bytes, version: i16) -> anyhow::Result<Bytes> {
-    let (response, _) = decode::<R>(&answer, version)?;
+fn again<R: Request>(api: &Api, answer: Bytes, version: i16) -> anyhow::Result<Bytes> {
+    let (response, _) = decode::<R>(api, version, &answer)?;
     let mut out = BytesMut::new();
     response.encode(&mut out, version)?;
     Ok(out.freeze())
 }
 
-macro_rules! tested {
-    ($($request:ty: $versions:expr,)*) => {
-        [$(Tested { key: <$request>::KEY, versions: $versions, again: again::<$request> }),*]
-    };
+impl Tested {
+    /// Every version that is ever sent.
+    fn versions(&self) -> Vec<i16> {
+        (self.api.versions.min..=self.api.versions.max).chain(self.api.in_transaction_v2).collect()
+    }
+
+    fn again(&self, answer: Bytes, version: i16) -> anyhow::Result<Bytes> {
+        (self.again)(self.api, answer, version)
+    }
 }
 
-const TESTED: [Tested; 27] = tested! {
-    ProduceRequest: 3..=8,
-    ProduceRequest: 10..=12, // not spoken: 9, which lacks the tags
-    FetchRequest: 4..=11,
-    ListOffsetsRequest: 1..=7,
-    OffsetForLeaderEpochRequest: 3..=4,
-    MetadataRequest: 1..=12,
-    OffsetCommitRequest: 2..=9,
-    OffsetFetchRequest: 1..=9,
-    FindCoordinatorRequest: 0..=4,
-    JoinGroupRequest: 2..=9,
-    HeartbeatRequest: 1..=4,
-    LeaveGroupRequest: 1..=5,
-    SyncGroupRequest: 1..=5,
-    DescribeGroupsRequest: 0..=5,
-    SaslHandshakeRequest: 1..=1,
-    ApiVersionsRequest: 0..=3,
-    CreateTopicsRequest: 2..=7,
-    InitProducerIdRequest: 0..=4,
-    AddPartitionsToTxnRequest: 0..=3,
-    AddOffsetsToTxnRequest: 0..=4,
-    EndTxnRequest: 0..=5,
-    TxnOffsetCommitRequest: 0..=5,
-    DescribeConfigsRequest: 1..=4,
-    SaslAuthenticateRequest: 0..=2,
-    ConsumerGroupHeartbeatRequest: 0..=1,
-    ConsumerGroupDescribeRequest: 0..=1,
-    DescribeProducersRequest: 0..=0,
-};
+macro_rules! tested {
+    ($($file:ident: $request:ident,)*) => {
+        /// Every API of the list.
+        const TESTED: &[Tested] =
+            &[$(Tested { api: &api::$file::API, again: again::<kafka_protocol::messages::$request> }),*];
+    };
+}
+list!(tested);
 
 /// Writes an answer by its table: every array of two elements, every number of ones, a tag that
 /// nobody knows in every structure.
@@ -157,7 +133,8 @@ impl Filler {
 
 /// One answer that its table takes.
 struct Filled {
-    api: ApiKey,
+    api: &'static Api,
+    name: String,
     number: i16,
     answer: Bytes,
     header: usize,
@@ -165,53 +142,49 @@ struct Filled {
     nullable: usize,
 }
 
-fn filled(key: i16, number: i16, null: Option<usize>) -> Filled {
-    filled_with(key, number, null, None)
+fn filled(api: &'static Api, number: i16, null: Option<usize>) -> Filled {
+    filled_with(api, number, null, None)
 }
 
-fn filled_with(key: i16, number: i16, null: Option<usize>, tag: Option<u8>) -> Filled {
-    let api = ApiKey::try_from(key).unwrap();
-    let fields = fields(api).unwrap_or_else(|| panic!("{api:?} has no table"));
+fn filled_with(api: &'static Api, number: i16, null: Option<usize>, tag: Option<u8>) -> Filled {
+    let key = ApiKey::try_from(api.key).unwrap();
     let mut out = vec![0, 0, 0, 7];
-    if api.response_header_version(number) >= 1 {
+    if key.response_header_version(number) >= 1 {
         out.extend([1, 100, 2, b'z', b'z']);
     }
     let header = out.len();
-    let flexible = api.request_header_version(number) >= 2;
+    let flexible = key.request_header_version(number) >= 2;
     let mut filler = Filler { version: Version { number, flexible }, out, lengths: Vec::new(), null, nullable: 0, tag };
-    filler.structure(fields);
+    filler.structure(api.response);
     let Filler { out, lengths, nullable, .. } = filler;
-    Filled { api, number, answer: out.into(), header, lengths, nullable }
+    Filled { api, name: Api::name(api.key), number, answer: out.into(), header, lengths, nullable }
 }
 
 /// Every tested answer in every version.
 fn each(mut test: impl FnMut(&Tested, &Filled)) {
-    for tested in &TESTED {
-        for version in tested.versions.clone() {
-            test(tested, &filled(tested.key, version, None));
+    for tested in TESTED {
+        for version in tested.versions() {
+            test(tested, &filled(tested.api, version, None));
         }
     }
 }
 
 #[test]
-fn every_request_that_is_sent_has_a_table_and_is_tested() {
-    for (api, range) in KNOWN_VERSIONS {
-        assert!(fields(api).is_some(), "{api:?} has no table of its answer");
-        let tested = TESTED.iter().find(|tested| tested.key == api as i16);
-        let tested = tested.unwrap_or_else(|| panic!("{api:?} is not tested"));
-        for version in range.min..=range.max {
-            assert!(tested.versions.contains(&version), "{api:?} is not tested in version {version}");
-        }
+fn no_api_is_listed_twice_and_none_has_a_version_of_transactions_that_others_are_sent_in() {
+    let keys: std::collections::BTreeSet<_> = TESTED.iter().map(|tested| tested.api.key).collect();
+    assert_eq!((keys.len(), TESTED.len()), (api::ALL.len(), api::ALL.len()));
+    for Tested { api, .. } in TESTED {
+        assert!(!api.versions.is_empty() && api.in_transaction_v2.is_none_or(|version| version > api.versions.max));
     }
 }
 
 #[test]
 fn the_codec_reads_what_the_tables_say_and_no_other_bytes() {
     each(|tested, filled| {
-        let Filled { api, number, .. } = filled;
-        let again = (tested.again)(filled.answer.clone(), *number);
-        let again = again.unwrap_or_else(|error| panic!("{api:?} {number}: {error}"));
-        assert_eq!(again, filled.answer.slice(filled.header..), "{api:?} {number}");
+        let Filled { name, number, .. } = filled;
+        let again = tested.again(filled.answer.clone(), *number);
+        let again = again.unwrap_or_else(|error| panic!("{name} {number}: {error}"));
+        assert_eq!(again, filled.answer.slice(filled.header..), "{name} {number}");
     });
 }
 
@@ -220,11 +193,11 @@ fn whatever_may_be_null_may_be_null() {
     let mut taken = 0;
     each(|tested, whole| {
         for null in 0..whole.nullable {
-            let Filled { api, number, answer, header, .. } = filled(tested.key, whole.number, Some(null));
-            body(tested.key, number, &answer).unwrap_or_else(|misfit| panic!("{null} of {api:?}: {misfit}"));
+            let Filled { api, name, number, answer, header, .. } = filled(tested.api, whole.number, Some(null));
+            body(api, number, &answer).unwrap_or_else(|error| panic!("{null} of {name}: {error}"));
             // Not all may: then the codec says so.
-            if let Ok(again) = (tested.again)(answer.clone(), number) {
-                assert_eq!(again, answer.slice(header..), "{api:?} {number} {null}");
+            if let Ok(again) = tested.again(answer.clone(), number) {
+                assert_eq!(again, answer.slice(header..), "{name} {number} {null}");
                 taken += 1;
             }
         }
@@ -238,30 +211,31 @@ fn the_tags_that_the_codec_looks_into_are_in_the_tables() {
     let mut refused = 0;
     each(|tested, whole| {
         for tag in 0..10 {
-            let Filled { api, number, answer, header, .. } = filled_with(tested.key, whole.number, None, Some(tag));
-            if body(tested.key, number, &answer).is_err() {
+            let Filled { api, name, number, answer, header, .. } =
+                filled_with(tested.api, whole.number, None, Some(tag));
+            if body(api, number, &answer).is_err() {
                 refused += 1;
                 continue;
             }
-            let again = (tested.again)(answer.clone(), number);
-            let again = again.unwrap_or_else(|error| panic!("tag {tag} of {api:?} {number}: {error}"));
-            assert_eq!(again, answer.slice(header..), "tag {tag} of {api:?} {number}");
+            let again = tested.again(answer.clone(), number);
+            let again = again.unwrap_or_else(|error| panic!("tag {tag} of {name} {number}: {error}"));
+            assert_eq!(again, answer.slice(header..), "tag {tag} of {name} {number}");
         }
     });
-    assert_eq!(refused, 4 + 3 + 3, "four tags of ApiVersions 3, one of CreateTopics 5 to 7 and Produce 10 to 12");
+    assert_eq!(refused, 4 + 3 + 1, "four tags of ApiVersions 3, one of CreateTopics 5 to 7 and Produce 12");
 }
 
 #[test]
 fn an_answer_cut_short_is_an_error_and_what_follows_it_is_ignored() {
     each(|tested, Filled { api, number, answer, .. }| {
         for end in 0..answer.len() {
-            let cut = body(tested.key, *number, &answer.slice(..end));
-            assert_eq!(cut, Err(Misfit::Claims { api: *api, version: *number }), "{end}");
-            assert!((tested.again)(answer.slice(..end), *number).is_err());
+            let cut = body(api, *number, &answer.slice(..end));
+            assert_eq!(cut, Err(MalformedResponse { api_key: api.key, version: *number }), "{end}");
+            assert!(tested.again(answer.slice(..end), *number).is_err());
         }
         let longer: Bytes = [answer, &b"!!"[..]].concat().into();
-        let whole = body(tested.key, *number, answer).unwrap();
-        assert_eq!(body(tested.key, *number, &longer), Ok(Body { trailing: 2, ..whole }));
+        let whole = body(api, *number, answer).unwrap();
+        assert_eq!(body(api, *number, &longer), Ok(Body { trailing: 2, ..whole }));
     });
 }
 
@@ -269,7 +243,7 @@ fn an_answer_cut_short_is_an_error_and_what_follows_it_is_ignored() {
 fn a_lying_length_is_an_error_or_leaves_bytes_over_and_costs_no_memory() {
     let compact: &[&[u8]] = &[&[0xff, 0xff, 0xff, 0xff, 0x0f], &[0xff, 0xff, 0xff, 0x7f], &[0xff; 5], &[0x7f]];
     let plain: &[&[u8]] = &[&[0x7f, 0xff, 0xff, 0xff], &[0, 0xff, 0xff, 0xff], &[0x80, 0, 0, 0], &[0, 0, 0x7f, 0xff]];
-    each(|tested, Filled { api, number, answer, lengths, .. }| {
+    each(|tested, Filled { api, name, number, answer, lengths, .. }| {
         for &(at, width) in lengths {
             let lies: &[&[u8]] = match width {
                 1 => compact,
@@ -279,8 +253,8 @@ fn a_lying_length_is_an_error_or_leaves_bytes_over_and_costs_no_memory() {
             for lie in lies {
                 let lying: Bytes = [&answer[..at], lie, &answer[at + width..]].concat().into();
                 // One that fits by chance leaves bytes over, which is said.
-                let fits = body(tested.key, *number, &lying).is_ok_and(|body| body.trailing > 0);
-                assert!(fits || (tested.again)(lying, *number).is_err(), "{api:?} {number}: {lie:?} at {at}");
+                let fits = body(api, *number, &lying).is_ok_and(|body| body.trailing > 0);
+                assert!(fits || tested.again(lying, *number).is_err(), "{name} {number}: {lie:?} at {at}");
             }
         }
     });
@@ -293,7 +267,7 @@ fn any_byte_may_be_any_other() {
             for byte in [0, 2, 0x10, 0x7f, 0x80, 0xff] {
                 let mut mutated = answer.to_vec();
                 mutated[at] = byte;
-                let _ = (tested.again)(mutated.into(), *number);
+                let _ = tested.again(mutated.into(), *number);
             }
         }
     });
@@ -301,11 +275,9 @@ fn any_byte_may_be_any_other() {
 
 #[test]
 fn an_error_says_of_what_and_in_which_version() {
-    let Filled { answer, .. } = filled(ApiKey::Fetch as i16, 11, None);
-    let error = decode::<FetchRequest>(&answer.slice(..40), 11).unwrap_err();
+    let Filled { api, answer, .. } = filled(&api::fetch::API, 11, None);
+    let error = decode::<FetchRequest>(api, 11, &answer.slice(..40)).unwrap_err();
     assert_eq!(error.to_string(), "the Fetch answer (version 11) does not hold what it claims");
-    let error = body(ApiKey::Vote as i16, 0, &answer).unwrap_err();
-    assert_eq!(error, Misfit::Unknown(ApiKey::Vote as i16));
 }
 
 proptest! {
@@ -315,8 +287,8 @@ proptest! {
         bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0..4_u8], 0..300),
     ) {
         let tested = &TESTED[tested];
-        let versions: Vec<_> = tested.versions.clone().collect();
-        let _ = (tested.again)(bytes.into(), *version.get(&versions));
+        let versions = tested.versions();
+        let _ = tested.again(bytes.into(), *version.get(&versions));
     }
 
     #[test]
@@ -325,10 +297,10 @@ proptest! {
         at in any::<prop::sample::Index>(), byte in any::<u8>(),
     ) {
         let tested = &TESTED[tested];
-        let versions: Vec<_> = tested.versions.clone().collect();
-        let Filled { number, answer, .. } = filled(tested.key, *version.get(&versions), None);
+        let versions = tested.versions();
+        let Filled { number, answer, .. } = filled(tested.api, *version.get(&versions), None);
         let mut mutated = answer.to_vec();
         *at.get_mut(&mut mutated) = byte;
-        let _ = (tested.again)(mutated.into(), number);
+        let _ = tested.again(mutated.into(), number);
     }
 }

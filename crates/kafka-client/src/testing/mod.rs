@@ -1,7 +1,8 @@
-//! A broker that answers whatever a test makes it answer, and what becomes of it.
+//! What tests of a client need: a broker that responds as it is told, and a network in memory to reach it by.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails as its test would")]
 
+mod network;
 mod responses;
 #[cfg(test)]
 mod tests;
@@ -10,12 +11,12 @@ mod transactions;
 #[cfg(test)]
 mod writing;
 
+pub use network::{Endpoint, Host, Listener, Network, Path};
 pub use responses::{fetched, identified, metadata, offset, produced};
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
@@ -24,17 +25,18 @@ use kafka_protocol::protocol::{Encodable, StrBytes};
 use kafka_records::batch::{BatchBuilder, Outgoing};
 use kafka_records::compression::Compression;
 use kafka_records::record::Headers;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::versions::KNOWN_VERSIONS;
-use super::{Cluster, Options, Permit};
+#[cfg(feature = "net")]
+use super::Options;
+use super::api;
+use super::versions::Api;
+use super::{Cluster, Permit};
 
-/// The body of an answer, in a version, of a broker on a port, to a request that begins with its
-/// header.
+/// Gives a response's body, in a version, of a broker on a port, to a request that begins with its header.
 type Answer = Box<dyn Fn(i16, u16, Bytes) -> Bytes + Send + Sync>;
 
-/// A broker that is truthful but for what it was told to say. It leads partition 0 of topic `t`.
+/// A broker that responds as it is told, and truthfully otherwise. It leads partition 0 of topic `t`.
 pub struct ScriptedBroker(HashMap<i16, Answer>);
 
 impl Default for ScriptedBroker {
@@ -46,22 +48,22 @@ impl Default for ScriptedBroker {
 impl ScriptedBroker {
     /// One that answers `ApiVersions` and `Metadata` as it should, and nothing else.
     pub fn new() -> Self {
-        let range = |(key, range): (ApiKey, _)| {
-            let kafka_protocol::protocol::VersionRange { min, max } = range;
-            ApiVersion::default().with_api_key(key as i16).with_min_version(min).with_max_version(max)
+        let range = |api: &Api| {
+            let (min, max) = (api.versions.min, api.versions.max);
+            ApiVersion::default().with_api_key(api.key).with_min_version(min).with_max_version(max)
         };
-        let versions = ApiVersionsResponse::default().with_api_keys(KNOWN_VERSIONS.map(range).into());
+        let versions = ApiVersionsResponse::default().with_api_keys(api::ALL.iter().map(range).collect());
         Self(HashMap::new())
             .respond(ApiKey::ApiVersions, move |_| versions.clone())
             .respond(ApiKey::Metadata, |port| metadata(port, &[0]))
     }
 
-    /// It answers this from now on.
+    /// Sets the response to an API's requests.
     pub fn respond<R: Encodable>(self, key: ApiKey, answer: impl Fn(u16) -> R + Send + Sync + 'static) -> Self {
         self.respond_bytes(key, move |version, port| encoded(&answer(port), version))
     }
 
-    /// The same, once it has heard what it is asked: a request that begins with its header.
+    /// Sets the response to an API's requests by what each asks: it begins with its header.
     pub fn expect<R: Encodable>(
         mut self,
         key: ApiKey,
@@ -72,20 +74,34 @@ impl ScriptedBroker {
         self
     }
 
-    /// The same in bytes.
+    /// Sets the body of the response to an API's requests, in bytes.
     pub fn respond_bytes(mut self, key: ApiKey, answer: impl Fn(i16, u16) -> Bytes + Send + Sync + 'static) -> Self {
         self.0.insert(key as i16, Box::new(move |version, port, _| answer(version, port)));
         self
     }
 
-    /// Lets it speak, to a client that is returned.
-    pub async fn start(self) -> Arc<Cluster> {
-        Arc::new(Cluster::new(self.listen().await))
+    /// Serves a client that is returned, on a network of their own.
+    pub fn start(self) -> Arc<Cluster> {
+        let network = Network::default();
+        self.serve(&network, 9092);
+        Arc::new(Cluster::new(network.options("client", &["127.0.0.1:9092"])))
     }
 
-    /// Lets it speak, and says how to reach it.
+    /// Serves this port of 127.0.0.1 on a network in memory, as its responses say.
+    pub fn serve(self, network: &Network, port: u16) {
+        let mut listener = network.listen(&format!("127.0.0.1:{port}"));
+        let answers = Arc::new(self.0);
+        tokio::spawn(async move {
+            while let Some(stream) = listener.accept().await {
+                tokio::spawn(answer(stream, Arc::clone(&answers), port));
+            }
+        });
+    }
+
+    /// Serves a port of this machine, for what connects by itself. Returns how to reach it.
+    #[cfg(feature = "net")]
     pub async fn listen(self) -> Options {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let answers = Arc::new(self.0);
         tokio::spawn(async move {
@@ -94,22 +110,24 @@ impl ScriptedBroker {
             }
         });
         let bootstrap = vec![format!("127.0.0.1:{port}")];
-        Options { bootstrap, request_timeout: Duration::from_secs(5), ..Options::default() }
+        Options { bootstrap, request_timeout: std::time::Duration::from_secs(5), ..Options::default() }
     }
 }
 
-/// An answer's body.
+/// A response's body.
 pub fn encoded(answer: &impl Encodable, version: i16) -> Bytes {
     let mut out = BytesMut::new();
     answer.encode(&mut out, version).unwrap();
     out.freeze()
 }
 
-/// Answers until the client leaves.
-async fn answer(mut stream: TcpStream, answers: Arc<HashMap<i16, Answer>>, port: u16) {
+/// Answers until the client leaves, or asks what there is no response to.
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, answers: Arc<HashMap<i16, Answer>>, port: u16) {
     while let Ok(length) = stream.read_u32().await {
         let mut request = vec![0; usize::try_from(length).unwrap()];
-        stream.read_exact(&mut request).await.unwrap();
+        if stream.read_exact(&mut request).await.is_err() {
+            return;
+        }
         let number = |at: usize| i16::from_be_bytes([request[at], request[at + 1]]);
         let (key, version) = (number(0), number(2));
         let id = i32::from_be_bytes([request[4], request[5], request[6], request[7]]);
@@ -121,7 +139,9 @@ async fn answer(mut stream: TcpStream, answers: Arc<HashMap<i16, Answer>>, port:
         out.put_slice(&answer(version, port, request.into()));
         let length = u32::try_from(out.len() - 4).unwrap();
         out[..4].copy_from_slice(&length.to_be_bytes());
-        stream.write_all(&out).await.unwrap();
+        if stream.write_all(&out).await.is_err() {
+            return;
+        }
     }
 }
 

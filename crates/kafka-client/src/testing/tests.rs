@@ -1,5 +1,7 @@
 //! Whatever a broker answers is an error that says so, or is passed over; never a wrong offset.
 
+use std::time::Duration;
+
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::consumer_group_describe_response::DescribedGroup;
 use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
@@ -20,7 +22,7 @@ use kafka_records::record::{Offset, Position};
 use super::*;
 use crate::ErrorClass;
 use crate::admission::Reserve;
-use crate::{Ask, At, Coordinator, FetchLink, Isolation};
+use crate::{Ask, At, Coordinator, Isolation, LeaderConnection};
 use crate::{Cause, Error};
 
 #[track_caller]
@@ -32,7 +34,7 @@ fn undecodable<T: std::fmt::Debug>(result: Result<T, Error>, why: &str) {
 #[tokio::test]
 async fn a_lying_count_is_an_error_and_the_connection_lives() {
     let claims = |_, _| Bytes::from_static(&[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 0]);
-    let cluster = ScriptedBroker::new().respond_bytes(ApiKey::ListOffsets, claims).start().await;
+    let cluster = ScriptedBroker::new().respond_bytes(ApiKey::ListOffsets, claims).start();
     let connection = cluster.leader("t", 0).await.unwrap();
     for _ in 0..2 {
         let asked = cluster.offset_at("t", 0, At::Latest).await;
@@ -44,20 +46,20 @@ async fn a_lying_count_is_an_error_and_the_connection_lives() {
 #[tokio::test]
 async fn versions_that_do_not_hold_what_they_claim_are_asked_for_once_more_and_given_up() {
     let claims = |_, _| Bytes::from_static(&[0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0]);
-    let cluster = ScriptedBroker::new().respond_bytes(ApiKey::ApiVersions, claims).start().await;
+    let cluster = ScriptedBroker::new().respond_bytes(ApiKey::ApiVersions, claims).start();
     undecodable(cluster.topics(&["t"]).await, "the ApiVersions answer (version 0) does not hold what it claims");
 }
 
 #[tokio::test]
 async fn an_answer_without_a_correlation_id_breaks_the_connection_at_once() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
+    let network = Network::default();
+    let mut listener = network.listen("broker:9092");
     tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut stream = listener.accept().await.unwrap();
         stream.write_all(&[0, 0, 0, 2, 7, 7]).await.unwrap();
         std::future::pending::<()>().await;
     });
-    let opened = super::super::Connection::open(&address, &Options::default()).await;
+    let opened = crate::Connection::open("broker:9092", &network.options("client", &[])).await;
     assert!(matches!(opened.unwrap_err().cause, Cause::Disconnected(_)));
 }
 
@@ -69,7 +71,7 @@ async fn a_leader_at_no_address_is_an_error() {
             answer.brokers[0] = answer.brokers[0].clone().with_host(text(host)).with_port(port);
             answer
         });
-        let cluster = broker.start().await;
+        let cluster = broker.start();
         undecodable(cluster.leader("t", 0).await, why);
         undecodable(cluster.controller().await, why);
     }
@@ -84,7 +86,7 @@ async fn a_leader_that_nobody_knows_is_asked_for_anew() {
         answer.topics[0].partitions[0].leader_id = BrokerId(if first { 77 } else { 0 });
         answer
     });
-    let cluster = broker.start().await;
+    let cluster = broker.start();
     assert!(cluster.leader("t", 0).await.unwrap_err().is(ResponseError::LeaderNotAvailable));
     cluster.leader("t", 0).await.unwrap();
 }
@@ -92,16 +94,16 @@ async fn a_leader_that_nobody_knows_is_asked_for_anew() {
 #[tokio::test]
 async fn partitions_are_numbered_without_a_gap() {
     for wrong in [&[][..], &[1], &[0, 2], &[0, 0], &[-1, 0], &[i32::MAX]] {
-        let cluster = ScriptedBroker::new().respond(ApiKey::Metadata, |port| metadata(port, wrong)).start().await;
+        let cluster = ScriptedBroker::new().respond(ApiKey::Metadata, |port| metadata(port, wrong)).start();
         undecodable(cluster.topics(&["t"]).await.unwrap().remove("t").unwrap(), "not numbered");
     }
-    let cluster = ScriptedBroker::new().respond(ApiKey::Metadata, |port| metadata(port, &[1, 0])).start().await;
+    let cluster = ScriptedBroker::new().respond(ApiKey::Metadata, |port| metadata(port, &[1, 0])).start();
     assert_eq!(cluster.topics(&["t"]).await.unwrap()["t"].as_ref().unwrap().partition_count(), 2);
 }
 
 #[tokio::test]
 async fn topics_that_nobody_asked_for_are_passed_over() {
-    let cluster = ScriptedBroker::new().start().await;
+    let cluster = ScriptedBroker::new().start();
     assert!(cluster.topics(&["u"]).await.unwrap().is_empty());
     assert!(cluster.leader("u", 0).await.unwrap_err().is(ResponseError::UnknownTopicOrPartition));
 }
@@ -109,7 +111,7 @@ async fn topics_that_nobody_asked_for_are_passed_over() {
 #[tokio::test]
 async fn a_place_has_an_offset() {
     let listed = async |partition, said, at| {
-        let cluster = ScriptedBroker::new().respond(ApiKey::ListOffsets, offset(partition, said)).start().await;
+        let cluster = ScriptedBroker::new().respond(ApiKey::ListOffsets, offset(partition, said)).start();
         cluster.offset_at("t", 0, at).await
     };
     assert_eq!(listed(0, 7, At::Earliest).await.unwrap(), Some(Offset(7)));
@@ -127,7 +129,7 @@ async fn an_error_code_that_nobody_knows_is_said() {
         answer.topics[0].partitions[0].error_code = i16::MAX;
         answer
     });
-    let error = broker.start().await.offset_at("t", 0, At::Latest).await.unwrap_err();
+    let error = broker.start().offset_at("t", 0, At::Latest).await.unwrap_err();
     assert!(error.to_string().contains("code 32767"), "{error}");
     assert_eq!(error.class(), ErrorClass::Fatal);
 }
@@ -139,14 +141,14 @@ fn ask(isolation: Isolation, offset: i64) -> Ask<'static> {
 #[tokio::test]
 async fn a_fetch_tells_of_its_partition_and_of_its_end() {
     let fetch = async |partition| {
-        let cluster = ScriptedBroker::new().respond(ApiKey::Fetch, fetched(partition)).start().await;
+        let cluster = ScriptedBroker::new().respond(ApiKey::Fetch, fetched(partition)).start();
         cluster.fetch(&ask(Isolation::Committed, 5)).await
     };
     let whole = PartitionData::default().with_high_watermark(3).with_last_stable_offset(-1);
     assert_eq!(fetch(whole.clone()).await.unwrap().high_watermark, Offset(3), "below the position: truncated");
     let ends = async |isolation| {
         let ends = PartitionData::default().with_high_watermark(9).with_last_stable_offset(7);
-        let cluster = ScriptedBroker::new().respond(ApiKey::Fetch, fetched(ends)).start().await;
+        let cluster = ScriptedBroker::new().respond(ApiKey::Fetch, fetched(ends)).start();
         cluster.fetch(&ask(isolation, 5)).await.unwrap().end
     };
     assert_eq!((ends(Isolation::Committed).await, ends(Isolation::Uncommitted).await), (Offset(7), Offset(9)));
@@ -175,13 +177,13 @@ async fn a_fetch_tells_the_leaders_epoch_and_asks_anew_when_that_has_passed() {
         let partition = PartitionData::default().with_high_watermark(5).with_last_stable_offset(5);
         fetched(partition.with_error_code(code))(0)
     });
-    let mut link = FetchLink::new(broker.start().await, Reserve::new(1 << 20));
-    link.open("t", 0, Offset(5).into()).await.unwrap();
-    let error = link.fetch(&ask(Isolation::Committed, 5)).await.unwrap_err();
+    let mut leader = LeaderConnection::new(broker.start(), Reserve::new(1 << 20));
+    leader.open("t", 0, Offset(5).into()).await.unwrap();
+    let error = leader.fetch(&ask(Isolation::Committed, 5)).await.unwrap_err();
     assert!(error.is(ResponseError::FencedLeaderEpoch) && error.class() == ErrorClass::Transient, "{error}");
-    assert!(!link.is_open());
-    link.open("t", 0, Offset(5).into()).await.unwrap();
-    assert!(link.fetch(&ask(Isolation::Committed, 5)).await.is_ok() && link.is_open());
+    assert!(!leader.is_open());
+    leader.open("t", 0, Offset(5).into()).await.unwrap();
+    assert!(leader.fetch(&ask(Isolation::Committed, 5)).await.is_ok() && leader.is_open());
     assert_eq!(*epochs.lock().unwrap(), [(11, 0), (11, 1)]);
 }
 
@@ -203,13 +205,13 @@ async fn a_leader_that_has_been_deposed_and_does_not_know_truncates_nothing() {
         let topic = OffsetForLeaderTopicResult::default().with_topic(topic("t")).with_partitions(vec![end]);
         OffsetForLeaderEpochResponse::default().with_topics(vec![topic])
     });
-    let cluster = broker.start().await;
-    let mut link = FetchLink::new(Arc::clone(&cluster), Reserve::new(1 << 20));
+    let cluster = broker.start();
+    let mut leader = LeaderConnection::new(Arc::clone(&cluster), Reserve::new(1 << 20));
     let position = Position { offset: Offset(10), leader_epoch: Some(6) };
-    let doubted = async |link: &mut FetchLink| {
+    let doubted = async |leader: &mut LeaderConnection| {
         // However often it is asked.
         for _ in 0..50 {
-            let error = link.open("t", 0, position).await.unwrap_err();
+            let error = leader.open("t", 0, position).await.unwrap_err();
             assert!(error.is(ResponseError::UnknownLeaderEpoch) && error.class() == ErrorClass::Transient, "{error}");
         }
     };
@@ -218,23 +220,23 @@ async fn a_leader_that_has_been_deposed_and_does_not_know_truncates_nothing() {
         tokio::time::advance(Duration::from_secs(30)).await;
         tokio::time::resume();
     };
-    doubted(&mut link).await;
+    doubted(&mut leader).await;
     half_a_minute().await;
     lead(7);
-    link.open("t", 0, position).await.unwrap();
-    assert!(link.is_open());
+    leader.open("t", 0, position).await.unwrap();
+    assert!(leader.is_open());
     lead(5);
     cluster.forget_leader("t", 0);
-    doubted(&mut link).await;
+    doubted(&mut leader).await;
     half_a_minute().await;
     // Nobody does not know for so long: it is another log.
-    let error = link.open("t", 0, position).await.unwrap_err();
+    let error = leader.open("t", 0, position).await.unwrap_err();
     let diverged = Position { offset: Offset(8), leader_epoch: Some(5) };
     assert!(matches!(error.cause, Cause::Truncated { diverged: Some(at), .. } if at == diverged), "{error}");
 }
 
-/// Opens a link to a leader in epoch 7 that says this of the epoch 5 of a position at 10.
-async fn opened(answer: impl Fn() -> EpochEndOffset + Send + Sync + 'static) -> (Result<(), Error>, FetchLink) {
+/// Opens a leader to a leader in epoch 7 that says this of the epoch 5 of a position at 10.
+async fn opened(answer: impl Fn() -> EpochEndOffset + Send + Sync + 'static) -> (Result<(), Error>, LeaderConnection) {
     let broker = ScriptedBroker::new().respond(ApiKey::Metadata, |port| {
         let mut told = metadata(port, &[0]);
         told.topics[0].partitions[0].leader_epoch = 7;
@@ -248,32 +250,32 @@ async fn opened(answer: impl Fn() -> EpochEndOffset + Send + Sync + 'static) -> 
         let topic = OffsetForLeaderTopicResult::default().with_topic(topic("t")).with_partitions(vec![answer()]);
         OffsetForLeaderEpochResponse::default().with_topics(vec![topic])
     });
-    let mut link = FetchLink::new(broker.start().await, Reserve::new(1 << 20));
+    let mut leader = LeaderConnection::new(broker.start(), Reserve::new(1 << 20));
     let position = Position { offset: Offset(10), leader_epoch: Some(5) };
-    (link.open("t", 0, position).await, link)
+    (leader.open("t", 0, position).await, leader)
 }
 
 #[tokio::test]
-async fn no_link_opens_to_a_leader_that_does_not_have_what_was_read() {
+async fn no_connection_opens_to_a_leader_that_does_not_have_what_was_read() {
     let says = async |epoch, end| {
         opened(move || EpochEndOffset::default().with_leader_epoch(epoch).with_end_offset(end)).await
     };
-    let (outcome, link) = says(5, 10).await;
+    let (outcome, leader) = says(5, 10).await;
     outcome.unwrap();
-    assert!(link.is_open());
-    let (outcome, link) = says(4, 8).await;
+    assert!(leader.is_open());
+    let (outcome, leader) = says(4, 8).await;
     let diverged = Position { offset: Offset(8), leader_epoch: Some(4) };
     let error = outcome.unwrap_err();
     assert!(matches!(error.cause, Cause::Truncated { diverged: Some(at), .. } if at == diverged), "{error}");
-    assert!(!link.is_open() && error.class() == ErrorClass::Fatal);
+    assert!(!leader.is_open() && error.class() == ErrorClass::Fatal);
     undecodable(says(6, 10).await.0, "it tells of leader epoch 6, asked for 5");
     undecodable(says(5, -9).await.0, "-9 is no offset");
     undecodable(opened(|| EpochEndOffset::default().with_partition(1)).await.0, "another partition");
     let fenced = opened(|| EpochEndOffset::default().with_error_code(ResponseError::FencedLeaderEpoch.code()));
-    let (outcome, link) = fenced.await;
+    let (outcome, leader) = fenced.await;
     let error = outcome.unwrap_err();
     assert!(error.is(ResponseError::FencedLeaderEpoch) && error.class() == ErrorClass::Transient, "{error}");
-    assert!(!link.is_open());
+    assert!(!leader.is_open());
 }
 
 fn coordinator(port: u16) -> FindCoordinatorResponse {
@@ -289,7 +291,7 @@ async fn a_coordinator_is_of_the_group_and_at_an_address() {
             answer.coordinators[0] = change(answer.coordinators[0].clone());
             answer
         });
-        Coordinator::new(broker.start().await, "g").connection().await
+        Coordinator::new(broker.start(), "g").connection().await
     };
     find(|found| found).await.unwrap();
     undecodable(find(|found| found.with_key(text("h"))).await, "another group");
@@ -298,7 +300,7 @@ async fn a_coordinator_is_of_the_group_and_at_an_address() {
     let error = find(|found| found.with_host(text("")).with_port(-1).with_error_code(15)).await.unwrap_err();
     assert!(error.is(ResponseError::CoordinatorNotAvailable), "{error}");
     let nobody = ScriptedBroker::new().respond(ApiKey::FindCoordinator, |_| FindCoordinatorResponse::default());
-    undecodable(Coordinator::new(nobody.start().await, "g").connection().await, "no host");
+    undecodable(Coordinator::new(nobody.start(), "g").connection().await, "no host");
 }
 
 #[tokio::test]
@@ -316,7 +318,7 @@ async fn a_partition_that_an_answer_leaves_out_is_not_taken_for_new() {
                 OffsetFetchResponse::default().with_groups(vec![group.with_topics(vec![topic])])
             },
         );
-        Coordinator::new(broker.start().await, "g").committed("t", &[0, 1]).await
+        Coordinator::new(broker.start(), "g").committed("t", &[0, 1]).await
     };
     let found = committed("g", &[(0, 7), (1, -1), (2, 9)]).await.unwrap();
     assert_eq!(found.into_iter().map(|(partition, found)| (partition, found.offset.0)).collect::<Vec<_>>(), [(0, 7)]);
@@ -333,7 +335,7 @@ async fn a_group_that_an_answer_leaves_out_is_not_taken_for_none() {
             let group = |name| DescribedGroup::default().with_group_id(GroupId(text(name)));
             ConsumerGroupDescribeResponse::default().with_groups(named.map(group).into_iter().collect())
         });
-        undecodable(Coordinator::new(broker.start().await, "g").describe().await, "another group");
+        undecodable(Coordinator::new(broker.start(), "g").describe().await, "another group");
     }
 }
 
@@ -343,7 +345,7 @@ async fn settings_are_of_the_topic() {
         let other = DescribeConfigsResult::default().with_resource_name(text("u"));
         DescribeConfigsResponse::default().with_results(vec![other])
     });
-    undecodable(broker.start().await.topic_setting("t", "cleanup.policy").await, "another topic");
+    undecodable(broker.start().topic_setting("t", "cleanup.policy").await, "another topic");
 }
 
 #[tokio::test]
@@ -353,6 +355,6 @@ async fn an_acknowledgement_is_of_the_partition() {
         let topic = TopicProduceResponse::default().with_name(topic("t")).with_partition_responses(vec![other]);
         ProduceResponse::default().with_responses(vec![topic])
     });
-    let written = broker.start().await.produce("t", 0, batch(0, 1).into(), Duration::from_secs(1)).await;
+    let written = broker.start().produce("t", 0, batch(0, 1).into(), Duration::from_secs(1)).await;
     undecodable(written, "another partition");
 }

@@ -1,5 +1,7 @@
 //! Brokers that say which transactions the cluster has, and what they are asked then.
 
+use std::time::Duration;
+
 use kafka_protocol::messages::api_versions_response::FinalizedFeatureKey;
 use kafka_protocol::messages::find_coordinator_response::Coordinator as Found;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
@@ -58,7 +60,7 @@ async fn committed(level: i16, epoch: i16) -> (Begun, Result<Begun, Error>) {
         let answer = EndTxnResponse::default();
         if version < 5 { answer } else { answer.with_producer_id(Id(PRODUCER.id)).with_producer_epoch(epoch) }
     });
-    let coordinator = Coordinator::of_transactions(broker.start().await, "id");
+    let coordinator = Coordinator::of_transactions(broker.start(), "id");
     let permit = permit::unlimited();
     let begun = coordinator.init_transactions(TIMEOUT, TransactionVersion::V2, None, &*permit).await.unwrap();
     (begun, coordinator.commit_transaction(begun, &*permit).await)
@@ -97,7 +99,7 @@ async fn a_batch_says_of_which_transactions_it_is() {
             ProduceResponse::default().with_responses(vec![topic])
         });
         let within = within.map(|version| WithinTransaction { transactional_id: "id".into(), version });
-        let (cluster, permit) = (broker.start().await, permit::unlimited());
+        let (cluster, permit) = (broker.start(), permit::unlimited());
         let batch = Bytes::from_static(b"a batch");
         let written = cluster.produce_under(&permit, within.as_ref(), &"t".into(), 0, batch, TIMEOUT).await;
         assert_eq!(written.unwrap().base_offset.0, 5);
@@ -111,7 +113,7 @@ async fn a_service_without_transactions_is_told_so() {
         let apis = [(ApiKey::ApiVersions, 0, 4), (ApiKey::Metadata, 0, 12), (ApiKey::FindCoordinator, 0, 4)];
         ApiVersionsResponse::default().with_api_keys(apis.map(api).into())
     });
-    let coordinator = Coordinator::of_transactions(broker.start().await, "id");
+    let coordinator = Coordinator::of_transactions(broker.start(), "id");
     let begun = coordinator.init_transactions(TIMEOUT, TransactionVersion::V1, None, &*permit::unlimited()).await;
     let error = begun.unwrap_err();
     assert_eq!(error.class(), crate::ErrorClass::Fatal);

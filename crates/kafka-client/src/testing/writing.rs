@@ -1,6 +1,7 @@
 //! What a broker says of who writes, and of who leads.
 
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::FindCoordinatorResponse;
@@ -13,7 +14,7 @@ use crate::{Cause, Coordinator, Error};
 async fn an_id_that_is_none_is_not_written_under() {
     for (id, epoch) in [(-1, 0), (3, -1), (-1, -1)] {
         let broker = ScriptedBroker::new().respond(ApiKey::InitProducerId, move |_| identified(id, epoch));
-        let given = broker.start().await.init_producer_id().await;
+        let given = broker.start().init_producer_id().await;
         assert!(matches!(given, Err(Error { cause: Cause::Undecodable(_), .. })), "{given:?}");
     }
 }
@@ -36,7 +37,7 @@ async fn a_leader_that_refuses_stays_the_leader() {
                 metadata(port, &[0])
             })
             .respond(ApiKey::Produce, move |_| produced(code));
-        let cluster = broker.start().await;
+        let cluster = broker.start();
         for _ in 0..3 {
             cluster.produce("t", 0, Bytes::from_static(b"a batch"), Duration::from_secs(1)).await.unwrap_err();
         }
@@ -53,8 +54,10 @@ async fn who_failed_as_the_coordinator_is_asked_last_who_it_is() {
             FindCoordinatorResponse::default().with_coordinators(vec![found])
         })
     };
-    let mut options = names_itself().listen().await;
-    options.bootstrap.extend(names_itself().listen().await.bootstrap);
+    let network = Network::default();
+    names_itself().serve(&network, 9092);
+    names_itself().serve(&network, 9093);
+    let options = network.options("client", &["127.0.0.1:9092", "127.0.0.1:9093"]);
     let coordinator = Coordinator::new(Arc::new(Cluster::new(options)), "g");
     let mut before = coordinator.connection().await.unwrap();
     for _ in 0..4 {
@@ -64,7 +67,7 @@ async fn who_failed_as_the_coordinator_is_asked_last_who_it_is() {
         before = next;
     }
     // Where there is nobody else, it is asked all the same.
-    let alone = Coordinator::new(names_itself().start().await, "g");
+    let alone = Coordinator::new(names_itself().start(), "g");
     let first = alone.connection().await.unwrap();
     alone.forget(&first).await;
     assert_eq!(alone.connection().await.unwrap().address(), first.address());

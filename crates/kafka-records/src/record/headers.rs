@@ -15,7 +15,7 @@ pub enum Headers<'a> {
     Map(&'a BTreeMap<String, Vec<u8>>),
     /// Those of a record that was put together here, in their order.
     List(&'a [Header]),
-    /// The same, all of it somebody else's.
+    /// Headers that are all somebody else's.
     Borrowed(&'a [(&'a [u8], Option<&'a [u8]>)]),
     /// The wire reader's: as they stand in the log, repeated names and null values included.
     Raw(RawHeaders<'a>),
@@ -35,7 +35,7 @@ impl<'a> Headers<'a> {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(self) -> bool {
         match self {
             Headers::Map(map) => map.is_empty(),
@@ -79,7 +79,7 @@ impl<'a> RawHeaders<'a> {
         Self(bytes)
     }
 
-    /// Whether `bytes` are so many whole headers and nothing else.
+    /// Returns whether `bytes` are so many whole headers and nothing else.
     pub fn are(bytes: &[u8], count: usize) -> bool {
         let mut headers = RawHeaders(bytes);
         (0..count).all(|_| headers.take_next().is_some()) && headers.0.is_empty()

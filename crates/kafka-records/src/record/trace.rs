@@ -17,7 +17,7 @@ pub struct TraceParent<'a> {
 }
 
 impl TraceParent<'_> {
-    /// Whether the sender records this trace: the lowest of the flags.
+    /// Returns whether the sender records this trace: the lowest of the flags.
     pub fn is_sampled(&self) -> bool {
         u8::from_str_radix(self.flags, 16).is_ok_and(|flags| flags & 1 == 1)
     }

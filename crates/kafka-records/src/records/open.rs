@@ -40,12 +40,12 @@ pub struct Window {
     pub records: usize,
     /// The most bytes of one record.
     pub max_record_bytes: usize,
-    /// What the caller has found memory for beyond `bytes`: a record that needs no more is unpacked.
+    /// The memory that the caller has found beyond `bytes`, in bytes: a record that needs no more is unpacked.
     pub granted: usize,
 }
 
 impl Window {
-    /// Whether there is no room left.
+    /// Returns whether there is no room left.
     pub fn is_full(&self) -> bool {
         self.bytes == 0 || self.records == 0
     }
@@ -130,7 +130,7 @@ impl OpenBatch {
         self.batch
     }
 
-    /// How many bytes its codec holds until it is done.
+    /// The memory that its codec holds until it is done, in bytes.
     pub fn needs(&self) -> usize {
         match &self.source {
             Source::Plain(..) | Source::Unreadable(_) => 0,
@@ -149,9 +149,9 @@ impl OpenBatch {
             Source::Unreadable(error) => Err(error.clone()),
         };
         match read {
-            Err(UnpackError::Damaged(why)) => {
+            Err(UnpackError::Corrupt(why)) => {
                 // What is left of the batch is one entry, with all of its bytes.
-                records.add_damage(self.layout.next_expected(), self.batch.bytes().clone(), why);
+                records.add_corrupt_batch(self.layout.next_expected(), self.batch.bytes().clone(), why);
                 Ok(Progress::Done)
             }
             other => other,
@@ -236,7 +236,7 @@ impl Packed {
             Err(UnpackError::NoMemory) => return Err(UnpackError::NoMemory),
             Err(error) => {
                 self.ended = true;
-                self.failed = Some(UnpackError::Damaged(format!("decompression failed: {error}")));
+                self.failed = Some(UnpackError::Corrupt(format!("decompression failed: {error}")));
             }
         }
         Ok(())
@@ -413,7 +413,7 @@ impl Layout {
         }
         let kept = at.start..at.end.min(at.start + window.max_record_bytes);
         let cut_from = (kept.len() < whole).then_some(whole);
-        records.add_damage(
+        records.add_corrupt_batch(
             offset,
             buffer.slice(kept),
             format!("record {} of {} can't be decoded", self.taken, self.count),
@@ -452,11 +452,11 @@ impl Layout {
     }
 
     fn missing(&self) -> UnpackError {
-        UnpackError::Damaged(format!("record {} of {} can't be found", self.taken + 1, self.count))
+        UnpackError::Corrupt(format!("record {} of {} can't be found", self.taken + 1, self.count))
     }
 
     fn more(&self, bytes: usize) -> UnpackError {
-        UnpackError::Damaged(format!("{bytes} bytes or more stand behind its last record, of {}", self.count))
+        UnpackError::Corrupt(format!("{bytes} bytes or more stand behind its last record, of {}", self.count))
     }
 }
 

@@ -79,7 +79,7 @@ fn written(records: &[Record], codec: Compression) -> Bytes {
 /// A record in neither decoder's form.
 type Plain = (i64, i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(Vec<u8>, Option<Vec<u8>>)>);
 
-fn ours(found: Found<'_>) -> Plain {
+fn ours(found: Entry<'_>) -> Plain {
     let view = found.record;
     let vec = |bytes: &[u8]| bytes.to_vec();
     let headers = view.headers.iter().map(|(name, value)| (name.to_vec(), value.map(vec))).collect();

@@ -5,7 +5,7 @@
 pub enum UnpackError {
     /// They are not what the codec writes. What came out before is as it was packed.
     #[error("{0}")]
-    Damaged(String),
+    Corrupt(String),
     /// There is no memory for what would come out. That says nothing of the bytes: try again.
     #[error("no memory to decompress into")]
     NoMemory,

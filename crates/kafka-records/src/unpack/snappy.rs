@@ -36,7 +36,7 @@ struct Block {
 }
 
 impl Snappy {
-    pub fn new(mut packed: Bytes) -> Result<Self, UnpackError> {
+    pub(super) fn new(mut packed: Bytes) -> Result<Self, UnpackError> {
         let framed = packed.starts_with(XERIAL_MAGIC);
         if framed {
             if packed.len() < XERIAL_HEADER_BYTES {
@@ -47,7 +47,7 @@ impl Snappy {
         Ok(Self { packed, framed, block: None, plain: Vec::new(), given: 0 })
     }
 
-    pub fn unpack(&mut self, out: &mut Vec<u8>, room: usize) -> Result<bool, UnpackError> {
+    pub(super) fn unpack(&mut self, out: &mut Vec<u8>, room: usize) -> Result<bool, UnpackError> {
         let full = out.len().saturating_add(room);
         loop {
             let waiting = self.plain.get(self.given..).unwrap_or_default();
@@ -66,7 +66,7 @@ impl Snappy {
                     self.given = self.plain.len();
                     block.decode(&mut self.plain)?;
                 }
-                Some(block) if !block.tags.is_empty() => return Err(damaged("it gives more than it says")),
+                Some(block) if !block.tags.is_empty() => return Err(corrupt("it gives more than it says")),
                 _ => {
                     self.block = None;
                     if self.packed.is_empty() {
@@ -89,14 +89,14 @@ impl Snappy {
         } else {
             std::mem::take(&mut self.packed)
         };
-        let left = snap::raw::decompress_len(&block).map_err(|error| damaged(error.to_string()))?;
+        let left = snap::raw::decompress_len(&block).map_err(|error| corrupt(error.to_string()))?;
         self.plain.clear();
         self.given = 0;
         if left <= AT_ONCE {
             self.plain.try_reserve(left).map_err(|_| UnpackError::NoMemory)?;
             self.plain.resize(left, 0);
             let decoded = snap::raw::Decoder::new().decompress(&block, &mut self.plain);
-            return decoded.map(drop).map_err(|error| damaged(error.to_string()));
+            return decoded.map(drop).map_err(|error| corrupt(error.to_string()));
         }
         self.plain.try_reserve_exact(NEEDS + LONGEST_COPY).map_err(|_| UnpackError::NoMemory)?;
         let head = block.iter().take_while(|byte| **byte & 0x80 != 0).count() + 1;
@@ -124,7 +124,7 @@ impl Block {
                 self.element(plain)?;
             }
             let given = plain.len() - before;
-            self.left = self.left.checked_sub(given).ok_or_else(|| damaged("it gives more than it says"))?;
+            self.left = self.left.checked_sub(given).ok_or_else(|| corrupt("it gives more than it says"))?;
         }
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Block {
             _ => (1 + (tag >> 2), self.number(4)?),
         };
         let from = plain.len().checked_sub(offset).filter(|_| offset > 0);
-        let from = from.ok_or_else(|| damaged(format!("a copy refers back by {offset} bytes")))?;
+        let from = from.ok_or_else(|| corrupt(format!("a copy refers back by {offset} bytes")))?;
         // What it copies may be what it has just written.
         for at in from..from + length {
             let byte = plain.get(at).copied().unwrap_or_default();
@@ -170,9 +170,9 @@ impl Block {
 }
 
 fn short() -> UnpackError {
-    damaged("it is cut short")
+    corrupt("it is cut short")
 }
 
-fn damaged(why: impl Into<String>) -> UnpackError {
-    UnpackError::Damaged(why.into())
+fn corrupt(why: impl Into<String>) -> UnpackError {
+    UnpackError::Corrupt(why.into())
 }

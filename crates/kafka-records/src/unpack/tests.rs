@@ -98,7 +98,7 @@ fn damage_is_an_error() {
         let garbage = Bytes::from_static(b"garbage, not compressed");
         assert!(unpacked(codec, garbage, 1 << 10).is_err(), "{codec:?}");
     }
-    assert!(matches!(Unpacker::new(7, Bytes::new()), Err(UnpackError::Damaged(_))));
+    assert!(matches!(Unpacker::new(7, Bytes::new()), Err(UnpackError::Corrupt(_))));
 }
 
 #[test]
@@ -106,5 +106,5 @@ fn a_zstd_frame_that_is_cut_short_is_damage() {
     let plain: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
     let packed = packed(Compression::Zstd, &plain);
     let error = unpacked(Compression::Zstd, packed.slice(..packed.len() - 5), 1 << 20).unwrap_err();
-    assert_eq!(error, UnpackError::Damaged("its last frame is cut short".to_owned()));
+    assert_eq!(error, UnpackError::Corrupt("its last frame is cut short".to_owned()));
 }

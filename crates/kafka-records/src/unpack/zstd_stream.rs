@@ -21,16 +21,16 @@ pub(super) struct Zstd {
 }
 
 impl Zstd {
-    pub fn new(packed: Bytes) -> Result<Self, UnpackError> {
+    pub(super) fn new(packed: Bytes) -> Result<Self, UnpackError> {
         let context = DCtx::try_create().ok_or(UnpackError::NoMemory)?;
         Ok(Self { context, packed, at: 0, between_frames: true })
     }
 
-    pub fn needs(&self) -> usize {
+    pub(super) fn needs(&self) -> usize {
         window(&self.packed).unwrap_or(0).min(LARGEST_WINDOW) + BESIDE_WINDOW
     }
 
-    pub fn unpack(&mut self, out: &mut Vec<u8>, room: usize) -> Result<bool, UnpackError> {
+    pub(super) fn unpack(&mut self, out: &mut Vec<u8>, room: usize) -> Result<bool, UnpackError> {
         let full = out.len().saturating_add(room);
         let mut grow_by = self.packed.len().saturating_mul(USUAL_EXPANSION).max(LEAST_BUFFER);
         while out.len() < full {
@@ -48,7 +48,7 @@ impl Zstd {
             self.at += input.pos;
             self.between_frames = hint == 0;
             if !had_more && out.len() == before && !self.between_frames {
-                return Err(UnpackError::Damaged("its last frame is cut short".to_owned()));
+                return Err(UnpackError::Corrupt("its last frame is cut short".to_owned()));
             }
         }
         Ok(false)
@@ -58,7 +58,7 @@ impl Zstd {
 fn failed(code: usize) -> UnpackError {
     match get_error_name(code) {
         name if name.starts_with("Allocation error") => UnpackError::NoMemory,
-        name => UnpackError::Damaged(name.to_owned()),
+        name => UnpackError::Corrupt(name.to_owned()),
     }
 }
 

@@ -1,7 +1,9 @@
 //! `ApiVersions`: what the node understands; the first request of every connection.
 
 use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
-use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest,
+};
 use kafka_protocol::protocol::{Request, StrBytes};
 
 use super::call::{Answer, Asked, Call, Row, Serve};
@@ -28,11 +30,14 @@ impl Serve for ApiVersionsRequest {
     }
 
     fn answer(self, call: Call<'_>) -> Answer<'_> {
-        let level = call.shared.lock().defaults.transaction_version;
+        let (hidden, level) = {
+            let cluster = call.shared.lock();
+            (hidden(&cluster), cluster.defaults.transaction_version)
+        };
         let response = ApiVersionsResponse::default()
             .with_error_code(call.plan.request_error().unwrap_or(error_codes::NONE))
             .with_throttle_time_ms(call.plan.throttle_ms)
-            .with_api_keys(call.apis.iter().map(offered).collect());
+            .with_api_keys(call.apis.iter().filter(|row| !hidden.contains(&row.key)).map(offered).collect());
         if call.version < TELLS_FEATURES {
             return response.into();
         }
@@ -66,6 +71,12 @@ impl Asked for OfTheFuture {
             .with_api_keys(own.map(offered).collect())
             .into()
     }
+}
+
+/// The APIs that the node does not tell of, though it knows them.
+fn hidden(cluster: &Cluster) -> &'static [i16] {
+    const CONSUMER_PROTOCOL: &[i16] = &[ConsumerGroupHeartbeatRequest::KEY, ConsumerGroupDescribeRequest::KEY];
+    if cluster.groups.consumer_protocol.is_some() { &[] } else { CONSUMER_PROTOCOL }
 }
 
 fn offered(row: &Row) -> ApiVersion {

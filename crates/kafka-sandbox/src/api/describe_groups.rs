@@ -1,4 +1,5 @@
-//! `DescribeGroups`: groups' states and members; a group that nobody has named yet is `Dead`.
+//! `DescribeGroups`: groups' states and members; a group that nobody has named yet is `Dead`, and so is one of the
+//! consumer protocol.
 
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId};
@@ -8,7 +9,7 @@ use super::call::{Answer, Call, Serve};
 use super::members::may_ask;
 use crate::cluster::Cluster;
 use crate::fault::Target;
-use crate::group::machine::State;
+use crate::group::classic::ClassicGroupState;
 use crate::schema::Field;
 
 impl Serve for DescribeGroupsRequest {
@@ -38,11 +39,11 @@ impl Serve for DescribeGroupsRequest {
 }
 
 fn described(cluster: &Cluster, version: i16, group: GroupId) -> DescribedGroup {
-    let Some(entry) = cluster.groups.find(&group) else {
+    let Some(entry) = cluster.groups.find(&group).filter(|entry| !entry.is_of_consumers()) else {
         return DescribedGroup::default().with_group_id(group).with_group_state(StrBytes::from_static_str("Dead"));
     };
     let (state, membership) = (entry.machine.state(), entry.machine.membership());
-    let stable = state == State::Stable;
+    let stable = state == ClassicGroupState::Stable;
     let members = membership.listed().into_iter().map(|member| {
         let described = DescribedGroupMember::default()
             .with_member_id(StrBytes::from_string(member.member_id))

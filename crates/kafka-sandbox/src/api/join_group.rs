@@ -7,6 +7,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::call::{Answer, Call, Serve};
 use super::members::{may_ask, millis};
 use crate::cluster::Cluster;
+use crate::error_codes;
 use crate::fault::Target;
 use crate::group::member::{Join, Joined, Listed, NotJoined, Reply};
 use crate::schema::Field;
@@ -37,7 +38,7 @@ async fn join(request: JoinGroupRequest, call: Call<'_>) -> Option<JoinGroupResp
     let version = call.version;
     let group = request.group_id.to_string();
     let refused = |code| Reply::Joined(Err(NotJoined { code, member_id: request.member_id.to_string() }));
-    let allowed = may_ask(&call.shared.lock(), call, &group);
+    let allowed = may_join(&call.shared.lock(), call, &group);
     let reply = match allowed {
         Err(code) => refused(code),
         Ok(()) => {
@@ -47,7 +48,7 @@ async fn join(request: JoinGroupRequest, call: Call<'_>) -> Option<JoinGroupResp
                 let name = request.group_instance_id.as_deref().unwrap_or(call.client);
                 let new_member_id = cluster.groups.member_id(name);
                 let join = asked(version, call.client, new_member_id, &request);
-                cluster.groups.with(&group, |entry, now| entry.machine.handle_join(ticket, join, now));
+                cluster.groups.with(&group, |entry, now| entry.handle_join(ticket, join, now));
                 held
             };
             held.await.ok()?
@@ -63,6 +64,15 @@ async fn join(request: JoinGroupRequest, call: Call<'_>) -> Option<JoinGroupResp
             .with_protocol_name((version < 7).then(StrBytes::default))
             .with_member_id(StrBytes::from_string(member_id)),
     })
+}
+
+/// Refuses also a group that has members by the consumer protocol, as a broker that migrates none.
+fn may_join(cluster: &Cluster, call: Call<'_>, group: &str) -> Result<(), i16> {
+    may_ask(cluster, call, group)?;
+    match cluster.groups.find(group) {
+        Some(entry) if !entry.consumer.members().is_empty() => Err(error_codes::INCONSISTENT_GROUP_PROTOCOL),
+        _ => Ok(()),
+    }
 }
 
 fn asked(version: i16, client_id: &str, new_member_id: String, request: &JoinGroupRequest) -> Join {

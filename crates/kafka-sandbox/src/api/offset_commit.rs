@@ -79,5 +79,5 @@ fn may_commit(cluster: &mut Cluster, node: i32, group: &str, claim: &Claim) -> R
     if claim.generation >= 0 && cluster.groups.find(group).is_none() {
         return Err(error_codes::ILLEGAL_GENERATION);
     }
-    cluster.groups.with(group, |entry, now| entry.machine.handle_commit(claim, now))
+    cluster.groups.with(group, |entry, now| entry.handle_commit(claim, now))
 }

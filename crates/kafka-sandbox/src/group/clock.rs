@@ -41,7 +41,7 @@ fn awake(cluster: &Cluster) -> Vec<String> {
 
 fn pass(cluster: &mut Cluster, now: Instant) {
     for group in awake(cluster) {
-        let due = cluster.groups.find(&group).and_then(|entry| entry.machine.deadline());
+        let due = cluster.groups.find(&group).and_then(super::Entry::deadline);
         if due.is_some_and(|due| due <= now) {
             cluster.groups.with(&group, |_, _| ());
         }
@@ -49,6 +49,6 @@ fn pass(cluster: &mut Cluster, now: Instant) {
 }
 
 fn next(cluster: &Cluster) -> Option<Instant> {
-    let deadline = |group: &String| cluster.groups.find(group)?.machine.deadline();
+    let deadline = |group: &String| cluster.groups.find(group)?.deadline();
     awake(cluster).iter().filter_map(deadline).min()
 }

@@ -1,4 +1,4 @@
-//! A member of a group, and what members and coordinator say to each other.
+//! A member of a classic group, and what members and coordinator say to each other.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// Names one request whose answer may be held back.
 pub type Ticket = u64;
 
-/// What a member asks that joins.
+/// `JoinGroup`, as far as the coordinator needs it.
 #[derive(Debug, Clone, Default)]
 pub struct Join {
     /// Empty the first time.
@@ -17,24 +17,24 @@ pub struct Join {
     pub new_member_id: String,
     /// The id that survives restarts: the member is static.
     pub instance_id: Option<String>,
-    /// What it calls itself.
+    /// The client's name for itself.
     pub client_id: String,
-    /// Not heard of for so long, it is expelled.
+    /// A member that is not heard for this long is expelled.
     pub session_timeout: Duration,
-    /// How long it may take to join again when the group rebalances.
+    /// The time that it may take to join again when the group rebalances.
     pub rebalance_timeout: Duration,
     /// `consumer`, for consumers.
     pub protocol_type: String,
     /// Assignors, the preferred one first, and what the leader needs to know for each.
     pub protocols: Vec<(String, Bytes)>,
-    /// Whether a new member is told its id first and joins with it (KIP-394, from version 4).
+    /// Set where a new member is told its id first and joins with it (KIP-394, from version 4).
     pub id_required: bool,
-    /// Whether a static leader that is back may be told to leave the assignment alone (KIP-814,
+    /// Set where a static leader that is back may be told to leave the assignment alone (KIP-814,
     /// from version 9).
     pub may_skip: bool,
 }
 
-/// That the member is one of this generation.
+/// A join that made the member one of this generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joined {
     /// Its id.
@@ -45,7 +45,7 @@ pub struct Joined {
     pub protocol_type: Option<String>,
     /// The assignor that most members prefer of those that all know.
     pub protocol: Option<String>,
-    /// Who hands out the parts.
+    /// The member that hands out the parts.
     pub leader: String,
     /// For the leader: all members, and what the assignor needs to know of each.
     pub members: Vec<Listed>,
@@ -60,22 +60,24 @@ pub struct Listed {
     pub member_id: String,
     /// Its id across restarts.
     pub instance_id: Option<String>,
-    /// What it calls itself.
+    /// The client's name for itself.
     pub client_id: String,
-    /// What it said for the group's assignor.
+    /// Its data for the group's assignor.
     pub metadata: Bytes,
     /// Its part.
     pub assignment: Bytes,
 }
 
-/// A refused join; the id is one that was asked with, or is to be used next time.
+/// A refused join.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotJoined {
+    /// The error code.
     pub code: i16,
+    /// The id that was asked with, or that is to be used next time.
     pub member_id: String,
 }
 
-/// Why a join is refused.
+/// The reason for refusing a join.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refused {
     /// With this code.
@@ -90,9 +92,10 @@ impl From<i16> for Refused {
     }
 }
 
-/// What a member asks that hands out the parts, or waits for its own.
+/// `SyncGroup`, as far as the coordinator needs it.
 #[derive(Debug, Clone, Default)]
 pub struct Sync {
+    /// The member that asks.
     pub member: Claim,
     /// Checked where given.
     pub protocol_type: Option<String>,
@@ -102,26 +105,34 @@ pub struct Sync {
     pub assignments: Vec<(String, Bytes)>,
 }
 
-/// Who says that it is a member, of which generation.
+/// A claim to be a member, of this generation.
 #[derive(Debug, Clone, Default)]
 pub struct Claim {
+    /// The member's id.
     pub member_id: String,
+    /// The id that survives restarts.
     pub instance_id: Option<String>,
+    /// The generation, or the epoch of a member by the consumer protocol.
     pub generation: i32,
 }
 
 /// The member's part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Synced {
+    /// As the members said.
     pub protocol_type: Option<String>,
+    /// The assignor of this generation.
     pub protocol: Option<String>,
+    /// Its part, as the leader gave it.
     pub assignment: Bytes,
 }
 
 /// An answer that was held back, or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
+    /// To `JoinGroup`.
     Joined(Result<Joined, NotJoined>),
+    /// To `SyncGroup`.
     Synced(Result<Synced, i16>),
     /// Another request of the same member has taken its place: Kafka never answers this one.
     Superseded,
@@ -130,19 +141,25 @@ pub enum Reply {
 /// A member as the coordinator keeps it.
 #[derive(Debug, Clone)]
 pub struct Member {
+    /// The id that survives restarts: the member is static.
     pub instance_id: Option<String>,
+    /// The client's name for itself.
     pub client_id: String,
+    /// A member that is not heard for this long is expelled.
     pub session_timeout: Duration,
+    /// The time that it may take to join again when the group rebalances.
     pub rebalance_timeout: Duration,
+    /// Assignors, the preferred one first, and what the leader needs to know for each.
     pub protocols: Vec<(String, Bytes)>,
+    /// Its part.
     pub assignment: Bytes,
-    /// Expelled then, unless an answer to it is held back.
+    /// The time at which it is expelled, unless an answer to it is held back.
     pub expires: Instant,
     /// Its join, while that is held back.
     pub join: Option<Ticket>,
     /// Its sync, while that is held back.
     pub sync: Option<Ticket>,
-    /// Whether it has asked for its part in this generation.
+    /// Set once it has asked for its part in this generation.
     pub synced: bool,
 }
 
@@ -163,21 +180,22 @@ impl Member {
         }
     }
 
-    /// It was heard of.
+    /// Notes that it was heard.
     pub fn heard(&mut self, now: Instant) {
         self.expires = now + self.session_timeout;
     }
 
-    /// When it is expelled; never while it waits for the coordinator itself.
+    /// Returns when it is expelled; never while it waits for the coordinator itself.
     pub fn expires(&self) -> Option<Instant> {
         (self.join.is_none() && self.sync.is_none()).then_some(self.expires)
     }
 
-    /// What it said for an assignor.
+    /// Returns what it said for an assignor.
     pub fn metadata(&self, protocol: &str) -> Option<&Bytes> {
         self.protocols.iter().find(|(name, _)| name == protocol).map(|(_, metadata)| metadata)
     }
 
+    /// Returns whether it knows an assignor.
     pub fn knows(&self, protocol: &str) -> bool {
         self.metadata(protocol).is_some()
     }

@@ -1,4 +1,4 @@
-//! Who is in a group, in which generation: what a coordinator writes down, and its successor reads.
+//! The members of a classic group and their generation: what a coordinator writes down, and its successor reads.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,21 +9,26 @@ use crate::error_codes;
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub struct Membership {
+    /// Counts the rebalances.
     pub generation: i32,
+    /// As the members said: `consumer`, for consumers.
     pub protocol_type: Option<String>,
+    /// The assignor of this generation.
     pub protocol: Option<String>,
+    /// The member that hands out the parts.
     pub leader: Option<String>,
+    /// The members by their ids.
     pub members: BTreeMap<String, Member>,
 }
 
 impl Membership {
-    /// The member that has this id across restarts.
+    /// Returns the member that has this id across restarts.
     pub fn with_instance(&self, instance_id: &str) -> Option<&str> {
         let found = self.members.iter().find(|(_, member)| member.instance_id.as_deref() == Some(instance_id));
         found.map(|(id, _)| id.as_str())
     }
 
-    /// Whether someone is who it says.
+    /// Checks that someone is who it says.
     ///
     /// # Errors
     /// `FENCED_INSTANCE_ID` where another has its place, `UNKNOWN_MEMBER_ID` where it has none.
@@ -39,7 +44,7 @@ impl Membership {
         }
     }
 
-    /// Whether the one who joins can take part with all who are there.
+    /// Returns whether the one who joins can take part with all who are there.
     pub fn agrees_with(&self, join: &Join) -> bool {
         if self.members.is_empty() {
             return !join.protocol_type.is_empty() && !join.protocols.is_empty();
@@ -49,7 +54,7 @@ impl Membership {
             && join.protocols.iter().any(|(name, _)| known_to_all(name))
     }
 
-    /// The protocol that most members prefer of those that all know.
+    /// Returns the protocol that most members prefer of those that all know.
     pub fn elect_protocol(&self) -> Option<String> {
         let known_to_all = |name: &str| self.members.values().all(|member| member.knows(name));
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
@@ -60,13 +65,23 @@ impl Membership {
         votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(name, _)| name.to_owned())
     }
 
-    /// How long the slowest member may take.
+    /// Returns how long the slowest member may take.
     pub fn rebalance_timeout(&self) -> Duration {
         self.members.values().map(|member| member.rebalance_timeout).max().unwrap_or_default()
     }
 
     pub fn is_led_by(&self, member_id: &str) -> bool {
         self.leader.as_deref() == Some(member_id)
+    }
+
+    /// Gives a member, if there is one of that id, another id.
+    pub fn rename(&mut self, before: &str, id: &str) {
+        if let Some(member) = self.members.remove(before) {
+            self.members.insert(id.to_owned(), member);
+        }
+        if self.is_led_by(before) {
+            self.leader = Some(id.to_owned());
+        }
     }
 
     /// Takes a member off; another leads if it did.
@@ -78,7 +93,7 @@ impl Membership {
         removed
     }
 
-    /// What a member is told of its generation.
+    /// Returns the answer to a member's join.
     pub fn joined(&self, member_id: &str) -> Joined {
         let leads = self.is_led_by(member_id);
         Joined {
@@ -92,7 +107,7 @@ impl Membership {
         }
     }
 
-    /// All members.
+    /// Returns all members.
     pub fn listed(&self) -> Vec<Listed> {
         let protocol = self.protocol.as_deref().unwrap_or_default();
         let listed = |(id, member): (&String, &Member)| Listed {
@@ -105,7 +120,7 @@ impl Membership {
         self.members.iter().map(listed).collect()
     }
 
-    /// A member's part.
+    /// Returns a member's part.
     pub fn synced(&self, member_id: &str) -> Synced {
         let assignment = self.members.get(member_id).map(|member| member.assignment.clone());
         Synced {
@@ -115,7 +130,7 @@ impl Membership {
         }
     }
 
-    /// What would be written down: nothing of requests under way.
+    /// Returns what would be written down: nothing of requests under way.
     pub fn stored(&self) -> Self {
         let mut stored = self.clone();
         for member in stored.members.values_mut() {

@@ -1,14 +1,19 @@
-//! Consumer groups: who coordinates them, their members, their offsets.
+//! Consumer groups: their coordinators, members and offsets.
 //!
 //! ```text
-//! api::groups ── ticket ──► Groups ──► machine (pure) ── ticket, reply ──► whoever holds the ticket
-//!                             ▲
-//!                           clock, whenever a session or a rebalance runs out
+//! api ── ticket ──► Groups ──► classic (pure) ── ticket, reply ──► whoever holds the ticket
+//!                     │ ▲
+//!                     │ clock, whenever a session or a rebalance runs out
+//!                     └──► consumer (pure, KIP-848) ── response, at once
 //! ```
+//!
+//! The two machines know no clock and no socket: a simulation of members drives them as the sandbox does. A group has
+//! members by one protocol at a time, as with `group.consumer.migration.policy=disabled`.
 
+pub mod classic;
 mod clock;
-pub(super) mod machine;
-pub(super) mod member;
+pub mod consumer;
+pub mod member;
 mod membership;
 mod offsets;
 #[cfg(test)]
@@ -24,19 +29,22 @@ use tokio::time::Instant;
 pub(super) use clock::run as keep_time;
 pub use offsets::CommittedOffset;
 
-use machine::Group;
-use member::{Reply, Ticket};
+use crate::error_codes;
+use classic::{ClassicGroup, ClassicGroupState};
+use consumer::{ConsumerGroup, ConsumerGroupOptions};
+use member::{Claim, Join, Reply, Ticket};
 use offsets::Offsets;
 
-/// How long a group that was empty waits for more members, where Kafka's default is three seconds.
+/// The time that a group that was empty waits for more members; Kafka's default is three seconds.
 pub(super) const INITIAL_REBALANCE_DELAY: Duration = Duration::from_millis(100);
 
-/// What a test sees of a group.
+/// A group as a test sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupDescription {
-    /// `Empty`, `PreparingRebalance`, `CompletingRebalance` or `Stable`.
+    /// By Kafka's names: `Empty`, `Stable`, while a classic group rebalances `PreparingRebalance` or
+    /// `CompletingRebalance`, and a group of the consumer protocol `Assigning` or `Reconciling`.
     pub state: &'static str,
-    /// Counts its rebalances.
+    /// Counts its rebalances: the generation of a classic group, the epoch of one by the consumer protocol.
     pub generation: i32,
     /// Its members' ids.
     pub members: Vec<String>,
@@ -46,6 +54,8 @@ pub struct GroupDescription {
 #[derive(Debug)]
 pub(super) struct Groups {
     pub initial_delay: Duration,
+    /// Settings of the consumer protocol, where the cluster has it.
+    pub consumer_protocol: Option<ConsumerGroupOptions>,
     groups: BTreeMap<String, Entry>,
     /// Requests that wait for their answers.
     held: BTreeMap<Ticket, oneshot::Sender<Reply>>,
@@ -58,9 +68,10 @@ pub(super) struct Groups {
 /// A group, and where it is kept.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub machine: Group,
+    pub machine: ClassicGroup,
+    pub consumer: ConsumerGroup,
     pub offsets: Offsets,
-    /// Where it was moved to.
+    /// The node that it was moved to.
     pub moved_to: Option<i32>,
     /// Its coordinator has not read it yet.
     pub loading: bool,
@@ -70,6 +81,7 @@ impl Groups {
     pub fn new() -> Self {
         Self {
             initial_delay: INITIAL_REBALANCE_DELAY,
+            consumer_protocol: None,
             groups: BTreeMap::new(),
             held: BTreeMap::new(),
             last_ticket: 0,
@@ -80,9 +92,10 @@ impl Groups {
 
     /// The group of that id, made where there is none.
     fn entry(&mut self, group: &str) -> &mut Entry {
-        let delay = self.initial_delay;
+        let (delay, options) = (self.initial_delay, self.consumer_protocol.unwrap_or_default());
         self.groups.entry(group.to_owned()).or_insert_with(|| Entry {
-            machine: Group::new(delay, Instant::now()),
+            machine: ClassicGroup::new(delay, Instant::now()),
+            consumer: ConsumerGroup::new(options),
             offsets: Offsets::default(),
             moved_to: None,
             loading: false,
@@ -91,7 +104,8 @@ impl Groups {
 
     /// The offsets, and who keeps them; no members.
     pub fn frozen(&self) -> Self {
-        let mut frozen = Self { initial_delay: self.initial_delay, ..Self::new() };
+        let (initial_delay, consumer_protocol) = (self.initial_delay, self.consumer_protocol);
+        let mut frozen = Self { initial_delay, consumer_protocol, ..Self::new() };
         for (id, entry) in &self.groups {
             let copy = frozen.entry(id);
             (copy.offsets, copy.moved_to, copy.loading) = (entry.offsets.clone(), entry.moved_to, entry.loading);
@@ -126,6 +140,7 @@ impl Groups {
     pub fn with<T>(&mut self, group: &str, work: impl FnOnce(&mut Entry, Instant) -> T) -> T {
         self.apply(group, |entry, now| {
             entry.machine.tick(now);
+            entry.consumer.tick(now);
             work(entry, now)
         })
     }
@@ -135,6 +150,7 @@ impl Groups {
         self.apply(group, |entry, now| {
             change(entry);
             entry.machine.reload(now);
+            entry.consumer.reload(now);
         });
     }
 
@@ -162,7 +178,60 @@ impl Groups {
 }
 
 impl Entry {
+    /// Returns whether it is a group of the consumer protocol: its members, or the last ones, were of that.
+    pub fn is_of_consumers(&self) -> bool {
+        self.consumer.exists() && self.machine.state() == ClassicGroupState::Empty
+    }
+
+    /// Lets a member join by the classic protocol: what was an empty group of the other is one of this.
+    pub fn handle_join(&mut self, ticket: Ticket, join: Join, now: Instant) {
+        self.consumer.forget();
+        self.machine.handle_join(ticket, join, now);
+    }
+
+    /// The next time that something is to be done though nobody asks.
+    pub fn deadline(&self) -> Option<Instant> {
+        [self.machine.deadline(), self.consumer.deadline()].into_iter().flatten().min()
+    }
+
+    /// Checks whether an offset is taken of whoever commits it, by the protocol of the group's members.
+    ///
+    /// # Errors
+    /// The code to answer with.
+    pub fn handle_commit(&mut self, claim: &Claim, now: Instant) -> Result<(), i16> {
+        if self.consumer.members().is_empty() {
+            return self.machine.handle_commit(claim, now);
+        }
+        self.consumer.handle_commit(&claim.member_id, claim.generation)
+    }
+
+    /// As [`Entry::handle_commit`], within a transaction; as nobody, from anybody. It counts for no heartbeat.
+    ///
+    /// # Errors
+    /// The code to answer with.
+    pub fn handle_transactional_commit(&self, claim: &Claim) -> Result<(), i16> {
+        let claims = claim.generation >= 0 || !claim.member_id.is_empty() || claim.instance_id.is_some();
+        if !claims {
+            return Ok(());
+        }
+        if self.consumer.members().is_empty() {
+            return self.machine.handle_transactional_commit(claim);
+        }
+        let taken = self.consumer.handle_commit(&claim.member_id, claim.generation);
+        // Producers know no epochs of members.
+        taken.map_err(
+            |code| if code == error_codes::STALE_MEMBER_EPOCH { error_codes::ILLEGAL_GENERATION } else { code },
+        )
+    }
+
     pub fn describe(&self) -> GroupDescription {
+        if self.is_of_consumers() {
+            return GroupDescription {
+                state: self.consumer.state().as_str(),
+                generation: self.consumer.epoch(),
+                members: self.consumer.members().keys().cloned().collect(),
+            };
+        }
         let membership = self.machine.membership();
         GroupDescription {
             state: self.machine.state().as_str(),

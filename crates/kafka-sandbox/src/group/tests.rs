@@ -1,4 +1,4 @@
-//! The machine on a clock of the test's own.
+//! The classic machine on a clock of the test's own.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use super::machine::{Group, State};
+use super::classic::{ClassicGroup, ClassicGroupState};
 use super::member::{Claim, Join, Joined, NotJoined, Reply, Sync, Synced, Ticket};
 use crate::error_codes;
 
@@ -17,7 +17,7 @@ const REBALANCE: Duration = Duration::from_secs(60);
 
 /// A group, its time, and the answers that it has given.
 struct World {
-    group: Group,
+    group: ClassicGroup,
     now: Instant,
     tickets: Ticket,
     members: u32,
@@ -27,7 +27,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let now = Instant::now();
-        Self { group: Group::new(DELAY, now), now, tickets: 0, members: 0, answers: BTreeMap::new() }
+        Self { group: ClassicGroup::new(DELAY, now), now, tickets: 0, members: 0, answers: BTreeMap::new() }
     }
 
     fn pass(&mut self, time: Duration) {
@@ -106,7 +106,7 @@ impl World {
         assert!(!world.answers.contains_key(&asked), "held back until the leader has shared");
         let given = world.send_sync(&first, &[(&first.member_id, "one"), (&second.member_id, "two")]);
         assert_eq!((world.part(given).unwrap(), world.part(asked).unwrap()), ("one".to_owned(), "two".to_owned()));
-        assert_eq!(world.group.state(), State::Stable);
+        assert_eq!(world.group.state(), ClassicGroupState::Stable);
         (world, first, second)
     }
 }
@@ -161,7 +161,7 @@ fn a_new_member_is_told_its_id_first() {
     let first = world.send(asked.clone());
     let told = world.not_joined(first);
     assert_eq!((told.code, told.member_id.as_str()), (error_codes::MEMBER_ID_REQUIRED, "m1"));
-    assert_eq!(world.group.state(), State::Empty);
+    assert_eq!(world.group.state(), ClassicGroupState::Empty);
     let second = world.send(Join { member_id: told.member_id, ..asked.clone() });
     world.pass(DELAY);
     assert_eq!(world.joined(second).member_id, "m1");
@@ -185,7 +185,7 @@ fn an_id_that_nobody_joins_with_holds_a_rebalance_up_for_a_session_only() {
 fn a_third_member_makes_the_others_join_again() {
     let (mut world, first, second) = World::of_two();
     let third = world.send(join("c"));
-    assert_eq!(world.group.state(), State::PreparingRebalance);
+    assert_eq!(world.group.state(), ClassicGroupState::PreparingRebalance);
     assert_eq!(world.heartbeat(&first), Err(error_codes::REBALANCE_IN_PROGRESS));
     assert_eq!(world.commit(&second), Ok(()), "what is in flight is stored while members are awaited");
     let early = world.send_sync(&first, &[]);
@@ -259,7 +259,7 @@ fn whoever_leaves_starts_a_rebalance_and_the_last_one_empties_the_group() {
     let two = world.joined(two);
     assert_eq!((two.leader.as_str(), two.members.len()), (second.member_id.as_str(), 1), "another leads");
     assert_eq!(world.group.handle_leave(&second.member_id, None, world.now), Ok(()));
-    assert_eq!((world.group.state(), world.group.membership().generation), (State::Empty, 3));
+    assert_eq!((world.group.state(), world.group.membership().generation), (ClassicGroupState::Empty, 3));
 }
 
 #[test]
@@ -366,10 +366,30 @@ fn a_successor_knows_what_was_handed_out_and_nothing_under_way() {
     world.collect();
     assert_eq!(world.not_joined(third).code, error_codes::NOT_COORDINATOR);
     assert_eq!(world.not_joined(one).code, error_codes::NOT_COORDINATOR);
-    assert_eq!(world.group.state(), State::Stable);
+    assert_eq!(world.group.state(), ClassicGroupState::Stable);
     assert_eq!((world.heartbeat(&first), world.heartbeat(&second)), (Ok(()), Ok(())));
     let part = world.send_sync(&second, &[]);
     assert_eq!(world.part(part), Ok("two".to_owned()));
+}
+
+/// Kafka would fence the one member that there is, by itself.
+#[test]
+fn a_successor_knows_a_static_member_that_came_back_while_the_group_rebalanced() {
+    let mut world = World::new();
+    let first = world.send(fixed("x"));
+    world.pass(3 * DELAY);
+    let first = world.joined(first);
+    world.tickets += 1;
+    let sync = Sync { member: static_claim(&first, "x"), ..Sync::default() };
+    world.group.handle_sync(world.tickets, sync, world.now);
+    world.send(join("another"));
+    assert_eq!(world.group.state(), ClassicGroupState::PreparingRebalance);
+    let back = world.send(fixed("x"));
+    let back = world.joined(back);
+    assert_ne!(back.member_id, first.member_id);
+    world.group.reload(world.now);
+    assert_eq!(world.group.membership().with_instance("x"), Some(back.member_id.as_str()));
+    assert_eq!(world.group.membership().leader.as_deref(), Some(back.member_id.as_str()));
 }
 
 /// What a careless client may send.
@@ -426,13 +446,13 @@ proptest! {
             }
             world.collect();
             let membership = world.group.membership();
-            prop_assert!(membership.generation >= generation || world.group.state() != State::PreparingRebalance);
+            prop_assert!(membership.generation >= generation || world.group.state() != ClassicGroupState::PreparingRebalance);
             prop_assert_eq!(membership.members.is_empty(), membership.leader.is_none());
             prop_assert!(membership.leader.iter().all(|leader| membership.members.contains_key(leader)));
-            prop_assert!(world.group.state() != State::Empty || membership.members.is_empty());
+            prop_assert!(world.group.state() != ClassicGroupState::Empty || membership.members.is_empty());
         }
         world.pass(Duration::from_secs(24 * 3600));
-        prop_assert_eq!(world.group.state(), State::Empty);
+        prop_assert_eq!(world.group.state(), ClassicGroupState::Empty);
         prop_assert_eq!(world.answers.len(), usize::try_from(world.tickets).unwrap());
         prop_assert_eq!(world.group.deadline(), None);
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// What kind of value stands there.
+/// The kind of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A string; `escaped` where it holds a backslash.
@@ -24,7 +24,7 @@ pub enum Kind {
     Container,
 }
 
-/// Where bytes lie in a text. Kafka's records are shorter than 2^31 bytes.
+/// The place of bytes in a text. Kafka's records are shorter than 2^31 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
     start: u32,
@@ -38,13 +38,13 @@ impl Span {
         Self { start: u32::try_from(start).unwrap_or(u32::MAX), end: u32::try_from(end).unwrap_or(u32::MAX) }
     }
 
-    /// How many bytes it holds.
+    /// The number of bytes it holds.
     #[inline(always)]
     pub fn bytes(self) -> usize {
         self.range().len()
     }
 
-    /// The same as a range of indices.
+    /// The place as a range of indices.
     #[inline(always)]
     pub fn range(self) -> Range<usize> {
         usize::try_from(self.start).unwrap_or(usize::MAX)..usize::try_from(self.end).unwrap_or(usize::MAX)
@@ -54,9 +54,9 @@ impl Span {
 /// A value: what it is and where it stands, quotes and brackets included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Value {
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
-    /// Where it stands in the text.
+    /// The place in the text.
     pub span: Span,
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{Members, Names, Opening, Reason, Rejection, Step, Value};
+use crate::{Members, Opening, Reason, Rejection, SeenNames, Step, Value};
 
 /// The members that the event knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub const OWN_FIELDS: [&str; Field::ALL.len()] = {
     names
 };
 
-/// How each field begins where it is not the first, in the order of [`Field`].
+/// The opening of each field where it is not the first, in the order of [`Field`].
 pub(super) const OPENINGS: [Opening; Field::ALL.len()] = {
     let mut openings = [Opening::of(""); Field::ALL.len()];
     let mut at = 0;
@@ -118,7 +118,7 @@ impl Fields {
     /// A duplicate is told only when the whole text has proved to be JSON.
     pub(super) fn scan(&mut self, text: &str) -> Result<usize, Rejection> {
         let mut members = Members::of(text)?;
-        let mut others: Option<Names<'_>> = None;
+        let mut others: Option<SeenNames<'_>> = None;
         let mut duplicate = None;
         let mut expected = Field::UserId;
         loop {

@@ -1,18 +1,18 @@
 //! IPv4 addresses, told without a branch on what their digits are.
 
-use super::classes::{BYTES, Classes};
+use super::byte_classes::{BYTES, ByteClasses};
 
 /// The longest address, in bytes.
 const LONGEST: usize = 15;
 /// The shortest.
 const SHORTEST: usize = 7;
-/// How many bytes before an address are looked at, and thrown away.
+/// The number of bytes before an address that are looked at, and thrown away.
 const BEFORE: usize = 4;
 
 /// An address among what stands around it, whatever that is.
 pub(super) type Window = [u8; BEFORE + BYTES];
 
-/// Whether `text` is four numbers up to 255 without leading zeros.
+/// Tells whether `text` is four numbers up to 255 without leading zeros.
 pub(super) fn is_ipv4(text: &[u8]) -> bool {
     let mut window: Window = [0; BEFORE + BYTES];
     match window.get_mut(BEFORE..BEFORE + text.len()) {
@@ -28,14 +28,14 @@ pub(super) fn window(bytes: &[u8], start: usize) -> Option<&Window> {
     bytes.get(start.checked_sub(BEFORE)?..)?.first_chunk()
 }
 
-/// The same of the first `length` bytes in a window.
+/// Tells whether the first `length` bytes in a window are such an address.
 #[inline(always)]
 pub(super) fn holds_ipv4(window: &Window, length: usize) -> bool {
     let Some(bytes) = window.last_chunk() else { return false };
     if !(SHORTEST..=LONGEST).contains(&length) {
         return false;
     }
-    let classes = Classes::of(bytes, length);
+    let classes = ByteClasses::of(bytes, length);
     let mut fine = classes.are_all() & (classes.dots.count_ones() == 3);
     let mut ends = classes.dots | (classes.all + 1);
     let mut start = 0;
@@ -48,7 +48,7 @@ pub(super) fn holds_ipv4(window: &Window, length: usize) -> bool {
     fine
 }
 
-/// Whether so many digits before `end` are a number up to 255 without a leading zero.
+/// Tells whether so many digits before `end` are a number up to 255 without a leading zero.
 #[inline(always)]
 fn is_number(window: &Window, end: u32, length: u32) -> bool {
     /// Digits as the numbers they are, one a byte, by how many there are. Four are as bad as none.

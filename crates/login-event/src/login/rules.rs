@@ -1,4 +1,4 @@
-//! What the event's fields must be.
+//! The rules of the event's fields.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -17,11 +17,59 @@ const FIRST_BEYOND: i64 = 4_133_980_800_000;
 /// The longest of the three identifying texts, in bytes.
 pub(super) const MAX_TEXT: usize = 256;
 
-/// The longest locale, in bytes: what BCP 47 asks everyone to have room for.
-pub(super) const MAX_LOCALE: usize = 35;
+pub(super) const USER_ID: TextRule = TextRule::of_length(MAX_TEXT);
 
-/// The longest app version, in bytes.
-pub(super) const MAX_VERSION: usize = 64;
+pub(super) const DEVICE_ID: TextRule = TextRule::of_length(MAX_TEXT);
+
+/// A locale is no longer than what BCP 47 asks everyone to have room for.
+pub(super) const LOCALE: TextRule = TextRule::of_length(35);
+
+pub(super) const APP_VERSION: TextRule =
+    TextRule { most: 64, holds: is_version, otherwise: "app_version is not major.minor[.patch[.build]] in digits" };
+
+pub(super) const IP: TextRule =
+    TextRule { most: MAX_TEXT, holds: is_ip, otherwise: "ip is neither an IPv4 nor an IPv6 address" };
+
+/// The rule of a required text field, by which the scanner and the fast path go.
+pub(super) struct TextRule {
+    /// The longest text, in bytes. The shortest is one.
+    pub(super) most: usize,
+    /// What else must hold of it.
+    pub(super) holds: fn(&[u8]) -> bool,
+    /// What a sender is told where that does not hold.
+    otherwise: &'static str,
+}
+
+impl TextRule {
+    const fn of_length(most: usize) -> Self {
+        Self { most, holds: |_| true, otherwise: "" }
+    }
+
+    /// Checks a field without taking its text.
+    #[inline(always)]
+    pub(super) fn check(&self, text: &str, named: Named) -> Result<(), Rejection> {
+        let is_right = |value: Value| {
+            let inside = || value.raw(text).as_bytes().split_first().and_then(|(_, rest)| rest.split_last());
+            value.kind == (Kind::String { escaped: false })
+                && (3..=self.most + 2).contains(&value.span.bytes())
+                && inside().is_some_and(|(_, inside)| (self.holds)(inside))
+        };
+        if named.1.is_some_and(is_right) { Ok(()) } else { self.text_of(text, named).map(drop) }
+    }
+
+    /// The text of a field.
+    #[inline(always)]
+    pub(super) fn text_of<'t>(&self, text: &'t str, named: Named) -> Result<Cow<'t, str>, Rejection> {
+        let found = string_of(text, named.0, required(named)?)?;
+        if found.is_empty() || found.len() > self.most {
+            return Err(too_long_or_empty(named.0, self.most));
+        }
+        if !(self.holds)(found.as_bytes()) {
+            return Err(invalid(named.0, self.otherwise));
+        }
+        Ok(found)
+    }
+}
 
 /// A field's name and its value, where it has one.
 pub(super) type Named = (&'static str, Option<Value>);
@@ -36,29 +84,6 @@ fn required((field, value): Named) -> Result<Value, Rejection> {
         Some(value) if value.kind != Kind::Null => Ok(value),
         value => Err(missing(field, value)),
     }
-}
-
-/// Whether a required field is a text of 1 to `most` bytes.
-#[inline(always)]
-pub(super) fn check_text(text: &str, named: Named, most: usize) -> Result<(), Rejection> {
-    match named.1 {
-        Some(value)
-            if value.kind == (Kind::String { escaped: false }) && (3..=most + 2).contains(&value.span.bytes()) =>
-        {
-            Ok(())
-        }
-        _ => text_of(text, named, most).map(drop),
-    }
-}
-
-/// The text of a required field that is 1 to `most` bytes long.
-#[inline(always)]
-pub(super) fn text_of(text: &str, named: Named, most: usize) -> Result<Cow<'_, str>, Rejection> {
-    let found = string_of(text, named.0, required(named)?)?;
-    if found.is_empty() || found.len() > most {
-        return Err(too_long_or_empty(named.0, most));
-    }
-    Ok(found)
 }
 
 /// The text of an optional field; `None` where it is absent, null or empty.
@@ -116,7 +141,7 @@ fn any_lower_cased(text: Text<'_>) -> (Text<'_>, bool) {
     (lower, same)
 }
 
-pub(super) fn is_version(text: &[u8]) -> bool {
+fn is_version(text: &[u8]) -> bool {
     let (mut dots, mut digits) = (0, 0);
     for byte in text {
         match byte {
@@ -182,8 +207,8 @@ fn eight_digits(text: u64) -> Option<i64> {
     i64::try_from(number).ok()
 }
 
-/// Whether the text is an address as the standard library reads them; nearly all are IPv4, which
+/// Tells whether the text is an address as the standard library reads them; nearly all are IPv4, which
 /// is told here at a fraction of the cost.
-pub(super) fn is_ip(text: &str) -> bool {
-    is_ipv4(text.as_bytes()) || text.parse::<IpAddr>().is_ok()
+pub(super) fn is_ip(text: &[u8]) -> bool {
+    is_ipv4(text) || std::str::from_utf8(text).is_ok_and(|text| text.parse::<IpAddr>().is_ok())
 }

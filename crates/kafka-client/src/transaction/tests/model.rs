@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use kafka_records::batch::{ProducerId, Stamp};
+use kafka_records::batch::{ProducerId, ProducerState};
 use proptest::prelude::*;
 
 use super::super::super::WithinTransaction;
@@ -22,7 +22,7 @@ enum Call {
     Initialize,
     Renew(ProducerId),
     Add(ProducerId),
-    Write { version: TransactionVersion, stamp: Stamp, first: i64, records: i32 },
+    Write { version: TransactionVersion, state: ProducerState, first: i64, records: i32 },
     AddOffsets(ProducerId),
     CommitOffsets(Id, Offset),
     End(Id),
@@ -92,13 +92,13 @@ impl Cluster {
                 self.begin();
                 self.has_output = true;
             }
-            Call::Write { version, stamp, first, records } => {
-                self.known(stamp.producer)?;
+            Call::Write { version, state, first, records } => {
+                self.known(state.producer)?;
                 if version == V2 {
                     self.begin();
                     self.has_output = true;
                 }
-                self.write(stamp, first, records)?;
+                self.write(state, first, records)?;
             }
             Call::AddOffsets(producer) => {
                 self.known(producer)?;
@@ -176,18 +176,18 @@ impl Cluster {
         }
     }
 
-    fn write(&mut self, stamp: Stamp, first: i64, records: i32) -> Result<(), ResponseError> {
-        if self.written.0 != stamp.producer {
-            self.written = (stamp.producer, VecDeque::new());
+    fn write(&mut self, state: ProducerState, first: i64, records: i32) -> Result<(), ResponseError> {
+        if self.written.0 != state.producer {
+            self.written = (state.producer, VecDeque::new());
         }
-        let range = (stamp.sequence, stamp.sequence + records);
+        let range = (state.sequence, state.sequence + records);
         if self.written.1.contains(&range) {
             return Ok(());
         }
         if self.status != Status::Ongoing || !self.has_output {
             return Err(ResponseError::InvalidTxnState);
         }
-        if self.written.1.back().map_or(0, |(_, next)| *next) != stamp.sequence {
+        if self.written.1.back().map_or(0, |(_, next)| *next) != state.sequence {
             return Err(ResponseError::OutOfOrderSequenceNumber);
         }
         self.written.1.push_back(range);
@@ -304,14 +304,14 @@ impl Process {
 
     fn write(&mut self, world: &mut World, fate: Fate, first: i64, records: i32) {
         let (Id { version, .. }, producer) = self.producer.as_ref().unwrap();
-        let stamp = producer.stamp(OUTPUT).unwrap();
-        let verdict = match world.send(Call::Write { version: *version, stamp, first, records }, fate) {
+        let state = producer.next_state(OUTPUT).unwrap();
+        let verdict = match world.send(Call::Write { version: *version, state, first, records }, fate) {
             Ok(_) => Verdict::Written,
-            Err(error) => producer.failed(&stamp, &error),
+            Err(error) => producer.failed(&state, &error),
         };
         match verdict {
             Verdict::Written => {
-                producer.written(OUTPUT, &stamp, records);
+                producer.written(OUTPUT, &state, records);
                 self.writing = None;
                 self.position = Some(first + i64::from(records));
                 self.uncommitted += 1;
