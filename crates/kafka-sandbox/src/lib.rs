@@ -18,8 +18,8 @@
 //! and behaves as Kafka 4.x does there: checksums and sizes are checked, a batch of an idempotent
 //! producer is written once, a fetch waits for its bytes and ends with its segment, nobody but the
 //! leader answers, groups rebalance by the classic protocol, and by that of KIP-848 where it is switched on
-//! ([`SandboxBuilder::consumer_groups`]), transactions of both versions are fenced, time out and end in markers. What it
-//! lacks: TLS, replication, a disk. What passes only against this broker is not done.
+//! ([`SandboxBuilder::consumer_groups`]); transactions of both versions are fenced, time out and end in markers.
+//! What it lacks: TLS, replication, a disk. What passes only against this broker is not done.
 //!
 //! ```
 //! use kafka_sandbox::{Action, Api, Fault, Sandbox};
@@ -182,19 +182,19 @@ impl SandboxBuilder {
         self
     }
 
-    /// Offers the consumer protocol of groups (KIP-848), with these settings. Otherwise it is hidden, as on a cluster
-    /// older than Kafka 3.7.
-    #[must_use]
-    pub fn consumer_groups(mut self, options: ConsumerGroupOptions) -> Self {
-        self.consumer_protocol = Some(options);
-        self
-    }
-
     /// The version of transactions that the cluster has (its feature `transaction.version`), 1 or 2; 2, as a new
     /// Kafka 4 has, unless said otherwise. Requests of either version are answered.
     #[must_use]
     pub fn transaction_version(mut self, version: i16) -> Self {
         self.defaults.transaction_version = version;
+        self
+    }
+
+    /// Offers the consumer protocol of groups (KIP-848), with these settings. Otherwise it is hidden, as on a cluster
+    /// older than Kafka 3.7.
+    #[must_use]
+    pub fn consumer_groups(mut self, options: ConsumerGroupOptions) -> Self {
+        self.consumer_protocol = Some(options);
         self
     }
 

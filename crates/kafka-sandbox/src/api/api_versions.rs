@@ -31,8 +31,8 @@ impl Serve for ApiVersionsRequest {
 
     fn answer(self, call: Call<'_>) -> Answer<'_> {
         let (hidden, level) = {
-            let state = call.shared.lock();
-            (hidden(&state), state.defaults.transaction_version)
+            let cluster = call.shared.lock();
+            (hidden(&cluster), cluster.defaults.transaction_version)
         };
         let response = ApiVersionsResponse::default()
             .with_error_code(call.plan.request_error().unwrap_or(error_codes::NONE))

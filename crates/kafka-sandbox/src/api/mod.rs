@@ -71,12 +71,12 @@ const APIS: &[Row] = &[
     Row::of::<DeleteRecordsRequest>(),
     Row::of::<InitProducerIdRequest>(),
     Row::of::<OffsetForLeaderEpochRequest>(),
-    Row::of::<ConsumerGroupHeartbeatRequest>(),
-    Row::of::<ConsumerGroupDescribeRequest>(),
     Row::of::<AddPartitionsToTxnRequest>(),
     Row::of::<AddOffsetsToTxnRequest>(),
     Row::of::<EndTxnRequest>(),
     Row::of::<TxnOffsetCommitRequest>(),
+    Row::of::<ConsumerGroupHeartbeatRequest>(),
+    Row::of::<ConsumerGroupDescribeRequest>(),
 ];
 
 /// Every API that the sandbox answers, with its lowest and highest version.

@@ -95,5 +95,5 @@ fn may_commit(cluster: &mut Cluster, request: &TxnOffsetCommitRequest, call: Cal
         return Err(error_codes::ILLEGAL_GENERATION);
     }
     let claim = claim(&request.member_id, request.group_instance_id.as_ref(), request.generation_id);
-    cluster.groups.with(group, |entry, _| entry.machine.handle_transactional_commit(&claim))
+    cluster.groups.with(group, |entry, _| entry.handle_transactional_commit(&claim))
 }

@@ -188,17 +188,12 @@ impl ClassicGroup {
         Ok(())
     }
 
-    /// Whether an offset is taken of whoever commits it within a transaction; as nobody, from anybody. It counts for
-    /// no heartbeat.
+    /// Checks whether an offset is taken of a member that commits it within a transaction.
     ///
     /// # Errors
     /// The code to answer with.
     pub fn handle_transactional_commit(&self, claim: &Claim) -> Result<(), i16> {
-        let claims = claim.generation >= 0 || !claim.member_id.is_empty() || claim.instance_id.is_some();
-        if !claims || (self.state == ClassicGroupState::Empty && claim.generation < 0) {
-            return Ok(());
-        }
-        self.check(claim)
+        if self.state == ClassicGroupState::Empty && claim.generation < 0 { Ok(()) } else { self.check(claim) }
     }
 
     /// The next time that `tick` has something to do.

@@ -29,6 +29,7 @@ use tokio::time::Instant;
 pub(super) use clock::run as keep_time;
 pub use offsets::CommittedOffset;
 
+use crate::error_codes;
 use classic::{ClassicGroup, ClassicGroupState};
 use consumer::{ConsumerGroup, ConsumerGroupOptions};
 use member::{Claim, Join, Reply, Ticket};
@@ -202,6 +203,25 @@ impl Entry {
             return self.machine.handle_commit(claim, now);
         }
         self.consumer.handle_commit(&claim.member_id, claim.generation)
+    }
+
+    /// As [`Entry::handle_commit`], within a transaction; as nobody, from anybody. It counts for no heartbeat.
+    ///
+    /// # Errors
+    /// The code to answer with.
+    pub fn handle_transactional_commit(&self, claim: &Claim) -> Result<(), i16> {
+        let claims = claim.generation >= 0 || !claim.member_id.is_empty() || claim.instance_id.is_some();
+        if !claims {
+            return Ok(());
+        }
+        if self.consumer.members().is_empty() {
+            return self.machine.handle_transactional_commit(claim);
+        }
+        let taken = self.consumer.handle_commit(&claim.member_id, claim.generation);
+        // Producers know no epochs of members.
+        taken.map_err(
+            |code| if code == error_codes::STALE_MEMBER_EPOCH { error_codes::ILLEGAL_GENERATION } else { code },
+        )
     }
 
     pub fn describe(&self) -> GroupDescription {
