@@ -385,8 +385,9 @@ async fn version_1(bootstrap: &str, name: &str) -> Vec<(&'static str, String)> {
     it.write("write in the next what is behind what was tried", first, 2, 8).await;
     it.write("write again in the next", first, 0, 8).await;
     it.end("commit the next", first, true, 3).await;
-    it.settle("ends").await;
+    // There is nothing of it to wait for in the log but its marker, behind which alone another begins.
     it.added("add to the one behind", first, 3).await;
+    it.settle("ends").await;
     it.write("write in the one behind", first, 2, 8).await;
     it.add_offsets("add offsets to the next", first, 3).await;
     it.commit("commit in the next", (first, 3), NO_MEMBER, 8, &[0]).await;
@@ -569,8 +570,8 @@ add to the next: 0
 write in the next what is behind what was tried: 45 at -1
 write again in the next: 0 at 0
 commit the next: 0
-ends: (4, 4)
 add to the one behind: 0
+ends: (4, 4)
 write in the one behind: 0 at 4
 add offsets to the next: 0
 commit in the next: [0]
