@@ -287,6 +287,27 @@ fn the_lease_is_no_longer_than_a_rebalance_that_is_missed() {
     assert_eq!(alone.machine.lease(), Some(quiet + SESSION / 2), "it may have begun right after the last quiet answer");
 }
 
+/// What it held may be another's by then, and it has just claimed all of that: to go on with this round would leave
+/// what it loses nobody's.
+#[test]
+fn a_round_that_was_missed_costs_everything_and_is_followed_by_a_join_that_claims_nothing() {
+    let mut alone = Alone::stable(Assignor::CooperativeSticky);
+    alone.now += HEARTBEAT;
+    alone.sent();
+    alone.answer(heard(Code::RebalanceInProgress.code())).unwrap();
+    let claimed = |request: Request| {
+        let Request::Join(request) = request else { panic!("it does not join: {request:?}") };
+        Subscription::decode(&request.protocols[0].metadata).unwrap().owned
+    };
+    let all = BTreeSet::from([0, 1, 2]);
+    assert_eq!(claimed(alone.sent()), Partitions::from([("t".to_owned(), all.clone())]));
+    let Response::Join(answer) = joined(&alone.machine) else { panic!("the answer to a join") };
+    let later = answer.generation_id + 1;
+    alone.answer(Response::Join(answer.with_generation_id(later))).unwrap();
+    assert!(alone.events().contains(&Event::Lost(all)));
+    assert_eq!(claimed(alone.sent()), Partitions::new());
+}
+
 #[test]
 fn what_is_not_released_in_time_is_lost_and_heartbeats_go_on_until_then() {
     let mut alone = Alone::stable(Assignor::Range);
