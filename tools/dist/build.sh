@@ -47,7 +47,7 @@ version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 # is linked to a fixed address, so its code need not ask where it is. What a panic can pass has its table
 # for unwinding without being forced.
 size_flags="-C force-frame-pointers=yes -C force-unwind-tables=no -C relocation-model=static"
-size_flags+=" -C llvm-args=-inline-threshold=20 -C llvm-args=-min-jump-table-entries=8"
+size_flags+=" -C llvm-args=-inline-threshold=10 -C llvm-args=-min-jump-table-entries=8"
 # zstd is only ever asked for its usual level, needs one of its two ways to read, and its formats from
 # before version 0.8 are older than Kafka's use of it. LZ4 has no copy of its loops for each of its
 # cases. No panic passes through C.
