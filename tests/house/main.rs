@@ -10,6 +10,7 @@ mod circles;
 mod config_docs;
 mod docs;
 mod helm_schema;
+mod image_context;
 mod layering;
 mod log_fields;
 mod monitoring;
