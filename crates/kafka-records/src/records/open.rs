@@ -291,6 +291,8 @@ struct Layout {
     least: Offset,
     base_offset: Offset,
     next_offset: Offset,
+    /// The offset that the next record is below: those behind it need one each.
+    bound: Offset,
     base_timestamp: i64,
     appended: Option<i64>,
     /// How many records there are, as the batch says, and how many of them have been taken.
@@ -313,15 +315,20 @@ enum Taken {
 impl Layout {
     fn of(batch: &SoundBatch, position: Offset) -> Self {
         let stamped = batch.raw.attributes() & LOG_APPEND_TIME != 0;
+        let (base_offset, next_offset) = (batch.base_offset(), batch.next_offset());
+        // A negative number is fewer than stand there.
+        let count = usize::try_from(batch.raw.i32_at(57)).unwrap_or(0);
+        // Of more records than there are offsets none is told apart.
+        let fit = i64::try_from(count).ok().filter(|count| *count <= next_offset.0 - base_offset.0);
         Self {
             position,
-            least: batch.base_offset(),
-            base_offset: batch.base_offset(),
-            next_offset: batch.next_offset(),
+            least: base_offset,
+            base_offset,
+            next_offset,
+            bound: fit.map_or(next_offset, |count| Offset(next_offset.0 - count)),
             base_timestamp: batch.raw.i64_at(27),
             appended: stamped.then(|| batch.raw.i64_at(35)),
-            // A negative number is fewer than stand there.
-            count: usize::try_from(batch.raw.i32_at(57)).unwrap_or(0),
+            count,
             taken: 0,
         }
     }
@@ -345,7 +352,7 @@ impl Layout {
                 Ok(body) => body,
                 Err(ends) => break ends,
             };
-            self.taken += 1;
+            self.count_taken();
             let end = buffer.len() - fields.rest().len();
             let Some(slot) = self.slot(body, end) else {
                 self.add_undecodable(buffer, end - body.len()..end, window, records);
@@ -378,6 +385,13 @@ impl Layout {
         ends
     }
 
+    /// Counts the record that comes next as taken.
+    #[inline]
+    fn count_taken(&mut self) {
+        self.taken += 1;
+        self.bound = self.bound.next().min(self.next_offset);
+    }
+
     /// A record, which ends there in its buffer. `None` where it can't be decoded, or has an offset
     /// that can't be.
     #[inline]
@@ -386,7 +400,7 @@ impl Layout {
         record.take(1)?; // attributes: none are defined
         let created = self.base_timestamp.checked_add(record.varint()?)?;
         let offset = Offset(self.base_offset.0.checked_add(record.varint()?)?);
-        if !(self.least..self.next_offset).contains(&offset) {
+        if !(self.least..self.bound).contains(&offset) {
             return None;
         }
         let mut field = || match record.field()? {
@@ -426,10 +440,10 @@ impl Layout {
 
     /// What is kept of a record that was passed over.
     fn add_skipped(&mut self, skipped: &Skipped, window: &mut Window, records: &mut Records) {
-        self.taken += 1;
+        self.count_taken();
         let (bytes, fields) = skipped.kept();
         let offset = fields.offset_delta.and_then(|delta| self.base_offset.0.checked_add(delta)).map(Offset);
-        let offset = offset.filter(|offset| (self.least..self.next_offset).contains(offset));
+        let offset = offset.filter(|offset| (self.least..self.bound).contains(offset));
         let offset = offset.unwrap_or_else(|| self.next_expected());
         self.least = offset.next().min(self.next_offset);
         if offset < self.position {

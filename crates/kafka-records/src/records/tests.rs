@@ -284,6 +284,18 @@ fn offsets_ascend_within_the_batch() {
     }
 }
 
+/// One that claims the next one's offset is wrong itself: what stands behind it would have none left.
+#[test]
+fn an_offset_that_leaves_none_for_the_next_ones_is_wrong() {
+    let mut bytes = batch(5, 3);
+    let second = HEADER_BYTES + (bytes.len() - HEADER_BYTES) / 3;
+    bytes[second + 3] = 4;
+    let found = read(&with_right_checksum(bytes).into(), Offset(0), &Window::unlimited());
+    assert_eq!(flaws(&found), ["record 2 of 3 can't be decoded"]);
+    let offsets: Vec<_> = found.iter().map(|entry| entry.record.offset).collect();
+    assert_eq!(offsets, [Offset(5), Offset(6), Offset(7)]);
+}
+
 #[test]
 fn the_append_time_is_of_all_records() {
     let mut bytes = batch(7, 2);
