@@ -18,7 +18,7 @@ pub(crate) async fn connect(
 ) -> Result<Connected, Cause> {
     let (host, port) = parted(address).ok_or_else(|| Cause::Connect("it is not host:port".to_owned()))?;
     match &security.tls {
-        Some(tls) => TlsOver::new(transport, tls, security.was_let_in()).connect(host, port, deadline).await,
+        Some(tls) => TlsOver::new(transport, tls, security).connect(host, port, deadline).await,
         None => transport.connect(host, port, deadline).await,
     }
 }

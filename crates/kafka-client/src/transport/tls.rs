@@ -12,28 +12,27 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Connected, ReadHalf, Stream, Transport, WriteHalf};
 use crate::tls::{self, Tls};
-use crate::{Cause, TlsError};
+use crate::{Cause, Security, TlsError};
 
 /// TLS over a transport. The connection below and the handshake have `deadline` each.
 #[derive(Debug)]
 pub(super) struct TlsOver<'t> {
     below: &'t dyn Transport,
     tls: &'t Tls,
-    /// Whether a broker has let us in by these settings.
-    is_proven: bool,
+    security: &'t Security,
 }
 
 impl<'t> TlsOver<'t> {
-    /// Connects to nothing yet.
-    pub(super) fn new(below: &'t dyn Transport, tls: &'t Tls, is_proven: bool) -> Self {
-        Self { below, tls, is_proven }
+    /// Connects to nothing yet. The settings' `tls` is theirs; whether they are proven is asked when a handshake fails.
+    pub(super) fn new(below: &'t dyn Transport, tls: &'t Tls, security: &'t Security) -> Self {
+        Self { below, tls, security }
     }
 
     async fn handshake(&self, stream: Box<dyn Stream>, host: &str) -> Result<TlsStream<Box<dyn Stream>>, Cause> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| Cause::Tls(TlsError::Name(host.to_owned())))?;
         let connector = TlsConnector::from(self.tls.current()?);
         connector.connect(name, stream).await.map_err(|error| {
-            let is_proven = self.is_proven;
+            let is_proven = self.security.was_let_in();
             tls::cause(&error).unwrap_or_else(|| Cause::Handshake { why: error.to_string(), is_proven })
         })
     }
