@@ -15,6 +15,7 @@ use super::fault::FaultBook;
 use super::group::Groups;
 use super::log::PartitionLog;
 use super::partition::Partition;
+use super::placement::Placement;
 use super::record::StoredRecord;
 use super::stale::Snapshot;
 use super::topic_config::TopicConfig;
@@ -222,18 +223,35 @@ impl Cluster {
         Ok(())
     }
 
-    /// The node that keeps a group: where it was moved to, or by the group's name. It may be down,
-    /// and nobody takes its place by himself.
-    pub fn coordinator(&self, group: &str) -> Result<i32, i16> {
-        let moved = self.groups.find(group).and_then(|entry| entry.moved_to);
-        let node = moved.or_else(|| self.home(group));
+    /// The node that keeps a key: where it was moved to, or by its name. It may be down, and nobody takes its
+    /// place by himself.
+    pub fn keeper(&self, key: &str, placement: Placement) -> Result<i32, i16> {
+        let node = placement.moved_to.or_else(|| self.home(key));
         node.filter(|node| self.is_up(*node)).ok_or(error_codes::COORDINATOR_NOT_AVAILABLE)
     }
 
-    /// The node that keeps a group which was never moved.
-    pub fn home(&self, group: &str) -> Option<i32> {
-        let sum: usize = group.bytes().map(usize::from).sum();
+    /// Whether that node answers for a key now.
+    pub fn answers_for(&self, node: i32, key: &str, placement: Placement) -> Result<(), i16> {
+        if self.keeper(key, placement) != Ok(node) {
+            return Err(error_codes::NOT_COORDINATOR);
+        }
+        if placement.loading { Err(error_codes::COORDINATOR_LOAD_IN_PROGRESS) } else { Ok(()) }
+    }
+
+    /// Whether somebody counts for a key now: its node is up and has read it.
+    pub fn is_coordinated(&self, key: &str, placement: Placement) -> bool {
+        self.keeper(key, placement).is_ok() && !placement.loading
+    }
+
+    /// The node that keeps a key which was never moved.
+    pub fn home(&self, key: &str) -> Option<i32> {
+        let sum: usize = key.bytes().map(usize::from).sum();
         self.nodes.keys().nth(sum % self.nodes.len().max(1)).copied()
+    }
+
+    /// The node that keeps a group.
+    pub fn coordinator(&self, group: &str) -> Result<i32, i16> {
+        self.keeper(group, self.groups.placement(group))
     }
 
     /// Whether that node answers for a group now.
@@ -241,13 +259,7 @@ impl Cluster {
         if group.is_empty() {
             return Err(error_codes::INVALID_GROUP_ID);
         }
-        if self.coordinator(group) != Ok(node) {
-            return Err(error_codes::NOT_COORDINATOR);
-        }
-        match self.groups.find(group) {
-            Some(entry) if entry.loading => Err(error_codes::COORDINATOR_LOAD_IN_PROGRESS),
-            _ => Ok(()),
-        }
+        self.answers_for(node, group, self.groups.placement(group))
     }
 
     /// Adds partitions until there are `total`; there are never fewer than before.

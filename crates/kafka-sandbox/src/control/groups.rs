@@ -25,7 +25,7 @@ impl Sandbox {
         if !cluster.nodes.contains_key(&node) {
             return Err(SandboxError::NoSuchNode(node));
         }
-        cluster.groups.reload(group, |entry| entry.moved_to = Some(node));
+        cluster.groups.reload(group, |entry| entry.placement.moved_to = Some(node));
         cluster.write_all_markers();
         Ok(())
     }
@@ -34,7 +34,7 @@ impl Sandbox {
     /// does that has not read the group yet. Sessions stand still meanwhile and begin anew after.
     pub fn set_loading(&self, group: &str, loading: bool) {
         let mut cluster = self.shared.lock();
-        cluster.groups.reload(group, |entry| entry.loading = loading);
+        cluster.groups.reload(group, |entry| entry.placement.loading = loading);
         cluster.write_all_markers();
     }
 
@@ -58,7 +58,7 @@ impl Sandbox {
     pub(crate) fn reload_groups(&self, node: i32) {
         let mut cluster = self.shared.lock();
         for group in cluster.groups.ids() {
-            let moved = cluster.groups.find(&group).and_then(|entry| entry.moved_to);
+            let moved = cluster.groups.placement(&group).moved_to;
             if moved.or_else(|| cluster.home(&group)) == Some(node) {
                 cluster.groups.reload(&group, |_| ());
             }

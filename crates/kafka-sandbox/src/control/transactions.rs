@@ -30,7 +30,7 @@ impl Sandbox {
         if !cluster.nodes.contains_key(&node) {
             return Err(SandboxError::NoSuchNode(node));
         }
-        cluster.transactions.entry(transactional_id).moved_to = Some(node);
+        cluster.transactions.entry(transactional_id).placement.moved_to = Some(node);
         self.settled(cluster);
         Ok(())
     }
@@ -39,7 +39,7 @@ impl Sandbox {
     /// that has not read it yet.
     pub fn set_transactions_loading(&self, transactional_id: &str, loading: bool) {
         let mut cluster = self.shared.lock();
-        cluster.transactions.entry(transactional_id).loading = loading;
+        cluster.transactions.entry(transactional_id).placement.loading = loading;
         self.settled(cluster);
     }
 

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Weak};
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::cluster::{Cluster, Shared};
+use crate::due::due_or_changed;
 
 /// Runs until the sandbox is gone.
 pub async fn run(shared: Weak<Shared>) {
@@ -16,27 +17,14 @@ pub async fn run(shared: Weak<Shared>) {
             (next(&cluster), Arc::clone(&cluster.groups.changed))
         };
         drop(shared);
-        tokio::select! {
-            () = changed.notified() => {}
-            () = async {
-                match due {
-                    Some(due) => sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            } => {}
-        }
+        due_or_changed(due, &changed).await;
     }
 }
 
 /// Sessions end only where somebody counts: not on a node that is down or has not read the group.
 fn awake(cluster: &Cluster) -> Vec<String> {
     let groups = cluster.groups.ids().into_iter();
-    groups
-        .filter(|group| {
-            let loading = cluster.groups.find(group).is_some_and(|entry| entry.loading);
-            !loading && cluster.coordinator(group).is_ok()
-        })
-        .collect()
+    groups.filter(|group| cluster.is_coordinated(group, cluster.groups.placement(group))).collect()
 }
 
 fn pass(cluster: &mut Cluster, now: Instant) {

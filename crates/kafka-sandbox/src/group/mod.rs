@@ -30,6 +30,7 @@ pub(super) use clock::run as keep_time;
 pub use offsets::CommittedOffset;
 
 use crate::error_codes;
+use crate::placement::Placement;
 use classic::{ClassicGroup, ClassicGroupState};
 use consumer::{ConsumerGroup, ConsumerGroupOptions};
 use member::{Claim, Join, Reply, Ticket};
@@ -71,10 +72,7 @@ pub(super) struct Entry {
     pub machine: ClassicGroup,
     pub consumer: ConsumerGroup,
     pub offsets: Offsets,
-    /// The node that it was moved to.
-    pub moved_to: Option<i32>,
-    /// Its coordinator has not read it yet.
-    pub loading: bool,
+    pub placement: Placement,
 }
 
 impl Groups {
@@ -97,8 +95,7 @@ impl Groups {
             machine: ClassicGroup::new(delay, Instant::now()),
             consumer: ConsumerGroup::new(options),
             offsets: Offsets::default(),
-            moved_to: None,
-            loading: false,
+            placement: Placement::default(),
         })
     }
 
@@ -108,13 +105,17 @@ impl Groups {
         let mut frozen = Self { initial_delay, consumer_protocol, ..Self::new() };
         for (id, entry) in &self.groups {
             let copy = frozen.entry(id);
-            (copy.offsets, copy.moved_to, copy.loading) = (entry.offsets.clone(), entry.moved_to, entry.loading);
+            (copy.offsets, copy.placement) = (entry.offsets.clone(), entry.placement);
         }
         frozen
     }
 
     pub fn find(&self, group: &str) -> Option<&Entry> {
         self.groups.get(group)
+    }
+
+    pub fn placement(&self, group: &str) -> Placement {
+        self.find(group).map(|entry| entry.placement).unwrap_or_default()
     }
 
     pub fn ids(&self) -> Vec<String> {

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Weak};
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::cluster::Shared;
+use crate::due::due_or_changed;
 
 /// Runs until the sandbox is gone.
 pub async fn run(shared: Weak<Shared>) {
@@ -19,14 +20,6 @@ pub async fn run(shared: Weak<Shared>) {
             shared.ring();
         }
         drop(shared);
-        tokio::select! {
-            () = changed.notified() => {}
-            () = async {
-                match due {
-                    Some(due) => sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            } => {}
-        }
+        due_or_changed(due, &changed).await;
     }
 }

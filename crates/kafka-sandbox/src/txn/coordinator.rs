@@ -5,6 +5,7 @@ use std::time::Duration;
 use kafka_records::batch::ProducerId;
 use tokio::time::Instant;
 
+use super::Entry;
 use super::machine::{Marker, Participant, Transaction, TransactionVersion};
 use crate::cluster::Cluster;
 use crate::error_codes;
@@ -13,12 +14,9 @@ use crate::error_codes;
 const MAX_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 impl Cluster {
-    /// The node that keeps a transactional id: where it was moved to, or by its name. It may be down, and nobody
-    /// takes its place by himself.
+    /// The node that keeps a transactional id.
     pub fn transaction_coordinator(&self, id: &str) -> Result<i32, i16> {
-        let moved = self.transactions.find(id).and_then(|entry| entry.moved_to);
-        let node = moved.or_else(|| self.home(id));
-        node.filter(|node| self.is_up(*node)).ok_or(error_codes::COORDINATOR_NOT_AVAILABLE)
+        self.keeper(id, self.transactions.placement(id))
     }
 
     /// Whether that node answers for a transactional id now.
@@ -26,13 +24,7 @@ impl Cluster {
         if id.is_empty() {
             return Err(error_codes::INVALID_REQUEST);
         }
-        if self.transaction_coordinator(id) != Ok(node) {
-            return Err(error_codes::NOT_COORDINATOR);
-        }
-        match self.transactions.find(id) {
-            Some(entry) if entry.loading => Err(error_codes::COORDINATOR_LOAD_IN_PROGRESS),
-            _ => Ok(()),
-        }
+        self.answers_for(node, id, self.transactions.placement(id))
     }
 
     /// As whom a transactional id is written by from now on. Whoever wrote before is fenced.
@@ -136,8 +128,7 @@ impl Cluster {
 
     /// Tells the participants of a transaction that is decided; those that can't be told now are told later.
     pub fn write_markers(&mut self, id: &str) {
-        let is_kept = self.transaction_coordinator(id).is_ok();
-        let Some(entry) = self.transactions.find(id).filter(|entry| is_kept && !entry.loading) else { return };
+        let Some(entry) = self.coordinated(id) else { return };
         let Some((marker, participants)) = entry.transaction.as_ref().and_then(Transaction::markers) else { return };
         if self.transactions.holds_markers {
             return;
@@ -161,7 +152,7 @@ impl Cluster {
         match participant {
             Participant::Partition(topic, index) => self.mark_partition(topic, *index, producer, commit),
             Participant::Offsets(group) => {
-                let is_kept = self.coordinator(group).is_ok() && self.groups.find(group).is_none_or(|g| !g.loading);
+                let is_kept = self.is_coordinated(group, self.groups.placement(group));
                 if is_kept {
                     self.groups.with(group, |entry, _| entry.offsets.end_transaction(producer.id, commit));
                 }
@@ -190,8 +181,11 @@ impl Cluster {
     }
 
     fn deadline(&self, id: &str) -> Option<Instant> {
-        let is_kept = self.transaction_coordinator(id).is_ok();
-        let entry = self.transactions.find(id).filter(|entry| is_kept && !entry.loading)?;
-        entry.transaction.as_ref()?.deadline()
+        self.coordinated(id)?.transaction.as_ref()?.deadline()
+    }
+
+    /// A transactional id that a coordinator knows and answers for now.
+    fn coordinated(&self, id: &str) -> Option<&Entry> {
+        self.transactions.find(id).filter(|entry| self.is_coordinated(id, entry.placement))
     }
 }

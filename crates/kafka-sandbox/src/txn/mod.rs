@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 
 pub(super) use clock::run as keep_time;
 
+use crate::placement::Placement;
 use machine::{Participant, Transaction};
 
 /// What a test sees of a transactional id.
@@ -51,15 +52,16 @@ pub(super) struct Transactions {
 pub(super) struct Entry {
     /// `None` until it is given a producer id.
     pub transaction: Option<Transaction>,
-    /// Where it was moved to.
-    pub moved_to: Option<i32>,
-    /// Its coordinator has not read it yet.
-    pub loading: bool,
+    pub placement: Placement,
 }
 
 impl Transactions {
     pub fn find(&self, id: &str) -> Option<&Entry> {
         self.ids.get(id)
+    }
+
+    pub fn placement(&self, id: &str) -> Placement {
+        self.find(id).map(|entry| entry.placement).unwrap_or_default()
     }
 
     /// The entry of that id, made where there is none.
