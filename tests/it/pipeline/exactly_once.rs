@@ -52,13 +52,18 @@ fn written(world: &World) -> (usize, usize) {
     written
 }
 
-/// Waits until it has written within a transaction that is open.
-async fn until_open(world: &World, pipeline: &Pipeline) {
+/// Starts one whose transactions stay open, until it has written within one. Who starts next has the usual interval.
+async fn start_and_stay_open(world: &mut World) -> Pipeline {
+    let interval = std::mem::replace(&mut world.config.delivery.transaction_interval, LONG);
+    world.fill(60);
+    let first = world.start_alone("first").await;
+    world.config.delivery.transaction_interval = interval;
     let is_open = || {
         let (written, counting) = written(world);
         state(world, 0) == "Ongoing" && written > counting
     };
-    pipeline.until("it writes within a transaction", is_open).await;
+    first.until("it writes within a transaction", is_open).await;
+    first
 }
 
 #[rstest]
@@ -89,12 +94,8 @@ async fn what_one_that_is_killed_has_not_committed_does_not_count(
     #[values(V1, Auto)] version: TransactionVersions,
 ) {
     let mut world = world(reader, version).await;
-    let interval = std::mem::replace(&mut world.config.delivery.transaction_interval, LONG);
-    world.fill(60);
-    let first = world.start_alone("first").await;
-    until_open(&world, &first).await;
+    let first = start_and_stay_open(&mut world).await;
     first.kill();
-    world.config.delivery.transaction_interval = interval;
     world.run_and_audit().await.0.assert_once();
     let (written, counting) = written(&world);
     assert!(written > counting, "{written} were written, {counting} count");
@@ -107,11 +108,7 @@ async fn one_that_is_fenced_writes_nothing_that_counts(
     #[values(V1, Auto)] version: TransactionVersions,
 ) {
     let mut world = world(reader, version).await;
-    let interval = std::mem::replace(&mut world.config.delivery.transaction_interval, LONG);
-    world.fill(60);
-    let first = world.start_alone("first").await;
-    until_open(&world, &first).await;
-    world.config.delivery.transaction_interval = interval;
+    let first = start_and_stay_open(&mut world).await;
     let second = world.start_alone("second").await;
     world.until_done(&second).await;
     world.fill(60);
