@@ -304,7 +304,7 @@ fn frame_too_large(text: &str) -> Cause {
     too_large_in(text).unwrap_or_else(|| Cause::Disconnected(text.to_owned()))
 }
 
-/// The error code that a text names, wherever it stands there.
+/// The cause where a text says, wherever in it, that a frame is too large.
 fn too_large_in(text: &str) -> Option<Cause> {
     let (_, rest) = text.split_once("Message too large, limit is ")?;
     let (limit, rest) = rest.split_once(" bytes but got ")?;

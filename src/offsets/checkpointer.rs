@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_part_of_a_ownership_that_ended_leaves_no_checkpointer_behind() {
+    async fn a_part_of_an_ownership_that_ended_leaves_no_checkpointer_behind() {
         let store = Arc::new(Memory::default());
         let partition = PartitionOwnership::unlimited();
         let (died, next) = (partition.part(), partition.part());

@@ -38,7 +38,8 @@ impl Refused {
 pub struct Written {
     /// The batches that are not written and never will be.
     pub refused: Vec<Refused>,
-    /// Why it is not to be written to the end: the transaction that it is part of can't be committed any more.
+    /// Why it is not written to the end: its transaction can't be committed any more, another has overtaken this
+    /// partition, or its producer is gone.
     pub aborted: Option<Error>,
     /// The largest of the buffers that were written, for the next batch.
     pub buffer: Vec<u8>,

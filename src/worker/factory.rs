@@ -53,7 +53,7 @@ pub struct WorkerFactory {
 }
 
 impl WorkerFactory {
-    /// Makes the worker of a partition, which is this instance's for a `ownership`; one that `is_new`, since it came into
+    /// Makes the worker of a partition, which is this instance's for as long as `ownership` lasts; one that `is_new`, since it came into
     /// being while this instance ran, is read from its first record on.
     pub fn make(
         &self,

@@ -389,7 +389,7 @@ proptest! {
     /// Two partitions make progress, each for one ownership after another; at the end of each it is
     /// either finished or lost.
     #[test]
-    fn offsets_only_go_forward_and_never_past_a_ownership(
+    fn offsets_only_go_forward_and_never_past_an_ownership(
         fates in fates(),
         ownerships in prop::collection::vec((0..2i32, 1..4_000u64, 1..4i64, any::<bool>()), 1..6),
     ) {

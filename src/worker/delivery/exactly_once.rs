@@ -462,7 +462,7 @@ impl ExactlyOnce {
         let TopicPartition { topic, partition } = &self.config.of;
         let offset = self.committed.as_ref().map(|(committed, _)| committed.next_offset.0);
         warn!(
-            %topic,
+            topic = &**topic,
             partition,
             offset,
             transactional_id,
