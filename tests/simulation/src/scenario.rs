@@ -216,6 +216,13 @@ pub enum Fault {
     },
     /// The source gets another partition.
     Partition,
+    /// A topic is deleted, and made anew after that.
+    Anew {
+        /// 0 the source, 1 the output, 2 the dead letters.
+        topic: usize,
+        /// For how long there is none.
+        lasts: Duration,
+    },
 }
 
 /// What is answered to a request.
@@ -308,7 +315,11 @@ impl Scenario {
         let count = random.usize(5..80);
         let batches = (0..count).map(|_| (moment(&mut random), Sending::draw(&mut random))).collect();
         // Now and then nothing goes wrong: what is promised of that is most.
-        let count = if random.u8(..8) == 0 { 0 } else { random.usize(1..20) };
+        let count = match random.u8(..8) {
+            0 => 0,
+            1 => random.usize(20..80),
+            _ => random.usize(1..20),
+        };
         let faults = (0..count).map(|_| (moment(&mut random), Fault::draw(&mut random, &setting))).collect();
         Self { seed, batches: in_order(batches), faults: in_order(faults), setting }
     }
@@ -333,6 +344,7 @@ impl Setting {
             ("topics.create", if is_topic { "missing" } else { "never" }.to_owned()),
             ("kafka.request_timeout", millis(random, &[800, 2_000, 5_000])),
             ("kafka.connect_timeout", millis(random, &[500, 2_000])),
+            ("source.lag_interval", "500ms".to_owned()),
             ("source.max_wait", millis(random, &[50, 500])),
             ("source.max_fetch_bytes", pick(random, &["16KiB", "64KiB", "1MiB"]).to_owned()),
             ("pipeline.max_record_bytes", "256KiB".to_owned()),
@@ -423,7 +435,7 @@ impl Fault {
         let node = random.i32(1..=nodes);
         let partition = random.i32(0..8);
         let instance = random.usize(..setting.instances);
-        match random.u8(..40) {
+        match random.u8(..41) {
             0..=11 => Self::requests(random, setting, node),
             12 => Self::Former { node, lasts: seconds(random, 0..=10) },
             13 => Self::Stale { api: pick(random, &READS), lasts: seconds(random, 0..=5) },
@@ -465,15 +477,22 @@ impl Fault {
                 };
                 Self::Damage { partition, percent: random.i64(0..100), harm }
             }
-            _ => Self::Partition,
+            39 => Self::Partition,
+            _ => Self::Anew { topic: random.usize(..3), lasts: seconds(random, 0..=3) },
         }
     }
 
     fn requests(random: &mut Rng, setting: &Setting, node: i32) -> Self {
         let asked: Vec<_> = FAILING.into_iter().filter(|(api, _)| setting.asks(*api)).collect();
         let (api, codes) = pick(random, &asked);
+        let code = match random.u8(..3) {
+            // What nobody expects of it. Of a produce some codes judge the records.
+            0 if api != Api::Produce => random.i16(-1..=130),
+            _ => pick(random, codes),
+        };
+        let code = if code == 0 { -1 } else { code };
         let answer = match random.u8(..14) {
-            0..=3 => Answer::Error(pick(random, codes)),
+            0..=3 => Answer::Error(code),
             4 => Answer::Late(Duration::from_millis(random.u64(1..8_000))),
             5 => Answer::EndBefore,
             6 => Answer::EndAfter,
@@ -484,7 +503,7 @@ impl Fault {
             11 if api != Api::ApiVersions => Answer::Throttled(random.i32(1..3_000)),
             12 => Answer::Trailing(random.usize(1..50)),
             13 => Answer::Oversize,
-            _ => Answer::Error(pick(random, codes)),
+            _ => Answer::Error(code),
         };
         let node = random.bool().then_some(node);
         // Of answers that are wrong again and again it is the log that is taken for damaged.

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_records::compression::Compression;
-use kafka_sandbox::{Action, Api, Damage, Fault as Armed};
+use kafka_sandbox::{Action, Api, Damage, Fault as Armed, SandboxError};
 
 use crate::ledger::{DEAD, OUTPUT, SOURCE};
 use crate::scenario::{Answer, Fault, Harm, Kind, Mishap, Sending, Trouble};
 use crate::world::{World, group};
+
+/// `UNKNOWN_TOPIC_OR_PARTITION`.
+pub(crate) const UNKNOWN_TOPIC: i16 = 3;
 
 /// More than a client takes.
 const OVERSIZE: usize = 200 << 20;
@@ -60,6 +63,8 @@ impl Fault {
                     let mut ledger = world.ledger();
                     ledger.forget(partition, begin..end);
                     ledger.went_back(partition);
+                    drop(ledger);
+                    go_on(world, partition);
                 }
             }
             Self::Coordinator { node } => {
@@ -90,9 +95,7 @@ impl Fault {
                 let partition = world.source_partition(partition);
                 let made = world.with_brokers(|sandbox| sandbox.append_hole(SOURCE, partition, offsets));
                 note(world, made);
-                // No log ends so: its last segment is not compacted.
-                let last = Sending { partition, records: 1, kind: Kind::Usual, codec: Compression::None };
-                world.send(&last);
+                go_on(world, partition);
             }
             Self::Trim { partition, percent } => {
                 let partition = world.source_partition(partition);
@@ -105,6 +108,7 @@ impl Fault {
                     world.ledger().forget(partition, 0..begin);
                 }
             }
+            Self::Anew { topic, lasts } => make_anew(world, topic, lasts),
             Self::Damage { partition, percent, harm } => damage(world, partition, percent, harm),
             Self::Partition => {
                 let grown = world.with_brokers(|sandbox| {
@@ -117,10 +121,51 @@ impl Fault {
     }
 }
 
+/// Writes a record. No log ends in a hole for long: its last segment is not compacted, and if what came behind a hole is
+/// lost, more comes. Until then nobody can tell a hole from a batch that a broker does not find.
+fn go_on(world: &mut World, partition: i32) {
+    world.send(&Sending { partition, records: 1, kind: Kind::Usual, codec: Compression::None });
+}
+
+/// What was written to a topic that goes is gone with it, and counts as written here.
+fn make_anew(world: &mut World, topic: usize, lasts: Duration) {
+    let topic = [SOURCE, OUTPUT, DEAD][topic % 3];
+    // What its transaction has committed in a topic that was deleted meanwhile, nobody can say; and what a pipeline makes
+    // itself has other partitions.
+    let makes = world.setting.keys.contains(&("topics.create", "missing".to_owned()));
+    if (world.setting.is_exactly_once || makes) && topic != SOURCE {
+        return;
+    }
+    let partitions = world.with_brokers(|sandbox| sandbox.partitions(topic));
+    let deleted = world.with_brokers(|sandbox| sandbox.delete_topic(topic));
+    if deleted.is_err() {
+        return; // it is gone already
+    }
+    if topic == SOURCE {
+        let mut ledger = world.ledger();
+        for partition in 0..partitions {
+            ledger.forget(partition, 0..i64::MAX);
+            ledger.went_back(partition);
+        }
+    } else {
+        world.may_repeat = true;
+    }
+    world.later(lasts, move |world| {
+        let config = world.setting.topic(topic, partitions);
+        // Unless a pipeline has made it already.
+        if world.with_brokers(|sandbox| sandbox.partitions(topic)) == 0 {
+            let made = world.with_brokers(|sandbox| sandbox.create_topic_with(topic, config));
+            note(world, made);
+        }
+    });
+}
+
 /// What the sandbox gave; what it refused is a mistake of the simulation's own, and noted as such.
-fn note<T>(world: &World, result: Result<T, kafka_sandbox::SandboxError>) -> Option<T> {
+fn note<T>(world: &World, result: Result<T, SandboxError>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
+        // The topic is away.
+        Err(SandboxError::Refused { code: UNKNOWN_TOPIC }) => None,
         Err(error) => {
             world.ledger().note(format!("a fault could not be done: {error}"));
             None

@@ -7,13 +7,14 @@ use std::time::Duration;
 use fastrand::Rng;
 use kafka_client::clock;
 use kafka_client::testing::{Network, Path};
-use kafka_sandbox::{ConsumerGroupOptions, Sandbox, TopicConfig};
+use kafka_sandbox::{ConsumerGroupOptions, Sandbox, SandboxError, TopicConfig};
 
 use crate::host::Host;
 use crate::instance::Instance;
 use crate::ledger::{DEAD, Ledger, OUTPUT, SOURCE};
 use crate::records::{Records, packed};
 use crate::scenario::{Drawn, Kind, Scenario, Sending, Setting};
+use crate::strike::UNKNOWN_TOPIC;
 use crate::watch::Watch;
 
 /// Something that is to happen later.
@@ -156,6 +157,7 @@ impl World {
         let appended = self.brokers.run(async { self.sandbox.append_encoded(SOURCE, partition, &batch) });
         match appended {
             Ok(base) => ledger.enter(partition, base, records, kind == Kind::OddTimes),
+            Err(SandboxError::Refused { code: UNKNOWN_TOPIC }) => {} // it is away
             Err(error) => ledger.note(format!("a batch was not appended: {error}")),
         }
     }
@@ -312,6 +314,14 @@ impl World {
     }
 }
 
+impl Setting {
+    /// The settings of a topic.
+    pub(crate) fn topic(&self, name: &str, partitions: i32) -> TopicConfig {
+        let usual = TopicConfig { segment_bytes: Some(self.segment_bytes), ..TopicConfig::new(partitions) };
+        if name == OUTPUT { TopicConfig { max_message_bytes: self.output_max_bytes, ..usual } } else { usual }
+    }
+}
+
 /// The group of the instances.
 pub fn group(_: &Setting) -> &'static str {
     "login-pipeline"
@@ -342,14 +352,8 @@ async fn start_brokers(setting: &Setting, network: &Network, ledger: Arc<Mutex<L
         brokers = brokers.consumer_groups(ConsumerGroupOptions { session_timeout, heartbeat_interval });
     }
     let sandbox = Arc::new(brokers.start().await.expect("brokers without ports"));
-    let topics = [(SOURCE, setting.partitions, 1_048_588), (OUTPUT, outputs, setting.output_max_bytes)];
-    for (name, partitions, max_message_bytes) in topics.into_iter().chain([(DEAD, outputs, 1_048_588)]) {
-        let config = TopicConfig {
-            max_message_bytes,
-            segment_bytes: Some(setting.segment_bytes),
-            ..TopicConfig::new(partitions)
-        };
-        sandbox.create_topic_with(name, config).expect("a topic");
+    for (name, partitions) in [(SOURCE, setting.partitions), (OUTPUT, outputs), (DEAD, outputs)] {
+        sandbox.create_topic_with(name, setting.topic(name, partitions)).expect("a topic");
     }
     for node in sandbox.nodes() {
         let (mut listener, sandbox) = (network.listen(&address(node)), Arc::downgrade(&sandbox));
