@@ -55,23 +55,23 @@ pub(super) struct Reserved {
 
 impl Reserved {
     /// Reserves a port; 0 is any free one.
-    pub fn new(port: u16) -> io::Result<Self> {
+    pub(crate) fn new(port: u16) -> io::Result<Self> {
         let socket = bind(port)?;
         let port = socket.local_addr()?.port();
         Ok(Self { port, socket: Some(socket) })
     }
 
     /// A port to be bound when it is listened to.
-    pub fn later(port: u16) -> Self {
+    pub(crate) fn later(port: u16) -> Self {
         Self { port, socket: None }
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// Begins to listen.
-    pub fn listen(self, id: i32, shared: Arc<Shared>) -> io::Result<Listening> {
+    pub(crate) fn listen(self, id: i32, shared: Arc<Shared>) -> io::Result<Listening> {
         let socket = match self.socket {
             Some(socket) => socket,
             None => bind(self.port)?,
@@ -85,7 +85,7 @@ impl Reserved {
 
 impl Listening {
     /// Closes the listener and every connection, and keeps the port.
-    pub async fn crash(mut self, port: u16) -> Reserved {
+    pub(crate) async fn crash(mut self, port: u16) -> Reserved {
         self.stop.cancel();
         if let Err(error) = (&mut self.task).await {
             debug!(%error, "the listener had ended before");

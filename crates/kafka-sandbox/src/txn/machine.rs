@@ -28,7 +28,7 @@ const NO_EPOCH: i16 = -1;
 
 /// Where a transactional id's transaction is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// None has begun since the id was given.
     Empty,
     /// Something was added to it.
@@ -45,7 +45,7 @@ pub enum State {
 
 impl State {
     /// Its name in Kafka.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Empty => "Empty",
             Self::Ongoing => "Ongoing",
@@ -63,7 +63,7 @@ impl State {
 
 /// Which transactions: by what a client's request says, or by what the cluster has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TransactionVersion {
+pub(crate) enum TransactionVersion {
     /// KIP-98: what is written is added before.
     V1,
     /// KIP-890: leaders add what is written, and each transaction has an epoch of its own.
@@ -72,7 +72,7 @@ pub enum TransactionVersion {
 
 /// What is part of a transaction, and hears of its end.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Participant {
+pub(crate) enum Participant {
     /// Records in a partition.
     Partition(String, i32),
     /// A group's offsets.
@@ -81,14 +81,14 @@ pub enum Participant {
 
 /// The end of a transaction, as its participants hear of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Marker {
+pub(crate) struct Marker {
     pub producer: ProducerId,
     pub commit: bool,
 }
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct Transaction {
+pub(crate) struct Transaction {
     state: State,
     producer: ProducerId,
     /// The id before this one.
@@ -106,7 +106,7 @@ pub struct Transaction {
 
 impl Transaction {
     /// Of a producer id that nobody has used.
-    pub fn new(id: i64) -> Self {
+    pub(crate) fn new(id: i64) -> Self {
         Self {
             state: State::Empty,
             producer: ProducerId { id, epoch: NO_EPOCH },
@@ -120,15 +120,15 @@ impl Transaction {
         }
     }
 
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.state
     }
 
-    pub fn producer(&self) -> ProducerId {
+    pub(crate) fn producer(&self) -> ProducerId {
         self.producer
     }
 
-    pub fn participants(&self) -> &BTreeSet<Participant> {
+    pub(crate) fn participants(&self) -> &BTreeSet<Participant> {
         &self.participants
     }
 
@@ -137,7 +137,7 @@ impl Transaction {
     ///
     /// # Errors
     /// `CONCURRENT_TRANSACTIONS` where one is still to be ended, `PRODUCER_FENCED` where `expected` is nobody any more.
-    pub fn handle_init(
+    pub(crate) fn handle_init(
         &mut self,
         expected: Option<ProducerId>,
         timeout: Duration,
@@ -195,7 +195,7 @@ impl Transaction {
     ///
     /// # Errors
     /// The code to answer with.
-    pub fn handle_add(
+    pub(crate) fn handle_add(
         &mut self,
         producer: ProducerId,
         added: impl IntoIterator<Item = Participant>,
@@ -214,7 +214,7 @@ impl Transaction {
     ///
     /// # Errors
     /// The code to answer with, `TRANSACTION_ABORTABLE` where it is none.
-    pub fn handle_verify(&self, producer: ProducerId, participant: &Participant) -> Result<(), i16> {
+    pub(crate) fn handle_verify(&self, producer: ProducerId, participant: &Participant) -> Result<(), i16> {
         self.check(producer)?;
         if self.participants.contains(participant) { Ok(()) } else { Err(error_codes::TRANSACTION_ABORTABLE) }
     }
@@ -233,7 +233,7 @@ impl Transaction {
     ///
     /// # Errors
     /// The code to answer with; `CONCURRENT_TRANSACTIONS` where this is decided, and not everybody has heard.
-    pub fn handle_end(
+    pub(crate) fn handle_end(
         &mut self,
         producer: ProducerId,
         commit: bool,
@@ -330,18 +330,18 @@ impl Transaction {
     }
 
     /// What is to be told to the participants that are left.
-    pub fn markers(&self) -> Option<(Marker, Vec<Participant>)> {
+    pub(crate) fn markers(&self) -> Option<(Marker, Vec<Participant>)> {
         let marker = Marker { producer: self.producer, commit: self.state == State::PrepareCommit };
         self.state.is_being_ended().then(|| (marker, self.participants.iter().cloned().collect()))
     }
 
     /// A participant has heard of the end.
-    pub fn marked(&mut self, participant: &Participant) {
+    pub(crate) fn marked(&mut self, participant: &Participant) {
         self.participants.remove(participant);
     }
 
     /// The transaction is over where all have heard of its end.
-    pub fn complete_if_all_heard(&mut self) {
+    pub(crate) fn complete_if_all_heard(&mut self) {
         if !self.state.is_being_ended() || !self.participants.is_empty() {
             return;
         }
@@ -353,12 +353,12 @@ impl Transaction {
     }
 
     /// When the transaction has been open for too long.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.begun.map(|begun| begun + self.timeout)
     }
 
     /// Lets time pass until `now`: gives up what has been open for too long.
-    pub fn tick(&mut self, now: Instant, cluster: TransactionVersion) {
+    pub(crate) fn tick(&mut self, now: Instant, cluster: TransactionVersion) {
         if self.deadline().is_some_and(|deadline| deadline <= now) {
             self.fence(cluster);
         }
