@@ -102,18 +102,9 @@ impl Cluster {
     ) -> Result<(), i16> {
         let node = self.transaction_coordinator(id)?;
         self.coordinates_transactions(node, id)?;
-        let transaction = self.transaction(id)?;
-        let admitted = match version {
-            TransactionVersion::V1 => transaction.handle_verify(producer, &participant),
-            TransactionVersion::V2 => transaction.handle_add(producer, [participant], Instant::now()),
-        };
+        let admitted = self.transaction(id)?.handle_admit(producer, participant, version, Instant::now());
         self.settle(id);
-        admitted.map_err(|code| match code {
-            // What producers of all versions understand.
-            error_codes::PRODUCER_FENCED => error_codes::INVALID_PRODUCER_EPOCH,
-            error_codes::TRANSACTION_ABORTABLE => error_codes::INVALID_TXN_STATE,
-            code => code,
-        })
+        admitted
     }
 
     fn transaction(&mut self, id: &str) -> Result<&mut Transaction, i16> {

@@ -28,7 +28,7 @@ const NO_EPOCH: i16 = -1;
 
 /// Where a transactional id's transaction is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub enum State {
     /// None has begun since the id was given.
     Empty,
     /// Something was added to it.
@@ -45,7 +45,7 @@ pub(crate) enum State {
 
 impl State {
     /// Its name in Kafka.
-    pub(crate) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Empty => "Empty",
             Self::Ongoing => "Ongoing",
@@ -63,7 +63,7 @@ impl State {
 
 /// Which transactions: by what a client's request says, or by what the cluster has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TransactionVersion {
+pub enum TransactionVersion {
     /// KIP-98: what is written is added before.
     V1,
     /// KIP-890: leaders add what is written, and each transaction has an epoch of its own.
@@ -72,7 +72,7 @@ pub(crate) enum TransactionVersion {
 
 /// What is part of a transaction, and hears of its end.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Participant {
+pub enum Participant {
     /// Records in a partition.
     Partition(String, i32),
     /// A group's offsets.
@@ -81,14 +81,17 @@ pub(crate) enum Participant {
 
 /// The end of a transaction, as its participants hear of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Marker {
+pub struct Marker {
+    /// As whom it is written.
     pub producer: ProducerId,
+    /// Whether what was written counts.
     pub commit: bool,
 }
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub(crate) struct Transaction {
+pub struct Transaction {
+    last_possible_epoch: i16,
     state: State,
     producer: ProducerId,
     /// The id before this one.
@@ -106,8 +109,14 @@ pub(crate) struct Transaction {
 
 impl Transaction {
     /// Of a producer id that nobody has used.
-    pub(crate) fn new(id: i64) -> Self {
+    pub fn new(id: i64) -> Self {
+        Self::with_last_epoch(id, LAST_EPOCH)
+    }
+
+    /// As `new`, of ids that have fewer epochs than Kafka's, so that a test comes to their last one.
+    pub fn with_last_epoch(id: i64, last_possible_epoch: i16) -> Self {
         Self {
+            last_possible_epoch,
             state: State::Empty,
             producer: ProducerId { id, epoch: NO_EPOCH },
             previous_id: -1,
@@ -120,15 +129,18 @@ impl Transaction {
         }
     }
 
-    pub(crate) fn state(&self) -> State {
+    /// Where the transaction is.
+    pub fn state(&self) -> State {
         self.state
     }
 
-    pub(crate) fn producer(&self) -> ProducerId {
+    /// As whom it is written; once it is decided in version 2, in the epoch of the next one.
+    pub fn producer(&self) -> ProducerId {
         self.producer
     }
 
-    pub(crate) fn participants(&self) -> &BTreeSet<Participant> {
+    /// What is part of it; once it is decided, those that have not heard of that.
+    pub fn participants(&self) -> &BTreeSet<Participant> {
         &self.participants
     }
 
@@ -137,7 +149,7 @@ impl Transaction {
     ///
     /// # Errors
     /// `CONCURRENT_TRANSACTIONS` where one is still to be ended, `PRODUCER_FENCED` where `expected` is nobody any more.
-    pub(crate) fn handle_init(
+    pub fn handle_init(
         &mut self,
         expected: Option<ProducerId>,
         timeout: Duration,
@@ -156,7 +168,7 @@ impl Transaction {
             State::Empty | State::CompleteCommit | State::CompleteAbort => {}
         }
         let before = self.producer;
-        let is_exhausted = before.epoch >= LAST_EPOCH;
+        let is_exhausted = before.epoch >= self.last_possible_epoch;
         if is_exhausted && expected.is_none_or(|expected| expected.epoch == before.epoch) {
             self.last_epoch = expected.map_or(NO_EPOCH, |_| before.epoch);
             self.producer = ProducerId { id: new_id(), epoch: 0 };
@@ -175,7 +187,7 @@ impl Transaction {
     fn may_be(&self, expected: ProducerId) -> bool {
         self.producer.epoch == NO_EPOCH
             || expected.id == self.producer.id
-            || (expected.id == self.previous_id && expected.epoch >= LAST_EPOCH)
+            || (expected.id == self.previous_id && expected.epoch >= self.last_possible_epoch)
     }
 
     /// Goes on in the next epoch; who asks for it twice stays where it is.
@@ -195,7 +207,7 @@ impl Transaction {
     ///
     /// # Errors
     /// The code to answer with.
-    pub(crate) fn handle_add(
+    pub fn handle_add(
         &mut self,
         producer: ProducerId,
         added: impl IntoIterator<Item = Participant>,
@@ -214,9 +226,32 @@ impl Transaction {
     ///
     /// # Errors
     /// The code to answer with, `TRANSACTION_ABORTABLE` where it is none.
-    pub(crate) fn handle_verify(&self, producer: ProducerId, participant: &Participant) -> Result<(), i16> {
+    pub fn handle_verify(&self, producer: ProducerId, participant: &Participant) -> Result<(), i16> {
         self.check(producer)?;
         if self.participants.contains(participant) { Ok(()) } else { Err(error_codes::TRANSACTION_ABORTABLE) }
+    }
+
+    /// What a participant is sent within the transaction, as its leader asks: in version 1 it must be part of it, in
+    /// version 2 it becomes part of it.
+    ///
+    /// # Errors
+    /// The code to answer with, one that producers of all versions understand.
+    pub fn handle_admit(
+        &mut self,
+        producer: ProducerId,
+        participant: Participant,
+        version: TransactionVersion,
+        now: Instant,
+    ) -> Result<(), i16> {
+        let admitted = match version {
+            TransactionVersion::V1 => self.handle_verify(producer, &participant),
+            TransactionVersion::V2 => self.handle_add(producer, [participant], now),
+        };
+        admitted.map_err(|code| match code {
+            error_codes::PRODUCER_FENCED => error_codes::INVALID_PRODUCER_EPOCH,
+            error_codes::TRANSACTION_ABORTABLE => error_codes::INVALID_TXN_STATE,
+            code => code,
+        })
     }
 
     fn check(&self, producer: ProducerId) -> Result<(), i16> {
@@ -233,7 +268,7 @@ impl Transaction {
     ///
     /// # Errors
     /// The code to answer with; `CONCURRENT_TRANSACTIONS` where this is decided, and not everybody has heard.
-    pub(crate) fn handle_end(
+    pub fn handle_end(
         &mut self,
         producer: ProducerId,
         commit: bool,
@@ -284,7 +319,7 @@ impl Transaction {
         let has_next_id = is_version_2
             && self.previous_id == producer.id
             && self.producer.id != producer.id
-            && producer.epoch == LAST_EPOCH
+            && producer.epoch == self.last_possible_epoch
             && self.producer.epoch == 0;
         let is_current = producer.epoch == self.producer.epoch;
         let is_valid = match self.state {
@@ -316,7 +351,7 @@ impl Transaction {
 
     fn prepare(&mut self, commit: bool, version: TransactionVersion, new_id: impl FnOnce() -> i64) {
         if version == TransactionVersion::V2 {
-            self.next_id = (self.producer.epoch >= LAST_EPOCH).then(new_id);
+            self.next_id = (self.producer.epoch >= self.last_possible_epoch).then(new_id);
             self.last_epoch = self.producer.epoch;
             self.producer.epoch = self.producer.epoch.saturating_add(1);
         }
@@ -330,18 +365,18 @@ impl Transaction {
     }
 
     /// What is to be told to the participants that are left.
-    pub(crate) fn markers(&self) -> Option<(Marker, Vec<Participant>)> {
+    pub fn markers(&self) -> Option<(Marker, Vec<Participant>)> {
         let marker = Marker { producer: self.producer, commit: self.state == State::PrepareCommit };
         self.state.is_being_ended().then(|| (marker, self.participants.iter().cloned().collect()))
     }
 
     /// A participant has heard of the end.
-    pub(crate) fn marked(&mut self, participant: &Participant) {
+    pub fn marked(&mut self, participant: &Participant) {
         self.participants.remove(participant);
     }
 
     /// The transaction is over where all have heard of its end.
-    pub(crate) fn complete_if_all_heard(&mut self) {
+    pub fn complete_if_all_heard(&mut self) {
         if !self.state.is_being_ended() || !self.participants.is_empty() {
             return;
         }
@@ -353,12 +388,12 @@ impl Transaction {
     }
 
     /// When the transaction has been open for too long.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         self.begun.map(|begun| begun + self.timeout)
     }
 
     /// Lets time pass until `now`: gives up what has been open for too long.
-    pub(crate) fn tick(&mut self, now: Instant, cluster: TransactionVersion) {
+    pub fn tick(&mut self, now: Instant, cluster: TransactionVersion) {
         if self.deadline().is_some_and(|deadline| deadline <= now) {
             self.fence(cluster);
         }

@@ -8,7 +8,7 @@
 
 mod clock;
 mod coordinator;
-pub(super) mod machine;
+pub mod machine;
 #[cfg(test)]
 mod tests;
 
