@@ -1,14 +1,15 @@
 # What there is to do here. `make` alone says so.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check deploy-check docs page kafka-up kafka-down bench dist image build
+.PHONY: help demo test simulate chaos check deploy-check docs page kafka-up kafka-down bench dist image build
 
 NODES ?= 1
 PORT ?= 9092
+JOBS ?= 1
 # Most of what tests do is wait: one more at a time than there are cores.
 TEST_THREADS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 
 # Each test in a process of its own, but for those on a real Kafka, which share one. nextest knows no doc tests.
-NEXTEST = cargo nextest run -E 'not binary(kafka)'; one=$$?; cargo test --no-fail-fast --doc; two=$$?; \
+NEXTEST = cargo nextest run --workspace -E 'not binary(kafka)'; one=$$?; cargo test --workspace --no-fail-fast --doc; two=$$?; \
 	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --no-fail-fast --test kafka && [ $$one$$two = 00 ]
 
 help: ## this list
@@ -19,8 +20,12 @@ demo: ## the whole pipeline in one process, nothing to install: watch it work
 
 test: ## all tests, those against a real Kafka included where Java and Maven are there
 	@if [ -z "$$CI" ] && command -v cargo-nextest >/dev/null; then $(NEXTEST); \
-	else RUST_TEST_THREADS=$(TEST_THREADS) cargo test --no-fail-fast; fi
+	else RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace --no-fail-fast; fi
 	cargo test --features otlp --test traces
+
+simulate: ## the whole program from a seed: SEEDS=2000 of them (from FROM on), or one again: SEED=N [FAULTS=3,9] [BATCHES=0,4]
+	cargo run --quiet --profile simulate -p simulation -- $(if $(SEED),--seed $(SEED),--jobs $(JOBS)) $(if $(SEEDS),--seeds $(SEEDS)) \
+		$(if $(FROM),--from $(FROM)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(BATCHES),--batches $(BATCHES))
 
 chaos: ## the long form of the tests of groups, transactions, networks and replays, on a real Kafka: an hour; CHAOS_SEED=N repeats one
 	CHAOS=long cargo test --test kafka -- group:: exactly_once:: network:: dlq:: --nocapture --test-threads=1

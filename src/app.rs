@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use kafka_client::{Cluster, Coordinator, Options};
+use futures::future::OptionFuture;
+use kafka_client::{Cluster, Coordinator, Options, Transport};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -82,7 +83,10 @@ pub struct Summary {
 pub struct App {
     config: Arc<Config>,
     observe: Observe,
-    admin: AdminServer,
+    /// What is shown of it, where that is.
+    admin: Option<AdminServer>,
+    /// The network that brokers are reached by, where that is not TCP.
+    transport: Option<Arc<dyn Transport>>,
     /// The store, where it is one that only one process may have.
     store: Option<FileStore>,
     routes: Arc<Routes>,
@@ -110,18 +114,31 @@ impl App {
         if edits(&config.enrich, &config.privacy, None).is_some() {
             return Err(AppError::ForLogins { processor: P::NAME });
         }
-        Self::assemble::<P>(config, |_, _| (Arc::new(processor), None)).await
+        Self::assemble::<P>(config, |_, _| (Arc::new(processor), None))?.with_admin_port().await
+    }
+
+    /// A pipeline of logins that reaches its brokers over this network, and has no admin port: for a simulation, where
+    /// neither is the machine's. Its reader must be `wire`, since rskafka knows TCP only.
+    ///
+    /// # Errors
+    /// Where the offset store is not to be had, or the configuration is not valid.
+    pub fn over(transport: Arc<dyn Transport>, config: Config) -> Result<Self, AppError> {
+        Ok(Self { transport: Some(transport), ..Self::logins(config)? })
     }
 
     async fn open_logins(config: Config) -> Result<Self, AppError> {
+        Self::logins(config)?.with_admin_port().await
+    }
+
+    fn logins(config: Config) -> Result<Self, AppError> {
         possible::check(&config).map_err(AppError::Rules)?;
         let key = config.privacy.key().map_err(AppError::Key)?;
         let made = |config: &Config, metrics| configured(config, key.as_ref(), metrics);
-        Self::assemble::<Login>(config, made).await
+        Self::assemble::<Login>(config, made)
     }
 
     /// Around what `made` gives: a processor with the name and the dimensions of `P`, and the countries that it needs.
-    async fn assemble<P: Processor>(
+    fn assemble<P: Processor>(
         config: Config,
         made: impl FnOnce(&Config, GeoIpMetrics) -> (Arc<dyn StagesFactory>, Option<Countries>),
     ) -> Result<Self, AppError> {
@@ -135,15 +152,20 @@ impl App {
         let observe = Observe::new(env!("CARGO_PKG_VERSION"), P::DIMENSIONS, READINESS_GRACE, shown);
         #[cfg(feature = "otlp")]
         let observe = Observe { traces: crate::observe::traces::Traces::start(group_of(&config)), ..observe };
-        let admin = AdminServer::bind(&config.admin).await?;
         let (processor, countries) = made(&config, observe.geoip());
         let countries = countries.zip(config.enrich.geoip.file.as_deref().map(CountryFile::new));
-        Ok(Self { config: Arc::new(config), observe, admin, store, routes, processor, countries })
+        let config = Arc::new(config);
+        Ok(Self { config, observe, admin: None, transport: None, store, routes, processor, countries })
     }
 
-    /// The address of `/metrics` and its siblings.
+    async fn with_admin_port(self) -> Result<Self, AppError> {
+        let admin = AdminServer::bind(&self.config.admin).await?;
+        Ok(Self { admin: Some(admin), ..self })
+    }
+
+    /// The address of `/metrics` and its siblings; where there is none, the one that is configured.
     pub fn admin_address(&self) -> SocketAddr {
-        self.admin.local_addr()
+        self.admin.as_ref().map_or(self.config.admin.listen, AdminServer::local_addr)
     }
 
     /// Metrics, readiness and status.
@@ -157,10 +179,10 @@ impl App {
     /// Where the last checkpoint of a partition could not be stored: its records since the one
     /// before will be processed again.
     pub async fn run(self, stop: CancellationToken) -> Result<Summary, AppError> {
-        let Self { config, observe, admin, store, routes, processor, countries } = self;
-        let admin_address = admin.local_addr();
+        let admin_address = self.admin_address();
+        let Self { config, observe, admin, transport, store, routes, processor, countries } = self;
         let watched_until = CancellationToken::new();
-        let serving = tokio::spawn(admin.serve(observe.clone(), watched_until.clone()).boxed());
+        let serving = admin.map(|admin| tokio::spawn(admin.serve(observe.clone(), watched_until.clone()).boxed()));
         let reporting =
             tokio::spawn(stats::report(observe.tallies.clone(), config.stats.interval, watched_until.clone()).boxed());
         info!(admin = %admin_address, source = config.source.topic, output = config.output.topic, "started");
@@ -169,7 +191,7 @@ impl App {
             // Read before the first record is. Ends with the token.
             countries.keep_fresh(file, config.enrich.geoip.check_interval, watched_until.clone()).await;
         }
-        let cluster = cluster(&config, &observe);
+        let cluster = cluster(&config, &observe, transport);
         let ends = LogEnds::new(Arc::clone(&cluster), observe.partitions.clone(), config.source.lag_interval);
         let asking = tokio::spawn(ends.ask(watched_until.clone()).boxed());
         let retries = Retries::new(observe.clone(), &config);
@@ -232,7 +254,7 @@ impl App {
         }
 
         watched_until.cancel();
-        let _ = tokio::join!(serving, reporting, asking); // all end with the token; a panic is logged already
+        let _ = tokio::join!(OptionFuture::from(serving), reporting, asking); // all end with the token; a panic is logged already
         outcome(drained, &shutdown).map(|()| Summary { counted: observe.tallies.snapshot() })
     }
 }
@@ -257,12 +279,13 @@ fn outcome(drained: Drained, shutdown: &ShutdownHandle) -> Result<(), AppError> 
 }
 
 /// The client as configured, which counts in the metrics and has connected to nothing yet.
-fn cluster(config: &Config, observe: &Observe) -> Arc<Cluster> {
+fn cluster(config: &Config, observe: &Observe, transport: Option<Arc<dyn Transport>>) -> Arc<Cluster> {
     let (options, tokens) = options(&config.kafka);
+    let transport = transport.unwrap_or_else(|| Arc::clone(&options.transport));
     if let Some(tokens) = &tokens {
         tokens.count_in(&observe.metrics);
     }
-    Arc::new(Cluster::new(Options { meter: Arc::new(observe.metrics.clone()), ..options }))
+    Arc::new(Cluster::new(Options { meter: Arc::new(observe.metrics.clone()), transport, ..options }))
 }
 
 /// The offset store that processes share: a topic, or the group.

@@ -6,10 +6,9 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use kafka_client::Permit;
-use rustix::time::{ClockId, clock_gettime};
+use kafka_client::{Permit, clock};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -181,11 +180,7 @@ impl Clock {
 /// The machine's.
 impl Default for Clock {
     fn default() -> Self {
-        Self::from_fn(|| Moment {
-            monotonic: Instant::now(),
-            boot: read(SINCE_BOOT),
-            real: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-        })
+        Self::from_fn(|| Moment { monotonic: Instant::now(), boot: clock::since_boot(), real: clock::since_epoch() })
     }
 }
 
@@ -193,18 +188,6 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Clock").finish_non_exhaustive()
     }
-}
-
-#[cfg(target_os = "linux")]
-const SINCE_BOOT: ClockId = ClockId::Boottime;
-/// Elsewhere a machine that slept is known by the clock of the day alone.
-#[cfg(not(target_os = "linux"))]
-const SINCE_BOOT: ClockId = ClockId::Monotonic;
-
-fn read(clock: ClockId) -> Duration {
-    let now = clock_gettime(clock);
-    let seconds = Duration::from_secs(u64::try_from(now.tv_sec).unwrap_or_default());
-    seconds + Duration::from_nanos(u64::try_from(now.tv_nsec).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn what_is_cut_is_said() {
         let own = [header("a", Some("1")), header("b", Some("too long")), header("c", None)];
-        let cut = Fit { value: Some(2), key: Some(1), headers: Some(10), keyed: false };
+        let cut = Fit { value: Some(2), key: Some(1), headers: Some(10), ..Fit::default() };
         let record = RecordView { key: Some(b"key"), ..record(&own) };
         let envelope = Envelope::new("__dlq.errors.", "login-pipeline", "user-login", 3);
         let rejection = Rejection::record(Reason::TooLarge, "too large");
@@ -282,7 +282,10 @@ mod tests {
         for (name, value) in [("truncated.from", "5"), ("truncated.key.from", "3"), ("truncated.headers", "1")] {
             assert!(found.contains(&(format!("__dlq.errors.{name}"), Some(value.to_owned()))), "{name}: {found:?}");
         }
-        let whole = headers_of(&record, Fit { value: Some(5), key: Some(3), headers: Some(1_000), keyed: true });
+        let whole = headers_of(
+            &record,
+            Fit { value: Some(5), key: Some(3), headers: Some(1_000), keyed: true, ..Fit::default() },
+        );
         assert!(!whole.iter().any(|(name, _)| name.contains("truncated") || name.contains("null")), "{whole:?}");
     }
 

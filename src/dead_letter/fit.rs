@@ -13,6 +13,8 @@ pub struct Fit {
     pub headers: Option<usize>,
     /// In place of a null key stands the record's place, since a compacted topic takes no record without a key.
     pub keyed: bool,
+    /// It bears no time ([`NO_TIMESTAMP`](crate::record::NO_TIMESTAMP)), since its topic finds the time of now wrong.
+    pub undated: bool,
 }
 
 impl Fit {

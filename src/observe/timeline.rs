@@ -6,8 +6,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use kafka_client::clock;
 use serde::Serialize;
 
 use super::lock::lock;
@@ -101,8 +102,7 @@ impl Timeline {
 
 /// Milliseconds since the Unix epoch.
 pub(super) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(clock::unix_ms()).unwrap_or_default()
 }
 
 #[cfg(test)]

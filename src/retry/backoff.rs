@@ -30,7 +30,8 @@ impl Policy {
         let backoff = ExponentialBackoff {
             current_interval: self.initial,
             initial_interval: self.initial,
-            randomization_factor: 0.5,
+            // Drawn below, by what a simulation can seed.
+            randomization_factor: 0.0,
             multiplier: 2.0,
             max_interval: self.max,
             max_elapsed_time: None,
@@ -55,7 +56,10 @@ impl Pauses {
         self.attempts = self.attempts.saturating_add(1);
         match class {
             ErrorClass::Fatal => self.max,
-            _ => self.backoff.next_backoff().unwrap_or(self.max).min(self.max),
+            _ => {
+                let pause = self.backoff.next_backoff().unwrap_or(self.max);
+                pause.mul_f64(0.5 + fastrand::f64()).min(self.max)
+            }
         }
     }
 

@@ -38,7 +38,6 @@ pub use budget::Budget;
 pub use dead_letter_gate::ShutdownHandle;
 pub use delivery::Transactions;
 pub use factory::WorkerFactory;
-pub use telemetry::unix_ms;
 
 use delivery::Aborted;
 use sink::Sink;

@@ -13,13 +13,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_client::clock::unix_ms;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::dead_letter_gate::DeadLetterGate;
 use super::delivery::{Aborted, Delivery};
 use super::source::Start;
-use super::telemetry::{CompletedBatch, Telemetry, unix_ms};
+use super::telemetry::{CompletedBatch, Telemetry};
 use crate::config::Oversize;
 use crate::dead_letter::Fit;
 use crate::observe::{Tally, count};

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+
+use kafka_client::clock::unix_ms;
 
 use crate::dead_letter::RedactedValue;
 use crate::observe::{
@@ -170,10 +172,4 @@ fn oldest(batch: &SourceBatch) -> Option<(i64, u64)> {
     let timestamps = (0..batch.len()).filter_map(|index| Some((index, batch.entry(index)?.record.timestamp_ms)));
     let (index, oldest_ms) = timestamps.into_iter().find(|(_, timestamp_ms)| is_time(*timestamp_ms))?;
     Some((oldest_ms, count(batch.len() - index)))
-}
-
-/// Milliseconds since the Unix epoch.
-pub fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

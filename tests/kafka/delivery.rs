@@ -173,7 +173,7 @@ async fn what_a_topic_refuses_costs_that_record() {
     kafka.create_topic(dead, 1, &[("cleanup.policy", "compact")]).await;
     let topics = Topics { brokers: kafka.bootstrap(), names: [source, output, dead].map(str::to_owned) };
     let good = br#"{"user_id":"u","app_version":"2.3.0","ip":"10.0.0.1","locale":"RU","device_id":"d","timestamp":1694479551}"#;
-    let (now, mut batch) = (login_pipeline::worker::unix_ms(), BatchBuilder::default());
+    let (now, mut batch) = (kafka_client::clock::unix_ms(), BatchBuilder::default());
     for n in 0..500 {
         let timestamp_ms = if n == 250 { now + 3 * 3_600_000 } else { now };
         let (key, value) = if n == 300 { (None, &b"bad"[..]) } else { (Some(&b"key"[..]), &good[..]) };

@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
+use kafka_records::record::NO_TIMESTAMP;
 use test_support::kafka::KafkaCluster;
 use test_support::pipeline::PipelineProcess;
+use test_support::records::RawRecord;
 use test_support::topics::{Topics, delete, drained_together, ended_in_order, grow, sum, wait_for_all};
+use test_support::wire;
 use tokio::time::sleep;
 
 const ROUTED: &str = "login_pipeline_routed_records_total";
@@ -212,4 +215,31 @@ async fn a_topic_with_fewer_replicas_than_must_be_in_sync_is_said_beforehand() {
         said[0].starts_with("# ok ") && said[0].contains("what is acknowledged is on no more than that"),
         "{checked}"
     );
+}
+
+/// A clock that is wrong, by a topic that takes no record which is a millisecond old. A record without a time is judged by
+/// no broker.
+#[tokio::test]
+async fn a_dead_letter_whose_time_is_refused_is_written_without_one() {
+    if KafkaCluster::left_out() {
+        return;
+    }
+    let cluster = KafkaCluster::shared().await;
+    let topics = named(cluster.bootstrap(), "undated");
+    let [source, output, dead] = &topics.names;
+    cluster.create_topic(source, 2, &[]).await;
+    cluster.create_topic(output, 2, &[]).await;
+    cluster.create_topic(dead, 2, &[("message.timestamp.before.max.ms", "0")]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut pipelines = start(&topics, folder.path(), "undated", STATIC);
+    topics.generate(400, 37).await;
+    drained_together(&mut pipelines, 400).await;
+    end(pipelines).await;
+    topics.audit().await.assert_clean();
+    let mut undated = 0;
+    for partition in 0..2 {
+        let visit = |record: RawRecord| undated += usize::from(record.timestamp_ms == NO_TIMESTAMP);
+        wire::read_partition(&topics.brokers, dead, partition, visit).await.unwrap();
+    }
+    assert!(undated > 0, "none was refused for its time");
 }

@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::process::Command;
 
 use bytes::Bytes;
+use kafka_client::clock::unix_ms;
 use kafka_records::batch::{BatchBuilder, Outgoing};
 use login_pipeline::config::Compression;
 use login_pipeline::record::Headers;
-use login_pipeline::worker::unix_ms;
 use test_support::kafka::KafkaCluster;
 use test_support::log_files::{self, StoredBatch};
 use test_support::pipeline::program;

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::clock;
 
 /// The last use of a connection, by a clock that goes on while the machine sleeps: the routers do not.
 #[derive(Debug)]
@@ -32,11 +32,5 @@ impl LastUse {
 }
 
 fn clock_ms() -> u64 {
-    #[cfg(target_os = "linux")]
-    let clock = ClockId::Boottime;
-    #[cfg(not(target_os = "linux"))]
-    let clock = ClockId::Monotonic;
-    let now = clock_gettime(clock);
-    let (seconds, nanos) = (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0));
-    seconds * 1_000 + nanos / 1_000_000
+    u64::try_from(clock::since_boot().as_millis()).unwrap_or(u64::MAX)
 }

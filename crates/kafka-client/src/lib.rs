@@ -41,6 +41,7 @@ mod api;
 mod attempts;
 mod buf_chain;
 pub mod certificate;
+pub mod clock;
 mod cluster;
 pub mod concurrent_transactions;
 mod connection;

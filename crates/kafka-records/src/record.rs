@@ -15,6 +15,9 @@ pub use fields::Fields;
 pub use headers::{Header, Headers, RawHeaders};
 pub use trace::{TraceParent, trace_id, trace_parent};
 
+/// The timestamp of a record that bears none (Kafka's `RecordBatch.NO_TIMESTAMP`).
+pub const NO_TIMESTAMP: i64 = -1;
+
 /// A position in a partition's log, as Kafka counts it: the first record has offset 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]

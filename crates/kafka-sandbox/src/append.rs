@@ -4,7 +4,7 @@ use kafka_records::batch::ProducerId;
 
 use super::batch::{self, NewBatch};
 use super::batch_header::{BatchError, BatchHeader};
-use super::cluster::{Cluster, Watcher, now_ms};
+use super::cluster::{Cluster, Watcher};
 use super::error_codes;
 use super::idempotence::Verdict;
 use super::topic_config::Unappended;
@@ -47,7 +47,7 @@ impl Cluster {
             return Err(error_codes::NOT_ENOUGH_REPLICAS.into());
         }
         let header = check_produced(bytes, version, config.max_message_bytes)?;
-        config.check_records(&header, bytes, now_ms())?;
+        config.check_records(&header, bytes, self.clock.unix_ms())?;
         self.check_transaction(topic, index, transactional_id, version, &header)?;
         let partition = self.partition(topic, index)?;
         let base_offset = match partition.producers.judge(&header) {
@@ -110,12 +110,12 @@ impl Cluster {
     /// Writes the marker that ends a producer's transaction; says whether the partition has it, or is no more.
     pub(crate) fn mark_partition(&mut self, topic: &str, index: i32, producer: ProducerId, commit: bool) -> bool {
         let watcher = self.watcher.clone();
-        let nodes = self.nodes.clone();
+        let (nodes, now) = (self.nodes.clone(), self.clock.unix_ms());
         let Ok(partition) = self.partition(topic, index) else { return true };
         if !nodes.get(&partition.leader).is_some_and(|leader| leader.up) {
             return false;
         }
-        let mut marker = NewBatch::control(producer.id, commit, now_ms());
+        let mut marker = NewBatch::control(producer.id, commit, now);
         marker.producer_epoch = producer.epoch;
         let marker = marker.to_bytes();
         // What has just been built can be read.

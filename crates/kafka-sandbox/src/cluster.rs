@@ -82,6 +82,7 @@ pub(super) struct Cluster {
     /// Told of what producers append.
     pub watcher: Option<Watcher>,
     pub transactions: Transactions,
+    pub clock: Clock,
     pub next_producer_id: i64,
 }
 
@@ -95,6 +96,36 @@ pub(super) struct Watcher(pub Arc<Watch>);
 impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Watcher")
+    }
+}
+
+/// Tells the time of day.
+type Tell = dyn Fn() -> i64 + Send + Sync;
+
+/// The clock of the brokers.
+#[derive(Clone)]
+pub(super) struct Clock(pub Arc<Tell>);
+
+impl Clock {
+    /// Milliseconds since the Unix epoch.
+    pub(crate) fn unix_ms(&self) -> i64 {
+        (self.0)()
+    }
+}
+
+/// This machine's.
+impl Default for Clock {
+    fn default() -> Self {
+        Self(Arc::new(|| {
+            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+            since_epoch.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        }))
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
     }
 }
 
@@ -150,6 +181,7 @@ impl Cluster {
             groups: Groups::new(),
             watcher: None,
             transactions: Transactions::default(),
+            clock: Clock::default(),
             next_producer_id: 1000,
         }
     }
@@ -162,6 +194,7 @@ impl Cluster {
             groups: self.groups.frozen(),
             transactions: self.transactions.clone(),
             next_producer_id: self.next_producer_id,
+            clock: self.clock.clone(),
             ..Self::new(BTreeMap::new(), self.defaults)
         }
     }
@@ -293,9 +326,4 @@ impl Cluster {
         let found = self.partition(topic, partition)?;
         if found.leader == node { Ok(found) } else { Err(error_codes::NOT_LEADER_OR_FOLLOWER) }
     }
-}
-
-pub(super) fn now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    since_epoch.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }

@@ -101,6 +101,12 @@ impl Producers {
         }
     }
 
+    /// Each producer that is known: its id, its epoch, and the number of its last record, where it has one.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (i64, i16, Option<i32>)> {
+        let last = |producer: &Producer| producer.batches.back().map(|batch| batch.last);
+        self.known.iter().map(move |(id, producer)| (*id, producer.epoch, last(producer)))
+    }
+
     /// The epoch that a producer has last written in.
     pub(crate) fn epoch(&self, producer_id: i64) -> Option<i16> {
         self.known.get(&producer_id).map(|producer| producer.epoch)

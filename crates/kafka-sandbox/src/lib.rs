@@ -72,6 +72,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 
 pub use api::versions;
@@ -89,7 +90,7 @@ pub use stale::Snapshot;
 pub use topic_config::TopicConfig;
 pub use txn::TransactionDescription;
 
-use cluster::{Cluster, Defaults, NodeInfo, Shared, Watcher};
+use cluster::{Clock, Cluster, Defaults, NodeInfo, Shared, Watcher};
 use node::{Node, Reserved};
 
 const HOST: &str = "127.0.0.1";
@@ -137,6 +138,8 @@ pub struct SandboxBuilder {
     defaults: Defaults,
     watcher: Option<Watcher>,
     consumer_protocol: Option<ConsumerGroupOptions>,
+    is_unbound: bool,
+    clock: Option<Clock>,
 }
 
 impl SandboxBuilder {
@@ -209,6 +212,21 @@ impl SandboxBuilder {
         self
     }
 
+    /// Binds no ports: they are names, from 9092 on where none are given, and connections are handed over by
+    /// [`Sandbox::connect`].
+    #[must_use]
+    pub fn unbound(mut self) -> Self {
+        self.is_unbound = true;
+        self
+    }
+
+    /// Tells the brokers the time of day, in milliseconds since the Unix epoch, in place of this machine's clock.
+    #[must_use]
+    pub fn clock(mut self, unix_ms: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        self.clock = Some(Clock(Arc::new(unix_ms)));
+        self
+    }
+
     /// Starts the nodes on the current tokio runtime.
     ///
     /// # Errors
@@ -216,13 +234,18 @@ impl SandboxBuilder {
     pub async fn start(self) -> io::Result<Sandbox> {
         let mut reserved = BTreeMap::new();
         let mut ports = self.ports.into_iter();
-        for (_, id) in (0..self.nodes.max(1)).zip(1i32..) {
-            reserved.insert(id, Reserved::new(ports.next().unwrap_or(0))?);
+        for (port, id) in (9092..).zip(1i32..).take(self.nodes.max(1)) {
+            let port = match (ports.next(), self.is_unbound) {
+                (given, true) => Reserved::name(given.unwrap_or(port)),
+                (given, false) => Reserved::new(given.unwrap_or(0))?,
+            };
+            reserved.insert(id, port);
         }
         let info = |node: &Reserved| NodeInfo { port: node.port(), up: true };
         let known = reserved.iter().map(|(id, node)| (*id, info(node)));
         let mut cluster = Cluster::new(known.collect(), self.defaults);
         cluster.watcher = self.watcher;
+        cluster.clock = self.clock.unwrap_or_default();
         cluster.groups.consumer_protocol = self.consumer_protocol;
         let shared = Arc::new(Shared::new(cluster));
         let mut nodes = BTreeMap::new();
@@ -276,6 +299,22 @@ impl Sandbox {
     /// The nodes' ids, in order.
     pub fn nodes(&self) -> Vec<i32> {
         self.shared.lock().nodes.keys().copied().collect()
+    }
+
+    /// Hands a node a connection, where it listens to no port ([`SandboxBuilder::unbound`]). One that is down closes it.
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub fn connect(
+        &self,
+        node: i32,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<(), SandboxError> {
+        match self.network().get(&node).ok_or(SandboxError::NoSuchNode(node))? {
+            Node::Up(listening) => listening.hand(Box::new(stream)),
+            Node::Down(_) => {}
+        }
+        Ok(())
     }
 
     /// How many requests of that API have arrived, faulty ones included.

@@ -258,7 +258,8 @@ impl PartitionLog {
             }
             self.segments.pop_back();
         }
-        self.end = self.end.min(offset);
+        // A batch that goes whole may begin before the log does.
+        self.end = self.end.min(offset).max(self.start);
         Ok(())
     }
 

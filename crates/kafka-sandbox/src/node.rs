@@ -1,4 +1,4 @@
-//! One node: a listener, and a task for each connection that answers its requests in their order.
+//! One node: what brings connections to it, and a task for each connection that answers its requests in their order.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -32,9 +33,39 @@ pub(super) enum Node {
     Down(Reserved),
 }
 
+/// A connection's bytes, whatever brings them.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Where a node's connections come from.
+enum Door {
+    Tcp(TcpListener),
+    /// They are handed over.
+    Handed(mpsc::UnboundedReceiver<Box<dyn Stream>>),
+}
+
+impl Door {
+    async fn next(&mut self) -> io::Result<Box<dyn Stream>> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Box::new(stream))
+            }
+            Self::Handed(streams) => match streams.recv().await {
+                Some(stream) => Ok(stream),
+                None => std::future::pending().await,
+            },
+        }
+    }
+}
+
 /// The task that accepts connections; dropping it ends it and all its connections.
 #[derive(Debug)]
 pub(super) struct Listening {
+    /// Takes connections, where they are handed over.
+    handed: Option<mpsc::UnboundedSender<Box<dyn Stream>>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -50,7 +81,16 @@ impl Drop for Listening {
 #[derive(Debug)]
 pub(super) struct Reserved {
     port: u16,
-    socket: Option<TcpSocket>,
+    socket: Socket,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Bound(TcpSocket),
+    /// It is bound when it is listened to.
+    Later,
+    /// Connections are handed over: the port is a name.
+    None,
 }
 
 impl Reserved {
@@ -58,12 +98,17 @@ impl Reserved {
     pub(crate) fn new(port: u16) -> io::Result<Self> {
         let socket = bind(port)?;
         let port = socket.local_addr()?.port();
-        Ok(Self { port, socket: Some(socket) })
+        Ok(Self { port, socket: Socket::Bound(socket) })
     }
 
     /// A port to be bound when it is listened to.
     pub(crate) fn later(port: u16) -> Self {
-        Self { port, socket: None }
+        Self { port, socket: Socket::Later }
+    }
+
+    /// A port that is a name: connections are handed over.
+    pub(crate) fn name(port: u16) -> Self {
+        Self { port, socket: Socket::None }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -72,14 +117,17 @@ impl Reserved {
 
     /// Begins to listen.
     pub(crate) fn listen(self, id: i32, shared: Arc<Shared>) -> io::Result<Listening> {
-        let socket = match self.socket {
-            Some(socket) => socket,
-            None => bind(self.port)?,
+        let (door, handed) = match self.socket {
+            Socket::Bound(socket) => (Door::Tcp(socket.listen(BACKLOG)?), None),
+            Socket::Later => (Door::Tcp(bind(self.port)?.listen(BACKLOG)?), None),
+            Socket::None => {
+                let (handed, streams) = mpsc::unbounded_channel();
+                (Door::Handed(streams), Some(handed))
+            }
         };
-        let listener = socket.listen(BACKLOG)?;
         let stop = CancellationToken::new();
-        let task = tokio::spawn(accept(listener, id, shared, stop.clone()).boxed());
-        Ok(Listening { stop, task })
+        let task = tokio::spawn(accept(door, id, shared, stop.clone()).boxed());
+        Ok(Listening { handed, stop, task })
     }
 }
 
@@ -90,8 +138,23 @@ impl Listening {
         if let Err(error) = (&mut self.task).await {
             debug!(%error, "the listener had ended before");
         }
-        let socket = bind(port).inspect_err(|error| debug!(%error, port, "the port is not reserved")).ok();
-        Reserved { port, socket }
+        if self.handed.is_some() {
+            return Reserved::name(port);
+        }
+        match bind(port) {
+            Ok(socket) => Reserved { port, socket: Socket::Bound(socket) },
+            Err(error) => {
+                debug!(%error, port, "the port is not reserved");
+                Reserved::later(port)
+            }
+        }
+    }
+
+    /// Takes a connection. One that listens to a port closes it.
+    pub(crate) fn hand(&self, stream: Box<dyn Stream>) {
+        if let Some(handed) = &self.handed {
+            let _ = handed.send(stream); // a node that goes down closes it
+        }
     }
 }
 
@@ -102,21 +165,21 @@ fn bind(port: u16) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-async fn accept(listener: TcpListener, id: i32, shared: Arc<Shared>, stop: CancellationToken) {
+async fn accept(mut door: Door, id: i32, shared: Arc<Shared>, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
+            accepted = door.next() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok(stream) => {
                 let shared = Arc::clone(&shared);
                 connections.spawn(
                     async move {
                         if let Err(error) = serve(stream, id, &shared).await {
-                            debug!(node = id, %peer, %error, "connection closed");
+                            debug!(node = id, %error, "connection closed");
                         }
                     }
                     .boxed(),
@@ -128,13 +191,12 @@ async fn accept(listener: TcpListener, id: i32, shared: Arc<Shared>, stop: Cance
             }
         }
     }
-    drop(listener);
+    drop(door);
     connections.shutdown().await;
 }
 
 /// Answers requests one after the other until the client leaves or is refused.
-async fn serve(mut stream: TcpStream, node: i32, shared: &Shared) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+async fn serve(mut stream: Box<dyn Stream>, node: i32, shared: &Shared) -> io::Result<()> {
     while let Some(frame) = read_frame(&mut stream).await? {
         let incoming = Incoming::read(frame).map_err(io::Error::other)?;
         let plan = incoming.admit(&mut shared.lock(), node);
@@ -164,7 +226,7 @@ async fn serve(mut stream: TcpStream, node: i32, shared: &Shared) -> io::Result<
 }
 
 /// A frame's payload; `None` where the client has left between two frames.
-async fn read_frame(stream: &mut TcpStream) -> io::Result<Option<Bytes>> {
+async fn read_frame(stream: &mut Box<dyn Stream>) -> io::Result<Option<Bytes>> {
     let mut length = [0; 4];
     if stream.read(&mut length[..1]).await? == 0 {
         return Ok(None);
@@ -188,7 +250,7 @@ async fn read_frame(stream: &mut TcpStream) -> io::Result<Option<Bytes>> {
 }
 
 /// Sends an answer, or what a fault makes of it. Whether the connection lives on.
-async fn send(stream: &mut TcpStream, answer: &[u8], plan: &Plan) -> io::Result<bool> {
+async fn send(stream: &mut Box<dyn Stream>, answer: &[u8], plan: &Plan) -> io::Result<bool> {
     let (padding, sent) = match plan.after {
         Some(After::Disconnect) => return Ok(false),
         Some(After::Silence) => return Ok(true),

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use chrono::DateTime;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
+use kafka_client::clock::unix_ms;
 
 use super::super::{Patience, Settings};
 use crate::event::Reason;
 use crate::record::Offset;
 use crate::topic;
-use crate::worker::unix_ms;
 
 /// `dlq`
 #[derive(Debug, Args)]

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use kafka_client::clock::unix_ms;
+
 use super::Context;
 use crate::dead_letter::{Envelope, ErrorHeaders, Replayed};
 use crate::event::{Reason, Rejection};
@@ -11,7 +13,6 @@ use crate::output::{Expected, OutputBatch};
 use crate::record::{Headers, RecordView};
 use crate::source::Entry;
 use crate::stages::{Batch, Counts, Now, Passed, Route, Routes, Stages, StagesFactory, configured};
-use crate::worker::unix_ms;
 
 /// The stages, and what they need.
 pub(super) struct Judge<'c> {

@@ -12,6 +12,7 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_client::clock::unix_ms;
 use kafka_records::batch::Outgoing;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +31,6 @@ use crate::ownership::PartitionOwnership;
 use crate::record::{Headers, Offset, RecordView, trace_id};
 use crate::retry::Retries;
 use crate::stages::Routes;
-use crate::worker::unix_ms;
 
 /// As many records are written between two stored offsets, at most: what a kill may duplicate.
 pub(super) const BATCH_RECORDS: usize = 1_000;

@@ -2,8 +2,9 @@
 //! is the ledger's.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use kafka_client::clock::unix_ms;
 use kafka_client::{Answer, Ask, At, Cluster, Fetched, Isolation, Left, NewTopic, Shortfall};
 use kafka_protocol::ResponseError;
 use kafka_records::batch::{BatchBuilder, Outgoing};
@@ -14,7 +15,7 @@ use super::error::TopicError;
 use super::ledger::{Ledger, Written};
 use crate::config::Compression;
 use crate::kafka::{Cause, Error};
-use crate::record::{Headers, Offset};
+use crate::record::{Headers, NO_TIMESTAMP, Offset};
 
 /// The meaning of a missing offsets topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,8 +144,23 @@ impl Log {
     /// # Errors
     /// Where the brokers don't take them, or their answer is lost.
     pub(super) async fn append(&self, records: &[Written]) -> Result<(), Error> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let timestamp_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        match self.append_dated(records, unix_ms()).await {
+            // A clock is wrong, or the topic's limits are odd. No broker judges a record without a time, and nobody here
+            // asks for it. What was appended before is what it was, a second time.
+            Err(error) if error.is(ResponseError::InvalidTimestamp) => {
+                warn!(
+                    topic = self.topic,
+                    %error,
+                    "offsets that bear the time of now are refused: they are written without one; is this machine's clock \
+                     right, and the broker's?"
+                );
+                self.append_dated(records, NO_TIMESTAMP).await
+            }
+            done => done,
+        }
+    }
+
+    async fn append_dated(&self, records: &[Written], timestamp_ms: i64) -> Result<(), Error> {
         let mut batch = BatchBuilder::default();
         for record in records {
             let (key, value) = (Some(record.key.as_bytes()), record.value.as_ref().map(String::as_bytes));

@@ -1,6 +1,7 @@
 //! What a topic refuses: it is staged and written again in smaller and smaller batches, until the records that are the
 //! reason stand alone; those become dead letters.
 
+use kafka_client::clock::unix_ms;
 use kafka_protocol::ResponseError;
 use tokio::time::sleep;
 use tracing::warn;
@@ -12,13 +13,12 @@ use crate::event::{Reason, Rejection};
 use crate::kafka::Error;
 use crate::observe::Tally;
 use crate::output::{Destination, Expected, OutputBatch, Refused};
-use crate::record::RecordView;
+use crate::record::{NO_TIMESTAMP, Offset, RecordView};
 use crate::retry::ErrorClass;
 use crate::source::SourceBatch;
 use crate::stages::{Batch, Counts, DEAD_LETTER, Died, Now};
 use crate::topic::TopicPartition;
 use crate::worker::delivery::Aborted;
-use crate::worker::telemetry::unix_ms;
 
 /// Records to be staged and written again, because the batch that they were in was refused.
 #[derive(Debug, Default)]
@@ -80,7 +80,8 @@ impl Sink {
         let mut out = OutputBatch::new(self.max_batch_bytes, Expected::default());
         // By the batch's own time rules send each record where they did, and what they dropped is not here. It may be
         // hours old by now, and a dead letter's is what its topic judges it by.
-        let mut staged = Batch { now, dead_ms: unix_ms(), partitions, out: &mut out, counts, tally };
+        let dead_ms = if redo.fit.undated { NO_TIMESTAMP } else { unix_ms() };
+        let mut staged = Batch { now, dead_ms, partitions, out: &mut out, counts, tally };
         for index in &redo.sources {
             let Some(entry) = batch.entry(*index) else { continue };
             match &redo.refused {
@@ -162,6 +163,10 @@ impl Sink {
                 return Redo { fit, ..culprits };
             }
         }
+        if error.is(ResponseError::InvalidTimestamp) && !culprits.fit.undated {
+            self.warn_undated(entries().next().map(|entry| entry.record.offset), error);
+            return Redo { fit: Fit { undated: true, ..culprits.fit }, ..culprits };
+        }
         if let Some(entry) = entries().next() {
             self.dead_letters.at(entry.record.offset);
         }
@@ -172,10 +177,24 @@ impl Sink {
         sleep(pause).await;
         culprits
     }
+
+    /// No broker judges a record that bears no time, and retention counts from when its segment was written last.
+    fn warn_undated(&self, at: Option<Offset>, error: &Error) {
+        let TopicPartition { topic, partition } = &self.of;
+        let offset = at.unwrap_or_default().0;
+        warn!(
+            topic = &**topic,
+            partition,
+            offset,
+            %error,
+            "dead letters that bear the time of now are refused: they are written without one; is this machine's clock \
+             right, and the broker's?"
+        );
+    }
 }
 
 /// Advice where the dead-letter topic refuses a time that no record chose.
-const TIME_OF_NOW: &str = "a dead letter bears the time of now: set that topic's limits so that it takes it, or the \
+const TIME_OF_NOW: &str = "a dead letter bears the time of now, or none where that is refused: set that topic's limits so that it takes it, or the \
                            clock right, of this machine or of the broker";
 
 /// The records that are the reason for a refusal, in ascending order, where that is known: one alone, or

@@ -215,7 +215,7 @@ fn why_of(name: &[u8]) -> &str {
 /// The record as it came, and headers that say why.
 fn check_letter(world: &World, sent: &Sent, dead: &Dead, record: &StoredRecord) {
     // Whatever time the record is of, its dead letter is of now.
-    let age_ms = login_pipeline::worker::unix_ms() - record.timestamp_ms;
+    let age_ms = kafka_client::clock::unix_ms() - record.timestamp_ms;
     assert!((-1_000..600_000).contains(&age_ms), "{age_ms} ms old: {sent:?}");
     let (why, came): (Vec<_>, Vec<_>) =
         record.headers.iter().partition(|header| header.name.starts_with(PREFIX.as_bytes()));

@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use kafka_client::clock::unix_ms;
 use kafka_sandbox::{Action, Api, Fault, FaultHandle, NewBatch, NewRecord};
 use login_pipeline::config::{Condition, ReaderKind, RouteAction, RouteRule, Test};
-use login_pipeline::worker::unix_ms;
 use serde_json::Value;
 use tokio::time::sleep;
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper fails as its test would")]
 
+mod clocks;
 mod network;
 mod responses;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod transactions;
 #[cfg(test)]
 mod writing;
 
+pub use clocks::{Clocks, clocks, set_clocks};
 pub use network::{Endpoint, Host, Listener, Network, Path};
 pub use responses::{fetched, identified, metadata, offset, produced};
 

@@ -14,6 +14,7 @@ mod create_topics;
 mod delete_records;
 mod delete_topics;
 mod describe_groups;
+mod describe_producers;
 mod end_txn;
 mod fetch;
 mod find_coordinator;
@@ -35,8 +36,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ApiKey, ApiVersionsRequest, ConsumerGroupDescribeRequest,
     ConsumerGroupHeartbeatRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-    DescribeGroupsRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
-    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListOffsetsRequest, MetadataRequest,
+    DescribeGroupsRequest, DescribeProducersRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest,
+    HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListOffsetsRequest, MetadataRequest,
     OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, ResponseHeader,
     SyncGroupRequest, TxnOffsetCommitRequest,
 };
@@ -75,6 +76,7 @@ const APIS: &[Row] = &[
     Row::of::<AddOffsetsToTxnRequest>(),
     Row::of::<EndTxnRequest>(),
     Row::of::<TxnOffsetCommitRequest>(),
+    Row::of::<DescribeProducersRequest>(),
     Row::of::<ConsumerGroupHeartbeatRequest>(),
     Row::of::<ConsumerGroupDescribeRequest>(),
 ];

@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use crate::batch::NewBatch;
 use crate::batch_header::BatchHeader;
-use crate::cluster::now_ms;
 use crate::damage::Damage;
 use crate::partition::Partition;
 use crate::record::{NewRecord, StoredRecord};
@@ -75,7 +74,7 @@ impl Sandbox {
         partition: i32,
         records: impl IntoIterator<Item = (K, V)>,
     ) -> Result<i64, SandboxError> {
-        let now = now_ms();
+        let now = self.shared.lock().clock.unix_ms();
         let records = records.into_iter().map(|(key, value)| NewRecord::new(key, value).timestamp(now)).collect();
         self.append_batch(topic, partition, &NewBatch::new(records))
     }
@@ -109,7 +108,7 @@ impl Sandbox {
         producer_id: i64,
         commit: bool,
     ) -> Result<i64, SandboxError> {
-        let marker = NewBatch::control(producer_id, commit, now_ms());
+        let marker = NewBatch::control(producer_id, commit, self.shared.lock().clock.unix_ms());
         self.append_batch(topic, partition, &marker)
     }
 

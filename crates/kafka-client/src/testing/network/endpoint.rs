@@ -3,9 +3,10 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::wire::{Outcome, Side};
 use super::{Network, State};
@@ -28,7 +29,7 @@ impl Endpoint {
     fn attempt_read(&self, buffer: &mut ReadBuf<'_>, context: &Context<'_>) -> io::Result<Outcome<usize>> {
         let mut state = self.network.state();
         let (from, to) = state.ends(self.wire)?;
-        let (is_stalled, _) = state.conditions(&from, &to);
+        let (now, (is_stalled, _)) = (state.now(), state.conditions(&from, &to));
         let budget = state.budget(&from, &to).filter(|_| self.side == Side::Client);
         let wire = state.wires.get_mut(&self.wire).ok_or(io::ErrorKind::ConnectionReset)?;
         if budget == Some(0) {
@@ -37,7 +38,7 @@ impl Endpoint {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         let most = budget.unwrap_or(usize::MAX);
-        let outcome = wire.read(self.side, is_stalled, most, buffer, context.waker())?;
+        let outcome = wire.read(self.side, now, is_stalled, most, buffer, context.waker())?;
         if let (Outcome::Done(count), Some(budget)) = (&outcome, budget) {
             if *count == budget {
                 wire.cut();
@@ -71,9 +72,9 @@ impl State {
     }
 
     /// When something arrives that is written to a connection now.
-    fn arrival(&self, wire: u64) -> io::Result<Instant> {
+    fn arrival(&self, wire: u64) -> io::Result<Duration> {
         let (from, to) = self.ends(wire)?;
-        Ok(Instant::now() + self.conditions(&from, &to).1)
+        Ok(self.now() + self.conditions(&from, &to).1)
     }
 }
 
@@ -84,8 +85,9 @@ impl AsyncRead for Endpoint {
             match this.attempt_read(buffer, context)? {
                 Outcome::Done(_) => return Poll::Ready(Ok(())),
                 Outcome::Waits => return Poll::Pending,
-                Outcome::WaitsUntil(at) => {
-                    let arrival = this.arrival.get_or_insert_with(|| Box::pin(sleep_until(at)));
+                Outcome::WaitsFor(left) => {
+                    let at = Instant::now() + left;
+                    let arrival = this.arrival.get_or_insert_with(|| Box::pin(sleep(left)));
                     if arrival.deadline() != at {
                         arrival.as_mut().reset(at);
                     }
@@ -108,7 +110,7 @@ impl AsyncWrite for Endpoint {
     ) -> Poll<io::Result<usize>> {
         match self.attempt_write(slices, context)? {
             Outcome::Done(count) => Poll::Ready(Ok(count)),
-            Outcome::Waits | Outcome::WaitsUntil(_) => Poll::Pending,
+            Outcome::Waits | Outcome::WaitsFor(_) => Poll::Pending,
         }
     }
 

@@ -23,9 +23,10 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::lock::lock;
+use crate::testing::clocks;
 use crate::transport::{Connected, Transport};
 use crate::{Cause, Options};
 
@@ -40,8 +41,10 @@ pub struct Network {
     changed: Arc<Notify>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// When the network was made.
+    begun_at: Instant,
     listeners: BTreeMap<String, mpsc::UnboundedSender<Endpoint>>,
     wires: BTreeMap<u64, Wire>,
     /// How many wires there ever were.
@@ -71,6 +74,19 @@ struct Rule {
     delay: Duration,
     /// So many bytes more reach the client, and then its connection breaks.
     cut_after: Option<usize>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            begun_at: Instant::now(),
+            listeners: BTreeMap::new(),
+            wires: BTreeMap::new(),
+            begun: 0,
+            rules: BTreeMap::new(),
+            hosts: Vec::new(),
+        }
+    }
 }
 
 impl Network {
@@ -132,6 +148,11 @@ impl Network {
 }
 
 impl State {
+    /// The network's time: since it was made, or what simulated machines have in common, whose own clocks differ.
+    fn now(&self) -> Duration {
+        clocks().map_or_else(|| self.begun_at.elapsed(), |clocks| clocks.common)
+    }
+
     /// Whether nothing passes from a client to an address or back, and how long what passes takes each way.
     fn conditions(&self, from: &str, to: &str) -> (bool, Duration) {
         let rules = Self::routes(from, to).into_iter().filter_map(|route| self.rules.get(&route));

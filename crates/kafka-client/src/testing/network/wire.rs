@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::task::Waker;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::ReadBuf;
-use tokio::time::Instant;
 
 /// How many bytes a side may write before the other reads them, as sockets have buffers.
 const CAPACITY: usize = 64 * 1024;
@@ -38,7 +38,7 @@ struct Pipe {
     chunks: VecDeque<Chunk>,
     held: usize,
     /// When the reader sees that no more comes.
-    ends_at: Option<Instant>,
+    ends_at: Option<Duration>,
     /// Whether nobody reads any more.
     is_abandoned: bool,
     reader: Option<Waker>,
@@ -47,7 +47,7 @@ struct Pipe {
 
 #[derive(Debug)]
 struct Chunk {
-    arrives_at: Instant,
+    arrives_at: Duration,
     bytes: Bytes,
 }
 
@@ -58,8 +58,8 @@ pub(super) enum Outcome<T> {
     Done(T),
     /// The waker is called when it is worth another attempt.
     Waits,
-    /// Something arrives then.
-    WaitsUntil(Instant),
+    /// Something arrives in so long.
+    WaitsFor(Duration),
 }
 
 impl Wire {
@@ -99,10 +99,11 @@ impl Wire {
         }
     }
 
-    /// Reads what has arrived, `most` bytes of it at most. Gives how many; 0 at the end.
+    /// Reads what has arrived by `now`, `most` bytes of it at most. Gives how many; 0 at the end.
     pub(super) fn read(
         &mut self,
         side: Side,
+        now: Duration,
         is_stalled: bool,
         most: usize,
         buffer: &mut ReadBuf<'_>,
@@ -116,16 +117,15 @@ impl Wire {
         if is_stalled {
             return Ok(Outcome::Waits);
         }
-        let now = Instant::now();
         let Some(chunk) = pipe.chunks.front_mut() else {
             return Ok(match pipe.ends_at {
-                Some(at) if at > now => Outcome::WaitsUntil(at),
+                Some(at) if at > now => Outcome::WaitsFor(at - now),
                 Some(_) => Outcome::Done(0),
                 None => Outcome::Waits,
             });
         };
         if chunk.arrives_at > now {
-            return Ok(Outcome::WaitsUntil(chunk.arrives_at));
+            return Ok(Outcome::WaitsFor(chunk.arrives_at - now));
         }
         let count = chunk.bytes.len().min(buffer.remaining()).min(most);
         buffer.put_slice(&chunk.bytes[..count]);
@@ -143,7 +143,7 @@ impl Wire {
         &mut self,
         side: Side,
         slices: &[IoSlice<'_>],
-        arrives_at: Instant,
+        arrives_at: Duration,
         waker: &Waker,
     ) -> io::Result<Outcome<usize>> {
         if self.is_broken {
@@ -174,7 +174,7 @@ impl Wire {
     }
 
     /// Says that a side writes no more, which arrives then.
-    pub(super) fn end(&mut self, side: Side, arrives_at: Instant) {
+    pub(super) fn end(&mut self, side: Side, arrives_at: Duration) {
         let pipe = self.written_by(side);
         let last = pipe.chunks.back().map_or(arrives_at, |last| last.arrives_at.max(arrives_at));
         pipe.ends_at.get_or_insert(last);

@@ -1,0 +1,162 @@
+//! An instance of the pipeline, on a machine of its own.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_client::testing::Network;
+use login_pipeline::app::{App, AppError, Summary};
+use login_pipeline::config::{Config, Sources};
+use login_pipeline::observe::Observe;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::host::Host;
+
+/// An instance, which is up or not.
+pub(crate) struct Instance {
+    name: String,
+    keys: Vec<(&'static str, String)>,
+    state: State,
+    /// How far its clock of the day is ahead.
+    ahead_ms: i64,
+}
+
+enum State {
+    Up(Box<Running>),
+    /// It is started at that time.
+    Down(Duration),
+}
+
+struct Running {
+    host: Host,
+    observe: Observe,
+    stop: CancellationToken,
+    run: JoinHandle<Result<Summary, AppError>>,
+    pause: Option<Pause>,
+    /// Set once it is asked to stop; it is down for so long after that.
+    stopping: Option<Duration>,
+}
+
+/// Why it does not run, and until when.
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    until: Duration,
+    is_sleep: bool,
+}
+
+impl Instance {
+    /// One that is started at that time.
+    pub(crate) fn new(number: usize, keys: &[(&'static str, String)], at: Duration) -> Self {
+        let name = format!("instance-{number}");
+        let mut keys = keys.to_vec();
+        keys.push(("kafka.client_id", name.clone()));
+        Self { name, keys, state: State::Down(at), ahead_ms: 0 }
+    }
+
+    /// Its name in the network.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether there is a process.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.state, State::Up(_))
+    }
+
+    /// Whether it is neither down, nor stopping, nor standing still.
+    pub(crate) fn is_well(&self) -> bool {
+        matches!(&self.state, State::Up(running) if running.pause.is_none() && running.stopping.is_none())
+    }
+
+    /// Why it is not ready, where it is up and is not.
+    pub(crate) fn unready(&self) -> Option<String> {
+        let State::Up(running) = &self.state else { return Some("down".to_owned()) };
+        let reasons = running.host.run(async { running.observe.health.is_ready() }).err()?;
+        Some(reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    }
+
+    /// Lets it run from one time to another.
+    ///
+    /// # Errors
+    /// Where it ended otherwise than it was asked to.
+    pub(crate) fn step(&mut self, network: &Network, from: Duration, to: Duration) -> Result<(), String> {
+        if let State::Down(until) = self.state
+            && until <= from
+        {
+            self.start(network, from)?;
+        }
+        let State::Up(running) = &mut self.state else { return Ok(()) };
+        if let Some(Pause { until, is_sleep }) = running.pause {
+            if until > from {
+                return Ok(());
+            }
+            running.pause = None;
+            if is_sleep {
+                running.host.sleep_until(from);
+            } else {
+                running.host.stop_until(from);
+            }
+        }
+        running.host.run_until(to);
+        if !running.run.is_finished() {
+            return Ok(());
+        }
+        let ended = running.host.run(&mut running.run);
+        let (stopping, name) = (running.stopping, &self.name);
+        let told = match (ended, stopping) {
+            (Ok(Ok(_)), Some(_)) => Ok(()),
+            // It says that it could not store all: what is not stored is read again.
+            (Ok(Err(AppError::Offsets(_) | AppError::Unfinished(_))), Some(_)) => Ok(()),
+            (Ok(Ok(_)), None) => Err(format!("{name} ended though nobody asked it to")),
+            (Ok(Err(error)), _) => Err(format!("{name} ended: {error}")),
+            (Err(error), _) => Err(format!("{name} ended: {error}")),
+        };
+        self.state = State::Down(to + stopping.unwrap_or_default());
+        told
+    }
+
+    fn start(&mut self, network: &Network, at: Duration) -> Result<(), String> {
+        let flags = self.keys.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        let config = Config::load(Sources { flags, ..Sources::default() }).map_err(|problems| problems.to_string())?;
+        let host = Host::start(at);
+        host.shift_day(self.ahead_ms);
+        let (transport, stop) = (Arc::new(network.host(&self.name)), CancellationToken::new());
+        let until = stop.clone();
+        let started = host.run(async {
+            let app = App::over(transport, config).map_err(|error| error.to_string())?;
+            Ok::<_, String>((app.observe().clone(), tokio::spawn(app.run(until))))
+        });
+        let (observe, run) = started?;
+        self.state = State::Up(Box::new(Running { host, observe, stop, run, pause: None, stopping: None }));
+        Ok(())
+    }
+
+    /// Ends it where it stands. It is started again at that time. Returns whether it was up.
+    pub(crate) fn kill(&mut self, until: Duration) -> bool {
+        matches!(mem::replace(&mut self.state, State::Down(until)), State::Up(_))
+    }
+
+    /// Asks it to stop. It is started again that long after it has ended.
+    pub(crate) fn stop(&mut self, down: Duration) {
+        if let State::Up(running) = &mut self.state {
+            running.stop.cancel();
+            running.stopping.get_or_insert(down);
+        }
+    }
+
+    /// Has it stand still, or sleep, until then.
+    pub(crate) fn pause(&mut self, until: Duration, is_sleep: bool) {
+        if let State::Up(running) = &mut self.state {
+            running.pause.get_or_insert(Pause { until, is_sleep });
+        }
+    }
+
+    /// Moves its clock of the day.
+    pub(crate) fn shift_day(&mut self, by_ms: i64) {
+        self.ahead_ms = self.ahead_ms.saturating_add(by_ms);
+        if let State::Up(running) = &self.state {
+            running.host.shift_day(by_ms);
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! What was sent, and what became of it, told by the brokers as it is written: the account at the end, and what must hold
+//! at every moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_sandbox::{NewRecord, StoredRecord};
+use test_support::oracle::{Expected, Output, judge};
+
+/// The header that tells records apart.
+const ID: &str = "id";
+/// What begins the names of the headers that a dead letter has.
+const PREFIX: &str = "__dlq.errors.";
+
+/// The topics' names.
+pub(crate) const SOURCE: &str = "user-login";
+/// Of good records.
+pub(crate) const OUTPUT: &str = "processed-user-login";
+/// Of dead letters.
+pub(crate) const DEAD: &str = "user-login-dlq";
+
+/// The most that is told of what is wrong.
+const TOLD: usize = 12;
+
+/// What must become of a record.
+#[derive(Debug, Clone)]
+enum Fate {
+    /// It is written, enriched.
+    Good(Expected),
+    /// It is a dead letter.
+    Dead,
+    /// One or the other: its output may refuse it.
+    Either(Expected),
+    /// Whatever: the source has lost it, or what it was.
+    Any(Option<Expected>),
+}
+
+/// A record of the source.
+#[derive(Debug, Clone)]
+struct Sent {
+    partition: i32,
+    offset: i64,
+    record: NewRecord,
+    fate: Fate,
+    /// When it was written, each time.
+    copies: Vec<Duration>,
+}
+
+impl Sent {
+    /// Whether it has come to where it must, or need not.
+    fn is_done(&self) -> bool {
+        !self.copies.is_empty() || matches!(self.fate, Fate::Any(_))
+    }
+}
+
+/// Everything that was sent, and what became of it.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// By the number that is in their header.
+    sent: Vec<Sent>,
+    /// The numbers of what each partition has, in order.
+    logs: BTreeMap<i32, BTreeMap<i64, usize>>,
+    /// Offsets of the source that were damaged, by partition.
+    damaged: BTreeMap<i32, Vec<Range<i64>>>,
+    /// How far each partition of an output has come in each partition of the source.
+    furthest: BTreeMap<(bool, i32, i32), usize>,
+    /// What is wrong.
+    wrong: Vec<String>,
+    wrongs: usize,
+    /// Up to where the records of each partition are done.
+    done: BTreeMap<i32, i64>,
+    /// Partitions whose log went back: what is stored may be of before.
+    gone_back: BTreeSet<i32>,
+    /// A number drawn from all that was written, and when.
+    fingerprint: DefaultHasher,
+    /// The largest batch that the output takes.
+    output_max_bytes: usize,
+}
+
+impl Ledger {
+    /// Nothing sent yet, through an output that takes batches of so many bytes.
+    pub(crate) fn new(output_max_bytes: usize) -> Self {
+        Self { output_max_bytes, ..Self::default() }
+    }
+
+    /// A record with a header that tells it from any other.
+    pub(crate) fn name(&self, index: usize, record: NewRecord) -> NewRecord {
+        record.header(ID, Some((self.sent.len() + index).to_string().as_bytes()))
+    }
+
+    /// Enters a batch that was appended to the source.
+    pub(crate) fn enter(&mut self, partition: i32, base: i64, records: Vec<NewRecord>, may_be_refused: bool) {
+        for (record, offset) in records.into_iter().zip(base..) {
+            let large = record.value.as_ref().map_or(0, Bytes::len) + 2_048 > self.output_max_bytes;
+            let fate = match judge(record.value.as_deref()) {
+                Ok(expected) if may_be_refused || large => Fate::Either(expected),
+                Ok(expected) => Fate::Good(expected),
+                Err(_) => Fate::Dead,
+            };
+            self.logs.entry(partition).or_default().insert(offset, self.sent.len());
+            self.sent.push(Sent { partition, offset, record, fate, copies: Vec::new() });
+        }
+    }
+
+    /// Lets go of what the source lacks from now on: nobody can ask for it any more.
+    pub(crate) fn forget(&mut self, partition: i32, offsets: Range<i64>) {
+        let log = self.logs.entry(partition).or_default();
+        let gone: Vec<_> = log.extract_if(offsets, |_, _| true).map(|(_, number)| number).collect();
+        gone.into_iter().for_each(|number| self.release(number));
+    }
+
+    /// Notes that these offsets hold what nobody wrote.
+    pub(crate) fn damage(&mut self, partition: i32, offsets: Range<i64>) {
+        let numbers: Vec<_> =
+            self.logs.get(&partition).into_iter().flat_map(|log| log.range(offsets.clone())).map(|(_, n)| *n).collect();
+        numbers.into_iter().for_each(|number| self.release(number));
+        self.damaged.entry(partition).or_default().push(offsets);
+    }
+
+    fn release(&mut self, number: usize) {
+        let fate = &mut self.sent[number].fate;
+        *fate = Fate::Any(match fate {
+            Fate::Good(expected) | Fate::Either(expected) => Some(expected.clone()),
+            Fate::Any(expected) => expected.take(),
+            Fate::Dead => None,
+        });
+    }
+
+    /// Hears of a batch that counts from now on.
+    pub(crate) fn written(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        partitions: i32,
+        records: &[StoredRecord],
+        at: Duration,
+    ) {
+        (topic, partition, at).hash(&mut self.fingerprint);
+        for record in records {
+            (record.offset, &record.value).hash(&mut self.fingerprint);
+            let is_dead = match topic {
+                OUTPUT => false,
+                DEAD => true,
+                _ => continue,
+            };
+            if let Err(why) = self.one_written(is_dead, partition, partitions, record, at) {
+                self.note(format!("{topic}-{partition}/{} at {:.3} s: {why}", record.offset, at.as_secs_f64()));
+            }
+        }
+    }
+
+    fn one_written(
+        &mut self,
+        is_dead: bool,
+        partition: i32,
+        partitions: i32,
+        record: &StoredRecord,
+        at: Duration,
+    ) -> Result<(), String> {
+        let Some(number) = header(record, ID).and_then(|text| text.parse::<usize>().ok()) else {
+            return self.stretch(record);
+        };
+        let sent = self.sent.get(number).ok_or("a record that nobody sent")?;
+        let place = (sent.partition, sent.offset);
+        let says = |what: &str| format!("{what}: record {number}, offset {} of partition {}", place.1, place.0);
+        if partition != sent.partition % partitions {
+            return Err(says("in the wrong partition"));
+        }
+        match (&sent.fate, is_dead) {
+            (Fate::Good(_), true) => return Err(says(&format!("a good one is dead ({})", why(record)))),
+            (Fate::Dead, false) => return Err(says("a bad one is written")),
+            (Fate::Good(expected) | Fate::Either(expected) | Fate::Any(Some(expected)), false) => {
+                check_output(sent, expected, record).map_err(|why| says(&why))?;
+            }
+            (Fate::Any(None), false) => {}
+            (Fate::Dead | Fate::Either(_) | Fate::Any(_), true) => {
+                check_dead(sent, record).map_err(|why| says(&why))?;
+            }
+        }
+        let is_first = sent.copies.is_empty();
+        // What an output refused is written when those behind it may be already.
+        let is_ordered = is_first && !matches!(sent.fate, Fate::Either(_) | Fate::Any(_));
+        self.sent[number].copies.push(at);
+        if is_ordered {
+            let furthest = self.furthest.entry((is_dead, partition, place.0)).or_insert(number);
+            let before = std::mem::replace(furthest, number.max(*furthest));
+            if before > number {
+                return Err(says("out of order"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A dead letter without a record's header, which is that of a damaged stretch.
+    fn stretch(&self, record: &StoredRecord) -> Result<(), String> {
+        let number = |name: &str| header(record, &format!("{PREFIX}{name}"))?.parse::<i64>().ok();
+        let place = number("partition").zip(number("offset"));
+        let (partition, offset) = place.ok_or("a record that nobody sent, and that says nothing of its source")?;
+        let damaged = i32::try_from(partition).ok().and_then(|partition| self.damaged.get(&partition));
+        match damaged.is_some_and(|all| all.iter().any(|offsets| offsets.contains(&offset))) {
+            true => Ok(()),
+            false => Err(format!("offset {offset} of partition {partition} is no damaged one ({})", why(record))),
+        }
+    }
+
+    /// Holds a stored offset against what was written.
+    pub(crate) fn stored(&mut self, partition: i32, offset: i64, at: Duration) {
+        if self.gone_back.contains(&partition) {
+            return;
+        }
+        let done = self.done(partition);
+        if offset > done {
+            self.note(format!(
+                "at {:.3} s offset {offset} of partition {partition} is stored, but {done} is written nowhere",
+                at.as_secs_f64()
+            ));
+        }
+    }
+
+    /// The first offset of a partition that is not where it must be.
+    fn done(&mut self, partition: i32) -> i64 {
+        let Some(log) = self.logs.get(&partition) else { return i64::MAX };
+        let from = self.done.get(&partition).copied().unwrap_or(0);
+        // What was done once stays so.
+        let open = log.range(from..).find(|(_, number)| !self.sent[**number].is_done());
+        let done = open.map_or(i64::MAX, |(offset, _)| *offset);
+        if done != i64::MAX {
+            self.done.insert(partition, done);
+        }
+        done
+    }
+
+    /// Notes that a partition's log lacks what it had, and will have other records at those offsets.
+    pub(crate) fn went_back(&mut self, partition: i32) {
+        self.gone_back.insert(partition);
+    }
+
+    /// How many records are not where they must be.
+    pub(crate) fn missing(&self) -> usize {
+        self.sent.iter().filter(|sent| !sent.is_done()).count()
+    }
+
+    /// How many records there were.
+    pub(crate) fn records(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// Copies beyond the first.
+    pub(crate) fn repeated(&self) -> usize {
+        self.sent.iter().map(|sent| sent.copies.len().saturating_sub(1)).sum()
+    }
+
+    /// The partitions that were sent to.
+    pub(crate) fn partitions(&self) -> BTreeSet<i32> {
+        self.logs.keys().copied().collect()
+    }
+
+    /// A number drawn from all that was written, and when.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.fingerprint.finish()
+    }
+
+    /// Notes what is wrong.
+    pub(crate) fn note(&mut self, what: String) {
+        self.wrongs += 1;
+        if self.wrong.len() < TOLD {
+            self.wrong.push(what);
+        }
+    }
+
+    /// Whether anything is.
+    pub(crate) fn is_wrong(&self) -> bool {
+        self.wrongs > 0
+    }
+
+    /// Some of what is wrong; nothing where all is well.
+    pub(crate) fn wrong(&self) -> String {
+        let mut told = self.wrong.join("\n");
+        if self.wrongs > self.wrong.len() {
+            let _ = write!(told, "\nand {} more", self.wrongs - self.wrong.len()); // into a text
+        }
+        told
+    }
+
+    /// Notes each record that is not where it must be.
+    pub(crate) fn note_missing(&mut self, what: &str) {
+        let missing: Vec<_> = self.sent.iter().enumerate().filter(|(_, sent)| !sent.is_done()).collect();
+        let told: Vec<_> = missing
+            .iter()
+            .map(|(number, sent)| {
+                format!("{what}: record {number}, offset {} of partition {}", sent.offset, sent.partition)
+            })
+            .collect();
+        told.into_iter().for_each(|told| self.note(told));
+    }
+
+    /// Notes each record that was written more than once.
+    pub(crate) fn note_repeated(&mut self) {
+        let repeated: Vec<_> = self.sent.iter().enumerate().filter(|(_, sent)| sent.copies.len() > 1).collect();
+        let told: Vec<_> = repeated
+            .iter()
+            .map(|(number, sent)| {
+                let at: Vec<_> = sent.copies.iter().map(|at| format!("{:.3} s", at.as_secs_f64())).collect();
+                let Sent { partition, offset, .. } = sent;
+                format!("record {number}, offset {offset} of partition {partition}, is written at {}", at.join(", "))
+            })
+            .collect();
+        told.into_iter().for_each(|told| self.note(told));
+    }
+}
+
+fn header<'r>(record: &'r StoredRecord, name: &str) -> Option<&'r str> {
+    let found = record.headers.iter().rev().find(|header| header.name == name.as_bytes())?;
+    std::str::from_utf8(found.value.as_ref()?).ok()
+}
+
+/// Why a dead letter is one.
+fn why(record: &StoredRecord) -> String {
+    let said = |name: &str| header(record, &format!("{PREFIX}{name}")).unwrap_or("-").to_owned();
+    format!("{}: {}", said("reason"), said("message"))
+}
+
+fn check_output(sent: &Sent, expected: &Expected, record: &StoredRecord) -> Result<(), String> {
+    Output::parse(record.value.as_deref())?.check(expected)?;
+    if record.key != sent.record.key {
+        return Err("another key".to_owned());
+    }
+    if record.headers != sent.record.headers {
+        return Err("other headers".to_owned());
+    }
+    if record.timestamp_ms != sent.record.timestamp_ms {
+        return Err(format!("its time is {}, and was {}", record.timestamp_ms, sent.record.timestamp_ms));
+    }
+    Ok(())
+}
+
+fn check_dead(sent: &Sent, record: &StoredRecord) -> Result<(), String> {
+    let said = |name: &str| header(record, &format!("{PREFIX}{name}"));
+    for name in ["topic", "partition", "offset", "timestamp", "reason", "message", "stage"] {
+        if said(name).is_none_or(str::is_empty) {
+            return Err(format!("a dead letter without {name}"));
+        }
+    }
+    let place = (said("partition"), said("offset"));
+    let (partition, offset) = (sent.partition.to_string(), sent.offset.to_string());
+    if place != (Some(partition.as_str()), Some(offset.as_str())) {
+        return Err(format!("a dead letter that says {place:?}"));
+    }
+    let is_cut = said("truncated.from").is_some();
+    if !is_cut && record.value != sent.record.value {
+        return Err("a dead letter of another value".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,533 @@
+//! What a seed draws: how the world is set up, what is sent through it, and what goes wrong meanwhile.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use fastrand::Rng;
+use kafka_records::compression::Compression;
+use kafka_sandbox::Api;
+
+/// All that happens in a simulation, but for what chance does in the programs themselves.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Whence all chance comes.
+    pub seed: u64,
+    /// How the world is set up.
+    pub setting: Setting,
+    /// What is written to the source, and when.
+    pub batches: Vec<Drawn<Sending>>,
+    /// What goes wrong, and when.
+    pub faults: Vec<Drawn<Fault>>,
+}
+
+/// Something that happens, and when.
+#[derive(Debug, Clone)]
+pub struct Drawn<T> {
+    /// Its number among all that the seed draws.
+    pub number: usize,
+    /// When it happens.
+    pub at: Duration,
+    /// What it is.
+    pub what: T,
+}
+
+/// How the world is set up.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// Brokers.
+    pub nodes: usize,
+    /// Partitions of the source.
+    pub partitions: i32,
+    /// Partitions of the output and of the dead-letter topic.
+    pub outputs: i32,
+    /// Instances of the pipeline.
+    pub instances: usize,
+    /// How long a machine runs at a time.
+    pub step: Duration,
+    /// How long what is sent takes.
+    pub latency: Duration,
+    /// Bytes of a segment.
+    pub segment_bytes: usize,
+    /// `fetch.max.bytes` of the brokers.
+    pub fetch_max_bytes: usize,
+    /// Whether the brokers leave a fetch's last batch out instead of cutting it.
+    pub whole_batches: bool,
+    /// Whether a group's members are those of KIP-848.
+    pub is_consumer: bool,
+    /// `transaction.version` of the cluster.
+    pub transaction_version: i16,
+    /// `delivery.guarantee` is `exactly_once`.
+    pub is_exactly_once: bool,
+    /// The largest batch that the output takes.
+    pub output_max_bytes: usize,
+    /// Whether there is a group, static assignment else.
+    pub is_group: bool,
+    /// The pipelines' configuration.
+    pub keys: Vec<(&'static str, String)>,
+}
+
+/// Records that are written to the source in one batch.
+#[derive(Debug, Clone)]
+pub struct Sending {
+    /// The partition, of as many as there are by then.
+    pub partition: i32,
+    /// How many records.
+    pub records: usize,
+    /// What is odd about them.
+    pub kind: Kind,
+    /// The batch's codec.
+    pub codec: Compression,
+}
+
+/// What is odd about records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A quarter of them is bad.
+    Usual,
+    /// Each is larger than a small fetch.
+    Large,
+    /// Their headers have null values, names twice, and names that are no text.
+    OddHeaders,
+    /// Their timestamps are none, or far away.
+    OddTimes,
+    /// One unpacks to a mebibyte of nothing.
+    Bomb,
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// Requests are answered wrongly, late or not at all.
+    Requests {
+        /// Which.
+        api: Api,
+        /// To which node; to any where it is none.
+        node: Option<i32>,
+        /// How often.
+        times: u64,
+        /// What happens to each.
+        answer: Answer,
+    },
+    /// For so long, the group's coordinator of now, which ceases to be it, goes on answering what offsets the group has.
+    Former {
+        /// Who is the coordinator from now on.
+        node: i32,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// For so long, such requests are answered from what is known now.
+    Stale {
+        /// Which.
+        api: Api,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// The way between an instance, or all, and a node.
+    Way {
+        /// The instance; all where it is none.
+        from: Option<usize>,
+        /// The node.
+        to: i32,
+        /// What becomes of it.
+        trouble: Trouble,
+    },
+    /// An instance.
+    Instance {
+        /// Which.
+        instance: usize,
+        /// What becomes of it.
+        trouble: Mishap,
+    },
+    /// A broker dies, and is back after that.
+    Crash {
+        /// Which.
+        node: i32,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// A partition gets another leader.
+    Lead {
+        /// 0 the source, 1 the output, 2 the dead letters.
+        topic: usize,
+        /// The partition.
+        partition: i32,
+        /// Its leader to be.
+        node: i32,
+    },
+    /// A partition of the source gets a leader that lacks the last so many offsets.
+    Unclean {
+        /// The partition.
+        partition: i32,
+        /// Its leader to be.
+        node: i32,
+        /// How many offsets it lacks.
+        lacks: i64,
+    },
+    /// The group gets another coordinator.
+    Coordinator {
+        /// Who that is to be.
+        node: i32,
+    },
+    /// The transactions of a partition's transactional id get another coordinator.
+    TransactionCoordinator {
+        /// The source partition.
+        partition: i32,
+        /// Who that is to be.
+        node: i32,
+    },
+    /// The group's coordinator reads what it has for so long.
+    Loading {
+        /// For how long.
+        lasts: Duration,
+    },
+    /// Markers of transactions are not written for so long.
+    Markers {
+        /// For how long.
+        lasts: Duration,
+    },
+    /// A segment of the source ends.
+    Roll {
+        /// The partition.
+        partition: i32,
+    },
+    /// Offsets of the source have no records.
+    Hole {
+        /// The partition.
+        partition: i32,
+        /// How many.
+        offsets: u32,
+    },
+    /// Retention takes the older part of a partition of the source, whether it was read or not.
+    Trim {
+        /// The partition.
+        partition: i32,
+        /// The part of it, in percent.
+        percent: i64,
+    },
+    /// A batch of the source is damaged.
+    Damage {
+        /// The partition.
+        partition: i32,
+        /// Where in it, in percent.
+        percent: i64,
+        /// In what way.
+        harm: Harm,
+    },
+    /// The source gets another partition.
+    Partition,
+}
+
+/// What is answered to a request.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// An error.
+    Error(i16),
+    /// The right thing, late.
+    Late(Duration),
+    /// Nothing, and the connection ends before it is done.
+    EndBefore,
+    /// Nothing, and the connection ends after it is done.
+    EndAfter,
+    /// Nothing, and it is not done.
+    SilenceBefore,
+    /// Nothing, and it is done.
+    SilenceAfter,
+    /// Half of it.
+    Half,
+    /// Records with a wrong byte.
+    Corrupt,
+    /// The right thing, and a pause is asked for.
+    Throttled(i32),
+    /// The right thing, and bytes that nobody knows.
+    Trailing(usize),
+    /// More bytes than are taken.
+    Oversize,
+}
+
+/// What becomes of the way to a node.
+#[derive(Debug, Clone, Copy)]
+pub enum Trouble {
+    /// Its connections break.
+    Cut,
+    /// A connection breaks after so many bytes.
+    CutAfter(usize),
+    /// Nothing passes for so long.
+    Stall(Duration),
+    /// All takes so much longer, for so long.
+    Slow(Duration, Duration),
+}
+
+/// What becomes of an instance.
+#[derive(Debug, Clone, Copy)]
+pub enum Mishap {
+    /// It is killed, and started again after that.
+    Kill(Duration),
+    /// It is asked to stop, and started again that long after it has.
+    Restart(Duration),
+    /// It stands still for so long.
+    Stop(Duration),
+    /// Its machine is suspended for so long.
+    Sleep(Duration),
+    /// Its clock of the day is moved by so many milliseconds.
+    Day(i64),
+}
+
+/// How a batch is damaged.
+#[derive(Debug, Clone, Copy)]
+pub enum Harm {
+    /// A bit of what its checksum covers.
+    Flip(usize),
+    /// A record in it can't be decoded.
+    Record(usize),
+    /// It says that it has other records than it has.
+    Count(i32),
+    /// It says that it was written in another epoch.
+    Epoch(i32),
+}
+
+/// APIs whose answers are read only.
+const READS: [Api; 4] = [Api::Fetch, Api::Metadata, Api::FindCoordinator, Api::ListOffsets];
+
+fn seconds(random: &mut Rng, range: RangeInclusive<u64>) -> Duration {
+    Duration::from_millis(random.u64(range.start() * 1_000..=range.end() * 1_000))
+}
+
+fn pick<T: Clone>(random: &mut Rng, choices: &[T]) -> T {
+    choices[random.usize(..choices.len())].clone()
+}
+
+impl Scenario {
+    /// What a seed draws.
+    pub fn draw(seed: u64) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let setting = Setting::draw(&mut random);
+        let lasts = seconds(&mut random, 5..=40);
+        let moment =
+            |random: &mut Rng| Duration::from_millis(random.u64(..u64::try_from(lasts.as_millis()).unwrap_or(1)));
+        let count = random.usize(5..80);
+        let batches = (0..count).map(|_| (moment(&mut random), Sending::draw(&mut random))).collect();
+        // Now and then nothing goes wrong: what is promised of that is most.
+        let count = if random.u8(..8) == 0 { 0 } else { random.usize(1..20) };
+        let faults = (0..count).map(|_| (moment(&mut random), Fault::draw(&mut random, &setting))).collect();
+        Self { seed, batches: in_order(batches), faults: in_order(faults), setting }
+    }
+}
+
+fn in_order<T>(mut all: Vec<(Duration, T)>) -> Vec<Drawn<T>> {
+    all.sort_by_key(|(at, _)| *at);
+    all.into_iter().enumerate().map(|(number, (at, what))| Drawn { number, at, what }).collect()
+}
+
+impl Setting {
+    fn draw(random: &mut Rng) -> Self {
+        let is_exactly_once = random.u8(..3) == 0;
+        let is_group = random.u8(..5) > 0;
+        let is_consumer = is_group && random.bool();
+        // The offsets topic is for who has no group.
+        let is_topic = !is_exactly_once && !is_group && random.bool();
+        let transaction_version = random.i16(1..=2);
+        let millis = |random: &mut Rng, of: &[u64]| format!("{}ms", pick(random, of));
+        let mut keys = vec![
+            ("source.reader", "wire".to_owned()),
+            ("topics.create", if is_topic { "missing" } else { "never" }.to_owned()),
+            ("kafka.request_timeout", millis(random, &[800, 2_000, 5_000])),
+            ("kafka.connect_timeout", millis(random, &[500, 2_000])),
+            ("source.max_wait", millis(random, &[50, 500])),
+            ("source.max_fetch_bytes", pick(random, &["16KiB", "64KiB", "1MiB"]).to_owned()),
+            ("pipeline.max_record_bytes", "256KiB".to_owned()),
+            ("retry.initial", millis(random, &[10, 100])),
+            ("retry.max", millis(random, &[200, 2_000])),
+            ("offsets.checkpoint_interval", millis(random, &[20, 200, 1_000])),
+            ("offsets.store", if is_topic { "topic" } else { "group" }.to_owned()),
+            ("assignment.mode", if is_group { "group" } else { "static" }.to_owned()),
+            ("assignment.discovery_interval", "500ms".to_owned()),
+            ("output.compression", pick(random, &["none", "lz4", "zstd", "gzip", "snappy"]).to_owned()),
+        ];
+        if is_group {
+            let assignor = pick(random, &["cooperative-sticky", "range", "roundrobin"]);
+            keys.push(("group.protocol", if is_consumer { "consumer" } else { "classic" }.to_owned()));
+            keys.push(("group.rebalance_timeout", millis(random, &[3_000, 10_000])));
+            if !is_consumer {
+                keys.push(("group.session_timeout", millis(random, &[6_000, 10_000])));
+                keys.push(("group.heartbeat_interval", millis(random, &[300, 1_000])));
+                keys.push(("group.assignors", assignor.to_owned()));
+            }
+        }
+        if is_exactly_once {
+            let version = if random.bool() { "auto" } else { "1" };
+            keys.push(("delivery.guarantee", "exactly_once".to_owned()));
+            keys.push(("delivery.transaction_version", version.to_owned()));
+            keys.push(("delivery.transaction_interval", millis(random, &[50, 100, 500])));
+            keys.push(("delivery.transaction_timeout", millis(random, &[10_000, 30_000])));
+        }
+        if random.u8(..3) == 0 {
+            keys.push(("source.isolation", "read_committed".to_owned()));
+        }
+        Self {
+            nodes: random.usize(1..=3),
+            partitions: random.i32(1..=6),
+            outputs: random.i32(1..=6),
+            instances: if is_group { random.usize(1..=3) } else { 1 },
+            step: Duration::from_millis(pick(random, &[2, 5, 10, 20])),
+            latency: Duration::from_millis(pick(random, &[0, 1, 5, 50])),
+            segment_bytes: pick(random, &[4 << 10, 32 << 10, 1 << 20]),
+            fetch_max_bytes: pick(random, &[8 << 10, 64 << 10, 55 << 20]),
+            whole_batches: random.u8(..4) == 0,
+            is_consumer,
+            transaction_version,
+            is_exactly_once,
+            is_group,
+            output_max_bytes: pick(random, &[64 << 10, 1_048_588]),
+            keys,
+        }
+    }
+}
+
+impl Setting {
+    /// Whether the pipelines ask such things.
+    fn asks(&self, api: Api) -> bool {
+        match api {
+            Api::JoinGroup | Api::SyncGroup | Api::Heartbeat => self.is_group && !self.is_consumer,
+            Api::ConsumerGroupHeartbeat => self.is_consumer,
+            Api::LeaveGroup => self.is_group && !self.is_consumer,
+            Api::AddPartitionsToTxn | Api::AddOffsetsToTxn | Api::TxnOffsetCommit | Api::EndTxn => self.is_exactly_once,
+            Api::OffsetCommit => !self.is_exactly_once,
+            _ => true,
+        }
+    }
+}
+
+impl Sending {
+    fn draw(random: &mut Rng) -> Self {
+        let kind = match random.u8(..20) {
+            0 => Kind::Large,
+            1 => Kind::OddHeaders,
+            2 => Kind::OddTimes,
+            3 => Kind::Bomb,
+            _ => Kind::Usual,
+        };
+        let codecs = [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+        let records = match kind {
+            Kind::Large | Kind::Bomb => random.usize(1..4),
+            _ => random.usize(1..40),
+        };
+        let codec = if kind == Kind::Bomb { pick(random, &codecs[1..]) } else { pick(random, &codecs) };
+        Self { partition: random.i32(0..8), records, kind, codec }
+    }
+}
+
+impl Fault {
+    fn draw(random: &mut Rng, setting: &Setting) -> Self {
+        let nodes = i32::try_from(setting.nodes).unwrap_or(1);
+        let node = random.i32(1..=nodes);
+        let partition = random.i32(0..8);
+        let instance = random.usize(..setting.instances);
+        match random.u8(..40) {
+            0..=11 => Self::requests(random, setting, node),
+            12 => Self::Former { node, lasts: seconds(random, 0..=10) },
+            13 => Self::Stale { api: pick(random, &READS), lasts: seconds(random, 0..=5) },
+            14..=17 => {
+                let trouble = match random.u8(..4) {
+                    0 => Trouble::Cut,
+                    1 => Trouble::CutAfter(random.usize(1..20_000)),
+                    2 => Trouble::Stall(seconds(random, 0..=20)),
+                    _ => Trouble::Slow(Duration::from_millis(random.u64(1..1_500)), seconds(random, 0..=10)),
+                };
+                Self::Way { from: random.bool().then_some(instance), to: node, trouble }
+            }
+            18..=23 => {
+                let trouble = match random.u8(..8) {
+                    0..=1 => Mishap::Kill(seconds(random, 0..=10)),
+                    2..=4 => Mishap::Restart(seconds(random, 0..=5)),
+                    5 => Mishap::Stop(seconds(random, 0..=20)),
+                    6 => Mishap::Sleep(seconds(random, 0..=60)),
+                    _ => Mishap::Day(random.i64(-7_200_000..7_200_000)),
+                };
+                Self::Instance { instance, trouble }
+            }
+            24..=25 => Self::Crash { node, lasts: seconds(random, 0..=15) },
+            26..=27 => Self::Lead { topic: random.usize(..3), partition, node },
+            28 => Self::Unclean { partition, node, lacks: random.i64(1..30) },
+            29..=30 => Self::Coordinator { node },
+            31 => Self::TransactionCoordinator { partition, node },
+            32 => Self::Loading { lasts: seconds(random, 0..=5) },
+            33 => Self::Markers { lasts: seconds(random, 0..=5) },
+            34 => Self::Roll { partition },
+            35 => Self::Hole { partition, offsets: random.u32(1..50) },
+            36 => Self::Trim { partition, percent: random.i64(1..=100) },
+            37..=38 => {
+                let harm = match random.u8(..4) {
+                    0 => Harm::Flip(random.usize(21..200)),
+                    1 => Harm::Record(random.usize(..20)),
+                    2 => Harm::Count(random.i32(-1..60)),
+                    _ => Harm::Epoch(random.i32(-1..100)),
+                };
+                Self::Damage { partition, percent: random.i64(0..100), harm }
+            }
+            _ => Self::Partition,
+        }
+    }
+
+    fn requests(random: &mut Rng, setting: &Setting, node: i32) -> Self {
+        let asked: Vec<_> = FAILING.into_iter().filter(|(api, _)| setting.asks(*api)).collect();
+        let (api, codes) = pick(random, &asked);
+        let answer = match random.u8(..14) {
+            0..=3 => Answer::Error(pick(random, codes)),
+            4 => Answer::Late(Duration::from_millis(random.u64(1..8_000))),
+            5 => Answer::EndBefore,
+            6 => Answer::EndAfter,
+            7 => Answer::SilenceBefore,
+            8 => Answer::SilenceAfter,
+            9 => Answer::Half,
+            10 if api == Api::Fetch => Answer::Corrupt,
+            11 if api != Api::ApiVersions => Answer::Throttled(random.i32(1..3_000)),
+            12 => Answer::Trailing(random.usize(1..50)),
+            13 => Answer::Oversize,
+            _ => Answer::Error(pick(random, codes)),
+        };
+        let node = random.bool().then_some(node);
+        // Of answers that are wrong again and again it is the log that is taken for damaged.
+        let times = if matches!(answer, Answer::Corrupt) { 1 } else { random.u64(1..5) };
+        Self::Requests { api, node, times, answer }
+    }
+}
+
+/// APIs, and errors of theirs that go by: by Kafka's protocol, those that are worth another try.
+const FAILING: [(Api, &[i16]); 20] = [
+    (Api::ApiVersions, &[7]),
+    (Api::Metadata, &[5, 3]),
+    (Api::Fetch, &[3, 5, 6, 7, 74, 75, 100]),
+    (Api::Produce, &[3, 5, 6, 7, 19, 20]),
+    (Api::ListOffsets, &[3, 5, 6, 74, 78]),
+    (Api::OffsetForLeaderEpoch, &[3, 5, 6, 74, 75]),
+    (Api::FindCoordinator, &[14, 15]),
+    (Api::JoinGroup, &[14, 15, 16, 25]),
+    (Api::SyncGroup, &[14, 15, 16, 22, 25, 27]),
+    (Api::Heartbeat, &[14, 15, 16, 22, 25, 27]),
+    (Api::LeaveGroup, &[14, 15, 16, 25]),
+    (Api::ConsumerGroupHeartbeat, &[14, 15, 16, 25, 110]),
+    (Api::OffsetCommit, &[7, 14, 15, 16]),
+    (Api::OffsetFetch, &[14, 15, 16]),
+    (Api::DescribeProducers, &[3, 6, 7]),
+    (Api::InitProducerId, &[7, 14, 15, 16, 51]),
+    (Api::AddPartitionsToTxn, &[7, 14, 15, 16, 51]),
+    (Api::AddOffsetsToTxn, &[7, 14, 15, 16, 51]),
+    (Api::TxnOffsetCommit, &[7, 14, 15, 16]),
+    (Api::EndTxn, &[7, 14, 15, 16, 51]),
+];
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, setting, batches, faults } = self;
+        writeln!(f, "seed {seed}")?;
+        writeln!(f, "{setting:?}")?;
+        for Drawn { number, at, what } in faults {
+            writeln!(f, "fault {number} at {:.3} s: {what:?}", at.as_secs_f64())?;
+        }
+        for Drawn { number, at, what } in batches {
+            writeln!(f, "batch {number} at {:.3} s: {what:?}", at.as_secs_f64())?;
+        }
+        Ok(())
+    }
+}
