@@ -9,7 +9,7 @@ use crate::pipeline::support::{DLQ, Dead, Fate, GOOD, OUTPUT, SOURCE, World, dea
 
 const UNKNOWN_TOPIC: i16 = 3;
 const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
-const INVALID_TIMESTAMP: i16 = 32;
+const INVALID_RECORD: i16 = 87;
 const LARGE: usize = 1 << 20;
 
 /// A good record made this much larger.
@@ -97,9 +97,9 @@ async fn a_dead_letter_that_must_stay_whole_blocks_and_says_so(#[values(Rskafka,
 async fn a_dead_letter_refused_for_another_reason_is_not_cut(#[values(Rskafka, Wire)] reader: ReaderKind) {
     let world = World::new(reader, 1).await;
     world.send(0, 40);
-    let refused = world.sandbox.fault(Fault::on(Api::Produce).topic(DLQ).forever(), Action::Error(INVALID_TIMESTAMP));
+    let refused = world.sandbox.fault(Fault::on(Api::Produce).topic(DLQ).forever(), Action::Error(INVALID_RECORD));
     let pipeline = world.start().await;
-    pipeline.until_unready("InvalidTimestamp").await;
+    pipeline.until_unready("InvalidRecord").await;
     pipeline.until("it is tried again and again", || refused.fired() > 12).await;
     refused.remove();
     world.finish(pipeline).await.0.assert_once();
