@@ -32,8 +32,7 @@ chaos: ## the long form of the tests of groups, transactions, networks and repla
 
 check: ## what must hold before a commit: format, lints, documentation, layers, and licences where cargo-deny is installed
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
-	cargo clippy -p simulation --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --features otlp --test traces -- -D warnings
 	cargo clippy --no-default-features -- -D warnings
 	cargo clippy -p kafka-client --no-default-features --features testing -- -D warnings

@@ -6,7 +6,7 @@ idle_connections=1000
 slow_connections=200
 watch_seconds=20
 
-prepare_admin() { connections=$target/release/examples/connections; }
+prepare_admin() { connections=$target/release/connections; }
 
 warm_up_admin() { measure_crowd alone warm; }
 

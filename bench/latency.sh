@@ -6,7 +6,7 @@ rate=5000
 settle_seconds=10
 load_seconds=20
 
-prepare_latency() { latency=$target/release/examples/latency; }
+prepare_latency() { latency=$target/release/latency; }
 
 # Small requests are another path through the broker than the full ones of the copies.
 warm_up_latency() { measure_latency_of wire warm; }

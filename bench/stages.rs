@@ -2,7 +2,7 @@
 //! network, one thread. Generated events, the same for all.
 //!
 //! ```text
-//! cargo run --release --example stages -- [DATABASE.mmdb]
+//! cargo run --release --package bench --bin stages -- [DATABASE.mmdb]
 //! ```
 //!
 //! The rows take turns, and the best of their rounds counts: what else the machine does only adds.

@@ -23,11 +23,11 @@ fn main() -> ExitCode {
 
 /// The rules of page views.
 #[derive(Debug, Clone, Copy)]
-pub struct PageViews;
+pub(crate) struct PageViews;
 
 /// A valid page view, borrowed from the record's value.
 #[derive(Debug)]
-pub struct PageView<'a> {
+pub(crate) struct PageView<'a> {
     /// The whole event.
     text: &'a str,
     /// Where its closing brace stands.

@@ -15,7 +15,6 @@
 //! assert_eq!(record.kind, RecordKind::Good);
 //! assert!(record.value.unwrap().starts_with(b"{\"user_id\":\""));
 //! ```
-#![warn(unreachable_pub)]
 
 mod bad;
 mod driver;

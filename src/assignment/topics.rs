@@ -57,7 +57,7 @@ pub(super) struct TopicIncarnation {
 
 impl TopicIncarnation {
     /// Notes how the brokers describe the topic.
-    pub fn saw(&mut self, id: Option<TopicId>, partitions: i32) {
+    pub(super) fn saw(&mut self, id: Option<TopicId>, partitions: i32) {
         let anew = self.id.zip(id).is_some_and(|(old, new)| old != new);
         self.id = id.or(self.id);
         if anew {
@@ -68,12 +68,12 @@ impl TopicIncarnation {
     }
 
     /// Returns the topic's id, where the brokers report one.
-    pub fn id(&self) -> Option<TopicId> {
+    pub(super) fn id(&self) -> Option<TopicId> {
         self.id
     }
 
     /// Returns whether a partition was not there at first, or not in this incarnation.
-    pub fn is_new(&self, partition: i32) -> bool {
+    pub(super) fn is_new(&self, partition: i32) -> bool {
         self.partitions.is_some_and(|there| partition >= there)
     }
 }

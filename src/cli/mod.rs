@@ -2,7 +2,6 @@
 //!
 //! Every key of the configuration is a flag of the same name, made from
 //! [`schema::KEYS`](crate::config::schema::KEYS).
-#![warn(unreachable_pub)]
 
 /// Says a line on standard error, after what was logged. Never fails, where `eprintln!` panics.
 macro_rules! tell {

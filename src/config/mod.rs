@@ -32,7 +32,6 @@
 //! assert_eq!(config.kafka.brokers.len(), 2);
 //! # Ok::<(), login_pipeline::config::Problems>(())
 //! ```
-#![warn(unreachable_pub)]
 
 mod admin;
 mod assignment;

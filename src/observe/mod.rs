@@ -30,7 +30,6 @@
 //! assert!(observe.health.is_ready().is_ok());
 //! assert_eq!(observe.status().tally.distributions[0].total, 1);
 //! ```
-#![warn(unreachable_pub)]
 
 mod admin_auth;
 mod admin_tls;

@@ -23,7 +23,7 @@ pub enum CodecError {
 }
 
 /// The text of a checkpoint.
-pub fn encode(checkpoint: &Checkpoint) -> String {
+pub(super) fn encode(checkpoint: &Checkpoint) -> String {
     let Checkpoint { topic, topic_id, partition, next_offset, leader_epoch } = checkpoint;
     let topic_id = topic_id.map_or("-".to_owned(), |id| id.to_string());
     let leader_epoch = leader_epoch.map_or("-".to_owned(), |epoch| epoch.to_string());
@@ -37,7 +37,7 @@ pub fn encode(checkpoint: &Checkpoint) -> String {
 ///
 /// # Errors
 /// Where the text is not exactly one that [`encode`] writes.
-pub fn decode(bytes: &[u8]) -> Result<Checkpoint, CodecError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, CodecError> {
     let checkpoint = fields(unseal(HEAD, bytes)?).ok_or(CodecError::Shape)?;
     if encode(&checkpoint).as_bytes() == bytes { Ok(checkpoint) } else { Err(CodecError::Shape) }
 }

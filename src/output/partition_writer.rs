@@ -47,7 +47,7 @@ pub(super) struct PartitionWriter<'w> {
 }
 
 impl<'w> PartitionWriter<'w> {
-    pub fn new(
+    pub(super) fn new(
         topics: &'w OutputTopics,
         producer: &'w Producer,
         ownership: &'w PartitionOwnership,
@@ -60,7 +60,7 @@ impl<'w> PartitionWriter<'w> {
     ///
     /// # Errors
     /// [`Unwritten`] where it never will be written.
-    pub async fn write(&mut self, batch: BatchBuilder) -> Result<Vec<u8>, Unwritten> {
+    pub(super) async fn write(&mut self, batch: BatchBuilder) -> Result<Vec<u8>, Unwritten> {
         let records = batch.count();
         let mut state = self.next_state().await;
         let Finished { batch: mut encoded, failed } = batch.finish_as(self.topics.compression(), state);

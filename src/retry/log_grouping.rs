@@ -24,14 +24,14 @@ const GATHER: Duration = Duration::from_secs(1);
 
 /// The lines of the last moment, and the partitions that each is about. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct LogGrouping {
+pub(super) struct LogGrouping {
     /// The partitions of each line, in their order.
     gathering: Arc<Mutex<HashMap<LogLine, Vec<TopicPartition>>>>,
 }
 
 /// A log line without its partition.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct LogLine {
+pub(super) struct LogLine {
     /// The operation's name.
     pub operation: &'static str,
     /// The error's class; empty where the operation succeeds again.
@@ -42,7 +42,7 @@ pub struct LogLine {
 
 impl LogGrouping {
     /// Tells whether a partition is to log this line by itself: it is the first, and the others are gathered from now on.
-    pub fn is_first(&self, of: &TopicPartition, mut line: LogLine) -> bool {
+    pub(super) fn is_first(&self, of: &TopicPartition, mut line: LogLine) -> bool {
         // Where nothing runs, nobody could tell of the others later.
         let Ok(runtime) = Handle::try_current() else { return true };
         line.text = line.text.replace(&of.to_string(), ANY);

@@ -37,7 +37,12 @@ pub(super) struct RskafkaReader {
 }
 
 impl RskafkaReader {
-    pub fn new(partition: i32, clients: Arc<RskafkaClients>, kafka: &config::Kafka, source: &config::Source) -> Self {
+    pub(super) fn new(
+        partition: i32,
+        clients: Arc<RskafkaClients>,
+        kafka: &config::Kafka,
+        source: &config::Source,
+    ) -> Self {
         Self {
             topic: source.topic.clone(),
             partition,
@@ -50,7 +55,7 @@ impl RskafkaReader {
     }
 
     /// The records from `position` on.
-    pub async fn fetch(
+    pub(super) async fn fetch(
         &mut self,
         wire: &mut WireReader,
         position: Position,
@@ -91,7 +96,7 @@ impl RskafkaReader {
     }
 
     /// Takes the number of fetches that it could not decode, since this was last called.
-    pub fn take_undecodable(&mut self) -> u64 {
+    pub(super) fn take_undecodable(&mut self) -> u64 {
         std::mem::take(&mut self.undecodable)
     }
 

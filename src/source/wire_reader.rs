@@ -64,7 +64,7 @@ pub(super) struct WireReader {
 }
 
 impl WireReader {
-    pub fn new(
+    pub(super) fn new(
         topic_id: Option<TopicId>,
         partition: i32,
         cluster: Arc<Cluster>,
@@ -96,7 +96,12 @@ impl WireReader {
     }
 
     /// The records from `position` on, about `room` bytes of them.
-    pub async fn fetch(&mut self, position: Position, room: usize, max_wait_ms: i32) -> Result<SourceBatch, Error> {
+    pub(super) async fn fetch(
+        &mut self,
+        position: Position,
+        room: usize,
+        max_wait_ms: i32,
+    ) -> Result<SourceBatch, Error> {
         if !self.has_more(position) {
             self.forget_answer();
         }
@@ -116,13 +121,13 @@ impl WireReader {
     }
 
     /// Tells whether there is more of an answer that has been fetched already.
-    pub fn has_more(&self, position: Position) -> bool {
+    pub(super) fn has_more(&self, position: Position) -> bool {
         self.answer.as_ref().is_some_and(|answer| answer.at().offset == position.offset)
     }
 
     /// Makes sure that the leader's log is the one that was read up to `position`, if that has an
     /// epoch: for who reads in another way.
-    pub async fn validate(&mut self, position: Position) -> Result<(), Error> {
+    pub(super) async fn validate(&mut self, position: Position) -> Result<(), Error> {
         match position.leader_epoch {
             Some(_) => Ok(self.leader.open(&self.topic, self.partition, position).await?),
             None => Ok(()),
@@ -130,7 +135,7 @@ impl WireReader {
     }
 
     /// Asks for the offset of a place in the log.
-    pub async fn offset(&self, at: At) -> Result<Offset, Error> {
+    pub(super) async fn offset(&self, at: At) -> Result<Offset, Error> {
         let found = self.cluster.offset_as(self.isolation, &self.topic, self.partition, at).await?;
         found.ok_or_else(|| Error::code("look up offsets of", self.on(), ResponseError::OffsetNotAvailable))
     }
@@ -138,7 +143,7 @@ impl WireReader {
     /// Checks that the topic is still the one that the position is of. Fetches go by its name: one that
     /// was deleted and recreated would be read on in the middle. Until the assignment has noticed
     /// that too, nothing is read.
-    pub async fn check_topic(&self) -> Result<(), Error> {
+    pub(super) async fn check_topic(&self) -> Result<(), Error> {
         let Some(expected) = self.topic_id else { return Ok(()) };
         let found = self.cluster.topics(&[&self.topic]).await?.remove(&self.topic).transpose()?;
         match found.and_then(|found| found.id) {
@@ -148,12 +153,12 @@ impl WireReader {
     }
 
     /// The partition, for errors.
-    pub fn on(&self) -> String {
+    pub(super) fn on(&self) -> String {
         format!("{}/{}", self.topic, self.partition)
     }
 
     /// The time that a broker may hold a fetch.
-    pub fn max_wait_ms(&self) -> i32 {
+    pub(super) fn max_wait_ms(&self) -> i32 {
         self.max_wait_ms
     }
 

@@ -23,7 +23,7 @@ const STEPS: u32 = 16;
 
 /// Watches the dead letters of one partition.
 #[derive(Debug)]
-pub struct Breaker {
+pub(super) struct Breaker {
     limits: DeadLetterLimits,
     now: Judged,
     /// The state that counts for good: what was aborted is judged again, from here.
@@ -56,7 +56,7 @@ struct Seen {
 
 /// A limit that a batch would pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passed {
+pub(super) enum Passed {
     /// `dead_letter.max_ratio`.
     Ratio {
         /// Dead letters within the window, the batch's included.
@@ -72,7 +72,7 @@ pub enum Passed {
 
 impl Passed {
     /// The key that sets it, without its section.
-    pub fn limit(&self) -> &'static str {
+    pub(super) fn limit(&self) -> &'static str {
         match self {
             Self::Ratio { .. } => "max_ratio",
             Self::Consecutive(_) => "max_consecutive",
@@ -96,13 +96,13 @@ impl fmt::Display for Passed {
 
 impl Breaker {
     /// Armed; `None` where there are no limits.
-    pub fn new(limits: &DeadLetterLimits) -> Option<Self> {
+    pub(super) fn new(limits: &DeadLetterLimits) -> Option<Self> {
         let new = || Self { limits: limits.clone(), now: Judged::default(), settled: Judged::default() };
         limits.are_set().then(new)
     }
 
     /// Counts that go on where the last batch ended, for the stages to count the next one in.
-    pub fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         Counts { dead_run: self.now.run, ..Counts::default() }
     }
 
@@ -111,7 +111,7 @@ impl Breaker {
     ///
     /// # Errors
     /// The limit that it would pass.
-    pub fn judge(&mut self, records: u64, counts: &Counts, now: Instant) -> Result<(), Passed> {
+    pub(super) fn judge(&mut self, records: u64, counts: &Counts, now: Instant) -> Result<(), Passed> {
         self.expire(now);
         let batch = Seen { records, dead: counts.all_dead() };
         let verdict = self.verdict(batch, counts.longest_dead_run);
@@ -128,17 +128,17 @@ impl Breaker {
     }
 
     /// Counts dead letters that came of a batch after it was judged: its topic refused them.
-    pub fn refused(&mut self, dead: u64, now: Instant) {
+    pub(super) fn refused(&mut self, dead: u64, now: Instant) {
         self.add(Seen { records: 0, dead }, now);
     }
 
     /// The policy where a limit is passed.
-    pub fn on_limit(&self) -> OnLimit {
+    pub(super) fn on_limit(&self) -> OnLimit {
         self.limits.on_limit
     }
 
     /// Lets everything through, until a window has been within the limits.
-    pub fn resume(&mut self, now: Instant) {
+    pub(super) fn resume(&mut self, now: Instant) {
         for judged in [&mut self.now, &mut self.settled] {
             judged.steps.clear();
             judged.resumed = Some(now);
@@ -146,12 +146,12 @@ impl Breaker {
     }
 
     /// Lets what was judged up to now count for good.
-    pub fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         self.settled.clone_from(&self.now);
     }
 
     /// Forgets what was judged since then: it was aborted, and comes again.
-    pub fn roll_back(&mut self) {
+    pub(super) fn roll_back(&mut self) {
         self.now.clone_from(&self.settled);
     }
 

@@ -39,14 +39,14 @@ impl ShutdownHandle {
 
 /// Keeps one partition's dead letters within their limits.
 #[derive(Debug)]
-pub struct DeadLetterGate {
+pub(super) struct DeadLetterGate {
     breaker: Breaker,
     config: DeadLetterGateConfig,
 }
 
 /// The parts of a [`DeadLetterGate`].
 #[derive(Debug)]
-pub struct DeadLetterGateConfig {
+pub(super) struct DeadLetterGateConfig {
     /// The partition.
     pub of: TopicPartition,
     /// Metrics and readiness.
@@ -59,12 +59,12 @@ pub struct DeadLetterGateConfig {
 
 impl DeadLetterGate {
     /// `None` where there are no limits.
-    pub fn new(limits: &DeadLetterLimits, config: DeadLetterGateConfig) -> Option<Self> {
+    pub(super) fn new(limits: &DeadLetterLimits, config: DeadLetterGateConfig) -> Option<Self> {
         Some(Self { breaker: Breaker::new(limits)?, config })
     }
 
     /// Counts for the stages to go on with.
-    pub fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         self.breaker.counts()
     }
 
@@ -72,22 +72,22 @@ impl DeadLetterGate {
     ///
     /// # Errors
     /// The limit that it would pass.
-    pub fn judge(&mut self, records: u64, counts: &Counts) -> Result<(), Passed> {
+    pub(super) fn judge(&mut self, records: u64, counts: &Counts) -> Result<(), Passed> {
         self.breaker.judge(records, counts, Instant::now())
     }
 
     /// Lets what was judged up to now count for good.
-    pub fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         self.breaker.settle();
     }
 
     /// Forgets what was judged since the last [`DeadLetterGate::settle`]: it was aborted, and comes again.
-    pub fn roll_back(&mut self) {
+    pub(super) fn roll_back(&mut self) {
         self.breaker.roll_back();
     }
 
     /// Counts dead letters that came of a batch after it was judged.
-    pub fn refused(&mut self, dead: u64) {
+    pub(super) fn refused(&mut self, dead: u64) {
         if dead > 0 {
             self.breaker.refused(dead, Instant::now());
         }
@@ -95,7 +95,7 @@ impl DeadLetterGate {
 
     /// Reports which limit was passed, and returns once an operator resumes the partition; never where the
     /// program is to end.
-    pub async fn wait(&mut self, passed: Passed) {
+    pub(super) async fn wait(&mut self, passed: Passed) {
         let DeadLetterGateConfig { of, observe, status, shutdown } = &self.config;
         let TopicPartition { topic, partition } = of;
         let (topic, limit) = (&**topic, passed.limit());

@@ -20,7 +20,7 @@ pub(super) struct Rewinds {
 
 impl Rewinds {
     /// The pause until it may be sent back again; `None` where it may be now.
-    pub fn wait(&mut self, now: Instant) -> Option<Duration> {
+    pub(super) fn wait(&mut self, now: Instant) -> Option<Duration> {
         let since = now.saturating_duration_since(self.last?);
         // What did not happen for long is forgotten.
         if since >= LONGEST.max(self.pause * 2) {
@@ -31,7 +31,7 @@ impl Rewinds {
     }
 
     /// Notes that it is sent back now.
-    pub fn note(&mut self, now: Instant) {
+    pub(super) fn note(&mut self, now: Instant) {
         self.last = Some(now);
         self.pause = (self.pause * 2).clamp(FIRST, LONGEST);
     }

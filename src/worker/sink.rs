@@ -33,7 +33,7 @@ use crate::stages::{Batch, Counts, Now, Stages};
 use crate::topic::TopicPartition;
 
 /// Delivers a partition's batches and keeps its progress.
-pub struct Sink {
+pub(super) struct Sink {
     of: TopicPartition,
     stages: Box<dyn Stages>,
     outputs: Arc<OutputTopics>,
@@ -54,7 +54,7 @@ pub struct Sink {
 }
 
 /// The parts of a [`Sink`].
-pub struct SinkConfig {
+pub(super) struct SinkConfig {
     /// The partition whose records are delivered.
     pub of: TopicPartition,
     /// The stages that records go through.
@@ -79,7 +79,7 @@ pub struct SinkConfig {
 
 impl Sink {
     /// A sink that does not know where its partition begins yet.
-    pub fn new(config: SinkConfig) -> Self {
+    pub(super) fn new(config: SinkConfig) -> Self {
         let SinkConfig {
             of,
             stages,
@@ -117,7 +117,7 @@ impl Sink {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn prepare(&mut self) -> Result<(), Aborted> {
+    pub(super) async fn prepare(&mut self) -> Result<(), Aborted> {
         self.gate.iter_mut().for_each(DeadLetterGate::roll_back);
         self.delivery.prepare().await
     }
@@ -126,7 +126,7 @@ impl Sink {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn begin_at(&mut self, start: Start) -> Result<(), Aborted> {
+    pub(super) async fn begin_at(&mut self, start: Start) -> Result<(), Aborted> {
         self.delivery.begin_at(start).await
     }
 
@@ -135,7 +135,7 @@ impl Sink {
     ///
     /// # Errors
     /// [`Aborted`], also where it waits for the operator when `stop` is called.
-    pub async fn deliver(&mut self, batch: &SourceBatch, stop: &CancellationToken) -> Result<(), Aborted> {
+    pub(super) async fn deliver(&mut self, batch: &SourceBatch, stop: &CancellationToken) -> Result<(), Aborted> {
         self.stages.hold();
         let delivered = self.deliver_held(batch, stop).await;
         self.stages.release();
@@ -254,7 +254,7 @@ impl Sink {
     }
 
     /// Returns when [`Sink::commit`] is to be called; perhaps never.
-    pub async fn due(&self) {
+    pub(super) async fn due(&self) {
         self.delivery.due().await;
     }
 
@@ -262,7 +262,7 @@ impl Sink {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn commit(&mut self) -> Result<(), Aborted> {
+    pub(super) async fn commit(&mut self) -> Result<(), Aborted> {
         self.delivery.commit().await?;
         self.settle();
         Ok(())
@@ -272,7 +272,7 @@ impl Sink {
     ///
     /// # Errors
     /// Where that fails.
-    pub async fn finish(self) -> Result<(), StoreError> {
+    pub(super) async fn finish(self) -> Result<(), StoreError> {
         self.delivery.finish().await
     }
 

@@ -25,7 +25,7 @@ use crate::topic::{TopicId, TopicPartition};
 const THROTTLED_PAUSE: Duration = Duration::from_millis(10);
 
 /// Reads a partition from its checkpoint on; whatever fails is retried.
-pub struct Source {
+pub(super) struct Source {
     config: SourceConfig,
     operation: Operation,
     position: Position,
@@ -35,7 +35,7 @@ pub struct Source {
 }
 
 /// The parts of a [`Source`].
-pub struct SourceConfig {
+pub(super) struct SourceConfig {
     /// The partition's topic.
     pub topic: String,
     /// The topic's id, where the broker tells one.
@@ -62,7 +62,7 @@ pub struct SourceConfig {
 
 /// The place where a source begins.
 #[derive(Debug, Clone)]
-pub struct Start {
+pub(super) struct Start {
     /// The place.
     pub checkpoint: Checkpoint,
     /// The offset that the store has, though it be another log's.
@@ -74,14 +74,14 @@ pub struct Start {
 
 impl Source {
     /// A source that knows nothing of its position yet.
-    pub fn new(config: SourceConfig) -> Self {
+    pub(super) fn new(config: SourceConfig) -> Self {
         let operation =
             config.retries.operation_of("fetch", "read", TopicPartition::new(&config.topic, config.partition));
         Self { config, operation, position: Position::default(), truncated_before: None, rewinds: Rewinds::default() }
     }
 
     /// Finds where to begin. What an earlier attempt had fetched is forgotten.
-    pub async fn start(&mut self) -> Start {
+    pub(super) async fn start(&mut self) -> Start {
         self.config.share.give_back(usize::MAX);
         loop {
             match self.try_start().await {
@@ -149,7 +149,7 @@ impl Source {
 
     /// Returns the next batch that covers any offset, or `None` once `stop` is cancelled. Fetches that bring nothing, or
     /// fail, are repeated here.
-    pub async fn fetch(&mut self, stop: &CancellationToken) -> Option<SourceBatch> {
+    pub(super) async fn fetch(&mut self, stop: &CancellationToken) -> Option<SourceBatch> {
         stop.run_until_cancelled(self.fetch_some()).await
     }
 
@@ -346,12 +346,12 @@ impl Source {
     }
 
     /// Tells whether another batch may be fetched while one is written.
-    pub fn has_room_ahead(&self) -> bool {
+    pub(super) fn has_room_ahead(&self) -> bool {
         self.config.share.has_room_ahead()
     }
 
     /// Gives back the room of a batch that is written.
-    pub fn release(&mut self, bytes: usize) {
+    pub(super) fn release(&mut self, bytes: usize) {
         self.config.share.give_back(bytes);
     }
 }

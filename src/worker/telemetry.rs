@@ -15,7 +15,7 @@ use crate::source::SourceBatch;
 use crate::stages::{Counts, Died};
 
 /// Metrics, status and tallies of one partition.
-pub struct Telemetry {
+pub(super) struct Telemetry {
     observe: Observe,
     metrics: Arc<PartitionMetrics>,
     status: Arc<PartitionStatus>,
@@ -28,7 +28,7 @@ pub struct Telemetry {
 
 /// A batch whose records are all acknowledged, and what is counted of it.
 #[derive(Debug)]
-pub struct CompletedBatch {
+pub(super) struct CompletedBatch {
     /// The source offsets.
     pub range: Range<Offset>,
     /// The position behind it.
@@ -44,7 +44,7 @@ pub struct CompletedBatch {
 
 impl CompletedBatch {
     /// Sums up a batch of a partition, of which the stages counted this.
-    pub fn new(batch: &SourceBatch, mut counts: Counts, partition: i32, telemetry: &Telemetry) -> Self {
+    pub(super) fn new(batch: &SourceBatch, mut counts: Counts, partition: i32, telemetry: &Telemetry) -> Self {
         let last = std::mem::take(&mut counts.last_dead).into_iter();
         let wanted = last.filter(|(reason, _)| telemetry.observe.examples.wants(reason.code()));
         let examples = wanted.filter_map(|(reason, Died { at, stage, field })| {
@@ -74,7 +74,7 @@ impl CompletedBatch {
 
 impl Telemetry {
     /// Telemetry without any counts.
-    pub fn new(
+    pub(super) fn new(
         observe: Observe,
         metrics: Arc<PartitionMetrics>,
         status: Arc<PartitionStatus>,
@@ -89,40 +89,40 @@ impl Telemetry {
     }
 
     /// The values that are counted, to count into; under a lock.
-    pub fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
+    pub(super) fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
         self.tally.lock()
     }
 
     /// Notes where work begins: everything below this offset is stored already.
-    pub fn begin_at(&self, offset: Offset) {
+    pub(super) fn begin_at(&self, offset: Offset) {
         self.status.committed(offset);
         self.status.done(offset);
         self.metrics.checkpointed();
     }
 
     /// Notes that this offset is stored, which took so long.
-    pub fn stored(&self, offset: Offset, took: Duration) {
+    pub(super) fn stored(&self, offset: Offset, took: Duration) {
         self.metrics.checkpointed();
         self.metrics.checkpoint.observe(took);
         self.status.checkpointed(offset);
     }
 
     /// Notes that work on a batch begins.
-    pub fn begin(&self, batch: &SourceBatch) {
+    pub(super) fn begin(&self, batch: &SourceBatch) {
         if let Some((oldest_ms, _)) = oldest(batch) {
             self.status.oldest(oldest_ms);
         }
     }
 
     /// Sets the bytes of source records that wait to be acknowledged.
-    pub fn in_flight(&self, bytes: usize) {
+    pub(super) fn in_flight(&self, bytes: usize) {
         self.metrics.in_flight_bytes(count(bytes));
         self.status.in_flight_bytes(count(bytes));
     }
 
     /// Begins the spans of a batch, where there are any.
     #[cfg(feature = "otlp")]
-    pub fn begin_spans<'r>(
+    pub(super) fn begin_spans<'r>(
         &self,
         of: &crate::topic::TopicPartition,
         records: impl Iterator<Item = crate::record::RecordView<'r>>,
@@ -131,7 +131,7 @@ impl Telemetry {
     }
 
     /// Counts a batch, and ends its spans.
-    pub fn note(&self, completed: &CompletedBatch) {
+    pub(super) fn note(&self, completed: &CompletedBatch) {
         let CompletedBatch { records, bytes, oldest, counts, .. } = completed;
         #[cfg(feature = "otlp")]
         if let Some(traces) = &self.observe.traces {

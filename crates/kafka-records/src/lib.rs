@@ -37,7 +37,6 @@
 //! # Ok(())
 //! # }
 //! ```
-#![warn(unreachable_pub)]
 
 pub mod batch;
 pub mod compression;

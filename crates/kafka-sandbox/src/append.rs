@@ -29,7 +29,7 @@ pub(super) struct Sent<'a> {
 impl Cluster {
     /// Appends the one batch of a producer as Kafka does: checked, placed, once. Returns its base
     /// offset and the partition's log start.
-    pub fn produce(
+    pub(crate) fn produce(
         &mut self,
         node: i32,
         topic: &str,
@@ -108,7 +108,7 @@ impl Cluster {
     }
 
     /// Writes the marker that ends a producer's transaction; says whether the partition has it, or is no more.
-    pub fn mark_partition(&mut self, topic: &str, index: i32, producer: ProducerId, commit: bool) -> bool {
+    pub(crate) fn mark_partition(&mut self, topic: &str, index: i32, producer: ProducerId, commit: bool) -> bool {
         let watcher = self.watcher.clone();
         let (nodes, now) = (self.nodes.clone(), self.clock.unix_ms());
         let Ok(partition) = self.partition(topic, index) else { return true };

@@ -60,7 +60,7 @@ pub(super) struct BatchHeader {
 
 impl BatchHeader {
     /// Reads the header of the batch that `bytes` begins with, and checks that all of it is there.
-    pub fn read(bytes: &[u8]) -> Result<Self, BatchError> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, BatchError> {
         let truncated = BatchError::Truncated { have: bytes.len() };
         if bytes.len() < HEADER_BYTES {
             return Err(truncated);
@@ -94,15 +94,15 @@ impl BatchHeader {
     }
 
     /// The codec's number: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
-    pub fn codec(&self) -> i16 {
+    pub(crate) fn codec(&self) -> i16 {
         self.attributes & ATTRIBUTE_CODEC
     }
 
-    pub fn is_transactional(&self) -> bool {
+    pub(crate) fn is_transactional(&self) -> bool {
         self.attributes & ATTRIBUTE_TRANSACTIONAL != 0
     }
 
-    pub fn is_control(&self) -> bool {
+    pub(crate) fn is_control(&self) -> bool {
         self.attributes & ATTRIBUTE_CONTROL != 0
     }
 }

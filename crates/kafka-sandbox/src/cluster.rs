@@ -37,12 +37,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub fn new(cluster: Cluster) -> Self {
+    pub(crate) fn new(cluster: Cluster) -> Self {
         Self { cluster: Mutex::new(cluster), changes: watch::Sender::new(()), frozen: Mutex::default() }
     }
 
     /// Keeps what the cluster is now. Logs are shared with it until they are written to.
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let now = Arc::new(Self::new(self.lock().frozen()));
         let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
         frozen.push(now);
@@ -50,22 +50,22 @@ impl Shared {
     }
 
     /// What the cluster was; `None` where another sandbox has made the snapshot.
-    pub fn at(&self, snapshot: Snapshot) -> Option<Arc<Self>> {
+    pub(crate) fn at(&self, snapshot: Snapshot) -> Option<Arc<Self>> {
         self.frozen.lock().unwrap_or_else(PoisonError::into_inner).get(snapshot.0).cloned()
     }
 
     /// The cluster; a panic elsewhere does not take it away.
-    pub fn lock(&self) -> MutexGuard<'_, Cluster> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Cluster> {
         self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes whoever waits for records, leaders or topics.
-    pub fn ring(&self) {
+    pub(crate) fn ring(&self) {
         self.changes.send_replace(());
     }
 
     /// Rings for every change after this call.
-    pub fn changes(&self) -> watch::Receiver<()> {
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 }
@@ -108,7 +108,7 @@ pub(super) struct Clock(pub Arc<Tell>);
 
 impl Clock {
     /// Milliseconds since the Unix epoch.
-    pub fn unix_ms(&self) -> i64 {
+    pub(crate) fn unix_ms(&self) -> i64 {
         (self.0)()
     }
 }
@@ -171,7 +171,7 @@ pub(super) struct Topic {
 }
 
 impl Cluster {
-    pub fn new(nodes: BTreeMap<i32, NodeInfo>, defaults: Defaults) -> Self {
+    pub(crate) fn new(nodes: BTreeMap<i32, NodeInfo>, defaults: Defaults) -> Self {
         Self {
             nodes,
             topics: BTreeMap::new(),
@@ -187,7 +187,7 @@ impl Cluster {
     }
 
     /// What it holds now, for answers that are late. Members of groups stay behind.
-    pub fn frozen(&self) -> Self {
+    pub(crate) fn frozen(&self) -> Self {
         Self {
             nodes: self.nodes.clone(),
             topics: self.topics.clone(),
@@ -200,34 +200,34 @@ impl Cluster {
     }
 
     /// The settings of a topic of which nothing else is said.
-    pub fn default_topic(&self, partitions: i32) -> TopicConfig {
+    pub(crate) fn default_topic(&self, partitions: i32) -> TopicConfig {
         let Defaults { retention_bytes, segment_bytes, .. } = self.defaults;
         TopicConfig { retention_bytes, segment_bytes, ..TopicConfig::new(partitions) }
     }
 
     /// The node that answers for the cluster: the first that is up.
-    pub fn controller(&self) -> i32 {
+    pub(crate) fn controller(&self) -> i32 {
         let up = self.nodes.iter().find(|(_, node)| node.up);
         up.map_or(-1, |(id, _)| *id)
     }
 
-    pub fn is_up(&self, node: i32) -> bool {
+    pub(crate) fn is_up(&self, node: i32) -> bool {
         self.nodes.get(&node).is_some_and(|node| node.up)
     }
 
     /// A producer id that nobody has.
-    pub fn new_producer_id(&mut self) -> i64 {
+    pub(crate) fn new_producer_id(&mut self) -> i64 {
         self.next_producer_id += 1;
         self.next_producer_id
     }
 
     /// Which transactions the cluster has.
-    pub fn transaction_version(&self) -> TransactionVersion {
+    pub(crate) fn transaction_version(&self) -> TransactionVersion {
         if self.defaults.transaction_version >= 2 { TransactionVersion::V2 } else { TransactionVersion::V1 }
     }
 
     /// Whether a topic could be made so; the error code if not.
-    pub fn check_topic(&self, name: &str, partitions: i32) -> Result<(), i16> {
+    pub(crate) fn check_topic(&self, name: &str, partitions: i32) -> Result<(), i16> {
         if !topic::is_name(name) {
             return Err(error_codes::INVALID_TOPIC_EXCEPTION);
         }
@@ -240,7 +240,7 @@ impl Cluster {
         Ok(())
     }
 
-    pub fn create_topic(&mut self, name: &str, config: TopicConfig) -> Result<(), i16> {
+    pub(crate) fn create_topic(&mut self, name: &str, config: TopicConfig) -> Result<(), i16> {
         self.check_topic(name, config.partitions)?;
         let total = config.partitions;
         let id = Uuid::from_u128(fastrand::u128(1..)); // 0 is none
@@ -250,7 +250,7 @@ impl Cluster {
     }
 
     /// Deletes a topic, and the offsets that groups have committed for it, as Kafka does.
-    pub fn delete_topic(&mut self, name: &str) -> Result<(), i16> {
+    pub(crate) fn delete_topic(&mut self, name: &str) -> Result<(), i16> {
         self.topics.remove(name).ok_or(error_codes::UNKNOWN_TOPIC_OR_PARTITION)?;
         self.groups.forget_topic(name);
         Ok(())
@@ -258,13 +258,13 @@ impl Cluster {
 
     /// The node that keeps a key: where it was moved to, or by its name. It may be down, and nobody takes its
     /// place by himself.
-    pub fn keeper(&self, key: &str, placement: Placement) -> Result<i32, i16> {
+    pub(crate) fn keeper(&self, key: &str, placement: Placement) -> Result<i32, i16> {
         let node = placement.moved_to.or_else(|| self.home(key));
         node.filter(|node| self.is_up(*node)).ok_or(error_codes::COORDINATOR_NOT_AVAILABLE)
     }
 
     /// Whether that node answers for a key now.
-    pub fn answers_for(&self, node: i32, key: &str, placement: Placement) -> Result<(), i16> {
+    pub(crate) fn answers_for(&self, node: i32, key: &str, placement: Placement) -> Result<(), i16> {
         if self.keeper(key, placement) != Ok(node) {
             return Err(error_codes::NOT_COORDINATOR);
         }
@@ -272,23 +272,23 @@ impl Cluster {
     }
 
     /// Whether somebody counts for a key now: its node is up and has read it.
-    pub fn is_coordinated(&self, key: &str, placement: Placement) -> bool {
+    pub(crate) fn is_coordinated(&self, key: &str, placement: Placement) -> bool {
         self.keeper(key, placement).is_ok() && !placement.loading
     }
 
     /// The node that keeps a key which was never moved.
-    pub fn home(&self, key: &str) -> Option<i32> {
+    pub(crate) fn home(&self, key: &str) -> Option<i32> {
         let sum: usize = key.bytes().map(usize::from).sum();
         self.nodes.keys().nth(sum % self.nodes.len().max(1)).copied()
     }
 
     /// The node that keeps a group.
-    pub fn coordinator(&self, group: &str) -> Result<i32, i16> {
+    pub(crate) fn coordinator(&self, group: &str) -> Result<i32, i16> {
         self.keeper(group, self.groups.placement(group))
     }
 
     /// Whether that node answers for a group now.
-    pub fn coordinates(&self, node: i32, group: &str) -> Result<(), i16> {
+    pub(crate) fn coordinates(&self, node: i32, group: &str) -> Result<(), i16> {
         if group.is_empty() {
             return Err(error_codes::INVALID_GROUP_ID);
         }
@@ -296,7 +296,7 @@ impl Cluster {
     }
 
     /// Adds partitions until there are `total`; there are never fewer than before.
-    pub fn grow_topic(&mut self, name: &str, total: i32) -> Result<(), i16> {
+    pub(crate) fn grow_topic(&mut self, name: &str, total: i32) -> Result<(), i16> {
         let nodes: Vec<i32> = self.nodes.keys().copied().collect();
         let topic = self.topics.get_mut(name).ok_or(error_codes::UNKNOWN_TOPIC_OR_PARTITION)?;
         let wanted = usize::try_from(total).map_err(|_| error_codes::INVALID_PARTITIONS)?;
@@ -313,7 +313,7 @@ impl Cluster {
     }
 
     /// A partition, whoever leads it.
-    pub fn partition(&mut self, topic: &str, partition: i32) -> Result<&mut Partition, i16> {
+    pub(crate) fn partition(&mut self, topic: &str, partition: i32) -> Result<&mut Partition, i16> {
         let index = usize::try_from(partition).unwrap_or(usize::MAX);
         self.topics
             .get_mut(topic)
@@ -322,7 +322,7 @@ impl Cluster {
     }
 
     /// A partition, if that node leads it.
-    pub fn led_by(&mut self, node: i32, topic: &str, partition: i32) -> Result<&mut Partition, i16> {
+    pub(crate) fn led_by(&mut self, node: i32, topic: &str, partition: i32) -> Result<&mut Partition, i16> {
         let found = self.partition(topic, partition)?;
         if found.leader == node { Ok(found) } else { Err(error_codes::NOT_LEADER_OR_FOLLOWER) }
     }

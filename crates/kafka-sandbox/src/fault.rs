@@ -196,36 +196,37 @@ pub(super) struct Target {
 
 impl Target {
     /// For a request that names neither topic nor partition.
-    pub const REQUEST: Self = Self { topic: None, partition: None, group: None, transaction: None, offset: None };
+    pub(crate) const REQUEST: Self =
+        Self { topic: None, partition: None, group: None, transaction: None, offset: None };
 
-    pub fn topic(topic: &str) -> Self {
+    pub(crate) fn topic(topic: &str) -> Self {
         Self { topic: Some(topic.to_owned()), ..Self::REQUEST }
     }
 
-    pub fn partition(topic: &str, partition: i32) -> Self {
+    pub(crate) fn partition(topic: &str, partition: i32) -> Self {
         Self { partition: Some(partition), ..Self::topic(topic) }
     }
 
-    pub fn group(group: &str) -> Self {
+    pub(crate) fn group(group: &str) -> Self {
         Self { group: Some(group.to_owned()), ..Self::REQUEST }
     }
 
     /// The same, from that offset on.
-    pub fn from(self, offset: i64) -> Self {
+    pub(crate) fn from(self, offset: i64) -> Self {
         Self { offset: Some(offset), ..self }
     }
 
-    pub fn transaction(transactional_id: &str) -> Self {
+    pub(crate) fn transaction(transactional_id: &str) -> Self {
         Self { transaction: Some(transactional_id.to_owned()), ..Self::REQUEST }
     }
 
     /// The same, named within a transaction.
-    pub fn within(self, transactional_id: &str) -> Self {
+    pub(crate) fn within(self, transactional_id: &str) -> Self {
         Self { transaction: Some(transactional_id.to_owned()), ..self }
     }
 
     /// The same, named by a group's request.
-    pub fn of(self, group: &str) -> Self {
+    pub(crate) fn of(self, group: &str) -> Self {
         Self { group: Some(group.to_owned()), ..self }
     }
 }
@@ -260,27 +261,27 @@ pub(super) struct Plan {
 
 impl Plan {
     /// The error code with which to answer that partition, if any.
-    pub fn partition_error(&self, topic: &str, partition: i32) -> Option<i16> {
+    pub(crate) fn partition_error(&self, topic: &str, partition: i32) -> Option<i16> {
         self.error(|target| target.topic.as_deref() == Some(topic) && target.partition == Some(partition))
     }
 
     /// The error code with which to answer that topic, if any.
-    pub fn topic_error(&self, topic: &str) -> Option<i16> {
+    pub(crate) fn topic_error(&self, topic: &str) -> Option<i16> {
         self.error(|target| target.topic.as_deref() == Some(topic) && target.partition.is_none())
     }
 
     /// The error code with which to answer a request that names nothing, if any.
-    pub fn request_error(&self) -> Option<i16> {
+    pub(crate) fn request_error(&self) -> Option<i16> {
         self.error(|target| *target == Target::REQUEST)
     }
 
     /// The error code with which to answer for that group, if any.
-    pub fn group_error(&self, group: &str) -> Option<i16> {
+    pub(crate) fn group_error(&self, group: &str) -> Option<i16> {
         self.error(|target| target.topic.is_none() && target.group.as_deref() == Some(group))
     }
 
     /// The error code with which to answer for that transactional id, if any.
-    pub fn transaction_error(&self, id: &str) -> Option<i16> {
+    pub(crate) fn transaction_error(&self, id: &str) -> Option<i16> {
         self.error(|target| target.topic.is_none() && target.transaction.as_deref() == Some(id))
     }
 
@@ -344,7 +345,7 @@ impl Armed {
 
 impl FaultBook {
     /// Arms a fault; returns its id and where its firings are counted.
-    pub fn arm(&mut self, fault: Fault, action: Action) -> (u64, watch::Receiver<u64>) {
+    pub(crate) fn arm(&mut self, fault: Fault, action: Action) -> (u64, watch::Receiver<u64>) {
         let (fired, firings) = watch::channel(0);
         self.next_id += 1;
         let armed = Armed { id: self.next_id, fault, action, fired };
@@ -354,20 +355,20 @@ impl FaultBook {
         (self.next_id, firings)
     }
 
-    pub fn remove(&mut self, id: u64) {
+    pub(crate) fn remove(&mut self, id: u64) {
         self.armed.retain(|armed| armed.id != id);
     }
 
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.armed.clear();
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.armed.is_empty()
     }
 
     /// What goes wrong with a request that names `targets`.
-    pub fn plan(&mut self, asked: Asked<'_>, mut targets: Vec<Target>) -> Plan {
+    pub(crate) fn plan(&mut self, asked: Asked<'_>, mut targets: Vec<Target>) -> Plan {
         let mut plan = Plan::default();
         if targets.is_empty() {
             targets.push(Target::REQUEST);
@@ -388,7 +389,7 @@ impl FaultBook {
     }
 
     /// Whether the records of that partition, about to be sent, get a flipped byte.
-    pub fn corrupts(&mut self, node: i32, client: &str, topic: &str, partition: i32) -> bool {
+    pub(crate) fn corrupts(&mut self, node: i32, client: &str, topic: &str, partition: i32) -> bool {
         let asked = Asked { api: Api::Fetch, node, client };
         let target = Target::partition(topic, partition);
         let fires = self.armed.iter_mut().any(|armed| {

@@ -53,7 +53,7 @@ struct Written {
 
 impl Producers {
     /// Notes the first batch of a transaction, about which the coordinator is asked before it is judged.
-    pub fn attempted(&mut self, header: &BatchHeader, begins_at_zero: bool) {
+    pub(crate) fn attempted(&mut self, header: &BatchHeader, begins_at_zero: bool) {
         let (epoch, lowest) = (header.producer_epoch, header.base_sequence);
         let attempt = Attempt { epoch, lowest, begins_at_zero };
         let known = self.attempts.entry(header.producer_id).or_insert(attempt);
@@ -63,7 +63,7 @@ impl Producers {
     }
 
     /// Judges a batch before it is appended.
-    pub fn judge(&self, header: &BatchHeader) -> Verdict {
+    pub(crate) fn judge(&self, header: &BatchHeader) -> Verdict {
         let first = header.base_sequence;
         let attempt = self.attempts.get(&header.producer_id);
         let is_early = attempt.is_some_and(|attempt| first > attempt.lowest);
@@ -102,18 +102,18 @@ impl Producers {
     }
 
     /// Each producer that is known: its id, its epoch, and the number of its last record, where it has one.
-    pub fn known(&self) -> impl Iterator<Item = (i64, i16, Option<i32>)> {
+    pub(crate) fn known(&self) -> impl Iterator<Item = (i64, i16, Option<i32>)> {
         let last = |producer: &Producer| producer.batches.back().map(|batch| batch.last);
         self.known.iter().map(move |(id, producer)| (*id, producer.epoch, last(producer)))
     }
 
     /// The epoch that a producer has last written in.
-    pub fn epoch(&self, producer_id: i64) -> Option<i16> {
+    pub(crate) fn epoch(&self, producer_id: i64) -> Option<i16> {
         self.known.get(&producer_id).map(|producer| producer.epoch)
     }
 
     /// Remembers a batch that was appended. The marker of a transaction begins its epoch, too.
-    pub fn appended(&mut self, header: &BatchHeader, base_offset: i64) {
+    pub(crate) fn appended(&mut self, header: &BatchHeader, base_offset: i64) {
         if header.producer_id < 0 || (header.base_sequence < 0 && !header.is_control()) {
             return;
         }

@@ -64,7 +64,7 @@ mod schema;
 mod segment;
 mod stale;
 mod topic_config;
-mod txn;
+pub mod txn;
 
 use std::collections::BTreeMap;
 use std::io;

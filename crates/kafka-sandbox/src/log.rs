@@ -44,7 +44,7 @@ pub(super) enum Unreadable {
 
 impl Unreadable {
     /// The error code of the answer.
-    pub fn code(self) -> i16 {
+    pub(crate) fn code(self) -> i16 {
         match self {
             Self::OutOfRange => error_codes::OFFSET_OUT_OF_RANGE,
             Self::Unframed => error_codes::CORRUPT_MESSAGE,
@@ -90,7 +90,7 @@ impl Default for PartitionLog {
 
 impl PartitionLog {
     /// Segments of so many bytes; unless that is said, of Kafka's default, or of a part of what is kept.
-    pub fn new(segment_bytes: Option<usize>, retention_bytes: Option<usize>) -> Self {
+    pub(crate) fn new(segment_bytes: Option<usize>, retention_bytes: Option<usize>) -> Self {
         let part = retention_bytes.map_or(SEGMENT_BYTES, |kept| kept / KEPT_SEGMENTS);
         Self {
             segments: VecDeque::from([Arc::new(Segment::new(0))]),
@@ -105,44 +105,44 @@ impl PartitionLog {
         }
     }
 
-    pub fn start(&self) -> i64 {
+    pub(crate) fn start(&self) -> i64 {
         self.start
     }
 
-    pub fn end(&self) -> i64 {
+    pub(crate) fn end(&self) -> i64 {
         self.end
     }
 
     /// Where each segment begins.
-    pub fn segments(&self) -> Vec<i64> {
+    pub(crate) fn segments(&self) -> Vec<i64> {
         self.segments.iter().map(|segment| segment.base()).collect()
     }
 
-    pub fn high_watermark(&self) -> i64 {
+    pub(crate) fn high_watermark(&self) -> i64 {
         self.pinned_high_watermark.unwrap_or(self.end).min(self.end)
     }
 
-    pub fn last_stable(&self) -> i64 {
+    pub(crate) fn last_stable(&self) -> i64 {
         let oldest_open = self.open_transactions.values().min().copied();
         let end = self.high_watermark();
         self.pinned_last_stable.or(oldest_open).unwrap_or(end).min(end)
     }
 
     /// Whether a producer has written within a transaction that has not ended here.
-    pub fn has_open_transaction(&self, producer_id: i64) -> bool {
+    pub(crate) fn has_open_transaction(&self, producer_id: i64) -> bool {
         self.open_transactions.contains_key(&producer_id)
     }
 
-    pub fn pin_high_watermark(&mut self, offset: Option<i64>) {
+    pub(crate) fn pin_high_watermark(&mut self, offset: Option<i64>) {
         self.pinned_high_watermark = offset;
     }
 
-    pub fn pin_last_stable(&mut self, offset: Option<i64>) {
+    pub(crate) fn pin_last_stable(&mut self, offset: Option<i64>) {
         self.pinned_last_stable = offset;
     }
 
     /// Appends one checked batch at the end and returns its base offset.
-    pub fn append(&mut self, header: &BatchHeader, bytes: &[u8], leader_epoch: i32) -> i64 {
+    pub(crate) fn append(&mut self, header: &BatchHeader, bytes: &[u8], leader_epoch: i32) -> i64 {
         let base = self.end;
         let next = base.saturating_add(i64::from(header.last_offset_delta.max(0))).saturating_add(1);
         if header.is_transactional() {
@@ -153,7 +153,7 @@ impl PartitionLog {
     }
 
     /// Appends any bytes as if they were a batch with those offsets.
-    pub fn append_raw(&mut self, offsets: Range<i64>, bytes: &[u8]) -> Result<(), OutOfRange> {
+    pub(crate) fn append_raw(&mut self, offsets: Range<i64>, bytes: &[u8]) -> Result<(), OutOfRange> {
         if offsets.start < self.end || offsets.end <= offsets.start {
             return Err(OutOfRange);
         }
@@ -163,19 +163,19 @@ impl PartitionLog {
     }
 
     /// Lets `offsets` offsets pass without a record, as compaction leaves them.
-    pub fn append_hole(&mut self, offsets: u32) {
+    pub(crate) fn append_hole(&mut self, offsets: u32) {
         self.end = self.end.saturating_add(i64::from(offsets));
     }
 
     /// Lets the next batch begin a segment, if the active one has any.
-    pub fn roll(&mut self) {
+    pub(crate) fn roll(&mut self) {
         if self.segments.back().is_some_and(|active| !active.is_empty()) {
             self.segments.push_back(Arc::new(Segment::new(self.end)));
         }
     }
 
     /// Takes a batch away, as compaction does: its offsets are a hole.
-    pub fn compact(&mut self, offset: i64) -> Result<(), OutOfRange> {
+    pub(crate) fn compact(&mut self, offset: i64) -> Result<(), OutOfRange> {
         let (segment, written) = self.holder(offset)?;
         let segment = self.segments.get_mut(segment).ok_or(OutOfRange)?;
         Arc::make_mut(segment).remove(written.offsets.start);
@@ -183,7 +183,7 @@ impl PartitionLog {
     }
 
     /// What a fetch of `from` gets of what ends at or before `limit`.
-    pub fn read(&self, from: i64, limit: i64, limits: Limits) -> Result<Bytes, Unreadable> {
+    pub(crate) fn read(&self, from: i64, limit: i64, limits: Limits) -> Result<Bytes, Unreadable> {
         if from < self.start || from > self.end {
             return Err(Unreadable::OutOfRange);
         }
@@ -200,12 +200,12 @@ impl PartitionLog {
     }
 
     /// The transactions given up that reach past `from`.
-    pub fn aborted_since(&self, from: i64) -> impl Iterator<Item = &Aborted> {
+    pub(crate) fn aborted_since(&self, from: i64) -> impl Iterator<Item = &Aborted> {
         self.aborted.iter().filter(move |a| a.last_offset >= from)
     }
 
     /// Every record, markers left out; or what is wrong with the batch at an offset.
-    pub fn records(&self) -> Result<Vec<StoredRecord>, (i64, BatchError)> {
+    pub(crate) fn records(&self) -> Result<Vec<StoredRecord>, (i64, BatchError)> {
         let mut all = Vec::new();
         for (segment, written) in self.written() {
             let bytes = Bytes::copy_from_slice(segment.bytes(written));
@@ -216,7 +216,7 @@ impl PartitionLog {
     }
 
     /// Offset and timestamp of the first record that is not older than `timestamp`.
-    pub fn first_since(&self, timestamp: i64) -> Option<(i64, i64)> {
+    pub(crate) fn first_since(&self, timestamp: i64) -> Option<(i64, i64)> {
         let mut kept = self.written().filter(|(_, written)| written.offsets.end > self.start);
         let (segment, written) = kept.find(|(_, written)| written.max_timestamp >= timestamp)?;
         let records = batch::records(&Bytes::copy_from_slice(segment.bytes(written)));
@@ -231,7 +231,7 @@ impl PartitionLog {
 
     /// Gives up all records before `offset`; -1 is the end. Returns the new start. The segments that
     /// lie before it go, but for the active one.
-    pub fn delete_before(&mut self, offset: i64) -> Result<i64, OutOfRange> {
+    pub(crate) fn delete_before(&mut self, offset: i64) -> Result<i64, OutOfRange> {
         let offset = if offset == -1 { self.end } else { offset };
         if offset < 0 || offset > self.end {
             return Err(OutOfRange);
@@ -244,7 +244,7 @@ impl PartitionLog {
     }
 
     /// Forgets the batches from the one that holds `offset` on; the log ends where that began.
-    pub fn truncate(&mut self, offset: i64) -> Result<(), OutOfRange> {
+    pub(crate) fn truncate(&mut self, offset: i64) -> Result<(), OutOfRange> {
         if offset < self.start || offset > self.end {
             return Err(OutOfRange);
         }
@@ -264,14 +264,14 @@ impl PartitionLog {
     }
 
     /// Damages the stored batch that holds `offset`.
-    pub fn damage(&mut self, offset: i64, damage: &Damage) -> Result<(), OutOfRange> {
+    pub(crate) fn damage(&mut self, offset: i64, damage: &Damage) -> Result<(), OutOfRange> {
         let (segment, written) = self.holder(offset)?;
         let segment = self.segments.get_mut(segment).ok_or(OutOfRange)?;
         damage.apply(Arc::make_mut(segment).bytes_mut(written.place)).ok_or(OutOfRange)
     }
 
     /// The bytes of the stored batch that holds `offset`.
-    pub fn stored(&self, offset: i64) -> Result<Bytes, OutOfRange> {
+    pub(crate) fn stored(&self, offset: i64) -> Result<Bytes, OutOfRange> {
         let (segment, written) = self.holder(offset)?;
         let segment = self.segments.get(segment).ok_or(OutOfRange)?;
         Ok(Bytes::copy_from_slice(segment.bytes(&written)))

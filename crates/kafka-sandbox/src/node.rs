@@ -95,28 +95,28 @@ enum Socket {
 
 impl Reserved {
     /// Reserves a port; 0 is any free one.
-    pub fn new(port: u16) -> io::Result<Self> {
+    pub(crate) fn new(port: u16) -> io::Result<Self> {
         let socket = bind(port)?;
         let port = socket.local_addr()?.port();
         Ok(Self { port, socket: Socket::Bound(socket) })
     }
 
     /// A port to be bound when it is listened to.
-    pub fn later(port: u16) -> Self {
+    pub(crate) fn later(port: u16) -> Self {
         Self { port, socket: Socket::Later }
     }
 
     /// A port that is a name: connections are handed over.
-    pub fn name(port: u16) -> Self {
+    pub(crate) fn name(port: u16) -> Self {
         Self { port, socket: Socket::None }
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// Begins to listen.
-    pub fn listen(self, id: i32, shared: Arc<Shared>) -> io::Result<Listening> {
+    pub(crate) fn listen(self, id: i32, shared: Arc<Shared>) -> io::Result<Listening> {
         let (door, handed) = match self.socket {
             Socket::Bound(socket) => (Door::Tcp(socket.listen(BACKLOG)?), None),
             Socket::Later => (Door::Tcp(bind(self.port)?.listen(BACKLOG)?), None),
@@ -133,7 +133,7 @@ impl Reserved {
 
 impl Listening {
     /// Closes the listener and every connection, and keeps the port.
-    pub async fn crash(mut self, port: u16) -> Reserved {
+    pub(crate) async fn crash(mut self, port: u16) -> Reserved {
         self.stop.cancel();
         if let Err(error) = (&mut self.task).await {
             debug!(%error, "the listener had ended before");
@@ -151,7 +151,7 @@ impl Listening {
     }
 
     /// Takes a connection. One that listens to a port closes it.
-    pub fn hand(&self, stream: Box<dyn Stream>) {
+    pub(crate) fn hand(&self, stream: Box<dyn Stream>) {
         if let Some(handed) = &self.handed {
             let _ = handed.send(stream); // a node that goes down closes it
         }

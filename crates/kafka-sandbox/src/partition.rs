@@ -23,7 +23,7 @@ pub(super) struct Partition {
 
 impl Partition {
     /// An empty one.
-    pub fn new(leader: i32, log: PartitionLog) -> Self {
+    pub(crate) fn new(leader: i32, log: PartitionLog) -> Self {
         Self {
             leader,
             leader_epoch: 0,
@@ -35,21 +35,21 @@ impl Partition {
     }
 
     /// Appends a batch that was checked, and remembers its producer.
-    pub fn append(&mut self, header: &BatchHeader, bytes: &[u8]) -> i64 {
+    pub(crate) fn append(&mut self, header: &BatchHeader, bytes: &[u8]) -> i64 {
         let base_offset = self.log.append(header, bytes, self.leader_epoch);
         self.producers.appended(header, base_offset);
         base_offset
     }
 
     /// Gives the partition another leader, in a new epoch.
-    pub fn lead(&mut self, node: i32) {
+    pub(crate) fn lead(&mut self, node: i32) {
         self.leader = node;
         self.leader_epoch += 1;
         self.epochs.insert(self.leader_epoch, self.log.end());
     }
 
     /// Gives the partition a leader that has nothing from `offset` on.
-    pub fn lead_uncleanly(&mut self, node: i32, offset: i64) -> Result<(), OutOfRange> {
+    pub(crate) fn lead_uncleanly(&mut self, node: i32, offset: i64) -> Result<(), OutOfRange> {
         self.log.truncate(offset)?;
         self.epochs.retain(|_, begun| *begun < offset);
         self.lead(node);
@@ -57,7 +57,7 @@ impl Partition {
     }
 
     /// Whether a client knows which epoch this is (KIP-320).
-    pub fn check_epoch(&self, known: i32) -> Result<(), i16> {
+    pub(crate) fn check_epoch(&self, known: i32) -> Result<(), i16> {
         match known {
             -1 => Ok(()),
             known if known < self.leader_epoch => Err(error_codes::FENCED_LEADER_EPOCH),
@@ -68,7 +68,7 @@ impl Partition {
 
     /// As `LeaderEpochFileCache` tells: the latest epoch that is not later than this one, and where
     /// the next one begins; -1 for both where all are earlier.
-    pub fn epoch_end(&self, epoch: i32) -> (i32, i64) {
+    pub(crate) fn epoch_end(&self, epoch: i32) -> (i32, i64) {
         if epoch == self.leader_epoch {
             return (epoch, self.log.end());
         }

@@ -65,36 +65,36 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    pub fn new(base: i64) -> Self {
+    pub(crate) fn new(base: i64) -> Self {
         Self { base, file: Vec::new(), written: Vec::new(), index: Vec::new(), unindexed: 0 }
     }
 
-    pub fn base(&self) -> i64 {
+    pub(crate) fn base(&self) -> i64 {
         self.base
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.file.len()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.file.is_empty()
     }
 
-    pub fn written(&self) -> &[Written] {
+    pub(crate) fn written(&self) -> &[Written] {
         &self.written
     }
 
     /// The bytes of a batch as they are now.
-    pub fn bytes(&self, written: &Written) -> &[u8] {
+    pub(crate) fn bytes(&self, written: &Written) -> &[u8] {
         self.file.get(written.place.clone()).unwrap_or_default()
     }
 
-    pub fn bytes_mut(&mut self, place: Range<usize>) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self, place: Range<usize>) -> &mut [u8] {
         self.file.get_mut(place).unwrap_or_default()
     }
 
-    pub fn append(&mut self, offsets: Range<i64>, max_timestamp: i64, bytes: &[u8]) {
+    pub(crate) fn append(&mut self, offsets: Range<i64>, max_timestamp: i64, bytes: &[u8]) {
         let position = self.file.len();
         if self.unindexed > INDEX_INTERVAL_BYTES {
             self.index.push((offsets.end - 1, position));
@@ -106,7 +106,7 @@ impl Segment {
     }
 
     /// Takes the last batch away.
-    pub fn pop(&mut self) -> Option<Written> {
+    pub(crate) fn pop(&mut self) -> Option<Written> {
         let last = self.written.pop()?;
         self.file.truncate(last.place.start);
         self.index.retain(|(_, position)| *position < last.place.start);
@@ -114,7 +114,7 @@ impl Segment {
     }
 
     /// Takes the batch away that begins there, as if the segment had been written without it.
-    pub fn remove(&mut self, begin: i64) {
+    pub(crate) fn remove(&mut self, begin: i64) {
         let kept: Vec<_> = self.written.iter().filter(|written| written.offsets.start != begin).cloned().collect();
         let mut without = Self::new(self.base);
         kept.iter().for_each(|kept| without.append(kept.offsets.clone(), kept.max_timestamp, self.bytes(kept)));
@@ -122,14 +122,14 @@ impl Segment {
     }
 
     /// Where the batches that end at or before `limit` end.
-    pub fn position_of(&self, limit: i64) -> usize {
+    pub(crate) fn position_of(&self, limit: i64) -> usize {
         let behind = self.written.partition_point(|batch| batch.offsets.end <= limit);
         self.written.get(behind).map_or(self.file.len(), |batch| batch.place.start)
     }
 
     /// What a fetch of `from` gets of the bytes before `end`; `None` where the segment has nothing at
     /// or behind it.
-    pub fn read(&self, from: i64, end: usize, limits: Limits) -> Result<Option<Bytes>, Unframed> {
+    pub(crate) fn read(&self, from: i64, end: usize, limits: Limits) -> Result<Option<Bytes>, Unframed> {
         let Some(first) = self.find(from)? else { return Ok(None) };
         let least = if limits.at_least_one { first.size } else { 0 };
         let most = limits.max_bytes.max(least);

@@ -19,7 +19,6 @@
 //! assert_eq!(event.timestamp_ms, 1_694_479_551_000);
 //! assert_eq!(event.device_type, "ios");
 //! ```
-#![warn(unreachable_pub)]
 
 pub mod distribution;
 mod json;

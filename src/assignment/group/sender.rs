@@ -12,7 +12,7 @@ use kafka_protocol::protocol::Request as _;
 use crate::kafka::{Cause, Error};
 
 /// The sender of a machine's requests.
-pub struct Sender {
+pub(super) struct Sender {
     /// The broker that keeps the group.
     pub coordinator: Arc<Coordinator>,
     /// The deadline for finding the coordinator and connecting to it: with a request, less than a session.
@@ -27,7 +27,7 @@ const DOING: &str = "ask the coordinator of group";
 
 impl Sender {
     /// Sends a request and returns its answer. Dropped, it is not waited for.
-    pub fn send(&self, request: Request) -> impl Future<Output = Result<Response, Error>> + use<> {
+    pub(super) fn send(&self, request: Request) -> impl Future<Output = Result<Response, Error>> + use<> {
         let (coordinator, timeout, held) = (Arc::clone(&self.coordinator), self.timeout, self.held);
         let look_up = self.look_up;
         async move {

@@ -19,7 +19,7 @@ use crate::retry::Operation;
 use crate::topic::TopicId;
 
 /// Watcher of the source topic, which it looks up once an interval, and of others that a leader shares.
-pub struct TopicWatcher {
+pub(super) struct TopicWatcher {
     topics: Arc<Topics>,
     cluster: Arc<Cluster>,
     operation: Operation,
@@ -40,7 +40,7 @@ const DESCRIBE_PAUSE: Duration = Duration::from_millis(200);
 
 impl TopicWatcher {
     /// A watcher whose first look-up is due at once.
-    pub fn new(topics: Topics, cluster: &Arc<Cluster>, operation: Operation, interval: Duration) -> Self {
+    pub(super) fn new(topics: Topics, cluster: &Arc<Cluster>, operation: Operation, interval: Duration) -> Self {
         let now = Instant::now();
         let (topics, cluster) = (Arc::new(topics), Arc::clone(cluster));
         let logs = Logs::default();
@@ -49,7 +49,7 @@ impl TopicWatcher {
 
     /// Looks up the source topic when it is due, `wanted` soon, and returns once something was found out.
     /// Dropped before, it goes on with the next call.
-    pub async fn advance(&mut self, wanted: &BTreeSet<String>) {
+    pub(super) async fn advance(&mut self, wanted: &BTreeSet<String>) {
         let running = match &mut self.running {
             Some(running) => running,
             None => {
@@ -63,7 +63,7 @@ impl TopicWatcher {
     }
 
     /// Passes on to the member and others what was found.
-    pub fn pass_on(&mut self, machine: &mut dyn Membership, publisher: &mut MembershipPublisher) {
+    pub(super) fn pass_on(&mut self, machine: &mut dyn Membership, publisher: &mut MembershipPublisher) {
         let now = Instant::now();
         let source = self.topics.source();
         match self.found.take() {

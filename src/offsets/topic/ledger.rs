@@ -15,7 +15,7 @@ use crate::record::Offset;
 
 /// A record to append.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub(super) struct Written {
     /// Its key.
     pub key: String,
     /// Its value; `None` is a tombstone.
@@ -24,7 +24,7 @@ pub struct Written {
 
 /// The standing of an instance to a partition, by what it has read so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub(super) enum Standing {
     /// It never owned it.
     Unclaimed,
     /// It owns it.
@@ -40,7 +40,7 @@ pub enum Standing {
 
 /// One group's part of the offsets topic, as far as it has been read.
 #[derive(Debug)]
-pub struct Ledger {
+pub(super) struct Ledger {
     /// The offsets topic's name, for errors.
     log: String,
     group: String,
@@ -61,19 +61,19 @@ enum Said {
 
 impl Ledger {
     /// A group's part of the topic `log` as an instance sees it before anything is read.
-    pub fn new(log: &str, group: &str, instance: u64) -> Self {
+    pub(super) fn new(log: &str, group: &str, instance: u64) -> Self {
         let (log, group) = (log.to_owned(), group.to_owned());
         Self { log, group, instance, partitions: BTreeMap::new(), strangers: BTreeMap::new() }
     }
 
     /// Forgets everything: the log is another.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.partitions.clear();
         self.strangers.clear();
     }
 
     /// Takes in the record at `at`; to be called in the order of the log.
-    pub fn apply(&mut self, at: Offset, key: Option<&[u8]>, value: Option<&[u8]>) {
+    pub(super) fn apply(&mut self, at: Offset, key: Option<&[u8]>, value: Option<&[u8]>) {
         let Some(found) = key.and_then(Key::decode) else {
             let stranger = key.map(<[u8]>::to_vec);
             if stranger.is_some() && value.is_none() {
@@ -95,7 +95,7 @@ impl Ledger {
     }
 
     /// The standing of this instance to a partition.
-    pub fn standing(&self, topic: &str, partition: i32) -> Standing {
+    pub(super) fn standing(&self, topic: &str, partition: i32) -> Standing {
         let Some(owners) = self.owners(topic, partition) else { return Standing::Unclaimed };
         let ours = owners.keys().rev().find(|owner| owner.instance == self.instance);
         match (ours, owners.last_key_value()) {
@@ -110,7 +110,7 @@ impl Ledger {
     /// # Errors
     /// Where what its owner says is damaged or deleted, or the topic holds what is not ours: never a
     /// guess.
-    pub fn checkpoint(&self, topic: &str, partition: i32) -> Result<Option<&Checkpoint>, TopicError> {
+    pub(super) fn checkpoint(&self, topic: &str, partition: i32) -> Result<Option<&Checkpoint>, TopicError> {
         Ok(self.entry(topic, partition)?.and_then(|entry| entry.checkpoint.as_ref()))
     }
 
@@ -118,7 +118,7 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::checkpoint`].
-    pub fn holder(&self, topic: &str, partition: i32) -> Result<Option<Owner>, TopicError> {
+    pub(super) fn holder(&self, topic: &str, partition: i32) -> Result<Option<Owner>, TopicError> {
         let held = self.entry(topic, partition)?.is_some_and(|entry| entry.state == State::Held);
         Ok(self
             .owners(topic, partition)
@@ -128,19 +128,19 @@ impl Ledger {
     }
 
     /// The partitions of a topic of which anything is said.
-    pub fn partitions(&self, topic: &str) -> impl Iterator<Item = i32> {
+    pub(super) fn partitions(&self, topic: &str) -> impl Iterator<Item = i32> {
         self.partitions.keys().filter(move |(found, _)| found == topic).map(|(_, partition)| *partition)
     }
 
     /// The partitions that this instance owns.
-    pub fn held(&self) -> impl Iterator<Item = (&str, i32)> {
+    pub(super) fn held(&self) -> impl Iterator<Item = (&str, i32)> {
         let held = |(topic, partition): &(String, i32)| matches!(self.standing(topic, *partition), Standing::Held(_));
         self.partitions.keys().filter(move |found| held(found)).map(|(topic, partition)| (topic.as_str(), *partition))
     }
 
     /// What makes this instance the owner of a partition. What earlier owners said is deleted
     /// behind it, so that the topic does not grow with every start.
-    pub fn claim(&self, topic: &str, partition: i32, entry: &Entry) -> Vec<Written> {
+    pub(super) fn claim(&self, topic: &str, partition: i32, entry: &Entry) -> Vec<Written> {
         let before = self.owners(topic, partition);
         let last = before.and_then(|owners| owners.last_key_value()).map_or(0, |(owner, _)| owner.epoch);
         let owner = Owner { epoch: last.saturating_add(1), instance: self.instance };
@@ -153,7 +153,7 @@ impl Ledger {
     }
 
     /// What makes `entry` the last that `owner`, this instance, says of a partition.
-    pub fn update(&self, topic: &str, partition: i32, owner: Owner, entry: &Entry) -> Written {
+    pub(super) fn update(&self, topic: &str, partition: i32, owner: Owner, entry: &Entry) -> Written {
         let key = self.key(topic, partition, owner);
         Written { value: Some(entry.encode(&key)), key: key.encode() }
     }

@@ -48,7 +48,7 @@ const APPEND_BYTES: usize = 512 << 10;
 
 /// The offsets topic, and how far it has been read.
 #[derive(Debug)]
-pub struct Log {
+pub(super) struct Log {
     cluster: Arc<Cluster>,
     topic: String,
     missing: Missing,
@@ -61,7 +61,7 @@ pub struct Log {
 
 impl Log {
     /// Asks nobody yet.
-    pub fn new(cluster: Arc<Cluster>, topic: &str, missing: Missing, timeout: Duration) -> Self {
+    pub(super) fn new(cluster: Arc<Cluster>, topic: &str, missing: Missing, timeout: Duration) -> Self {
         Self { cluster, topic: topic.to_owned(), missing, timeout, opened: false, position: None }
     }
 
@@ -71,7 +71,7 @@ impl Log {
     /// # Errors
     /// Where the topic is not there or not fit, or can't be read whole. Called again, it goes on
     /// where it was.
-    pub async fn read_on(&mut self, ledger: &mut Ledger) -> Result<(), TopicError> {
+    pub(super) async fn read_on(&mut self, ledger: &mut Ledger) -> Result<(), TopicError> {
         if !self.opened {
             self.opened = self.open().await?;
         }
@@ -143,7 +143,7 @@ impl Log {
     ///
     /// # Errors
     /// Where the brokers don't take them, or their answer is lost.
-    pub async fn append(&self, records: &[Written]) -> Result<(), Error> {
+    pub(super) async fn append(&self, records: &[Written]) -> Result<(), Error> {
         match self.append_dated(records, unix_ms()).await {
             // A clock is wrong, or the topic's limits are odd. No broker judges a record without a time, and nobody here
             // asks for it. What was appended before is what it was, a second time.

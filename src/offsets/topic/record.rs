@@ -41,7 +41,7 @@ impl fmt::Display for Owner {
 /// Compaction keeps the last record of a key, whoever wrote it. Were the owner no part of the key,
 /// the late write of an instance that was replaced could take the place of its successor's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
+pub(super) struct Key {
     /// The consumer group's id, which may hold any character.
     pub group: String,
     /// The source topic.
@@ -54,13 +54,13 @@ pub struct Key {
 
 impl Key {
     /// The text of a key.
-    pub fn encode(&self) -> String {
+    pub(super) fn encode(&self) -> String {
         let Self { group, topic, partition, owner: Owner { epoch, instance } } = self;
         format!("{group}/{topic}/{partition}/{epoch}/{instance:016x}")
     }
 
     /// The key that a text is; `None` where it is not exactly one that [`Key::encode`] writes.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
         let mut parts = text.rsplitn(5, '/');
         let instance = u64::from_str_radix(parts.next()?, 16).ok()?;
@@ -75,7 +75,7 @@ impl Key {
 
 /// Whether an owner is still there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(super) enum State {
     /// It works, or it died.
     Held,
     /// It has given the partition up, and stores nothing any more.
@@ -93,7 +93,7 @@ impl State {
 
 /// The claim of an owner about its partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub(super) struct Entry {
     /// Whether it is there.
     pub state: State,
     /// The progress of the partition; `None` where nobody ever said.
@@ -113,7 +113,7 @@ pub enum EntryError {
 
 impl Entry {
     /// The text of what `key`'s owner says.
-    pub fn encode(&self, key: &Key) -> String {
+    pub(super) fn encode(&self, key: &Key) -> String {
         let Owner { epoch, instance } = key.owner;
         let (state, checkpoint) = (self.state.word(), self.checkpoint.as_ref().map(codec::encode).unwrap_or_default());
         codec::seal(format!("{HEAD}\nepoch {epoch}\ninstance {instance:016x}\nstate {state}\n{checkpoint}"))
@@ -123,7 +123,7 @@ impl Entry {
     ///
     /// # Errors
     /// Where it is not exactly what [`Entry::encode`] writes for this key.
-    pub fn decode(key: &Key, bytes: &[u8]) -> Result<Self, EntryError> {
+    pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Self, EntryError> {
         let body = codec::unseal(HEAD, bytes)?;
         let mut rest = body.splitn(5, '\n').skip(3);
         let state = [State::Held, State::Released]
@@ -148,12 +148,12 @@ pub(super) mod tests {
     use super::*;
     use crate::record::Offset;
 
-    pub fn checkpoint(partition: i32, next_offset: i64) -> Checkpoint {
+    pub(crate) fn checkpoint(partition: i32, next_offset: i64) -> Checkpoint {
         let topic = "user-login".to_owned();
         Checkpoint { topic, topic_id: None, partition, next_offset: Offset(next_offset), leader_epoch: None }
     }
 
-    pub fn key(partition: i32, epoch: u64, instance: u64) -> Key {
+    pub(crate) fn key(partition: i32, epoch: u64, instance: u64) -> Key {
         let (group, topic) = ("g".to_owned(), "user-login".to_owned());
         Key { group, topic, partition, owner: Owner { epoch, instance } }
     }

@@ -21,7 +21,7 @@ use crate::worker::source::Start;
 use crate::worker::telemetry::{CompletedBatch, Telemetry};
 
 /// Delivers at least once.
-pub struct AtLeastOnce {
+pub(crate) struct AtLeastOnce {
     config: AtLeastOnceConfig,
     /// The idempotent producer that batches are written by.
     producer: Producer,
@@ -31,7 +31,7 @@ pub struct AtLeastOnce {
 }
 
 /// The parts of an [`AtLeastOnce`].
-pub struct AtLeastOnceConfig {
+pub(crate) struct AtLeastOnceConfig {
     /// The source's partition.
     pub of: TopicPartition,
     /// The store of checkpoints.
@@ -54,7 +54,7 @@ struct Progress {
 
 impl AtLeastOnce {
     /// A guarantee that does not know where its partition begins yet.
-    pub fn new(config: AtLeastOnceConfig) -> Self {
+    pub(crate) fn new(config: AtLeastOnceConfig) -> Self {
         let confirmation = config.retries.operation_of("checkpoint", "confirm the offset of", config.of.clone());
         Self { config, producer: Producer::default(), progress: None, confirmation }
     }
@@ -63,7 +63,7 @@ impl AtLeastOnce {
     ///
     /// # Errors
     /// [`Aborted`] where the store turns out to have another offset than it told.
-    pub async fn begin_at(&mut self, start: Start) -> Result<(), Aborted> {
+    pub(crate) async fn begin_at(&mut self, start: Start) -> Result<(), Aborted> {
         let mut operation =
             self.config.retries.operation_of("checkpoint", "store the offset of", self.config.of.clone());
         let loaded = start.stored.filter(|_| start.is_stored);
@@ -119,7 +119,7 @@ impl AtLeastOnce {
     ///
     /// # Errors
     /// [`Aborted`] where it is not.
-    pub fn confirm(&mut self) -> Result<(), Aborted> {
+    pub(crate) fn confirm(&mut self) -> Result<(), Aborted> {
         match self.progress.as_ref().map(|progress| progress.checkpointer.standing()) {
             Some(Standing::Overtaken(error)) => Err(self.begin_anew(&error)),
             Some(Standing::Confirmed) => {
@@ -131,7 +131,7 @@ impl AtLeastOnce {
     }
 
     /// Returns when [`AtLeastOnce::confirm`] has something to say.
-    pub async fn due(&self) {
+    pub(crate) async fn due(&self) {
         let Some(Progress { checkpointer, .. }) = &self.progress else { return std::future::pending().await };
         checkpointer.decided().await;
         // Said once: after that, only being overtaken is news.
@@ -141,7 +141,7 @@ impl AtLeastOnce {
     }
 
     /// Notes that a batch is about to be written.
-    pub fn begin(&mut self, batch: &SourceBatch) {
+    pub(crate) fn begin(&mut self, batch: &SourceBatch) {
         let Some(Progress { tracker, checkpointer }) = &mut self.progress else { return };
         if batch.range.start != tracker.next() {
             // The source went on elsewhere; nothing is in flight, so that nothing is passed over
@@ -157,12 +157,12 @@ impl AtLeastOnce {
     }
 
     /// The producer that batches are written by.
-    pub fn producer(&self) -> &Producer {
+    pub(crate) fn producer(&self) -> &Producer {
         &self.producer
     }
 
     /// Returns once the store turns out to have another offset than it told: what is not written by then is not to be.
-    pub async fn overtaken(&self) -> Error {
+    pub(crate) async fn overtaken(&self) -> Error {
         match &self.progress {
             Some(progress) => progress.checkpointer.overtaken().await,
             None => std::future::pending().await,
@@ -170,14 +170,14 @@ impl AtLeastOnce {
     }
 
     /// Notes that a write was called off.
-    pub fn abort(&mut self, error: &Error) -> Aborted {
+    pub(crate) fn abort(&mut self, error: &Error) -> Aborted {
         // Of what was on its way nobody knows the number.
         self.producer = Producer::default();
         self.begin_anew(error)
     }
 
     /// Notes that all of a batch is written.
-    pub fn complete(&mut self, completed: &CompletedBatch) {
+    pub(crate) fn complete(&mut self, completed: &CompletedBatch) {
         let Some(Progress { tracker, checkpointer }) = &mut self.progress else { return };
         match tracker.acknowledge(completed.range.clone()) {
             Ok(()) => {
@@ -201,7 +201,7 @@ impl AtLeastOnce {
     ///
     /// # Errors
     /// Where that fails.
-    pub async fn finish(self) -> Result<(), StoreError> {
+    pub(crate) async fn finish(self) -> Result<(), StoreError> {
         match self.progress {
             Some(progress) => progress.checkpointer.finish().await,
             None => Ok(()),

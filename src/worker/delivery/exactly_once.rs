@@ -62,7 +62,7 @@ impl Transactions {
 }
 
 /// Delivers exactly once.
-pub struct ExactlyOnce {
+pub(crate) struct ExactlyOnce {
     config: ExactlyOnceConfig,
     id: Arc<str>,
     coordinator: Coordinator,
@@ -115,7 +115,7 @@ impl Unanswered {
 struct Loaded(Option<Offset>);
 
 /// The parts of an [`ExactlyOnce`].
-pub struct ExactlyOnceConfig {
+pub(crate) struct ExactlyOnceConfig {
     /// The source's partition.
     pub of: TopicPartition,
     /// Everything that the partitions share.
@@ -154,7 +154,7 @@ impl Open {
 
 impl ExactlyOnce {
     /// A guarantee that has asked nobody yet.
-    pub fn new(config: ExactlyOnceConfig) -> Self {
+    pub(crate) fn new(config: ExactlyOnceConfig) -> Self {
         let ExactlyOnceConfig { of, transactions, dimensions, .. } = &config;
         let id: Arc<str> = format!("{}-{}-{}", transactions.id_prefix, of.topic, of.partition).into();
         let operation = transactions.retries.operation_of("transaction", "transactions of", of.clone());
@@ -179,7 +179,7 @@ impl ExactlyOnce {
     ///
     /// # Errors
     /// [`Aborted`] never, since nothing is open.
-    pub async fn prepare(&mut self) -> Result<(), Aborted> {
+    pub(crate) async fn prepare(&mut self) -> Result<(), Aborted> {
         self.settle().await
     }
 
@@ -187,7 +187,7 @@ impl ExactlyOnce {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn begin_at(&mut self, start: Start) -> Result<(), Aborted> {
+    pub(crate) async fn begin_at(&mut self, start: Start) -> Result<(), Aborted> {
         let next = start.checkpoint.position();
         self.committed = Some((start.checkpoint, Instant::now()));
         self.unconfirmed = Some(Loaded(start.stored));
@@ -205,19 +205,19 @@ impl ExactlyOnce {
     }
 
     /// Notes that a batch is about to be written.
-    pub fn begin(&mut self, batch: &SourceBatch) {
+    pub(crate) fn begin(&mut self, batch: &SourceBatch) {
         self.open.since.get_or_insert_with(Instant::now);
         self.open.bytes += batch.bytes();
         self.config.telemetry.in_flight(self.open.bytes);
     }
 
     /// Tells whether anything is written that does not count yet.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         !self.open.batches.is_empty()
     }
 
     /// The tally of what does not count yet.
-    pub fn tally(&mut self) -> &mut Tally {
+    pub(crate) fn tally(&mut self) -> &mut Tally {
         &mut self.open.tally
     }
 
@@ -225,7 +225,7 @@ impl ExactlyOnce {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn ready(&mut self, out: &OutputBatch) -> Result<(), Aborted> {
+    pub(crate) async fn ready(&mut self, out: &OutputBatch) -> Result<(), Aborted> {
         self.machine.write_to(out.destinations());
         self.settle().await
     }
@@ -234,12 +234,12 @@ impl ExactlyOnce {
     ///
     /// # Errors
     /// Where it has no id.
-    pub fn producer(&self) -> Result<&Producer, Error> {
+    pub(crate) fn producer(&self) -> Result<&Producer, Error> {
         self.producer.as_ref().map(|(_, producer)| producer).ok_or_else(|| self.unidentified())
     }
 
     /// Ends the open transaction, of which nothing counts.
-    pub async fn abort(&mut self, error: &Error) -> Aborted {
+    pub(crate) async fn abort(&mut self, error: &Error) -> Aborted {
         self.machine.abort();
         self.aborted(error).await
     }
@@ -248,7 +248,7 @@ impl ExactlyOnce {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn complete(&mut self, completed: CompletedBatch) -> Result<(), Aborted> {
+    pub(crate) async fn complete(&mut self, completed: CompletedBatch) -> Result<(), Aborted> {
         let settings = &self.config.transactions.settings;
         self.open.next = Some(completed.end);
         self.open.batches.push(completed);
@@ -258,7 +258,7 @@ impl ExactlyOnce {
     }
 
     /// Returns when what is open is old enough, or what was committed is about to be forgotten.
-    pub async fn due(&self) {
+    pub(crate) async fn due(&self) {
         let Transactions { settings, refresh_interval, .. } = &*self.config.transactions;
         let old = self.open.since.map(|since| since + settings.transaction_interval);
         let stale = self.committed.as_ref().zip(*refresh_interval).map(|((_, at), interval)| *at + interval);
@@ -272,7 +272,7 @@ impl ExactlyOnce {
     ///
     /// # Errors
     /// [`Aborted`]: then it is not committed, or it can't be told here; the group's offset tells.
-    pub async fn commit(&mut self) -> Result<(), Aborted> {
+    pub(crate) async fn commit(&mut self) -> Result<(), Aborted> {
         let Some((checkpoint, at)) = &self.committed else { return Ok(()) };
         let stale = self.config.transactions.refresh_interval.is_some_and(|interval| at.elapsed() >= interval);
         let unchanged = stale.then(|| checkpoint.position());

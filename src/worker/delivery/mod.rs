@@ -33,13 +33,13 @@ pub(super) use exactly_once::{ExactlyOnce, ExactlyOnceConfig};
 /// What was written since the last commit does not count: the source goes back to the offset that is stored. Log,
 /// metrics and readiness have it already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Aborted {
+pub(super) struct Aborted {
     /// The pause before the next attempt.
     pub pause: Duration,
 }
 
 /// One worker's guarantee.
-pub enum Delivery {
+pub(super) enum Delivery {
     /// A crash repeats what came after the last checkpoint.
     AtLeastOnce(Box<AtLeastOnce>),
     /// Nothing is ever repeated for who reads what is committed.
@@ -51,7 +51,7 @@ impl Delivery {
     ///
     /// # Errors
     /// [`Aborted`] never comes of this but by a mistake.
-    pub async fn prepare(&mut self) -> Result<(), Aborted> {
+    pub(super) async fn prepare(&mut self) -> Result<(), Aborted> {
         match self {
             Self::AtLeastOnce(_) => Ok(()),
             Self::ExactlyOnce(it) => it.prepare().await,
@@ -62,7 +62,7 @@ impl Delivery {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn begin_at(&mut self, start: Start) -> Result<(), Aborted> {
+    pub(super) async fn begin_at(&mut self, start: Start) -> Result<(), Aborted> {
         match self {
             Self::AtLeastOnce(it) => it.begin_at(start).await,
             Self::ExactlyOnce(it) => it.begin_at(start).await,
@@ -70,7 +70,7 @@ impl Delivery {
     }
 
     /// Notes that a batch is about to be written.
-    pub fn begin(&mut self, batch: &SourceBatch) {
+    pub(super) fn begin(&mut self, batch: &SourceBatch) {
         match self {
             Self::AtLeastOnce(it) => it.begin(batch),
             Self::ExactlyOnce(it) => it.begin(batch),
@@ -78,7 +78,7 @@ impl Delivery {
     }
 
     /// Tells whether anything is written that does not count yet.
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         match self {
             Self::AtLeastOnce(_) => false,
             Self::ExactlyOnce(it) => it.is_open(),
@@ -86,7 +86,7 @@ impl Delivery {
     }
 
     /// The tally of what does not count yet; `None` where everything counts at once.
-    pub fn tally(&mut self) -> Option<&mut Tally> {
+    pub(super) fn tally(&mut self) -> Option<&mut Tally> {
         match self {
             Self::AtLeastOnce(_) => None,
             Self::ExactlyOnce(it) => Some(it.tally()),
@@ -97,7 +97,7 @@ impl Delivery {
     ///
     /// # Errors
     /// [`Aborted`]: nothing of them is to be written.
-    pub async fn ready(&mut self, out: &OutputBatch) -> Result<(), Aborted> {
+    pub(super) async fn ready(&mut self, out: &OutputBatch) -> Result<(), Aborted> {
         match self {
             Self::AtLeastOnce(it) => it.confirm(),
             Self::ExactlyOnce(it) => it.ready(out).await,
@@ -108,7 +108,7 @@ impl Delivery {
     ///
     /// # Errors
     /// Where there is none, which is a mistake of this program, and is to abort.
-    pub fn producer(&self) -> Result<&Producer, Error> {
+    pub(super) fn producer(&self) -> Result<&Producer, Error> {
         match self {
             Self::AtLeastOnce(it) => Ok(it.producer()),
             Self::ExactlyOnce(it) => it.producer(),
@@ -116,7 +116,7 @@ impl Delivery {
     }
 
     /// Returns once it turns out that nothing more is to be written from where this began; perhaps never.
-    pub async fn overtaken(&self) -> Error {
+    pub(super) async fn overtaken(&self) -> Error {
         match self {
             Self::AtLeastOnce(it) => it.overtaken().await,
             Self::ExactlyOnce(_) => std::future::pending().await,
@@ -124,7 +124,7 @@ impl Delivery {
     }
 
     /// Notes that a write was called off, or has ended the transaction.
-    pub async fn abort(&mut self, error: &Error) -> Aborted {
+    pub(super) async fn abort(&mut self, error: &Error) -> Aborted {
         match self {
             Self::AtLeastOnce(it) => it.abort(error),
             Self::ExactlyOnce(it) => it.abort(error).await,
@@ -135,7 +135,7 @@ impl Delivery {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn complete(&mut self, completed: CompletedBatch) -> Result<(), Aborted> {
+    pub(super) async fn complete(&mut self, completed: CompletedBatch) -> Result<(), Aborted> {
         match self {
             Self::AtLeastOnce(it) => {
                 it.complete(&completed);
@@ -146,7 +146,7 @@ impl Delivery {
     }
 
     /// Returns when [`Delivery::commit`] is to be called; perhaps never.
-    pub async fn due(&self) {
+    pub(super) async fn due(&self) {
         match self {
             Self::AtLeastOnce(it) => it.due().await,
             Self::ExactlyOnce(it) => it.due().await,
@@ -157,7 +157,7 @@ impl Delivery {
     ///
     /// # Errors
     /// [`Aborted`].
-    pub async fn commit(&mut self) -> Result<(), Aborted> {
+    pub(super) async fn commit(&mut self) -> Result<(), Aborted> {
         match self {
             Self::AtLeastOnce(it) => it.confirm(),
             Self::ExactlyOnce(it) => it.commit().await,
@@ -168,7 +168,7 @@ impl Delivery {
     ///
     /// # Errors
     /// Where that offset can't be stored, though its records are written.
-    pub async fn finish(self) -> Result<(), StoreError> {
+    pub(super) async fn finish(self) -> Result<(), StoreError> {
         match self {
             Self::AtLeastOnce(it) => it.finish().await,
             // Aborted, which is said already, neither counts, and whoever comes next does both again.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A document, taken apart.
 #[derive(Debug, Default)]
-pub struct Document {
+pub(super) struct Document {
     /// Its first heading.
     pub title: Option<String>,
     /// What links to its headings say behind `#`.
@@ -18,7 +18,7 @@ pub struct Document {
 }
 
 impl Document {
-    pub fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let mut document = Self::default();
         let mut anchors = BTreeMap::<String, usize>::new();
         let mut prose = String::new();
@@ -46,7 +46,7 @@ impl Document {
     }
 
     /// The command lines that the document shows, as words, without settings before them.
-    pub fn commands(&self) -> Vec<Vec<String>> {
+    pub(super) fn commands(&self) -> Vec<Vec<String>> {
         let lines = self.code.iter().filter(|line| !is_output(line));
         let commands = lines.flat_map(|line| shell(line.strip_prefix("$ ").unwrap_or(line)));
         commands.map(|words| words.into_iter().skip_while(|word| is_assignment(word)).collect()).collect()

@@ -31,7 +31,7 @@ drop = true
 "#;
 
 /// A configuration with these rules, and a database of countries unless it is left out.
-pub fn configured(folder: &Path, has_database: bool) -> PathBuf {
+pub(super) fn configured(folder: &Path, has_database: bool) -> PathBuf {
     std::fs::write(folder.join("key"), "a key of more than sixteen bytes\n").unwrap();
     if has_database {
         let database = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/countries.mmdb");
@@ -44,7 +44,7 @@ pub fn configured(folder: &Path, has_database: bool) -> PathBuf {
 }
 
 /// Dead letters that the rules in force let through, drop, and refuse.
-pub fn letters() -> Vec<NewRecord> {
+pub(super) fn letters() -> Vec<NewRecord> {
     let letter = |key: &str, value: String| dead(key, &value, "wrong_type", "0");
     vec![
         letter("k1", login("81.2.69.1", "u1", "DE")),
@@ -55,7 +55,7 @@ pub fn letters() -> Vec<NewRecord> {
     ]
 }
 
-pub async fn with_outputs() -> Sandbox {
+pub(super) async fn with_outputs() -> Sandbox {
     let sandbox = sandbox().await;
     for topic in ["out", "british", "canary"] {
         sandbox.create_topic(topic, 3).unwrap();
@@ -64,7 +64,7 @@ pub async fn with_outputs() -> Sandbox {
 }
 
 /// A sandbox with [`letters`], and the configuration for them.
-pub struct Given {
+pub(super) struct Given {
     pub sandbox: Sandbox,
     pub brokers: String,
     pub folder: TempDir,
@@ -73,7 +73,7 @@ pub struct Given {
 }
 
 impl Given {
-    pub async fn letters(has_database: bool) -> Self {
+    pub(super) async fn letters(has_database: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = configured(folder.path(), has_database).to_str().unwrap().to_owned();
         let sandbox = with_outputs().await;

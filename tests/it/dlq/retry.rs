@@ -12,7 +12,7 @@ use test_support::dead_letters::{PREFIX, dead, dlq, login, told, write};
 const OUT: [&str; 2] = ["--output.topic", "out"];
 
 /// A rule that leads elsewhere.
-pub const BRITISH: &str =
+pub(super) const BRITISH: &str =
     "[[route]]\nname = \"b\"\nwhen = { field = \"locale\", equals = \"DE\" }\ntopic = \"british\"\n";
 
 /// Kafka's code.

@@ -13,13 +13,13 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use test_support::dead_letters::command;
 
 /// A terminal that nobody sits at: what is written to one end is typed at the other.
-pub struct Terminal {
+pub(super) struct Terminal {
     keyboard: File,
     pub end: File,
 }
 
 impl Terminal {
-    pub fn open() -> Self {
+    pub(super) fn open() -> Self {
         let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&keyboard).unwrap();
         unlockpt(&keyboard).unwrap();
@@ -30,7 +30,7 @@ impl Terminal {
     }
 
     /// A command that is typed an answer.
-    pub async fn asked(mut self, brokers: &str, args: &[&str], answer: &str) -> Output {
+    pub(super) async fn asked(mut self, brokers: &str, args: &[&str], answer: &str) -> Output {
         self.keyboard.write_all(answer.as_bytes()).unwrap();
         let mut command = command(brokers, args);
         command.stdin(self.end.try_clone().unwrap());
@@ -38,7 +38,7 @@ impl Terminal {
     }
 
     /// What a command writes to a terminal of so many columns.
-    pub async fn shown(self, columns: u16, brokers: &str, args: &[&str]) -> String {
+    pub(super) async fn shown(self, columns: u16, brokers: &str, args: &[&str]) -> String {
         let Self { mut keyboard, end } = self;
         let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&end, size).unwrap();

@@ -13,7 +13,7 @@ const PREFIX: &str = "__dlq.errors.";
 
 /// What became of the records of the ledger.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Audit {
+pub(super) struct Audit {
     pub good: usize,
     pub dead: usize,
     pub dropped: usize,
@@ -29,7 +29,7 @@ struct Found {
 }
 
 /// The partition and offset of every record that has arrived somewhere.
-pub fn delivered(world: &World) -> BTreeSet<(i32, i64)> {
+pub(super) fn delivered(world: &World) -> BTreeSet<(i32, i64)> {
     let ledger = world.ledger();
     let ids: HashMap<_, _> = ledger.iter().map(|sent| (id(&sent.record.headers), at(sent))).collect();
     outputs(world, &ledger).iter().filter_map(|found| resolve(&place(found)?, &ids)).collect()
@@ -37,7 +37,7 @@ pub fn delivered(world: &World) -> BTreeSet<(i32, i64)> {
 
 /// Accounts for every record, and fails where one is lost, misplaced, out of order, changed where
 /// it must not be, or not changed where it must.
-pub fn audit(world: &World) -> Audit {
+pub(super) fn audit(world: &World) -> Audit {
     let ledger = world.ledger();
     let ids: HashMap<_, _> = ledger.iter().map(|sent| (id(&sent.record.headers), at(sent))).collect();
     let sent: BTreeMap<_, _> = ledger.iter().map(|sent| (at(sent), sent)).collect();
@@ -79,7 +79,7 @@ pub fn audit(world: &World) -> Audit {
 
 impl Audit {
     /// Nothing was written twice.
-    pub fn assert_once(self) {
+    pub(super) fn assert_once(self) {
         assert_eq!(self.doubled, 0, "{self:?}");
     }
 }
@@ -269,7 +269,7 @@ fn check_letter(world: &World, sent: &Sent, dead: &Dead, record: &StoredRecord) 
 
 /// The reasons that may be given for a generated bad record; where two rules are broken, the
 /// description leaves open which applies first.
-pub fn reasons_of(kind: BadKind) -> Vec<&'static str> {
+pub(super) fn reasons_of(kind: BadKind) -> Vec<&'static str> {
     match kind {
         BadKind::Truncated | BadKind::TrailingBytes => vec!["malformed_json"],
         BadKind::MissingField | BadKind::NullField => vec!["missing_field"],

@@ -27,7 +27,7 @@ async fn world(reader: ReaderKind, nodes: usize, partitions: i32) -> World {
     grouped(World::with_nodes(reader, nodes, partitions).await)
 }
 
-pub fn grouped(mut world: World) -> World {
+pub(super) fn grouped(mut world: World) -> World {
     let config = &mut world.config;
     config.assignment.mode = AssignmentMode::Group;
     config.offsets.store = OffsetStoreKind::Group;

@@ -21,19 +21,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::audit::{self, Audit, reasons_of};
 
-pub const SOURCE: &str = "user-login";
-pub const OUTPUT: &str = "processed-user-login";
-pub const DLQ: &str = "user-login-dlq";
+pub(super) const SOURCE: &str = "user-login";
+pub(super) const OUTPUT: &str = "processed-user-login";
+pub(super) const DLQ: &str = "user-login-dlq";
 
 /// Whatever a test waits for comes within this time, or never.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The header that tells records apart.
-pub const ID: &str = "id";
+pub(super) const ID: &str = "id";
 
 /// What must become of a record.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Fate {
+pub(super) enum Fate {
     /// It goes to this topic, enriched.
     Good(&'static str),
     /// A rule drops it.
@@ -44,7 +44,7 @@ pub enum Fate {
 
 /// How a record must lie in the dead-letter topic.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Dead {
+pub(super) struct Dead {
     /// One of these.
     pub reasons: Vec<&'static str>,
     pub stage: &'static str,
@@ -52,15 +52,15 @@ pub struct Dead {
     pub truncated: bool,
 }
 
-pub const GOOD: Fate = Fate::Good(OUTPUT);
+pub(super) const GOOD: Fate = Fate::Good(OUTPUT);
 
-pub fn dead(stage: &'static str, reason: &'static str) -> Fate {
+pub(super) fn dead(stage: &'static str, reason: &'static str) -> Fate {
     Fate::Dead(Dead { reasons: vec![reason], stage, truncated: false })
 }
 
 /// What was appended to the source topic.
 #[derive(Debug, Clone)]
-pub struct Sent {
+pub(super) struct Sent {
     pub partition: i32,
     pub offset: i64,
     pub record: NewRecord,
@@ -68,7 +68,7 @@ pub struct Sent {
 }
 
 /// The broker, its topics and what they must hold.
-pub struct World {
+pub(super) struct World {
     pub sandbox: Sandbox,
     pub config: Config,
     ledger: Mutex<Vec<Sent>>,
@@ -79,16 +79,16 @@ pub struct World {
 
 impl World {
     /// One node, and the three topics with so many partitions each.
-    pub async fn new(reader: ReaderKind, partitions: i32) -> Self {
+    pub(super) async fn new(reader: ReaderKind, partitions: i32) -> Self {
         Self::with_nodes(reader, 1, partitions).await
     }
 
-    pub async fn with_nodes(reader: ReaderKind, nodes: usize, partitions: i32) -> Self {
+    pub(super) async fn with_nodes(reader: ReaderKind, nodes: usize, partitions: i32) -> Self {
         Self::on(reader, Sandbox::builder().nodes(nodes), partitions).await
     }
 
     /// The three topics on such a broker.
-    pub async fn on(reader: ReaderKind, broker: SandboxBuilder, partitions: i32) -> Self {
+    pub(super) async fn on(reader: ReaderKind, broker: SandboxBuilder, partitions: i32) -> Self {
         let world = Self::on_empty(reader, broker).await;
         for topic in [SOURCE, OUTPUT, DLQ] {
             world.sandbox.create_topic(topic, partitions).unwrap();
@@ -96,7 +96,7 @@ impl World {
         world
     }
 
-    pub async fn without_topics(reader: ReaderKind, nodes: usize) -> Self {
+    pub(super) async fn without_topics(reader: ReaderKind, nodes: usize) -> Self {
         Self::on_empty(reader, Sandbox::builder().nodes(nodes)).await
     }
 
@@ -111,7 +111,7 @@ impl World {
 
     /// One node and topics of one partition, the output or the dead-letter topic with a small
     /// `max.message.bytes`.
-    pub async fn with_limits(reader: ReaderKind, output: usize, dead_letter: usize) -> Self {
+    pub(super) async fn with_limits(reader: ReaderKind, output: usize, dead_letter: usize) -> Self {
         let world = Self::without_topics(reader, 1).await;
         world.sandbox.create_topic(SOURCE, 1).unwrap();
         for (topic, max_message_bytes) in [(OUTPUT, output), (DLQ, dead_letter)] {
@@ -122,14 +122,14 @@ impl World {
     }
 
     /// Appends `count` generated records to each partition, a quarter of them bad, in small batches.
-    pub fn fill(&self, count: usize) {
+    pub(super) fn fill(&self, count: usize) {
         for partition in 0..self.sandbox.partitions(SOURCE) {
             self.send(partition, count);
         }
     }
 
     /// The same for one partition.
-    pub fn send(&self, partition: i32, count: usize) {
+    pub(super) fn send(&self, partition: i32, count: usize) {
         let records: Vec<_> = (0..count).map(|_| self.generated()).collect();
         for batch in records.chunks(17) {
             self.append(partition, batch.to_vec());
@@ -137,7 +137,7 @@ impl World {
     }
 
     /// A record of the generator's, and what must become of it.
-    pub fn generated(&self) -> (NewRecord, Fate) {
+    pub(super) fn generated(&self) -> (NewRecord, Fate) {
         let GeneratedRecord { key, value, kind } = self.generator.lock().unwrap().next_record();
         let fate = match kind {
             RecordKind::Good => GOOD,
@@ -149,7 +149,7 @@ impl World {
     }
 
     /// A record of the generator's that is good.
-    pub fn good(&self) -> (NewRecord, Fate) {
+    pub(super) fn good(&self) -> (NewRecord, Fate) {
         loop {
             let (record, fate) = self.generated();
             if fate == GOOD {
@@ -159,7 +159,7 @@ impl World {
     }
 
     /// A record with headers that tell it from any other.
-    pub fn named(&self, key: Option<Vec<u8>>, value: Option<Vec<u8>>) -> NewRecord {
+    pub(super) fn named(&self, key: Option<Vec<u8>>, value: Option<Vec<u8>>) -> NewRecord {
         let mut next_id = self.next_id.lock().unwrap();
         *next_id += 1;
         let record = NewRecord {
@@ -172,12 +172,12 @@ impl World {
     }
 
     /// Appends one batch, and enters it in the ledger.
-    pub fn append(&self, partition: i32, records: Vec<(NewRecord, Fate)>) -> i64 {
+    pub(super) fn append(&self, partition: i32, records: Vec<(NewRecord, Fate)>) -> i64 {
         self.append_as(partition, records, |batch| batch)
     }
 
     /// The same, after a change to the batch.
-    pub fn append_as(
+    pub(super) fn append_as(
         &self,
         partition: i32,
         records: Vec<(NewRecord, Fate)>,
@@ -192,25 +192,25 @@ impl World {
     }
 
     /// Enters what another way has appended.
-    pub fn enter(&self, sent: Sent) {
+    pub(super) fn enter(&self, sent: Sent) {
         self.ledger().push(sent);
     }
 
     /// Forgets what the source topic no longer has, or what is not to be read.
-    pub fn forget(&self, which: impl Fn(&Sent) -> bool) {
+    pub(super) fn forget(&self, which: impl Fn(&Sent) -> bool) {
         self.ledger().retain(|sent| !which(sent));
     }
 
-    pub fn ledger(&self) -> MutexGuard<'_, Vec<Sent>> {
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Vec<Sent>> {
         self.ledger.lock().unwrap()
     }
 
-    pub fn offsets(&self) -> &Path {
+    pub(super) fn offsets(&self) -> &Path {
         self.folder.path()
     }
 
     /// The stored offset of a partition.
-    pub fn stored(&self, partition: i32) -> Option<i64> {
+    pub(super) fn stored(&self, partition: i32) -> Option<i64> {
         if self.config.offsets.store == OffsetStoreKind::Group {
             let committed = self.sandbox.committed(&self.config.group.id, SOURCE, partition);
             return committed.map(|committed| committed.offset);
@@ -220,7 +220,7 @@ impl World {
     }
 
     /// Starts a pipeline. One that was here before may hold its lock a moment longer.
-    pub async fn start(&self) -> Pipeline {
+    pub(super) async fn start(&self) -> Pipeline {
         let deadline = Instant::now() + DEADLINE;
         loop {
             match App::open(self.config.clone()).await {
@@ -234,12 +234,12 @@ impl World {
     }
 
     /// What a pipeline of that name calls itself before brokers.
-    pub fn client(&self, name: &str) -> String {
+    pub(super) fn client(&self, name: &str) -> String {
         format!("{}-{name}", self.config.kafka.client_id)
     }
 
     /// Starts a pipeline of that name, on a runtime of its own: it can be killed.
-    pub async fn start_alone(&self, name: &str) -> Pipeline {
+    pub(super) async fn start_alone(&self, name: &str) -> Pipeline {
         let mut config = self.config.clone();
         config.kafka.client_id = self.client(name);
         let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -248,7 +248,7 @@ impl World {
     }
 
     /// Waits until every record of the ledger is where it must be, and that is stored.
-    pub async fn until_done(&self, pipeline: &Pipeline) {
+    pub(super) async fn until_done(&self, pipeline: &Pipeline) {
         let done = || self.missing() == 0 && self.all_stored();
         let state = || {
             let stored: Vec<_> = (0..self.sandbox.partitions(SOURCE)).map(|p| self.stored(p)).collect();
@@ -258,14 +258,14 @@ impl World {
     }
 
     /// How many records are not delivered yet.
-    pub fn missing(&self) -> usize {
+    pub(super) fn missing(&self) -> usize {
         let delivered = audit::delivered(self);
         let wanted = |sent: &&Sent| sent.fate != Fate::Dropped && !delivered.contains(&(sent.partition, sent.offset));
         self.ledger().iter().filter(wanted).count()
     }
 
     /// How many delivered records lie at or behind the stored offsets: a crash now repeats these.
-    pub fn unstored(&self) -> usize {
+    pub(super) fn unstored(&self) -> usize {
         let unstored =
             |(partition, offset): &(i32, i64)| self.stored(*partition).is_none_or(|stored| stored <= *offset);
         audit::delivered(self).iter().filter(|place| unstored(place)).count()
@@ -277,19 +277,19 @@ impl World {
     }
 
     /// Runs a pipeline until all is done, stops it, and accounts for every record.
-    pub async fn run_and_audit(&self) -> (Audit, Summary) {
+    pub(super) async fn run_and_audit(&self) -> (Audit, Summary) {
         let pipeline = self.start().await;
         self.finish(pipeline).await
     }
 
     /// Waits until all is done, stops the pipeline, and accounts for every record.
-    pub async fn finish(&self, pipeline: Pipeline) -> (Audit, Summary) {
+    pub(super) async fn finish(&self, pipeline: Pipeline) -> (Audit, Summary) {
         self.until_done(&pipeline).await;
         let summary = pipeline.stop().await;
         (audit::audit(self), summary)
     }
 
-    pub fn audit(&self) -> Audit {
+    pub(super) fn audit(&self) -> Audit {
         audit::audit(self)
     }
 }
@@ -315,7 +315,7 @@ fn config(reader: ReaderKind, sandbox: &Sandbox, offsets: &Path) -> Config {
 }
 
 /// A pipeline that runs.
-pub struct Pipeline {
+pub(super) struct Pipeline {
     pub observe: Observe,
     pub admin: SocketAddr,
     stop: CancellationToken,
@@ -343,69 +343,69 @@ impl Pipeline {
     }
 
     /// Stops it as SIGTERM would.
-    pub async fn stop(self) -> Summary {
+    pub(super) async fn stop(self) -> Summary {
         self.try_stop().await.unwrap()
     }
 
-    pub async fn try_stop(self) -> Result<Summary, AppError> {
+    pub(super) async fn try_stop(self) -> Result<Summary, AppError> {
         self.stop.cancel();
         timeout(DEADLINE, self.run).await.expect("it does not stop").unwrap()
     }
 
     /// Waits until it ends by itself.
-    pub async fn ended(self) -> Result<Summary, AppError> {
+    pub(super) async fn ended(self) -> Result<Summary, AppError> {
         timeout(DEADLINE, self.run).await.expect("it does not end").unwrap()
     }
 
     /// Ends it as SIGKILL would: nothing is drained, nothing said.
-    pub fn kill(mut self) {
+    pub(super) fn kill(mut self) {
         assert!(self.runtime.0.is_some(), "only a pipeline that was started alone");
         self.runtime = Alone(None);
     }
 
     /// The partitions that it has as a member of its group.
-    pub fn owned(&self) -> Vec<i32> {
+    pub(super) fn owned(&self) -> Vec<i32> {
         self.observe.status().group.map(|group| group.partitions).unwrap_or_default()
     }
 
     /// How often its group has changed for that cause.
-    pub fn rebalances(&self, cause: &str) -> u64 {
+    pub(super) fn rebalances(&self, cause: &str) -> u64 {
         let group = self.observe.status().group;
         group.and_then(|group| group.rebalances.get(cause).copied()).unwrap_or(0)
     }
 
     /// Whether it runs on, whatever has happened.
-    pub fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         !self.run.is_finished()
     }
 
     /// What makes it unready; nothing where it is ready.
-    pub fn unready(&self) -> String {
+    pub(super) fn unready(&self) -> String {
         let reasons = self.observe.health.is_ready().err().unwrap_or_default();
         reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
     /// Waits until `/readyz` would say this.
-    pub async fn until_unready(&self, text: &str) {
+    pub(super) async fn until_unready(&self, text: &str) {
         self.until(&format!("unready for {text}"), || self.unready().contains(text)).await;
     }
 
-    pub async fn until_ready(&self) {
+    pub(super) async fn until_ready(&self) {
         self.until("ready", || self.unready().is_empty()).await;
     }
 
     /// The sum of a metric's series whose labels contain `label`.
-    pub fn metric(&self, name: &str, label: &str) -> u64 {
+    pub(super) fn metric(&self, name: &str, label: &str) -> u64 {
         let encoded = self.observe.metrics.encode();
         let series = encoded.lines().filter(|line| line.starts_with(name) && line.contains(label));
         series.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
-    pub async fn until(&self, what: &str, done: impl Fn() -> bool) {
+    pub(super) async fn until(&self, what: &str, done: impl Fn() -> bool) {
         self.until_or(what, done, String::new).await;
     }
 
-    pub async fn until_or(&self, what: &str, done: impl Fn() -> bool, state: impl Fn() -> String) {
+    pub(super) async fn until_or(&self, what: &str, done: impl Fn() -> bool, state: impl Fn() -> String) {
         let deadline = Instant::now() + DEADLINE;
         while !done() {
             assert!(self.is_running(), "it ended before: {what}; {}", state());
@@ -416,12 +416,12 @@ impl Pipeline {
     }
 
     /// What an admin page says, over TCP.
-    pub async fn page(&self, path: &str) -> String {
+    pub(super) async fn page(&self, path: &str) -> String {
         self.ask(&format!("GET {path} HTTP/1.1\r\n")).await
     }
 
     /// What the admin port answers to a request that begins with these lines.
-    pub async fn ask(&self, lines: &str) -> String {
+    pub(super) async fn ask(&self, lines: &str) -> String {
         let mut stream = TcpStream::connect(self.admin).await.unwrap();
         let request = format!("{lines}host: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();

@@ -13,16 +13,16 @@ use rskafka::client::{Client, ClientBuilder};
 use rskafka::record::{Record, RecordAndOffset};
 use tokio::time::timeout;
 
-pub const TOPIC: &str = "logins";
+pub(super) const TOPIC: &str = "logins";
 
 /// One node with [`TOPIC`] of one partition.
-pub async fn with_topic() -> Sandbox {
+pub(super) async fn with_topic() -> Sandbox {
     let sandbox = Sandbox::start().await.unwrap();
     sandbox.create_topic(TOPIC, 1).unwrap();
     sandbox
 }
 
-pub async fn client(sandbox: &Sandbox) -> Client {
+pub(super) async fn client(sandbox: &Sandbox) -> Client {
     let brokers = sandbox.bootstrap().split(',').map(str::to_owned).collect();
     let backoff = BackoffConfig {
         init_backoff: Duration::from_millis(10),
@@ -34,21 +34,21 @@ pub async fn client(sandbox: &Sandbox) -> Client {
     soon(builder.build()).await.unwrap()
 }
 
-pub async fn partition(sandbox: &Sandbox) -> PartitionClient {
+pub(super) async fn partition(sandbox: &Sandbox) -> PartitionClient {
     let client = client(sandbox).await;
     let handling = UnknownTopicHandling::Error;
     soon(client.partition_client(TOPIC, 0, handling)).await.unwrap()
 }
 
-pub async fn produce(partition: &PartitionClient, value: &str) -> Result<Vec<i64>, Error> {
+pub(super) async fn produce(partition: &PartitionClient, value: &str) -> Result<Vec<i64>, Error> {
     soon(partition.produce(vec![record(value)], Compression::NoCompression)).await
 }
 
-pub async fn fetch(partition: &PartitionClient, offset: i64) -> Result<(Vec<RecordAndOffset>, i64), Error> {
+pub(super) async fn fetch(partition: &PartitionClient, offset: i64) -> Result<(Vec<RecordAndOffset>, i64), Error> {
     soon(partition.fetch_records(offset, 0..1_000_000, 1000)).await
 }
 
-pub fn record(value: &str) -> Record {
+pub(super) fn record(value: &str) -> Record {
     Record {
         key: Some(b"key".to_vec()),
         value: Some(value.as_bytes().to_vec()),
@@ -57,13 +57,13 @@ pub fn record(value: &str) -> Record {
     }
 }
 
-pub fn values(sandbox: &Sandbox, partition: i32) -> Vec<String> {
+pub(super) fn values(sandbox: &Sandbox, partition: i32) -> Vec<String> {
     let records = sandbox.read(TOPIC, partition).unwrap();
     let values = records.into_iter().map(|r| r.value.unwrap().to_vec());
     values.map(|v| String::from_utf8(v).unwrap()).collect()
 }
 
-pub fn server_error<T: std::fmt::Debug>(result: Result<T, Error>) -> ProtocolError {
+pub(super) fn server_error<T: std::fmt::Debug>(result: Result<T, Error>) -> ProtocolError {
     match result {
         Err(Error::ServerError { protocol_error, .. }) => protocol_error,
         other => panic!("no server error: {other:?}"),
@@ -71,6 +71,6 @@ pub fn server_error<T: std::fmt::Debug>(result: Result<T, Error>) -> ProtocolErr
 }
 
 /// No call of a test takes longer; what would, hangs.
-pub async fn soon<T>(call: impl Future<Output = T>) -> T {
+pub(super) async fn soon<T>(call: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(10), call).await.expect("it hangs")
 }

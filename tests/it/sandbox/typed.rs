@@ -9,26 +9,26 @@ use tokio::net::TcpStream;
 
 use super::support::soon;
 
-pub struct Typed(TcpStream);
+pub(super) struct Typed(TcpStream);
 
 impl Typed {
     /// Connects to the first node.
-    pub async fn to(sandbox: &Sandbox) -> Self {
+    pub(super) async fn to(sandbox: &Sandbox) -> Self {
         Self::to_node(sandbox, 0).await
     }
 
     /// Connects to one of the nodes, counted from 0.
-    pub async fn to_node(sandbox: &Sandbox, index: usize) -> Self {
+    pub(super) async fn to_node(sandbox: &Sandbox, index: usize) -> Self {
         let bootstrap = sandbox.bootstrap();
         Self(TcpStream::connect(bootstrap.split(',').nth(index).unwrap()).await.unwrap())
     }
 
-    pub async fn ask<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
+    pub(super) async fn ask<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
         self.send(request, version).await;
         soon(self.answer::<R>(version)).await.expect("the connection was closed")
     }
 
-    pub async fn send<R: Request>(&mut self, request: &R, version: i16) {
+    pub(super) async fn send<R: Request>(&mut self, request: &R, version: i16) {
         let header = RequestHeader::default()
             .with_request_api_key(R::KEY)
             .with_request_api_version(version)
@@ -43,7 +43,7 @@ impl Typed {
     }
 
     /// The next answer; `None` where the connection is closed instead.
-    pub async fn answer<R: Request>(&mut self, version: i16) -> Option<R::Response> {
+    pub(super) async fn answer<R: Request>(&mut self, version: i16) -> Option<R::Response> {
         let length = usize::try_from(self.0.read_u32().await.ok()?).unwrap();
         let mut answer = vec![0; length];
         self.0.read_exact(&mut answer).await.ok()?;

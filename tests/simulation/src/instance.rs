@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::host::Host;
 
 /// An instance, which is up or not.
-pub struct Instance {
+pub(crate) struct Instance {
     name: String,
     keys: Vec<(&'static str, String)>,
     state: State,
@@ -47,7 +47,7 @@ struct Pause {
 
 impl Instance {
     /// One that is started at that time.
-    pub fn new(number: usize, keys: &[(&'static str, String)], at: Duration) -> Self {
+    pub(crate) fn new(number: usize, keys: &[(&'static str, String)], at: Duration) -> Self {
         let name = format!("instance-{number}");
         let mut keys = keys.to_vec();
         keys.push(("kafka.client_id", name.clone()));
@@ -55,22 +55,22 @@ impl Instance {
     }
 
     /// Its name in the network.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Whether there is a process.
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         matches!(self.state, State::Up(_))
     }
 
     /// Whether it is neither down, nor stopping, nor standing still.
-    pub fn is_well(&self) -> bool {
+    pub(crate) fn is_well(&self) -> bool {
         matches!(&self.state, State::Up(running) if running.pause.is_none() && running.stopping.is_none())
     }
 
     /// Why it is not ready, where it is up and is not.
-    pub fn unready(&self) -> Option<String> {
+    pub(crate) fn unready(&self) -> Option<String> {
         let State::Up(running) = &self.state else { return Some("down".to_owned()) };
         let reasons = running.host.run(async { running.observe.health.is_ready() }).err()?;
         Some(reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
@@ -80,7 +80,7 @@ impl Instance {
     ///
     /// # Errors
     /// Where it ended otherwise than it was asked to.
-    pub fn step(&mut self, network: &Network, from: Duration, to: Duration) -> Result<(), String> {
+    pub(crate) fn step(&mut self, network: &Network, from: Duration, to: Duration) -> Result<(), String> {
         if let State::Down(until) = self.state
             && until <= from
         {
@@ -133,12 +133,12 @@ impl Instance {
     }
 
     /// Ends it where it stands. It is started again at that time. Returns whether it was up.
-    pub fn kill(&mut self, until: Duration) -> bool {
+    pub(crate) fn kill(&mut self, until: Duration) -> bool {
         matches!(mem::replace(&mut self.state, State::Down(until)), State::Up(_))
     }
 
     /// Asks it to stop. It is started again that long after it has ended.
-    pub fn stop(&mut self, down: Duration) {
+    pub(crate) fn stop(&mut self, down: Duration) {
         if let State::Up(running) = &mut self.state {
             running.stop.cancel();
             running.stopping.get_or_insert(down);
@@ -146,14 +146,14 @@ impl Instance {
     }
 
     /// Has it stand still, or sleep, until then.
-    pub fn pause(&mut self, until: Duration, is_sleep: bool) {
+    pub(crate) fn pause(&mut self, until: Duration, is_sleep: bool) {
         if let State::Up(running) = &mut self.state {
             running.pause.get_or_insert(Pause { until, is_sleep });
         }
     }
 
     /// Moves its clock of the day.
-    pub fn shift_day(&mut self, by_ms: i64) {
+    pub(crate) fn shift_day(&mut self, by_ms: i64) {
         self.ahead_ms = self.ahead_ms.saturating_add(by_ms);
         if let State::Up(running) = &self.state {
             running.host.shift_day(by_ms);

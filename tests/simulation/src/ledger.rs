@@ -17,11 +17,11 @@ const ID: &str = "id";
 const PREFIX: &str = "__dlq.errors.";
 
 /// The topics' names.
-pub const SOURCE: &str = "user-login";
+pub(crate) const SOURCE: &str = "user-login";
 /// Of good records.
-pub const OUTPUT: &str = "processed-user-login";
+pub(crate) const OUTPUT: &str = "processed-user-login";
 /// Of dead letters.
-pub const DEAD: &str = "user-login-dlq";
+pub(crate) const DEAD: &str = "user-login-dlq";
 
 /// The most that is told of what is wrong.
 const TOLD: usize = 12;
@@ -59,7 +59,7 @@ impl Sent {
 
 /// Everything that was sent, and what became of it.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     /// By the number that is in their header.
     sent: Vec<Sent>,
     /// The numbers of what each partition has, in order.
@@ -83,17 +83,17 @@ pub struct Ledger {
 
 impl Ledger {
     /// Nothing sent yet, through an output that takes batches of so many bytes.
-    pub fn new(output_max_bytes: usize) -> Self {
+    pub(crate) fn new(output_max_bytes: usize) -> Self {
         Self { output_max_bytes, ..Self::default() }
     }
 
     /// A record with a header that tells it from any other.
-    pub fn name(&self, index: usize, record: NewRecord) -> NewRecord {
+    pub(crate) fn name(&self, index: usize, record: NewRecord) -> NewRecord {
         record.header(ID, Some((self.sent.len() + index).to_string().as_bytes()))
     }
 
     /// Enters a batch that was appended to the source.
-    pub fn enter(&mut self, partition: i32, base: i64, records: Vec<NewRecord>, may_be_refused: bool) {
+    pub(crate) fn enter(&mut self, partition: i32, base: i64, records: Vec<NewRecord>, may_be_refused: bool) {
         for (record, offset) in records.into_iter().zip(base..) {
             let large = record.value.as_ref().map_or(0, Bytes::len) + 2_048 > self.output_max_bytes;
             let fate = match judge(record.value.as_deref()) {
@@ -107,14 +107,14 @@ impl Ledger {
     }
 
     /// Lets go of what the source lacks from now on: nobody can ask for it any more.
-    pub fn forget(&mut self, partition: i32, offsets: Range<i64>) {
+    pub(crate) fn forget(&mut self, partition: i32, offsets: Range<i64>) {
         let log = self.logs.entry(partition).or_default();
         let gone: Vec<_> = log.extract_if(offsets, |_, _| true).map(|(_, number)| number).collect();
         gone.into_iter().for_each(|number| self.release(number));
     }
 
     /// Notes that these offsets hold what nobody wrote.
-    pub fn damage(&mut self, partition: i32, offsets: Range<i64>) {
+    pub(crate) fn damage(&mut self, partition: i32, offsets: Range<i64>) {
         let numbers: Vec<_> =
             self.logs.get(&partition).into_iter().flat_map(|log| log.range(offsets.clone())).map(|(_, n)| *n).collect();
         numbers.into_iter().for_each(|number| self.release(number));
@@ -131,7 +131,14 @@ impl Ledger {
     }
 
     /// Hears of a batch that counts from now on.
-    pub fn written(&mut self, topic: &str, partition: i32, partitions: i32, records: &[StoredRecord], at: Duration) {
+    pub(crate) fn written(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        partitions: i32,
+        records: &[StoredRecord],
+        at: Duration,
+    ) {
         (topic, partition, at).hash(&mut self.fingerprint);
         for record in records {
             (record.offset, &record.value).hash(&mut self.fingerprint);
@@ -201,7 +208,7 @@ impl Ledger {
     }
 
     /// Holds a stored offset against what was written.
-    pub fn stored(&mut self, partition: i32, offset: i64, at: Duration) {
+    pub(crate) fn stored(&mut self, partition: i32, offset: i64, at: Duration) {
         if self.gone_back.contains(&partition) {
             return;
         }
@@ -228,37 +235,37 @@ impl Ledger {
     }
 
     /// Notes that a partition's log lacks what it had, and will have other records at those offsets.
-    pub fn went_back(&mut self, partition: i32) {
+    pub(crate) fn went_back(&mut self, partition: i32) {
         self.gone_back.insert(partition);
     }
 
     /// How many records are not where they must be.
-    pub fn missing(&self) -> usize {
+    pub(crate) fn missing(&self) -> usize {
         self.sent.iter().filter(|sent| !sent.is_done()).count()
     }
 
     /// How many records there were.
-    pub fn records(&self) -> usize {
+    pub(crate) fn records(&self) -> usize {
         self.sent.len()
     }
 
     /// Copies beyond the first.
-    pub fn repeated(&self) -> usize {
+    pub(crate) fn repeated(&self) -> usize {
         self.sent.iter().map(|sent| sent.copies.len().saturating_sub(1)).sum()
     }
 
     /// The partitions that were sent to.
-    pub fn partitions(&self) -> BTreeSet<i32> {
+    pub(crate) fn partitions(&self) -> BTreeSet<i32> {
         self.logs.keys().copied().collect()
     }
 
     /// A number drawn from all that was written, and when.
-    pub fn fingerprint(&self) -> u64 {
+    pub(crate) fn fingerprint(&self) -> u64 {
         self.fingerprint.finish()
     }
 
     /// Notes what is wrong.
-    pub fn note(&mut self, what: String) {
+    pub(crate) fn note(&mut self, what: String) {
         self.wrongs += 1;
         if self.wrong.len() < TOLD {
             self.wrong.push(what);
@@ -266,12 +273,12 @@ impl Ledger {
     }
 
     /// Whether anything is.
-    pub fn is_wrong(&self) -> bool {
+    pub(crate) fn is_wrong(&self) -> bool {
         self.wrongs > 0
     }
 
     /// Some of what is wrong; nothing where all is well.
-    pub fn wrong(&self) -> String {
+    pub(crate) fn wrong(&self) -> String {
         let mut told = self.wrong.join("\n");
         if self.wrongs > self.wrong.len() {
             let _ = write!(told, "\nand {} more", self.wrongs - self.wrong.len()); // into a text
@@ -280,7 +287,7 @@ impl Ledger {
     }
 
     /// Notes each record that is not where it must be.
-    pub fn note_missing(&mut self, what: &str) {
+    pub(crate) fn note_missing(&mut self, what: &str) {
         let missing: Vec<_> = self.sent.iter().enumerate().filter(|(_, sent)| !sent.is_done()).collect();
         let told: Vec<_> = missing
             .iter()
@@ -292,7 +299,7 @@ impl Ledger {
     }
 
     /// Notes each record that was written more than once.
-    pub fn note_repeated(&mut self) {
+    pub(crate) fn note_repeated(&mut self) {
         let repeated: Vec<_> = self.sent.iter().enumerate().filter(|(_, sent)| sent.copies.len() > 1).collect();
         let told: Vec<_> = repeated
             .iter()

@@ -19,7 +19,7 @@ const BOMB: usize = 1 << 20;
 
 /// Makes records.
 #[derive(Debug)]
-pub struct Records {
+pub(crate) struct Records {
     generator: EventGenerator,
     random: Rng,
 }
@@ -29,13 +29,13 @@ impl Records {
     ///
     /// # Panics
     /// Never: the share of bad records is one.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let config = GeneratorConfig { seed, bad: BAD, keyed: true, ..GeneratorConfig::default() };
         Self { generator: EventGenerator::new(config).expect("a share"), random: Rng::with_seed(seed) }
     }
 
     /// A record, written at that time.
-    pub fn next(&mut self, kind: Kind, now_ms: i64) -> NewRecord {
+    pub(crate) fn next(&mut self, kind: Kind, now_ms: i64) -> NewRecord {
         let generated = match kind {
             Kind::Usual => self.generator.next_record(),
             _ => loop {
@@ -81,7 +81,7 @@ impl Records {
 ///
 /// # Panics
 /// Where a codec fails.
-pub fn packed(records: &[NewRecord], codec: Compression) -> Bytes {
+pub(crate) fn packed(records: &[NewRecord], codec: Compression) -> Bytes {
     let mut batch = BatchBuilder::default();
     for record in records {
         let outgoing =

@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(240);
 const STOPPING: Duration = Duration::from_secs(45);
 
 /// Everything there is.
-pub struct World {
+pub(crate) struct World {
     /// What the scenario says of it.
     pub setting: Setting,
     /// The network.
@@ -54,7 +54,7 @@ pub struct World {
 }
 
 /// A node's address.
-pub fn address(node: i32) -> String {
+pub(crate) fn address(node: i32) -> String {
     format!("127.0.0.1:{}", 9091 + node)
 }
 
@@ -63,7 +63,7 @@ impl World {
     ///
     /// # Panics
     /// Where the brokers can't be started.
-    pub fn new(scenario: &Scenario, watch: Watch) -> Self {
+    pub(crate) fn new(scenario: &Scenario, watch: Watch) -> Self {
         let (setting, brokers) = (scenario.setting.clone(), Host::start(Duration::ZERO));
         let network = brokers.run(async { Network::default() });
         let ledger = Arc::new(Mutex::new(Ledger::new(setting.output_max_bytes)));
@@ -102,38 +102,38 @@ impl World {
     }
 
     /// The time that all have in common.
-    pub fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.now
     }
 
     /// The account.
-    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has something happen then.
-    pub fn at(&mut self, at: Duration, what: impl FnOnce(&mut Self) + 'static) {
+    pub(crate) fn at(&mut self, at: Duration, what: impl FnOnce(&mut Self) + 'static) {
         self.planned += 1;
         self.agenda.insert((at, self.planned), Box::new(what));
     }
 
     /// Has something happen that much later.
-    pub fn later(&mut self, after: Duration, what: impl FnOnce(&mut Self) + 'static) {
+    pub(crate) fn later(&mut self, after: Duration, what: impl FnOnce(&mut Self) + 'static) {
         self.at(self.now + after, what);
     }
 
     /// Does something at the brokers.
-    pub fn with_brokers<T>(&self, work: impl FnOnce(&Sandbox) -> T) -> T {
+    pub(crate) fn with_brokers<T>(&self, work: impl FnOnce(&Sandbox) -> T) -> T {
         self.brokers.run(async { work(&self.sandbox) })
     }
 
     /// Does something at the brokers that they take time for.
-    pub fn brokers_run<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(crate) fn brokers_run<T>(&self, work: impl Future<Output = T>) -> T {
         self.brokers.run(work)
     }
 
     /// The way from an instance, or from all, to a node.
-    pub fn path(&self, from: Option<usize>, node: i32) -> Path {
+    pub(crate) fn path(&self, from: Option<usize>, node: i32) -> Path {
         let to = address(node);
         match from.and_then(|instance| self.instances.get(instance)) {
             Some(instance) => self.network.path_from(instance.name(), &to),
@@ -142,12 +142,12 @@ impl World {
     }
 
     /// A partition of the source that there is.
-    pub fn source_partition(&self, partition: i32) -> i32 {
+    pub(crate) fn source_partition(&self, partition: i32) -> i32 {
         partition % self.with_brokers(|sandbox| sandbox.partitions(SOURCE)).max(1)
     }
 
     /// Writes a batch to the source.
-    pub fn send(&mut self, sending: &Sending) {
+    pub(crate) fn send(&mut self, sending: &Sending) {
         let Sending { partition, records, kind, codec } = *sending;
         let partition = self.source_partition(partition);
         let now_ms = self.brokers.run(async { clock::unix_ms() });
@@ -163,7 +163,7 @@ impl World {
     }
 
     /// Lets time pass until then, or until something is wrong.
-    pub fn run_until(&mut self, until: Duration) {
+    pub(crate) fn run_until(&mut self, until: Duration) {
         while self.now < until && !self.ledger().is_wrong() {
             let next = (self.now + self.setting.step).min(until);
             while let Some(entry) = self.agenda.first_entry().filter(|entry| entry.key().0 <= self.now) {
@@ -221,7 +221,7 @@ impl World {
     }
 
     /// Lets what was planned happen, lets all get well, waits until everything is delivered, and stops the instances.
-    pub fn play(&mut self) {
+    pub(crate) fn play(&mut self) {
         while let Some((at, _)) = self.agenda.last_key_value().map(|(key, _)| *key) {
             self.run_until(at + self.setting.step);
             if self.ledger().is_wrong() {
@@ -323,7 +323,7 @@ impl Setting {
 }
 
 /// The group of the instances.
-pub fn group(_: &Setting) -> &'static str {
+pub(crate) fn group(_: &Setting) -> &'static str {
     "login-pipeline"
 }
 

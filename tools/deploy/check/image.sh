@@ -9,6 +9,6 @@ pip_tools checks
 hadolint --failure-threshold info Dockerfile
 context=$(mktemp -d)
 trap 'rm -rf --one-file-system -- "$context"' EXIT
-sed -n 's/^!//p' .dockerignore | xargs cp -r -t "$context"
+sed -n 's/^!//p' .dockerignore | xargs cp -r --parents -t "$context"
 (cd "$context" && cargo fetch --locked --quiet)
 say "Dockerfile"

@@ -14,16 +14,16 @@ pub(super) struct Holdings {
 }
 
 impl Holdings {
-    pub fn owned(&self) -> &BTreeSet<i32> {
+    pub(super) fn owned(&self) -> &BTreeSet<i32> {
         &self.owned
     }
 
-    pub fn is_releasing(&self) -> bool {
+    pub(super) fn is_releasing(&self) -> bool {
         !self.releasing.is_empty()
     }
 
     /// Takes those of `partitions` that are not held yet.
-    pub fn assign(&mut self, partitions: &BTreeSet<i32>) {
+    pub(super) fn assign(&mut self, partitions: &BTreeSet<i32>) {
         let new: BTreeSet<i32> = partitions.difference(&self.owned).copied().collect();
         if !new.is_empty() {
             self.owned.extend(&new);
@@ -32,7 +32,7 @@ impl Holdings {
     }
 
     /// Begins to give up all but `kept`. Returns whether there is anything to wait for.
-    pub fn keep_only(&mut self, kept: &BTreeSet<i32>) -> bool {
+    pub(super) fn keep_only(&mut self, kept: &BTreeSet<i32>) -> bool {
         let revoked: BTreeSet<i32> =
             self.owned.difference(kept).filter(|partition| !self.releasing.contains(partition)).copied().collect();
         if !revoked.is_empty() {
@@ -43,7 +43,7 @@ impl Holdings {
     }
 
     /// Gives these up. Returns whether any of them was being given up.
-    pub fn released(&mut self, partitions: &BTreeSet<i32>) -> bool {
+    pub(super) fn released(&mut self, partitions: &BTreeSet<i32>) -> bool {
         let before = self.releasing.len();
         for partition in partitions {
             if self.releasing.remove(partition) {
@@ -54,31 +54,31 @@ impl Holdings {
     }
 
     /// Counts as lost what is being given up and is not finished.
-    pub fn lose_releasing(&mut self) {
+    pub(super) fn lose_releasing(&mut self) {
         let lost = std::mem::take(&mut self.releasing);
         self.owned.retain(|partition| !lost.contains(partition));
         self.tell_lost(lost);
     }
 
     /// Counts everything as lost.
-    pub fn lose_all(&mut self) {
+    pub(super) fn lose_all(&mut self) {
         self.releasing.clear();
         let lost = std::mem::take(&mut self.owned);
         self.tell_lost(lost);
     }
 
     /// Counts everything as lost with the log that it is of, and takes again what is not being given up.
-    pub fn begin_again(&mut self) {
+    pub(super) fn begin_again(&mut self) {
         let kept: BTreeSet<i32> = self.owned.difference(&self.releasing).copied().collect();
         self.lose_all();
         self.assign(&kept);
     }
 
-    pub fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, event: Event) {
         self.events.push_back(event);
     }
 
-    pub fn next_event(&mut self) -> Option<Event> {
+    pub(super) fn next_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 

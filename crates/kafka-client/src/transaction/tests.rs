@@ -1,10 +1,10 @@
-//! What the machine asks, step by step; and in [`model`], against coordinators and one output partition
-//! that lose, delay and repeat, and with clients that die and come back as zombies.
+//! What the machine asks, step by step; and in [`simulation`], against the sandbox's coordinator and an output
+//! partition, on ways that lose, delay and repeat, and with clients that die and come back as zombies.
 
 use super::TransactionVersion::{V1, V2};
 use super::*;
 
-mod model;
+mod simulation;
 
 const OUTPUT: Destination = Destination { topic: 0, partition: 0 };
 const DEAD_LETTERS: Destination = Destination { topic: 1, partition: 0 };

@@ -83,7 +83,7 @@ impl<R: Body + 'static> From<R> for Answer<'_> {
 
 impl<'a> Answer<'a> {
     /// An answer that is waited for.
-    pub fn later<R: Body + 'static>(work: impl Future<Output = Option<R>> + Send + 'a) -> Self {
+    pub(super) fn later<R: Body + 'static>(work: impl Future<Output = Option<R>> + Send + 'a) -> Self {
         Self::Later(work.map(|response| response.map(|response| Box::new(response) as Box<dyn Body>)).boxed())
     }
 }
@@ -128,7 +128,7 @@ pub(super) struct Row {
 
 impl Row {
     /// The row of an API.
-    pub const fn of<R: Serve>() -> Self {
+    pub(super) const fn of<R: Serve>() -> Self {
         let (lowest, highest) = R::SERVED;
         Self { key: R::KEY, lowest, highest, schema: R::schema, read: read::<R> }
     }

@@ -98,7 +98,7 @@ pub(super) struct Incoming {
 
 impl Incoming {
     /// Reads a frame's payload.
-    pub fn read(frame: Bytes) -> Result<Self, Refusal> {
+    pub(crate) fn read(frame: Bytes) -> Result<Self, Refusal> {
         let size = frame.len();
         let mut at = frame;
         if size < 8 {
@@ -133,7 +133,7 @@ impl Incoming {
     }
 
     /// Counts the request and says what goes wrong with it.
-    pub fn admit(&self, cluster: &mut Cluster, node: i32) -> Plan {
+    pub(crate) fn admit(&self, cluster: &mut Cluster, node: i32) -> Plan {
         *cluster.requests.entry(self.api).or_default() += 1;
         if cluster.faults.is_empty() {
             return Plan::default();
@@ -143,7 +143,7 @@ impl Incoming {
     }
 
     /// Does what is asked. `None` where no answer is due.
-    pub async fn answer(self, shared: &Shared, node: i32, plan: &Plan) -> Result<Option<BytesMut>, Refusal> {
+    pub(crate) async fn answer(self, shared: &Shared, node: i32, plan: &Plan) -> Result<Option<BytesMut>, Refusal> {
         let Self { api, version, correlation_id, client_id, request } = self;
         let stale = plan.stale.and_then(|snapshot| shared.at(snapshot));
         let shared = stale.as_deref().unwrap_or(shared);

@@ -76,7 +76,7 @@ pub(super) struct Entry {
 }
 
 impl Groups {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             initial_delay: INITIAL_REBALANCE_DELAY,
             consumer_protocol: None,
@@ -100,7 +100,7 @@ impl Groups {
     }
 
     /// The offsets, and who keeps them; no members.
-    pub fn frozen(&self) -> Self {
+    pub(crate) fn frozen(&self) -> Self {
         let (initial_delay, consumer_protocol) = (self.initial_delay, self.consumer_protocol);
         let mut frozen = Self { initial_delay, consumer_protocol, ..Self::new() };
         for (id, entry) in &self.groups {
@@ -110,21 +110,21 @@ impl Groups {
         frozen
     }
 
-    pub fn find(&self, group: &str) -> Option<&Entry> {
+    pub(crate) fn find(&self, group: &str) -> Option<&Entry> {
         self.groups.get(group)
     }
 
-    pub fn placement(&self, group: &str) -> Placement {
+    pub(crate) fn placement(&self, group: &str) -> Placement {
         self.find(group).map(|entry| entry.placement).unwrap_or_default()
     }
 
-    pub fn ids(&self) -> Vec<String> {
+    pub(crate) fn ids(&self) -> Vec<String> {
         self.groups.keys().cloned().collect()
     }
 
     /// A ticket for a request that may be held back, and where its answer will be. What ends without
     /// one is never answered.
-    pub fn ticket(&mut self) -> (Ticket, oneshot::Receiver<Reply>) {
+    pub(crate) fn ticket(&mut self) -> (Ticket, oneshot::Receiver<Reply>) {
         let (sender, receiver) = oneshot::channel();
         self.last_ticket += 1;
         self.held.insert(self.last_ticket, sender);
@@ -132,13 +132,13 @@ impl Groups {
     }
 
     /// An id for a new member, as Kafka makes them, but counted.
-    pub fn member_id(&mut self, name: &str) -> String {
+    pub(crate) fn member_id(&mut self, name: &str) -> String {
         self.last_member += 1;
         format!("{name}-{:08}", self.last_member)
     }
 
     /// Lets time pass in a group, does something to it, and hands out the answers that are due.
-    pub fn with<T>(&mut self, group: &str, work: impl FnOnce(&mut Entry, Instant) -> T) -> T {
+    pub(crate) fn with<T>(&mut self, group: &str, work: impl FnOnce(&mut Entry, Instant) -> T) -> T {
         self.apply(group, |entry, now| {
             entry.machine.tick(now);
             entry.consumer.tick(now);
@@ -147,7 +147,7 @@ impl Groups {
     }
 
     /// Lets a coordinator begin with what is written down: the time without one ends no session.
-    pub fn reload(&mut self, group: &str, change: impl FnOnce(&mut Entry)) {
+    pub(crate) fn reload(&mut self, group: &str, change: impl FnOnce(&mut Entry)) {
         self.apply(group, |entry, now| {
             change(entry);
             entry.machine.reload(now);
@@ -173,25 +173,25 @@ impl Groups {
     }
 
     /// A topic is gone, and the offsets committed for it.
-    pub fn forget_topic(&mut self, topic: &str) {
+    pub(crate) fn forget_topic(&mut self, topic: &str) {
         self.groups.values_mut().for_each(|entry| entry.offsets.forget(topic));
     }
 }
 
 impl Entry {
     /// Returns whether it is a group of the consumer protocol: its members, or the last ones, were of that.
-    pub fn is_of_consumers(&self) -> bool {
+    pub(crate) fn is_of_consumers(&self) -> bool {
         self.consumer.exists() && self.machine.state() == ClassicGroupState::Empty
     }
 
     /// Lets a member join by the classic protocol: what was an empty group of the other is one of this.
-    pub fn handle_join(&mut self, ticket: Ticket, join: Join, now: Instant) {
+    pub(crate) fn handle_join(&mut self, ticket: Ticket, join: Join, now: Instant) {
         self.consumer.forget();
         self.machine.handle_join(ticket, join, now);
     }
 
     /// The next time that something is to be done though nobody asks.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         [self.machine.deadline(), self.consumer.deadline()].into_iter().flatten().min()
     }
 
@@ -199,7 +199,7 @@ impl Entry {
     ///
     /// # Errors
     /// The code to answer with.
-    pub fn handle_commit(&mut self, claim: &Claim, now: Instant) -> Result<(), i16> {
+    pub(crate) fn handle_commit(&mut self, claim: &Claim, now: Instant) -> Result<(), i16> {
         if self.consumer.members().is_empty() {
             return self.machine.handle_commit(claim, now);
         }
@@ -210,7 +210,7 @@ impl Entry {
     ///
     /// # Errors
     /// The code to answer with.
-    pub fn handle_transactional_commit(&self, claim: &Claim) -> Result<(), i16> {
+    pub(crate) fn handle_transactional_commit(&self, claim: &Claim) -> Result<(), i16> {
         let claims = claim.generation >= 0 || !claim.member_id.is_empty() || claim.instance_id.is_some();
         if !claims {
             return Ok(());
@@ -225,7 +225,7 @@ impl Entry {
         )
     }
 
-    pub fn describe(&self) -> GroupDescription {
+    pub(crate) fn describe(&self) -> GroupDescription {
         if self.is_of_consumers() {
             return GroupDescription {
                 state: self.consumer.state().as_str(),

@@ -49,7 +49,7 @@ impl Offsets {
     ///
     /// # Errors
     /// `OFFSET_METADATA_TOO_LARGE`.
-    pub fn commit(&mut self, topic: &str, partition: i32, offset: CommittedOffset) -> Result<(), i16> {
+    pub(crate) fn commit(&mut self, topic: &str, partition: i32, offset: CommittedOffset) -> Result<(), i16> {
         let written = self.write_down(offset)?;
         self.committed.entry(topic.to_owned()).or_default().insert(partition, written);
         Ok(())
@@ -59,7 +59,7 @@ impl Offsets {
     ///
     /// # Errors
     /// `OFFSET_METADATA_TOO_LARGE`.
-    pub fn commit_in_transaction(
+    pub(crate) fn commit_in_transaction(
         &mut self,
         producer: ProducerId,
         topic: &str,
@@ -83,7 +83,7 @@ impl Offsets {
     }
 
     /// Ends a producer's transaction. What was committed behind its offsets meanwhile stays.
-    pub fn end_transaction(&mut self, producer_id: i64, commit: bool) {
+    pub(crate) fn end_transaction(&mut self, producer_id: i64, commit: bool) {
         let Some(pending) = self.pending.remove(&producer_id).filter(|_| commit) else { return };
         for ((topic, partition), written) in pending.offsets {
             let committed = self.committed.entry(topic).or_default();
@@ -94,27 +94,27 @@ impl Offsets {
     }
 
     /// Whether a producer has offsets here that wait for the end of its transaction.
-    pub fn has_open_transaction(&self, producer: ProducerId) -> bool {
+    pub(crate) fn has_open_transaction(&self, producer: ProducerId) -> bool {
         self.pending.get(&producer.id).is_some_and(|pending| pending.epoch == producer.epoch)
     }
 
     /// Whether an offset of that partition waits for the end of a transaction.
-    pub fn is_unstable(&self, topic: &str, partition: i32) -> bool {
+    pub(crate) fn is_unstable(&self, topic: &str, partition: i32) -> bool {
         let key = (topic.to_owned(), partition);
         self.pending.values().any(|pending| pending.offsets.contains_key(&key))
     }
 
-    pub fn find(&self, topic: &str, partition: i32) -> Option<&CommittedOffset> {
+    pub(crate) fn find(&self, topic: &str, partition: i32) -> Option<&CommittedOffset> {
         Some(&self.committed.get(topic)?.get(&partition)?.offset)
     }
 
     /// All that there are, by topic.
-    pub fn partitions(&self) -> impl Iterator<Item = (&str, Vec<i32>)> {
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = (&str, Vec<i32>)> {
         self.committed.iter().map(|(topic, partitions)| (topic.as_str(), partitions.keys().copied().collect()))
     }
 
     /// The topic was deleted, and Kafka deletes its offsets.
-    pub fn forget(&mut self, topic: &str) {
+    pub(crate) fn forget(&mut self, topic: &str) {
         self.committed.remove(topic);
         self.pending.values_mut().for_each(|pending| pending.offsets.retain(|(of, _), _| of != topic));
     }

@@ -8,7 +8,7 @@ use crate::cluster::Shared;
 use crate::due::due_or_changed;
 
 /// Runs until the sandbox is gone.
-pub async fn run(shared: Weak<Shared>) {
+pub(crate) async fn run(shared: Weak<Shared>) {
     loop {
         let Some(shared) = shared.upgrade() else { return };
         let (due, aborted, changed) = {

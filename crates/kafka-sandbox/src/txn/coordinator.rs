@@ -15,7 +15,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 impl Cluster {
     /// The node that keeps a transactional id.
-    pub fn transaction_coordinator(&self, id: &str) -> Result<i32, i16> {
+    pub(crate) fn transaction_coordinator(&self, id: &str) -> Result<i32, i16> {
         self.keeper(id, self.transactions.placement(id))
     }
 
@@ -28,7 +28,7 @@ impl Cluster {
     }
 
     /// As whom a transactional id is written by from now on. Whoever wrote before is fenced.
-    pub fn init_transactions(
+    pub(crate) fn init_transactions(
         &mut self,
         node: i32,
         id: &str,
@@ -57,7 +57,7 @@ impl Cluster {
     }
 
     /// Makes participants part of a transaction, for the client that asks.
-    pub fn add_to_transaction(
+    pub(crate) fn add_to_transaction(
         &mut self,
         node: i32,
         id: &str,
@@ -71,7 +71,7 @@ impl Cluster {
     }
 
     /// Ends a transaction; says as whom the next one is written.
-    pub fn end_transaction(
+    pub(crate) fn end_transaction(
         &mut self,
         node: i32,
         id: &str,
@@ -93,7 +93,7 @@ impl Cluster {
 
     /// Asks the coordinator, as a leader does that has no open transaction of that producer, whether what is written
     /// is part of one; in version 2 it becomes one.
-    pub fn admit_to_transaction(
+    pub(crate) fn admit_to_transaction(
         &mut self,
         id: &str,
         producer: ProducerId,
@@ -102,18 +102,9 @@ impl Cluster {
     ) -> Result<(), i16> {
         let node = self.transaction_coordinator(id)?;
         self.coordinates_transactions(node, id)?;
-        let transaction = self.transaction(id)?;
-        let admitted = match version {
-            TransactionVersion::V1 => transaction.handle_verify(producer, &participant),
-            TransactionVersion::V2 => transaction.handle_add(producer, [participant], Instant::now()),
-        };
+        let admitted = self.transaction(id)?.handle_admit(producer, participant, version, Instant::now());
         self.settle(id);
-        admitted.map_err(|code| match code {
-            // What producers of all versions understand.
-            error_codes::PRODUCER_FENCED => error_codes::INVALID_PRODUCER_EPOCH,
-            error_codes::TRANSACTION_ABORTABLE => error_codes::INVALID_TXN_STATE,
-            code => code,
-        })
+        admitted
     }
 
     fn transaction(&mut self, id: &str) -> Result<&mut Transaction, i16> {
@@ -127,7 +118,7 @@ impl Cluster {
     }
 
     /// Tells the participants of a transaction that is decided; those that can't be told now are told later.
-    pub fn write_markers(&mut self, id: &str) {
+    pub(crate) fn write_markers(&mut self, id: &str) {
         let Some(entry) = self.coordinated(id) else { return };
         let Some((marker, participants)) = entry.transaction.as_ref().and_then(Transaction::markers) else { return };
         if self.transactions.holds_markers {
@@ -141,7 +132,7 @@ impl Cluster {
     }
 
     /// Writes all markers that are due: of leaders and coordinators that are back.
-    pub fn write_all_markers(&mut self) {
+    pub(crate) fn write_all_markers(&mut self) {
         for id in self.transactions.ids() {
             self.settle(&id);
         }
@@ -162,7 +153,7 @@ impl Cluster {
     }
 
     /// Gives up what has been open for too long; says whether there was any. Time passes only where somebody counts.
-    pub fn abort_timed_out(&mut self, now: Instant) -> bool {
+    pub(crate) fn abort_timed_out(&mut self, now: Instant) -> bool {
         let version = self.transaction_version();
         let late = |cluster: &Self, id: &String| cluster.deadline(id).is_some_and(|deadline| deadline <= now);
         let late: Vec<_> = self.transactions.ids().into_iter().filter(|id| late(self, id)).collect();
@@ -176,7 +167,7 @@ impl Cluster {
     }
 
     /// When the next transaction has been open for too long.
-    pub fn next_timeout(&self) -> Option<Instant> {
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.transactions.ids().iter().filter_map(|id| self.deadline(id)).min()
     }
 

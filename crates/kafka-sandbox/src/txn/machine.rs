@@ -82,13 +82,16 @@ pub enum Participant {
 /// The end of a transaction, as its participants hear of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Marker {
+    /// As whom it is written.
     pub producer: ProducerId,
+    /// Whether what was written counts.
     pub commit: bool,
 }
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Transaction {
+    last_possible_epoch: i16,
     state: State,
     producer: ProducerId,
     /// The id before this one.
@@ -107,7 +110,13 @@ pub struct Transaction {
 impl Transaction {
     /// Of a producer id that nobody has used.
     pub fn new(id: i64) -> Self {
+        Self::with_last_epoch(id, LAST_EPOCH)
+    }
+
+    /// As `new`, of ids that have fewer epochs than Kafka's, so that a test comes to their last one.
+    pub fn with_last_epoch(id: i64, last_possible_epoch: i16) -> Self {
         Self {
+            last_possible_epoch,
             state: State::Empty,
             producer: ProducerId { id, epoch: NO_EPOCH },
             previous_id: -1,
@@ -120,14 +129,17 @@ impl Transaction {
         }
     }
 
+    /// Where the transaction is.
     pub fn state(&self) -> State {
         self.state
     }
 
+    /// As whom it is written; once it is decided in version 2, in the epoch of the next one.
     pub fn producer(&self) -> ProducerId {
         self.producer
     }
 
+    /// What is part of it; once it is decided, those that have not heard of that.
     pub fn participants(&self) -> &BTreeSet<Participant> {
         &self.participants
     }
@@ -156,7 +168,7 @@ impl Transaction {
             State::Empty | State::CompleteCommit | State::CompleteAbort => {}
         }
         let before = self.producer;
-        let is_exhausted = before.epoch >= LAST_EPOCH;
+        let is_exhausted = before.epoch >= self.last_possible_epoch;
         if is_exhausted && expected.is_none_or(|expected| expected.epoch == before.epoch) {
             self.last_epoch = expected.map_or(NO_EPOCH, |_| before.epoch);
             self.producer = ProducerId { id: new_id(), epoch: 0 };
@@ -175,7 +187,7 @@ impl Transaction {
     fn may_be(&self, expected: ProducerId) -> bool {
         self.producer.epoch == NO_EPOCH
             || expected.id == self.producer.id
-            || (expected.id == self.previous_id && expected.epoch >= LAST_EPOCH)
+            || (expected.id == self.previous_id && expected.epoch >= self.last_possible_epoch)
     }
 
     /// Goes on in the next epoch; who asks for it twice stays where it is.
@@ -217,6 +229,29 @@ impl Transaction {
     pub fn handle_verify(&self, producer: ProducerId, participant: &Participant) -> Result<(), i16> {
         self.check(producer)?;
         if self.participants.contains(participant) { Ok(()) } else { Err(error_codes::TRANSACTION_ABORTABLE) }
+    }
+
+    /// What a participant is sent within the transaction, as its leader asks: in version 1 it must be part of it, in
+    /// version 2 it becomes part of it.
+    ///
+    /// # Errors
+    /// The code to answer with, one that producers of all versions understand.
+    pub fn handle_admit(
+        &mut self,
+        producer: ProducerId,
+        participant: Participant,
+        version: TransactionVersion,
+        now: Instant,
+    ) -> Result<(), i16> {
+        let admitted = match version {
+            TransactionVersion::V1 => self.handle_verify(producer, &participant),
+            TransactionVersion::V2 => self.handle_add(producer, [participant], now),
+        };
+        admitted.map_err(|code| match code {
+            error_codes::PRODUCER_FENCED => error_codes::INVALID_PRODUCER_EPOCH,
+            error_codes::TRANSACTION_ABORTABLE => error_codes::INVALID_TXN_STATE,
+            code => code,
+        })
     }
 
     fn check(&self, producer: ProducerId) -> Result<(), i16> {
@@ -284,7 +319,7 @@ impl Transaction {
         let has_next_id = is_version_2
             && self.previous_id == producer.id
             && self.producer.id != producer.id
-            && producer.epoch == LAST_EPOCH
+            && producer.epoch == self.last_possible_epoch
             && self.producer.epoch == 0;
         let is_current = producer.epoch == self.producer.epoch;
         let is_valid = match self.state {
@@ -316,7 +351,7 @@ impl Transaction {
 
     fn prepare(&mut self, commit: bool, version: TransactionVersion, new_id: impl FnOnce() -> i64) {
         if version == TransactionVersion::V2 {
-            self.next_id = (self.producer.epoch >= LAST_EPOCH).then(new_id);
+            self.next_id = (self.producer.epoch >= self.last_possible_epoch).then(new_id);
             self.last_epoch = self.producer.epoch;
             self.producer.epoch = self.producer.epoch.saturating_add(1);
         }

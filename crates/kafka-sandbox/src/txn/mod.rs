@@ -8,7 +8,7 @@
 
 mod clock;
 mod coordinator;
-pub(super) mod machine;
+pub mod machine;
 #[cfg(test)]
 mod tests;
 
@@ -56,26 +56,26 @@ pub(super) struct Entry {
 }
 
 impl Transactions {
-    pub fn find(&self, id: &str) -> Option<&Entry> {
+    pub(crate) fn find(&self, id: &str) -> Option<&Entry> {
         self.ids.get(id)
     }
 
-    pub fn placement(&self, id: &str) -> Placement {
+    pub(crate) fn placement(&self, id: &str) -> Placement {
         self.find(id).map(|entry| entry.placement).unwrap_or_default()
     }
 
     /// The entry of that id, made where there is none.
-    pub fn entry(&mut self, id: &str) -> &mut Entry {
+    pub(crate) fn entry(&mut self, id: &str) -> &mut Entry {
         self.ids.entry(id.to_owned()).or_default()
     }
 
-    pub fn ids(&self) -> Vec<String> {
+    pub(crate) fn ids(&self) -> Vec<String> {
         self.ids.keys().cloned().collect()
     }
 }
 
 impl Entry {
-    pub fn describe(&self) -> Option<TransactionDescription> {
+    pub(crate) fn describe(&self) -> Option<TransactionDescription> {
         let transaction = self.transaction.as_ref()?;
         let (mut partitions, mut groups) = (Vec::new(), Vec::new());
         for participant in transaction.participants() {

@@ -15,12 +15,12 @@ use login_pipeline::record::Header;
 use crate::pipeline::support::{DLQ, ID, OUTPUT, Pipeline, SOURCE, World};
 
 /// How much a fetch asks for: many batches, and less than one.
-pub const FETCHES: [&str; 2] = ["1MiB", "1KiB"];
+pub(super) const FETCHES: [&str; 2] = ["1MiB", "1KiB"];
 /// How many records are in a batch, unless it matters.
-pub const EACH: usize = 5;
+pub(super) const EACH: usize = 5;
 
 /// One partition of good records, some of them damaged.
-pub struct Trap {
+pub(super) struct Trap {
     pub world: World,
     /// By their ids: where they stand.
     good: BTreeMap<Vec<u8>, i64>,
@@ -36,7 +36,7 @@ struct Spoilt {
 
 /// What came of the log.
 #[derive(Debug)]
-pub struct Outcome {
+pub(super) struct Outcome {
     /// The source offset and reason of each dead letter.
     pub dead: Vec<(i64, String)>,
     /// How many records of damaged batches are in the output.
@@ -44,41 +44,41 @@ pub struct Outcome {
 }
 
 impl Trap {
-    pub async fn new(reader: ReaderKind, max_fetch_bytes: &str) -> Self {
+    pub(super) async fn new(reader: ReaderKind, max_fetch_bytes: &str) -> Self {
         let mut world = World::new(reader, 1).await;
         world.config.source.max_fetch_bytes = max_fetch_bytes.parse().unwrap();
         Self::of(world)
     }
 
-    pub fn of(world: World) -> Self {
+    pub(super) fn of(world: World) -> Self {
         Self { world, good: BTreeMap::new(), damaged: Vec::new() }
     }
 
     /// Appends a batch of good records.
-    pub fn batch(&mut self) -> Range<i64> {
+    pub(super) fn batch(&mut self) -> Range<i64> {
         let records = (0..EACH).map(|_| self.world.good().0).collect();
         self.append(NewBatch::new(records))
     }
 
     /// Appends so many of them.
-    pub fn batches(&mut self, count: usize) -> Vec<Range<i64>> {
+    pub(super) fn batches(&mut self, count: usize) -> Vec<Range<i64>> {
         (0..count).map(|_| self.batch()).collect()
     }
 
     /// Appends a batch, all records of which must come out.
-    pub fn append(&mut self, batch: NewBatch) -> Range<i64> {
+    pub(super) fn append(&mut self, batch: NewBatch) -> Range<i64> {
         let base = self.world.sandbox.append_batch(SOURCE, 0, &batch).unwrap();
         self.expect(base, &batch.records)
     }
 
     /// The same of one that is encoded already.
-    pub fn expect(&mut self, base: i64, records: &[NewRecord]) -> Range<i64> {
+    pub(super) fn expect(&mut self, base: i64, records: &[NewRecord]) -> Range<i64> {
         self.good.extend(records.iter().map(|record| id(&record.headers)).zip(base..));
         base..base + i64::try_from(records.len()).unwrap()
     }
 
     /// Appends so many segments of so many batches; the last one is the active one.
-    pub fn segments(&mut self, segments: usize, batches: usize) -> Vec<Vec<Range<i64>>> {
+    pub(super) fn segments(&mut self, segments: usize, batches: usize) -> Vec<Vec<Range<i64>>> {
         let mut all = Vec::new();
         for _ in 0..segments {
             self.roll();
@@ -88,17 +88,17 @@ impl Trap {
         all
     }
 
-    pub fn roll(&self) {
+    pub(super) fn roll(&self) {
         self.world.sandbox.roll_segment(SOURCE, 0).unwrap();
     }
 
     /// Damages a batch so that all its records are one dead letter.
-    pub fn damage(&mut self, batch: &Range<i64>, damage: &Damage) {
+    pub(super) fn damage(&mut self, batch: &Range<i64>, damage: &Damage) {
         self.spoil(batch, damage, false);
     }
 
     /// Damages a batch so that its records may come out all the same.
-    pub fn damage_slightly(&mut self, batch: &Range<i64>, damage: &Damage) {
+    pub(super) fn damage_slightly(&mut self, batch: &Range<i64>, damage: &Damage) {
         self.spoil(batch, damage, true);
     }
 
@@ -108,14 +108,14 @@ impl Trap {
     }
 
     /// No longer wants these records out.
-    pub fn give_up(&mut self, offsets: &Range<i64>, may_come_out: bool) {
+    pub(super) fn give_up(&mut self, offsets: &Range<i64>, may_come_out: bool) {
         let taken = self.good.extract_if(.., |_, offset| offsets.contains(offset));
         let ids = taken.map(|(id, _)| id).collect();
         self.damaged.push(Spoilt { offsets: offsets.clone(), ids, may_come_out });
     }
 
     /// Runs a pipeline to the end of the log, and some fetches on.
-    pub async fn run(&self) -> Outcome {
+    pub(super) async fn run(&self) -> Outcome {
         let pipeline = self.world.start().await;
         self.until_read(&pipeline).await;
         pipeline.stop().await;
@@ -123,12 +123,12 @@ impl Trap {
     }
 
     /// Each damaged batch is one dead letter, and every other record is out, once.
-    pub async fn assert_costs_the_damaged_alone(&self) {
+    pub(super) async fn assert_costs_the_damaged_alone(&self) {
         let outcome = self.run().await;
         self.assert_one_dead_letter_each(&outcome);
     }
 
-    pub fn assert_one_dead_letter_each(&self, outcome: &Outcome) {
+    pub(super) fn assert_one_dead_letter_each(&self, outcome: &Outcome) {
         let places: Vec<bool> = self.damaged.iter().map(|spoilt| outcome.dead_within(&spoilt.offsets) == 1).collect();
         assert!(places.iter().all(|one| *one), "one dead letter each: {places:?}: {outcome:?}");
         assert_eq!(outcome.dead.len(), self.damaged.len(), "{outcome:?}");
@@ -137,7 +137,7 @@ impl Trap {
 
     /// Waits until the end of the log is stored, which is when all before it is out, and for some fetches
     /// more.
-    pub async fn until_read(&self, pipeline: &Pipeline) {
+    pub(super) async fn until_read(&self, pipeline: &Pipeline) {
         let sandbox = &self.world.sandbox;
         let most = 3 * (self.good.len() + self.damaged.iter().map(|spoilt| spoilt.ids.len()).sum::<usize>());
         let end = sandbox.end_offset(SOURCE, 0).unwrap();
@@ -154,7 +154,7 @@ impl Trap {
     }
 
     /// How often each record is in the output.
-    pub fn copies(&self) -> BTreeMap<Vec<u8>, usize> {
+    pub(super) fn copies(&self) -> BTreeMap<Vec<u8>, usize> {
         let mut copies = BTreeMap::new();
         for record in self.world.sandbox.read(OUTPUT, 0).unwrap() {
             *copies.entry(id(&record.headers)).or_default() += 1;
@@ -163,7 +163,7 @@ impl Trap {
     }
 
     /// Nothing that is good is lost or out twice; nothing else is out that must not be.
-    pub fn judge(&self) -> Outcome {
+    pub(super) fn judge(&self) -> Outcome {
         let copies = self.copies();
         let of = |id: &Vec<u8>| copies.get(id).copied().unwrap_or(0);
         let mut wrong: Vec<_> = self.good.iter().filter(|(id, _)| of(id) != 1).map(|(id, at)| (*at, of(id))).collect();
@@ -190,13 +190,13 @@ impl Trap {
 }
 
 impl Outcome {
-    pub fn dead_within(&self, offsets: &Range<i64>) -> usize {
+    pub(super) fn dead_within(&self, offsets: &Range<i64>) -> usize {
         self.dead.iter().filter(|(offset, _)| offsets.contains(offset)).count()
     }
 }
 
 /// A record's own header, by which it is told from others.
-pub fn id(headers: &[Header]) -> Vec<u8> {
+pub(super) fn id(headers: &[Header]) -> Vec<u8> {
     let found = headers.iter().find(|header| AsRef::<[u8]>::as_ref(&header.name) == ID.as_bytes());
     found.and_then(|header| header.value.as_ref()).map(|value| value.to_vec()).expect("an id")
 }

@@ -10,13 +10,13 @@ use anyhow::{Context, Result};
 /// A shell that waits for the end of its input, which comes however this process ends, even by
 /// SIGKILL; then it kills the brokers it was told of last and removes their data. A cluster in a
 /// static is never dropped.
-pub struct Watchdog {
+pub(super) struct Watchdog {
     input: Option<ChildStdin>,
     shell: Child,
 }
 
 impl Watchdog {
-    pub fn start(folder: &Path) -> Result<Self> {
+    pub(super) fn start(folder: &Path) -> Result<Self> {
         let script = r#"while read -r line; do pids=$line; done
             for pid in $pids; do kill -9 "$pid" 2>/dev/null; done
             sleep 0.2; rm -rf -- "$0""#;
@@ -32,7 +32,7 @@ impl Watchdog {
         Ok(Self { input: shell.stdin.take(), shell })
     }
 
-    pub fn watch(&mut self, processes: impl Iterator<Item = u32>) {
+    pub(super) fn watch(&mut self, processes: impl Iterator<Item = u32>) {
         let line = processes.fold(String::new(), |line, pid| line + &format!("{pid} "));
         let input = self.input.as_mut().expect("the watchdog has an input");
         writeln!(input, "{line}").expect("the watchdog lives");

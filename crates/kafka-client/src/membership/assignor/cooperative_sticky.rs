@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Given, Members, Partition, all, in_order};
 use crate::membership::subscription::Subscription;
 
-pub fn assign<'a>(members: &'a Members, topics: &'a BTreeMap<String, i32>) -> Given<'a> {
+pub(super) fn assign<'a>(members: &'a Members, topics: &'a BTreeMap<String, i32>) -> Given<'a> {
     let members = in_order(members);
     let claims = claims(&members, topics);
     let mut shares = Shares::new(&members);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Given, Members, in_order};
 
-pub fn assign<'a>(members: &'a Members, topics: &'a BTreeMap<String, i32>) -> Given<'a> {
+pub(super) fn assign<'a>(members: &'a Members, topics: &'a BTreeMap<String, i32>) -> Given<'a> {
     let members = in_order(members);
     let mut given = Given::new();
     for (topic, count) in topics {

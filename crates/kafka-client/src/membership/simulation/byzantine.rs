@@ -17,13 +17,13 @@ use crate::membership::subscription::{Partitions, encode_assignment};
 use crate::membership::{Described, Request, Response};
 
 #[derive(Debug)]
-pub struct Byzantine {
+pub(crate) struct Byzantine {
     random: fastrand::Rng,
     answers: Vec<(Token, Response)>,
 }
 
 impl Byzantine {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { random: fastrand::Rng::with_seed(seed), answers: Vec::new() }
     }
 

@@ -20,7 +20,7 @@ use crate::membership::{Described, Request, Response};
 const INITIAL_DELAY: Duration = Duration::from_millis(300);
 
 #[derive(Debug)]
-pub struct ClassicCoordinator {
+pub(crate) struct ClassicCoordinator {
     group: ClassicGroup,
     ids: u32,
     answers: Vec<(Token, Response)>,
@@ -29,7 +29,7 @@ pub struct ClassicCoordinator {
 }
 
 impl ClassicCoordinator {
-    pub fn new(asks_for_ids: bool) -> Self {
+    pub(crate) fn new(asks_for_ids: bool) -> Self {
         Self { group: ClassicGroup::new(INITIAL_DELAY, Instant::now()), ids: 0, answers: Vec::new(), asks_for_ids }
     }
 

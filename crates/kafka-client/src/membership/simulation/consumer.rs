@@ -10,14 +10,14 @@ use crate::Identity;
 use crate::membership::{Described, Request, Response};
 
 #[derive(Debug)]
-pub struct ConsumerCoordinator {
+pub(crate) struct ConsumerCoordinator {
     group: ConsumerGroup,
     topics: Topics,
     answers: Vec<(Token, Response)>,
 }
 
 impl ConsumerCoordinator {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let options = ConsumerGroupOptions { session_timeout: SESSION, heartbeat_interval: HEARTBEAT };
         Self { group: ConsumerGroup::new(options), topics: Topics::new(), answers: Vec::new() }
     }

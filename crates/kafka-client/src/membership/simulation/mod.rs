@@ -10,9 +10,9 @@
 //! - [`World::settle`]: once disturbances stop, everything is somebody's within bounded time;
 //! - [`World::leave_all`]: leaving ends, whatever the coordinator does.
 
-pub mod byzantine;
-pub mod classic;
-pub mod consumer;
+pub(super) mod byzantine;
+pub(super) mod classic;
+pub(super) mod consumer;
 mod simulated_member;
 mod world;
 
@@ -28,14 +28,14 @@ use tokio::time::Instant;
 
 use super::{Assignor, Described, MemberOptions, Request, Response};
 
-pub use world::World;
+pub(super) use world::World;
 
-pub const TICK: Duration = Duration::from_millis(100);
-pub const SESSION: Duration = Duration::from_secs(6);
-pub const REBALANCE: Duration = Duration::from_secs(9);
+pub(super) const TICK: Duration = Duration::from_millis(100);
+pub(super) const SESSION: Duration = Duration::from_secs(6);
+pub(super) const REBALANCE: Duration = Duration::from_secs(9);
 /// Shorter than a session.
 const SHORT_REBALANCE: Duration = Duration::from_secs(4);
-pub const HEARTBEAT: Duration = Duration::from_secs(1);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The interval of look-ups of the topic.
 const DISCOVERY: Duration = Duration::from_secs(2);
 /// A driver's deadline for an answer that nobody holds back.
@@ -49,10 +49,10 @@ const MOST_AT_ONCE: usize = 8;
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Names a request and its answer.
-pub type Token = u64;
+pub(super) type Token = u64;
 
 /// A coordinator of one protocol, with which the members are simulated.
-pub trait SimulatedCoordinator {
+pub(super) trait SimulatedCoordinator {
     fn receive(&mut self, token: Token, request: Request, now: Instant);
     fn tick(&mut self, now: Instant);
     fn answers(&mut self) -> Vec<(Token, Response)>;
@@ -64,7 +64,7 @@ pub trait SimulatedCoordinator {
 
 /// A disturbance of the group. Members are named by their place among those that live.
 #[derive(Debug, Clone)]
-pub enum Upset {
+pub(super) enum Upset {
     Nothing,
     Join {
         is_static: bool,
@@ -89,13 +89,13 @@ pub enum Upset {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Lost {
+pub(super) enum Lost {
     Request,
     Answer,
 }
 
 /// Upsets, each with the ticks that pass after it.
-pub fn upsets() -> impl Strategy<Value = Vec<(Upset, u32)>> {
+pub(super) fn upsets() -> impl Strategy<Value = Vec<(Upset, u32)>> {
     let moved = prop_oneof![
         Just(Code::NotCoordinator),
         Just(Code::CoordinatorLoadInProgress),
@@ -121,7 +121,7 @@ pub fn upsets() -> impl Strategy<Value = Vec<(Upset, u32)>> {
     prop::collection::vec((one, prop_oneof![0..5u32, 0..120u32]), 1..25)
 }
 
-pub fn options() -> MemberOptions {
+pub(super) fn options() -> MemberOptions {
     MemberOptions {
         group_id: "g".to_owned(),
         instance_id: None,
@@ -135,7 +135,7 @@ pub fn options() -> MemberOptions {
 }
 
 /// The answer to a request that says nothing but this.
-pub fn refusal(request: &Request, code: Code) -> Response {
+pub(super) fn refusal(request: &Request, code: Code) -> Response {
     let code = code.code();
     match request {
         Request::Join(_) => Response::Join(JoinGroupResponse::default().with_error_code(code)),
@@ -148,4 +148,4 @@ pub fn refusal(request: &Request, code: Code) -> Response {
     }
 }
 
-pub use crate::text;
+pub(super) use crate::text;

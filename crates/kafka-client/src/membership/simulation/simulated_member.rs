@@ -10,7 +10,7 @@ use crate::membership::{Described, Event, Membership, Response};
 use kafka_records::topic::TopicId;
 
 /// A member, and what the simulation knows of it.
-pub struct SimulatedMember {
+pub(super) struct SimulatedMember {
     pub machine: Box<dyn Membership>,
     pub instance: Option<String>,
     pub in_flight: Option<InFlight>,
@@ -39,7 +39,7 @@ pub struct SimulatedMember {
     pub requests: usize,
 }
 
-pub struct InFlight {
+pub(super) struct InFlight {
     pub token: Token,
     pub sent: Instant,
     pub give_up: Instant,
@@ -48,11 +48,11 @@ pub struct InFlight {
 }
 
 impl SimulatedMember {
-    pub fn waits_for(&self, token: Token) -> bool {
+    pub(super) fn waits_for(&self, token: Token) -> bool {
         self.in_flight.as_ref().is_some_and(|in_flight| in_flight.token == token && !in_flight.answer_is_lost)
     }
 
-    pub fn finish_releases(&mut self, now: Instant) -> bool {
+    pub(super) fn finish_releases(&mut self, now: Instant) -> bool {
         let done: BTreeSet<i32> =
             self.releasing.iter().filter(|(_, at)| at.is_some_and(|at| now >= at)).map(|(p, _)| *p).collect();
         for partition in &done {
@@ -63,7 +63,7 @@ impl SimulatedMember {
         !done.is_empty()
     }
 
-    pub fn look(&mut self, topic: Option<Described>, now: Instant) -> bool {
+    pub(super) fn look(&mut self, topic: Option<Described>, now: Instant) -> bool {
         let wanted = self.describe && self.last_look.is_none_or(|last| now >= last + TICK * 2);
         if self.lost.is_some() || !wanted && now < self.next_look {
             return false;
@@ -76,7 +76,7 @@ impl SimulatedMember {
 
     /// Events come in an order that makes sense: assigned is what is not held, revoked what is, and
     /// lost ends both. Without an identity nothing is held.
-    pub fn note(&mut self, now: Instant) {
+    pub(super) fn note(&mut self, now: Instant) {
         while let Some(event) = self.machine.next_event() {
             match event {
                 Event::Identity(identity) => self.identity = identity,

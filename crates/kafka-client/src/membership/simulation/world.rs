@@ -15,7 +15,7 @@ use crate::membership::Assignor;
 use crate::membership::{Described, MemberOptions, Membership, Request, Response, Step};
 use kafka_records::topic::TopicId;
 
-pub struct World<C> {
+pub(crate) struct World<C> {
     pub now: Instant,
     pub coordinator: C,
     make: fn(MemberOptions) -> Box<dyn Membership>,
@@ -32,7 +32,7 @@ pub struct World<C> {
 }
 
 impl<C: SimulatedCoordinator> World<C> {
-    pub fn new(coordinator: C, assignors: &[Assignor], make: fn(MemberOptions) -> Box<dyn Membership>) -> Self {
+    pub(crate) fn new(coordinator: C, assignors: &[Assignor], make: fn(MemberOptions) -> Box<dyn Membership>) -> Self {
         let mut world = Self {
             now: Instant::now(),
             coordinator,
@@ -53,13 +53,13 @@ impl<C: SimulatedCoordinator> World<C> {
 
     /// With rebalances that are over before a session is, so that a member may be expelled that
     /// could still be heard.
-    pub fn with_short_rebalances(mut self) -> Self {
+    pub(crate) fn with_short_rebalances(mut self) -> Self {
         self.options.rebalance_timeout = SHORT_REBALANCE;
         self
     }
 
     /// A whole simulation: upsets, then peace, then everybody leaves.
-    pub fn run(mut self, upsets: Vec<(Upset, u32)>) {
+    pub(crate) fn run(mut self, upsets: Vec<(Upset, u32)>) {
         self.join(false);
         for (upset, ticks) in upsets {
             self.upset(upset);
@@ -71,7 +71,7 @@ impl<C: SimulatedCoordinator> World<C> {
 
     /// One member, slow answers and upsets: nothing panics, nothing loops, events make sense, and
     /// leaving ends.
-    pub fn endure(mut self, upsets: Vec<(Upset, u32)>) {
+    pub(crate) fn endure(mut self, upsets: Vec<(Upset, u32)>) {
         self.join(false);
         for (upset, ticks) in upsets {
             self.members[0].slow_until = self.now + Duration::from_secs(3600);
@@ -83,7 +83,7 @@ impl<C: SimulatedCoordinator> World<C> {
         self.leave_all();
     }
 
-    pub fn upset(&mut self, upset: Upset) {
+    pub(crate) fn upset(&mut self, upset: Upset) {
         let ticks = |count: u32| self.now + TICK * count;
         let alive: Vec<usize> = (0..self.members.len()).filter(|at| !self.members[*at].left).collect();
         let which = |who: usize| alive.get(who % alive.len().max(1)).copied();
@@ -154,7 +154,7 @@ impl<C: SimulatedCoordinator> World<C> {
         self.check_exclusive();
     }
 
-    pub fn join(&mut self, is_static: bool) {
+    pub(crate) fn join(&mut self, is_static: bool) {
         // One of those that are gone comes back, or a new one.
         let running: BTreeSet<_> =
             self.members.iter().filter(|member| !member.left).filter_map(|s| s.instance.clone()).collect();
@@ -217,7 +217,7 @@ impl<C: SimulatedCoordinator> World<C> {
         self.coordinator.topic_changed(topic);
     }
 
-    pub fn pass(&mut self, ticks: u32) {
+    pub(crate) fn pass(&mut self, ticks: u32) {
         for _ in 0..ticks {
             self.step();
             self.now += TICK;
@@ -368,7 +368,7 @@ impl<C: SimulatedCoordinator> World<C> {
 
     /// Disturbances stop. Whatever happened, the group is stable within bounded time, everything is
     /// somebody's, of the right log, nobody starves, and nobody is noisy.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         if self.topic.is_none() {
             let (_, topic) = self.topic_back.take().unwrap();
             self.set_topic(Some(topic));
@@ -421,7 +421,7 @@ impl<C: SimulatedCoordinator> World<C> {
     }
 
     /// Everybody leaves, while the coordinator answers nothing at all.
-    pub fn leave_all(&mut self) {
+    pub(crate) fn leave_all(&mut self) {
         for at in 0..self.members.len() {
             if !self.members[at].left {
                 let member = &mut self.members[at];

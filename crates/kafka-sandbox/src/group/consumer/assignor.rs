@@ -8,11 +8,11 @@ use super::topics::{Partition, Topics};
 pub const UNIFORM: &str = "uniform";
 
 /// Partitions by member.
-pub type Target = BTreeMap<String, BTreeSet<Partition>>;
+pub(super) type Target = BTreeMap<String, BTreeSet<Partition>>;
 
 /// Shares the partitions of `topics` among members, by the names of the topics that each subscribes to. Every member is
 /// in the result. `before` is the share that each had.
-pub fn uniform(subscribed: &BTreeMap<String, BTreeSet<String>>, topics: &Topics, before: &Target) -> Target {
+pub(super) fn uniform(subscribed: &BTreeMap<String, BTreeSet<String>>, topics: &Topics, before: &Target) -> Target {
     let wants = |member: &str, topic: &str| subscribed.get(member).is_some_and(|topics| topics.contains(topic));
     let all: Vec<(&str, Partition)> = topics
         .iter()

@@ -1,9 +1,12 @@
-//! The machine against a model of the coordinators and one output partition.
+//! The machine against the sandbox's coordinator and one output partition, without sockets or clocks.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use kafka_records::batch::{ProducerId, ProducerState};
+use kafka_sandbox::txn::machine::{self, Participant, State as Stage};
 use proptest::prelude::*;
+use tokio::time::Instant;
 
 use super::super::super::WithinTransaction;
 use super::super::super::producer::{Producer, Verdict};
@@ -28,30 +31,16 @@ enum Call {
     End(Id),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Status {
-    Empty,
-    Ongoing,
-    Committed,
-    Aborted,
-}
-
 /// An id has so few epochs here that it comes to its last one.
 const LAST_EPOCH: i16 = 6;
 
-/// The coordinators, and the output's leader, which asks them about each transactional batch, as
-/// Kafka's does (`TransactionCoordinator.endTransaction`). Records are numbers, in the order of the source.
+/// A coordinator, and the output's leader and the group's coordinator, which ask it whether what they are sent is part
+/// of a transaction. Records are numbers, in the order of the source.
 struct Cluster {
-    /// What the next id is for.
+    /// The version that the cluster has.
     version: TransactionVersion,
-    producer: ProducerId,
-    /// The one before, where this is the first epoch of another id.
-    exhausted: Option<ProducerId>,
-    /// The one in whose place this was asked for (KIP-360).
-    renewed: Option<ProducerId>,
-    status: Status,
-    has_output: bool,
-    has_offsets: bool,
+    transaction: machine::Transaction,
+    newest_id: i64,
     pending: Vec<i64>,
     pending_offset: Option<Offset>,
     /// The last batches, and by whom.
@@ -62,118 +51,57 @@ struct Cluster {
 
 impl Cluster {
     fn new(version: TransactionVersion) -> Self {
-        let producer = ProducerId { id: 7, epoch: -1 };
+        let transaction = machine::Transaction::with_last_epoch(7, LAST_EPOCH);
         Self {
             version,
-            producer,
-            exhausted: None,
-            renewed: None,
-            status: Status::Empty,
-            has_output: false,
-            has_offsets: false,
+            written: (transaction.producer(), VecDeque::new()),
+            transaction,
+            newest_id: 7,
             pending: Vec::new(),
             pending_offset: None,
-            written: (producer, VecDeque::new()),
             committed: Vec::new(),
             offset: Offset(0),
         }
     }
 
     fn carry_out(&mut self, call: Call) -> Result<Option<Id>, ResponseError> {
+        let answer = self.answer(call).map_err(|code| ResponseError::try_from_code(code).unwrap());
+        self.tell();
+        answer
+    }
+
+    fn answer(&mut self, call: Call) -> Result<Option<Id>, i16> {
         match call {
-            Call::Initialize => {
-                self.throw_away();
-                self.status = Status::Empty;
-                return Ok(Some(Id { producer: self.producer, version: self.version }));
-            }
-            Call::Renew(before) => return self.renew(before).map(Some),
-            Call::Add(producer) => {
-                self.known(producer)?;
-                self.begin();
-                self.has_output = true;
-            }
+            Call::Initialize => return self.initialize(None).map(Some),
+            Call::Renew(before) => return self.initialize(Some(before)).map(Some),
+            Call::Add(producer) => self.transaction.handle_add(producer, [output()], Instant::now())?,
+            Call::AddOffsets(producer) => self.transaction.handle_add(producer, [offsets()], Instant::now())?,
             Call::Write { version, state, first, records } => {
-                self.known(state.producer)?;
-                if version == V2 {
-                    self.begin();
-                    self.has_output = true;
-                }
-                self.write(state, first, records)?;
-            }
-            Call::AddOffsets(producer) => {
-                self.known(producer)?;
-                self.begin();
-                self.has_offsets = true;
+                self.admit(Id { producer: state.producer, version }, output())?;
+                self.write(state, first, records).map_err(|code| code.code())?;
             }
             Call::CommitOffsets(id, offset) => {
-                self.known(id.producer)?;
-                if id.version == V2 {
-                    self.begin();
-                    self.has_offsets = true;
-                }
-                if self.status != Status::Ongoing || !self.has_offsets {
-                    return Err(ResponseError::InvalidTxnState);
-                }
+                self.admit(id, offsets())?;
                 self.pending_offset = Some(offset);
             }
-            Call::End(Id { producer, version: V1 }) => {
-                self.known(producer)?;
-                match self.status {
-                    Status::Ongoing => self.commit(),
-                    Status::Committed => {}
-                    Status::Empty | Status::Aborted => return Err(ResponseError::InvalidTxnState),
-                }
+            Call::End(Id { producer, version }) => {
+                let Self { transaction, newest_id, .. } = self;
+                let next = transaction.handle_end(producer, true, of_machine(version), || next_id(newest_id))?;
+                return Ok((version == V2).then_some(Id { producer: next, version }));
             }
-            Call::End(Id { producer, version: V2 }) => return self.end(producer).map(Some),
         }
         Ok(None)
     }
 
-    /// As `prepareInitProducerIdTransit`, which goes by the id alone where a transaction is open.
-    fn renew(&mut self, before: ProducerId) -> Result<Id, ResponseError> {
-        if before.id != self.producer.id && self.renewed != Some(before) {
-            return Err(ResponseError::ProducerFenced);
-        }
-        if self.status == Status::Ongoing {
-            self.throw_away();
-            return Err(ResponseError::ConcurrentTransactions);
-        }
-        if before == self.producer {
-            self.next_epoch();
-            self.renewed = Some(before);
-        } else if self.renewed != Some(before) {
-            return Err(ResponseError::ProducerFenced);
-        }
-        Ok(Id { producer: self.producer, version: self.version })
+    fn initialize(&mut self, before: Option<ProducerId>) -> Result<Id, i16> {
+        let Self { transaction, newest_id, version, .. } = self;
+        let cluster = of_machine(*version);
+        let producer = transaction.handle_init(before, Duration::from_secs(60), cluster, || next_id(newest_id))?;
+        Ok(Id { producer, version: *version })
     }
 
-    /// A commit ends the epoch; it is known by that when it is asked again.
-    fn end(&mut self, by: ProducerId) -> Result<Id, ResponseError> {
-        let next = ProducerId { epoch: by.epoch + 1, ..by };
-        let is_retry = next == self.producer || (self.exhausted == Some(by) && self.producer.epoch == 0);
-        match self.status {
-            Status::Ongoing if by == self.producer => {
-                self.commit();
-                self.next_epoch();
-            }
-            Status::Committed if is_retry => {}
-            Status::Aborted if is_retry => return Err(ResponseError::InvalidTxnState),
-            _ if by == self.producer => return Err(ResponseError::InvalidTxnState),
-            _ if by.id != self.producer.id => return Err(ResponseError::InvalidProducerIdMapping),
-            _ => return Err(ResponseError::ProducerFenced),
-        }
-        Ok(Id { producer: self.producer, version: V2 })
-    }
-
-    fn known(&self, producer: ProducerId) -> Result<(), ResponseError> {
-        if producer == self.producer { Ok(()) } else { Err(ResponseError::InvalidProducerEpoch) }
-    }
-
-    fn begin(&mut self) {
-        if self.status != Status::Ongoing {
-            self.status = Status::Ongoing;
-            (self.has_output, self.has_offsets) = (false, false);
-        }
+    fn admit(&mut self, Id { producer, version }: Id, participant: Participant) -> Result<(), i16> {
+        self.transaction.handle_admit(producer, participant, of_machine(version), Instant::now())
     }
 
     fn write(&mut self, state: ProducerState, first: i64, records: i32) -> Result<(), ResponseError> {
@@ -183,9 +111,6 @@ impl Cluster {
         let range = (state.sequence, state.sequence + records);
         if self.written.1.contains(&range) {
             return Ok(());
-        }
-        if self.status != Status::Ongoing || !self.has_output {
-            return Err(ResponseError::InvalidTxnState);
         }
         if self.written.1.back().map_or(0, |(_, next)| *next) != state.sequence {
             return Err(ResponseError::OutOfOrderSequenceNumber);
@@ -198,31 +123,45 @@ impl Cluster {
         Ok(())
     }
 
-    fn commit(&mut self) {
-        self.status = Status::Committed;
-        self.committed.append(&mut self.pending);
-        self.offset = self.pending_offset.take().unwrap_or(self.offset);
-    }
-
-    /// For a later id, or because it was open for too long.
-    fn throw_away(&mut self) {
-        if self.status == Status::Ongoing {
-            self.status = Status::Aborted;
+    /// Tells who is part of a transaction how it ended, where it has.
+    fn tell(&mut self) {
+        let Some((marker, participants)) = self.transaction.markers() else { return };
+        let (pending, offset) = (std::mem::take(&mut self.pending), self.pending_offset.take());
+        if marker.commit {
+            self.committed.extend(pending);
+            self.offset = offset.unwrap_or(self.offset);
         }
-        self.pending.clear();
-        self.pending_offset = None;
-        self.next_epoch();
+        participants.iter().for_each(|participant| self.transaction.marked(participant));
+        self.transaction.complete_if_all_heard();
     }
 
-    fn next_epoch(&mut self) {
-        self.renewed = None;
-        let ProducerId { id, epoch } = self.producer;
-        (self.exhausted, self.producer) = if epoch == LAST_EPOCH {
-            (Some(self.producer), ProducerId { id: id + 1, epoch: 0 })
-        } else {
-            (None, ProducerId { id, epoch: epoch + 1 })
-        };
+    /// Lets a transaction be open for too long, where one is.
+    fn time_out(&mut self) {
+        if let Some(deadline) = self.transaction.deadline() {
+            self.transaction.tick(deadline, of_machine(self.version));
+            self.tell();
+        }
     }
+}
+
+fn output() -> Participant {
+    Participant::Partition("output".to_owned(), 0)
+}
+
+fn offsets() -> Participant {
+    Participant::Offsets("group".to_owned())
+}
+
+fn of_machine(version: TransactionVersion) -> machine::TransactionVersion {
+    match version {
+        V1 => machine::TransactionVersion::V1,
+        V2 => machine::TransactionVersion::V2,
+    }
+}
+
+fn next_id(newest: &mut i64) -> i64 {
+    *newest += 1;
+    *newest
 }
 
 /// What becomes of a call.
@@ -453,8 +392,8 @@ proptest! {
                 Event::Dies => process = Process::default(),
                 Event::Replaced => zombies.push(std::mem::take(&mut process)),
                 Event::Becomes(version) => world.cluster.version = version,
-                Event::TimesOut if world.cluster.status == Status::Ongoing => world.cluster.throw_away(),
-                Event::Zombie(..) | Event::TimesOut => {}
+                Event::TimesOut => world.cluster.time_out(),
+                Event::Zombie(..) => {}
             }
             world.check();
         }
@@ -488,7 +427,7 @@ fn world(version: TransactionVersion) -> World {
 /// The reason for another id after a lost answer, played by hand; in version 2 each commit is one.
 #[test]
 fn a_commit_that_comes_late_does_not_commit_half_of_the_next_transaction() {
-    for (version, refusal) in [(V1, ResponseError::InvalidProducerEpoch), (V2, ResponseError::ProducerFenced)] {
+    for version in [V1, V2] {
         let (mut world, mut process) = (world(version), Process::default());
         until(&mut process, &mut world, &Request::End);
         process.step(&mut world, Fate::Late);
@@ -498,7 +437,7 @@ fn a_commit_that_comes_late_does_not_commit_half_of_the_next_transaction() {
         }
         let before = world.cluster.committed.len();
         let late = world.late.remove(0);
-        assert_eq!(world.cluster.carry_out(late), Err(refusal));
+        assert_eq!(world.cluster.carry_out(late), Err(ResponseError::ProducerFenced));
         assert_eq!(world.cluster.committed.len(), before);
         world.check();
     }
@@ -515,10 +454,10 @@ fn an_id_that_is_asked_for_twice_in_anothers_place_fences_nobody() {
     assert_eq!(process.machine.poll(), Some(Request::Renew), "nobody has heard of it");
     process.step(&mut world, Fate::Answered);
     let id = process.producer.as_ref().unwrap().0;
-    assert_eq!(id.producer, world.cluster.producer);
+    assert_eq!(id.producer, world.cluster.transaction.producer());
     let late = world.late.remove(0);
     let _ = world.cluster.carry_out(late);
-    assert_eq!(id.producer, world.cluster.producer, "the late one");
+    assert_eq!(id.producer, world.cluster.transaction.producer(), "the late one");
     until(&mut process, &mut world, &Request::End);
     process.step(&mut world, Fate::Answered);
     world.check();
@@ -531,7 +470,7 @@ fn every_transaction_of_version_2_has_an_epoch_of_its_own_and_no_other_id_is_ask
     // Each answer to a commit is lost once: what is asked again tells of the same epoch.
     for commit in 0..3 {
         until(&mut process, &mut world, &Request::End);
-        assert_eq!(world.cluster.status, Status::Ongoing);
+        assert_eq!(world.cluster.transaction.state(), Stage::Ongoing);
         epochs.push(process.producer.as_ref().unwrap().0.producer.epoch);
         process.step(&mut world, Fate::AnswerLost);
         assert_eq!(process.machine.poll(), Some(Request::End), "commit {commit}");
@@ -547,7 +486,7 @@ fn a_commit_in_the_last_epoch_is_told_of_another_id_as_often_as_it_is_asked() {
     let (mut world, mut process) = (world(V2), Process::default());
     loop {
         until(&mut process, &mut world, &Request::End);
-        if world.cluster.producer.epoch == LAST_EPOCH {
+        if world.cluster.transaction.producer().epoch == LAST_EPOCH {
             break;
         }
         process.step(&mut world, Fate::Answered);
