@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Plants defects, one after another, and says which suite notices each, and how soon: docs/dev/plants.md.
-# tools/plants.sh [NUMBER...]: those of tests/plants/ that are named, else all of them.
+# tools/plants.sh [NUMBER...]: those of tests/plants/ (and unnoticed/ in it) that are named, else all of the former.
 #
 #   SEEDS=300, FROM=1    the seeds of the simulation: as many, from this one on, up to the first that goes wrong
 #   UPDATE_DOCS=1        writes what came of it into docs/dev/plants.md
@@ -149,9 +149,9 @@ update_page() { # ROWS
 
 chosen=()
 for number in "$@"; do
-    found=("$ROOT/tests/plants/$number"-*.patch)
-    [[ -f ${found[0]} ]] || die "there is no plant $number"
-    chosen+=("${found[0]}")
+    found=$(compgen -G "$ROOT/tests/plants/$number-*.patch" || compgen -G "$ROOT/tests/plants/unnoticed/$number-*.patch") ||
+        die "there is no plant $number"
+    chosen+=("$found")
 done
 (($# > 0)) || chosen=("$ROOT"/tests/plants/*.patch)
 
