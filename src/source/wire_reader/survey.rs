@@ -46,10 +46,12 @@ impl WireReader {
         room: usize,
         why: &str,
     ) -> Result<Option<SourceBatch>, Error> {
-        let fetched = self.look(position, room, 0).await?;
+        let first = self.look(position, room, 0).await?;
+        let odd = self.ahead(&first, position).await?.0.odd;
+        drop(first); // the next answer may need all the memory that there is for large ones
         let again = self.look(position, room, 0).await?;
         let mut ahead = self.ahead(&again, position).await?;
-        if ahead.0.odd != self.ahead(&fetched, position).await?.0.odd {
+        if ahead.0.odd != odd {
             return Err(
                 self.undecodable(position.offset, "two reads of the same batch differ: the damage is on the way")
             );
