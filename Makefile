@@ -1,6 +1,6 @@
 # What there is to do here. `make` alone says so.
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate fuzz chaos check deploy-check docs page kafka-up kafka-down bench dist image build
+.PHONY: help demo test simulate fuzz chaos plants check deploy-check docs page kafka-up kafka-down bench dist image build
 
 NODES ?= 1
 PORT ?= 9092
@@ -32,6 +32,9 @@ fuzz: ## hostile bytes against one reader of them: TARGET=batches MINUTES=30; ca
 
 chaos: ## the long form of the tests of groups, transactions, networks and replays, on a real Kafka: an hour; CHAOS_SEED=N repeats one
 	CHAOS=long cargo test --test kafka -- group:: exactly_once:: network:: dlq:: --nocapture --test-threads=1
+
+plants: ## defects, planted one after another, and which suite notices each: PLANT="17 43" for some, SEEDS=300 of the simulation
+	$(if $(SEEDS),SEEDS=$(SEEDS)) tools/plants.sh $(PLANT)
 
 check: ## what must hold before a commit: format, lints, documentation, layers, and licences where cargo-deny is installed
 	cargo fmt --check

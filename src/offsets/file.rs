@@ -260,6 +260,19 @@ mod tests {
         assert_eq!(store.read("user-login", 0).unwrap(), Some(checkpoint(0, 43)));
     }
 
+    /// A file that is renamed before its bytes are on the disk is empty after a power cut. What can't be synced, as a
+    /// device can't, is an error therefore.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_checkpoint_is_on_the_disk_before_it_takes_the_place_of_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FileStore::open(folder.path()).unwrap();
+        store.write(&checkpoint(0, 42)).unwrap();
+        std::os::unix::fs::symlink("/dev/null", folder.path().join("user-login/0.new")).unwrap();
+        assert!(matches!(store.write(&checkpoint(0, 43)), Err(StoreError::Io { doing: "write", .. })));
+        assert_eq!(store.read("user-login", 0).unwrap(), Some(checkpoint(0, 42)));
+    }
+
     #[test]
     fn a_topic_called_as_the_lock_file_has_a_folder() {
         let folder = tempfile::tempdir().unwrap();

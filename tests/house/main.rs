@@ -14,4 +14,5 @@ mod image_context;
 mod layering;
 mod log_fields;
 mod monitoring;
+mod plants;
 mod sources;

@@ -8,7 +8,8 @@
 //! ```
 //! A worker may hold an answer while it waits for its codec, and both while it waits for a record, never
 //! the other way round: so nobody waits in a circle. What alone is larger than there is gets all
-//! of it, and is then alone.
+//! of it, and is then alone. Who looks closely at a damaged log compares answers, and holds one while it asks for
+//! others: one partition at a time does that, and its other answers wait for nobody.
 
 use std::io;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub struct Reserve {
     answers: Arc<Semaphore>,
     codecs: Arc<Semaphore>,
     records: Arc<Semaphore>,
+    survey: Arc<Semaphore>,
     units: u32,
 }
 
@@ -48,7 +50,7 @@ impl Reserve {
     pub fn new(bytes: usize) -> Self {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, 1 << 28);
         let kind = || Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(1)));
-        Self { answers: kind(), codecs: kind(), records: kind(), units }
+        Self { answers: kind(), codecs: kind(), records: kind(), survey: Arc::new(Semaphore::new(1)), units }
     }
 
     /// For an answer. `None` where others kept it for too long.
@@ -71,6 +73,11 @@ impl Reserve {
         self.take(&self.records, bytes.saturating_mul(COPIES)).await
     }
 
+    /// For a close look at a log, which one partition has at a time. `None` where others kept it for too long.
+    pub async fn survey(&self) -> Option<Taken> {
+        timeout(PATIENCE, Arc::clone(&self.survey).acquire_owned()).await.ok()?.ok()
+    }
+
     async fn take(&self, from: &Arc<Semaphore>, bytes: usize) -> Option<Taken> {
         // The semaphores are never closed.
         timeout(PATIENCE, Arc::clone(from).acquire_many_owned(self.units_of(bytes))).await.ok()?.ok()
@@ -88,17 +95,35 @@ pub struct Admission {
     reserve: Reserve,
     share: AtomicUsize,
     waits: AtomicBool,
+    /// Set while no answer waits.
+    is_open: AtomicBool,
+}
+
+/// As long as it lives, the answers of a partition wait for nobody.
+#[derive(Debug)]
+pub struct Opened(Arc<Admission>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.is_open.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Admission {
     /// An admission with a share of nothing yet.
     pub fn new(reserve: Reserve) -> Self {
-        Self { reserve, share: AtomicUsize::new(0), waits: AtomicBool::new(false) }
+        Self { reserve, share: AtomicUsize::new(0), waits: AtomicBool::new(false), is_open: AtomicBool::new(false) }
     }
 
     /// The bytes of answers that need not wait from now on.
     pub fn set_share(&self, bytes: usize) {
         self.share.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Lets all answers in from now on.
+    pub(crate) fn open(self: &Arc<Self>) -> Opened {
+        self.is_open.store(true, Ordering::Relaxed);
+        Opened(Arc::clone(self))
     }
 
     /// Returns whether so many bytes are within the share.
@@ -113,7 +138,7 @@ impl Admission {
     /// # Errors
     /// Where others kept it for too long.
     pub async fn admit(&self, bytes: usize) -> io::Result<Option<Taken>> {
-        if self.is_within(bytes) {
+        if self.is_within(bytes) || self.is_open.load(Ordering::Relaxed) {
             return Ok(None);
         }
         self.waits.store(true, Ordering::Release);
@@ -155,5 +180,21 @@ mod tests {
         drop(all);
         assert!(matches!(admission.admit(200 * UNIT).now_or_never(), Some(Ok(Some(_)))));
         assert!(!admission.waits());
+    }
+
+    #[tokio::test]
+    async fn who_has_an_answer_asks_for_others_to_compare_while_nobody_else_does() {
+        let reserve = Reserve::new(10 * UNIT);
+        let admission = Arc::new(Admission::new(reserve.clone()));
+        let alone = reserve.survey().await;
+        let first = admission.admit(8 * UNIT).await.unwrap();
+        assert!(admission.admit(8 * UNIT).now_or_never().is_none(), "it would wait for itself");
+        let opened = admission.open();
+        assert!(matches!(admission.admit(8 * UNIT).now_or_never(), Some(Ok(None))));
+        assert!(reserve.survey().now_or_never().is_none());
+        drop((opened, alone));
+        assert!(admission.admit(8 * UNIT).now_or_never().is_none());
+        assert!(reserve.survey().now_or_never().is_some());
+        drop(first);
     }
 }

@@ -17,7 +17,7 @@ use kafka_protocol::ResponseError;
 use kafka_records::record::Position;
 use tokio::time::Instant;
 
-use crate::admission::{Admission, Reserve};
+use crate::admission::{Admission, Opened, Reserve};
 use crate::api::fetch::{self, Ask, Fetched};
 use crate::api::offset_for_leader_epoch;
 use crate::{Cause, Cluster, Connection, Error};
@@ -80,6 +80,12 @@ impl LeaderConnection {
         validated?;
         self.leader = Some(Leader { connection, epoch });
         Ok(())
+    }
+
+    /// Has no answer wait for memory as long as what is returned lives: for who holds one while it asks for others, which
+    /// [`Reserve::survey`] lets one partition do at a time.
+    pub fn admit_all(&self) -> Opened {
+        self.admission.open()
     }
 
     /// Fetches from the leader of the partition that it was opened for.

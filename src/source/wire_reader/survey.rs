@@ -12,12 +12,13 @@
 //! is stored elsewhere. What is damaged is read twice first, since it may have been damaged on the way.
 
 use bytes::Bytes;
+use kafka_client::admission::KEPT;
 use kafka_client::{Answer, Fetched, FetchedRecords};
 use kafka_protocol::ResponseError;
 use kafka_records::records::{Bounds, Frames, RawBatch, SoundBatch};
 use kafka_records::step::Step;
 
-use super::WireReader;
+use super::{WireReader, no_memory};
 use crate::kafka::Error;
 use crate::record::{Offset, Position};
 use crate::source::batch::SourceBatch;
@@ -46,10 +47,16 @@ impl WireReader {
         room: usize,
         why: &str,
     ) -> Result<Option<SourceBatch>, Error> {
-        let fetched = self.look(position, room, 0).await?;
+        let alone = self.reserve.survey().await;
+        let _alone = alone.ok_or_else(|| no_memory(&self.topic, self.partition, position, KEPT))?;
+        let first = self.look(position, room, 0).await?;
+        // What is found is held while more is asked for: it would wait for itself.
+        let _all = self.leader.admit_all();
+        let odd = self.ahead(&first, position).await?.0.odd;
+        drop(first);
         let again = self.look(position, room, 0).await?;
         let mut ahead = self.ahead(&again, position).await?;
-        if ahead.0.odd != self.ahead(&fetched, position).await?.0.odd {
+        if ahead.0.odd != odd {
             return Err(
                 self.undecodable(position.offset, "two reads of the same batch differ: the damage is on the way")
             );

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::host::Host;
+use crate::world::STOPPING;
 
 /// An instance, which is up or not.
 pub(crate) struct Instance {
@@ -36,6 +37,8 @@ struct Running {
     pause: Option<Pause>,
     /// Set once it is asked to stop; it is down for so long after that.
     stopping: Option<Duration>,
+    /// Then it must have ended.
+    stop_by: Option<Duration>,
 }
 
 /// Why it does not run, and until when.
@@ -91,7 +94,7 @@ impl Instance {
             if until > from {
                 return Ok(());
             }
-            running.pause = None;
+            (running.pause, running.stop_by) = (None, None);
             if is_sleep {
                 running.host.sleep_until(from);
             } else {
@@ -100,7 +103,11 @@ impl Instance {
         }
         running.host.run_until(to);
         if !running.run.is_finished() {
-            return Ok(());
+            let stop_by = running.stopping.map(|_| *running.stop_by.get_or_insert(from + STOPPING));
+            return match stop_by {
+                Some(by) if to > by => Err(format!("{} does not stop", self.name)),
+                _ => Ok(()),
+            };
         }
         let ended = running.host.run(&mut running.run);
         let (stopping, name) = (running.stopping, &self.name);
@@ -128,7 +135,8 @@ impl Instance {
             Ok::<_, String>((app.observe().clone(), tokio::spawn(app.run(until))))
         });
         let (observe, run) = started?;
-        self.state = State::Up(Box::new(Running { host, observe, stop, run, pause: None, stopping: None }));
+        self.state =
+            State::Up(Box::new(Running { host, observe, stop, run, pause: None, stopping: None, stop_by: None }));
         Ok(())
     }
 

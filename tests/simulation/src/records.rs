@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use fastrand::Rng;
-use kafka_records::batch::{BatchBuilder, Outgoing};
+use kafka_records::batch::{BatchBuilder, Outgoing, ProducerId, ProducerState};
 use kafka_records::compression::Compression;
 use kafka_records::record::Headers;
 use kafka_sandbox::NewRecord;
@@ -37,7 +37,7 @@ impl Records {
     /// A record, written at that time.
     pub(crate) fn next(&mut self, kind: Kind, now_ms: i64) -> NewRecord {
         let generated = match kind {
-            Kind::Usual => self.generator.next_record(),
+            Kind::Usual | Kind::Transactions => self.generator.next_record(),
             _ => loop {
                 let generated = self.generator.next_record();
                 if generated.kind == RecordKind::Good {
@@ -52,7 +52,7 @@ impl Records {
             timestamp_ms: now_ms,
         };
         match kind {
-            Kind::Usual => {}
+            Kind::Usual | Kind::Transactions => {}
             Kind::Large => record.value = record.value.map(|value| self.padded(&value, LARGE)),
             Kind::OddHeaders => {
                 record = record.header("twice", Some(b"1")).header("twice", None).header(b"\xff\x00", Some(b"\x80"));
@@ -82,11 +82,26 @@ impl Records {
 /// # Panics
 /// Where a codec fails.
 pub(crate) fn packed(records: &[NewRecord], codec: Compression) -> Bytes {
+    packed_as(records, codec, ProducerState::PLAIN)
+}
+
+/// A batch of records, which a producer writes in a transaction.
+///
+/// # Panics
+/// Where a codec fails.
+pub(crate) fn packed_in_transaction(records: &[NewRecord], codec: Compression, producer: i64, sequence: i32) -> Bytes {
+    let producer = ProducerId { id: producer, epoch: 0 };
+    packed_as(records, codec, ProducerState { producer, sequence, transactional: true })
+}
+
+fn packed_as(records: &[NewRecord], codec: Compression, state: ProducerState) -> Bytes {
     let mut batch = BatchBuilder::default();
     for record in records {
         let outgoing =
             Outgoing { timestamp_ms: record.timestamp_ms, key: record.key.as_deref(), value: record.value.as_deref() };
         batch.append(&outgoing, Headers::List(&record.headers));
     }
-    batch.finish(codec).expect("a codec")
+    let finished = batch.finish_as(codec, state);
+    assert!(finished.failed.is_none(), "a codec");
+    finished.batch
 }

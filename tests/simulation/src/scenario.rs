@@ -93,6 +93,8 @@ pub enum Kind {
     OddTimes,
     /// One unpacks to a mebibyte of nothing.
     Bomb,
+    /// The first half is of a transaction that is aborted, the second of one by the same producer that is committed.
+    Transactions,
 }
 
 /// What goes wrong.
@@ -276,6 +278,13 @@ pub enum Mishap {
     Stop(Duration),
     /// Its machine is suspended for so long.
     Sleep(Duration),
+    /// The same as either, in the middle of writing: brokers take nothing from it before.
+    StopWriting {
+        /// For how long.
+        lasts: Duration,
+        /// Whether the machine is suspended.
+        is_sleep: bool,
+    },
     /// Its clock of the day is moved by so many milliseconds.
     Day(i64),
 }
@@ -292,6 +301,9 @@ pub enum Harm {
     /// It says that it was written in another epoch.
     Epoch(i32),
 }
+
+/// An error that a fetch may have.
+const OFFSET_OUT_OF_RANGE: i16 = 1;
 
 /// APIs whose answers are read only.
 const READS: [Api; 4] = [Api::Fetch, Api::Metadata, Api::FindCoordinator, Api::ListOffsets];
@@ -320,7 +332,12 @@ impl Scenario {
             1 => random.usize(20..80),
             _ => random.usize(1..20),
         };
-        let faults = (0..count).map(|_| (moment(&mut random), Fault::draw(&mut random, &setting))).collect();
+        let mut faults: Vec<_> =
+            (0..count).map(|_| (moment(&mut random), Fault::draw(&mut random, &setting))).collect();
+        // Who says of a position that it is gone, and of the log's end where that once was, is believed.
+        if faults.iter().any(|(_, fault)| matches!(fault, Fault::Stale { api: Api::ListOffsets, .. })) {
+            faults.retain(|(_, fault)| !fault.says_out_of_range());
+        }
         Self { seed, batches: in_order(batches), faults: in_order(faults), setting }
     }
 }
@@ -338,6 +355,8 @@ impl Setting {
         // The offsets topic is for who has no group.
         let is_topic = !is_exactly_once && !is_group && random.bool();
         let transaction_version = random.i16(1..=2);
+        let fetches = [("16KiB", "64KiB"), ("16KiB", "4MiB"), ("64KiB", "256KiB"), ("1MiB", "1MiB"), ("1MiB", "4MiB")];
+        let (max_fetch_bytes, max_in_flight_bytes) = pick(random, &fetches);
         let millis = |random: &mut Rng, of: &[u64]| format!("{}ms", pick(random, of));
         let mut keys = vec![
             ("source.reader", "wire".to_owned()),
@@ -346,7 +365,9 @@ impl Setting {
             ("kafka.connect_timeout", millis(random, &[500, 2_000])),
             ("source.lag_interval", "500ms".to_owned()),
             ("source.max_wait", millis(random, &[50, 500])),
-            ("source.max_fetch_bytes", pick(random, &["16KiB", "64KiB", "1MiB"]).to_owned()),
+            ("source.max_fetch_bytes", max_fetch_bytes.to_owned()),
+            ("pipeline.max_in_flight_bytes", max_in_flight_bytes.to_owned()),
+            ("output.max_batch_bytes", pick(random, &["16KiB", "900KiB"]).to_owned()),
             ("pipeline.max_record_bytes", "256KiB".to_owned()),
             ("retry.initial", millis(random, &[10, 100])),
             ("retry.max", millis(random, &[200, 2_000])),
@@ -360,7 +381,9 @@ impl Setting {
             let assignor = pick(random, &["cooperative-sticky", "range", "roundrobin"]);
             keys.push(("group.protocol", if is_consumer { "consumer" } else { "classic" }.to_owned()));
             keys.push(("group.rebalance_timeout", millis(random, &[3_000, 10_000])));
-            if !is_consumer {
+            if is_consumer {
+                keys.push(("group.session_timeout", "6s".to_owned())); // as its broker has it
+            } else {
                 keys.push(("group.session_timeout", millis(random, &[6_000, 10_000])));
                 keys.push(("group.heartbeat_interval", millis(random, &[300, 1_000])));
                 keys.push(("group.assignors", assignor.to_owned()));
@@ -397,6 +420,11 @@ impl Setting {
 }
 
 impl Setting {
+    /// Whether what was aborted is not read.
+    pub(crate) fn is_committed(&self) -> bool {
+        self.keys.contains(&("source.isolation", "read_committed".to_owned()))
+    }
+
     /// Whether the pipelines ask such things.
     fn asks(&self, api: Api) -> bool {
         match api {
@@ -417,6 +445,7 @@ impl Sending {
             1 => Kind::OddHeaders,
             2 => Kind::OddTimes,
             3 => Kind::Bomb,
+            4 => Kind::Transactions,
             _ => Kind::Usual,
         };
         let codecs = [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
@@ -430,6 +459,10 @@ impl Sending {
 }
 
 impl Fault {
+    fn says_out_of_range(&self) -> bool {
+        matches!(self, Self::Requests { api: Api::Fetch, answer: Answer::Error(OFFSET_OUT_OF_RANGE), .. })
+    }
+
     fn draw(random: &mut Rng, setting: &Setting) -> Self {
         let nodes = i32::try_from(setting.nodes).unwrap_or(1);
         let node = random.i32(1..=nodes);
@@ -449,11 +482,12 @@ impl Fault {
                 Self::Way { from: random.bool().then_some(instance), to: node, trouble }
             }
             18..=23 => {
-                let trouble = match random.u8(..8) {
+                let trouble = match random.u8(..10) {
                     0..=1 => Mishap::Kill(seconds(random, 0..=10)),
                     2..=4 => Mishap::Restart(seconds(random, 0..=5)),
                     5 => Mishap::Stop(seconds(random, 0..=20)),
                     6 => Mishap::Sleep(seconds(random, 0..=60)),
+                    7..=8 => Mishap::StopWriting { lasts: seconds(random, 7..=25), is_sleep: random.bool() },
                     _ => Mishap::Day(random.i64(-7_200_000..7_200_000)),
                 };
                 Self::Instance { instance, trouble }
@@ -484,7 +518,10 @@ impl Fault {
 
     fn requests(random: &mut Rng, setting: &Setting, node: i32) -> Self {
         let asked: Vec<_> = FAILING.into_iter().filter(|(api, _)| setting.asks(*api)).collect();
-        let (api, codes) = pick(random, &asked);
+        // What reads and what writes records has most to lose.
+        let records: Vec<_> =
+            asked.iter().filter(|(api, _)| matches!(api, Api::Fetch | Api::Produce)).copied().collect();
+        let (api, codes) = if random.u8(..4) == 0 { pick(random, &records) } else { pick(random, &asked) };
         let code = match random.u8(..3) {
             // What nobody expects of it. Of a produce some codes judge the records.
             0 if api != Api::Produce => random.i16(-1..=130),
@@ -516,8 +553,8 @@ impl Fault {
 const FAILING: [(Api, &[i16]); 20] = [
     (Api::ApiVersions, &[7]),
     (Api::Metadata, &[5, 3]),
-    (Api::Fetch, &[3, 5, 6, 7, 74, 75, 100]),
-    (Api::Produce, &[3, 5, 6, 7, 19, 20]),
+    (Api::Fetch, &[OFFSET_OUT_OF_RANGE, 3, 5, 6, 7, 74, 75, 100]),
+    (Api::Produce, &[2, 3, 5, 6, 7, 19, 20]),
     (Api::ListOffsets, &[3, 5, 6, 74, 78]),
     (Api::OffsetForLeaderEpoch, &[3, 5, 6, 74, 75]),
     (Api::FindCoordinator, &[14, 15]),

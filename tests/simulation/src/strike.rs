@@ -10,6 +10,15 @@ use crate::ledger::{DEAD, OUTPUT, SOURCE};
 use crate::scenario::{Answer, Fault, Harm, Kind, Mishap, Sending, Trouble};
 use crate::world::{World, group};
 
+/// Longer than anything takes that was held up, once it no longer is.
+const LATE: Duration = Duration::from_secs(5);
+
+/// An error that ends a transaction.
+const INVALID_TXN_STATE: i16 = 48;
+
+/// An error that brokers give while they lack replicas: nothing is written.
+const NOT_ENOUGH_REPLICAS: i16 = 19;
+
 /// `UNKNOWN_TOPIC_OR_PARTITION`.
 pub(crate) const UNKNOWN_TOPIC: i16 = 3;
 
@@ -21,6 +30,13 @@ impl Fault {
     pub(crate) fn strike(self, world: &mut World) {
         match self {
             Self::Requests { api, node, times, answer } => {
+                if matches!(answer, Answer::Late(_) | Answer::Throttled(_)) {
+                    world.ledger().may_be_late(Duration::MAX); // whenever that request comes
+                }
+                // A commit that was given up and is carried out after a later one takes the group's offset back: who has
+                // the partition next begins there (docs/dev/known-gaps.md).
+                world.may_repeat |=
+                    api == Api::OffsetCommit && matches!(answer, Answer::Late(_) | Answer::Throttled(_));
                 let armed = Armed::on(api).times(times);
                 let armed = node.into_iter().fold(armed, Armed::node);
                 world.with_brokers(|sandbox| drop(sandbox.fault(armed, answer.into())));
@@ -36,6 +52,7 @@ impl Fault {
             Self::Way { from, to, trouble } => strike_way(world, from, to, trouble),
             Self::Instance { instance, trouble } => strike_instance(world, instance, trouble),
             Self::Crash { node, lasts } => {
+                world.end_former(); // another may become the coordinator
                 let sandbox = Arc::clone(&world.sandbox);
                 let crashed = world.brokers_run(sandbox.crash(node));
                 note(world, crashed);
@@ -68,6 +85,7 @@ impl Fault {
                 }
             }
             Self::Coordinator { node } => {
+                world.end_former(); // it may be this one
                 let moved = world.with_brokers(|sandbox| sandbox.move_coordinator(group(&world.setting), node));
                 note(world, moved);
             }
@@ -175,17 +193,28 @@ fn note<T>(world: &World, result: Result<T, SandboxError>) -> Option<T> {
 
 /// The coordinator of now answers from memory, and another takes what is written.
 fn strike_coordinator(world: &mut World, node: i32, lasts: Duration) {
+    world.end_former();
     let group = group(&world.setting);
     let armed = world.with_brokers(|sandbox| {
         let former = sandbox.coordinator(group).ok().filter(|former| *former != node)?;
         let stale = Action::Stale(sandbox.snapshot());
         sandbox.move_coordinator(group, node).ok()?;
-        Some(sandbox.fault(Armed::on(Api::OffsetFetch).node(former).forever(), stale))
+        let armed = |api| sandbox.fault(Armed::on(api).node(former).forever(), stale.clone());
+        Some([Api::OffsetFetch, Api::FindCoordinator].map(armed))
     });
     if let Some(armed) = armed {
         // Who begins where a former offset says, writes once more what came after it.
         world.may_repeat = true;
-        world.later(lasts, move |_| armed.remove());
+        world.ledger().may_be_told_old();
+        world.former.extend(armed);
+        world.later(lasts, World::end_former);
+        if world.setting.is_exactly_once {
+            // Who gives up a transaction asks where to begin.
+            let aborted = Armed::on(Api::Produce).times(2);
+            world.later(lasts / 2, move |world| {
+                world.with_brokers(|sandbox| drop(sandbox.fault(aborted, Action::Error(INVALID_TXN_STATE))));
+            });
+        }
     }
 }
 
@@ -198,10 +227,12 @@ fn strike_way(world: &mut World, from: Option<usize>, to: i32, trouble: Trouble)
         }
         Trouble::CutAfter(bytes) => path.cut_after(bytes),
         Trouble::Stall(lasts) => {
+            world.ledger().may_be_late(world.now() + lasts + LATE);
             path.stall();
             world.later(lasts, move |_| path.resume());
         }
         Trouble::Slow(by, lasts) => {
+            world.ledger().may_be_late(world.now() + lasts + LATE);
             path.delay(usual + by);
             world.later(lasts, move |_| path.delay(usual));
         }
@@ -219,6 +250,15 @@ fn strike_instance(world: &mut World, instance: usize, trouble: Mishap) {
         Mishap::Restart(down) => struck.stop(down),
         Mishap::Stop(lasts) => struck.pause(now + lasts, false),
         Mishap::Sleep(lasts) => struck.pause(now + lasts, true),
+        Mishap::StopWriting { lasts, is_sleep } => {
+            let refused = Armed::on(Api::Produce).client(struck.name()).forever();
+            let handle = world.with_brokers(|sandbox| sandbox.fault(refused, Action::Error(NOT_ENOUGH_REPLICAS)));
+            world.later(Duration::from_millis(300), move |world| {
+                let until = world.now() + lasts;
+                world.instances.get_mut(instance).into_iter().for_each(|struck| struck.pause(until, is_sleep));
+            });
+            world.later(lasts, move |_| handle.remove());
+        }
         Mishap::Day(by_ms) => struck.shift_day(by_ms),
     }
 }
@@ -234,11 +274,20 @@ fn damage(world: &mut World, partition: i32, percent: i64, harm: Harm) {
     let damaged = world.with_brokers(|sandbox| {
         let (begin, end) =
             (sandbox.log_start_offset(SOURCE, partition).ok()?, sandbox.end_offset(SOURCE, partition).ok()?);
-        let offset = begin + (end - begin) * percent / 100;
+        let mut offset = begin + (end - begin) * percent / 100;
+        // What ends a segment ends an answer: nothing shows there how far the damage goes.
+        if matches!(harm, Harm::Flip(at) if at % 2 == 0) {
+            let segments = sandbox.segments(SOURCE, partition).ok()?;
+            offset = segments.into_iter().find(|base| *base > offset).map_or(offset, |base| base - 1);
+        }
         // Where nothing lies, or nothing of that kind, there is nothing to damage.
         let batch = sandbox.stored_batch(SOURCE, partition, offset).ok()?;
         sandbox.damage(SOURCE, partition, offset, &damage).ok()?;
         let base = i64::from_be_bytes(*batch.first_chunk()?);
+        if let Harm::Record(index) = harm {
+            let offset = base + i64::try_from(index).ok()?; // its neighbours are as they were
+            return Some(offset..offset + 1);
+        }
         let delta = i32::from_be_bytes(*batch.get(23..)?.first_chunk()?);
         Some(base..base + i64::from(delta) + 1)
     });

@@ -7,12 +7,13 @@ use std::time::Duration;
 use fastrand::Rng;
 use kafka_client::clock;
 use kafka_client::testing::{Network, Path};
-use kafka_sandbox::{ConsumerGroupOptions, Sandbox, SandboxError, TopicConfig};
+use kafka_records::compression::Compression;
+use kafka_sandbox::{ConsumerGroupOptions, FaultHandle, NewRecord, Sandbox, SandboxError, TopicConfig};
 
 use crate::host::Host;
 use crate::instance::Instance;
 use crate::ledger::{DEAD, Ledger, OUTPUT, SOURCE};
-use crate::records::{Records, packed};
+use crate::records::{Records, packed, packed_in_transaction};
 use crate::scenario::{Drawn, Kind, Scenario, Sending, Setting};
 use crate::strike::UNKNOWN_TOPIC;
 use crate::watch::Watch;
@@ -27,8 +28,11 @@ const LOOK: Duration = Duration::from_millis(50);
 /// something: a session that ends, a transaction that is given up, pauses between attempts, each once or twice.
 const PATIENCE: Duration = Duration::from_secs(240);
 
+/// The ids of who writes transactions to the source begin here: no broker gives out so many.
+const FIRST_PRODUCER: i64 = 1 << 40;
+
 /// The time that a stop may take: `shutdown.timeout`, and what comes after it.
-const STOPPING: Duration = Duration::from_secs(45);
+pub(crate) const STOPPING: Duration = Duration::from_secs(45);
 
 /// Everything there is.
 pub(crate) struct World {
@@ -51,6 +55,8 @@ pub(crate) struct World {
     /// Whether something may have been written twice by right: a process was killed, or lost what it had.
     pub may_repeat: bool,
     watch: Watch,
+    /// What a former coordinator answers as if it were one still.
+    pub(crate) former: Vec<FaultHandle>,
 }
 
 /// A node's address.
@@ -91,6 +97,7 @@ impl World {
             planned: 0,
             may_repeat: false,
             watch,
+            former: Vec::new(),
         };
         for Drawn { at, what, .. } in scenario.batches.clone() {
             world.at(at, move |world| world.send(&what));
@@ -146,6 +153,11 @@ impl World {
         partition % self.with_brokers(|sandbox| sandbox.partitions(SOURCE)).max(1)
     }
 
+    /// Tells a former coordinator that it is none.
+    pub(crate) fn end_former(&mut self) {
+        self.former.drain(..).for_each(|handle| handle.remove());
+    }
+
     /// Writes a batch to the source.
     pub(crate) fn send(&mut self, sending: &Sending) {
         let Sending { partition, records, kind, codec } = *sending;
@@ -153,12 +165,41 @@ impl World {
         let now_ms = self.brokers.run(async { clock::unix_ms() });
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let records: Vec<_> = (0..records).map(|index| ledger.name(index, self.records.next(kind, now_ms))).collect();
+        if kind == Kind::Transactions {
+            return self.send_in_transactions(&mut ledger, partition, records, codec);
+        }
         let batch = packed(&records, codec);
         let appended = self.brokers.run(async { self.sandbox.append_encoded(SOURCE, partition, &batch) });
         match appended {
             Ok(base) => ledger.enter(partition, base, records, kind == Kind::OddTimes),
             Err(SandboxError::Refused { code: UNKNOWN_TOPIC }) => {} // it is away
             Err(error) => ledger.note(format!("a batch was not appended: {error}")),
+        }
+    }
+
+    /// Writes a batch of a transaction that is aborted, and one of the next, by the same producer, that is committed.
+    fn send_in_transactions(
+        &self,
+        ledger: &mut Ledger,
+        partition: i32,
+        mut aborted: Vec<NewRecord>,
+        codec: Compression,
+    ) {
+        let committed = aborted.split_off(aborted.len().div_ceil(2));
+        let producer = FIRST_PRODUCER + i64::try_from(ledger.records()).unwrap_or_default();
+        let halves = [(0, aborted, false), (1, committed, true)];
+        for (sequence, records, commits) in halves.into_iter().filter(|(_, records, _)| !records.is_empty()) {
+            let batch = packed_in_transaction(&records, codec, producer, sequence);
+            let appended = self.brokers.run(async {
+                let base = self.sandbox.append_encoded(SOURCE, partition, &batch)?;
+                self.sandbox.append_control_batch(SOURCE, partition, producer, commits).map(|_| base)
+            });
+            match appended {
+                Ok(base) if commits || !self.setting.is_committed() => ledger.enter(partition, base, records, false),
+                Ok(base) => ledger.enter_aborted(partition, base, records),
+                Err(SandboxError::Refused { code: UNKNOWN_TOPIC }) => return, // it is away
+                Err(error) => ledger.note(format!("a batch was not appended: {error}")),
+            }
         }
     }
 

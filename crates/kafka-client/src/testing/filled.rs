@@ -172,12 +172,6 @@ pub(crate) struct Filled {
 }
 
 impl Tested {
-    /// How many bytes the header of an answer has at least, in one of the versions.
-    pub fn header(&self, version: i16) -> usize {
-        let key = ApiKey::try_from(self.api.key).unwrap();
-        if key.response_header_version(version) >= 1 { 5 } else { 4 }
-    }
-
     /// An answer in one of the versions, with two elements in each array.
     pub fn filled(&self, version: i16) -> Bytes {
         filled(self.api, version, None).answer
