@@ -28,6 +28,8 @@ fi
 # In a folder of its own: instrumented code is no use to anything else.
 work=${CARGO_TARGET_DIR:-target}/fuzz
 mkdir -p "$work/corpus/$target" "$work/build" "fuzz/artifacts/$target"
+# anyhow would otherwise walk the stack for each refusal.
+export RUST_LIB_BACKTRACE=0
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_STRIP=none
 CARGO_TARGET_DIR=$work/build cargo fuzz build --sanitizer "${FUZZ_SANITIZER:-none}" --features libfuzzer "$target"
 host=$(rustc -vV | sed -n 's/^host: //p')
