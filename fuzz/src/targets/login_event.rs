@@ -142,7 +142,7 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
             b"\xe6 {\"timestamp\" : \"1694479551000\", \"country\":[1,{}],\"region\":\"x\",\"device_id\":\"d\\u00e9\",\"locale\":\"de-DE\",\"ip\":\"2001:db8::1\",\"app_version\":\"1.2.3.4\",\"user_id\":\"u\",\"latency_ms\": \"old\" ,\"processed_at\":null,\"device_type\":null,\"more\":1e400}\n".to_vec(),
         ),
     ];
-    for (name, from, to) in [("no-device-type", ",\"device_type\":\"iOS\"", ""), ("bad-version", "2.3.0", "2"), ("escaped", "RU", "\\u0052U")] {
+    for (name, from, to) in [("no-device-type", ",\"device_type\":\"iOS\"", ""), ("bad-version", "2.3.0", "2"), ("escaped", "RU", "\\u0052U"), ("unfinished", "iOS\"", "")] {
         seeds.push((format!("seed-{name}"), [b"\x2a", REAL.replace(from, to).as_bytes()].concat()));
     }
     seeds
