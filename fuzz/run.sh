@@ -34,25 +34,23 @@ export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARG
 CARGO_TARGET_DIR=$work/build cargo fuzz build --sanitizer "${FUZZ_SANITIZER:-none}" --features libfuzzer "$target"
 host=$(rustc -vV | sed -n 's/^host: //p')
 program=$work/build/$host/release/$target
-"$program" -help=1 >/dev/null 2>&1 # it is there, and starts
+
+# What was kept is one file; libFuzzer wants folders.
+kept=$(mktemp -d)
+trap 'rm -rf -- "$kept"' EXIT
+cargo run --quiet -p fuzz -- unpack "$target" "$kept"
 
 if [[ $keep == yes ]]; then
     merged=$(mktemp -d)
-    trap 'rm -rf -- "$merged"' EXIT
-    mkdir "$merged/made" "$merged/kept"
-    # What is made by code stays whatever it reaches, and comes first, so that nothing is kept beside it that reaches no more.
-    find "fuzz/corpus/$target" -name 'seed-*' -exec cp -t "$merged/made" {} +
-    "$program" -merge=1 "$merged/kept" "$merged/made" >/dev/null 2>&1
-    made=$(ls "$merged/kept")
-    "$program" -merge=1 -max_len="${FUZZ_KEEP_BYTES:-1024}" "$merged/kept" "fuzz/corpus/$target" "$work/corpus/$target" 2>&1 | tail -n 3
-    find "fuzz/corpus/$target" -type f ! -name 'seed-*' -delete
-    (cd "$merged/kept" && grep -vxF -e "$made" < <(ls) || true) | while read -r input; do
-        cp "$merged/kept/$input" "fuzz/corpus/$target/"
-    done
+    trap 'rm -rf -- "$kept" "$merged"' EXIT
+    # The fewest that reach every edge: how often one is passed tells less than what its inputs cost in the repository.
+    "$program" -set_cover_merge=1 -use_counters=0 -max_len="${FUZZ_KEEP_BYTES:-512}" "$merged" "fuzz/corpus/$target" "$kept" \
+        "$work/corpus/$target" 2>&1 | tail -n 1
+    cargo run --quiet -p fuzz -- pack "$target" "$merged"
     exit
 fi
 
 words=$work/$target.words
 cargo run --quiet -p fuzz -- words "$target" >"$words"
-exec "$program" -max_total_time=$((minutes * 60)) -timeout=30 -rss_limit_mb=2048 -dict="$words" \
-    -artifact_prefix="fuzz/artifacts/$target/" -print_final_stats=1 "$work/corpus/$target" "fuzz/corpus/$target"
+"$program" -max_total_time=$((minutes * 60)) -timeout=30 -rss_limit_mb=2048 -dict="$words" \
+    -artifact_prefix="fuzz/artifacts/$target/" -print_final_stats=1 "$work/corpus/$target" "fuzz/corpus/$target" "$kept"

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,26 +45,78 @@ pub fn seed_of_today() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / A_DAY)
 }
 
-/// The folder of a target's corpus.
+/// The folder of a target's seeds.
 pub fn corpus_folder(target: &Target) -> PathBuf {
     Path::new(PACKAGE).join("corpus").join(target.name)
 }
 
-/// The inputs of a target's corpus, by the names of their files.
+/// The file of what libFuzzer has found for a target, and was kept: hundreds of inputs, each behind its length.
+fn found_file(target: &Target) -> PathBuf {
+    corpus_folder(target).with_extension("found")
+}
+
+/// The inputs of a target's corpus: its seeds by the names of their files, and what was found.
 ///
 /// # Panics
 /// Where they can't be read.
 pub fn corpus(target: &Target) -> Vec<(String, Vec<u8>)> {
-    let folder = corpus_folder(target);
-    let listed = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut inputs = files(&corpus_folder(target));
+    inputs.extend((1..).map(|number| format!("found-{number}")).zip(unpacked(target)));
+    inputs
+}
+
+/// The files of a folder, in the order of their names.
+///
+/// # Panics
+/// Where they can't be read.
+pub fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let listed = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut found: Vec<_> = listed
         .map(|entry| {
-            entry.and_then(|entry| Ok((entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?)))
+            let entry = entry?;
+            Ok((entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?))
         })
-        .collect::<Result<_, _>>()
+        .collect::<io::Result<_>>()
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     found.sort();
     found
+}
+
+/// What was found for a target, and kept.
+///
+/// # Panics
+/// Where the file is not as [`pack`] writes it.
+pub fn unpacked(target: &Target) -> Vec<Vec<u8>> {
+    let path = found_file(target);
+    let bytes = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        bytes => bytes.unwrap_or_else(|error| panic!("{}: {error}", path.display())),
+    };
+    let (mut rest, mut inputs) = (&bytes[..], Vec::new());
+    while let Some((length, behind)) = rest.split_first_chunk() {
+        let length = usize::from(u16::from_be_bytes(*length));
+        let input;
+        (input, rest) = behind.split_at_checked(length).unwrap_or_else(|| panic!("{}: cut off", path.display()));
+        inputs.push(input.to_vec());
+    }
+    inputs
+}
+
+/// Keeps these inputs for a target, in place of those that it has; seeds, and what is too long, are left out.
+///
+/// # Panics
+/// Where the file can't be written.
+pub fn pack(target: &Target, inputs: &[Vec<u8>]) {
+    let seeds = files(&corpus_folder(target));
+    let mut packed = Vec::new();
+    for input in inputs.iter().filter(|input| seeds.iter().all(|(_, seed)| seed != *input)) {
+        if let Ok(length) = u16::try_from(input.len()) {
+            packed.extend(length.to_be_bytes());
+            packed.extend(input);
+        }
+    }
+    let path = found_file(target);
+    fs::write(&path, packed).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
 /// Runs a campaign.
@@ -78,7 +131,7 @@ pub fn run(target: &'static Target, seed: u64, limits: Limits) -> Result<Ran, St
     let watch = Watch::over(target);
     let named = corpus(target);
     for (name, input) in &named {
-        one(target, input, &watch).map_err(|why| format!("{}/{name}: {why}", corpus_folder(target).display()))?;
+        one(target, input, &watch).map_err(|why| format!("{} ({name}): {why}", kept(target, input).display()))?;
     }
     let inputs: Vec<Vec<u8>> = named.into_iter().map(|(_, input)| input).collect();
     let mut ran = Ran { corpus: inputs.len(), mutations: 0 };

@@ -1,7 +1,7 @@
 //! `fuzz`: the stable engine by hand, and the corpus's seeds.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -31,6 +31,10 @@ enum Args {
     Try { target: String, files: Vec<PathBuf> },
     /// Writes into the corpus what is made by code: a response of each API in each version, and the like
     Seeds,
+    /// Writes what was found for a target, and kept, into a folder
+    Unpack { target: String, folder: PathBuf },
+    /// Keeps what a folder has as what was found for a target
+    Pack { target: String, folder: PathBuf },
     /// A target's words, as libFuzzer's -dict takes them
     Words { target: String },
 }
@@ -63,6 +67,15 @@ fn main() -> ExitCode {
             }
         }
         Args::Seeds => TARGETS.iter().for_each(write_seeds),
+        Args::Unpack { target, folder } => {
+            for (number, input) in campaign::unpacked(named(&target)).iter().enumerate() {
+                write(&folder.join(format!("found-{number}")), input);
+            }
+        }
+        Args::Pack { target, folder } => {
+            let inputs: Vec<_> = campaign::files(&folder).into_iter().map(|(_, input)| input).collect();
+            campaign::pack(named(&target), &inputs);
+        }
         Args::Words { target } => {
             for word in named(&target).words {
                 let escaped: String = word.bytes().map(|byte| format!("\\x{byte:02x}")).collect();
@@ -82,7 +95,10 @@ fn write_seeds(target: &Target) {
     let folder = campaign::corpus_folder(target);
     fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     for (name, seed) in (target.seeds)() {
-        let path = folder.join(name);
-        fs::write(&path, seed).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        write(&folder.join(name), &seed);
     }
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }

@@ -48,8 +48,10 @@ fn every_target_is_tested_and_has_its_entry_point() {
     }
     let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz_targets")).unwrap().count();
     assert_eq!(entries, names.len(), "an entry point without a target");
-    let corpora = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")).unwrap().count();
-    assert_eq!(corpora, names.len(), "a corpus without a target");
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")).unwrap() {
+        let path = entry.unwrap().path();
+        assert!(names.iter().any(|name| path.file_stem().unwrap() == *name), "{}: of no target", path.display());
+    }
 }
 
 /// A new API, or a new version of one, has its seed from the first day.
