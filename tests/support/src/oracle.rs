@@ -149,14 +149,19 @@ pub fn judge_as(value: Option<&[u8]>, asked: &Asked) -> Result<Expected, String>
             return Err(format!("{name} has {} bytes", text.len()));
         }
     }
-    if !is_version(&event.text("app_version")?) {
+    let version = event.text("app_version")?;
+    if version.len() > 64 || !is_version(&version) {
         return Err("app_version".to_owned());
     }
     event.text("ip")?.parse::<IpAddr>().map_err(|_| "ip")?;
     let device_type = match event.raw("device_type") {
         None | Some("null") => String::new(),
-        Some(_) => event.text("device_type")?.to_lowercase(),
+        Some(_) => event.text("device_type")?,
     };
+    if device_type.len() > 256 {
+        return Err(format!("device_type has {} bytes", device_type.len()));
+    }
+    let device_type = device_type.to_lowercase();
     let device_type = if device_type.is_empty() { "unknown" } else { &device_type };
     let members = asked.members(&event)?;
     Ok(Expected {
