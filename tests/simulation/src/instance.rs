@@ -12,7 +12,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::host::Host;
-use crate::world::STOPPING;
+
+/// The time that a stop may take: `shutdown.timeout`, and what comes after it.
+pub(crate) const STOPPING: Duration = Duration::from_secs(45);
 
 /// An instance, which is up or not.
 pub(crate) struct Instance {
@@ -105,7 +107,7 @@ impl Instance {
         if !running.run.is_finished() {
             let stop_by = running.stopping.map(|_| *running.stop_by.get_or_insert(from + STOPPING));
             return match stop_by {
-                Some(by) if to > by => Err(format!("{} does not stop", self.name)),
+                Some(by) if to >= by => Err(format!("{} does not stop", self.name)),
                 _ => Ok(()),
             };
         }

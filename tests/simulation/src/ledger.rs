@@ -119,17 +119,20 @@ impl Ledger {
                 Ok(expected) => Fate::Good(expected),
                 Err(_) => Fate::Dead,
             };
-            self.logs.entry(partition).or_default().insert(offset, self.sent.len());
-            self.sent.push(Sent { partition, offset, record, fate, copies: Vec::new() });
+            self.push(partition, offset, record, fate);
         }
     }
 
     /// Enters a batch of a transaction that is aborted, which is not to be read.
     pub(crate) fn enter_aborted(&mut self, partition: i32, base: i64, records: Vec<NewRecord>) {
         for (record, offset) in records.into_iter().zip(base..) {
-            self.logs.entry(partition).or_default().insert(offset, self.sent.len());
-            self.sent.push(Sent { partition, offset, record, fate: Fate::Absent, copies: Vec::new() });
+            self.push(partition, offset, record, Fate::Absent);
         }
+    }
+
+    fn push(&mut self, partition: i32, offset: i64, record: NewRecord, fate: Fate) {
+        self.logs.entry(partition).or_default().insert(offset, self.sent.len());
+        self.sent.push(Sent { partition, offset, record, fate, copies: Vec::new() });
     }
 
     /// Lets go of what the source lacks from now on: nobody can ask for it any more.
@@ -325,28 +328,24 @@ impl Ledger {
 
     /// Notes each record that is not where it must be.
     pub(crate) fn note_missing(&mut self, what: &str) {
-        let missing: Vec<_> = self.sent.iter().enumerate().filter(|(_, sent)| !sent.is_done()).collect();
-        let told: Vec<_> = missing
-            .iter()
-            .map(|(number, sent)| {
-                format!("{what}: record {number}, offset {} of partition {}", sent.offset, sent.partition)
-            })
-            .collect();
-        told.into_iter().for_each(|told| self.note(told));
+        self.note_each(|sent| (!sent.is_done()).then(|| what.to_owned()));
     }
 
     /// Notes each record that was written more than once.
     pub(crate) fn note_repeated(&mut self) {
-        let repeated: Vec<_> = self.sent.iter().enumerate().filter(|(_, sent)| sent.copies.len() > 1).collect();
-        let told: Vec<_> = repeated
-            .iter()
-            .map(|(number, sent)| {
-                let at: Vec<_> = sent.copies.iter().map(|at| format!("{:.3} s", at.as_secs_f64())).collect();
-                let Sent { partition, offset, .. } = sent;
-                format!("record {number}, offset {offset} of partition {partition}, is written at {}", at.join(", "))
-            })
-            .collect();
-        told.into_iter().for_each(|told| self.note(told));
+        self.note_each(|sent| {
+            let at = sent.copies.iter().map(|at| format!("{:.3} s", at.as_secs_f64()));
+            (sent.copies.len() > 1).then(|| format!("written at {}", at.collect::<Vec<_>>().join(", ")))
+        });
+    }
+
+    /// Notes the records of which there is something to say.
+    fn note_each(&mut self, say: impl Fn(&Sent) -> Option<String>) {
+        let told = self.sent.iter().enumerate().filter_map(|(number, sent)| {
+            let Sent { partition, offset, .. } = sent;
+            Some(format!("{}: record {number}, offset {offset} of partition {partition}", say(sent)?))
+        });
+        told.collect::<Vec<_>>().into_iter().for_each(|told| self.note(told));
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use kafka_records::compression::Compression;
-use kafka_sandbox::Api;
+use kafka_sandbox::{Action, Api, Damage};
 
 /// All that happens in a simulation, but for what chance does in the programs themselves.
 #[derive(Debug, Clone)]
@@ -109,7 +109,7 @@ pub enum Fault {
         /// How often.
         times: u64,
         /// What happens to each.
-        answer: Answer,
+        answer: Action,
     },
     /// For so long, the group's coordinator of now, which ceases to be it, goes on answering what offsets the group has.
     Former {
@@ -214,7 +214,7 @@ pub enum Fault {
         /// Where in it, in percent.
         percent: i64,
         /// In what way.
-        harm: Harm,
+        harm: Damage,
     },
     /// The source gets another partition.
     Partition,
@@ -225,33 +225,6 @@ pub enum Fault {
         /// For how long there is none.
         lasts: Duration,
     },
-}
-
-/// What is answered to a request.
-#[derive(Debug, Clone)]
-pub enum Answer {
-    /// An error.
-    Error(i16),
-    /// The right thing, late.
-    Late(Duration),
-    /// Nothing, and the connection ends before it is done.
-    EndBefore,
-    /// Nothing, and the connection ends after it is done.
-    EndAfter,
-    /// Nothing, and it is not done.
-    SilenceBefore,
-    /// Nothing, and it is done.
-    SilenceAfter,
-    /// Half of it.
-    Half,
-    /// Records with a wrong byte.
-    Corrupt,
-    /// The right thing, and a pause is asked for.
-    Throttled(i32),
-    /// The right thing, and bytes that nobody knows.
-    Trailing(usize),
-    /// More bytes than are taken.
-    Oversize,
 }
 
 /// What becomes of the way to a node.
@@ -289,18 +262,8 @@ pub enum Mishap {
     Day(i64),
 }
 
-/// How a batch is damaged.
-#[derive(Debug, Clone, Copy)]
-pub enum Harm {
-    /// A bit of what its checksum covers.
-    Flip(usize),
-    /// A record in it can't be decoded.
-    Record(usize),
-    /// It says that it has other records than it has.
-    Count(i32),
-    /// It says that it was written in another epoch.
-    Epoch(i32),
-}
+/// More than a client takes.
+const OVERSIZE: usize = 200 << 20;
 
 /// An error that a fetch may have.
 const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -420,17 +383,16 @@ impl Setting {
 }
 
 impl Setting {
-    /// Whether what was aborted is not read.
-    pub(crate) fn is_committed(&self) -> bool {
-        self.keys.contains(&("source.isolation", "read_committed".to_owned()))
+    /// Whether the pipelines' configuration has a key so.
+    pub(crate) fn has(&self, key: &str, value: &str) -> bool {
+        self.keys.iter().any(|(known, set)| *known == key && set == value)
     }
 
     /// Whether the pipelines ask such things.
     fn asks(&self, api: Api) -> bool {
         match api {
-            Api::JoinGroup | Api::SyncGroup | Api::Heartbeat => self.is_group && !self.is_consumer,
+            Api::JoinGroup | Api::SyncGroup | Api::Heartbeat | Api::LeaveGroup => self.is_group && !self.is_consumer,
             Api::ConsumerGroupHeartbeat => self.is_consumer,
-            Api::LeaveGroup => self.is_group && !self.is_consumer,
             Api::AddPartitionsToTxn | Api::AddOffsetsToTxn | Api::TxnOffsetCommit | Api::EndTxn => self.is_exactly_once,
             Api::OffsetCommit => !self.is_exactly_once,
             _ => true,
@@ -460,7 +422,7 @@ impl Sending {
 
 impl Fault {
     fn says_out_of_range(&self) -> bool {
-        matches!(self, Self::Requests { api: Api::Fetch, answer: Answer::Error(OFFSET_OUT_OF_RANGE), .. })
+        matches!(self, Self::Requests { api: Api::Fetch, answer: Action::Error(OFFSET_OUT_OF_RANGE), .. })
     }
 
     fn draw(random: &mut Rng, setting: &Setting) -> Self {
@@ -504,10 +466,10 @@ impl Fault {
             36 => Self::Trim { partition, percent: random.i64(1..=100) },
             37..=38 => {
                 let harm = match random.u8(..4) {
-                    0 => Harm::Flip(random.usize(21..200)),
-                    1 => Harm::Record(random.usize(..20)),
-                    2 => Harm::Count(random.i32(-1..60)),
-                    _ => Harm::Epoch(random.i32(-1..100)),
+                    0 => Damage::Flip { at: random.usize(21..200), mask: 1 },
+                    1 => Damage::Record(random.usize(..20)),
+                    2 => Damage::RecordCount(random.i32(-1..60)),
+                    _ => Damage::LeaderEpoch(random.i32(-1..100)),
                 };
                 Self::Damage { partition, percent: random.i64(0..100), harm }
             }
@@ -529,22 +491,22 @@ impl Fault {
         };
         let code = if code == 0 { -1 } else { code };
         let answer = match random.u8(..14) {
-            0..=3 => Answer::Error(code),
-            4 => Answer::Late(Duration::from_millis(random.u64(1..8_000))),
-            5 => Answer::EndBefore,
-            6 => Answer::EndAfter,
-            7 => Answer::SilenceBefore,
-            8 => Answer::SilenceAfter,
-            9 => Answer::Half,
-            10 if api == Api::Fetch => Answer::Corrupt,
-            11 if api != Api::ApiVersions => Answer::Throttled(random.i32(1..3_000)),
-            12 => Answer::Trailing(random.usize(1..50)),
-            13 => Answer::Oversize,
-            _ => Answer::Error(code),
+            0..=3 => Action::Error(code),
+            4 => Action::Delay(Duration::from_millis(random.u64(1..8_000))),
+            5 => Action::DisconnectBefore,
+            6 => Action::DisconnectAfter,
+            7 => Action::Silence,
+            8 => Action::SilenceAfter,
+            9 => Action::TruncatedFrame,
+            10 if api == Api::Fetch => Action::CorruptRecords,
+            11 if api != Api::ApiVersions => Action::Throttle(random.i32(1..3_000)),
+            12 => Action::Trailing(random.usize(1..50)),
+            13 => Action::Oversize(OVERSIZE),
+            _ => Action::Error(code),
         };
         let node = random.bool().then_some(node);
         // Of answers that are wrong again and again it is the log that is taken for damaged.
-        let times = if matches!(answer, Answer::Corrupt) { 1 } else { random.u64(1..5) };
+        let times = if matches!(answer, Action::CorruptRecords) { 1 } else { random.u64(1..5) };
         Self::Requests { api, node, times, answer }
     }
 }

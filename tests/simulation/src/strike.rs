@@ -7,8 +7,8 @@ use kafka_records::compression::Compression;
 use kafka_sandbox::{Action, Api, Damage, Fault as Armed, SandboxError};
 
 use crate::ledger::{DEAD, OUTPUT, SOURCE};
-use crate::scenario::{Answer, Fault, Harm, Kind, Mishap, Sending, Trouble};
-use crate::world::{World, group};
+use crate::scenario::{Fault, Kind, Mishap, Sending, Trouble};
+use crate::world::{GROUP, UNKNOWN_TOPIC, World};
 
 /// Longer than anything takes that was held up, once it no longer is.
 const LATE: Duration = Duration::from_secs(5);
@@ -19,27 +19,21 @@ const INVALID_TXN_STATE: i16 = 48;
 /// An error that brokers give while they lack replicas: nothing is written.
 const NOT_ENOUGH_REPLICAS: i16 = 19;
 
-/// `UNKNOWN_TOPIC_OR_PARTITION`.
-pub(crate) const UNKNOWN_TOPIC: i16 = 3;
-
-/// More than a client takes.
-const OVERSIZE: usize = 200 << 20;
-
 impl Fault {
     /// Does it, and plans its end where it has one.
     pub(crate) fn strike(self, world: &mut World) {
         match self {
             Self::Requests { api, node, times, answer } => {
-                if matches!(answer, Answer::Late(_) | Answer::Throttled(_)) {
+                let is_late = matches!(answer, Action::Delay(_) | Action::Throttle(_));
+                if is_late {
                     world.ledger().may_be_late(Duration::MAX); // whenever that request comes
                 }
                 // A commit that was given up and is carried out after a later one takes the group's offset back: who has
                 // the partition next begins there (docs/dev/known-gaps.md).
-                world.may_repeat |=
-                    api == Api::OffsetCommit && matches!(answer, Answer::Late(_) | Answer::Throttled(_));
+                world.may_repeat |= is_late && api == Api::OffsetCommit;
                 let armed = Armed::on(api).times(times);
                 let armed = node.into_iter().fold(armed, Armed::node);
-                world.with_brokers(|sandbox| drop(sandbox.fault(armed, answer.into())));
+                world.with_brokers(|sandbox| drop(sandbox.fault(armed, answer)));
             }
             Self::Former { node, lasts } => strike_coordinator(world, node, lasts),
             Self::Stale { api, lasts } => {
@@ -86,18 +80,18 @@ impl Fault {
             }
             Self::Coordinator { node } => {
                 world.end_former(); // it may be this one
-                let moved = world.with_brokers(|sandbox| sandbox.move_coordinator(group(&world.setting), node));
+                let moved = world.with_brokers(|sandbox| sandbox.move_coordinator(GROUP, node));
                 note(world, moved);
             }
             Self::TransactionCoordinator { partition, node } => {
-                let id = format!("{}-{SOURCE}-{}", group(&world.setting), world.source_partition(partition));
+                let id = format!("{}-{SOURCE}-{}", GROUP, world.source_partition(partition));
                 let moved = world.with_brokers(|sandbox| sandbox.move_transaction_coordinator(&id, node));
                 note(world, moved);
             }
             Self::Loading { lasts } => {
-                world.with_brokers(|sandbox| sandbox.set_loading(group(&world.setting), true));
+                world.with_brokers(|sandbox| sandbox.set_loading(GROUP, true));
                 world.later(lasts, |world| {
-                    world.with_brokers(|sandbox| sandbox.set_loading(group(&world.setting), false));
+                    world.with_brokers(|sandbox| sandbox.set_loading(GROUP, false));
                 });
             }
             Self::Markers { lasts } => {
@@ -127,7 +121,7 @@ impl Fault {
                 }
             }
             Self::Anew { topic, lasts } => make_anew(world, topic, lasts),
-            Self::Damage { partition, percent, harm } => damage(world, partition, percent, harm),
+            Self::Damage { partition, percent, harm } => damage(world, partition, percent, &harm),
             Self::Partition => {
                 let grown = world.with_brokers(|sandbox| {
                     let total = sandbox.partitions(SOURCE) + 1;
@@ -150,7 +144,7 @@ fn make_anew(world: &mut World, topic: usize, lasts: Duration) {
     let topic = [SOURCE, OUTPUT, DEAD][topic % 3];
     // What its transaction has committed in a topic that was deleted meanwhile, nobody can say; and what a pipeline makes
     // itself has other partitions.
-    let makes = world.setting.keys.contains(&("topics.create", "missing".to_owned()));
+    let makes = world.setting.has("topics.create", "missing");
     if (world.setting.is_exactly_once || makes) && topic != SOURCE {
         return;
     }
@@ -194,11 +188,10 @@ fn note<T>(world: &World, result: Result<T, SandboxError>) -> Option<T> {
 /// The coordinator of now answers from memory, and another takes what is written.
 fn strike_coordinator(world: &mut World, node: i32, lasts: Duration) {
     world.end_former();
-    let group = group(&world.setting);
     let armed = world.with_brokers(|sandbox| {
-        let former = sandbox.coordinator(group).ok().filter(|former| *former != node)?;
+        let former = sandbox.coordinator(GROUP).ok().filter(|former| *former != node)?;
         let stale = Action::Stale(sandbox.snapshot());
-        sandbox.move_coordinator(group, node).ok()?;
+        sandbox.move_coordinator(GROUP, node).ok()?;
         let armed = |api| sandbox.fault(Armed::on(api).node(former).forever(), stale.clone());
         Some([Api::OffsetFetch, Api::FindCoordinator].map(armed))
     });
@@ -220,7 +213,7 @@ fn strike_coordinator(world: &mut World, node: i32, lasts: Duration) {
 
 fn strike_way(world: &mut World, from: Option<usize>, to: i32, trouble: Trouble) {
     let path = world.path(from, to);
-    let usual = if from.is_none() { world.setting.latency } else { Duration::ZERO };
+    let usual = world.usual_delay(from);
     match trouble {
         Trouble::Cut => {
             path.cut();
@@ -263,29 +256,23 @@ fn strike_instance(world: &mut World, instance: usize, trouble: Mishap) {
     }
 }
 
-fn damage(world: &mut World, partition: i32, percent: i64, harm: Harm) {
+fn damage(world: &mut World, partition: i32, percent: i64, harm: &Damage) {
     let partition = world.source_partition(partition);
-    let damage = match harm {
-        Harm::Flip(at) => Damage::Flip { at, mask: 1 },
-        Harm::Record(index) => Damage::Record(index),
-        Harm::Count(count) => Damage::RecordCount(count),
-        Harm::Epoch(epoch) => Damage::LeaderEpoch(epoch),
-    };
     let damaged = world.with_brokers(|sandbox| {
         let (begin, end) =
             (sandbox.log_start_offset(SOURCE, partition).ok()?, sandbox.end_offset(SOURCE, partition).ok()?);
         let mut offset = begin + (end - begin) * percent / 100;
         // What ends a segment ends an answer: nothing shows there how far the damage goes.
-        if matches!(harm, Harm::Flip(at) if at % 2 == 0) {
+        if matches!(harm, Damage::Flip { at, .. } if at % 2 == 0) {
             let segments = sandbox.segments(SOURCE, partition).ok()?;
             offset = segments.into_iter().find(|base| *base > offset).map_or(offset, |base| base - 1);
         }
         // Where nothing lies, or nothing of that kind, there is nothing to damage.
         let batch = sandbox.stored_batch(SOURCE, partition, offset).ok()?;
-        sandbox.damage(SOURCE, partition, offset, &damage).ok()?;
+        sandbox.damage(SOURCE, partition, offset, harm).ok()?;
         let base = i64::from_be_bytes(*batch.first_chunk()?);
-        if let Harm::Record(index) = harm {
-            let offset = base + i64::try_from(index).ok()?; // its neighbours are as they were
+        if let Damage::Record(index) = harm {
+            let offset = base + i64::try_from(*index).ok()?; // its neighbours are as they were
             return Some(offset..offset + 1);
         }
         let delta = i32::from_be_bytes(*batch.get(23..)?.first_chunk()?);
@@ -293,23 +280,5 @@ fn damage(world: &mut World, partition: i32, percent: i64, harm: Harm) {
     });
     if let Some(offsets) = damaged {
         world.ledger().damage(partition, offsets);
-    }
-}
-
-impl From<Answer> for Action {
-    fn from(answer: Answer) -> Self {
-        match answer {
-            Answer::Error(code) => Self::Error(code),
-            Answer::Late(by) => Self::Delay(by),
-            Answer::EndBefore => Self::DisconnectBefore,
-            Answer::EndAfter => Self::DisconnectAfter,
-            Answer::SilenceBefore => Self::Silence,
-            Answer::SilenceAfter => Self::SilenceAfter,
-            Answer::Half => Self::TruncatedFrame,
-            Answer::Corrupt => Self::CorruptRecords,
-            Answer::Throttled(ms) => Self::Throttle(ms),
-            Answer::Trailing(bytes) => Self::Trailing(bytes),
-            Answer::Oversize => Self::Oversize(OVERSIZE),
-        }
     }
 }

@@ -11,11 +11,10 @@ use kafka_records::compression::Compression;
 use kafka_sandbox::{ConsumerGroupOptions, FaultHandle, NewRecord, Sandbox, SandboxError, TopicConfig};
 
 use crate::host::Host;
-use crate::instance::Instance;
+use crate::instance::{Instance, STOPPING};
 use crate::ledger::{DEAD, Ledger, OUTPUT, SOURCE};
 use crate::records::{Records, packed, packed_in_transaction};
 use crate::scenario::{Drawn, Kind, Scenario, Sending, Setting};
-use crate::strike::UNKNOWN_TOPIC;
 use crate::watch::Watch;
 
 /// Something that is to happen later.
@@ -31,8 +30,11 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// The ids of who writes transactions to the source begin here: no broker gives out so many.
 const FIRST_PRODUCER: i64 = 1 << 40;
 
-/// The time that a stop may take: `shutdown.timeout`, and what comes after it.
-pub(crate) const STOPPING: Duration = Duration::from_secs(45);
+/// The group of the instances.
+pub(crate) const GROUP: &str = "login-pipeline";
+
+/// `UNKNOWN_TOPIC_OR_PARTITION`.
+pub(crate) const UNKNOWN_TOPIC: i16 = 3;
 
 /// Everything there is.
 pub(crate) struct World {
@@ -148,6 +150,11 @@ impl World {
         }
     }
 
+    /// How long what goes that way takes where nothing is wrong, beside what it takes for all.
+    pub(crate) fn usual_delay(&self, from: Option<usize>) -> Duration {
+        if from.is_none() { self.setting.latency } else { Duration::ZERO }
+    }
+
     /// A partition of the source that there is.
     pub(crate) fn source_partition(&self, partition: i32) -> i32 {
         partition % self.with_brokers(|sandbox| sandbox.partitions(SOURCE)).max(1)
@@ -195,7 +202,9 @@ impl World {
                 self.sandbox.append_control_batch(SOURCE, partition, producer, commits).map(|_| base)
             });
             match appended {
-                Ok(base) if commits || !self.setting.is_committed() => ledger.enter(partition, base, records, false),
+                Ok(base) if commits || !self.setting.has("source.isolation", "read_committed") => {
+                    ledger.enter(partition, base, records, false)
+                }
                 Ok(base) => ledger.enter_aborted(partition, base, records),
                 Err(SandboxError::Refused { code: UNKNOWN_TOPIC }) => return, // it is away
                 Err(error) => ledger.note(format!("a batch was not appended: {error}")),
@@ -250,11 +259,10 @@ impl World {
 
     /// The offsets that the group has.
     fn stored(&self) -> BTreeMap<i32, i64> {
-        let group = group(&self.setting);
         self.with_brokers(|sandbox| {
             let partitions = 0..sandbox.partitions(SOURCE);
             let stored = partitions.filter_map(|partition| {
-                let committed = sandbox.committed(group, SOURCE, partition)?;
+                let committed = sandbox.committed(GROUP, SOURCE, partition)?;
                 Some((partition, committed.offset))
             });
             stored.collect()
@@ -290,16 +298,12 @@ impl World {
         for instance in &mut self.instances {
             instance.stop(STOPPING * 2);
         }
-        let until = self.now + STOPPING;
-        while self.now < until && self.instances.iter().any(Instance::is_up) && !self.ledger().is_wrong() {
+        // One that does not says so itself.
+        while self.instances.iter().any(Instance::is_up) && !self.ledger().is_wrong() {
             self.run_until(self.now + LOOK);
         }
-        let up: Vec<_> = self.instances.iter().filter(|instance| instance.is_up()).map(Instance::name).collect();
         let may_repeat = self.may_repeat || self.watch.admits_repeats();
         let mut ledger = self.ledger();
-        if !ledger.is_wrong() && !up.is_empty() {
-            ledger.note(format!("{} did not stop", up.join(" and ")));
-        }
         if ledger.repeated() > 0 && (self.setting.is_exactly_once || !may_repeat) {
             ledger.note_repeated();
         }
@@ -310,7 +314,7 @@ impl World {
         self.with_brokers(|sandbox| {
             sandbox.clear_faults();
             sandbox.hold_markers(false);
-            sandbox.set_loading(group(&self.setting), false);
+            sandbox.set_loading(GROUP, false);
         });
         let nodes = self.sandbox.nodes();
         for node in nodes {
@@ -321,7 +325,7 @@ impl World {
             for from in [None].into_iter().chain((0..self.instances.len()).map(Some)) {
                 let path = self.path(from, node);
                 path.resume();
-                path.delay(if from.is_none() { self.setting.latency } else { Duration::ZERO });
+                path.delay(self.usual_delay(from));
             }
         }
     }
@@ -330,18 +334,21 @@ impl World {
         if self.ledger().missing() > 0 || !self.instances.iter().all(Instance::is_well) {
             return false;
         }
-        let partitions = self.ledger().partitions();
-        if self.setting.keys.iter().any(|(key, value)| *key == "offsets.store" && value == "topic") {
-            return self.instances.iter().all(|instance| instance.unready().is_none());
-        }
-        let stored = self.stored();
+        // What the offsets topic has is not read here.
+        (self.setting.has("offsets.store", "topic") || self.is_stored())
+            && self.instances.iter().all(|instance| instance.unready().is_none())
+    }
+
+    /// Whether the group has the end of each partition that was sent to.
+    fn is_stored(&self) -> bool {
+        let (partitions, stored) = (self.ledger().partitions(), self.stored());
         self.with_brokers(|sandbox| {
             partitions.iter().all(|partition| {
                 let end = sandbox.end_offset(SOURCE, *partition).unwrap_or_default();
                 let begin = sandbox.log_start_offset(SOURCE, *partition).unwrap_or_default();
                 begin == end || stored.get(partition).is_some_and(|stored| *stored == end)
             })
-        }) && self.instances.iter().all(|instance| instance.unready().is_none())
+        })
     }
 
     fn why_not_done(&self) -> String {
@@ -361,11 +368,6 @@ impl Setting {
         let usual = TopicConfig { segment_bytes: Some(self.segment_bytes), ..TopicConfig::new(partitions) };
         if name == OUTPUT { TopicConfig { max_message_bytes: self.output_max_bytes, ..usual } } else { usual }
     }
-}
-
-/// The group of the instances.
-pub(crate) fn group(_: &Setting) -> &'static str {
-    "login-pipeline"
 }
 
 async fn start_brokers(setting: &Setting, network: &Network, ledger: Arc<Mutex<Ledger>>) -> Arc<Sandbox> {

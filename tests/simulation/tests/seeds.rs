@@ -2,17 +2,13 @@
 
 use std::env;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use simulation::{Run, shrink};
+use simulation::Run;
 
 /// How many are run, unless `SIMULATE_SEEDS` says otherwise.
-const SEEDS: u64 = 200;
-/// At a time.
-const JOBS: usize = 2;
+const SEEDS: &str = "200";
 
 /// The first seed of today.
 fn first() -> u64 {
@@ -26,30 +22,13 @@ fn program() -> &'static Path {
 
 #[test]
 fn whatever_a_seed_draws_the_contract_holds() {
-    let seeds = env::var("SIMULATE_SEEDS").ok().map_or(SEEDS, |seeds| seeds.parse().unwrap());
-    let (from, until) = (first(), first() + seeds);
-    println!("seeds {from} to {}", until - 1);
-    let (next, wrong) = (AtomicU64::new(from), Mutex::new(Vec::new()));
-    thread::scope(|scope| {
-        for _ in 0..JOBS {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= until || !wrong.lock().unwrap().is_empty() {
-                        return;
-                    }
-                    if let Some(kind) = Run::of(seed).apart(program()).kind() {
-                        wrong.lock().unwrap().push((seed, kind));
-                    }
-                }
-            });
-        }
-    });
-    if let Some((seed, kind)) = wrong.into_inner().unwrap().first() {
-        let small = shrink(&Run::of(*seed), 60, |small| small.apart(program()).kind().as_ref() == Some(kind));
-        let why = small.apart(program()).wrong.unwrap_or_default();
-        panic!("{why}\n{}\nagain: {small}", small.scenario());
-    }
+    let seeds = env::var("SIMULATE_SEEDS").unwrap_or_else(|_| SEEDS.to_owned());
+    let mut command = Command::new(program());
+    command.args(["--seeds", &seeds, "--from", &first().to_string(), "--jobs", "2", "--shrink", "60"]);
+    let output = command.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    println!("{told}");
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
