@@ -9,6 +9,7 @@ state=${KAFKA_STATE:-$root/.kafka}          # data, logs and pid files
 libs=${KAFKA_LIBS:-$root/.kafka/libs}       # the jars
 version=4.3.1                               # as in pom.xml
 image=apache/kafka:$version
+archive=$libs.jsa                           # what a JVM has learned of the jars' classes: make_archive
 cluster_id=bG9naW4tcGlwZWxpbmUtMQ
 heap=${KAFKA_HEAP:--Xmx1g}
 
@@ -81,8 +82,8 @@ mode() {
 }
 
 fetch() {
-    have_jars && return
-    command -v mvn >/dev/null || die "Maven (mvn) is not installed; it fetches Kafka's jars"
+    have_jars && have_archive && return
+    have_jars || command -v mvn >/dev/null || die "Maven (mvn) is not installed; it fetches Kafka's jars"
     mkdir -p "$libs"
     # Two callers at once (cargo's test binaries) must not write the same files.
     exec 9>"$libs/.lock"
@@ -94,13 +95,37 @@ fetch() {
             die "Maven could not fetch Kafka's jars; its own words are above"
         : >"$libs/.complete-$version"
     fi
+    # Without one all the same: an empty one says that it was tried.
+    have_archive || make_archive || : >"$archive"
     exec 9>&-
 }
+
+# A JVM that has the archive starts a broker with half the CPU. One that can't use it (it is of another JDK, or of
+# other jars) says nothing and starts without.
+learned=(-XX:SharedArchiveFile="$archive" -Xlog:cds=off,cds+dynamic=off)
+
+have_archive() { [[ -f $archive && ! $libs/.complete-$version -nt $archive ]]; }
+
+# Starts a broker of its own and stops it, whose JVM writes down the classes that it has loaded.
+make_archive() (
+    state=$(mktemp -d) nodes=1 transactions=2 port=$((20000 + RANDOM % 10000))
+    trap 'rm -rf -- "$state"' EXIT
+    learned=(-Xlog:cds=off)
+    format_java_node 1
+    learned=(-XX:ArchiveClassesAtExit="$state/archive" -Xlog:cds=off,cds+dynamic=off -XX:+UseSerialGC)
+    start_java_node 1
+    for ((i = 0; i < 600; i++)); do
+        if ! running 1 || grep -qF 'Kafka Server started' "$state/node-1/server.log"; then break; fi
+        sleep 0.1
+    done
+    kill -TERM "$(cat "$state/node-1/pid")" && wait "$(cat "$state/node-1/pid")" || true
+    mv -- "$state/archive" "$archive"
+)
 
 kafka_java() { # LEVEL CLASS ARGS...
     local level=$1
     shift
-    java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$libs/*" -Dlog4j2.configurationFile="$here/log4j2.properties" \
+    java "${learned[@]}" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$libs/*" -Dlog4j2.configurationFile="$here/log4j2.properties" \
         -Dkafka.log.level="$level" "$@"
 }
 
@@ -194,7 +219,7 @@ start_java_node() { # NODE
     local folder=$state/node-$1
     if running "$1"; then return; fi
     # 9 is the lock of a caller, never the broker's.
-    nohup java "$heap" -cp "$libs/*" \
+    nohup java "${learned[@]}" "$heap" -cp "$libs/*" \
         -Dlog4j2.configurationFile="$here/log4j2.properties" -Dkafka.log.level=INFO \
         kafka.Kafka "$folder/server.properties" \
         >>"$folder/server.log" 2>&1 </dev/null 9>&- &

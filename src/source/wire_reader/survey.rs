@@ -255,8 +255,10 @@ impl WireReader {
         let is_known = |batch: &SoundBatch| is_boundary && batch.next_offset() <= position.offset;
         for raw in frames.by_ref() {
             let bytes = raw.bytes.clone();
+            let is_first = ends_at.is_none() && odd.is_empty();
+            let claims_what_was_read = raw.claimed_base < position.offset && raw.claimed_end() == Some(position.offset);
             match raw.sound(&bounds) {
-                Ok(batch) if before.is_none_or(|before| before.bytes() == batch.bytes()) && ends_at.is_some() => {
+                Ok(batch) if before.is_none_or(|before| before.bytes() == batch.bytes()) && !is_first => {
                     return Ok(odd);
                 }
                 Ok(batch) if ends_at.is_none() && is_known(&batch) => ends_at = Some(batch.next_offset()),
@@ -285,6 +287,8 @@ impl WireReader {
                         format!("it claims {from} to {to}, and no fetch from {} brings it", position.offset),
                     ));
                 }
+                // It was sound when it was read, and is damaged since.
+                Err(_) if is_first && claims_what_was_read => ends_at = Some(position.offset),
                 Err(why) => odd.push((bytes, why)),
             }
         }

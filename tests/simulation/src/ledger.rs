@@ -235,8 +235,8 @@ impl Ledger {
         let place = number("partition").zip(number("offset"));
         let (partition, offset) = place.ok_or("a record that nobody sent, and that says nothing of its source")?;
         let damaged = i32::try_from(partition).ok().and_then(|partition| self.damaged.get(&partition));
-        // Or behind one, as docs/dev/known-gaps.md says: what follows it comes out all the same.
-        match damaged.is_some_and(|all| all.iter().any(|offsets| offsets.start <= offset)) {
+        // Or right behind one, where what is damaged no longer says that it ends there.
+        match damaged.is_some_and(|all| all.iter().any(|offsets| (offsets.start..=offsets.end).contains(&offset))) {
             true => Ok(()),
             false => Err(format!("offset {offset} of partition {partition} is no damaged one ({})", why(record))),
         }

@@ -470,8 +470,9 @@ fn java(libs: &Path, level: &str) -> Command {
     let logging = Path::new(ROOT).join("tools/kafka/log4j2.properties");
     let mut command = Command::new("java");
     command
-        // Quick to start, and small: there may be three.
-        .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+        // Quick to start, and small: there may be three. kafka.sh says what the archive is.
+        .arg(format!("-XX:SharedArchiveFile={}", libs.with_extension("jsa").display()))
+        .args(["-Xlog:cds=off,cds+dynamic=off", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
         .arg(libs.join("*"))
         .arg(format!("-Dlog4j2.configurationFile={}", logging.display()))
         .arg(format!("-Dkafka.log.level={level}"));

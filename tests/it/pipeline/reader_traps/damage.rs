@@ -244,6 +244,31 @@ async fn a_damaged_batch_before_what_compaction_took(#[values(Rskafka, Wire)] re
     }
 }
 
+/// Whoever looks behind a hole at what comes before it meets a batch that is out already.
+#[rstest]
+#[tokio::test]
+async fn a_batch_that_is_damaged_once_it_was_read_costs_nothing_behind_a_hole(
+    #[values(Rskafka, Wire)] reader: ReaderKind,
+    #[values(false, true)] restarts: bool,
+) {
+    for fetch in FETCHES {
+        let mut trap = Trap::new(reader, fetch).await;
+        trap.batches(3);
+        let mut pipeline = trap.world.start().await;
+        trap.until_read(&pipeline).await;
+        if restarts {
+            pipeline.stop().await;
+            pipeline = trap.world.start().await;
+        }
+        trap.world.sandbox.damage(SOURCE, 0, 12, &FLIP).unwrap();
+        trap.world.sandbox.append_hole(SOURCE, 0, 20).unwrap();
+        trap.batches(3);
+        trap.until_read(&pipeline).await;
+        pipeline.stop().await;
+        assert_eq!(trap.judge().dead, [], "{fetch}");
+    }
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_damaged_batch_at_the_very_end_holds_nothing_up_that_comes_later(
