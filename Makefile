@@ -1,6 +1,6 @@
 # What there is to do here. `make` alone says so.
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate chaos plants check deploy-check docs page kafka-up kafka-down bench dist image build
+.PHONY: help demo test simulate fuzz chaos plants check deploy-check docs page kafka-up kafka-down bench dist image build
 
 NODES ?= 1
 PORT ?= 9092
@@ -27,6 +27,9 @@ simulate: ## the whole program from a seed: SEEDS=2000 of them (from FROM on), o
 	cargo run --quiet --profile simulate -p simulation -- $(if $(SEED),--seed $(SEED),--jobs $(JOBS)) $(if $(SEEDS),--seeds $(SEEDS)) \
 		$(if $(FROM),--from $(FROM)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(BATCHES),--batches $(BATCHES))
 
+fuzz: ## hostile bytes against one reader of them: TARGET=batches MINUTES=30; cargo run -p fuzz -- list names the targets
+	fuzz/run.sh $(TARGET) $(or $(MINUTES),1)
+
 chaos: ## the long form of the tests of groups, transactions, networks and replays, on a real Kafka: an hour; CHAOS_SEED=N repeats one
 	CHAOS=long cargo test --test kafka -- group:: exactly_once:: network:: dlq:: --nocapture --test-threads=1
 
@@ -39,7 +42,7 @@ check: ## what must hold before a commit: format, lints, documentation, layers, 
 	cargo clippy --features otlp --test traces -- -D warnings
 	cargo clippy --no-default-features -- -D warnings
 	cargo clippy -p kafka-client --no-default-features --features testing -- -D warnings
-	cargo test --test house
+	cargo test --workspace --test house
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --document-private-items
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is not installed: its check was left out"; fi
 

@@ -14,4 +14,7 @@ pub(crate) use options::SOFTWARE;
 pub use options::{options, security};
 pub use rskafka_security::Secured;
 pub(crate) use tls_hints::ADMIN_PORT;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use token::fuzzing;
 pub use token::{TokenError, Tokens};

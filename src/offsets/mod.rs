@@ -4,6 +4,9 @@
 mod checkpointer;
 mod codec;
 mod file;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod topic;
 

@@ -12,7 +12,7 @@ use regex_lite::Regex;
 type Module = Vec<String>;
 
 /// Folders and files of tests within a crate's sources.
-const TESTS: &[&str] = &["tests", "testing", "simulation", "scripted"];
+const TESTS: &[&str] = &["tests", "testing", "simulation", "scripted", "fuzzing"];
 
 /// The sources of one crate, by module; without comments and tests.
 fn sources(root: &Path) -> BTreeMap<Module, String> {

@@ -57,7 +57,7 @@ impl Cluster {
                 let base_offset = partition.append(&header, bytes);
                 if let Some(Watcher(watcher)) = watcher {
                     // What has just been checked can be decoded.
-                    let appended = batch::records(&batch::placed(bytes, base_offset, partition.leader_epoch));
+                    let appended = batch::records_of(&batch::placed(bytes, base_offset, partition.leader_epoch));
                     let appended = appended.unwrap_or_default();
                     if header.is_transactional() {
                         partition.unwatched.entry(header.producer_id).or_default().extend(appended);

@@ -224,8 +224,11 @@ impl NewBatch {
     }
 }
 
-/// Decodes the records of one batch; a control batch has none.
-pub(super) fn records(bytes: &Bytes) -> Result<Vec<StoredRecord>, BatchError> {
+/// Decodes the records of the one batch that `bytes` is; a control batch has none.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn records_of(bytes: &Bytes) -> Result<Vec<StoredRecord>, BatchError> {
     let header = BatchHeader::read(bytes)?;
     check_crc(&header, bytes)?;
     if header.is_control() {
@@ -253,7 +256,7 @@ mod tests {
         let tombstone = NewRecord { timestamp_ms: 1_699_999_999_000, ..NewRecord::default() };
         let bytes = NewBatch::new(vec![record.clone(), tombstone]).to_bytes();
 
-        let read = records(&placed(&bytes, 40, 7)).unwrap();
+        let read = records_of(&placed(&bytes, 40, 7)).unwrap();
 
         assert_eq!(read[0].offset, 40);
         assert_eq!(read[0].headers, record.headers);
@@ -273,7 +276,7 @@ mod tests {
     #[test]
     fn a_flipped_byte_is_found() {
         let bytes = corrupted(&NewBatch::new(vec![NewRecord::new("k", "v")]).to_bytes());
-        assert!(matches!(records(&bytes), Err(BatchError::Checksum { .. })));
+        assert!(matches!(records_of(&bytes), Err(BatchError::Checksum { .. })));
     }
 
     #[test]

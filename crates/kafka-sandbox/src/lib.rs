@@ -76,7 +76,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 
 pub use api::versions;
-pub use batch::NewBatch;
+pub use batch::{NewBatch, records_of};
 pub use batch_header::BatchError;
 pub use damage::Damage;
 pub use fault::{Action, Fault};

@@ -209,7 +209,7 @@ impl PartitionLog {
         let mut all = Vec::new();
         for (segment, written) in self.written() {
             let bytes = Bytes::copy_from_slice(segment.bytes(written));
-            let records = batch::records(&bytes).map_err(|error| (written.offsets.start, error))?;
+            let records = batch::records_of(&bytes).map_err(|error| (written.offsets.start, error))?;
             all.extend(records.into_iter().filter(|r| r.offset >= self.start));
         }
         Ok(all)
@@ -219,7 +219,7 @@ impl PartitionLog {
     pub(crate) fn first_since(&self, timestamp: i64) -> Option<(i64, i64)> {
         let mut kept = self.written().filter(|(_, written)| written.offsets.end > self.start);
         let (segment, written) = kept.find(|(_, written)| written.max_timestamp >= timestamp)?;
-        let records = batch::records(&Bytes::copy_from_slice(segment.bytes(written)));
+        let records = batch::records_of(&Bytes::copy_from_slice(segment.bytes(written)));
         let found = records.ok().and_then(|records| {
             records
                 .iter()

@@ -62,7 +62,7 @@ impl TopicConfig {
         if !self.compacted && earliest.is_none() && !late {
             return Ok(());
         }
-        let stored = batch::records(&Bytes::copy_from_slice(bytes)).map_err(|_| error_codes::INVALID_RECORD)?;
+        let stored = batch::records_of(&Bytes::copy_from_slice(bytes)).map_err(|_| error_codes::INVALID_RECORD)?;
         let keyless = |record: &StoredRecord| self.compacted && record.key.is_none();
         let untimely = |record: &StoredRecord| {
             let at = record.timestamp_ms;

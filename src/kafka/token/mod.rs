@@ -13,6 +13,8 @@
 
 mod answer;
 mod endpoint;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;
 

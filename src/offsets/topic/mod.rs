@@ -44,6 +44,8 @@
 
 mod admin;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod ledger;
 mod log;
 mod record;

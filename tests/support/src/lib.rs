@@ -14,6 +14,7 @@ pub mod audit;
 pub mod chaos;
 pub mod crowd;
 pub mod dead_letters;
+pub mod http_answers;
 pub mod kafka;
 pub mod log_files;
 pub mod network;

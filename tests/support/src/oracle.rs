@@ -56,18 +56,25 @@ impl Asked {
         [("user_id", self.user_id), ("device_id", self.device_id), ("ip", self.ip)]
     }
 
-    /// What must be written in place of a text; `None` for nothing.
-    fn covered(&self, cover: Cover, text: &str) -> Option<String> {
+    /// What must be written in place of a field's text; `None` for nothing. An address counts by what it is, however it is
+    /// written; one of IPv4 that is written as one of IPv6 is one of IPv4.
+    fn covered(&self, name: &str, cover: Cover, text: &str) -> Option<String> {
+        let address = || text.parse::<IpAddr>().unwrap().to_canonical();
         match cover {
             Cover::Keep => Some(text.to_owned()),
             Cover::Hmac => {
+                let text = if name == "ip" { address().to_string() } else { text.to_owned() };
                 let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &self.key);
                 let tag = ring::hmac::sign(&key, text.as_bytes());
                 Some(tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
             }
-            Cover::Truncate => Some(match text.parse().unwrap() {
+            Cover::Truncate => Some(match address() {
                 IpAddr::V4(address) => IpAddr::from((u32::from(address) & !0xff).to_be_bytes()).to_string(),
-                IpAddr::V6(address) => IpAddr::from((u128::from(address) >> 80 << 80).to_be_bytes()).to_string(),
+                IpAddr::V6(address) => {
+                    // One of 6to4 has an address of IPv4 in it, whose last byte goes.
+                    let kept = if address.segments()[0] == 0x2002 { 40 } else { 48 };
+                    IpAddr::from((u128::from(address) >> (128 - kept) << (128 - kept)).to_be_bytes()).to_string()
+                }
             }),
             Cover::Remove => None,
         }
@@ -79,7 +86,7 @@ impl Asked {
         let event = Event::parse(value.unwrap_or_default()).unwrap();
         for (name, cover) in self.covers() {
             if cover != Cover::Keep && event.text(name).unwrap().as_bytes() == key {
-                return self.covered(cover, &event.text(name).unwrap()).map(String::into_bytes);
+                return self.covered(name, cover, &event.text(name).unwrap()).map(String::into_bytes);
             }
         }
         Some(key.to_vec())
@@ -102,7 +109,7 @@ impl Asked {
             let raw = if ENRICHED.contains(&name.as_str()) {
                 None
             } else if let Some((_, cover)) = cover {
-                self.covered(cover, &event.text(name)?).map(|text| format!("{text:?}"))
+                self.covered(name, cover, &event.text(name)?).map(|text| format!("{text:?}"))
             } else if let Some((_, country)) = country.as_ref().filter(|(known, _)| *known == name) {
                 there = true;
                 country.clone()
@@ -142,14 +149,19 @@ pub fn judge_as(value: Option<&[u8]>, asked: &Asked) -> Result<Expected, String>
             return Err(format!("{name} has {} bytes", text.len()));
         }
     }
-    if !is_version(&event.text("app_version")?) {
+    let version = event.text("app_version")?;
+    if version.len() > 64 || !is_version(&version) {
         return Err("app_version".to_owned());
     }
     event.text("ip")?.parse::<IpAddr>().map_err(|_| "ip")?;
     let device_type = match event.raw("device_type") {
         None | Some("null") => String::new(),
-        Some(_) => event.text("device_type")?.to_lowercase(),
+        Some(_) => event.text("device_type")?,
     };
+    if device_type.len() > 256 {
+        return Err(format!("device_type has {} bytes", device_type.len()));
+    }
+    let device_type = device_type.to_lowercase();
     let device_type = if device_type.is_empty() { "unknown" } else { &device_type };
     let members = asked.members(&event)?;
     Ok(Expected {
@@ -268,8 +280,11 @@ impl<'de> Deserialize<'de> for Event<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
+                while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+                    // A name that no text can hold (half of a surrogate pair) keeps its escapes.
+                    let name =
+                        serde_json::from_str(name.get()).unwrap_or_else(|_| name.get().trim_matches('"').to_owned());
+                    members.push((name, value));
                 }
                 Ok(Event(members))
             }

@@ -68,7 +68,7 @@ macro_rules! list {
         }
     };
 }
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) use list;
 
 macro_rules! all {

@@ -20,7 +20,7 @@ mod options;
 mod request;
 #[cfg(test)]
 mod simulation;
-mod subscription;
+pub(crate) mod subscription;
 
 pub use assignor::Assignor;
 pub use classic::Classic;

@@ -78,7 +78,7 @@ impl Subscription {
 
 /// The part that one member is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Assignment {
+pub(crate) struct Assignment {
     /// Its part.
     pub partitions: Partitions,
     /// The topics and numbers of partitions that were shared, where a leader of our kind noted
@@ -89,7 +89,7 @@ pub(super) struct Assignment {
 
 /// Encodes the part of one member, with what the leader shared by as a note of its own: other clients'
 /// assignors don't look at it.
-pub(super) fn encode_assignment(partitions: &Partitions, shared: Option<&BTreeMap<String, i32>>) -> Bytes {
+pub(crate) fn encode_assignment(partitions: &Partitions, shared: Option<&BTreeMap<String, i32>>) -> Bytes {
     let mut out = BytesMut::new();
     out.put_i16(VERSION);
     put_partitions(&mut out, partitions);
@@ -114,7 +114,7 @@ pub(super) fn encode_assignment(partitions: &Partitions, shared: Option<&BTreeMa
 ///
 /// # Errors
 /// The bytes are no assignment.
-pub(super) fn decode_assignment(bytes: &[u8]) -> Result<Assignment, Malformed> {
+pub(crate) fn decode_assignment(bytes: &[u8]) -> Result<Assignment, Malformed> {
     if bytes.is_empty() {
         return Ok(Assignment::default());
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper fails as its test would")]
 
 mod clocks;
+pub(crate) mod filled;
 mod network;
 mod responses;
 #[cfg(test)]
@@ -13,10 +14,11 @@ mod transactions;
 mod writing;
 
 pub use clocks::{Clocks, clocks, set_clocks};
+pub use filled::{NotWritten, TESTED, Tested};
 pub use network::{Endpoint, Host, Listener, Network, Path};
 pub use responses::{fetched, identified, metadata, offset, produced};
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,6 +34,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 #[cfg(feature = "net")]
 use super::Options;
 use super::api;
+use super::membership::subscription::{Assignment, decode_assignment, encode_assignment};
+use super::membership::{Partitions, Request, Response};
+use super::response_schema::decode;
 use super::versions::Api;
 use super::{Cluster, Permit};
 
@@ -114,6 +119,35 @@ impl ScriptedBroker {
         let bootstrap = vec![format!("127.0.0.1:{port}")];
         Options { bootstrap, request_timeout: std::time::Duration::from_secs(5), ..Options::default() }
     }
+}
+
+/// The part of one member, and what the leader shared by, where it says so; `None` where the bytes are no assignment.
+pub fn assignment(bytes: &[u8]) -> Option<(Partitions, Option<BTreeMap<String, i32>>)> {
+    decode_assignment(bytes).ok().map(|Assignment { partitions, shared }| (partitions, shared))
+}
+
+/// The bytes of an assignment, as a leader of our kind writes them.
+pub fn assignment_bytes(partitions: &Partitions, shared: Option<&BTreeMap<String, i32>>) -> Bytes {
+    encode_assignment(partitions, shared)
+}
+
+/// The response to a member's request that these bytes are, header included, in the latest version; `None` where the client
+/// refuses them.
+pub fn response_to(request: &Request, bytes: &Bytes) -> Option<Response> {
+    use kafka_protocol::messages as of;
+    fn decoded<R: kafka_protocol::protocol::Request>(api: &Api, bytes: &Bytes) -> Option<R::Response> {
+        decode::<R>(api, api.versions.max, bytes).ok().map(|(response, _)| response)
+    }
+    Some(match request {
+        Request::Join(_) => Response::Join(decoded::<of::JoinGroupRequest>(&api::join_group::API, bytes)?),
+        Request::Sync(_) => Response::Sync(decoded::<of::SyncGroupRequest>(&api::sync_group::API, bytes)?),
+        Request::Heartbeat(_) => Response::Heartbeat(decoded::<of::HeartbeatRequest>(&api::heartbeat::API, bytes)?),
+        Request::Leave(_) => Response::Leave(decoded::<of::LeaveGroupRequest>(&api::leave_group::API, bytes)?),
+        Request::ConsumerHeartbeat(_) => {
+            let api = &api::consumer_group_heartbeat::API;
+            Response::ConsumerHeartbeat(decoded::<of::ConsumerGroupHeartbeatRequest>(api, bytes)?)
+        }
+    })
 }
 
 /// A response's body.

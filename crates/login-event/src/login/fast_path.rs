@@ -80,11 +80,11 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// Goes behind `opening`, where that stands here.
+    /// The place behind `opening`, where that stands here.
     #[inline(always)]
-    fn pass<const N: usize>(&mut self, opening: &[u8; N]) -> Option<()> {
+    fn opened<const N: usize>(&self, opening: &[u8; N]) -> Option<usize> {
         let here: &[u8; N] = self.bytes.get(self.at..)?.first_chunk()?;
-        (here == opening).then(|| self.at += N)
+        (here == opening).then_some(self.at + N)
     }
 
     /// The string of which a rule holds, behind `opening`.
@@ -98,8 +98,8 @@ impl<'a> Cursor<'a> {
     /// passed: what may be absent is not to be taken for that where it is wrong.
     #[inline(always)]
     fn string<const N: usize>(&mut self, opening: &[u8; N], most: usize) -> Option<Inside> {
-        self.pass(opening)?;
-        let inside = Inside { start: self.at, end: self.quote()? };
+        let start = self.opened(opening)?;
+        let inside = Inside { start, end: self.quote(start)? };
         if !(1..=most).contains(&inside.length()) {
             return None;
         }
@@ -110,7 +110,7 @@ impl<'a> Cursor<'a> {
     /// The digits behind `opening`, as JSON has them.
     #[inline(always)]
     fn digits<const N: usize>(&mut self, opening: &[u8; N]) -> Option<&'a [u8]> {
-        self.pass(opening)?;
+        self.at = self.opened(opening)?;
         let rest = self.bytes.get(self.at..)?;
         let eight = rest.first_chunk().is_some_and(|eight| are_digits(u64::from_le_bytes(*eight)));
         let sure = if eight { 8 } else { 0 };
@@ -119,12 +119,11 @@ impl<'a> Cursor<'a> {
         rest.get(..count).filter(|digits| digits.first() != Some(&b'0'))
     }
 
-    /// Where the next quote stands, looked for eight bytes at a time.
+    /// Where the next quote stands from `at` on, looked for eight bytes at a time.
     #[inline(always)]
-    fn quote(&self) -> Option<usize> {
+    fn quote(&self, mut at: usize) -> Option<usize> {
         const HIGH: u64 = 0x8080_8080_8080_8080;
         const QUOTES: u64 = 0x2222_2222_2222_2222;
-        let mut at = self.at;
         while let Some(eight) = self.bytes.get(at..).and_then(|rest| rest.first_chunk()) {
             // The quote alone becomes zero, and zero alone stays below the high bit: all is ASCII.
             let others = (u64::from_le_bytes(*eight) ^ QUOTES) + !HIGH;
@@ -165,6 +164,16 @@ mod tests {
         for timestamp in ["1694479551000", "4133980799", "4133980799999"] {
             assert!(agrees(&REAL.replace("1694479551", timestamp)).unwrap());
         }
+    }
+
+    /// The closing brace stands right where the value would begin: it was taken for that of an event without the field, and
+    /// what was written was no JSON. Found by fuzzing.
+    #[test]
+    fn a_device_type_that_does_not_end_is_not_one_that_is_absent() {
+        let unfinished = REAL.replace("android\"", "");
+        assert!(unfinished.ends_with(",\"device_type\":\"}"));
+        assert!(!agrees(&unfinished).unwrap());
+        assert!(LoginEvent::parse(unfinished.as_bytes()).is_err());
     }
 
     #[test]
