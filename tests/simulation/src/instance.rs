@@ -1,9 +1,11 @@
 //! An instance of the pipeline, on a machine of its own.
 
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastrand::Rng;
 use kafka_client::testing::Network;
 use login_pipeline::app::{App, AppError, Summary};
 use login_pipeline::config::{Config, Sources};
@@ -11,6 +13,7 @@ use login_pipeline::observe::Observe;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::disk::{Disk, Folder};
 use crate::host::Host;
 
 /// The time that a stop may take: `shutdown.timeout`, and what comes after it.
@@ -23,6 +26,8 @@ pub(crate) struct Instance {
     state: State,
     /// How far its clock of the day is ahead.
     ahead_ms: i64,
+    /// Where its offsets are, where those are in files.
+    disk: Option<Disk>,
 }
 
 enum State {
@@ -51,12 +56,17 @@ struct Pause {
 }
 
 impl Instance {
-    /// One that is started at that time.
-    pub(crate) fn new(number: usize, keys: &[(&'static str, String)], at: Duration) -> Self {
+    /// One that is started at that time, with its offsets in this folder where they are in files.
+    pub(crate) fn new(number: usize, keys: &[(&'static str, String)], offsets: Option<&Folder>, at: Duration) -> Self {
         let name = format!("instance-{number}");
         let mut keys = keys.to_vec();
         keys.push(("kafka.client_id", name.clone()));
-        Self { name, keys, state: State::Down(at), ahead_ms: 0 }
+        if keys.iter().any(|(key, mode)| *key == "assignment.mode" && mode == "ordinal") {
+            keys.push(("assignment.ordinal", number.to_string()));
+        }
+        let offsets = offsets.map(|folder| folder.join(&name));
+        keys.extend(offsets.iter().map(|folder| ("offsets.path", folder.display().to_string())));
+        Self { name, keys, state: State::Down(at), ahead_ms: 0, disk: offsets.map(Disk::new) }
     }
 
     /// Its name in the network.
@@ -130,6 +140,7 @@ impl Instance {
         let config = Config::load(Sources { flags, ..Sources::default() }).map_err(|problems| problems.to_string())?;
         let host = Host::start(at);
         host.shift_day(self.ahead_ms);
+        host.slow_disk(self.disk.as_ref().map_or(Duration::ZERO, |disk| disk.takes));
         let (transport, stop) = (Arc::new(network.host(&self.name)), CancellationToken::new());
         let until = stop.clone();
         let started = host.run(async {
@@ -142,9 +153,36 @@ impl Instance {
         Ok(())
     }
 
-    /// Ends it where it stands. It is started again at that time. Returns whether it was up.
-    pub(crate) fn kill(&mut self, until: Duration) -> bool {
-        matches!(mem::replace(&mut self.state, State::Down(until)), State::Up(_))
+    /// Ends it where it stands, and whatever it was writing. It is started again at that time. Returns whether it was up.
+    pub(crate) fn kill(&mut self, until: Duration, random: &mut Rng) -> bool {
+        let was_up = matches!(mem::replace(&mut self.state, State::Down(until)), State::Up(_));
+        if let Some(disk) = self.disk.as_ref().filter(|_| was_up) {
+            disk.tear(random);
+        }
+        was_up
+    }
+
+    /// Does something to its disk, where it has one.
+    pub(crate) fn disk<T>(&mut self, work: impl FnOnce(&mut Disk) -> T) -> Option<T> {
+        self.disk.as_mut().map(work)
+    }
+
+    /// The offsets that it has in files.
+    ///
+    /// # Errors
+    /// Where one is damaged by nobody.
+    pub(crate) fn stored(&self) -> Result<BTreeMap<i32, i64>, String> {
+        self.disk.as_ref().map_or(Ok(BTreeMap::new()), Disk::stored)
+    }
+
+    /// Has its disk take so long for what it is asked.
+    pub(crate) fn slow_disk(&mut self, takes: Duration) {
+        if let Some(disk) = &mut self.disk {
+            disk.takes = takes;
+        }
+        if let State::Up(running) = &self.state {
+            running.host.slow_disk(takes);
+        }
     }
 
     /// Asks it to stop. It is started again that long after it has ended.

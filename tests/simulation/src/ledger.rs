@@ -242,13 +242,13 @@ impl Ledger {
         }
     }
 
-    /// Holds a stored offset against what was written.
-    pub(crate) fn stored(&mut self, partition: i32, offset: i64, at: Duration) {
+    /// Holds a stored offset against what was written. What brokers store may be carried out late.
+    pub(crate) fn stored(&mut self, partition: i32, offset: i64, at: Duration, is_sent: bool) {
         if self.gone_back.contains(&partition) {
             return;
         }
         let before = self.stored.insert(partition, offset);
-        if let Some(before) = before.filter(|before| at >= self.late_until && *before > offset) {
+        if let Some(before) = before.filter(|before| (!is_sent || at >= self.late_until) && *before > offset) {
             let at = at.as_secs_f64();
             self.note(format!("at {at:.3} s offset {offset} of partition {partition} is stored, and {before} was"));
         }

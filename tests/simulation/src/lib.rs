@@ -16,6 +16,7 @@
 //! rskafka knows TCP only, so that all here read by the wire.
 
 pub mod chance;
+pub mod disk;
 pub mod host;
 mod instance;
 mod ledger;

@@ -8,6 +8,8 @@ use fastrand::Rng;
 use kafka_records::compression::Compression;
 use kafka_sandbox::{Action, Api, Damage};
 
+use crate::disk::DiskTrouble;
+
 /// All that happens in a simulation, but for what chance does in the programs themselves.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -218,6 +220,13 @@ pub enum Fault {
     },
     /// The source gets another partition.
     Partition,
+    /// An instance's disk.
+    Disk {
+        /// Whose.
+        instance: usize,
+        /// What becomes of it.
+        trouble: DiskTrouble,
+    },
     /// A topic is deleted, and made anew after that.
     Anew {
         /// 0 the source, 1 the output, 2 the dead letters.
@@ -262,6 +271,9 @@ pub enum Mishap {
     Day(i64),
 }
 
+/// The most partitions that the source has.
+pub(crate) const PARTITIONS: i32 = 8;
+
 /// More than a client takes.
 const OVERSIZE: usize = 200 << 20;
 
@@ -301,13 +313,24 @@ impl Scenario {
         if faults.iter().any(|(_, fault)| matches!(fault, Fault::Stale { api: Api::ListOffsets, .. })) {
             faults.retain(|(_, fault)| !fault.says_out_of_range());
         }
-        Self { seed, batches: in_order(batches), faults: in_order(faults), setting }
+        // What came to be drawn later has chance of its own, so that a seed draws all else as it did.
+        let (mut setting, mut random) = (setting, Rng::with_seed(seed ^ LATER));
+        setting.widen(&mut random);
+        let count = if random.bool() { random.usize(1..6) } else { 0 };
+        let more = (0..count).filter_map(|_| Some((moment(&mut random), Fault::draw_more(&mut random, &setting)?)));
+        let more = more.collect();
+        let (batches, mut faults) = (in_order(batches, 0), in_order(faults, 0));
+        faults.extend(in_order(more, faults.len()));
+        Self { seed, batches, faults, setting }
     }
 }
 
-fn in_order<T>(mut all: Vec<(Duration, T)>) -> Vec<Drawn<T>> {
+/// What distinguishes the chance of what came to be drawn later.
+const LATER: u64 = 0x1a7e_1a7e;
+
+fn in_order<T>(mut all: Vec<(Duration, T)>, first: usize) -> Vec<Drawn<T>> {
     all.sort_by_key(|(at, _)| *at);
-    all.into_iter().enumerate().map(|(number, (at, what))| Drawn { number, at, what }).collect()
+    (first..).zip(all).map(|(number, (at, what))| Drawn { number, at, what }).collect()
 }
 
 impl Setting {
@@ -383,6 +406,36 @@ impl Setting {
 }
 
 impl Setting {
+    /// Draws what came to be drawn later.
+    fn widen(&mut self, random: &mut Rng) {
+        // Whose group is taken away has files.
+        if self.is_group && !self.is_exactly_once && random.u8(..12) == 0 {
+            (self.is_group, self.is_consumer, self.instances) = (false, false, 1);
+            self.keys.retain(|(key, _)| !key.starts_with("group."));
+            self.set("assignment.mode", "static");
+            self.set("offsets.store", "file");
+        } else if !self.is_group && !self.is_exactly_once && self.has("offsets.store", "group") && random.bool() {
+            self.set("offsets.store", "file");
+        }
+        if !self.is_group && random.bool() {
+            self.instances = random.usize(1..=3);
+            self.set("assignment.mode", "ordinal");
+            self.keys.push(("assignment.replicas", self.instances.to_string()));
+        }
+    }
+
+    /// Has the pipelines' configuration have a key so.
+    fn set(&mut self, key: &str, value: &str) {
+        for (_, set) in self.keys.iter_mut().filter(|(known, _)| *known == key) {
+            value.clone_into(set);
+        }
+    }
+
+    /// Whether offsets are in files.
+    pub(crate) fn is_files(&self) -> bool {
+        self.has("offsets.store", "file")
+    }
+
     /// Whether the pipelines' configuration has a key so.
     pub(crate) fn has(&self, key: &str, value: &str) -> bool {
         self.keys.iter().any(|(known, set)| *known == key && set == value)
@@ -476,6 +529,26 @@ impl Fault {
             39 => Self::Partition,
             _ => Self::Anew { topic: random.usize(..3), lasts: seconds(random, 0..=3) },
         }
+    }
+
+    /// A fault of a kind that came to be drawn later, where the world has what it is about.
+    fn draw_more(random: &mut Rng, setting: &Setting) -> Option<Self> {
+        let instance = random.usize(..setting.instances);
+        if !setting.is_files() {
+            return None;
+        }
+        let trouble = match random.u8(..8) {
+            0..=1 => DiskTrouble::Full(seconds(random, 0..=20)),
+            2 => DiskTrouble::ReadOnly(seconds(random, 0..=20)),
+            3..=4 => DiskTrouble::Slow(Duration::from_millis(random.u64(1..5_000)), seconds(random, 1..=20)),
+            5 => {
+                let (partition, percent) = (random.i32(..PARTITIONS), random.usize(..100));
+                DiskTrouble::Damaged { partition, percent, lasts: seconds(random, 0..=20) }
+            }
+            // With files, what a process leaves behind that dies is most to be looked at.
+            _ => return Some(Self::Instance { instance, trouble: Mishap::Kill(seconds(random, 0..=10)) }),
+        };
+        Some(Self::Disk { instance, trouble })
     }
 
     fn requests(random: &mut Rng, setting: &Setting, node: i32) -> Self {

@@ -10,6 +10,7 @@ use kafka_client::testing::{Network, Path};
 use kafka_records::compression::Compression;
 use kafka_sandbox::{ConsumerGroupOptions, FaultHandle, NewRecord, Sandbox, SandboxError, TopicConfig};
 
+use crate::disk::Folder;
 use crate::host::Host;
 use crate::instance::{Instance, STOPPING};
 use crate::ledger::{DEAD, Ledger, OUTPUT, SOURCE};
@@ -59,6 +60,8 @@ pub(crate) struct World {
     watch: Watch,
     /// What a former coordinator answers as if it were one still.
     pub(crate) former: Vec<FaultHandle>,
+    /// Gone when the instances are.
+    _folder: Option<Folder>,
 }
 
 /// A node's address.
@@ -84,7 +87,9 @@ impl World {
         keys.push(("kafka.brokers", bootstrap.join(",")));
         let mut random = Rng::with_seed(scenario.seed ^ 0x5eed);
         let begin = |random: &mut Rng| Duration::from_millis(random.u64(..3_000));
-        let instances = (0..setting.instances).map(|number| Instance::new(number, &keys, begin(&mut random))).collect();
+        let folder = setting.is_files().then(|| Folder::new(scenario.seed));
+        let instance = |number| Instance::new(number, &keys, folder.as_ref(), begin(&mut random));
+        let instances = (0..setting.instances).map(instance).collect();
         let mut world = Self {
             setting,
             network,
@@ -100,6 +105,7 @@ impl World {
             may_repeat: false,
             watch,
             former: Vec::new(),
+            _folder: folder,
         };
         for Drawn { at, what, .. } in scenario.batches.clone() {
             world.at(at, move |world| world.send(&what));
@@ -253,12 +259,22 @@ impl World {
         }
         for (partition, offset) in self.stored() {
             let now = self.now;
-            self.ledger().stored(partition, offset, now);
+            self.ledger().stored(partition, offset, now, !self.setting.is_files());
         }
     }
 
-    /// The offsets that the group has.
+    /// The offsets that the group has, or the files.
     fn stored(&self) -> BTreeMap<i32, i64> {
+        if self.setting.is_files() {
+            let all = self.instances.iter().map(Instance::stored).collect::<Result<Vec<_>, _>>();
+            return match all {
+                Ok(all) => all.into_iter().flatten().collect(),
+                Err(why) => {
+                    self.ledger().note(why);
+                    BTreeMap::new()
+                }
+            };
+        }
         self.with_brokers(|sandbox| {
             let partitions = 0..sandbox.partitions(SOURCE);
             let stored = partitions.filter_map(|partition| {
