@@ -1,9 +1,10 @@
 //! An instance of the pipeline, on a machine of its own.
 
 use std::collections::BTreeMap;
-use std::mem;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fs, io, mem};
 
 use fastrand::Rng;
 use kafka_client::testing::Network;
@@ -15,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::disk::{Disk, Folder};
 use crate::host::Host;
+use crate::release::{self, Countries};
+use crate::scenario::Setting;
 
 /// The time that a stop may take: `shutdown.timeout`, and what comes after it.
 pub(crate) const STOPPING: Duration = Duration::from_secs(45);
@@ -28,6 +31,18 @@ pub(crate) struct Instance {
     ahead_ms: i64,
     /// Where its offsets are, where those are in files.
     disk: Option<Disk>,
+    /// What changes of its configuration, where anything does.
+    given: Option<Given>,
+}
+
+/// What changes of a configuration: a release of it, and a database beside it.
+#[derive(Debug)]
+struct Given {
+    release: u8,
+    /// The file with the release.
+    file: PathBuf,
+    /// The file with the countries, and what is in it.
+    countries: Option<(PathBuf, Countries)>,
 }
 
 enum State {
@@ -56,17 +71,27 @@ struct Pause {
 }
 
 impl Instance {
-    /// One that is started at that time, with its offsets in this folder where they are in files.
-    pub(crate) fn new(number: usize, keys: &[(&'static str, String)], offsets: Option<&Folder>, at: Duration) -> Self {
+    /// One that is started at that time, with its files, where it has any, in this folder.
+    pub(crate) fn new(number: usize, setting: &Setting, brokers: &str, folder: &Folder, at: Duration) -> Self {
         let name = format!("instance-{number}");
-        let mut keys = keys.to_vec();
+        let mut keys = setting.keys.clone();
+        keys.push(("kafka.brokers", brokers.to_owned()));
         keys.push(("kafka.client_id", name.clone()));
-        if keys.iter().any(|(key, mode)| *key == "assignment.mode" && mode == "ordinal") {
+        if setting.has("assignment.mode", "ordinal") {
             keys.push(("assignment.ordinal", number.to_string()));
         }
-        let offsets = offsets.map(|folder| folder.join(&name));
-        keys.extend(offsets.iter().map(|folder| ("offsets.path", folder.display().to_string())));
-        Self { name, keys, state: State::Down(at), ahead_ms: 0, disk: offsets.map(Disk::new) }
+        let disk = setting.is_files().then(|| folder.join(&format!("{name}-offsets")));
+        keys.extend(disk.iter().map(|offsets| ("offsets.path", offsets.display().to_string())));
+        let countries = setting.has_countries.then(|| folder.join(&format!("{name}.mmdb")));
+        keys.extend(countries.iter().map(|file| ("enrich.geoip.file", file.display().to_string())));
+        let given = setting.has_releases.then(|| Given {
+            release: 0,
+            file: folder.join(&format!("{name}.toml")),
+            countries: countries.map(|file| (file, Countries::First)),
+        });
+        let mut instance = Self { name, keys, state: State::Down(at), ahead_ms: 0, disk: disk.map(Disk::new), given };
+        instance.put_countries(Countries::First);
+        instance
     }
 
     /// Its name in the network.
@@ -137,7 +162,9 @@ impl Instance {
 
     fn start(&mut self, network: &Network, at: Duration) -> Result<(), String> {
         let flags = self.keys.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-        let config = Config::load(Sources { flags, ..Sources::default() }).map_err(|problems| problems.to_string())?;
+        let file = self.given.as_ref().map(Given::put).transpose().map_err(|error| error.to_string())?;
+        let sources = Sources { file, flags, ..Sources::default() };
+        let config = Config::load(sources).map_err(|problems| problems.to_string())?;
         let host = Host::start(at);
         host.shift_day(self.ahead_ms);
         host.slow_disk(self.disk.as_ref().map_or(Duration::ZERO, |disk| disk.takes));
@@ -175,6 +202,36 @@ impl Instance {
         self.disk.as_ref().map_or(Ok(BTreeMap::new()), Disk::stored)
     }
 
+    /// Has it be started with another release of its configuration from now on.
+    pub(crate) fn release(&mut self, release: u8) {
+        if let Some(given) = &mut self.given {
+            given.release = release;
+        }
+    }
+
+    /// Replaces its file with countries, where it has one.
+    pub(crate) fn put_countries(&mut self, countries: Countries) {
+        if let Some((file, had)) = self.given.as_mut().and_then(|given| given.countries.as_mut()) {
+            countries.put(file);
+            *had = countries;
+        }
+    }
+
+    /// What is in its file with countries.
+    pub(crate) fn countries(&self) -> Option<Countries> {
+        self.given.as_ref()?.countries.as_ref().map(|(_, countries)| *countries)
+    }
+
+    /// Its release, where there are any.
+    pub(crate) fn is_release(&self) -> Option<u8> {
+        self.given.as_ref().map(|given| given.release)
+    }
+
+    /// Whether it is started at that time.
+    pub(crate) fn starts(&self, at: Duration) -> bool {
+        matches!(self.state, State::Down(until) if until <= at)
+    }
+
     /// Has its disk take so long for what it is asked.
     pub(crate) fn slow_disk(&mut self, takes: Duration) {
         if let Some(disk) = &mut self.disk {
@@ -206,5 +263,13 @@ impl Instance {
         if let State::Up(running) = &self.state {
             running.host.shift_day(by_ms);
         }
+    }
+}
+
+impl Given {
+    /// Writes the release, and gives its file.
+    fn put(&self) -> io::Result<PathBuf> {
+        fs::write(&self.file, release::file(self.release, self.countries.is_some()))?;
+        Ok(self.file.clone())
     }
 }

@@ -21,6 +21,7 @@ pub mod host;
 mod instance;
 mod ledger;
 mod records;
+pub mod release;
 mod run;
 pub mod scenario;
 mod shrink;

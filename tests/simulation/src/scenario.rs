@@ -9,6 +9,7 @@ use kafka_records::compression::Compression;
 use kafka_sandbox::{Action, Api, Damage};
 
 use crate::disk::DiskTrouble;
+use crate::release::{Countries, RELEASES};
 
 /// All that happens in a simulation, but for what chance does in the programs themselves.
 #[derive(Debug, Clone)]
@@ -67,6 +68,10 @@ pub struct Setting {
     pub is_group: bool,
     /// The pipelines' configuration.
     pub keys: Vec<(&'static str, String)>,
+    /// Whether there are releases of it, each with rules and fields of its own.
+    pub has_releases: bool,
+    /// Whether countries are written, too.
+    pub has_countries: bool,
 }
 
 /// Records that are written to the source in one batch.
@@ -227,6 +232,20 @@ pub enum Fault {
         /// What becomes of it.
         trouble: DiskTrouble,
     },
+    /// Instances are started again, one after another, with another release of the configuration.
+    Deploy {
+        /// Which.
+        release: u8,
+        /// How long after one the next is asked to stop.
+        apart: Duration,
+    },
+    /// An instance's file with countries is replaced.
+    Countries {
+        /// Whose.
+        instance: usize,
+        /// By what.
+        by: Countries,
+    },
     /// A topic is deleted, and made anew after that.
     Anew {
         /// 0 the source, 1 the output, 2 the dead letters.
@@ -270,6 +289,9 @@ pub enum Mishap {
     /// Its clock of the day is moved by so many milliseconds.
     Day(i64),
 }
+
+/// How often the file with countries is looked at.
+pub(crate) const CHECK_SECONDS: u64 = 1;
 
 /// The most partitions that the source has.
 pub(crate) const PARTITIONS: i32 = 8;
@@ -316,7 +338,7 @@ impl Scenario {
         // What came to be drawn later has chance of its own, so that a seed draws all else as it did.
         let (mut setting, mut random) = (setting, Rng::with_seed(seed ^ LATER));
         setting.widen(&mut random);
-        let count = if random.bool() { random.usize(1..6) } else { 0 };
+        let count = random.usize(..12);
         let more = (0..count).filter_map(|_| Some((moment(&mut random), Fault::draw_more(&mut random, &setting)?)));
         let more = more.collect();
         let (batches, mut faults) = (in_order(batches, 0), in_order(faults, 0));
@@ -401,6 +423,8 @@ impl Setting {
             is_group,
             output_max_bytes: pick(random, &[64 << 10, 1_048_588]),
             keys,
+            has_releases: false,
+            has_countries: false,
         }
     }
 }
@@ -421,6 +445,11 @@ impl Setting {
             self.instances = random.usize(1..=3);
             self.set("assignment.mode", "ordinal");
             self.keys.push(("assignment.replicas", self.instances.to_string()));
+        }
+        self.has_releases = random.u8(..4) == 0;
+        self.has_countries = self.has_releases && random.bool();
+        if self.has_countries {
+            self.keys.push(("enrich.geoip.check_interval", format!("{CHECK_SECONDS}s")));
         }
     }
 
@@ -534,9 +563,17 @@ impl Fault {
     /// A fault of a kind that came to be drawn later, where the world has what it is about.
     fn draw_more(random: &mut Rng, setting: &Setting) -> Option<Self> {
         let instance = random.usize(..setting.instances);
-        if !setting.is_files() {
-            return None;
+        match random.u8(..3) {
+            0 if setting.is_files() => Some(Self::disk(random, instance)),
+            1 if setting.has_releases => {
+                Some(Self::Deploy { release: random.u8(..RELEASES), apart: seconds(random, 0..=5) })
+            }
+            2 if setting.has_countries => Some(Self::Countries { instance, by: Countries::draw(random) }),
+            _ => None,
         }
+    }
+
+    fn disk(random: &mut Rng, instance: usize) -> Self {
         let trouble = match random.u8(..8) {
             0..=1 => DiskTrouble::Full(seconds(random, 0..=20)),
             2 => DiskTrouble::ReadOnly(seconds(random, 0..=20)),
@@ -546,9 +583,9 @@ impl Fault {
                 DiskTrouble::Damaged { partition, percent, lasts: seconds(random, 0..=20) }
             }
             // With files, what a process leaves behind that dies is most to be looked at.
-            _ => return Some(Self::Instance { instance, trouble: Mishap::Kill(seconds(random, 0..=10)) }),
+            _ => return Self::Instance { instance, trouble: Mishap::Kill(seconds(random, 0..=10)) },
         };
-        Some(Self::Disk { instance, trouble })
+        Self::Disk { instance, trouble }
     }
 
     fn requests(random: &mut Rng, setting: &Setting, node: i32) -> Self {

@@ -14,6 +14,9 @@ use crate::world::{GROUP, UNKNOWN_TOPIC, World};
 /// Longer than anything takes that was held up, once it no longer is.
 const LATE: Duration = Duration::from_secs(5);
 
+/// How long an instance is down that gets another release.
+const DEPLOYING: Duration = Duration::from_millis(500);
+
 /// An error that ends a transaction.
 const INVALID_TXN_STATE: i16 = 48;
 
@@ -47,6 +50,20 @@ impl Fault {
             Self::Way { from, to, trouble } => strike_way(world, from, to, trouble),
             Self::Instance { instance, trouble } => strike_instance(world, instance, trouble),
             Self::Disk { instance, trouble } => strike_disk(world, instance, trouble),
+            Self::Deploy { release, apart } => {
+                world.ledger().rules().into_iter().for_each(|rules| rules.deployed(release));
+                let mut at = world.now();
+                for instance in 0..world.instances.len() {
+                    world.at(at, move |world| {
+                        if let Some(struck) = world.instances.get_mut(instance) {
+                            struck.release(release);
+                            struck.stop(DEPLOYING);
+                        }
+                    });
+                    at += apart;
+                }
+            }
+            Self::Countries { instance, by } => world.put_countries(instance, by),
             Self::Crash { node, lasts } => {
                 world.end_former(); // another may become the coordinator
                 let sandbox = Arc::clone(&world.sandbox);
