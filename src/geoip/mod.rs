@@ -18,6 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::FutureExt;
+use kafka_client::blocking;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -152,7 +153,7 @@ impl Countries {
     /// Refreshes on a thread that may block; `None` where that panicked.
     async fn look(&self, mut file: CountryFile) -> Option<CountryFile> {
         let countries = self.clone();
-        let refreshed = tokio::task::spawn_blocking(move || {
+        let refreshed = blocking::run(move || {
             countries.refresh(&mut file);
             file
         });

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use kafka_client::blocking;
 
 use super::{Checkpoint, OffsetStore, StoreError, codec};
 use crate::ownership::PartitionOwnership;
@@ -138,7 +139,7 @@ impl FileStore {
         work: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let store = self.clone();
-        match tokio::task::spawn_blocking(move || work(&store)).await {
+        match blocking::run(move || work(&store)).await {
             Ok(result) => result,
             Err(error) => {
                 let source = io::Error::other(error);

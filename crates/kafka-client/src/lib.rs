@@ -39,6 +39,7 @@ pub mod admission;
 mod answer;
 mod api;
 mod attempts;
+pub mod blocking;
 mod buf_chain;
 pub mod certificate;
 pub mod clock;

@@ -50,6 +50,8 @@ struct Clock {
     slept: Cell<Duration>,
     /// How far the clock of the day is ahead, in milliseconds.
     ahead_ms: Cell<i64>,
+    /// How long the disk takes.
+    disk: Cell<Duration>,
 }
 
 impl Clock {
@@ -62,7 +64,7 @@ impl Clock {
         let ahead = Duration::from_millis(self.ahead_ms.get().unsigned_abs());
         let day = DAWN + common;
         let since_epoch = if self.ahead_ms.get() < 0 { day.saturating_sub(ahead) } else { day + ahead };
-        Clocks { since_epoch, since_boot: UPTIME + common, common }
+        Clocks { since_epoch, since_boot: UPTIME + common, common, disk: self.disk.get() }
     }
 }
 
@@ -74,7 +76,8 @@ impl Host {
     pub fn start(at: Duration) -> Self {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
         let now = runtime.block_on(async { Instant::now() });
-        let clock = Clock { begun: (now, at), slept: Cell::default(), ahead_ms: Cell::default() };
+        let clock =
+            Clock { begun: (now, at), slept: Cell::default(), ahead_ms: Cell::default(), disk: Cell::default() };
         Self { runtime, clock: Rc::new(clock), _clocks: UntilHere }
     }
 
@@ -111,6 +114,11 @@ impl Host {
     pub fn sleep_until(&self, common: Duration) {
         let left = self.run(async { common.saturating_sub(self.clock.common()) });
         self.clock.slept.set(self.clock.slept.get() + left);
+    }
+
+    /// Has its disk take so long for what it is asked from now on.
+    pub fn slow_disk(&self, takes: Duration) {
+        self.clock.disk.set(takes);
     }
 
     /// Moves its clock of the day by so many milliseconds.

@@ -1,9 +1,12 @@
 //! An instance of the pipeline, on a machine of its own.
 
-use std::mem;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fs, io, mem};
 
+use fastrand::Rng;
 use kafka_client::testing::Network;
 use login_pipeline::app::{App, AppError, Summary};
 use login_pipeline::config::{Config, Sources};
@@ -11,7 +14,10 @@ use login_pipeline::observe::Observe;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::disk::{Disk, Folder};
 use crate::host::Host;
+use crate::release::{self, Countries};
+use crate::scenario::Setting;
 
 /// The time that a stop may take: `shutdown.timeout`, and what comes after it.
 pub(crate) const STOPPING: Duration = Duration::from_secs(45);
@@ -23,6 +29,20 @@ pub(crate) struct Instance {
     state: State,
     /// How far its clock of the day is ahead.
     ahead_ms: i64,
+    /// Where its offsets are, where those are in files.
+    disk: Option<Disk>,
+    /// What changes of its configuration, where anything does.
+    given: Option<Given>,
+}
+
+/// What changes of a configuration: a release of it, and a database beside it.
+#[derive(Debug)]
+struct Given {
+    release: u8,
+    /// The file with the release.
+    file: PathBuf,
+    /// The file with the countries, and what is in it.
+    countries: Option<(PathBuf, Countries)>,
 }
 
 enum State {
@@ -51,12 +71,27 @@ struct Pause {
 }
 
 impl Instance {
-    /// One that is started at that time.
-    pub(crate) fn new(number: usize, keys: &[(&'static str, String)], at: Duration) -> Self {
+    /// One that is started at that time, with its files, where it has any, in this folder.
+    pub(crate) fn new(number: usize, setting: &Setting, brokers: &str, folder: &Folder, at: Duration) -> Self {
         let name = format!("instance-{number}");
-        let mut keys = keys.to_vec();
+        let mut keys = setting.keys.clone();
+        keys.push(("kafka.brokers", brokers.to_owned()));
         keys.push(("kafka.client_id", name.clone()));
-        Self { name, keys, state: State::Down(at), ahead_ms: 0 }
+        if setting.has("assignment.mode", "ordinal") {
+            keys.push(("assignment.ordinal", number.to_string()));
+        }
+        let disk = setting.is_files().then(|| folder.join(&format!("{name}-offsets")));
+        keys.extend(disk.iter().map(|offsets| ("offsets.path", offsets.display().to_string())));
+        let countries = setting.has_countries.then(|| folder.join(&format!("{name}.mmdb")));
+        keys.extend(countries.iter().map(|file| ("enrich.geoip.file", file.display().to_string())));
+        let given = setting.has_releases.then(|| Given {
+            release: 0,
+            file: folder.join(&format!("{name}.toml")),
+            countries: countries.map(|file| (file, Countries::First)),
+        });
+        let mut instance = Self { name, keys, state: State::Down(at), ahead_ms: 0, disk: disk.map(Disk::new), given };
+        instance.put_countries(Countries::First);
+        instance
     }
 
     /// Its name in the network.
@@ -127,9 +162,12 @@ impl Instance {
 
     fn start(&mut self, network: &Network, at: Duration) -> Result<(), String> {
         let flags = self.keys.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-        let config = Config::load(Sources { flags, ..Sources::default() }).map_err(|problems| problems.to_string())?;
+        let file = self.given.as_ref().map(Given::put).transpose().map_err(|error| error.to_string())?;
+        let sources = Sources { file, flags, ..Sources::default() };
+        let config = Config::load(sources).map_err(|problems| problems.to_string())?;
         let host = Host::start(at);
         host.shift_day(self.ahead_ms);
+        host.slow_disk(self.disk.as_ref().map_or(Duration::ZERO, |disk| disk.takes));
         let (transport, stop) = (Arc::new(network.host(&self.name)), CancellationToken::new());
         let until = stop.clone();
         let started = host.run(async {
@@ -142,9 +180,66 @@ impl Instance {
         Ok(())
     }
 
-    /// Ends it where it stands. It is started again at that time. Returns whether it was up.
-    pub(crate) fn kill(&mut self, until: Duration) -> bool {
-        matches!(mem::replace(&mut self.state, State::Down(until)), State::Up(_))
+    /// Ends it where it stands, and whatever it was writing. It is started again at that time. Returns whether it was up.
+    pub(crate) fn kill(&mut self, until: Duration, random: &mut Rng) -> bool {
+        let was_up = matches!(mem::replace(&mut self.state, State::Down(until)), State::Up(_));
+        if let Some(disk) = self.disk.as_ref().filter(|_| was_up) {
+            disk.tear(random);
+        }
+        was_up
+    }
+
+    /// Does something to its disk, where it has one.
+    pub(crate) fn disk<T>(&mut self, work: impl FnOnce(&mut Disk) -> T) -> Option<T> {
+        self.disk.as_mut().map(work)
+    }
+
+    /// The offsets that it has in files.
+    ///
+    /// # Errors
+    /// Where one is damaged by nobody.
+    pub(crate) fn stored(&self) -> Result<BTreeMap<i32, i64>, String> {
+        self.disk.as_ref().map_or(Ok(BTreeMap::new()), Disk::stored)
+    }
+
+    /// Has it be started with another release of its configuration from now on.
+    pub(crate) fn release(&mut self, release: u8) {
+        if let Some(given) = &mut self.given {
+            given.release = release;
+        }
+    }
+
+    /// Replaces its file with countries, where it has one.
+    pub(crate) fn put_countries(&mut self, countries: Countries) {
+        if let Some((file, had)) = self.given.as_mut().and_then(|given| given.countries.as_mut()) {
+            countries.put(file);
+            *had = countries;
+        }
+    }
+
+    /// What is in its file with countries.
+    pub(crate) fn countries(&self) -> Option<Countries> {
+        self.given.as_ref()?.countries.as_ref().map(|(_, countries)| *countries)
+    }
+
+    /// Its release, where there are any.
+    pub(crate) fn is_release(&self) -> Option<u8> {
+        self.given.as_ref().map(|given| given.release)
+    }
+
+    /// Whether it is started at that time.
+    pub(crate) fn starts(&self, at: Duration) -> bool {
+        matches!(self.state, State::Down(until) if until <= at)
+    }
+
+    /// Has its disk take so long for what it is asked.
+    pub(crate) fn slow_disk(&mut self, takes: Duration) {
+        if let Some(disk) = &mut self.disk {
+            disk.takes = takes;
+        }
+        if let State::Up(running) = &self.state {
+            running.host.slow_disk(takes);
+        }
     }
 
     /// Asks it to stop. It is started again that long after it has ended.
@@ -168,5 +263,13 @@ impl Instance {
         if let State::Up(running) = &self.state {
             running.host.shift_day(by_ms);
         }
+    }
+}
+
+impl Given {
+    /// Writes the release, and gives its file.
+    fn put(&self) -> io::Result<PathBuf> {
+        fs::write(&self.file, release::file(self.release, self.countries.is_some()))?;
+        Ok(self.file.clone())
     }
 }

@@ -11,6 +11,8 @@ use bytes::Bytes;
 use kafka_sandbox::{NewRecord, StoredRecord};
 use test_support::oracle::{Expected, Output, judge};
 
+use crate::release::Rules;
+
 /// The header that tells records apart.
 const ID: &str = "id";
 /// What begins the names of the headers that a dead letter has.
@@ -20,6 +22,8 @@ const PREFIX: &str = "__dlq.errors.";
 pub(crate) const SOURCE: &str = "user-login";
 /// Of good records.
 pub(crate) const OUTPUT: &str = "processed-user-login";
+/// Of those that a rule sends there.
+pub(crate) const ABROAD: &str = "user-login-abroad";
 /// Of dead letters.
 pub(crate) const DEAD: &str = "user-login-dlq";
 
@@ -69,7 +73,7 @@ pub(crate) struct Ledger {
     /// Offsets of the source that were damaged, by partition.
     damaged: BTreeMap<i32, Vec<Range<i64>>>,
     /// How far each partition of an output has come in each partition of the source.
-    furthest: BTreeMap<(bool, i32, i32), usize>,
+    furthest: BTreeMap<(String, i32, i32), usize>,
     /// What is wrong.
     wrong: Vec<String>,
     wrongs: usize,
@@ -87,12 +91,26 @@ pub(crate) struct Ledger {
     fingerprint: DefaultHasher,
     /// The largest batch that the output takes.
     output_max_bytes: usize,
+    /// By what records are written, where that is more than the usual.
+    rules: Option<Rules>,
+    /// By what those from a number on are, once nothing changes any more.
+    last_rules: Option<(usize, Rules)>,
 }
 
 impl Ledger {
-    /// Nothing sent yet, through an output that takes batches of so many bytes.
-    pub(crate) fn new(output_max_bytes: usize) -> Self {
-        Self { output_max_bytes, ..Self::default() }
+    /// Nothing sent yet, through an output that takes batches of so many bytes, by these rules.
+    pub(crate) fn new(output_max_bytes: usize, rules: Option<Rules>) -> Self {
+        Self { output_max_bytes, rules, ..Self::default() }
+    }
+
+    /// By what records are written, where that is more than the usual.
+    pub(crate) fn rules(&mut self) -> Option<&mut Rules> {
+        self.rules.as_mut()
+    }
+
+    /// Has whatever is sent from now on be written by these rules only.
+    pub(crate) fn settle_rules(&mut self, rules: Rules) {
+        self.last_rules = Some((self.sent.len(), rules));
     }
 
     /// Notes that what is sent may be carried out long after that, until then.
@@ -171,12 +189,10 @@ impl Ledger {
         (topic, partition, at).hash(&mut self.fingerprint);
         for record in records {
             (record.offset, &record.value).hash(&mut self.fingerprint);
-            let is_dead = match topic {
-                OUTPUT => false,
-                DEAD => true,
-                _ => continue,
-            };
-            if let Err(why) = self.one_written(is_dead, partition, partitions, record, at) {
+            if ![OUTPUT, ABROAD, DEAD].contains(&topic) {
+                continue;
+            }
+            if let Err(why) = self.one_written(topic, partition, partitions, record, at) {
                 self.note(format!("{topic}-{partition}/{} at {:.3} s: {why}", record.offset, at.as_secs_f64()));
             }
         }
@@ -184,7 +200,7 @@ impl Ledger {
 
     fn one_written(
         &mut self,
-        is_dead: bool,
+        topic: &str,
         partition: i32,
         partitions: i32,
         record: &StoredRecord,
@@ -193,6 +209,7 @@ impl Ledger {
         let Some(number) = header(record, ID).and_then(|text| text.parse::<usize>().ok()) else {
             return self.stretch(record);
         };
+        let is_dead = topic == DEAD;
         let sent = self.sent.get(number).ok_or("a record that nobody sent")?;
         let place = (sent.partition, sent.offset);
         let says = |what: &str| format!("{what}: record {number}, offset {} of partition {}", place.1, place.0);
@@ -204,7 +221,8 @@ impl Ledger {
             (Fate::Dead, false) => return Err(says("a bad one is written")),
             (Fate::Absent, _) => return Err(says("one of an aborted transaction is written")),
             (Fate::Good(expected) | Fate::Either(expected) | Fate::Any(Some(expected)), false) => {
-                check_output(sent, expected, record).map_err(|why| says(&why))?;
+                self.check_event(number, topic, expected, record).map_err(|why| says(&why))?;
+                check_around(sent, record).map_err(|why| says(&why))?;
             }
             (Fate::Any(None), false) => {}
             (Fate::Dead | Fate::Either(_) | Fate::Any(_), true) => {
@@ -220,13 +238,28 @@ impl Ledger {
         let is_ordered = is_first && !matches!(sent.fate, Fate::Either(_) | Fate::Any(_));
         self.sent[number].copies.push(at);
         if is_ordered {
-            let furthest = self.furthest.entry((is_dead, partition, place.0)).or_insert(number);
+            let furthest = self.furthest.entry((topic.to_owned(), partition, place.0)).or_insert(number);
             let before = std::mem::replace(furthest, number.max(*furthest));
             if before > number {
                 return Err(says("out of order"));
             }
         }
         Ok(())
+    }
+
+    /// Holds an event's fields against those that it was sent with.
+    fn check_event(
+        &self,
+        number: usize,
+        topic: &str,
+        expected: &Expected,
+        record: &StoredRecord,
+    ) -> Result<(), String> {
+        let last = self.last_rules.as_ref().filter(|(from, _)| number >= *from).map(|(_, rules)| rules);
+        match last.or(self.rules.as_ref()) {
+            Some(rules) => rules.check(topic, self.sent[number].record.value.as_deref(), record.value.as_deref()),
+            None => Output::parse(record.value.as_deref())?.check(expected),
+        }
     }
 
     /// A dead letter without a record's header, which is that of a damaged stretch.
@@ -242,13 +275,13 @@ impl Ledger {
         }
     }
 
-    /// Holds a stored offset against what was written.
-    pub(crate) fn stored(&mut self, partition: i32, offset: i64, at: Duration) {
+    /// Holds a stored offset against what was written. What brokers store may be carried out late.
+    pub(crate) fn stored(&mut self, partition: i32, offset: i64, at: Duration, is_sent: bool) {
         if self.gone_back.contains(&partition) {
             return;
         }
         let before = self.stored.insert(partition, offset);
-        if let Some(before) = before.filter(|before| at >= self.late_until && *before > offset) {
+        if let Some(before) = before.filter(|before| (!is_sent || at >= self.late_until) && *before > offset) {
             let at = at.as_secs_f64();
             self.note(format!("at {at:.3} s offset {offset} of partition {partition} is stored, and {before} was"));
         }
@@ -360,8 +393,8 @@ fn why(record: &StoredRecord) -> String {
     format!("{}: {}", said("reason"), said("message"))
 }
 
-fn check_output(sent: &Sent, expected: &Expected, record: &StoredRecord) -> Result<(), String> {
-    Output::parse(record.value.as_deref())?.check(expected)?;
+/// Holds what is beside a record's value against what was sent.
+fn check_around(sent: &Sent, record: &StoredRecord) -> Result<(), String> {
     if record.key != sent.record.key {
         return Err("another key".to_owned());
     }

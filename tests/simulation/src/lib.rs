@@ -16,10 +16,12 @@
 //! rskafka knows TCP only, so that all here read by the wire.
 
 pub mod chance;
+pub mod disk;
 pub mod host;
 mod instance;
 mod ledger;
 mod records;
+pub mod release;
 mod run;
 pub mod scenario;
 mod shrink;

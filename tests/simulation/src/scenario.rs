@@ -8,6 +8,9 @@ use fastrand::Rng;
 use kafka_records::compression::Compression;
 use kafka_sandbox::{Action, Api, Damage};
 
+use crate::disk::DiskTrouble;
+use crate::release::{Countries, RELEASES};
+
 /// All that happens in a simulation, but for what chance does in the programs themselves.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -65,6 +68,10 @@ pub struct Setting {
     pub is_group: bool,
     /// The pipelines' configuration.
     pub keys: Vec<(&'static str, String)>,
+    /// Whether there are releases of it, each with rules and fields of its own.
+    pub has_releases: bool,
+    /// Whether countries are written, too.
+    pub has_countries: bool,
 }
 
 /// Records that are written to the source in one batch.
@@ -218,6 +225,27 @@ pub enum Fault {
     },
     /// The source gets another partition.
     Partition,
+    /// An instance's disk.
+    Disk {
+        /// Whose.
+        instance: usize,
+        /// What becomes of it.
+        trouble: DiskTrouble,
+    },
+    /// Instances are started again, one after another, with another release of the configuration.
+    Deploy {
+        /// Which.
+        release: u8,
+        /// How long after one the next is asked to stop.
+        apart: Duration,
+    },
+    /// An instance's file with countries is replaced.
+    Countries {
+        /// Whose.
+        instance: usize,
+        /// By what.
+        by: Countries,
+    },
     /// A topic is deleted, and made anew after that.
     Anew {
         /// 0 the source, 1 the output, 2 the dead letters.
@@ -262,6 +290,12 @@ pub enum Mishap {
     Day(i64),
 }
 
+/// How often the file with countries is looked at.
+pub(crate) const CHECK_SECONDS: u64 = 1;
+
+/// The most partitions that the source has.
+pub(crate) const PARTITIONS: i32 = 8;
+
 /// More than a client takes.
 const OVERSIZE: usize = 200 << 20;
 
@@ -301,13 +335,24 @@ impl Scenario {
         if faults.iter().any(|(_, fault)| matches!(fault, Fault::Stale { api: Api::ListOffsets, .. })) {
             faults.retain(|(_, fault)| !fault.says_out_of_range());
         }
-        Self { seed, batches: in_order(batches), faults: in_order(faults), setting }
+        // What came to be drawn later has chance of its own, so that a seed draws all else as it did.
+        let (mut setting, mut random) = (setting, Rng::with_seed(seed ^ LATER));
+        setting.widen(&mut random);
+        let count = random.usize(..12);
+        let more = (0..count).filter_map(|_| Some((moment(&mut random), Fault::draw_more(&mut random, &setting)?)));
+        let more = more.collect();
+        let (batches, mut faults) = (in_order(batches, 0), in_order(faults, 0));
+        faults.extend(in_order(more, faults.len()));
+        Self { seed, batches, faults, setting }
     }
 }
 
-fn in_order<T>(mut all: Vec<(Duration, T)>) -> Vec<Drawn<T>> {
+/// What distinguishes the chance of what came to be drawn later.
+const LATER: u64 = 0x1a7e_1a7e;
+
+fn in_order<T>(mut all: Vec<(Duration, T)>, first: usize) -> Vec<Drawn<T>> {
     all.sort_by_key(|(at, _)| *at);
-    all.into_iter().enumerate().map(|(number, (at, what))| Drawn { number, at, what }).collect()
+    (first..).zip(all).map(|(number, (at, what))| Drawn { number, at, what }).collect()
 }
 
 impl Setting {
@@ -378,11 +423,48 @@ impl Setting {
             is_group,
             output_max_bytes: pick(random, &[64 << 10, 1_048_588]),
             keys,
+            has_releases: false,
+            has_countries: false,
         }
     }
 }
 
 impl Setting {
+    /// Draws what came to be drawn later.
+    fn widen(&mut self, random: &mut Rng) {
+        // Whose group is taken away has files.
+        if self.is_group && !self.is_exactly_once && random.u8(..12) == 0 {
+            (self.is_group, self.is_consumer, self.instances) = (false, false, 1);
+            self.keys.retain(|(key, _)| !key.starts_with("group."));
+            self.set("assignment.mode", "static");
+            self.set("offsets.store", "file");
+        } else if !self.is_group && !self.is_exactly_once && self.has("offsets.store", "group") && random.bool() {
+            self.set("offsets.store", "file");
+        }
+        if !self.is_group && random.bool() {
+            self.instances = random.usize(1..=3);
+            self.set("assignment.mode", "ordinal");
+            self.keys.push(("assignment.replicas", self.instances.to_string()));
+        }
+        self.has_releases = random.u8(..4) == 0;
+        self.has_countries = self.has_releases && random.bool();
+        if self.has_countries {
+            self.keys.push(("enrich.geoip.check_interval", format!("{CHECK_SECONDS}s")));
+        }
+    }
+
+    /// Has the pipelines' configuration have a key so.
+    fn set(&mut self, key: &str, value: &str) {
+        for (_, set) in self.keys.iter_mut().filter(|(known, _)| *known == key) {
+            value.clone_into(set);
+        }
+    }
+
+    /// Whether offsets are in files.
+    pub(crate) fn is_files(&self) -> bool {
+        self.has("offsets.store", "file")
+    }
+
     /// Whether the pipelines' configuration has a key so.
     pub(crate) fn has(&self, key: &str, value: &str) -> bool {
         self.keys.iter().any(|(known, set)| *known == key && set == value)
@@ -476,6 +558,34 @@ impl Fault {
             39 => Self::Partition,
             _ => Self::Anew { topic: random.usize(..3), lasts: seconds(random, 0..=3) },
         }
+    }
+
+    /// A fault of a kind that came to be drawn later, where the world has what it is about.
+    fn draw_more(random: &mut Rng, setting: &Setting) -> Option<Self> {
+        let instance = random.usize(..setting.instances);
+        match random.u8(..3) {
+            0 if setting.is_files() => Some(Self::disk(random, instance)),
+            1 if setting.has_releases => {
+                Some(Self::Deploy { release: random.u8(..RELEASES), apart: seconds(random, 0..=5) })
+            }
+            2 if setting.has_countries => Some(Self::Countries { instance, by: Countries::draw(random) }),
+            _ => None,
+        }
+    }
+
+    fn disk(random: &mut Rng, instance: usize) -> Self {
+        let trouble = match random.u8(..8) {
+            0..=1 => DiskTrouble::Full(seconds(random, 0..=20)),
+            2 => DiskTrouble::ReadOnly(seconds(random, 0..=20)),
+            3..=4 => DiskTrouble::Slow(Duration::from_millis(random.u64(1..5_000)), seconds(random, 1..=20)),
+            5 => {
+                let (partition, percent) = (random.i32(..PARTITIONS), random.usize(..100));
+                DiskTrouble::Damaged { partition, percent, lasts: seconds(random, 0..=20) }
+            }
+            // With files, what a process leaves behind that dies is most to be looked at.
+            _ => return Self::Instance { instance, trouble: Mishap::Kill(seconds(random, 0..=10)) },
+        };
+        Self::Disk { instance, trouble }
     }
 
     fn requests(random: &mut Rng, setting: &Setting, node: i32) -> Self {

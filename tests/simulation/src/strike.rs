@@ -6,12 +6,16 @@ use std::time::Duration;
 use kafka_records::compression::Compression;
 use kafka_sandbox::{Action, Api, Damage, Fault as Armed, SandboxError};
 
+use crate::disk::{Disk, DiskTrouble};
 use crate::ledger::{DEAD, OUTPUT, SOURCE};
-use crate::scenario::{Fault, Kind, Mishap, Sending, Trouble};
+use crate::scenario::{Fault, Kind, Mishap, PARTITIONS, Sending, Trouble};
 use crate::world::{GROUP, UNKNOWN_TOPIC, World};
 
 /// Longer than anything takes that was held up, once it no longer is.
 const LATE: Duration = Duration::from_secs(5);
+
+/// How long an instance is down that gets another release.
+const DEPLOYING: Duration = Duration::from_millis(500);
 
 /// An error that ends a transaction.
 const INVALID_TXN_STATE: i16 = 48;
@@ -45,6 +49,21 @@ impl Fault {
             }
             Self::Way { from, to, trouble } => strike_way(world, from, to, trouble),
             Self::Instance { instance, trouble } => strike_instance(world, instance, trouble),
+            Self::Disk { instance, trouble } => strike_disk(world, instance, trouble),
+            Self::Deploy { release, apart } => {
+                world.ledger().rules().into_iter().for_each(|rules| rules.deployed(release));
+                let mut at = world.now();
+                for instance in 0..world.instances.len() {
+                    world.at(at, move |world| {
+                        if let Some(struck) = world.instances.get_mut(instance) {
+                            struck.release(release);
+                            struck.stop(DEPLOYING);
+                        }
+                    });
+                    at += apart;
+                }
+            }
+            Self::Countries { instance, by } => world.put_countries(instance, by),
             Self::Crash { node, lasts } => {
                 world.end_former(); // another may become the coordinator
                 let sandbox = Arc::clone(&world.sandbox);
@@ -125,7 +144,7 @@ impl Fault {
             Self::Partition => {
                 let grown = world.with_brokers(|sandbox| {
                     let total = sandbox.partitions(SOURCE) + 1;
-                    if total <= 8 { sandbox.add_partitions(SOURCE, total) } else { Ok(()) }
+                    if total <= PARTITIONS { sandbox.add_partitions(SOURCE, total) } else { Ok(()) }
                 });
                 note(world, grown);
             }
@@ -237,7 +256,7 @@ fn strike_instance(world: &mut World, instance: usize, trouble: Mishap) {
     let Some(struck) = world.instances.get_mut(instance) else { return };
     match trouble {
         Mishap::Kill(down) => {
-            let was_up = struck.kill(now + down);
+            let was_up = struck.kill(now + down, &mut world.random);
             world.may_repeat |= was_up;
         }
         Mishap::Restart(down) => struck.stop(down),
@@ -253,6 +272,36 @@ fn strike_instance(world: &mut World, instance: usize, trouble: Mishap) {
             world.later(lasts, move |_| handle.remove());
         }
         Mishap::Day(by_ms) => struck.shift_day(by_ms),
+    }
+}
+
+fn strike_disk(world: &mut World, instance: usize, trouble: DiskTrouble) {
+    let now = world.now();
+    let Some(struck) = world.instances.get_mut(instance) else { return };
+    match trouble {
+        DiskTrouble::Full(lasts) | DiskTrouble::ReadOnly(lasts) => {
+            struck.disk(|disk| disk.block(matches!(trouble, DiskTrouble::Full(_))));
+            world.later(lasts, move |world| on_disk(world, instance, |disk| disk.unblock()));
+        }
+        DiskTrouble::Slow(by, lasts) => {
+            struck.slow_disk(by);
+            world.later(lasts, move |world| {
+                world.instances.get_mut(instance).into_iter().for_each(|struck| struck.slow_disk(Duration::ZERO));
+            });
+        }
+        DiskTrouble::Damaged { partition, percent, lasts } => {
+            if struck.disk(|disk| disk.damage(partition, percent)) == Some(true) {
+                let was_up = struck.kill(now, &mut world.random);
+                world.may_repeat |= was_up;
+                world.later(lasts, move |world| on_disk(world, instance, |disk| disk.repair(partition)));
+            }
+        }
+    }
+}
+
+fn on_disk(world: &mut World, instance: usize, work: impl FnOnce(&mut Disk)) {
+    if let Some(struck) = world.instances.get_mut(instance) {
+        struck.disk(work);
     }
 }
 

@@ -10,11 +10,13 @@ use kafka_client::testing::{Network, Path};
 use kafka_records::compression::Compression;
 use kafka_sandbox::{ConsumerGroupOptions, FaultHandle, NewRecord, Sandbox, SandboxError, TopicConfig};
 
+use crate::disk::Folder;
 use crate::host::Host;
 use crate::instance::{Instance, STOPPING};
-use crate::ledger::{DEAD, Ledger, OUTPUT, SOURCE};
+use crate::ledger::{ABROAD, DEAD, Ledger, OUTPUT, SOURCE};
 use crate::records::{Records, packed, packed_in_transaction};
-use crate::scenario::{Drawn, Kind, Scenario, Sending, Setting};
+use crate::release::{Countries, Rules};
+use crate::scenario::{CHECK_SECONDS, Drawn, Kind, Scenario, Sending, Setting};
 use crate::watch::Watch;
 
 /// Something that is to happen later.
@@ -26,6 +28,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The time within which everything is delivered once the world is well. The longest that the programs wait for
 /// something: a session that ends, a transaction that is given up, pauses between attempts, each once or twice.
 const PATIENCE: Duration = Duration::from_secs(240);
+
+/// The time in which a file with countries that is another is read again.
+const CHECKED: Duration = Duration::from_secs(CHECK_SECONDS * 3);
 
 /// The ids of who writes transactions to the source begin here: no broker gives out so many.
 const FIRST_PRODUCER: i64 = 1 << 40;
@@ -59,6 +64,8 @@ pub(crate) struct World {
     watch: Watch,
     /// What a former coordinator answers as if it were one still.
     pub(crate) former: Vec<FaultHandle>,
+    /// Gone when the instances are.
+    _folder: Folder,
 }
 
 /// A node's address.
@@ -74,17 +81,18 @@ impl World {
     pub(crate) fn new(scenario: &Scenario, watch: Watch) -> Self {
         let (setting, brokers) = (scenario.setting.clone(), Host::start(Duration::ZERO));
         let network = brokers.run(async { Network::default() });
-        let ledger = Arc::new(Mutex::new(Ledger::new(setting.output_max_bytes)));
+        let rules = setting.has_releases.then(|| Rules::new(setting.has_countries));
+        let ledger = Arc::new(Mutex::new(Ledger::new(setting.output_max_bytes, rules)));
         let sandbox = brokers.run(start_brokers(&setting, &network, Arc::clone(&ledger)));
         for node in sandbox.nodes() {
             network.path(&address(node)).delay(setting.latency);
         }
         let bootstrap: Vec<_> = sandbox.nodes().into_iter().map(address).collect();
-        let mut keys = setting.keys.clone();
-        keys.push(("kafka.brokers", bootstrap.join(",")));
         let mut random = Rng::with_seed(scenario.seed ^ 0x5eed);
         let begin = |random: &mut Rng| Duration::from_millis(random.u64(..3_000));
-        let instances = (0..setting.instances).map(|number| Instance::new(number, &keys, begin(&mut random))).collect();
+        let folder = Folder::new(scenario.seed);
+        let instance = |number| Instance::new(number, &setting, &bootstrap.join(","), &folder, begin(&mut random));
+        let instances = (0..setting.instances).map(instance).collect();
         let mut world = Self {
             setting,
             network,
@@ -100,6 +108,7 @@ impl World {
             may_repeat: false,
             watch,
             former: Vec::new(),
+            _folder: folder,
         };
         for Drawn { at, what, .. } in scenario.batches.clone() {
             world.at(at, move |world| world.send(&what));
@@ -212,6 +221,17 @@ impl World {
         }
     }
 
+    /// Replaces an instance's file with countries, where it has one.
+    pub(crate) fn put_countries(&mut self, instance: usize, by: Countries) {
+        if let Some(instance) = self.instances.get_mut(instance) {
+            instance.put_countries(by);
+        }
+        // What can't be read, changes nothing.
+        if let Some(rules) = self.ledger().rules().filter(|_| by.is_sound()) {
+            rules.has_read(by);
+        }
+    }
+
     /// Lets time pass until then, or until something is wrong.
     pub(crate) fn run_until(&mut self, until: Duration) {
         while self.now < until && !self.ledger().is_wrong() {
@@ -237,11 +257,24 @@ impl World {
                     self.brokers.run_until(to);
                     Ok(())
                 }
-                Some(instance) => self.instances[instance].step(&self.network, self.now, to),
+                Some(instance) => {
+                    self.note_start(instance);
+                    self.instances[instance].step(&self.network, self.now, to)
+                }
             };
             if let Err(why) = ended {
                 self.ledger().note(why);
             }
+        }
+    }
+
+    /// Notes what an instance has read of countries that is about to start: perhaps none.
+    fn note_start(&self, instance: usize) {
+        let instance = &self.instances[instance];
+        let countries = instance.countries().filter(|_| instance.starts(self.now));
+        let read = countries.map(|countries| if countries.is_sound() { countries } else { Countries::Gone });
+        if let (Some(read), Some(rules)) = (read, self.ledger().rules()) {
+            rules.has_read(read);
         }
     }
 
@@ -253,12 +286,22 @@ impl World {
         }
         for (partition, offset) in self.stored() {
             let now = self.now;
-            self.ledger().stored(partition, offset, now);
+            self.ledger().stored(partition, offset, now, !self.setting.is_files());
         }
     }
 
-    /// The offsets that the group has.
+    /// The offsets that the group has, or the files.
     fn stored(&self) -> BTreeMap<i32, i64> {
+        if self.setting.is_files() {
+            let all = self.instances.iter().map(Instance::stored).collect::<Result<Vec<_>, _>>();
+            return match all {
+                Ok(all) => all.into_iter().flatten().collect(),
+                Err(why) => {
+                    self.ledger().note(why);
+                    BTreeMap::new()
+                }
+            };
+        }
         self.with_brokers(|sandbox| {
             let partitions = 0..sandbox.partitions(SOURCE);
             let stored = partitions.filter_map(|partition| {
@@ -278,20 +321,14 @@ impl World {
             }
         }
         self.heal();
-        let until = self.now + PATIENCE;
-        while self.now < until && !self.is_done() && !self.ledger().is_wrong() {
-            self.run_until(self.now + LOOK);
-        }
-        if self.ledger().is_wrong() {
+        if !self.gets_done() {
             return;
         }
-        if !self.is_done() {
-            let why = self.why_not_done();
-            let mut ledger = self.ledger();
-            let (missing, all) = (ledger.missing(), ledger.records());
-            ledger.note(format!("{missing} of {all} records are stuck: {why}"));
-            ledger.note_missing("stuck");
-            return;
+        if self.setting.has_releases {
+            self.settle();
+            if !self.gets_done() {
+                return;
+            }
         }
         // What comes late, comes now: copies, for one.
         self.run_until(self.now + Duration::from_secs(3));
@@ -306,6 +343,42 @@ impl World {
         let mut ledger = self.ledger();
         if ledger.repeated() > 0 && (self.setting.is_exactly_once || !may_repeat) {
             ledger.note_repeated();
+        }
+    }
+
+    /// Waits until all is delivered. Returns whether it is, and nothing is wrong.
+    fn gets_done(&mut self) -> bool {
+        let until = self.now + PATIENCE;
+        while self.now < until && !self.is_done() && !self.ledger().is_wrong() {
+            self.run_until(self.now + LOOK);
+        }
+        if !self.ledger().is_wrong() && !self.is_done() {
+            let why = self.why_not_done();
+            let mut ledger = self.ledger();
+            let (missing, all) = (ledger.missing(), ledger.records());
+            ledger.note(format!("{missing} of {all} records are stuck: {why}"));
+            ledger.note_missing("stuck");
+        }
+        !self.ledger().is_wrong()
+    }
+
+    /// Sends something to each partition once all instances have the last release that they were given, and have read the
+    /// last countries: it is written by these and no others.
+    fn settle(&mut self) {
+        for instance in 0..self.instances.len() {
+            if self.instances[instance].countries().is_some_and(|countries| !countries.is_sound()) {
+                self.put_countries(instance, Countries::Second);
+            }
+        }
+        self.run_until(self.now + CHECKED);
+        let releases = self.instances.iter().filter_map(Instance::is_release).collect();
+        let countries = self.instances.iter().filter_map(Instance::countries).collect();
+        let last = self.ledger().rules().map(|rules| rules.only(releases, countries));
+        if let Some(last) = last {
+            self.ledger().settle_rules(last);
+        }
+        for partition in 0..self.with_brokers(|sandbox| sandbox.partitions(SOURCE)) {
+            self.send(&Sending { partition, records: 5, kind: Kind::Usual, codec: Compression::None });
         }
     }
 
@@ -366,7 +439,11 @@ impl Setting {
     /// The settings of a topic.
     pub(crate) fn topic(&self, name: &str, partitions: i32) -> TopicConfig {
         let usual = TopicConfig { segment_bytes: Some(self.segment_bytes), ..TopicConfig::new(partitions) };
-        if name == OUTPUT { TopicConfig { max_message_bytes: self.output_max_bytes, ..usual } } else { usual }
+        if [OUTPUT, ABROAD].contains(&name) {
+            TopicConfig { max_message_bytes: self.output_max_bytes, ..usual }
+        } else {
+            usual
+        }
     }
 }
 
@@ -395,7 +472,10 @@ async fn start_brokers(setting: &Setting, network: &Network, ledger: Arc<Mutex<L
         brokers = brokers.consumer_groups(ConsumerGroupOptions { session_timeout, heartbeat_interval });
     }
     let sandbox = Arc::new(brokers.start().await.expect("brokers without ports"));
-    for (name, partitions) in [(SOURCE, setting.partitions), (OUTPUT, outputs), (DEAD, outputs)] {
+    let abroad = setting.has_releases.then_some((ABROAD, outputs));
+    for (name, partitions) in
+        [(SOURCE, setting.partitions), (OUTPUT, outputs), (DEAD, outputs)].into_iter().chain(abroad)
+    {
         sandbox.create_topic_with(name, setting.topic(name, partitions)).expect("a topic");
     }
     for node in sandbox.nodes() {

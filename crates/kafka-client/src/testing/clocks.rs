@@ -13,6 +13,8 @@ pub struct Clocks {
     pub since_boot: Duration,
     /// The time that all machines have in common, by which a [`Network`](super::Network) between them works.
     pub common: Duration,
+    /// The time that its disk takes for what it is asked.
+    pub disk: Duration,
 }
 
 type Tell = Rc<dyn Fn() -> Clocks>;
